@@ -1,0 +1,92 @@
+"""Workers that react to runtime events, written live in a notebook and exported as capabilities.
+
+The public names load on first use: a worker script that says `from dnworker import Worker` pays for
+neither the server, the client, IPython nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
+    from dnworker.clock import RealClock, VirtualClock
+    from dnworker.errors import (
+        DnworkerError,
+        HandlerFailed,
+        ManifestError,
+        TurnCancelledError,
+        TurnFailedError,
+    )
+    from dnworker.events import EventEnvelope
+    from dnworker.lifecycle import WorkerState
+    from dnworker.runtime import Runtime
+    from dnworker.trace import Trace
+    from dnworker.worker import Worker
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DnworkerError": "dnworker.errors",
+    "EventEnvelope": "dnworker.events",
+    "HandlerFailed": "dnworker.errors",
+    "ManifestError": "dnworker.errors",
+    "RealClock": "dnworker.clock",
+    "Runtime": "dnworker.runtime",
+    "RuntimeClient": "dnworker.client.client",
+    "Trace": "dnworker.trace",
+    "TurnCancelledError": "dnworker.errors",
+    "TurnFailedError": "dnworker.errors",
+    "VirtualClock": "dnworker.clock",
+    "Worker": "dnworker.worker",
+    "WorkerState": "dnworker.lifecycle",
+}
+
+__all__ = [  # noqa: RUF022  in the order of design 5
+    "Worker",
+    "EventEnvelope",
+    "RuntimeClient",
+    "TurnFailedError",
+    "TurnCancelledError",
+    "Runtime",
+    "WorkerState",
+    "Trace",
+    "RealClock",
+    "VirtualClock",
+    "DnworkerError",
+    "HandlerFailed",
+    "ManifestError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'dnworker' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext dnworker`: start the notebook's runtime and register the magics."""
+    _extension().load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext dnworker`: stop the runtime and take every hook out again."""
+    _extension().unload(shell)
+
+
+def _extension() -> Any:
+    try:
+        return import_module("dnworker_jupyter.loading")
+    except ModuleNotFoundError as exc:
+        raise ImportError(
+            f"the notebook extension needs {exc.name!r}; install it with: pip install 'dnworker[jupyter]'"
+        ) from exc

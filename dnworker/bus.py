@@ -1,0 +1,300 @@
+"""The bus: every event gets the next `seq`, is kept for replay, and goes to who asked (contract 5.5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from dnworker.clock import Clock, RealClock
+from dnworker.errors import Gone, SubscriberTooSlow
+from dnworker.events import EventEnvelope, snapshot
+
+SESSION_BUFFER = (500, 2_000_000)
+RUNTIME_BUFFER = (50, 200_000)
+"""Events and bytes kept for replay, per session and for the runtime scope."""
+
+SUBSCRIBER_LIMIT = 256
+"""Live events that wait for a network subscriber before it is cut off."""
+
+_ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
+
+
+class DeliveryWatcher(Protocol):
+    """Keeps count of the events that workers still have to handle."""
+
+    def expect(self, envelope: EventEnvelope) -> None:
+        """Note that the event is queued for a worker."""
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Note that the worker took the event, or never will."""
+
+
+class ReplayBuffer:
+    """The newest events of one scope, bounded by count and by size."""
+
+    def __init__(self, max_events: int, max_bytes: int) -> None:
+        self._events: deque[tuple[EventEnvelope, int]] = deque()
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def append(self, envelope: EventEnvelope, size: int) -> None:
+        """Keep `envelope`, dropping the oldest while count or size is over its bound."""
+        self._events.append((envelope, size))
+        self._bytes += size
+        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
+            _, gone = self._events.popleft()
+            self._bytes -= gone
+
+    def after(self, seq: int | None) -> list[EventEnvelope]:
+        """Return the kept events newer than `seq` (all for None), marked as replayed."""
+        return [
+            msgspec.structs.replace(envelope, replay=True)
+            for envelope, _ in self._events
+            if seq is None or envelope.seq > seq
+        ]
+
+    def needs_resync(self, after_seq: int) -> bool:
+        """Tell whether events after `after_seq` may have been dropped already."""
+        return bool(self._events) and after_seq < self._events[0][0].seq - 1
+
+
+class Subscription:
+    """The events of one subscriber, in order of `seq`; iterate it, then close it.
+
+    Without a limit nothing is ever lost. With one, a subscriber that falls behind gets what was queued,
+    and then `SubscriberTooSlow`.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        kinds: frozenset[str] | None,
+        session_id: str | None,
+        limit: int | None,
+        replayed: Iterable[EventEnvelope] = (),
+        watcher: DeliveryWatcher | None = None,
+    ) -> None:
+        self.kinds = kinds
+        self.session_id = session_id
+        self._bus = bus
+        self._queue = deque(replayed)
+        self._limit = None if limit is None else limit + len(self._queue)
+        self._waiter: asyncio.Future[None] | None = None
+        self._lost = 0
+        self._closed = False
+        self._watcher = watcher
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def lost(self) -> int:
+        """How many events came after the limit was reached."""
+        return self._lost
+
+    def retarget(self, kinds: Collection[str]) -> None:
+        """Ask for other kinds from now on; what is queued stays, and nothing is missed or doubled."""
+        self._bus.forget(self)
+        self.kinds = frozenset(kinds)
+        self._bus.remember(self)
+
+    def narrow(self, kinds: Collection[str] | None, limit: int) -> int:
+        """Keep of what is queued only these kinds, ask for no others, and return how many were lost."""
+        wanted = None if kinds is None else frozenset(kinds)
+        self._queue = deque(e for e in self._queue if wanted is None or e.kind in wanted)
+        self._limit = limit + len(self._queue)
+        self._bus.forget(self)
+        self.kinds = wanted
+        self._bus.remember(self)
+        lost, self._lost = self._lost, 0
+        return lost
+
+    def put(self, envelope: EventEnvelope) -> bool:
+        """Queue one event; False when the limit was reached and it was not kept."""
+        if self._lost or (self._limit is not None and len(self._queue) >= self._limit):
+            self._lost += 1
+            return False
+        self._queue.append(envelope)
+        if self._watcher is not None:
+            self._watcher.expect(envelope)
+        self._wake()
+        return True
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> EventEnvelope:
+        while not self._queue:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._lost:
+                raise SubscriberTooSlow(self._lost, self._limit or 0)
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._queue.popleft()
+
+    def close(self) -> None:
+        """Stop receiving; a waiting reader ends. May be called again."""
+        self._closed = True
+        if self._watcher is not None:
+            for envelope in self._queue:
+                self._watcher.delivered(envelope)
+        self._queue.clear()
+        self._bus.forget(self)
+        self._wake()
+
+    async def aclose(self) -> None:
+        """Same as `close`, for those who hold an async iterator."""
+        self.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+@dataclass(slots=True)
+class _Scope:
+    buffer: ReplayBuffer
+    deleted: bool = False
+
+
+@dataclass(slots=True)
+class _Subscribers:
+    all_kinds: list[Subscription] = field(default_factory=list)
+    by_kind: dict[str, list[Subscription]] = field(default_factory=dict)
+
+    def of(self, subscription: Subscription) -> list[list[Subscription]]:
+        if subscription.kinds is None:
+            return [self.all_kinds]
+        return [self.by_kind.setdefault(kind, []) for kind in subscription.kinds]
+
+
+class EventBus:
+    """One counter and one order for all events of a runtime; used from one event loop only."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or RealClock()
+        self._seq = 0
+        self._runtime_scope = ReplayBuffer(*RUNTIME_BUFFER)
+        self._sessions: dict[str, _Scope] = {}
+        self._subscribers = _Subscribers()
+        self._taps: list[Callable[[EventEnvelope], None]] = []
+
+    @property
+    def latest_seq(self) -> int:
+        """The `seq` of the newest event; 0 before the first."""
+        return self._seq
+
+    def publish(
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        turn_id: str | None = None,
+        terminal: bool = False,
+    ) -> EventEnvelope:
+        """Give the event its `seq` and deliver it to every subscriber that wants it.
+
+        Raises:
+            Invalid: the payload is not a JSON object.
+            TooLarge: the payload is over the limit.
+            Gone: the session was deleted.
+        """
+        copy, size = snapshot(payload)
+        scope = self._runtime_scope if session_id is None else self._session(session_id)
+        self._seq += 1
+        envelope = EventEnvelope(
+            seq=self._seq,
+            kind=kind,
+            payload=copy,
+            session_id=session_id,
+            turn_id=turn_id,
+            terminal=terminal,
+            timestamp=self._clock.now(),
+        )
+        scope.append(envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
+        for tap in self._taps:
+            tap(envelope)
+        for subscribers in (self._subscribers.by_kind.get(kind, ()), self._subscribers.all_kinds):
+            for subscription in tuple(subscribers):
+                if subscription.session_id is None or subscription.session_id == session_id:
+                    subscription.put(envelope)
+        return envelope
+
+    def subscribe(
+        self,
+        kinds: Collection[str] | None = None,
+        *,
+        session_id: str | None = None,
+        after_seq: int | None = None,
+        replay: bool = False,
+        limit: int | None = None,
+        watcher: DeliveryWatcher | None = None,
+    ) -> Subscription:
+        """Register a subscriber; nothing published after this call is missed.
+
+        Args:
+            kinds: exact kinds; None for every kind.
+            session_id: only this session's events, without the runtime scope; None for all.
+            after_seq: with `replay`, start after this event.
+            replay: begin with what the scope's buffer holds, marked `replay`, whatever its kind.
+            limit: live events that may wait; None for no bound.
+            watcher: told of every event that is queued, and of those that a close drops.
+        """
+        buffer = self._runtime_scope if session_id is None else self._session(session_id)
+        replayed = buffer.after(after_seq) if replay else ()
+        wanted = None if kinds is None else frozenset(kinds)
+        subscription = Subscription(self, wanted, session_id, limit, replayed, watcher)
+        self.remember(subscription)
+        return subscription
+
+    def remember(self, subscription: Subscription) -> None:
+        """Deliver to `subscription` from now on."""
+        for subscribers in self._subscribers.of(subscription):
+            subscribers.append(subscription)
+
+    def forget(self, subscription: Subscription) -> None:
+        """Deliver nothing more to `subscription`."""
+        for subscribers in self._subscribers.of(subscription):
+            if subscription in subscribers:
+                subscribers.remove(subscription)
+
+    def tap(self, listener: Callable[[EventEnvelope], None]) -> Callable[[], None]:
+        """Call `listener` with every event before its delivery; returns the function that ends it."""
+        self._taps.append(listener)
+        return lambda: self._taps.remove(listener) if listener in self._taps else None
+
+    def open_session(self, session_id: str) -> None:
+        """Make the session's scope live, again if it was deleted (contract 13 no. 11)."""
+        scope = self._sessions.get(session_id)
+        if scope is None or scope.deleted:
+            self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER))
+
+    def delete_session(self, session_id: str) -> None:
+        """Drop the session's buffer and refuse what is published there until it is opened again."""
+        self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER), deleted=True)
+
+    def is_deleted(self, session_id: str) -> bool:
+        """Tell whether the session was deleted and not opened since."""
+        scope = self._sessions.get(session_id)
+        return scope is not None and scope.deleted
+
+    def _session(self, session_id: str) -> ReplayBuffer:
+        self._sessions.setdefault(session_id, _Scope(ReplayBuffer(*SESSION_BUFFER)))
+        scope = self._sessions[session_id]
+        if scope.deleted:
+            raise Gone(f"session {session_id!r} was deleted")
+        return scope.buffer

@@ -1,0 +1,108 @@
+"""What a worker process finds in its environment, layer by layer (contract 3.2, 4.4)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class UnsetVariable(ValueError):
+    """A `${VAR}` without a default names a variable that is not set."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where a worker process finds its runtime; the three variables nothing may override."""
+
+    url: str
+    token: str
+    runtime_id: str
+
+    def variables(self) -> dict[str, str]:
+        """Return the three variables."""
+        return {
+            "DREADNODE_RUNTIME_URL": self.url,
+            "DREADNODE_RUNTIME_TOKEN": self.token,
+            "DREADNODE_RUNTIME_ID": self.runtime_id,
+        }
+
+
+def interpolate(text: str, environ: Mapping[str, str], place: str) -> str:
+    """Replace `${NAME}` and `${NAME:-default}`; `$NAME` stays as it is.
+
+    Raises:
+        UnsetVariable: a variable without a default is not set; the message names it and `place`.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name in environ:
+            return environ[name]
+        if default is not None:
+            return str(default)
+        raise UnsetVariable(
+            f"{place}: ${{{name}}} is not set; set {name} in the runtime's environment, "
+            f"or give a default: ${{{name}:-value}}"
+        )
+
+    return _REFERENCE.sub(value, text)
+
+
+def worker_environment(
+    *,
+    inherited: Mapping[str, str],
+    root: Path,
+    capability: str,
+    version: str,
+    worker: str,
+    flags: Mapping[str, str],
+    declared: Mapping[str, str],
+    connection: Connection,
+    path_entries: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """Compose the environment of a worker process; later layers win.
+
+    The order: inherited, capability root and worker context, flags, the manifest's `env`, the connection.
+    The reference adds its worker context last, over the manifest's `env`; the seed has only the connection
+    win over it (contract 11 no. 7).
+    """
+    environment = dict(inherited)
+    environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
+    environment.pop("DREADNODE_RUNTIME_TOKEN_FILE", None)
+    environment["PATH"] = _with_uv(_with_entries(environment.get("PATH", os.defpath), path_entries, root))
+    environment.setdefault("PYTHONUNBUFFERED", "1")  # a log that shows lines when they are printed
+    org = inherited.get("DREADNODE_ORG") or inherited.get("DREADNODE_ORGANIZATION")
+    environment.update(
+        CAPABILITY_ROOT=str(root),
+        DREADNODE_SESSION_ORIGIN="worker",
+        DREADNODE_WORKER_NAME=worker,
+        DREADNODE_CAPABILITY_NAME=capability,
+        DREADNODE_CAPABILITY_LABEL=f"{org}/{capability}" if org and "/" not in capability else capability,
+        DREADNODE_CAPABILITY_VERSION=version,
+    )
+    environment.update(flags)
+    environment.update(declared)
+    environment.update(connection.variables())
+    return environment
+
+
+def _with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
+    return os.pathsep.join([path, *(str(root / entry) for entry in entries)])
+
+
+def _with_uv(path: str) -> str:
+    """Let `command: uv` find the uv that was installed with us when the PATH has none."""
+    if shutil.which("uv", path=path) is not None:
+        return path
+    try:
+        from uv import find_uv_bin
+
+        return f"{path}{os.pathsep}{Path(find_uv_bin()).parent}"
+    except (ImportError, FileNotFoundError):
+        return path

@@ -1,0 +1,116 @@
+"""Flags: four layers of values, and the gates they open (contract 4.5)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dnworker.capability.manifest import CapabilityManifest
+
+log = logging.getLogger("dnworker.flags")
+
+_WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag and the layer its value came from."""
+
+    name: str
+    description: str
+    default: bool
+    effective: bool
+    source: Literal["default", "binding", "env", "cli"]
+
+
+def resolve_flags(
+    manifest: CapabilityManifest,
+    *,
+    persisted: Mapping[str, bool] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cli: Mapping[str, bool] | None = None,
+) -> dict[str, Flag]:
+    """Return every declared flag's value: manifest default, persisted state, environment, command line."""
+    resolved = {}
+    for definition in manifest.flags.values():
+        effective, source = definition.default, "default"
+        if persisted is not None and definition.name in persisted:
+            effective, source = persisted[definition.name], "binding"
+        variable = f"DREADNODE_{flag_variable(manifest.name, definition.name)}"
+        if environ is not None and variable in environ:
+            word = parse_word(environ[variable])
+            if word is None:
+                log.warning(
+                    "%s is %r; use 1, true, on, 0, false or off. It is ignored", variable, environ[variable]
+                )
+            else:
+                effective, source = word, "env"
+        if cli is not None and definition.name in cli:
+            effective, source = cli[definition.name], "cli"
+        resolved[definition.name] = Flag(
+            definition.name,
+            definition.description,
+            definition.default,
+            effective,
+            source,  # type: ignore[arg-type]  # one of the four literals above
+        )
+    return resolved
+
+
+def gate_is_open(when: Iterable[str], flags: Mapping[str, Flag]) -> bool:
+    """Tell whether a worker may run: no gate, or any of its flags on."""
+    names = tuple(when)
+    return not names or any(name in flags and flags[name].effective for name in names)
+
+
+def flag_variable(capability: str, flag: str) -> str:
+    """Return the variable a worker process finds its flag in: `CAPABILITY_FLAG__<CAP>__<FLAG>`."""
+    return f"CAPABILITY_FLAG__{_upper(capability)}__{_upper(flag)}"
+
+
+def flag_variables(capability: str, flags: Mapping[str, Flag]) -> dict[str, str]:
+    """Return the variables of all flags, with values `1` and `0`."""
+    return {flag_variable(capability, f.name): "1" if f.effective else "0" for f in flags.values()}
+
+
+def parse_word(text: str) -> bool | None:
+    """Read `1 true on 0 false off`, trimmed and in any case; None for anything else."""
+    return _WORDS.get(text.strip().lower())
+
+
+def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
+    """Read `capability.flag=on` options; a malformed one is told in a warning and ignored."""
+    found: dict[str, dict[str, bool]] = {}
+    for option in options:
+        name, equals, word = option.partition("=")
+        capability, dot, flag = name.partition(".")
+        value = parse_word(word)
+        if not equals or not dot or not capability or not flag or "." in flag or value is None:
+            log.warning("flag option %r is not of the form capability.flag=on; it is ignored", option)
+            continue
+        found.setdefault(capability, {})[flag] = value
+    return found
+
+
+def read_persisted(file: Path, capability: str) -> dict[str, bool]:
+    """Return the flags kept for a capability; a missing or damaged file has none."""
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as exc:
+        log.warning("%s cannot be read: %s. Persisted flags are ignored", file, exc)
+        return {}
+    record = state.get(capability) if isinstance(state, dict) else None
+    flags = record.get("flags") if isinstance(record, dict) else None
+    if not isinstance(flags, dict):
+        return {}
+    return {name: value for name, value in flags.items() if isinstance(value, bool)}
+
+
+def _upper(name: str) -> str:
+    return name.upper().replace("-", "_")

@@ -1,0 +1,465 @@
+"""`capability.yaml`: the rules of contract 4, each with its code and the place where it is broken."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnworker.capability.yamltree import KEY, YamlDocument, YamlError, parse
+from dnworker.capability.yamltree import Path as Where
+from dnworker.errors import ManifestError
+
+MANIFEST_NAME = "capability.yaml"
+ROOT_REFERENCE = "${CAPABILITY_ROOT}"
+AUTHORITATIVE = ("DREADNODE_RUNTIME_ID", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_URL")
+MAX_FLAGS = 16
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_FLAG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORKER_KEYS = ("path", "command", "args", "env", "when")
+
+
+@dataclass(frozen=True)
+class FlagDefinition:
+    """One flag that a capability declares."""
+
+    name: str
+    description: str
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class WorkerDefinition:
+    """One entry of the `workers` map.
+
+    Either `path` (in-process) or `command` is set. `${CAPABILITY_ROOT}` is replaced already, other
+    `${VAR}`s are not. `problem` is the reason why this worker alone cannot start (contract 4.3, FLAG-*).
+    """
+
+    name: str
+    path: Path | None = None
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    when: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckDefinition:
+    """A shell command that tells whether the capability can work here."""
+
+    name: str
+    command: str
+
+
+@dataclass(frozen=True)
+class CapabilityManifest:
+    """A manifest that keeps every rule."""
+
+    root: Path
+    name: str
+    version: str
+    description: str
+    workers: dict[str, WorkerDefinition] = field(default_factory=dict)
+    flags: dict[str, FlagDefinition] = field(default_factory=dict)
+    checks: tuple[CheckDefinition, ...] = ()
+    path_entries: tuple[str, ...] = ()
+    author: dict[str, str] | None = None
+    license: str | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+def load_manifest(root: Path) -> CapabilityManifest:
+    """Read and check `root/capability.yaml`.
+
+    Raises:
+        ManifestError: the file is missing or breaks rules; all of them are told at once.
+    """
+    file = root / MANIFEST_NAME
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ManifestError([f"{file}: cannot be read: {exc.strerror or exc}"]) from exc
+    except UnicodeDecodeError as exc:
+        raise ManifestError([f"{file}: is not UTF-8 text (byte {exc.start})"]) from exc
+    return parse_manifest(text, root)
+
+
+def parse_manifest(text: str, root: Path, *, needs_component: bool = True) -> CapabilityManifest:
+    """Check the text of a manifest that stands, or will stand, in the directory `root`.
+
+    Args:
+        text: the YAML.
+        root: the capability's directory; paths are resolved against it.
+        needs_component: whether a capability without any component is refused (VALID-008).
+
+    Raises:
+        ManifestError: rules are broken; each message names file, line, column, field and code.
+    """
+    file = root / MANIFEST_NAME
+    try:
+        document = parse(text)
+    except YamlError as exc:
+        raise ManifestError([f"{file}:{exc.line}:{exc.column}: {exc}"]) from exc
+    checker = _Checker(document, file, root.resolve())
+    manifest = checker.manifest(needs_component)
+    if checker.problems:
+        raise ManifestError(checker.problems)
+    return manifest
+
+
+class _Checker:
+    """Walks one document, collecting a message for every broken rule."""
+
+    def __init__(self, document: YamlDocument, file: Path, root: Path) -> None:
+        self.problems: list[str] = []
+        self._document = document
+        self._file = file
+        self._root = root
+
+    def bad(self, where: Where, message: str, code: str) -> None:
+        line, column = self._document.place(where)
+        self.problems.append(f"{self._file}:{line}:{column}: {message} [CAP-{code}]")
+
+    def manifest(self, needs_component: bool) -> CapabilityManifest:
+        data = self._document.value
+        if not isinstance(data, dict):
+            self.bad((), f"a manifest is a mapping of fields, not {_what(data)}", "VALID-001")
+            return CapabilityManifest(self._root, "", "", "")
+        self._schema(data)
+        name = self._name(data)
+        version = self._version(data)
+        description = self._text(data, "description")
+        flags = self._flags(data.get("flags"))
+        workers = self._workers(data.get("workers"), flags)
+        self._component_lists(data)
+        path_entries = self._dependencies(data.get("dependencies"))
+        checks = self._checks(data.get("checks"))
+        self._secrets(data.get("secrets"))
+        author = self._author(data.get("author"))
+        if needs_component and not self.problems and not workers and not self._has_other_component(data):
+            self.bad(
+                (), "the capability has no component; declare a worker, an agent or another", "VALID-008"
+            )
+        return CapabilityManifest(
+            root=self._root,
+            name=name,
+            version=version,
+            description=description,
+            workers=workers,
+            flags=flags,
+            checks=checks,
+            path_entries=path_entries,
+            author=author,
+            license=data.get("license") if isinstance(data.get("license"), str) else None,
+            raw=data,
+        )
+
+    # -- the head --------------------------------------------------------------------------------------
+
+    def _schema(self, data: dict[Any, Any]) -> None:
+        if "schema" not in data:
+            self.bad((), "field 'schema' is missing; write schema: 1", "VALID-001")
+        elif isinstance(data["schema"], bool) or data["schema"] != 1:
+            self.bad(("schema",), f"schema is {data['schema']!r}; this is version 1: schema: 1", "VALID-004")
+
+    def _name(self, data: dict[Any, Any]) -> str:
+        name = data.get("name")
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            return name
+        if name is None:
+            self.bad((), "field 'name' is missing", "VALID-002")
+        else:
+            rule = "lower-case letters, digits and dashes, starting with a letter or digit"
+            self.bad(("name",), f"name {name!r} is not allowed; use {rule}", "VALID-002")
+        return ""
+
+    def _version(self, data: dict[Any, Any]) -> str:
+        version = str(data.get("version", ""))
+        if not _VERSION.fullmatch(version):
+            shown = repr(data["version"]) if "version" in data else "missing"
+            self.bad(
+                ("version",), f"version is {shown}; three numbers are wanted, such as 0.1.0", "VALID-003"
+            )
+        return version
+
+    def _text(self, data: dict[Any, Any], key: str) -> str:
+        value = data.get(key)
+        if isinstance(value, str) and value.strip():
+            return value
+        self.bad((key,), f"{key} must be text that is not blank", "VALID-001")
+        return ""
+
+    def _author(self, author: object) -> dict[str, str] | None:
+        if author is None:
+            return None
+        if isinstance(author, dict) and all(isinstance(x, str) for pair in author.items() for x in pair):
+            return author
+        self.bad(("author",), "author is a mapping of text, such as author: {name: Ada}", "VALID-001")
+        return None
+
+    # -- component lists, dependencies, checks, secrets ------------------------------------------------
+
+    def _component_lists(self, data: dict[Any, Any]) -> None:
+        for key in ("agents", "tools", "hooks", "skills", "workflows", "policies"):
+            for number, entry in self._text_list(data.get(key), (key,), "VALID-006"):
+                if not self._inside(entry):
+                    code = "VALID-020" if key == "workflows" else "VALID-007"
+                    self.bad((key, number), f"{key} entry {entry!r} lies outside the capability", code)
+                if key == "workflows" and not entry.endswith(".py"):
+                    self.bad((key, number), f"workflow {entry!r} is no .py file", "VALID-020")
+
+    def _dependencies(self, value: object) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, dict):
+            self.bad(("dependencies",), f"dependencies is a mapping, not {_what(value)}", "VALID-015")
+            return ()
+        for key in ("python", "packages", "scripts", "path"):
+            for number, entry in self._text_list(value.get(key), ("dependencies", key), "VALID-016"):
+                if key == "scripts" and not self._inside(entry):
+                    where: Where = ("dependencies", key, number)
+                    self.bad(where, f"script {entry!r} lies outside the capability", "VALID-017")
+        paths = value.get("path")
+        return tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
+
+    def _checks(self, value: object) -> tuple[CheckDefinition, ...]:
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.bad(("checks",), f"checks is a list, not {_what(value)}", "VALID-018")
+            return ()
+        found = []
+        for number, entry in enumerate(value):
+            where: Where = ("checks", number)
+            if not isinstance(entry, dict):
+                self.bad(
+                    where, f"a check is a mapping with name and command, not {_what(entry)}", "VALID-018"
+                )
+                continue
+            name, command = entry.get("name"), entry.get("command")
+            for key in ("name", "command"):
+                if not (isinstance(entry.get(key), str) and entry[key].strip()):
+                    self.bad((*where, key), f"a check needs {key!r}, as text", "VALID-019")
+            found.append(CheckDefinition(str(name), str(command)))
+        return tuple(found)
+
+    def _secrets(self, value: object) -> None:
+        if value is None:
+            return
+        if not isinstance(value, list):
+            self.bad(("secrets",), f"secrets is a list, not {_what(value)}", "VALID-001")
+            return
+        seen: set[str] = set()
+        for number, entry in enumerate(value):
+            where: Where = ("secrets", number)
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(entry, dict) or not set(entry) <= {"name", "required"}:
+                self.bad(where, "a secret is {name, required} and nothing else", "VALID-001")
+            elif not (isinstance(name, str) and _SECRET_NAME.fullmatch(name)) or name in seen:
+                self.bad(where, f"secret name {name!r} must be a variable name and stand once", "VALID-001")
+            seen.add(str(name))
+
+    def _has_other_component(self, data: dict[Any, Any]) -> bool:
+        """Count what is declared or lies in the conventional directories (contract 4.1)."""
+        patterns = {
+            "agents": "agents/*.md",
+            "tools": "tools/*.py",
+            "hooks": "hooks/*.py",
+            "skills": "skills/*/SKILL.md",
+        }
+        for key, pattern in patterns.items():
+            if data.get(key):
+                return True
+            if key not in data and any(p.name != "__init__.py" for p in self._root.glob(pattern)):
+                return True
+        if data.get("commands") or data.get("mcp"):
+            return True
+        return "mcp" not in data and any((self._root / n).is_file() for n in (".mcp.json", "mcp.json"))
+
+    # -- flags -----------------------------------------------------------------------------------------
+
+    def _flags(self, value: object) -> dict[str, FlagDefinition]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.bad(("flags",), f"flags is a mapping of name to entry, not {_what(value)}", "FLAG-001")
+            return {}
+        if len(value) > MAX_FLAGS:
+            self.bad(("flags",), f"{len(value)} flags; a capability has at most {MAX_FLAGS}", "FLAG-005")
+        flags = {}
+        for name, entry in value.items():
+            where: Where = ("flags", str(name))
+            if not isinstance(name, str) or not _FLAG_NAME.fullmatch(name):
+                rule = "lower-case letters, digits and inner dashes"
+                self.bad((*where, KEY), f"flag name {name!r} is not allowed; use {rule}", "FLAG-001")
+                continue
+            if not isinstance(entry, dict):
+                self.bad(
+                    where, f"flag {name!r} is a mapping with a description, not {_what(entry)}", "FLAG-001"
+                )
+                continue
+            for key in entry.keys() - {"description", "default"}:
+                self.bad((*where, str(key), KEY), f"flag {name!r} has the unknown key {key!r}", "FLAG-004")
+            description, default = entry.get("description"), entry.get("default", False)
+            if not (isinstance(description, str) and description.strip()):
+                self.bad((*where, "description"), f"flag {name!r} needs a description", "FLAG-002")
+            if not isinstance(default, bool):
+                self.bad(
+                    (*where, "default"),
+                    f"flag {name!r}: default is true or false, not {default!r}",
+                    "FLAG-002",
+                )
+            flags[name] = FlagDefinition(name, str(description), default is True)
+        return flags
+
+    # -- workers ---------------------------------------------------------------------------------------
+
+    def _workers(self, value: object, flags: dict[str, FlagDefinition]) -> dict[str, WorkerDefinition]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.bad(("workers",), f"workers is a mapping of name to entry, not {_what(value)}", "WRK-001")
+            return {}
+        workers: dict[str, WorkerDefinition] = {}
+        files: dict[Path, str] = {}
+        for name, entry in value.items():
+            where: Where = ("workers", str(name))
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                rule = "lower-case letters, digits and dashes"
+                self.bad((*where, KEY), f"worker name {name!r} is not allowed; use {rule}", "WRK-001")
+            elif not isinstance(entry, dict):
+                self.bad(
+                    where, f"worker {name!r} is a mapping with path or command, not {_what(entry)}", "WRK-001"
+                )
+            else:
+                worker = self._worker(name, entry, where, flags)
+                workers[name] = worker
+                if worker.path is not None:
+                    if worker.path in files:
+                        other = files[worker.path]
+                        self.bad(
+                            (*where, "path"), f"workers {other!r} and {name!r} have the same file", "WRK-002"
+                        )
+                    files[worker.path] = name
+        return workers
+
+    def _worker(
+        self, name: str, entry: dict[Any, Any], where: Where, flags: dict[str, FlagDefinition]
+    ) -> WorkerDefinition:
+        for key in entry.keys() - set(_WORKER_KEYS):
+            allowed = ", ".join(_WORKER_KEYS)
+            self.bad(
+                (*where, str(key), KEY),
+                f"worker {name!r} has the unknown key {key!r}; allowed: {allowed}",
+                "WRK-001",
+            )
+        when, problem = self._when(name, entry, where, flags)
+        if "path" in entry and "command" in entry:
+            self.bad(
+                where, f"worker {name!r} has path and command; the topology is one or the other", "WTOP-004"
+            )
+        elif "path" in entry:
+            return WorkerDefinition(
+                name, path=self._worker_path(name, entry, where), when=when, problem=problem
+            )
+        elif "command" in entry:
+            command, args, env = self._worker_command(name, entry, where)
+            return WorkerDefinition(name, command=command, args=args, env=env, when=when, problem=problem)
+        else:
+            self.bad(where, f"worker {name!r} has neither path nor command", "WRK-001")
+        return WorkerDefinition(name)
+
+    def _worker_path(self, name: str, entry: dict[Any, Any], where: Where) -> Path | None:
+        for key in ("args", "env"):
+            if key in entry:
+                message = f"worker {name!r} runs in-process by its path; {key!r} needs a command"
+                self.bad((*where, key, KEY), message, "WTOP-004")
+        path = entry["path"]
+        if not isinstance(path, str) or not path:
+            self.bad((*where, "path"), f"worker {name!r}: path must be text, not {path!r}", "WRK-001")
+            return None
+        if not self._inside(path):
+            self.bad(
+                (*where, "path"), f"worker {name!r}: path {path!r} lies outside the capability", "WRK-004"
+            )
+            return None
+        return (self._root / path).resolve()
+
+    def _worker_command(
+        self, name: str, entry: dict[Any, Any], where: Where
+    ) -> tuple[str, tuple[str, ...], dict[str, str]]:
+        command, args, env = entry["command"], entry.get("args", []), entry.get("env", {})
+        if not isinstance(command, str) or not command:
+            self.bad(
+                (*where, "command"), f"worker {name!r}: command must be text, not {command!r}", "WTOP-004"
+            )
+            command = ""
+        if not isinstance(args, list) or not all(isinstance(a, str) for a in args):
+            numbers = enumerate(args) if isinstance(args, list) else ()
+            spot = next(((*where, "args", n) for n, a in numbers if not isinstance(a, str)), (*where, "args"))
+            self.bad(spot, f"worker {name!r}: args is a list of text; quote numbers", "WTOP-004")
+            args = []
+        if not isinstance(env, dict) or not all(isinstance(x, str) for pair in env.items() for x in pair):
+            pairs = env.items() if isinstance(env, dict) else ()
+            key = next((k for k, v in pairs if not (isinstance(k, str) and isinstance(v, str))), None)
+            place: Where = (*where, "env") if key is None else (*where, "env", str(key))
+            self.bad(place, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
+            env = {}
+        if taken := sorted(set(AUTHORITATIVE) & set(env)):
+            message = f"worker {name!r}: env sets {', '.join(taken)}, which the runtime alone sets"
+            self.bad((*where, "env", taken[0], KEY), message, "WTOP-006")
+        return (
+            self._rooted(command),
+            tuple(map(self._rooted, args)),
+            {k: self._rooted(v) for k, v in env.items()},
+        )
+
+    def _when(
+        self, name: str, entry: dict[Any, Any], where: Where, flags: dict[str, FlagDefinition]
+    ) -> tuple[tuple[str, ...], str | None]:
+        """Return the gate, and why this worker cannot be gated; that drops the worker, not the capability."""
+        when = entry.get("when")
+        if when is None:
+            return (), None
+        line, column = self._document.place((*where, "when"))
+        place = f"{self._file}:{line}:{column}: worker {name!r}: when"
+        if not isinstance(when, list) or not when or not all(isinstance(flag, str) for flag in when):
+            return (), f"{place} is a list of flag names with at least one entry [CAP-FLAG-080]"
+        if unknown := [flag for flag in when if flag not in flags]:
+            declared = ", ".join(flags) or "none"
+            names = ", ".join(unknown)
+            return tuple(when), f"{place} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
+        return tuple(when), None
+
+    # -- helpers ---------------------------------------------------------------------------------------
+
+    def _rooted(self, text: str) -> str:
+        return text.replace(ROOT_REFERENCE, str(self._root))
+
+    def _inside(self, path: str) -> bool:
+        return (self._root / path).resolve().is_relative_to(self._root)
+
+    def _text_list(self, value: object, where: Where, code: str) -> list[tuple[int, str]]:
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.bad(where, f"{where[-1]} is a list of text, not {_what(value)}", code)
+            return []
+        good = []
+        for number, entry in enumerate(value):
+            if isinstance(entry, str) and entry.strip():
+                good.append((number, entry))
+            else:
+                self.bad((*where, number), f"{where[-1]} holds text that is not blank, not {entry!r}", code)
+        return good
+
+
+def _what(value: object) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
+    return names.get(type(value), type(value).__name__)

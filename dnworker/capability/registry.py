@@ -1,0 +1,127 @@
+"""One capability of a runtime: its manifest, its flags, its checks, its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnworker.capability.flags import Flag, read_persisted, resolve_flags
+from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
+from dnworker.models import CapabilityInfo, ComponentInfo
+
+if TYPE_CHECKING:
+    from dnworker.manager import ManagedWorker
+
+CHECK_TIMEOUT = 5.0
+
+
+def state_file() -> Path:
+    """Where flags that were set by hand are kept (contract 4.5)."""
+    return Path.home() / ".dreadnode" / "local-capability-state.json"
+
+
+class Capability:
+    """A loaded capability, or one that failed to load and says why.
+
+    Args:
+        manifest: what it declares.
+        cli_flags: flags given on the command line.
+        failure: why it could not be loaded; then it has no workers.
+    """
+
+    def __init__(
+        self,
+        manifest: CapabilityManifest,
+        *,
+        cli_flags: Mapping[str, bool] | None = None,
+        failure: str | None = None,
+    ) -> None:
+        self.failure = failure
+        self.workers: dict[str, ManagedWorker] = {}
+        self.checks: list[ComponentInfo] = []
+        self.flags: dict[str, Flag] = {}
+        self._cli_flags = dict(cli_flags or {})
+        self.declare(manifest)
+
+    @property
+    def name(self) -> str:
+        """The manifest's name: the capability's identity."""
+        return self.manifest.name
+
+    @property
+    def root(self) -> Path:
+        """Its directory, absolute."""
+        return self.manifest.root
+
+    def declare(self, manifest: CapabilityManifest) -> None:
+        """Take a manifest and resolve its flags anew."""
+        self.manifest = manifest
+        self.flags = resolve_flags(
+            manifest,
+            persisted=read_persisted(state_file(), manifest.name),
+            environ=os.environ,
+            cli=self._cli_flags,
+        )
+
+    async def run_checks(self) -> None:
+        """Run the declared checks side by side; a failed one never blocks loading (contract 4.2)."""
+        self.checks = list(await asyncio.gather(*(run_check(c, self.root) for c in self.manifest.checks)))
+
+    def info(self) -> CapabilityInfo:
+        """Return what the runtime tells about it."""
+        if self.failure is not None:
+            broken = ComponentInfo(
+                kind="capability",
+                name=self.root.name,
+                status="error",
+                error=self.failure,
+                detail="mend the manifest",
+            )
+            return CapabilityInfo(
+                name=self.root.name,
+                display_name=self.root.name,
+                local_path=str(self.root),
+                components=[broken],
+            )
+        manifest = self.manifest
+        return CapabilityInfo(
+            name=manifest.name,
+            display_name=manifest.name,
+            local_path=str(manifest.root),
+            version=manifest.version,
+            description=manifest.description,
+            author=manifest.author,
+            license=manifest.license,
+            flags=[asdict(flag) for flag in self.flags.values()],
+            components=[*(worker.component() for worker in self.workers.values()), *self.checks],
+            checks=[asdict(check) for check in manifest.checks],
+        )
+
+
+async def run_check(check: CheckDefinition, root: Path) -> ComponentInfo:
+    """Run one check by the shell, in the capability's directory, for at most 5 s."""
+    process = await asyncio.create_subprocess_shell(
+        check.command,
+        cwd=root,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            _, stderr = await process.communicate()
+    except TimeoutError:
+        os.killpg(process.pid, 9)
+        await process.wait()
+        return ComponentInfo(
+            kind="check", name=check.name, status="error", error=f"timed out after {CHECK_TIMEOUT:g}s"
+        )
+    if process.returncode == 0:
+        return ComponentInfo(kind="check", name=check.name, status="ok")
+    text = stderr.decode(errors="replace").strip() or f"exit code {process.returncode}"
+    return ComponentInfo(kind="check", name=check.name, status="error", error=text)

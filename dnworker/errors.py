@@ -1,0 +1,152 @@
+"""Every exception of dnworker, as one tree.
+
+    DnworkerError
+    ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
+    │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind
+    ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
+    ├── WorkerFailed        a worker went to `error` where running was asked for
+    ├── HandlerFailed       handlers raised; raised by `settle()`
+    ├── InvalidTransition   a step the lifecycle table does not have
+    ├── SubscriberTooSlow   a bounded subscription was cut off
+    ├── RuntimeUnavailable  no runtime answers at the URL; a RuntimeError
+    └── Refused             wrong use of a command or magic; shown without a traceback
+
+`TurnFailedError` and `TurnCancelledError` are RuntimeErrors with the fields of contract 8.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class DnworkerError(Exception):
+    """The base of all errors raised by dnworker itself."""
+
+
+class ApiError(DnworkerError):
+    """An operation was refused; `status` and `detail` are what the HTTP API answers."""
+
+    status = 400
+
+    def __init__(self, detail: str | dict[str, Any] | list[dict[str, Any]]) -> None:
+        self.detail = detail
+        super().__init__(detail if isinstance(detail, str) else _sentence(detail))
+
+
+class NotFound(ApiError, LookupError):
+    """There is no such session, worker or capability."""
+
+    status = 404
+
+
+class Conflict(ApiError):
+    """The thing exists, and its state forbids the operation."""
+
+    status = 409
+
+
+class Gone(ApiError):
+    """The session was deleted."""
+
+    status = 410
+
+
+class TooLarge(ApiError, ValueError):
+    """A payload that no subscriber could receive (contract 13 no. 19)."""
+
+    status = 413
+
+
+class Invalid(ApiError, ValueError):
+    """A field has the wrong shape."""
+
+    status = 422
+
+
+class ReservedKind(ApiError, ValueError):
+    """A kind that only the runtime itself may publish (contract 5.4)."""
+
+    status = 400
+
+
+class ManifestError(DnworkerError, ValueError):
+    """A manifest breaks rules; `problems` holds one message with place and code for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class WorkerFailed(DnworkerError, RuntimeError):
+    """A worker is in state `error`; the text says why."""
+
+
+class HandlerFailed(DnworkerError, RuntimeError):
+    """Handlers raised since the last look; `failures` holds one line for each."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        many = "a handler" if len(failures) == 1 else f"{len(failures)} handlers"
+        super().__init__(f"{many} failed:\n" + "\n".join(f"  {line}" for line in failures))
+
+
+class InvalidTransition(DnworkerError, RuntimeError):
+    """A worker cannot go from one state to the other."""
+
+
+class SubscriberTooSlow(DnworkerError):
+    """A subscriber fell behind its bound; `lost` events were not delivered."""
+
+    def __init__(self, lost: int, limit: int) -> None:
+        self.lost = lost
+        self.limit = limit
+        super().__init__(f"the subscriber fell {limit} events behind; {lost} or more were not delivered")
+
+
+class RuntimeUnavailable(DnworkerError, RuntimeError):
+    """No ready runtime answers at the URL."""
+
+
+class Refused(DnworkerError):
+    """A user's mistake, worded for the user: the thing, the place, the way out."""
+
+
+class TurnFailedError(RuntimeError):
+    """A turn ended in `turn.failed`."""
+
+    def __init__(
+        self,
+        error_type: str,
+        message: str,
+        *,
+        partial_response: str | None = None,
+        tool_calls_attempted: list[dict[str, Any]] | None = None,
+        turn_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.partial_response = partial_response
+        self.tool_calls_attempted = tool_calls_attempted or []
+        self.turn_id = turn_id
+
+
+class TurnCancelledError(RuntimeError):
+    """A turn ended in `turn.cancelled`."""
+
+    def __init__(
+        self, reason: str, *, partial_response: str | None = None, turn_id: str | None = None
+    ) -> None:
+        super().__init__(f"Turn cancelled: {reason}")
+        self.reason = reason
+        self.partial_response = partial_response
+        self.turn_id = turn_id
+
+
+def _sentence(detail: dict[str, Any] | list[dict[str, Any]]) -> str:
+    if isinstance(detail, dict):
+        return str(detail.get("message", detail))
+    return "; ".join(f"{'.'.join(map(str, item.get('loc', ())))}: {item.get('msg')}" for item in detail)

@@ -1,0 +1,171 @@
+"""The envelope in which events travel, and which kinds and payloads may (contract 5.1, 5.4)."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dnworker.errors import Invalid, ReservedKind, TooLarge
+
+SCHEMA_VERSION = 2
+RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")
+
+MAX_PAYLOAD_BYTES = 1_000_000
+"""A frame over 1 MiB breaks the reference client's socket (contract 7, 13 no. 19)."""
+
+RECONNECTED = "transport.reconnected"
+SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
+
+
+def new_id() -> str:
+    """Return a fresh 32-digit hexadecimal id."""
+    return uuid.uuid4().hex
+
+
+class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=True):
+    """One delivered event. The fields are the keys on the wire, in this order (contract 5.1)."""
+
+    schema_version: int = SCHEMA_VERSION
+    connection_id: str | None = None
+    session_id: str | None = None
+    turn_id: str | None = None
+    event_id: str = msgspec.field(default_factory=new_id)
+    seq: int
+    timestamp: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    kind: str
+    replay: bool = False
+    terminal: bool = False
+    payload: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+_decoder = msgspec.json.Decoder(EventEnvelope)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(envelope: EventEnvelope) -> bytes:
+    """Return the envelope as UTF-8 JSON."""
+    return _encoder.encode(envelope)
+
+
+def decode(frame: str | bytes) -> EventEnvelope:
+    """Read an envelope from JSON; keys beyond the known are ignored.
+
+    `session.created` and `session.deleted` of the reference carry the id in the payload only; it is filled
+    in here (contract 11 no. 2).
+
+    Raises:
+        Invalid: the frame is no envelope.
+    """
+    try:
+        envelope = _decoder.decode(frame)
+    except msgspec.MsgspecError as exc:
+        raise Invalid(f"not an event envelope: {exc}") from exc
+    if envelope.session_id is None and envelope.kind in ("session.created", "session.deleted"):
+        named = envelope.payload.get("session_id")
+        if isinstance(named, str):
+            return msgspec.structs.replace(envelope, session_id=named)
+    return envelope
+
+
+def is_reserved(kind: str) -> bool:
+    """Tell whether only the runtime may publish `kind`."""
+    return kind.startswith(RESERVED_PREFIXES)
+
+
+def check_kind(kind: object) -> str:
+    """Return `kind` if it is text.
+
+    Raises:
+        Invalid: it is not.
+    """
+    if not isinstance(kind, str):
+        raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r}")
+    return kind
+
+
+def check_publishable(kind: str) -> str:
+    """Return `kind` if a worker may publish it.
+
+    Raises:
+        ReservedKind: it starts with one of the six reserved prefixes.
+    """
+    if is_reserved(check_kind(kind)):
+        raise ReservedKind(
+            f"kind {kind!r} is reserved: {', '.join(RESERVED_PREFIXES)} belong to the runtime; "
+            "publish under a prefix of your own, such as 'capability.<name>.<event>'"
+        )
+    return kind
+
+
+def snapshot(payload: object) -> tuple[dict[str, Any], int]:
+    """Return the payload as it will arrive over a wire, and its size in bytes.
+
+    Going through JSON gives handlers in this process exactly what a subprocess worker would see, and keeps
+    a publisher from changing an event that is under way.
+
+    Raises:
+        Invalid: it is not an object, or holds something JSON has no form for; names the field.
+        TooLarge: its JSON is longer than a subscriber can receive.
+    """
+    if payload is None:
+        return {}, 2
+    if not isinstance(payload, dict):
+        raise Invalid(
+            f"a payload is an object, as in {{'key': 'value'}}; got {_kind_of(payload)} {payload!r:.60}"
+        )
+    try:
+        text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
+        copy: dict[str, Any] = msgspec.json.decode(text)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
+        raise Invalid(_why_not_json(payload, "payload", 0) or f"payload is not JSON: {exc}") from exc
+    if len(text) > MAX_PAYLOAD_BYTES:
+        raise TooLarge(
+            f"payload is {len(text):,} bytes of JSON; at most {MAX_PAYLOAD_BYTES:,} reach a subscriber. "
+            "Store the data and publish where it is"
+        )
+    return copy, len(text)
+
+
+_DEEPEST = 200
+
+
+def _why_not_json(value: object, path: str, depth: int) -> str | None:
+    """Name the first field that JSON has no form for."""
+    if depth > _DEEPEST:
+        return f"{path[:40]}... is nested deeper than {_DEEPEST} levels"
+    match value:
+        case str():
+            return None if _is_text(value) else f"{path} has a lone surrogate, which is not text"
+        case bool() | None | int():
+            return None
+        case float():
+            return None if math.isfinite(value) else f"{path} is {value}, which JSON has no form for"
+        case dict():
+            pairs = [(f"{path}.{key}", item) for key, item in value.items()]
+            bad = next((k for k in value if not isinstance(k, str | int | float | bool | None)), None)
+            if bad is not None:
+                return f"{path} has the key {bad!r}; JSON keys are text"
+        case list() | tuple():
+            pairs = [(f"{path}[{n}]", item) for n, item in enumerate(value)]
+        case _:
+            hint = "; use .isoformat()" if hasattr(value, "isoformat") else ""
+            return f"{path} is {_kind_of(value)}, which JSON has no form for{hint}"
+    return next((why for p, v in pairs if (why := _why_not_json(v, p, depth + 1))), None)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind_of(value: object) -> str:
+    name = type(value).__name__
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

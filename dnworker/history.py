@@ -1,0 +1,157 @@
+"""What happened lately, in memory: events, the invocations they caused, and what is still under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dnworker.errors import HandlerFailed
+from dnworker.invocation import Invocation, Locate, describe
+from dnworker.invocation import current as current_invocation
+
+if TYPE_CHECKING:
+    from dnworker.events import EventEnvelope
+
+EVENTS_KEPT = 10_000
+INVOCATIONS_KEPT = 20_000
+FAILURES_KEPT = 1_000
+
+
+class History:
+    """Records invocations and answers what an event caused.
+
+    It is the recorder that runners report to. Old entries go first; what is running is never dropped.
+    """
+
+    def __init__(self) -> None:
+        self.locate: Locate | None = None
+        self._events: dict[str, EventEnvelope] = {}
+        self._by_event: dict[str, list[Invocation]] = {}
+        self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
+        self._running: set[Invocation] = set()
+        self._undelivered: dict[str, int] = {}
+        self._unseen_failures: deque[Invocation] = deque(maxlen=FAILURES_KEPT)
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._listeners: list[Callable[[Invocation], None]] = []
+
+    def note_event(self, envelope: EventEnvelope) -> None:
+        """Keep an event, and count it as published by the handler that runs here, if one does."""
+        self._events[envelope.event_id] = envelope
+        if len(self._events) > EVENTS_KEPT:
+            oldest = next(iter(self._events))
+            del self._events[oldest]
+            self._by_event.pop(oldest, None)
+        if (invocation := current_invocation.get()) is not None:
+            invocation.published.append(envelope)
+
+    def expect(self, envelope: EventEnvelope) -> None:
+        """Note that a worker has this event in its queue."""
+        self._undelivered[envelope.event_id] = self._undelivered.get(envelope.event_id, 0) + 1
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Note that the worker took the event and that its invocations have begun."""
+        left = self._undelivered.get(envelope.event_id, 0) - 1
+        if left > 0:
+            self._undelivered[envelope.event_id] = left
+            return
+        self._undelivered.pop(envelope.event_id, None)
+        self._changed()
+
+    def begin(self, invocation: Invocation) -> None:
+        """Note that an invocation is under way."""
+        self._running.add(invocation)
+        self._recent.append(invocation)
+        if invocation.event is not None:
+            self._by_event.setdefault(invocation.event.event_id, []).append(invocation)
+        self._tell(invocation)
+
+    def end(
+        self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
+    ) -> None:
+        """Note how an invocation ended; an exception is kept as text with the user's frames."""
+        if exc is not None:
+            invocation.end("error", describe(exc, self.locate))
+            self._unseen_failures.append(invocation)
+        else:
+            invocation.end("cancelled" if cancelled else "ok")
+        self._running.discard(invocation)
+        self._tell(invocation)
+        self._changed()
+
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return a kept event."""
+        return self._events.get(event_id)
+
+    def events(self, count: int = 50) -> list[EventEnvelope]:
+        """Return the newest `count` events, oldest first."""
+        return list(self._events.values())[-count:]
+
+    def invocations_of(self, event_id: str) -> list[Invocation]:
+        """Return what the event has caused so far."""
+        return list(self._by_event.get(event_id, ()))
+
+    def invocations(self, worker: str | None = None) -> list[Invocation]:
+        """Return the kept invocations, oldest first."""
+        return [i for i in self._recent if worker is None or i.worker == worker]
+
+    def is_quiet(self, event_id: str) -> bool:
+        """Tell whether everything that the event caused, and what that caused, has ended."""
+        waiting = [event_id]
+        while waiting:
+            current = waiting.pop()
+            if self._undelivered.get(current):
+                return False
+            for invocation in self._by_event.get(current, ()):
+                if invocation.outcome == "running":
+                    return False
+                waiting += [published.event_id for published in invocation.published]
+        return True
+
+    def is_idle(self) -> bool:
+        """Tell whether no event is queued and no handler but tasks is running."""
+        return not self._undelivered and all(i.cause == "task" for i in self._running)
+
+    async def wait_quiet(self, event_id: str) -> None:
+        """Return when everything the event caused has ended."""
+        while not self.is_quiet(event_id):
+            await self._wait_change()
+
+    async def wait_idle(self) -> None:
+        """Return when no event is queued and no handler but tasks is running."""
+        while not self.is_idle():
+            await self._wait_change()
+
+    def raise_failures(self) -> None:
+        """Forget the failures not yet raised, raising them.
+
+        Raises:
+            HandlerFailed: there was at least one.
+        """
+        failures = list(self._unseen_failures)
+        self._unseen_failures.clear()
+        if failures:
+            raise HandlerFailed([f"{i.label} ({i.cause}): {i.error}" for i in failures])
+
+    def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
+        """Call `listener` when an invocation begins and when it ends; returns what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def _tell(self, invocation: Invocation) -> None:
+        for listener in tuple(self._listeners):
+            listener(invocation)
+
+    def _changed(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait_change(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)

@@ -1,0 +1,129 @@
+"""One run of one handler: what started it, how it ended, what it said and what it caused."""
+
+from __future__ import annotations
+
+import contextvars
+import linecache
+import time
+import traceback
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dnworker.events import EventEnvelope
+    from dnworker.logs import LogLine
+
+Outcome = Literal["running", "ok", "error", "cancelled"]
+Cause = Literal["startup", "shutdown", "event", "schedule", "task"]
+
+LOGS_KEPT = 1_000
+EVENTS_KEPT = 10_000
+
+_OWN_CODE = str(Path(__file__).parent)
+
+Locate = Callable[[str, int], str | None]
+"""Turns a code's file name and line into what the user calls the place, or None for `file, line n`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One of the user's frames of a traceback."""
+
+    place: str
+    function: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerError:
+    """An exception of a handler, as the user wants to read it: frames of ours left out."""
+
+    type: str
+    message: str
+    frames: tuple[Frame, ...]
+
+    @property
+    def place(self) -> str:
+        """Where the user's code raised, such as `cell [3], line 7`."""
+        return self.frames[-1].place if self.frames else "outside the worker's code"
+
+    def __str__(self) -> str:
+        text = f"{self.type}: {self.message}" if self.message else self.type
+        return f"{text} ({self.place})"
+
+    def lines(self) -> list[str]:
+        """Return the traceback as lines, innermost last."""
+        shown = []
+        for frame in self.frames:
+            shown.append(f"{frame.place}, in {frame.function}")
+            if frame.source:
+                shown.append(f"    {frame.source}")
+        return [*shown, f"{self.type}: {self.message}" if self.message else self.type]
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """One run of one handler.
+
+    `started_at` and `duration` are seconds of the machine's monotonic clock; `duration` is None while
+    it runs. `logs` and `published` hold the newest of what it said and published: a task may run for days.
+    """
+
+    worker: str
+    handler: str
+    cause: Cause
+    event: EventEnvelope | None = None
+    generation: int = 1
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    outcome: Outcome = "running"
+    error: HandlerError | None = None
+    started_at: float = field(default_factory=time.monotonic)
+    duration: float | None = None
+    logs: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOGS_KEPT))
+    published: deque[EventEnvelope] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+
+    @property
+    def label(self) -> str:
+        """Worker and handler, such as `bridge.on_turn`."""
+        return f"{self.worker}.{self.handler}"
+
+    def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:
+        """Note how it ended."""
+        self.outcome = outcome
+        self.error = error
+        self.duration = time.monotonic() - self.started_at
+
+
+current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
+    "dnworker_invocation", default=None
+)
+"""The invocation whose handler is running here, by which output and published events find their cause."""
+
+
+def describe(exc: BaseException, locate: Locate | None = None) -> HandlerError:
+    """Keep what a user needs of an exception, and none of its objects."""
+    frames = []
+    for summary in traceback.extract_tb(exc.__traceback__):
+        if summary.filename.startswith(_OWN_CODE):
+            continue
+        line = summary.lineno or 0
+        place = locate(summary.filename, line) if locate else None
+        source = linecache.getline(summary.filename, line).strip()
+        frames.append(Frame(place or f"{summary.filename}, line {line}", summary.name, source))
+    return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames))
+
+
+def _message_of(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception as broken:  # somebody else's __str__
+        return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
+
+
+def handler_name(handler: Any) -> str:
+    """Return what people call the handler."""
+    return str(getattr(handler, "__name__", None) or type(handler).__name__)

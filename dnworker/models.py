@@ -1,0 +1,86 @@
+"""What the runtime tells about itself: the shapes of contract 9, as they go over the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class SessionInfo(msgspec.Struct, kw_only=True):
+    """One session (contract 6.6). Dates are ISO-8601 text."""
+
+    session_id: str
+    group_id: str | None = None
+    project: str | None = None
+    created_at: str = ""
+    updated_at: str | None = None
+    message_count: int = 0
+    session_dir: str | None = None
+    capability: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    title: str | None = None
+    preview: str | None = None
+    policy_name: str = "interactive"
+    policy_is_autonomous: bool = False
+    policy_display_label: str = ""
+    origin: str = "user"
+    labels: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    total_tokens: int = 0
+    total_tool_call_count: int = 0
+    total_cost_usd: float | None = 0.0
+    last_generation_input_tokens: int | None = None
+
+
+class ComponentInfo(msgspec.Struct, kw_only=True):
+    """One worker, check or other part of a capability, and how it stands."""
+
+    kind: str
+    name: str
+    status: str
+    error: str | None = None
+    detail: str | None = None
+    qualified_name: str | None = None
+    capability: str | None = None
+    transport: str | None = None
+    tool_count: int | None = None
+    when: list[str] | None = None
+
+
+class CapabilityInfo(msgspec.Struct, kw_only=True):
+    """One capability: where it is, what it declares, how its components stand."""
+
+    name: str
+    display_name: str
+    canonical_name: str | None = None
+    local_path: str | None = None
+    source: str = "local"
+    provenance: str = "local"
+    version: str | None = None
+    description: str | None = None
+    author: dict[str, str] | None = None
+    license: str | None = None
+    origin: str | None = None
+    enabled: bool = True
+    binding_id: str | None = None
+    update_available: bool | None = None
+    flags: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    components: list[ComponentInfo] = msgspec.field(default_factory=list)
+    dependencies: dict[str, Any] | None = None
+    checks: list[dict[str, str]] = msgspec.field(default_factory=list)
+    entry_agent: str | None = None
+    skills_paths: list[str] = msgspec.field(default_factory=list)
+    agents: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class RuntimeInfo(msgspec.Struct, kw_only=True):
+    """The runtime and its capabilities (contract 6.3)."""
+
+    status: str = "ok"
+    version: str
+    runtime_id: str | None = None
+    host_type: str = "local"
+    working_dir: str = ""
+    default_capability: str | None = None
+    capabilities: list[CapabilityInfo] = msgspec.field(default_factory=list)

@@ -1,0 +1,241 @@
+"""Runs one subprocess worker: spawn, output, exit, stop (contract 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from dnworker.guard import Guard
+from dnworker.lifecycle import WorkerState, move
+
+log = logging.getLogger("dnworker.process")
+
+DRAIN_GRACE = 1.0
+"""Seconds after the child's exit in which what is left in its pipe is read; a grandchild may hold it open."""
+
+LONGEST_LINE = 65_536
+"""Characters of one line kept in memory; the log file has every byte."""
+
+StateListener = Callable[[WorkerState, str | None], None]
+LineListener = Callable[[str], None]
+
+
+class SubprocessWorkerRunner:
+    """Owns one child process and its process group.
+
+    Args:
+        command: the program; a bare name is searched on the PATH of `env`, a relative path with a slash is
+            taken from `cwd`.
+        args: its arguments; no shell is involved.
+        env: the whole environment of the child.
+        cwd: its working directory.
+        log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
+        on_state_change: called with each new state and its error text.
+        on_line: called with every line of output.
+        grace_period_s: seconds between SIGTERM and SIGKILL.
+        guard: ends the group if this process dies.
+    """
+
+    DEFAULT_GRACE_PERIOD_S = 5.0
+    OUTPUT_BUFFER_LINES = 200
+    ERROR_TAIL_LINES = 20
+    OUTPUT_ERROR_MARKER = "\n\nWorker output:\n"
+
+    def __init__(
+        self,
+        command: str,
+        args: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str],
+        log_path: Path | None = None,
+        on_state_change: StateListener | None = None,
+        on_line: LineListener | None = None,
+        qualified_name: str | None = None,
+        grace_period_s: float | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        self.state = WorkerState.LOADING
+        self.error: str | None = None
+        self.pid: int | None = None
+        self.log_path = log_path
+        self._command = command
+        self._args = list(args)
+        self._env = dict(env)
+        self._cwd = Path(cwd)
+        self._on_state_change = on_state_change
+        self._on_line = on_line
+        self._label = qualified_name or command
+        self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
+        self._guard = guard
+        self._ring: deque[str] = deque(maxlen=self.OUTPUT_BUFFER_LINES)
+        self._child: asyncio.subprocess.Process | None = None
+        self._log_file: IO[bytes] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def recent_output(self) -> list[str]:
+        """The last 200 lines that were not empty."""
+        return list(self._ring)
+
+    async def start(self) -> None:
+        """Spawn the child; a failure to do so is state `error`, not an exception."""
+        self._move(WorkerState.STARTING)
+        self._ring.clear()
+        self._open_log()
+        try:
+            self._child = await asyncio.create_subprocess_exec(
+                self._program(),
+                *self._args,
+                env=self._env,
+                cwd=self._cwd,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # a group of its own: what it spawns can be ended with it
+            )
+        except (OSError, ValueError) as exc:
+            self._close_log()
+            self._move(WorkerState.ERROR, f"spawn failed: {exc}")
+            return
+        self.pid = self._child.pid
+        if self._guard is not None:
+            self._guard.watch(self.pid)
+        self._watch = asyncio.create_task(self._follow(self._child), name=f"{self._label} output")
+        self._move(WorkerState.RUNNING)
+
+    async def stop(self) -> None:
+        """End the whole process group: SIGTERM, the grace, SIGKILL. May be called in any state."""
+        if self.state in (WorkerState.STOPPED, WorkerState.ERROR, WorkerState.STOPPING):
+            if self._watch is not None:
+                await asyncio.wait({self._watch})
+            return
+        self._move(WorkerState.STOPPING)
+        if self._child is not None and self._watch is not None:
+            self._signal(signal.SIGTERM)
+            await asyncio.wait({self._watch}, timeout=self._grace)
+            if not self._watch.done():
+                log.warning("%s did not end within %g s of SIGTERM; killing it", self._label, self._grace)
+                self._signal(signal.SIGKILL)
+                await asyncio.wait({self._watch})
+        self._move(WorkerState.STOPPED)
+
+    # -- the child -------------------------------------------------------------------------------------
+
+    async def _follow(self, child: asyncio.subprocess.Process) -> None:
+        """Read output until the child has exited, then end what it left behind and note its exit."""
+        assert child.stdout is not None
+        reading = asyncio.create_task(self._read(child.stdout), name=f"{self._label} reader")
+        code = await child.wait()
+        # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
+        await asyncio.wait({reading}, timeout=0 if self._group_is_empty() else DRAIN_GRACE)
+        await self._end_group()
+        await asyncio.wait({reading}, timeout=DRAIN_GRACE)
+        reading.cancel()
+        await asyncio.wait({reading})
+        self._close_log()
+        if self._guard is not None and self.pid is not None:
+            self._guard.release(self.pid)
+        if self.state is WorkerState.STOPPING:
+            return
+        if code == 0:
+            self._move(WorkerState.STOPPED)
+        else:
+            self._move(WorkerState.ERROR, self._exit_text(code))
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        rest = b""
+        while chunk := await stream.read(65_536):
+            if self._log_file is not None:
+                try:
+                    self._log_file.write(chunk)
+                    self._log_file.flush()
+                except OSError as exc:  # a full disk: the worker runs on, and memory still has the tail
+                    log.warning("%s: its log %s cannot be written: %s", self._label, self.log_path, exc)
+                    self._close_log()
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._keep(line)
+            if len(rest) > 4 * LONGEST_LINE:  # a line without end: keep its head and count the rest away
+                rest = rest[: 4 * LONGEST_LINE]
+        self._keep(rest)
+
+    def _keep(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip("\r\n")
+        if not text:
+            return
+        if len(text) > LONGEST_LINE:
+            text = f"{text[:LONGEST_LINE]} [cut; the whole line is in {self.log_path}]"
+        self._ring.append(text)
+        if self._on_line is not None:
+            self._on_line(text)
+
+    def _exit_text(self, code: int) -> str:
+        text = f"exited with code {code}"
+        if self._ring:
+            tail = list(self._ring)[-self.ERROR_TAIL_LINES :]
+            text += self.OUTPUT_ERROR_MARKER + "\n".join(tail)
+        return text
+
+    async def _end_group(self) -> None:
+        if self._group_is_empty():
+            return
+        self._signal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + (0.5 if self.state is not WorkerState.STOPPING else self._grace)
+        while not self._group_is_empty() and loop.time() < deadline:  # noqa: ASYNC110  nothing tells us
+            await asyncio.sleep(0.02)  # grandchildren are not ours to wait for
+        self._signal(signal.SIGKILL)
+
+    def _group_is_empty(self) -> bool:
+        return not self._signal(0)
+
+    def _signal(self, number: int) -> bool:
+        if self.pid is None:
+            return False
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    def _program(self) -> str:
+        if "/" not in self._command:
+            found = shutil.which(self._command, path=self._env.get("PATH", os.defpath))
+            if found is None:
+                raise FileNotFoundError(2, "No such file or directory", self._command)
+            return found
+        return str(self._cwd / self._command)
+
+    # -- log file --------------------------------------------------------------------------------------
+
+    def _open_log(self) -> None:
+        if self.log_path is None:
+            return
+        try:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            if self.log_path.exists():
+                with suppress(OSError):
+                    self.log_path.replace(self.log_path.with_name(self.log_path.name + ".prev"))
+            self._log_file = self.log_path.open("wb")
+        except OSError as exc:
+            log.warning("%s: its log %s cannot be opened: %s", self._label, self.log_path, exc)
+
+    def _close_log(self) -> None:
+        if self._log_file is not None:
+            with suppress(OSError):
+                self._log_file.close()
+            self._log_file = None
+
+    def _move(self, to: WorkerState, error: str | None = None) -> None:
+        self.state = move(self.state, to)
+        self.error = error
+        if self._on_state_change is not None:
+            self._on_state_change(to, error)

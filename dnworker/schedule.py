@@ -1,0 +1,105 @@
+"""When schedules run and how long a crashed task waits: pure arithmetic, no waiting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """One `every(...)`: exactly one of the two fields is set (contract 1.2).
+
+    `interval_seconds` is in seconds; `cron_expr` has the five standard fields and is read in UTC.
+    """
+
+    interval_seconds: float | None = None
+    cron_expr: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What people call it: `every 30s`, `cron 0 * * * *`."""
+        if self.interval_seconds is not None:
+            return f"every {self.interval_seconds:g}s"
+        return f"cron {self.cron_expr}"
+
+    def delay(self, now: datetime) -> float:
+        """Return the seconds from `now` to the next run; the first is one full interval away."""
+        if self.interval_seconds is not None:
+            return self.interval_seconds
+        from croniter import croniter  # only schedules with cron text pay for it
+
+        upcoming: datetime = croniter(self.cron_expr, now.astimezone(UTC)).get_next(datetime)
+        return max(0.0, (upcoming - now).total_seconds())
+
+
+def make_schedule(
+    *, seconds: float | None = None, minutes: float | None = None, cron: str | None = None
+) -> ScheduleSpec:
+    """Check the arguments of `every` and return its spec.
+
+    Raises:
+        ValueError: not exactly one of the three was given, an interval is not a positive finite number,
+            or the cron text has other than five fields or a value out of range (contract 1.3, 11 no. 13,
+            14-5).
+    """
+    given = {k: v for k, v in {"seconds": seconds, "minutes": minutes, "cron": cron}.items() if v is not None}
+    if len(given) != 1:
+        what = " and ".join(given) if given else "none"
+        raise ValueError(f"every() takes exactly one of seconds, minutes or cron, and got {what}")
+    if cron is not None:
+        return ScheduleSpec(cron_expr=_check_cron(cron))
+    ((unit, value),) = given.items()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"every({unit}=...) takes a number, not {type(value).__name__} {value!r}")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"every({unit}={value!r}): the interval must be greater than zero")
+    return ScheduleSpec(interval_seconds=value * 60 if unit == "minutes" else value)
+
+
+def _check_cron(text: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"every(cron=...) takes text such as '0 * * * *', not {text!r}")
+    fields = text.split()
+    if len(fields) != 5:
+        raise ValueError(
+            f"every(cron={text!r}) has {len(fields)} fields; cron takes five: "
+            "minute hour day-of-month month day-of-week"
+        )
+    from croniter import croniter
+
+    if not croniter.is_valid(text):
+        raise ValueError(f"every(cron={text!r}) is no valid cron text; an example is '*/5 * * * *'")
+    return text
+
+
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 300.0
+STABLE_AFTER = 60.0
+
+
+class Backoff:
+    """How long a supervised task waits before it starts again: 1, 2, 4 ... 256, 300, 300 s (contract 2.4).
+
+    A run of 60 s or more clears the count. A task is exhausted when it ends early once more after having
+    waited the longest delay (contract 14-1).
+    """
+
+    def __init__(self) -> None:
+        self._short_runs = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the task ended early again after the longest wait."""
+        return self._short_runs > self._runs_to_longest
+
+    def ended(self, ran_for: float) -> float:
+        """Note a run of `ran_for` seconds and return the seconds to wait before the next."""
+        if ran_for >= STABLE_AFTER:
+            self._short_runs = 0
+            return FIRST_DELAY
+        self._short_runs += 1
+        return min(FIRST_DELAY * 2.0 ** (self._short_runs - 1), LONGEST_DELAY)
+
+    _runs_to_longest = math.ceil(math.log2(LONGEST_DELAY / FIRST_DELAY)) + 1

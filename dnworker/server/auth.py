@@ -1,0 +1,87 @@
+"""Who may talk to the API: Host, Origin and token, looked at before anything else (contract 13 no. 20)."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dnworker.server.responses import error
+from dnworker.tokens import Tokens
+
+PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
+UNAUTHORIZED_CLOSE = 4401
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, never bound here
+
+
+class Gatekeeper:
+    """ASGI middleware that lets only known callers through.
+
+    A browser is led astray by a page that names this server's port: such a page has another Origin, or,
+    after DNS rebinding, another Host. Both are refused whatever the token.
+    """
+
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, bind_host: str) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._bind_host = bind_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse with 403 or 401, or pass on with `scope["worker"]` set to whose token it was."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        if (refusal := self._foreign(headers)) is not None:
+            await self._refuse(403, refusal, scope, receive, send)
+            return
+        path = scope["path"]
+        if path.startswith("/api/") and path not in PUBLIC_PATHS:
+            token = _bearer(headers)
+            if token is None:
+                text = "a bearer token is needed: Authorization: Bearer <token>"
+                await self._refuse(401, text, scope, receive, send)
+                return
+            if not self._tokens.accepts(token):
+                await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
+                return
+            scope["worker"] = self._tokens.worker_of(token)
+        await self._app(scope, receive, send)
+
+    def _foreign(self, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if not self._is_known(urlsplit(f"//{host}").hostname or ""):
+            return f"host {host!r} is not served here; use 127.0.0.1 or localhost"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return f"origin {origin!r} may not use this API; only its own pages may"
+        return None
+
+    def _is_known(self, name: str) -> bool:
+        if name in _LOOPBACK_NAMES or name == self._bind_host:
+            return True
+        return self._bind_host in _WILDCARDS and _is_address(name)
+
+    async def _refuse(self, status: int, text: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # a network client sees this as HTTP 403 (contract 7)
+            await send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": text})
+        else:
+            await error(status, text)(scope, receive, send)
+
+
+def _bearer(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token if scheme == "Bearer" and token else None
+
+
+def _is_address(name: str) -> bool:
+    """Tell whether `name` is an IP address; a page cannot rebind one."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

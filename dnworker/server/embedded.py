@@ -1,0 +1,126 @@
+"""uvicorn on somebody else's loop: no signal handlers, no log configuration, a socket bound by us."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from dnworker.server.app import make_app
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+BACKLOG = 128
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn that leaves signals alone and says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The process's signals belong to the kernel or to the command line, not to us."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class EmbeddedServer:
+    """The API of one runtime."""
+
+    def __init__(self, runtime: Runtime, host: str, port: int) -> None:
+        self._runtime = runtime
+        self._host = host
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._server: _Uvicorn | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._started_at = time.monotonic()
+
+    @property
+    def url(self) -> str:
+        """The address that workers on this machine use."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._socket is not None
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was made."""
+        return round(time.monotonic() - self._started_at, 3)
+
+    async def start(self) -> None:
+        """Listen; returns when connections are accepted.
+
+        Raises:
+            OSError: the address cannot be bound; says what to do.
+        """
+        self._socket = bind(self._host, self._port)
+        config = uvicorn.Config(
+            make_app(self._runtime, self._host),
+            ws="websockets-sansio",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13 no. 18)
+        )
+        self._server = _Uvicorn(config)
+        self._serving = asyncio.create_task(self._server.serve([self._socket]), name="dnworker server")
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait({self._serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._server.listening.is_set():
+            listening.cancel()
+            self._serving.result()  # raises what kept it from starting
+            raise OSError("the server ended before it accepted connections")
+
+    async def stop(self) -> None:
+        """Close the sockets of clients (1012), then end."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.wait({self._serving})
+        if self._socket is not None:
+            self._socket.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        OSError: the address cannot be had; the message names it and the way out.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as exc:
+        listener.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise OSError(
+                exc.errno, f"port {port} on {host} is in use; pass port=0 to pick a free one"
+            ) from exc
+        raise OSError(exc.errno, f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+    listener.setblocking(False)
+    return listener

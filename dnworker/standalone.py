@@ -1,0 +1,77 @@
+"""Runs one worker as a process of its own, against a runtime named by the environment (contract 1.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from dnworker.lifecycle import WorkerState
+
+if TYPE_CHECKING:
+    from dnworker.worker import Worker
+
+
+def run(worker: Worker) -> None:
+    """Log to stderr and run until SIGTERM or SIGINT; a failure ends the process with code 1."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        asyncio.run(arun(worker))
+    except (RuntimeError, ValueError) as exc:
+        # What a person reads in the log is the reason, not where in our code it came to light.
+        print(f"worker {worker.name or '(no name)'}: {exc}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+async def arun(worker: Worker) -> None:
+    """Run on the current loop until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except (NotImplementedError, RuntimeError):  # a loop without signals, or not the main thread
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await run_until(worker, stop)
+
+
+async def run_until(worker: Worker, stop: asyncio.Event) -> None:
+    """Run the whole lifecycle until `stop` is set.
+
+    Raises:
+        ValueError: the worker has no name.
+        RuntimeError: the runtime cannot be reached, or the worker went to `error`; the text says why.
+    """
+    if worker.name is None:
+        raise ValueError("a worker that runs by itself needs a name: Worker(name='bridge')")
+    from dnworker.client import client as client_module
+    from dnworker.runner import WorkerRunner
+
+    client = client_module.RuntimeClient(
+        default_session_origin="worker", default_session_labels={"worker": [worker.name]}
+    )
+    failure: list[str] = []
+
+    def on_state_change(state: WorkerState, error: str | None) -> None:
+        if state is WorkerState.ERROR:
+            failure.append(error or "worker entered error state")
+            stop.set()
+
+    runner = WorkerRunner(
+        worker,
+        client,
+        event_source=lambda kinds: client.subscribe(*kinds),
+        on_state_change=on_state_change,
+    )
+    try:
+        await client.start()
+        await runner.start()
+        await stop.wait()
+        await runner.stop()
+    finally:
+        await client.close()
+    if failure:
+        raise RuntimeError(failure[0])

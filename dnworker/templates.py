@@ -1,0 +1,89 @@
+"""A realistic payload for each kind the runtime itself publishes (contract 5.2), to fire by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_ERROR = {"type": "BadRequestError", "message": "the provider refused the request"}
+_TOOL_CALL = {"name": "demo__add", "arguments": {"a": 2, "b": 3}}
+_RAW = {"type": "generationcontent", "agent_name": "triage", "status": "running"}
+_QUESTION = {"kind": "choice", "prompt": "Go on?", "options": [{"label": "yes", "description": "continue"}]}
+_SYNC = {"state": "degraded", "last_error": "timeout", "last_attempt_at": None}
+
+TEMPLATES: dict[str, dict[str, Any]] = {
+    "session.created": {"session_id": "session-1"},
+    "session.deleted": {"session_id": "session-1"},
+    "session.warning": {
+        "code": "platform_sync_degraded",
+        "message": "the platform did not answer",
+        "sync_status": _SYNC,
+    },
+    "turn.accepted": {
+        "agent": "triage",
+        "model": None,
+        "reset": False,
+        "message_length": 42,
+        "queue_depth": 1,
+    },
+    "turn.started": {"agent": "triage", "model": "openai/x-1"},
+    "turn.event": {
+        "event_type": "generationcontent",
+        "raw_event": {**_RAW, "data": {"step": 1, "content": "Looking into it."}},
+    },
+    "prompt.required": {
+        "event_type": "userinputrequired",
+        "raw_event": {"type": "userinputrequired", "data": {"request_id": "req-1", "questions": [_QUESTION]}},
+    },
+    "transport.heartbeat": {"event_type": "heartbeat", "raw_event": {"type": "heartbeat", "data": {}}},
+    "turn.completed": {
+        "turn_id": "turn-1",
+        "response_text": "Done.",
+        "generation_stop_reason": "stop",
+        "tool_calls": [{**_TOOL_CALL, "result": "5"}],
+        "usage": {"input_tokens": 22, "output_tokens": 14},
+        "duration_ms": 147,
+        "agent": "triage",
+        "message_count": 2,
+    },
+    "turn.failed": {
+        "turn_id": "turn-1",
+        "error": _ERROR,
+        "partial_response": None,
+        "tool_calls_attempted": [],
+        "duration_ms": 207,
+    },
+    "turn.cancelled": {
+        "turn_id": "turn-1",
+        "reason": "user_interrupt",
+        "partial_response": "Looking",
+        "dropped_queued": 0,
+        "duration_ms": 90,
+    },
+    "capabilities.reloaded": {"capability_count": 1},
+    "component.state_changed": {
+        "capability": "demo",
+        "name": "relay",
+        "kind": "worker",
+        "status": "ok",
+        "error": None,
+        "detail": None,
+    },
+    "notify": {"source": "capability.demo", "title": "Hello", "body": None, "severity": "info"},
+}
+
+TERMINAL_KINDS = frozenset({"turn.completed", "turn.failed", "turn.cancelled"})
+"""The last event of a turn is one of these."""
+
+DEFAULT_SESSION = "session-1"
+"""The session of a fired event whose kind belongs to one and that names none."""
+
+
+def template(kind: str) -> dict[str, Any]:
+    """Return a payload for `kind`; empty for a kind of the user's own."""
+    return copy.deepcopy(TEMPLATES.get(kind, {}))
+
+
+def belongs_to_session(kind: str) -> bool:
+    """Tell whether the runtime publishes this kind within a session."""
+    return kind.startswith(("session.", "turn.", "prompt."))
