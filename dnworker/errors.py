@@ -3,6 +3,7 @@
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
     │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind
+    ├── HandlerNotAsync  BadSchedule  BadName   wrong use of Worker; a TypeError, two ValueErrors
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
     ├── WorkerFailed        a worker went to `error` where running was asked for
     ├── HandlerFailed       handlers raised; raised by `settle()`
@@ -24,6 +25,26 @@ if TYPE_CHECKING:
 
 class DnworkerError(Exception):
     """The base of all errors raised by dnworker itself."""
+
+
+class _Plain(DnworkerError):
+    """An error whose sentence says it all: a notebook shows it without a traceback of ours."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines to show; IPython asks for them by this name."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class HandlerNotAsync(_Plain, TypeError):
+    """A decorator was put on something that is no `async def` function (contract 1.3)."""
+
+
+class BadSchedule(_Plain, ValueError):
+    """`every(...)` got not exactly one of its three arguments, or one out of range."""
+
+
+class BadName(_Plain, ValueError):
+    """A worker's name breaks the rule of contract 1.1."""
 
 
 class ApiError(DnworkerError):
@@ -72,7 +93,7 @@ class ReservedKind(ApiError, ValueError):
     status = 400
 
 
-class ManifestError(DnworkerError, ValueError):
+class ManifestError(_Plain, ValueError):
     """A manifest breaks rules; `problems` holds one message with place and code for each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -80,11 +101,11 @@ class ManifestError(DnworkerError, ValueError):
         super().__init__("\n".join(self.problems))
 
 
-class WorkerFailed(DnworkerError, RuntimeError):
+class WorkerFailed(_Plain, RuntimeError):
     """A worker is in state `error`; the text says why."""
 
 
-class HandlerFailed(DnworkerError, RuntimeError):
+class HandlerFailed(_Plain, RuntimeError):
     """Handlers raised since the last look; `failures` holds one line for each."""
 
     def __init__(self, failures: Sequence[str]) -> None:
@@ -110,7 +131,7 @@ class RuntimeUnavailable(DnworkerError, RuntimeError):
     """No ready runtime answers at the URL."""
 
 
-class Refused(DnworkerError):
+class Refused(_Plain):
     """A user's mistake, worded for the user: the thing, the place, the way out."""
 
 

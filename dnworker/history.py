@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.errors import HandlerFailed
-from dnworker.invocation import Invocation, Locate, describe
+from dnworker.invocation import Invocation, describe
 from dnworker.invocation import current as current_invocation
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ class History:
     """
 
     def __init__(self) -> None:
-        self.locate: Locate | None = None
         self._events: dict[str, EventEnvelope] = {}
         self._by_event: dict[str, list[Invocation]] = {}
         self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
@@ -72,7 +71,7 @@ class History:
     ) -> None:
         """Note how an invocation ended; an exception is kept as text with the user's frames."""
         if exc is not None:
-            invocation.end("error", describe(exc, self.locate))
+            invocation.end("error", describe(exc))
             self._unseen_failures.append(invocation)
         else:
             invocation.end("cancelled" if cancelled else "ok")

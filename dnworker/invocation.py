@@ -8,10 +8,11 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from dnworker.places import place_of
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
@@ -24,9 +25,6 @@ LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
 
 _OWN_CODE = str(Path(__file__).parent)
-
-Locate = Callable[[str, int], str | None]
-"""Turns a code's file name and line into what the user calls the place, or None for `file, line n`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +102,15 @@ current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
 """The invocation whose handler is running here, by which output and published events find their cause."""
 
 
-def describe(exc: BaseException, locate: Locate | None = None) -> HandlerError:
+def describe(exc: BaseException) -> HandlerError:
     """Keep what a user needs of an exception, and none of its objects."""
     frames = []
     for summary in traceback.extract_tb(exc.__traceback__):
         if summary.filename.startswith(_OWN_CODE):
             continue
         line = summary.lineno or 0
-        place = locate(summary.filename, line) if locate else None
         source = linecache.getline(summary.filename, line).strip()
-        frames.append(Frame(place or f"{summary.filename}, line {line}", summary.name, source))
+        frames.append(Frame(place_of(summary.filename, line), summary.name, source))
     return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames))
 
 

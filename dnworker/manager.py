@@ -255,16 +255,19 @@ class InProcessWorker(ManagedWorker):
         """How each handler has done since the last start."""
         return self._runner.figures if isinstance(self._runner, WorkerRunner) else {}
 
-    async def swap(self, make: Callable[[], Worker], *, generation: int, restart: bool) -> None:
-        """Make `make()` the next generation: in place while it runs, else by a (re)start.
+    async def swap(
+        self, make: Callable[[], Worker], make_fresh: Callable[[], Worker], *, generation: int, restart: bool
+    ) -> None:
+        """Run the next generation: swapped in while the worker runs, else by a (re)start.
 
         Args:
-            make: gives the Worker with the new handlers.
+            make: gives the Worker with the new handlers and the state as it is.
+            make_fresh: gives it with the state of a start.
             generation: its number.
             restart: whether startup or shutdown handlers changed, so that state must begin anew.
         """
         async with self._lock:
-            self._make, self._generation = make, generation
+            self._make, self._generation = make_fresh, generation
             if self.state is WorkerState.RUNNING and not restart and isinstance(self._runner, WorkerRunner):
                 await self._runner.swap(make())
                 self._runner.generation = generation

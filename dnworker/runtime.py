@@ -210,7 +210,7 @@ class Runtime:
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
         """
-        manifest = load_manifest(Path(os.path.abspath(path)))
+        manifest = load_manifest(Path(path).resolve())
         if manifest.name in self._capabilities:
             where = self._capabilities[manifest.name].root
             raise ManifestError(
@@ -227,7 +227,7 @@ class Runtime:
         """Return a capability; one that holds added workers is made at its first use."""
         if name not in self._capabilities:
             manifest = CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
-            self._capabilities[name] = Capability(manifest, cli_flags=self._flags.get(name))
+            self._capabilities[name] = Capability(manifest, cli_flags=self._flags.get(name), live=True)
         return self._capabilities[name]
 
     def workers(self) -> list[ManagedWorker]:
@@ -409,9 +409,9 @@ class Runtime:
     def worker_changed(self, worker: ManagedWorker, *, announce: bool = True) -> None:
         """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""
         log.debug("%s is %s", worker.qualified_name, worker.state)
-        if worker.state is WorkerState.ERROR and worker.error:
-            for line in worker.error.splitlines():
-                self.log_line(worker.qualified_name, line, source="runtime", level="error")
+        if worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
+            first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
+            self.log_line(worker.qualified_name, first, source="runtime", level="error")
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -477,7 +477,7 @@ class Runtime:
         await stop_all(self.workers())
         self.reload_error = None
         for name, capability in list(self._capabilities.items()):
-            if capability.manifest.raw or capability.failure is not None:
+            if not capability.live:
                 self._capabilities[name] = await self._read_again(capability)
         await start_all(self.workers())
         count = sum(c.failure is None for c in self._capabilities.values())

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dnworker.errors import BadSchedule
+
 
 @dataclass(frozen=True)
 class ScheduleSpec:
@@ -40,37 +42,37 @@ def make_schedule(
     """Check the arguments of `every` and return its spec.
 
     Raises:
-        ValueError: not exactly one of the three was given, an interval is not a positive finite number,
-            or the cron text has other than five fields or a value out of range (contract 1.3, 11 no. 13,
-            14-5).
+        BadSchedule: a ValueError: not exactly one of the three was given, an interval is not a positive
+            finite number, or the cron text has other than five fields or a value out of range
+            (contract 1.3, 11 no. 13, 14-5).
     """
     given = {k: v for k, v in {"seconds": seconds, "minutes": minutes, "cron": cron}.items() if v is not None}
     if len(given) != 1:
         what = " and ".join(given) if given else "none"
-        raise ValueError(f"every() takes exactly one of seconds, minutes or cron, and got {what}")
+        raise BadSchedule(f"every() takes exactly one of seconds, minutes or cron, and got {what}")
     if cron is not None:
         return ScheduleSpec(cron_expr=_check_cron(cron))
     ((unit, value),) = given.items()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"every({unit}=...) takes a number, not {type(value).__name__} {value!r}")
+        raise BadSchedule(f"every({unit}=...) takes a number, not {type(value).__name__} {value!r}")
     if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"every({unit}={value!r}): the interval must be greater than zero")
+        raise BadSchedule(f"every({unit}={value!r}): the interval must be greater than zero")
     return ScheduleSpec(interval_seconds=value * 60 if unit == "minutes" else value)
 
 
 def _check_cron(text: str) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"every(cron=...) takes text such as '0 * * * *', not {text!r}")
+        raise BadSchedule(f"every(cron=...) takes text such as '0 * * * *', not {text!r}")
     fields = text.split()
     if len(fields) != 5:
-        raise ValueError(
+        raise BadSchedule(
             f"every(cron={text!r}) has {len(fields)} fields; cron takes five: "
             "minute hour day-of-month month day-of-week"
         )
     from croniter import croniter
 
     if not croniter.is_valid(text):
-        raise ValueError(f"every(cron={text!r}) is no valid cron text; an example is '*/5 * * * *'")
+        raise BadSchedule(f"every(cron={text!r}) is no valid cron text; an example is '*/5 * * * *'")
     return text
 
 

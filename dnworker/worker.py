@@ -6,6 +6,8 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dnworker.errors import BadName, HandlerNotAsync
+from dnworker.places import place_of
 from dnworker.schedule import ScheduleSpec, make_schedule
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def check_worker_name(name: str) -> str:
         ValueError: it does not.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(
+        raise BadName(
             f"worker name {name!r} is not allowed; use lower-case letters, digits and dashes, "
             "starting with a letter or digit"
         )
@@ -165,7 +167,7 @@ def _check_async(handler: Any, decorator: str) -> Any:
         return handler
     name = getattr(handler, "__name__", None)
     if name is None or not callable(handler):
-        raise TypeError(f"@worker.{decorator} takes an async function, not {handler!r}")
+        raise HandlerNotAsync(f"@worker.{decorator} takes an async function, not {handler!r}")
     code = getattr(handler, "__code__", None)
-    place = f" ({code.co_filename}, line {code.co_firstlineno})" if code else ""
-    raise TypeError(f"@worker.{decorator}: {name!r}{place} must be 'async def {name}(...)'")
+    place = f" ({place_of(code.co_filename, code.co_firstlineno)})" if code else ""
+    raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{place} must be 'async def {name}(...)'")

@@ -90,24 +90,28 @@ def load_manifest(root: Path) -> CapabilityManifest:
     return parse_manifest(text, root)
 
 
-def parse_manifest(text: str, root: Path, *, needs_component: bool = True) -> CapabilityManifest:
+def parse_manifest(
+    text: str, root: Path, *, is_head: bool = False, source: str | None = None, first_line: int = 1
+) -> CapabilityManifest:
     """Check the text of a manifest that stands, or will stand, in the directory `root`.
 
     Args:
         text: the YAML.
         root: the capability's directory; paths are resolved against it.
-        needs_component: whether a capability without any component is refused (VALID-008).
+        is_head: whether this is the head only, to which workers and `schema` are added later.
+        source: what messages call the text, instead of the file's path.
+        first_line: the line of `source` on which the text begins.
 
     Raises:
         ManifestError: rules are broken; each message names file, line, column, field and code.
     """
-    file = root / MANIFEST_NAME
+    source = source or str(root / MANIFEST_NAME)
     try:
         document = parse(text)
     except YamlError as exc:
-        raise ManifestError([f"{file}:{exc.line}:{exc.column}: {exc}"]) from exc
-    checker = _Checker(document, file, root.resolve())
-    manifest = checker.manifest(needs_component)
+        raise ManifestError([f"{source}:{exc.line + first_line - 1}:{exc.column}: {exc}"]) from exc
+    checker = _Checker(document, source, first_line, root.resolve())
+    manifest = checker.manifest(is_head)
     if checker.problems:
         raise ManifestError(checker.problems)
     return manifest
@@ -116,18 +120,24 @@ def parse_manifest(text: str, root: Path, *, needs_component: bool = True) -> Ca
 class _Checker:
     """Walks one document, collecting a message for every broken rule."""
 
-    def __init__(self, document: YamlDocument, file: Path, root: Path) -> None:
+    def __init__(self, document: YamlDocument, source: str, first_line: int, root: Path) -> None:
         self.problems: list[str] = []
         self._document = document
-        self._file = file
+        self._source = source
+        self._first_line = first_line
         self._root = root
 
     def bad(self, where: Where, message: str, code: str) -> None:
-        line, column = self._document.place(where)
-        self.problems.append(f"{self._file}:{line}:{column}: {message} [CAP-{code}]")
+        self.problems.append(f"{self._place(where)}: {message} [CAP-{code}]")
 
-    def manifest(self, needs_component: bool) -> CapabilityManifest:
+    def _place(self, where: Where) -> str:
+        line, column = self._document.place(where)
+        return f"{self._source}:{line + self._first_line - 1}:{column}"
+
+    def manifest(self, is_head: bool) -> CapabilityManifest:
         data = self._document.value
+        if is_head and isinstance(data, dict):
+            data.setdefault("schema", 1)
         if not isinstance(data, dict):
             self.bad((), f"a manifest is a mapping of fields, not {_what(data)}", "VALID-001")
             return CapabilityManifest(self._root, "", "", "")
@@ -142,7 +152,7 @@ class _Checker:
         checks = self._checks(data.get("checks"))
         self._secrets(data.get("secrets"))
         author = self._author(data.get("author"))
-        if needs_component and not self.problems and not workers and not self._has_other_component(data):
+        if not (is_head or self.problems or workers or self._has_other_component(data)):
             self.bad(
                 (), "the capability has no component; declare a worker, an agent or another", "VALID-008"
             )
@@ -427,8 +437,7 @@ class _Checker:
         when = entry.get("when")
         if when is None:
             return (), None
-        line, column = self._document.place((*where, "when"))
-        place = f"{self._file}:{line}:{column}: worker {name!r}: when"
+        place = f"{self._place((*where, 'when'))}: worker {name!r}: when"
         if not isinstance(when, list) or not when or not all(isinstance(flag, str) for flag in when):
             return (), f"{place} is a list of flag names with at least one entry [CAP-FLAG-080]"
         if unknown := [flag for flag in when if flag not in flags]:

@@ -31,6 +31,7 @@ class Capability:
         manifest: what it declares.
         cli_flags: flags given on the command line.
         failure: why it could not be loaded; then it has no workers.
+        live: whether its workers were added here, so that there is no directory to read it from again.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class Capability:
         *,
         cli_flags: Mapping[str, bool] | None = None,
         failure: str | None = None,
+        live: bool = False,
     ) -> None:
+        self.live = live
         self.failure = failure
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []

@@ -1,0 +1,57 @@
+# Three commands and nothing beyond them: each sets up what it needs, in .venv, on a machine that has
+# Python 3.11 or later, pip, make and git.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN := .venv/bin
+PROJECT := pyproject.toml
+# Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
+export UV_LINK_MODE ?= copy
+
+.PHONY: lab demo test lint format bench screenshot clean
+
+lab: .venv/.lab  ## open the tutorial in JupyterLab
+	$(BIN)/jupyter lab notebooks/01-quickstart.ipynb
+
+demo: .venv/.demo  ## the tutorial without a screen: run, export, run the export
+	$(BIN)/python scripts/demo.py
+
+test: .venv/.test lint  ## install what tests need, and run all of them
+	$(BIN)/python scripts/test_tools.py
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: .venv/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.test  ## measure, side by side with the reference
+	$(BIN)/python benchmarks/run.py
+
+screenshot: .venv/.test  ## take the pictures of the docs again
+	$(BIN)/python scripts/screenshot.py
+
+clean:
+	rm -rf .venv .build dist
+
+.venv/.base:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; install one, or name it: make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5.10'
+	@touch $@
+
+.venv/.demo: .venv/.base $(PROJECT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[jupyter]' --group demo
+	@touch $@
+
+.venv/.lab: .venv/.demo $(PROJECT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group lab
+	@touch $@
+
+.venv/.test: .venv/.lab $(PROJECT)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group test
+	@touch $@

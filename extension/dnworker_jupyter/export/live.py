@@ -1,0 +1,54 @@
+"""Exports what runs in this kernel: what was last run, not what is typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnworker.errors import Refused
+from dnworker_jupyter.export.plan import TargetName, Topology, plan_export
+from dnworker_jupyter.export.writing import tree, write
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.notebook import Notebook
+
+
+def export_notebook(
+    notebook: Notebook, directory: Path, *, target: TargetName, topology: Topology, force: bool
+) -> str:
+    """Export the notebook's workers and return what to tell the user.
+
+    Raises:
+        Refused: something cannot travel, or the directory was edited by hand.
+        ManifestError: the manifest's head breaks a rule.
+    """
+    plan = plan_export(
+        live_cells(notebook), default_name=capability_name(directory), target=target, topology=topology
+    )
+    try:
+        changed = write(plan, directory, force=force)
+    except OSError as exc:
+        raise Refused(
+            f"{directory} could not be written: {exc.strerror or exc}; the old export is whole"
+        ) from exc
+    told = f"capability {plan.name} is in {directory}"
+    return "\n".join([told if changed else f"{told} (nothing changed)", *tree(directory.resolve())])
+
+
+def live_cells(notebook: Notebook) -> list[Cell]:
+    """Return the cells that count: those that ran to their end, without those of workers removed since."""
+    registered = {key for live in notebook.live.values() for key in live.registrations}
+    removed = []
+    for cell in notebook.cells.all():
+        is_worker = re.search(r"^%%worker\b", cell.source, re.MULTILINE) is not None
+        if is_worker and cell.key not in registered:
+            removed.append(cell.key)
+    return [cell for cell in notebook.cells.all() if cell.key not in removed]
+
+
+def capability_name(directory: Path) -> str:
+    """Make a legal name of a directory's."""
+    name = re.sub(r"[^a-z0-9-]+", "-", directory.resolve().name.lower()).strip("-")
+    return name or "notebook"

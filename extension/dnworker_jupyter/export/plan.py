@@ -1,0 +1,177 @@
+"""Plans an export: cells in, files out, nothing touched."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import dnworker
+from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
+from dnworker.errors import ManifestError, Refused
+from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.export import render
+from dnworker_jupyter.export.reading import SourceCell, read_cells
+from dnworker_jupyter.export.requirements import Needs, imported_modules, resolve
+from dnworker_jupyter.export.slice import Refusal, Slice, slice_worker, worker_names
+from dnworker_jupyter.export.wheel import build_wheel, wheel_name
+from dnworker_jupyter.options import Options
+
+TargetName = Literal["dreadnode", "dnworker"]
+Topology = Literal["uv", "python", "in-process"]
+
+VENDOR = "vendor"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files of a capability, by their path in it."""
+
+    name: str
+    files: dict[str, bytes]
+
+
+class ExportRefused(Refused):
+    """Something in the notebook cannot travel; `refusals` holds every reason."""
+
+    def __init__(self, refusals: Sequence[Refusal | str]) -> None:
+        self.refusals = tuple(refusals)
+        count = "one thing" if len(refusals) == 1 else f"{len(refusals)} things"
+        lines = "\n".join(f"  {refusal}" for refusal in refusals)
+        super().__init__(f"{count} cannot travel with the export; nothing was written\n{lines}")
+
+
+def plan_export(
+    cells: Sequence[Cell],
+    *,
+    default_name: str,
+    target: TargetName = "dreadnode",
+    topology: Topology = "uv",
+) -> Plan:
+    """Plan the export of every worker that the cells define.
+
+    Args:
+        cells: in the order of definition; of a name defined twice the last counts.
+        default_name: the capability's name where no `%%capability` cell gives one.
+        target: what the scripts import.
+        topology: how the manifest runs them.
+
+    Raises:
+        ExportRefused: something cannot travel; all of it is told at once.
+        ManifestError: the manifest's head breaks a rule.
+    """
+    sources = read_cells(cells)
+    names = worker_names(sources)
+    if not names:
+        raise ExportRefused(["there is no worker; define one in a cell that begins with %%worker NAME"])
+    slices = [slice_worker(sources, name) for name in names]
+    refusals: list[Refusal | str] = [refusal for piece in slices for refusal in piece.refusals]
+    refusals += [
+        f"worker {p.worker!r} has no handlers; add one, or remove its cell" for p in slices if not p.handlers
+    ]
+    if refusals:
+        raise ExportRefused(refusals)
+    head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
+    head = head_cell.body if head_cell is not None else _default_head(default_name)
+    label = head_cell.label if head_cell is not None else MANIFEST_NAME
+    declared = parse_manifest(head, Path("/"), is_head=True, source=label, first_line=2)
+    if declared.workers:
+        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
+    files: dict[str, bytes] = {}
+    entries: dict[str, dict[str, object]] = {}
+    for piece in slices:
+        path = f"workers/{piece.worker}.py"
+        needs = _needs(piece, topology)
+        text = render.script(piece, _target(target), needs.requirements.values(), _requires_python())
+        compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
+        files[path] = text.encode()
+        files |= _bundle(needs)
+        entries[piece.worker] = _entry(path, topology, _options(sources, piece.worker))
+    manifest = render.manifest(head, entries)
+    parse_manifest(manifest, Path("/"))
+    files[MANIFEST_NAME] = manifest.encode()
+    if target == "dnworker" and topology != "in-process":
+        files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
+    return Plan(declared.name, dict(sorted(files.items())))
+
+
+def _needs(piece: Slice, topology: Topology) -> Needs:
+    statements = (*piece.imports, *piece.definitions, *piece.handlers)
+    needs = resolve(imported_modules(_only_used(s.node, piece) for s in statements))
+    refusals = [
+        f"module {name!r} is not installed here, so its distribution is unknown; install it"
+        for name in needs.unknown
+    ]
+    if topology == "in-process":
+        refusals += [
+            f"module {name!r} ({file}) is a file of yours, which an in-process worker of the reference cannot "
+            "import; use --topology uv, or put its code into a %%worker NAME --shared cell"
+            for name, file in needs.local.items()
+        ]
+    if refusals:
+        raise ExportRefused(sorted(refusals))
+    return needs
+
+
+def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
+    """Leave out of an import what the script does not use of it."""
+    if isinstance(node, ast.Import):
+        return ast.Import(
+            [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
+        )
+    return node
+
+
+def _bundle(needs: Needs) -> dict[str, bytes]:
+    """Return local modules as siblings of the scripts."""
+    files: dict[str, bytes] = {}
+    for file in needs.local.values():
+        if file.is_dir():
+            for one in sorted(file.rglob("*.py")):
+                files[f"workers/{file.name}/{one.relative_to(file).as_posix()}"] = one.read_bytes()
+        else:
+            files[f"workers/{file.name}"] = file.read_bytes()
+    return files
+
+
+def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]:
+    script = f"{ROOT_REFERENCE}/{path}"
+    entry: dict[str, object]
+    match topology:
+        case "uv":
+            entry = {"command": "uv", "args": ["run", script]}
+        case "python":
+            entry = {"command": "python", "args": [script]}
+        case "in-process":
+            if options.env:
+                raise Refused("--env needs a process of its own; export with --topology uv or python")
+            entry = {"path": path}
+    if options.env:
+        entry["env"] = dict(options.env)
+    if options.when:
+        entry["when"] = list(options.when)
+    return entry
+
+
+def _options(sources: Sequence[SourceCell], worker: str) -> Options:
+    """Return what the last cell of the worker says of it."""
+    lines = [c.line for c in sources if c.line is not None and c.line.name == worker]
+    return lines[-1].options
+
+
+def _target(name: TargetName) -> render.Target:
+    if name == "dreadnode":
+        return render.Target(render.SDK_MODULE, render.SDK_REQUIREMENT)
+    wheel = f'dnworker = {{ path = "../{VENDOR}/{wheel_name()}" }}'
+    return render.Target("dnworker", f"dnworker>={dnworker.__version__}", (wheel,))
+
+
+def _requires_python() -> str:
+    return f">={sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _default_head(name: str) -> str:
+    return f"name: {name}\nversion: 0.1.0\ndescription: Workers exported from a notebook\n"

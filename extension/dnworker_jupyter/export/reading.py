@@ -1,0 +1,120 @@
+"""Cells as the exporter sees them: what sort each is, and its statements with their places."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+from dnworker.errors import Refused
+from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.options import WorkerLine, read_worker_line
+
+Sort = Literal["plain", "worker", "capability", "opaque"]
+
+_CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
+
+
+@dataclass(frozen=True)
+class SourceCell:
+    """One code cell, in its place in the order of definition."""
+
+    cell: Cell
+    order: int
+    sort: Sort
+    line: WorkerLine | None
+    body: str
+    """The Python text, with as many lines as the cell: a `%%` line is a comment here."""
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.cell.label
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The parsed body.
+
+        Raises:
+            SyntaxError: it is no Python.
+        """
+        tree: ast.Module = compile(
+            self.body,
+            self.label,
+            "exec",
+            ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )
+        return tree
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The body's lines."""
+        return self.body.splitlines()
+
+
+def read_cells(cells: Iterable[Cell]) -> list[SourceCell]:
+    """Sort cells; order is the order given, which is that of definition."""
+    return [_read(cell, order) for order, cell in enumerate(cells)]
+
+
+def read_notebook(path: Path) -> list[Cell]:
+    """Return the code cells of an `.ipynb` file, numbered as they stand.
+
+    Raises:
+        Refused: the file is no notebook.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise Refused(f"{path}: not a notebook: {exc}") from exc
+    return list(_code_cells(cells))
+
+
+def _code_cells(cells: list[dict[str, object]]) -> Iterator[Cell]:
+    number = 0
+    for cell in cells:
+        if cell.get("cell_type") != "code":
+            continue
+        number += 1
+        source = cell.get("source", "")
+        text = "".join(source) if isinstance(source, list) else str(source)
+        if text.strip():
+            identity = cell.get("id")
+            yield Cell(number, text, identity if isinstance(identity, str) else None)
+
+
+def _read(cell: Cell, order: int) -> SourceCell:
+    lines = cell.source.splitlines()
+    first = next(
+        (n for n, text in enumerate(lines) if text.strip() and not text.lstrip().startswith("#")), None
+    )
+    match = _CELL_MAGIC.match(lines[first]) if first is not None else None
+    sort: Sort = "plain"
+    line: WorkerLine | None = None
+    if match is not None and first is not None:
+        name, options = match.groups()
+        if name == "worker":
+            sort, line = "worker", read_worker_line(options)
+            lines[first] = "#"
+        else:
+            sort = "capability" if name == "capability" else "opaque"
+            return SourceCell(cell, order, sort, None, "\n".join(lines[first + 1 :]))
+    # IPython drops blank lines at the top; as comments they stay, and so do the line numbers.
+    padded = "\n".join("#" if not text.strip() else text for text in _leading(lines))
+    rest = "\n".join(lines[len(_leading(lines)) :])
+    text = TransformerManager().transform_cell(f"{padded}\n{rest}" if padded else rest)
+    return SourceCell(cell, order, sort, line, text)
+
+
+def _leading(lines: list[str]) -> list[str]:
+    count = next((n for n, text in enumerate(lines) if text.strip()), len(lines))
+    return lines[:count]

@@ -1,0 +1,106 @@
+"""Writes the texts of an export: scripts with a PEP 723 header, and the manifest."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from dnworker_jupyter.export.requirements import Requirement
+from dnworker_jupyter.export.slice import BOUND, Slice, Statement
+
+SDK_REQUIREMENT = "dreadnode>=2.0,<3.0"
+SDK_MODULE = "dreadnode.capabilities.worker"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a script imports its Worker from, and what it requires for that."""
+
+    module: str
+    requirement: str
+    sources: tuple[str, ...] = ()
+
+
+def script(piece: Slice, target: Target, requirements: Iterable[Requirement], requires_python: str) -> str:
+    """Return the text of one worker's script."""
+    needed = list(requirements)
+    header = pep723(
+        requires_python,
+        [target.requirement, *map(str, needed)],
+        [*target.sources, *(r.source for r in needed if r.source)],
+    )
+    used = {name for s in (*piece.handlers, *piece.definitions) for name in s.needs} & BOUND
+    names = ", ".join(sorted({"Worker", *used} - {"worker"}))
+    parts = [
+        header,
+        f'"""Worker {piece.worker}, exported from a notebook by dnworker."""\n',
+        "from __future__ import annotations\n",
+        *_imports(piece),
+        f"from {target.module} import {names}\n",
+        f'worker = Worker(name="{piece.worker}")\n',
+    ]
+    parts += _blocks(piece.definitions)
+    parts += _blocks(piece.handlers)
+    parts.append('\nif __name__ == "__main__":\n    worker.run()\n')
+    return "\n".join(parts)
+
+
+def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[str]) -> str:
+    """Return the script's metadata block (PEP 723)."""
+    lines = [f"requires-python = {json.dumps(requires_python)}", "dependencies = ["]
+    lines += [f"    {json.dumps(dependency)}," for dependency in dependencies]
+    lines.append("]")
+    if sources:
+        lines += ["", "[tool.uv.sources]", *sources]
+    body = "\n".join(f"# {line}".rstrip() for line in lines)
+    return f"# /// script\n{body}\n# ///"
+
+
+def manifest(head: str, workers: Mapping[str, Mapping[str, object]]) -> str:
+    """Return the manifest: the head as it was written, and the workers."""
+    text = head.strip("\n") + "\n"
+    if not any(line.startswith("schema:") for line in text.splitlines()):
+        text = f"schema: 1\n{text}"
+    entries = yaml.safe_dump(
+        dict(workers), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+    indented = "".join(f"  {line}\n" for line in entries.splitlines())
+    return f"{text}workers:\n{indented}"
+
+
+def _imports(piece: Slice) -> list[str]:
+    """Render the imports with only the names that are used."""
+    lines: dict[str, None] = {}
+    for statement in piece.imports:
+        node = statement.node
+        assert isinstance(node, ast.Import | ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and (node.module == "__future__" or _is_ours(node.module)):
+            continue
+        kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
+        if not kept or (isinstance(node, ast.Import) and all(_is_ours(a.name) for a in kept)):
+            continue
+        if isinstance(node, ast.Import):
+            lines[ast.unparse(ast.Import(kept))] = None
+        else:
+            lines[ast.unparse(ast.ImportFrom(node.module, kept, node.level))] = None
+    return ["\n".join(lines) + "\n"] if lines else []
+
+
+def _blocks(statements: Iterable[Statement]) -> list[str]:
+    blocks: list[str] = []
+    for statement in statements:
+        if statement.sort != "constant":
+            blocks.append(f"\n{statement.source}\n")
+        elif blocks and not blocks[-1].endswith("\n"):
+            blocks[-1] += f"\n{statement.source}"  # constants stand together
+        else:
+            blocks.append(statement.source)
+    return [block if block.endswith("\n") else f"{block}\n" for block in blocks]
+
+
+def _is_ours(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in ("dnworker", "dreadnode")

@@ -1,0 +1,113 @@
+"""Which distributions a script needs, from its imports and the live environment's metadata."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROVIDED = frozenset({"dnworker", "dreadnode"})
+"""Imports that the script's own head answers for."""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One distribution with its lower bound; `source` is a line for `[tool.uv.sources]`."""
+
+    name: str
+    specifier: str
+    source: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.specifier}"
+
+
+@dataclass
+class Needs:
+    """What imports come to: distributions, local files to bundle, and modules nobody knows."""
+
+    requirements: dict[str, Requirement] = field(default_factory=dict)
+    local: dict[str, Path] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+
+
+def resolve(modules: Iterable[str]) -> Needs:
+    """Find out where top-level modules come from; local modules are followed into their own imports."""
+    needs = Needs()
+    by_module = importlib.metadata.packages_distributions()
+    waiting, seen = sorted(set(modules)), set(PROVIDED)
+    while waiting:
+        module = waiting.pop(0)
+        if module in seen or module in sys.stdlib_module_names:
+            continue
+        seen.add(module)
+        if distributions := by_module.get(module):
+            # Several distributions may share a namespace package: all of them are asked for.
+            for name in sorted(set(distributions)):
+                requirement = _requirement(name)
+                needs.requirements[requirement.name.lower()] = requirement
+        elif (file := _local_file(module)) is not None:
+            needs.local[module] = file
+            waiting += sorted(imported_modules(_trees(file)))
+        else:
+            needs.unknown.add(module)
+    return needs
+
+
+def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
+    """Return the top-level modules that code imports, at any depth."""
+    found: set[str] = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
+def _trees(file: Path) -> Iterator[ast.AST]:
+    files = sorted(file.rglob("*.py")) if file.is_dir() else [file]
+    for one in files:
+        yield ast.parse(one.read_text(encoding="utf-8"), str(one))
+
+
+def _local_file(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return None
+    file = Path(spec.origin)
+    return file.parent if spec.submodule_search_locations else file
+
+
+def _requirement(name: str) -> Requirement:
+    distribution = importlib.metadata.distribution(name)
+    canonical = str(distribution.metadata["Name"]).lower().replace("_", "-")
+    source = _direct_source(distribution)
+    if source is not None:
+        return Requirement(canonical, "", f"{canonical} = {source}")
+    version = distribution.version.partition("+")[0]  # a local version is on no index
+    return Requirement(canonical, f">={version}")
+
+
+def _direct_source(distribution: importlib.metadata.Distribution) -> str | None:
+    """Return the uv source of an editable or VCS install (PEP 610)."""
+    text = distribution.read_text("direct_url.json")
+    if text is None:
+        return None
+    record = json.loads(text)
+    url = str(record.get("url", ""))
+    if "vcs_info" in record:
+        return f"{{ git = {json.dumps(url)}, rev = {json.dumps(record['vcs_info'].get('commit_id', ''))} }}"
+    if "dir_info" in record and url.startswith("file://"):
+        editable = ", editable = true" if record["dir_info"].get("editable") else ""
+        return f"{{ path = {json.dumps(url.removeprefix('file://'))}{editable} }}"
+    return None

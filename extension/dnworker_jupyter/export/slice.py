@@ -1,0 +1,352 @@
+"""Follows names through a notebook: what a worker's handlers need, and what of it can travel (design 9)."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from dnworker_jupyter.export.reading import SourceCell
+
+BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
+"""Names that the script's own head defines."""
+
+_MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__builtins__"})
+_BUILTINS = frozenset(dir(builtins)) | _MODULE_NAMES
+_TO_STARTUP = "move it into an @worker.on_startup handler, and keep it in worker.state"
+_TO_SHARED = "or put it into a cell of its own that begins with %%worker {worker} --shared"
+
+Sort = Literal["import", "definition", "constant", "handler", "other"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something cannot travel: where it is used, its name, the reason, and the way out."""
+
+    cell: str
+    line: int
+    column: int
+    name: str
+    why: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.cell}, line {self.line}, column {self.column}: {self.name}: {self.why}; {self.remedy}"
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """One top-level statement of a cell."""
+
+    cell: SourceCell
+    node: ast.stmt
+
+    @property
+    def place(self) -> str:
+        """Where it stands."""
+        return f"{self.cell.label}, line {self.node.lineno}"
+
+    @cached_property
+    def sort(self) -> Sort:
+        """What it is to the exporter; `other` is what runs, and so cannot simply travel."""
+        if self.cell.sort == "worker" and _is_handler(self.node):
+            return "handler"
+        return _sort(self.node)
+
+    @cached_property
+    def source(self) -> str:
+        """Its text, with decorators and the comments directly above."""
+        lines = self.cell.lines
+        decorators = getattr(self.node, "decorator_list", [])
+        first = min([self.node.lineno, *(d.lineno for d in decorators)])
+        while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("#!"):
+            first -= 1
+        while lines[first - 1].strip() == "#" and first < self.node.lineno:
+            first += 1  # the empty comment that stands for the %% line
+        assert self.node.end_lineno is not None
+        if decorators or isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return "\n".join(lines[first - 1 : self.node.end_lineno])
+        above = lines[first - 1 : self.node.lineno - 1]
+        own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
+        return "\n".join([*above, own])
+
+    @cached_property
+    def defines(self) -> frozenset[str]:
+        """The global names that it binds."""
+        return frozenset(_bound_names(self.node))
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """The global names that it, or a function in it, reads."""
+        return frozenset(_needed_names(self.node))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What of a notebook goes into one worker's script."""
+
+    worker: str
+    imports: tuple[Statement, ...]
+    import_names: frozenset[str]
+    definitions: tuple[Statement, ...]
+    handlers: tuple[Statement, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
+    """Find everything that the handlers of `worker` need, in the order in which the notebook defines it."""
+    refusals: list[Refusal] = []
+    statements = list(_statements(cells, worker, refusals))
+    own = [s for s in statements if _belongs_to(s, worker)]
+    handlers = {_name_of(s): s for s in own if s.sort == "handler"}
+    shared = [s for s in own if s.cell.line is not None and s.cell.line.shared and s.sort != "handler"]
+    definitions = {name: s for s in statements if not _is_foreign_handler(s, worker) for name in s.defines}
+    refusals += [
+        _refuse_effect(s) for s in own if s not in shared and s.sort == "other" and not _is_harmless(s.node)
+    ]
+    roots = [*handlers.values(), *shared]
+    taken = dict.fromkeys(shared)
+    names: set[str] = set()
+    waiting = list(roots)
+    seen: set[Statement] = set(roots)
+    while waiting:
+        user = waiting.pop(0)
+        for name in sorted(user.needs):
+            if name in BOUND or (name in _BUILTINS and name not in definitions):
+                continue
+            source = definitions.get(name)
+            refusal = _refuse_name(name, user, source, worker, source in taken)
+            if refusal is not None:
+                refusals.append(refusal)
+            elif source is not None:
+                names.add(name)
+                if source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+                    taken[source] = None
+    ordered = sorted(taken, key=lambda s: (s.cell.order, s.node.lineno, s.node.col_offset))
+    return Slice(
+        worker=worker,
+        imports=tuple(s for s in ordered if s.sort == "import"),
+        import_names=frozenset(names) | {n for s in shared if s.sort == "import" for n in s.defines},
+        definitions=tuple(s for s in ordered if s.sort not in ("import", "handler")),
+        handlers=tuple(handlers.values()),
+        refusals=tuple(dict.fromkeys(refusals)),
+    )
+
+
+# -- reading statements --------------------------------------------------------------------------------
+
+
+def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
+    for cell in cells:
+        if cell.sort not in ("plain", "worker"):
+            continue
+        try:
+            nodes = cell.tree.body
+        except SyntaxError as exc:
+            if cell.line is not None and cell.line.name == worker:
+                remedy = "mend the cell and run it"
+                refusals.append(
+                    Refusal(
+                        cell.label,
+                        exc.lineno or 1,
+                        exc.offset or 1,
+                        "the cell",
+                        f"is no Python: {exc.msg}",
+                        remedy,
+                    )
+                )
+            continue
+        for node in nodes:
+            yield Statement(cell, node)
+
+
+def _belongs_to(statement: Statement, worker: str) -> bool:
+    return statement.cell.line is not None and statement.cell.line.name == worker
+
+
+def _is_foreign_handler(statement: Statement, worker: str) -> bool:
+    return statement.sort == "handler" and not _belongs_to(statement, worker)
+
+
+def _name_of(statement: Statement) -> str:
+    return str(getattr(statement.node, "name", ""))
+
+
+def _is_handler(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
+        return False
+    return any(_root_name(decorator) == "worker" for decorator in node.decorator_list)
+
+
+def _root_name(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Call | ast.Attribute):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _sort(node: ast.stmt) -> Sort:
+    match node:
+        case ast.Import() | ast.ImportFrom():
+            return "import"
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return "definition"
+        case ast.Assign(targets=targets, value=value) if all(
+            _is_plain_target(t) for t in targets
+        ) and is_literal(value):
+            return "constant"
+        case ast.AnnAssign(target=ast.Name(), value=value) if value is None or is_literal(value):
+            return "constant"
+        case ast.If(test=test) if is_literal(test, calls=False) and _all_travel(node):
+            return "definition"
+        case ast.Try() if _all_travel(node):
+            return "definition"
+    if type(node).__name__ == "TypeAlias":  # Python 3.12
+        return "constant"
+    return "other"
+
+
+def _all_travel(node: ast.If | ast.Try) -> bool:
+    inner = [*node.body, *node.orelse]
+    if isinstance(node, ast.Try):
+        inner += [*node.finalbody, *(s for handler in node.handlers for s in handler.body)]
+    return all(isinstance(s, ast.Pass) or _sort(s) != "other" for s in inner)
+
+
+def _is_plain_target(node: ast.expr) -> bool:
+    if isinstance(node, ast.Tuple):
+        return all(_is_plain_target(item) for item in node.elts)
+    return isinstance(node, ast.Name)
+
+
+def is_literal(node: ast.expr, *, calls: bool = False) -> bool:
+    """Tell whether an expression only spells a value out: constants, names and attributes, put together."""
+    allowed = (
+        ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp,
+        ast.BoolOp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Starred,
+        ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
+    )  # fmt: skip
+    return all(isinstance(part, allowed) for part in ast.walk(node))
+
+
+def _bound_names(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    table = _table(node)
+    if table is None:
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return {
+        s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
+    }
+
+
+def _needed_names(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return set()
+    table = _table(node)
+    if table is None:
+        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return set(_global_reads(table, top=True))
+
+
+def _global_reads(table: symtable.SymbolTable, *, top: bool = False) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        if top:
+            reads = symbol.is_referenced() and not (symbol.is_assigned() or symbol.is_namespace())
+        else:
+            reads = symbol.is_global() and (symbol.is_referenced() or symbol.is_assigned())
+        if reads:
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _global_reads(child)
+
+
+def _table(node: ast.stmt) -> symtable.SymbolTable | None:
+    try:
+        return symtable.symtable(ast.unparse(node), "cell", "exec")
+    except SyntaxError:  # await at the top level
+        return None
+
+
+# -- refusing ------------------------------------------------------------------------------------------
+
+
+def _refuse_name(
+    name: str, user: Statement, source: Statement | None, worker: str, travels_whole: bool
+) -> Refusal | None:
+    line, column = _where_used(user.node, name)
+    to_shared = _TO_SHARED.format(worker=worker)
+
+    def refuse(why: str, remedy: str) -> Refusal:
+        return Refusal(user.cell.label, line, column, repr(name), why, remedy)
+
+    if name == "get_ipython":
+        return refuse("magics and !shell lines exist only in a notebook", "write it as plain Python")
+    if source is None:
+        return refuse(
+            "no cell defines it; it lives only in this kernel", f"define it in a cell, or {_TO_STARTUP}"
+        )
+    if source.sort == "import" and isinstance(source.node, ast.ImportFrom):
+        if any(alias.name == "*" for alias in source.node.names):
+            return refuse(f"{source.place} imports *", "import the names that are used")
+        if source.node.level:
+            return refuse(f"{source.place} imports relative to a package", "import it absolutely")
+    if source.sort == "other" and not travels_whole:
+        return refuse(f"{source.place} {_what_it_does(source.node)}", f"{_TO_STARTUP}, {to_shared}")
+    return None
+
+
+def _refuse_effect(statement: Statement) -> Refusal:
+    text = ast.unparse(statement.node).partition("\n")[0]
+    shown = text if len(text) <= 50 else text[:47] + "..."
+    return Refusal(
+        statement.cell.label,
+        statement.node.lineno,
+        statement.node.col_offset + 1,
+        f"`{shown}`",
+        "it runs when the cell runs, and a script of handlers has no such moment",
+        "move it into an @worker.on_startup handler, or into a cell that is no %%worker cell",
+    )
+
+
+def _is_harmless(node: ast.stmt) -> bool:
+    """Tell whether a statement only looks at something, so that leaving it out changes nothing."""
+    if isinstance(node, ast.Pass):
+        return True
+    if not isinstance(node, ast.Expr):
+        return False
+    return is_literal(node.value) or _root_name(node.value) == "get_ipython"
+
+
+def _what_it_does(node: ast.stmt) -> str:
+    match node:
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            if any(isinstance(n, ast.Name) and n.id == "get_ipython" for n in ast.walk(value)):
+                return "assigns it from a magic, which exists only in a notebook"
+            text = ast.unparse(value)
+            shown = text if len(text) <= 50 else text[:47] + "..."
+            return f"assigns it from {shown}, which ran in the notebook"
+        case ast.AugAssign():
+            return "changes it in place when the cell runs"
+        case ast.For() | ast.AsyncFor() | ast.While():
+            return "sets it in a loop that ran in the notebook"
+        case ast.With() | ast.AsyncWith():
+            return "sets it in a with block that ran in the notebook"
+    return "sets it when the cell runs"
+
+
+def _where_used(node: ast.stmt, name: str) -> tuple[int, int]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and part.id == name:
+            return part.lineno, part.col_offset + 1
+    return node.lineno, node.col_offset + 1
+
+
+def worker_names(cells: Iterable[SourceCell]) -> list[str]:
+    """Return the workers that cells define, in order."""
+    return list(dict.fromkeys(cell.line.name for cell in cells if cell.line is not None))

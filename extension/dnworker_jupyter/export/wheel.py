@@ -1,0 +1,46 @@
+"""Makes a wheel of the installed dnworker, to travel in a capability until dnworker is on an index."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import io
+import zipfile
+from pathlib import Path
+
+import dnworker
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same bytes
+
+
+def wheel_name() -> str:
+    """Return the wheel's file name."""
+    return f"dnworker-{dnworker.__version__}-py3-none-any.whl"
+
+
+def build_wheel() -> bytes:
+    """Return the wheel: the `dnworker` package, without the notebook extension."""
+    root = Path(dnworker.__file__).parent
+    info = f"dnworker-{dnworker.__version__}.dist-info"
+    metadata = importlib.metadata.distribution("dnworker").read_text("METADATA") or ""
+    files = {
+        f"dnworker/{file.relative_to(root).as_posix()}": file.read_bytes()
+        for file in sorted(root.rglob("*"))
+        if file.suffix == ".py" or file.name == "py.typed"
+    }
+    files[f"{info}/METADATA"] = metadata.encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: dnworker\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    record = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in files.items()]
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

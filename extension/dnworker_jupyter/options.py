@@ -1,0 +1,235 @@
+"""Reads the lines of our magics: options, key=value payloads, bodies; every refusal says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from dnworker.errors import Refused
+from dnworker.worker import check_worker_name
+
+_UNRECOGNIZED = "unrecognized arguments: "
+_NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a `%%worker` line says of the worker itself."""
+
+    when: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    """A `%%worker` line, read."""
+
+    name: str
+    options: Options
+    shared: bool
+    restart: bool
+    quiet: bool
+
+
+def worker_parser() -> Parser:
+    """Return the parser of the `%%worker` line."""
+    parser = Parser("%%worker", "Register the cell's handlers live; running it again replaces them.")
+    parser.add_argument("name", nargs="?", help="the worker: lower-case letters, digits and dashes")
+    parser.add_argument("--when", action="append", default=[], metavar="FLAG", help="run only if FLAG is on")
+    parser.add_argument("--env", action="append", default=[], metavar="K=V", help="variable of the export")
+    parser.add_argument("--shared", action="store_true", help="the whole cell travels with the export")
+    parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
+    parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    return parser
+
+
+def read_worker_line(line: str) -> WorkerLine:
+    """Read what follows `%%worker`.
+
+    Raises:
+        Refused: the name is missing or not allowed, or an option is wrong.
+    """
+    options = worker_parser().read(split(line))
+    if options.name is None:
+        raise Refused("%%worker needs the worker's name, as in: %%worker bridge")
+    try:
+        name = check_worker_name(options.name)
+    except ValueError as exc:
+        raise Refused(f"%%worker: {exc}") from None
+    env = {}
+    for pair in options.env:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise Refused(f"%%worker: --env {pair!r} is not of the form NAME=value")
+        env[key] = value
+    return WorkerLine(name, Options(tuple(options.when), env), options.shared, options.restart, options.quiet)
+
+
+class HelpShown(Exception):
+    """The help text was asked for; it is the exception's text."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of exiting, and names the option that was meant."""
+
+    def __init__(self, magic: str, description: str) -> None:
+        super().__init__(prog=magic, description=description, allow_abbrev=False, add_help=False)
+        self.add_argument("-h", "--help", action="store_true", help="show this text")
+
+    def read(self, words: list[str]) -> argparse.Namespace:
+        """Parse the words of a magic's line.
+
+        Raises:
+            Refused: an option is unknown or has no value.
+            HelpShown: help was asked for.
+        """
+        if "-h" in words or "--help" in words:
+            raise HelpShown(self.format_help())
+        return self.parse_args(words)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise with the nearest option's name, if there is one near."""
+        if message.startswith(_UNRECOGNIZED):
+            word = message.removeprefix(_UNRECOGNIZED).split()[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"options: {', '.join(sorted(known))}"
+            message = f"unknown option {word!r}; {hint}" if word.startswith("-") else f"unexpected {word!r}"
+        raise Refused(f"{self.prog}: {message}. {self.prog} --help shows how")
+
+
+def split(line: str) -> list[str]:
+    """Split a line at blanks outside quotes and brackets; quotes around a whole word are taken off.
+
+    Raises:
+        Refused: a quote or bracket is not closed.
+    """
+    words: list[str] = []
+    word = ""
+    closing: list[str] = []
+    pairs = {"(": ")", "[": "]", "{": "}"}
+    quote = ""
+    for char in line.strip():
+        if quote:
+            word += char
+            quote = "" if char == quote and not word.endswith("\\" + char) else quote
+        elif char.isspace() and not closing:
+            if word:
+                words.append(word)
+            word = ""
+        else:
+            word += char
+            if char in "'\"":
+                quote = char
+            elif char in pairs:
+                closing.append(pairs[char])
+            elif closing and char == closing[-1]:
+                closing.pop()
+    if quote or closing:
+        raise Refused(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end")
+    if word:
+        words.append(word)
+    return [_unquote(word) for word in words]
+
+
+def read_value(text: str, names: Mapping[str, Any]) -> Any:
+    """Read a value: JSON, a Python literal, `{name}` from the notebook, else the text itself.
+
+    Raises:
+        Refused: `{name}` names nothing in the notebook.
+    """
+    if match := _NAME_REFERENCE.fullmatch(text):
+        if match[1] not in names:
+            raise Refused(f"there is no variable {match[1]!r} in this notebook to put for {text}")
+        return names[match[1]]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def read_payload(words: list[str], names: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read `key=value` words; None when there are none. One word in braces is the whole payload.
+
+    Raises:
+        Refused: a word is not of the form, or the whole is no object.
+    """
+    if not words:
+        return None
+    if len(words) == 1 and not re.match(r"[A-Za-z_][\w.-]*=", words[0]):
+        return _object(read_value(words[0], names), words[0])
+    payload: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise Refused(
+                f"{word!r} is not of the form key=value; a text with blanks needs quotes: key='a b'"
+            )
+        payload[key] = read_value(value, names)
+    return payload
+
+
+def read_body(body: str) -> dict[str, Any]:
+    """Read a cell's body as JSON, a Python dict or YAML; it must be an object.
+
+    Raises:
+        Refused: it is none of these; names line and column of the most likely mistake.
+    """
+    text = body.strip()
+    if not text:
+        raise Refused("the body is empty; write the payload as JSON, a Python dict or YAML")
+    if text.startswith("{"):
+        try:
+            return _object(json.loads(body), text)
+        except json.JSONDecodeError as exc:
+            try:
+                return _object(ast.literal_eval(text), text)
+            except (ValueError, SyntaxError):
+                place = f"line {exc.lineno + 1}, column {exc.colno}"
+                raise Refused(
+                    f"payload, {place}: {exc.msg}; a payload is a JSON object or a Python dict"
+                ) from None
+    from dnworker.capability.yamltree import YamlError, parse
+
+    try:
+        return _object(parse(body).value, text)
+    except YamlError as exc:
+        raise Refused(f"payload, line {exc.line + 1}, column {exc.column}: {exc}") from None
+
+
+def _object(value: Any, text: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    shown = text if len(text) <= 40 else text[:40] + "..."
+    raise Refused(
+        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {shown!r} is {_kind(value)}'
+    )
+
+
+def _kind(value: Any) -> str:
+    names: dict[type, str] = {
+        list: "a list",
+        str: "text",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _unquote(word: str) -> str:
+    if len(word) >= 2 and word[0] == word[-1] and word[0] in "'\"":
+        try:
+            value = ast.literal_eval(word)
+        except (ValueError, SyntaxError):
+            return word
+        return str(value)
+    return word

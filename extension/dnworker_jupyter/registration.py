@@ -1,0 +1,271 @@
+"""Live registration: what cells register becomes the generations of a worker (design 7)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dnworker.capability.manifest import WorkerDefinition
+from dnworker.errors import Refused
+from dnworker.invocation import current as current_invocation
+from dnworker.invocation import handler_name
+from dnworker.manager import InProcessWorker
+from dnworker.runtime import LIVE_CAPABILITY
+from dnworker.schedule import ScheduleSpec
+from dnworker.worker import Worker
+from dnworker_jupyter.options import Options
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+    from dnworker_jupyter.cells import Cell
+
+GENERATIONS_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One handler as a cell registered it."""
+
+    decorator: str
+    what: str
+    name: str
+    function: Any
+    source: str
+    schedule: ScheduleSpec | None = None
+
+    @property
+    def code(self) -> tuple[str, str, str, str]:
+        """What must be equal for two handlers to be the same, unchanged."""
+        return (self.decorator, self.what, self.name, self.source)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What one run of one cell registered for a worker."""
+
+    cell: Cell
+    handlers: tuple[Handler, ...]
+    seeds: dict[str, Any] = field(default_factory=dict)
+    shared: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit changed, to be told to the user."""
+
+    added: tuple[Handler, ...]
+    changed: tuple[Handler, ...]
+    removed: tuple[Handler, ...]
+    taken_over: tuple[tuple[Handler, Cell], ...]
+    restarted: bool
+
+
+class LiveWorker:
+    """A worker made of cells."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.options = Options()
+        self.state: dict[str, Any] = {}
+        self.generation = 0
+        self.registrations: dict[str, Registration] = {}
+        self.managed: InProcessWorker | None = None
+        self._earlier: list[dict[str, Registration]] = []
+
+    def handlers(self) -> Iterator[tuple[Handler, Cell]]:
+        """Go through the handlers of the present generation, in the order of their cells."""
+        for registration in self.registrations.values():
+            for handler in registration.handlers:
+                yield handler, registration.cell
+
+    def merge(self, new: Registration) -> tuple[dict[str, Registration], list[tuple[Handler, Cell]]]:
+        """Return the registrations with `new` among them, and the handlers it takes over from other cells."""
+        names = {handler.name for handler in new.handlers}
+        merged: dict[str, Registration] = {}
+        taken: list[tuple[Handler, Cell]] = []
+        for key, registration in self.registrations.items():
+            if key == new.cell.key:
+                merged[key] = new  # keeps its place among the cells
+                continue
+            kept = tuple(h for h in registration.handlers if h.name not in names)
+            taken += [(h, registration.cell) for h in registration.handlers if h.name in names]
+            if kept or registration.shared:
+                merged[key] = replace(registration, handlers=kept)
+        merged.setdefault(new.cell.key, new)
+        return merged, taken
+
+    async def commit(self, runtime: Runtime, new: Registration, options: Options) -> Change:
+        """Make `new` part of the next generation and let it run."""
+        merged, taken = self.merge(new)
+        gate_changed = self.managed is not None and options.when != self.options.when
+        self.options = options
+        return await self._become(runtime, merged, taken, force_restart=gate_changed)
+
+    async def rollback(self, runtime: Runtime) -> Change:
+        """Bring the previous generation back.
+
+        Raises:
+            Refused: there is none.
+        """
+        if not self._earlier:
+            raise Refused(f"worker {self.name!r} has no earlier generation to go back to")
+        earlier = self._earlier.pop()
+        return await self._become(runtime, earlier, [], keep=False)
+
+    async def _become(
+        self,
+        runtime: Runtime,
+        registrations: dict[str, Registration],
+        taken: list[tuple[Handler, Cell]],
+        *,
+        keep: bool = True,
+        force_restart: bool = False,
+    ) -> Change:
+        before = [handler for handler, _ in self.handlers()]
+        if keep and self.registrations:
+            self._earlier = [*self._earlier, self.registrations][-GENERATIONS_KEPT:]
+        self.registrations = _keep_unchanged_tasks(registrations, before)
+        self.generation += 1
+        after = [handler for handler, _ in self.handlers()]
+        restart = force_restart or _life_cycle(before) != _life_cycle(after)
+        await self._run(runtime, restart)
+        old, new = {h.code for h in before}, {h.code for h in after}
+        old_names = {(h.decorator, h.what, h.name) for h in before}
+        new_names = {(h.decorator, h.what, h.name) for h in after}
+        fresh = [h for h in after if h.code not in old]
+        return Change(
+            added=tuple(h for h in fresh if (h.decorator, h.what, h.name) not in old_names),
+            changed=tuple(h for h in fresh if (h.decorator, h.what, h.name) in old_names),
+            removed=tuple(h for h in before if (h.decorator, h.what, h.name) not in new_names),
+            taken_over=tuple(taken),
+            restarted=bool(before) and restart and old != new,
+        )
+
+    async def _run(self, runtime: Runtime, restart: bool) -> None:
+        if self.managed is None:
+            definition = WorkerDefinition(self.name, when=self.options.when)
+            home = runtime.capability(LIVE_CAPABILITY)
+            self.managed = InProcessWorker(runtime, home, definition, self._make_fresh)
+            await runtime.adopt(self.managed)
+            return
+        self.managed.definition = WorkerDefinition(self.name, when=self.options.when)
+        await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)
+
+    def _make_fresh(self) -> Worker:
+        """Make the Worker for a start: its state holds only what cells put there at their top level."""
+        self.state.clear()
+        for registration in self.registrations.values():
+            self.state.update(registration.seeds)
+        return self._make()
+
+    def _make(self) -> Worker:
+        worker = Worker(self.name)
+        worker.state = self.state
+        for handler, _ in self.handlers():
+            match handler.decorator:
+                case "on_startup":
+                    worker._startup_handlers.append(handler.function)
+                case "on_shutdown":
+                    worker._shutdown_handlers.append(handler.function)
+                case "on_event":
+                    worker._event_handlers.setdefault(handler.what, []).append(handler.function)
+                case "every":
+                    assert handler.schedule is not None
+                    worker._every_handlers.append((handler.schedule, handler.function))
+                case "task":
+                    worker._task_handlers.append(handler.function)
+        return worker
+
+
+class CellTransaction:
+    """One run of a `%%worker` cell: what it registers takes effect when it succeeds, or not at all."""
+
+    def __init__(self, live: LiveWorker, cell: Cell, options: Options, *, shared: bool, quiet: bool) -> None:
+        self.live = live
+        self.cell = cell
+        self.options = options
+        self.shared = shared
+        self.quiet = quiet
+        self.recording = Worker(live.name)
+        self.recording.state = live.state
+        self._before = dict(live.state)
+
+    def registration(self) -> Registration:
+        """Return what the cell registered."""
+        state = self.live.state
+        seeds = {k: v for k, v in state.items() if k not in self._before or self._before[k] is not v}
+        handlers = _last_of_each(handlers_of(self.recording))
+        return Registration(self.cell, tuple(handlers), seeds, self.shared)
+
+
+class CurrentWorker:
+    """What `worker` is in a notebook: the worker whose handler is running, else that of the newest cell.
+
+    One name serves all `%%worker` cells: a handler of the first that says `worker.state` finds its own
+    state, although a later cell was about another worker.
+    """
+
+    def __init__(self, resolve: Callable[[str | None], Worker]) -> None:
+        object.__setattr__(self, "_resolve", resolve)
+
+    @property  # type: ignore[misc]  # isinstance(worker, Worker) holds, as in the exported script
+    def __class__(self) -> type:
+        return Worker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._now(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._now(), name, value)
+
+    def __repr__(self) -> str:
+        return repr(self._now())
+
+    def _now(self) -> Worker:
+        invocation = current_invocation.get()
+        resolve: Callable[[str | None], Worker] = object.__getattribute__(self, "_resolve")
+        return resolve(invocation.worker if invocation is not None else None)
+
+
+def handlers_of(worker: Worker) -> list[Handler]:
+    """Return what a Worker has registered, as records."""
+    found = [_record("on_startup", "", f) for f in worker._startup_handlers]
+    found += [_record("on_event", kind, f) for kind, fs in worker._event_handlers.items() for f in fs]
+    found += [_record("every", spec.label, f, spec) for spec, f in worker._every_handlers]
+    found += [_record("task", "", f) for f in worker._task_handlers]
+    found += [_record("on_shutdown", "", f) for f in worker._shutdown_handlers]
+    return found
+
+
+def _record(decorator: str, what: str, function: Any, schedule: ScheduleSpec | None = None) -> Handler:
+    return Handler(decorator, what, handler_name(function), function, _source(function), schedule)
+
+
+def _source(function: Any) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return repr((code.co_code, code.co_consts, code.co_names)) if code else repr(function)
+
+
+def _last_of_each(handlers: list[Handler]) -> list[Handler]:
+    """Within one cell too, a handler defined again replaces the first."""
+    return list({(h.decorator, h.what, h.name): h for h in handlers}.values())
+
+
+def _life_cycle(handlers: list[Handler]) -> list[tuple[str, str, str, str]]:
+    return [h.code for h in handlers if h.decorator in ("on_startup", "on_shutdown")]
+
+
+def _keep_unchanged_tasks(
+    registrations: dict[str, Registration], before: list[Handler]
+) -> dict[str, Registration]:
+    """Keep the running function of a task whose source did not change, so that it is left alone."""
+    running = {h.code: h for h in before if h.decorator == "task"}
+    return {
+        key: replace(r, handlers=tuple(running.get(h.code, h) for h in r.handlers))
+        for key, r in registrations.items()
+    }

@@ -1,0 +1,183 @@
+"""Writes notebooks/01-quickstart.ipynb; the text of the tutorial lives here, where it can be reviewed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from textwrap import dedent
+
+import nbformat
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01-quickstart.ipynb"
+
+CELLS: list[tuple[str, str]] = [
+    (
+        "markdown",
+        """
+        # A worker in five minutes
+
+        A *worker* is a long-running background component: it reacts to runtime events, runs on schedules and
+        keeps state. Here you write one live, fire events at it, change it while it runs, and export it as a
+        capability that deploys as it is.
+
+        Run the cells from top to bottom.
+        """,
+    ),
+    ("code", "%load_ext dnworker"),
+    (
+        "markdown",
+        """
+        `%load_ext` started a runtime on this kernel's own event loop. The next cell names the capability that
+        we will export, as YAML.
+        """,
+    ),
+    (
+        "code",
+        """
+        %%capability
+        name: quickstart
+        version: 0.1.0
+        description: Counts turns and greets new sessions
+        """,
+    ),
+    (
+        "markdown",
+        """
+        ## Define a worker
+
+        The body of a `%%worker` cell is ordinary Python in which `worker`, `EventEnvelope` and `RuntimeClient`
+        are bound. There are five decorators, and here are all of them. Functions and constants of other cells
+        can be used.
+        """,
+    ),
+    (
+        "code",
+        """
+        import asyncio
+
+        GREETING = "Hello"
+
+
+        def short(identifier: str) -> str:
+            # Sessions have long ids; eight characters tell them apart.
+            return identifier[:8]
+        """,
+    ),
+    (
+        "code",
+        """
+        %%worker bridge
+
+        @worker.on_startup
+        async def connect(client: RuntimeClient) -> None:
+            worker.state["turns"] = 0
+            worker.state["lock"] = asyncio.Lock()
+            print("connected")
+
+
+        @worker.on_event("session.created")
+        async def greet(event: EventEnvelope, client: RuntimeClient) -> None:
+            await client.notify(title=f"{GREETING}, session {short(event.session_id)}")
+
+
+        @worker.on_event("turn.completed")
+        async def count(event: EventEnvelope, client: RuntimeClient) -> None:
+            async with worker.state["lock"]:
+                worker.state["turns"] += 1
+            print(f"turn {event.payload['turn_id']} took {event.payload['duration_ms']} ms")
+            await client.publish("capability.quickstart.counted", {"turns": worker.state["turns"]})
+
+
+        @worker.every(minutes=5)
+        async def report(client: RuntimeClient) -> None:
+            print(f"{worker.state['turns']} turns so far")
+
+
+        @worker.task
+        async def watch(client: RuntimeClient) -> None:
+            while True:
+                await asyncio.sleep(60)
+
+
+        @worker.on_shutdown
+        async def disconnect(client: RuntimeClient) -> None:
+            print("disconnected")
+        """,
+    ),
+    (
+        "markdown",
+        """
+        ## Fire events at it
+
+        `%fire` shows the trace: the event, the handlers that ran, what they printed and what they published.
+        A kind that the runtime knows gets a realistic payload when you give none.
+        """,
+    ),
+    ("code", "%fire session.created"),
+    ("code", "%fire turn.completed turn_id=t1 duration_ms=147"),
+    ("markdown", "## Look at it\n\nThe panel is live: it follows what happens from now on."),
+    ("code", "%panel"),
+    (
+        "markdown",
+        """
+        ## Change it while it runs
+
+        Run a `%%worker` cell again after a change, or redefine a handler in another cell as here: the new code
+        answers from now on, the old does not, and state is kept.
+        """,
+    ),
+    (
+        "code",
+        """
+        %%worker bridge
+
+        @worker.on_event("turn.completed")
+        async def count(event: EventEnvelope, client: RuntimeClient) -> None:
+            async with worker.state["lock"]:
+                worker.state["turns"] += 1
+            tokens = event.payload.get("usage", {}).get("output_tokens", 0)
+            print(f"turn {event.payload['turn_id']} wrote {tokens} tokens")
+            await client.publish("capability.quickstart.counted", {"turns": worker.state["turns"], "tokens": tokens})
+        """,
+    ),
+    ("code", "%fire turn.completed"),
+    ("code", "%worker"),
+    (
+        "markdown",
+        """
+        ## Export it
+
+        One script with its dependencies in a PEP 723 header, and a manifest. `GREETING` and `short` travel
+        because handlers use them; nothing else does.
+        """,
+    ),
+    ("code", "%capability export out/quickstart"),
+    (
+        "markdown",
+        """
+        It runs wherever the manifest is understood, here too, as a process of its own under `uv run`:
+        `%capability load out/quickstart`. In a notebook that runs unattended, end with `await dn.settle()`: it
+        raises what handlers raised.
+        """,
+    ),
+    ("code", "await dn.settle()"),
+]
+
+
+def build() -> nbformat.NotebookNode:
+    """Return the notebook; the ids of cells depend on nothing but their text."""
+    cells = []
+    for kind, text in CELLS:
+        source = dedent(text).strip()
+        make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
+        cells.append(make(source, id=hashlib.sha256(source.encode()).hexdigest()[:8]))
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
+    )
+
+
+if __name__ == "__main__":
+    NOTEBOOK.parent.mkdir(exist_ok=True)
+    nbformat.write(build(), NOTEBOOK)
+    print(NOTEBOOK.name)
