@@ -91,24 +91,31 @@ class SubprocessWorkerRunner:
         self._move(WorkerState.STARTING)
         self._ring.clear()
         self._open_log()
+        # A pipe of our own: asyncio's wait() returns only when its pipes are closed, and a grandchild may
+        # hold them open (before Python 3.12.4).
+        reading_end, writing_end = os.pipe()
         try:
             self._child = await asyncio.create_subprocess_exec(
                 self._program(),
                 *self._args,
                 env=self._env,
                 cwd=self._cwd,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=writing_end,
+                stderr=writing_end,
                 start_new_session=True,  # a group of its own: what it spawns can be ended with it
             )
         except (OSError, ValueError) as exc:
+            os.close(reading_end)
             self._close_log()
             self._move(WorkerState.ERROR, f"spawn failed: {exc}")
             return
+        finally:
+            os.close(writing_end)
         self.pid = self._child.pid
         if self._guard is not None:
             self._guard.watch(self.pid)
-        self._watch = asyncio.create_task(self._follow(self._child), name=f"{self._label} output")
+        follow = self._follow(self._child, reading_end)
+        self._watch = asyncio.create_task(follow, name=f"{self._label} output")
         self._move(WorkerState.RUNNING)
 
     async def stop(self) -> None:
@@ -129,15 +136,19 @@ class SubprocessWorkerRunner:
 
     # -- the child -------------------------------------------------------------------------------------
 
-    async def _follow(self, child: asyncio.subprocess.Process) -> None:
+    async def _follow(self, child: asyncio.subprocess.Process, pipe: int) -> None:
         """Read output until the child has exited, then end what it left behind and note its exit."""
-        assert child.stdout is not None
-        reading = asyncio.create_task(self._read(child.stdout), name=f"{self._label} reader")
+        stream = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
+        )
+        reading = asyncio.create_task(self._read(stream), name=f"{self._label} reader")
         code = await child.wait()
         # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
         await asyncio.wait({reading}, timeout=0 if self._group_is_empty() else DRAIN_GRACE)
         await self._end_group()
         await asyncio.wait({reading}, timeout=DRAIN_GRACE)
+        transport.close()
         reading.cancel()
         await asyncio.wait({reading})
         self._close_log()

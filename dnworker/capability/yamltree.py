@@ -51,7 +51,9 @@ def parse(text: str) -> YamlDocument:
         value = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        # libyaml puts what is missing at the end on the line after the last
+        line = min(mark.line + 1, text.rstrip("\n").count("\n") + 1) if mark else 1
+        column = mark.column + 1 if mark else 1
         raise YamlError(_explain(text, line, exc), line, column) from exc
     except yaml.reader.ReaderError as exc:
         line = text.count("\n", 0, exc.position) + 1

@@ -1,0 +1,95 @@
+"""Envelopes, kinds and payloads."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnworker.errors import Invalid, ReservedKind, TooLarge
+from dnworker.events import MAX_PAYLOAD_BYTES, EventEnvelope, check_publishable, decode, encode, snapshot
+from dnworker.testing import make_envelope
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+KEYS = "schema_version connection_id session_id turn_id event_id seq timestamp kind replay terminal payload".split()
+
+
+def test_the_wire_has_every_key_in_the_order_of_the_contract():
+    assert list(json.loads(encode(make_envelope("k")))) == KEYS
+
+
+def test_the_timestamp_is_utc_with_a_z():
+    moment = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert b'"timestamp":"2030-01-02T03:04:05.678901Z"' in encode(EventEnvelope(seq=1, kind="k", timestamp=moment))
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5), st.text(min_size=1))
+def test_decoding_what_was_encoded_gives_the_same(payload, kind):
+    envelope = make_envelope(kind, payload)
+    assert decode(encode(envelope)) == envelope
+
+
+def test_the_session_of_a_session_event_is_filled_in_from_its_payload():
+    frame = b'{"seq":1,"kind":"session.created","payload":{"session_id":"s1"}}'
+    assert decode(frame).session_id == "s1"
+
+
+@pytest.mark.parametrize("frame", [b"", b"[]", b'{"kind":"k"}', b'{"seq":"x","kind":"k"}'])
+def test_a_frame_that_is_no_envelope_is_refused(frame):
+    with pytest.raises(Invalid, match="not an event envelope"):
+        decode(frame)
+
+
+@pytest.mark.parametrize("kind", ["turn.x", "prompt.", "session.created", "transport.a", "capabilities.b", "component.c"])
+def test_reserved_kinds_are_refused_with_the_six_prefixes(kind):
+    with pytest.raises(ReservedKind, match=r"is reserved: turn\., prompt\., session\., transport\., capabilities\."):
+        check_publishable(kind)
+
+
+@pytest.mark.parametrize("kind", ["turn", "turns.x", "", "notify", "capability.demo.done"])
+def test_other_kinds_may_be_published(kind):
+    assert check_publishable(kind) == kind
+
+
+def test_a_payload_is_copied_so_that_its_publisher_cannot_change_it():
+    payload = {"items": [1]}
+    copy, _ = snapshot(payload)
+    payload["items"].append(2)
+    assert copy == {"items": [1]}
+
+
+@pytest.mark.parametrize(
+    ("payload", "place"),
+    [
+        ({"a": {"b": [0, {1, 2}]}}, r"payload\.a\.b\[1\] is a set"),
+        ({"when": datetime(2030, 1, 1)}, r"payload\.when is a datetime.*isoformat"),
+        ({"x": float("nan")}, r"payload\.x is nan"),
+        ({"x": "\ud800"}, r"payload\.x has a lone surrogate"),
+        ({("a", 1): 2}, r"payload has the key \('a', 1\)"),
+        ([1], "a payload is an object"),
+        ("text", "a payload is an object"),
+    ],
+)
+def test_a_payload_that_is_no_json_object_names_the_field(payload, place):
+    with pytest.raises(Invalid, match=place):
+        snapshot(payload)
+
+
+def test_a_payload_nested_too_deep_is_refused():
+    payload: dict = {}
+    for _ in range(100_000):
+        payload = {"a": payload}
+    with pytest.raises(Invalid, match="nested deeper"):
+        snapshot(payload)
+
+
+def test_a_payload_that_no_subscriber_could_receive_is_refused():
+    with pytest.raises(TooLarge, match="at most 1,000,000"):
+        snapshot({"x": "a" * MAX_PAYLOAD_BYTES})

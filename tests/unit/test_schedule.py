@@ -1,0 +1,56 @@
+"""Schedules and backoff are arithmetic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnworker.schedule import Backoff, ScheduleSpec, make_schedule
+
+NOON = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)
+
+
+def test_an_interval_waits_its_full_length():
+    assert make_schedule(seconds=30).delay(NOON) == 30
+
+
+def test_cron_waits_until_the_next_tick():
+    assert make_schedule(cron="*/5 * * * *").delay(NOON) == 270
+
+
+def test_cron_is_read_in_utc_whatever_the_zone_of_now():
+    local = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert make_schedule(cron="0 13 * * *").delay(local) == 3570
+
+
+@given(st.datetimes(datetime(2024, 1, 1), datetime(2040, 1, 1)))
+def test_cron_never_waits_a_negative_time(moment):
+    assert 0 <= ScheduleSpec(cron_expr="17 3 * * 1").delay(moment.replace(tzinfo=UTC)) <= 7 * 86_400
+
+
+def test_backoff_doubles_from_one_second_to_five_minutes():
+    backoff = Backoff()
+    assert [backoff.ended(0) for _ in range(11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+def test_a_run_of_a_minute_clears_the_backoff():
+    backoff = Backoff()
+    delays = [backoff.ended(0), backoff.ended(0), backoff.ended(60), backoff.ended(0)]
+    assert delays == [1, 2, 1, 1]
+
+
+def test_a_task_is_exhausted_when_it_ends_again_after_the_longest_wait():
+    backoff = Backoff()
+    exhausted = []
+    for _ in range(11):
+        backoff.ended(0)
+        exhausted.append(backoff.exhausted)
+    assert exhausted == [False] * 10 + [True]
+
+
+@given(st.lists(st.floats(0, 200), max_size=40))
+def test_every_delay_is_between_one_second_and_five_minutes(runs):
+    backoff = Backoff()
+    assert all(1 <= backoff.ended(run) <= 300 for run in runs)
