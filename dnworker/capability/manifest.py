@@ -307,6 +307,8 @@ class _Checker:
             where: Where = ("flags", str(name))
             if not isinstance(name, str) or not _FLAG_NAME.fullmatch(name):
                 rule = "lower-case letters, digits and inner dashes"
+                if isinstance(name, bool):
+                    rule = "quotes: YAML reads on, off, yes and no as true and false"
                 self.bad((*where, KEY), f"flag name {name!r} is not allowed; use {rule}", "FLAG-001")
                 continue
             if not isinstance(entry, dict):

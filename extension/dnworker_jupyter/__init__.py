@@ -60,6 +60,13 @@ def _active() -> Notebook:
     return active()
 
 
+def _worker_help() -> str:
+    """What `%%worker --help` prints."""
+    from dnworker_jupyter.options import worker_parser
+
+    return worker_parser().format_help()
+
+
 async def _open_cell(line: str) -> None:
     """What `%%worker ...` becomes: the first statement of its cell."""
     await _active().open_cell(line)

@@ -24,7 +24,7 @@ from dnworker.capability.manifest import parse_manifest
 from dnworker.errors import ApiError, Invalid, NotFound, Refused
 from dnworker.templates import TEMPLATES
 from dnworker.trace import Trace
-from dnworker_jupyter.options import HelpShown, Parser, read_body, read_payload, split, worker_parser
+from dnworker_jupyter.options import Parser, read_body, read_payload, split
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.trace_view import Table
 
@@ -58,13 +58,8 @@ class DnworkerMagics(Magics):
         When the cell succeeds, its handlers are the worker's next generation; when it fails, nothing
         changes. Running it again replaces what it registered.
         """
-        # The input transformer has taken every %%worker at the top of a cell; here are only the others.
-        try:
-            worker_parser().read(split(line))
-        except HelpShown as text:
-            print(text)  # noqa: T201
-            return
-        raise Refused("%%worker must be the first line of its cell, above only comments")
+        # The input transformer takes every %%worker at the top of a cell; here come only the others.
+        raise Refused("%%worker must be the first line of its cell, below only comments")
 
     @no_var_expand
     @line_magic("worker")

@@ -85,7 +85,7 @@ class Notebook:
         self.live: dict[str, LiveWorker] = {}
         self.head: str | None = None
         self.head_cell: str | None = None
-        self._router = OutputRouter(self.runtime)
+        self._router = OutputRouter(self.runtime, shell)
         self._panel: Panel | None = None
         self._transaction: CellTransaction | None = None
         self._latest: str | None = None

@@ -71,10 +71,6 @@ def read_worker_line(line: str) -> WorkerLine:
     return WorkerLine(name, Options(tuple(options.when), env), options.shared, options.restart, options.quiet)
 
 
-class HelpShown(Exception):
-    """The help text was asked for; it is the exception's text."""
-
-
 class Parser(argparse.ArgumentParser):
     """argparse that raises instead of exiting, and names the option that was meant."""
 
@@ -87,10 +83,7 @@ class Parser(argparse.ArgumentParser):
 
         Raises:
             Refused: an option is unknown or has no value.
-            HelpShown: help was asked for.
         """
-        if "-h" in words or "--help" in words:
-            raise HelpShown(self.format_help())
         return self.parse_args(words)
 
     def error(self, message: str) -> NoReturn:

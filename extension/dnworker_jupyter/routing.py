@@ -24,8 +24,9 @@ _INNER = "_dnworker_inner_write"
 class OutputRouter:
     """Routes stdout and stderr of one runtime's handlers; install it once, uninstall it at the end."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, shell: Any) -> None:
         self._runtime = runtime
+        self._shell = shell
         self._partial: dict[_Key, str] = {}
         self._undo: list[Callable[[], None]] = []
 
@@ -35,6 +36,10 @@ class OutputRouter:
             self._patch(stream, name) for stream, name in ((sys.stdout, "stdout"), (sys.stderr, "stderr"))
         ]
         self._undo.append(self._runtime.history.listen(self._flush_ended))
+        publisher = self._shell.display_pub
+        if hasattr(publisher, "register_hook"):  # a kernel's; a terminal prints what is displayed
+            publisher.register_hook(self._take_display)
+            self._undo.append(lambda: publisher.unregister_hook(self._take_display))
 
     def uninstall(self) -> None:
         """Leave the streams as they were."""
@@ -69,6 +74,16 @@ class OutputRouter:
             self._runtime.log_line(invocation.worker, line.rstrip("\r"), source=name)
         if rest:
             self._partial[key] = rest
+
+    def _take_display(self, message: Any) -> Any:
+        """Keep what a handler displays as text of its log; a cell's own display passes through."""
+        invocation = current_invocation.get()
+        if invocation is None:
+            return message
+        text = message.get("content", {}).get("data", {}).get("text/plain", "")
+        for line in str(text).splitlines():
+            self._runtime.log_line(invocation.worker, line, source="display")
+        return None
 
     def _flush_ended(self, invocation: Invocation) -> None:
         if invocation.outcome == "running":

@@ -28,13 +28,15 @@ def worker_cell(lines: list[str]) -> list[str]:
     first = _first_code_line(lines)
     if first is None:
         return lines
-    if _OUR_CELL_MAGIC.match(lines[first]):
+    if other := _OUR_CELL_MAGIC.match(lines[first]):
+        if _HELP.search(lines[first]):
+            return [f"%{other[1]} --help\n"]
         return lines[first:]  # a body in another language: IPython wants the magic on top
     match = _WORKER_LINE.match(lines[first])
     if match is None:
         return lines
     if _HELP.search(match["options"]):
-        return lines[first:]
+        return [f"print(__import__({PACKAGE!r})._worker_help())\n"]
     above = ["#\n" if line.isspace() else line for line in lines[:first]]
     call = f"await __import__({PACKAGE!r})._open_cell({match['options'].strip()!r})\n"
     return [*above, call, *lines[first + 1 :]]

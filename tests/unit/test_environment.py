@@ -75,7 +75,9 @@ def test_braced_variables_are_replaced(text, result):
 
 
 def test_an_unset_variable_is_named_with_the_place_and_the_way_out():
-    with pytest.raises(UnsetVariable, match=r"^worker 'demo:relay', args\[0\]: \$\{MISSING\} is not set; set MISSING"):
+    with pytest.raises(
+        UnsetVariable, match=r"^worker 'demo:relay', args\[0\]: \$\{MISSING\} is not set; set MISSING"
+    ):
         interpolate("${MISSING}", ENVIRON, "worker 'demo:relay', args[0]")
 
 

@@ -14,7 +14,11 @@ from dnworker.events import MAX_PAYLOAD_BYTES, EventEnvelope, check_publishable,
 from dnworker.testing import make_envelope
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -27,7 +31,9 @@ def test_the_wire_has_every_key_in_the_order_of_the_contract():
 
 def test_the_timestamp_is_utc_with_a_z():
     moment = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert b'"timestamp":"2030-01-02T03:04:05.678901Z"' in encode(EventEnvelope(seq=1, kind="k", timestamp=moment))
+    assert b'"timestamp":"2030-01-02T03:04:05.678901Z"' in encode(
+        EventEnvelope(seq=1, kind="k", timestamp=moment)
+    )
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=5), st.text(min_size=1))
@@ -47,9 +53,13 @@ def test_a_frame_that_is_no_envelope_is_refused(frame):
         decode(frame)
 
 
-@pytest.mark.parametrize("kind", ["turn.x", "prompt.", "session.created", "transport.a", "capabilities.b", "component.c"])
+@pytest.mark.parametrize(
+    "kind", ["turn.x", "prompt.", "session.created", "transport.a", "capabilities.b", "component.c"]
+)
 def test_reserved_kinds_are_refused_with_the_six_prefixes(kind):
-    with pytest.raises(ReservedKind, match=r"is reserved: turn\., prompt\., session\., transport\., capabilities\."):
+    with pytest.raises(
+        ReservedKind, match=r"is reserved: turn\., prompt\., session\., transport\., capabilities\."
+    ):
         check_publishable(kind)
 
 

@@ -44,7 +44,8 @@ def test_a_word_that_is_no_switch_is_warned_about_and_ignored(caplog):
 
 
 @pytest.mark.parametrize(
-    ("word", "value"), [("1", True), (" TRUE ", True), ("On", True), ("0", False), ("off", False), ("x", None)]
+    ("word", "value"),
+    [("1", True), (" TRUE ", True), ("On", True), ("0", False), ("off", False), ("x", None)],
 )
 def test_the_words_are_those_of_the_contract(word, value):
     assert parse_word(word) is value

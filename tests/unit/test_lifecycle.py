@@ -13,7 +13,9 @@ STATES = st.sampled_from(list(WorkerState))
 
 
 def test_the_states_are_the_seven_of_the_contract():
-    assert [str(s) for s in WorkerState] == "loading starting running stopping stopped error gated_off".split()
+    assert [
+        str(s) for s in WorkerState
+    ] == "loading starting running stopping stopped error gated_off".split()
 
 
 @given(STATES, st.lists(STATES, max_size=30))

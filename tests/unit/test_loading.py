@@ -51,7 +51,10 @@ def test_two_names_for_one_worker_are_one_worker(load):
     [
         ("x = 1\n", "no Worker at module level"),
         (GOOD + "second = Worker()\n", "2 Workers at module level"),
-        ("from dnworker import Worker\nworker = Worker('other')\n", "named 'other', the manifest says 'bridge'"),
+        (
+            "from dnworker import Worker\nworker = Worker('other')\n",
+            "named 'other', the manifest says 'bridge'",
+        ),
     ],
 )
 def test_a_module_without_exactly_this_worker_is_refused(load, source, message):

@@ -36,10 +36,18 @@ def problem(text: str, root: Path = Path("/caps/demo")) -> str:
 
 
 def test_a_good_manifest_is_read():
-    parsed = parse_manifest(worker(command="uv", args=["run", "${CAPABILITY_ROOT}/w.py"], env={"A": "b"}, when=["on"]), Path("/caps/demo"))
+    parsed = parse_manifest(
+        worker(command="uv", args=["run", "${CAPABILITY_ROOT}/w.py"], env={"A": "b"}, when=["on"]),
+        Path("/caps/demo"),
+    )
     entry = parsed.workers["relay"]
     assert (parsed.name, parsed.version, parsed.description) == ("demo", "0.1.0", "Demo")
-    assert (entry.command, entry.args, entry.env, entry.when) == ("uv", ("run", "/caps/demo/w.py"), {"A": "b"}, ("on",))
+    assert (entry.command, entry.args, entry.env, entry.when) == (
+        "uv",
+        ("run", "/caps/demo/w.py"),
+        {"A": "b"},
+        ("on",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,9 @@ def test_a_good_manifest_is_read():
         ({"flags": {"a": {"description": "d", "extra": 1}}}, "FLAG-004"),
         ({"flags": {f"f{n}": {"description": "d"} for n in range(17)}}, "FLAG-005"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(f"{k}={v}" for k, v in value.items())[:40],
+    ids=lambda value: (
+        value if isinstance(value, str) else "-".join(f"{k}={v}" for k, v in value.items())[:40]
+    ),
 )
 def test_a_broken_rule_is_told_with_its_code_and_place(fields, code):
     message = problem(manifest(**fields))
@@ -120,7 +130,9 @@ def test_reserved_variables_are_listed_sorted():
 
 def test_the_place_is_the_line_and_column_of_the_field():
     text = "schema: 1\nname: demo\nversion: 0.1.0\ndescription: d\nworkers:\n  relay:\n    command: x\n    argz: []\n"
-    assert problem(text).startswith("/caps/demo/capability.yaml:8:5: worker 'relay' has the unknown key 'argz'")
+    assert problem(text).startswith(
+        "/caps/demo/capability.yaml:8:5: worker 'relay' has the unknown key 'argz'"
+    )
 
 
 def test_all_broken_rules_are_told_at_once():
@@ -146,7 +158,9 @@ def test_text_that_is_no_mapping_is_refused_with_its_place(text):
 
 
 @pytest.mark.parametrize(
-    ("when", "code"), [([], "FLAG-080"), ("on", "FLAG-080"), ([1], "FLAG-080"), (["off"], "FLAG-012")], ids=str
+    ("when", "code"),
+    [([], "FLAG-080"), ("on", "FLAG-080"), ([1], "FLAG-080"), (["off"], "FLAG-012")],
+    ids=str,
 )
 def test_a_bad_gate_drops_only_its_worker(when, code):
     parsed = parse_manifest(worker(command="x", when=when), Path("/caps/demo"))
@@ -177,7 +191,9 @@ def test_a_symlink_out_of_the_capability_is_refused(tmp_path):
 
 
 def test_a_missing_worker_file_is_not_the_manifests_business(tmp_path):
-    assert parse_manifest(worker(path="missing.py"), tmp_path).workers["relay"].path == tmp_path / "missing.py"
+    assert (
+        parse_manifest(worker(path="missing.py"), tmp_path).workers["relay"].path == tmp_path / "missing.py"
+    )
 
 
 def test_a_missing_manifest_names_the_file(tmp_path):
@@ -192,7 +208,9 @@ def test_the_head_of_an_export_needs_neither_schema_nor_workers():
 
 def test_the_places_of_a_head_count_from_its_cell():
     with pytest.raises(ManifestError, match=r"^cell \[4\]:3:1: version is missing|^cell \[4\]:2:1"):
-        parse_manifest("name: demo\ndescription: d\n", Path("/"), is_head=True, source="cell [4]", first_line=2)
+        parse_manifest(
+            "name: demo\ndescription: d\n", Path("/"), is_head=True, source="cell [4]", first_line=2
+        )
 
 
 VALUES = st.recursive(
@@ -200,7 +218,18 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=10,
 )
-FIELDS = ["schema", "name", "version", "description", "workers", "flags", "checks", "dependencies", "author", "agents"]
+FIELDS = [
+    "schema",
+    "name",
+    "version",
+    "description",
+    "workers",
+    "flags",
+    "checks",
+    "dependencies",
+    "author",
+    "agents",
+]
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=6), VALUES, max_size=8))

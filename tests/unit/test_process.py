@@ -61,7 +61,8 @@ async def ended(pid: int) -> None:
 
 async def test_output_is_kept_in_ring_and_log_and_the_tail_in_the_error(tmp_path):
     child = Child(
-        "import sys\nfor n in range(1, 31): print(f'line{n}')\nprint('oops', file=sys.stderr)\nsys.exit(3)", tmp_path
+        "import sys\nfor n in range(1, 31): print(f'line{n}')\nprint('oops', file=sys.stderr)\nsys.exit(3)",
+        tmp_path,
     )
     await child.runner.start()
     error = await child.until(WorkerState.ERROR)
@@ -92,7 +93,9 @@ async def test_death_by_signal_is_the_negative_number(tmp_path):
 async def test_a_command_that_does_not_exist_is_an_error_with_an_empty_log(tmp_path):
     child = Child("", tmp_path, command="no-such-program", args=[])
     await child.runner.start()
-    assert child.runner.error.startswith("spawn failed: [Errno 2] No such file or directory: 'no-such-program'")
+    assert child.runner.error.startswith(
+        "spawn failed: [Errno 2] No such file or directory: 'no-such-program'"
+    )
     assert (child.runner.pid, (tmp_path / "logs" / "worker.log").read_bytes()) == (None, b"")
 
 
@@ -235,7 +238,9 @@ def test_the_children_of_a_killed_runtime_end_within_six_seconds(tmp_path):
 
 def test_a_group_that_ignores_sigterm_is_killed():
     code = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
         child.stdout.readline()
         end_groups({child.pid}, grace=0.1)
         assert child.wait() == -signal.SIGKILL

@@ -420,7 +420,7 @@ async def test_a_swap_leaves_an_unchanged_task_alone_and_restarts_a_changed_one(
     after = Worker("w")
     after.task(same)
 
-    async def changed(client):  # noqa: F811  the point: the same name, other code
+    async def changed(client):
         starts.append("new")
         await asyncio.Event().wait()
 

@@ -67,7 +67,9 @@ def test_a_sync_handler_is_refused_with_its_name_and_line():
     def plain(event, client): ...
 
     line = plain.__code__.co_firstlineno
-    with pytest.raises(TypeError, match=rf"on_event\('k'\): 'plain' .*line {line}\) must be 'async def plain"):
+    with pytest.raises(
+        TypeError, match=rf"on_event\('k'\): 'plain' .*line {line}\) must be 'async def plain"
+    ):
         Worker("w").on_event("k")(plain)
 
 
@@ -108,7 +110,18 @@ def test_cron_text_has_five_valid_fields(text):
         Worker("w").every(cron=text)
 
 
-HEAVY = ["asyncio", "httpx", "websockets", "starlette", "uvicorn", "IPython", "numpy", "msgspec", "yaml", "croniter"]
+HEAVY = [
+    "asyncio",
+    "httpx",
+    "websockets",
+    "starlette",
+    "uvicorn",
+    "IPython",
+    "numpy",
+    "msgspec",
+    "yaml",
+    "croniter",
+]
 
 
 def test_importing_worker_imports_neither_server_nor_client_nor_numpy():

@@ -91,7 +91,9 @@ def plan_export(
         files |= _bundle(needs)
         entries[piece.worker] = _entry(path, topology, _options(sources, piece.worker))
     manifest = render.manifest(head, entries)
-    parse_manifest(manifest, Path("/"))
+    checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
+    if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
+        raise ManifestError(problems)
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
@@ -107,8 +109,8 @@ def _needs(piece: Slice, topology: Topology) -> Needs:
     ]
     if topology == "in-process":
         refusals += [
-            f"module {name!r} ({file}) is a file of yours, which an in-process worker of the reference cannot "
-            "import; use --topology uv, or put its code into a %%worker NAME --shared cell"
+            f"module {name!r} ({file}) is a file of yours, which an in-process worker of the reference "
+            "cannot import; use --topology uv, or put its code into a %%worker NAME --shared cell"
             for name, file in needs.local.items()
         ]
     if refusals:

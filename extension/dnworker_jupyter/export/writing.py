@@ -79,8 +79,8 @@ def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None
     if differences:
         shown = "\n".join(differences)
         raise Refused(
-            f"{directory} was edited since the last export, or is not one; nothing was written. Take the edits "
-            f"into the notebook, export to another directory, or write over them with --force\n{shown}"
+            f"{directory} was edited since the last export, or is not one; nothing was written. Take the "
+            f"edits into the notebook, export to another directory, or write over them with --force\n{shown}"
         )
 
 

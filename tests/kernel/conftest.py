@@ -1,0 +1,45 @@
+"""One kernel per test module's worth of questions, and a fresh one where state would tell tales."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from uv import find_uv_bin
+
+from .session import KernelSession
+
+UV_CACHE = subprocess.run(
+    [find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True
+).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def shared_kernel(tmp_path_factory):
+    """A kernel with the extension for questions that leave nothing behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("shared")
+        patch.chdir(directory)
+        patch.setenv("HOME", str(directory))
+        session = KernelSession()
+        assert session.run("%load_ext dnworker").status == "ok"
+        yield session
+        session.close()
+
+
+@pytest.fixture
+def bare_kernel(tmp_path, monkeypatch):
+    """A fresh kernel without the extension, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)  # shared, or every test would download
+    monkeypatch.setenv("HOME", str(tmp_path))
+    session = KernelSession()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def kernel(bare_kernel):
+    """A fresh kernel with the extension."""
+    assert bare_kernel.run("%load_ext dnworker").status == "ok"
+    return bare_kernel

@@ -1,0 +1,151 @@
+"""`%%worker` cells in a real kernel: they are cells, and they are transactions."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+COUNTER = """
+%%worker counter
+@worker.on_startup
+async def start(client):
+    worker.state["n"] = 0
+    print("started")
+
+@worker.on_event("a")
+async def on_a(event, client):
+    worker.state["n"] += 1
+    print("old", worker.state["n"])
+""".strip()
+
+
+def test_a_worker_cell_is_an_ordinary_cell(kernel):
+    answer = kernel.run(
+        "# above\n\n%%worker w\nimport asyncio\nawait asyncio.sleep(0)\n%time y = 1\n"
+        "@worker.on_event('a')\nasync def h(event, client): pass\n1 + 1"
+    )
+    assert answer.status == "ok"
+    assert answer.result["text/plain"] == "2"
+    assert "w is running, generation 1\n  + on_event a: h" in answer.streams["stdout"]
+
+
+def test_a_failing_body_fails_the_cell_at_its_own_line_and_changes_nothing(kernel):
+    kernel.run(COUNTER, "c1")
+    answer = kernel.run(
+        "%%worker counter\n@worker.on_event('a')\nasync def on_a(e, c): print('new')\n\n1 / 0", "c1"
+    )
+    assert (answer.status, answer.error) == ("error", "ZeroDivisionError: division by zero")
+    assert any("line 5" in line for line in answer.traceback)
+    assert "| old 1" in kernel.run("%fire a").text
+
+
+def test_running_the_cell_again_replaces_its_handlers_and_keeps_the_state(kernel):
+    kernel.run(COUNTER, "c1")
+    assert "| old 1" in kernel.run("%fire a").text
+    changed = kernel.run(COUNTER.replace('"old"', '"new"'), "c1")
+    assert "~ on_event a: on_a" in changed.text
+    text = kernel.run("%fire a").text
+    assert "| new 2" in text
+    assert "old" not in text
+
+
+def test_a_handler_that_the_cell_defines_no_more_is_gone(kernel):
+    kernel.run(COUNTER, "c1")
+    start_only = COUNTER.partition("@worker.on_event")[0]
+    assert "- on_event a: on_a" in kernel.run(start_only, "c1").text
+    assert "no handler in this notebook listens to a" in kernel.run("%fire a").text
+
+
+def test_the_same_name_from_another_cell_replaces_it_with_a_warning(kernel):
+    kernel.run(COUNTER, "c1")
+    answer = kernel.run("%%worker counter\n@worker.on_event('a')\nasync def on_a(e, c): print('new')", "c2")
+    assert "on_a was registered by cell [2] too; this cell's is the one that counts now" in answer.text
+    assert kernel.run("%fire a").text.count("on_a  ok") == 1
+
+
+def test_running_all_twice_doubles_nothing(kernel):
+    for _ in range(2):
+        kernel.run("%load_ext dnworker")
+        kernel.run(COUNTER, "c1")
+    assert kernel.run("%fire a").text.count("on_a  ok") == 1
+
+
+def test_a_changed_startup_restarts_the_worker_with_empty_state(kernel):
+    kernel.run(COUNTER, "c1")
+    kernel.run("%fire a --times 3")
+    changed = kernel.run(COUNTER.replace('"started"', '"again"'), "c1")
+    assert "counter is running (restarted)" in changed.text
+    assert "| old 1" in kernel.run("%fire a").text
+
+
+def test_rollback_brings_the_previous_handlers_back(kernel):
+    kernel.run(COUNTER, "c1")
+    kernel.run(COUNTER.replace('"old"', '"new"'), "c1")
+    kernel.run("%worker rollback counter")
+    assert "| old" in kernel.run("%fire a").text
+
+
+def test_each_handler_finds_the_state_of_its_own_worker(kernel):
+    for name in ("one", "two"):
+        kernel.run(
+            f"%%worker {name}\n@worker.on_startup\nasync def start(client): worker.state['me'] = '{name}'\n"
+            f"@worker.on_event('a')\nasync def {name}_a(e, c): print('I am', worker.state['me'], worker.name)"
+        )
+    text = kernel.run("%fire a").text
+    assert "| I am one one" in text
+    assert "| I am two two" in text
+
+
+def test_a_startup_that_raises_fails_the_cell_with_its_place(kernel):
+    answer = kernel.run("%%worker w\n@worker.on_startup\nasync def start(client):\n    raise KeyError('ws')")
+    assert answer.status == "error"
+    assert "worker 'w' is in state error: on_startup raised KeyError: 'ws' (cell [2], line 4)" in answer.error
+    assert "state error" in answer.text
+    assert "dnworker/" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("%%worker Bridge\n1", "worker name 'Bridge' is not allowed"),
+        ("%%worker bridge --wen x\n1", "unknown option '--wen'; did you mean --when?"),
+        ("%%worker bridge --when nope\n1", "no such flag is declared"),
+        (
+            "%%worker w\n@worker.on_event('a')\ndef h(e, c): pass",
+            "line 2) must be 'async def h(...)'",
+        ),
+        (
+            "%%worker w\n@worker.every(seconds=1, cron='* * * * *')\nasync def h(c): pass",
+            "exactly one of seconds, minutes or cron",
+        ),
+        ("x = 1\n%%worker w", "%%worker"),
+        ("%fire", "%fire needs a kind"),
+        ("%fire a --timout 3", "unknown option '--timout'; did you mean --timeout?"),
+        ("%fire a [1, 2]", "a payload is an object with names"),
+        ("%%fire a\n{1", "payload, line 2, column"),
+        ("%worker explode w", "%worker takes start, stop, restart"),
+        ("%worker restart nobody", "no worker 'nobody'; there are: none"),
+        ("%capability export", "%capability: the following arguments are required: path"),
+        ("%%capability\nname: demo\n\tversion: 1", ":3:1: a tab stands where YAML wants spaces"),
+        ("%runtime dance", "invalid choice: 'dance'"),
+    ],
+)
+def test_bad_input_fails_the_cell_in_one_sentence_without_our_traceback(shared_kernel, code, said):
+    answer = shared_kernel.run(code)
+    assert answer.status == "error"
+    assert said in answer.error + answer.text
+    assert "dnworker/" not in answer.text
+    assert "dnworker_jupyter/" not in answer.text
+
+
+def test_help_is_there(shared_kernel):
+    assert "--times N" in shared_kernel.run("%fire --help").text
+    assert "--when FLAG" in shared_kernel.run("%%worker --help").text
+
+
+def test_a_gated_worker_waits_for_its_flag(kernel):
+    kernel.run("%%capability\nname: demo\nversion: 0.1.0\ndescription: d\nflags:\n  live: {description: f}")
+    answer = kernel.run("%%worker w --when live\n@worker.on_event('a')\nasync def h(e, c): pass")
+    assert "w is gated_off, generation 1; it needs one of these flags on: live" in answer.text
+    assert "no handler" in kernel.run("%fire a").text

@@ -1,0 +1,303 @@
+"""The exporter: what travels, what is refused, and that the same notebook gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+
+import msgspec
+import pytest
+
+from dnworker.capability.manifest import load_manifest
+from dnworker.errors import ManifestError, Refused
+from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.export.plan import ExportRefused, Plan, plan_export
+from dnworker_jupyter.export.reading import read_notebook
+from dnworker_jupyter.export.requirements import resolve
+from dnworker_jupyter.export.writing import write
+
+DATA = Path(__file__).parents[1] / "data" / "export"
+
+HANDLER = """
+%%worker bridge
+@worker.on_event("a")
+async def on_a(event: EventEnvelope, client: RuntimeClient) -> None:
+    {body}
+"""
+
+
+def plan(*cells: str, **options) -> Plan:
+    sources = [Cell(number, dedent(text).strip("\n")) for number, text in enumerate(cells, 1)]
+    return plan_export(sources, default_name="demo", **options)
+
+
+def script(*cells: str, **options) -> str:
+    return plan(*cells, **options).files["workers/bridge.py"].decode()
+
+
+def refusals(*cells: str) -> list[str]:
+    with pytest.raises(ExportRefused) as refused:
+        plan(*cells)
+    return [str(r) for r in refused.value.refusals]
+
+
+def handler(body: str) -> str:
+    return HANDLER.format(body=body)
+
+
+# -- pairs of files: each rule has a notebook and the script it must become ----------------------------
+
+
+@pytest.mark.parametrize("notebook", sorted(DATA.glob("*.txt")), ids=lambda p: p.stem)
+def test_a_notebook_becomes_the_script_beside_it(notebook):
+    cells = notebook.read_text().split("\n# ---- next cell ----\n")
+    assert script(*cells) == notebook.with_suffix(".expected.py").read_text()
+
+
+def test_every_script_declares_only_what_it_imports():
+    text = script("import msgspec, yaml\nimport json", handler("print(json.dumps({}), msgspec)"))
+    header = text.partition('# ///\n"""')[0]
+    assert f'"msgspec>={msgspec.__version__}"' in header
+    assert "yaml" not in text
+
+
+def test_the_same_cells_give_the_same_bytes():
+    cells = ("X = {'b', 'a'}", handler("print(X)"))
+    assert plan(*cells, target="dnworker").files == plan(*cells, target="dnworker").files
+
+
+def test_of_a_name_defined_twice_the_last_counts():
+    assert "LIMIT = 2" in script("LIMIT = 1", handler("print(LIMIT)"), "LIMIT = 2")
+
+
+def test_a_handler_run_again_in_a_later_cell_replaces_the_first():
+    text = script(handler("print('old')"), handler("print('new')"))
+    assert ("'old'" in text, "'new'" in text) == (False, True)
+
+
+def test_several_workers_become_several_scripts():
+    other = handler("pass").replace("bridge", "other")
+    assert [n for n in plan(handler("pass"), other).files if n.endswith(".py")] == [
+        "workers/bridge.py",
+        "workers/other.py",
+    ]
+
+
+# -- refusals ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "body", "expected"),
+    [
+        (
+            "import yaml\ndf = yaml.safe_load('[1]')",
+            "print(len(df))",
+            "cell [2], line 4, column 15: 'df': cell [1], line 2 assigns it from yaml.safe_load('[1]'), which ran in the notebook",
+        ),
+        ("", "print(ghost)", "'ghost': no cell defines it; it lives only in this kernel"),
+        ("from json import *", "dumps({})", "'dumps': no cell defines it"),
+        ("files = !ls", "print(files)", "'files': cell [1], line 1 assigns it from a magic"),
+        ("", "!ls", "'get_ipython': magics and !shell lines exist only in a notebook"),
+        ("n = 0\nfor n in range(3):\n    pass", "print(n)", "'n': cell [1], line 2 sets it in a loop"),
+        ("n = 1\nn += 1", "print(n)", "'n': cell [1], line 2 changes it in place"),
+        ("with open('x') as f:\n    pass", "print(f)", "'f': cell [1], line 1 sets it in a with block"),
+        (
+            "import asyncio\nlock = asyncio.Lock()",
+            "print(lock)",
+            "'lock': cell [1], line 2 assigns it from asyncio.Lock()",
+        ),
+    ],
+)
+def test_what_cannot_travel_is_refused_with_place_reason_and_remedy(cell, body, expected):
+    (refusal,) = refusals(cell, handler(body))
+    assert expected in refusal
+    assert "; " in refusal
+
+
+def test_a_refusal_names_the_way_out():
+    (refusal,) = refusals("x = open('f')", handler("print(x)"))
+    assert refusal.endswith(
+        "move it into an @worker.on_startup handler, and keep it in worker.state, "
+        "or put it into a cell of its own that begins with %%worker bridge --shared"
+    )
+
+
+def test_all_refusals_are_told_at_once_and_through_helpers():
+    told = refusals(
+        "a = input()", "b = input()", "def helper():\n    return b", handler("print(a, helper())")
+    )
+    assert [t.partition(":")[0] for t in told] == [
+        "cell [4], line 4, column 11",
+        "cell [3], line 2, column 12",
+    ]
+
+
+def test_an_effect_in_the_workers_own_cell_is_refused():
+    (refusal,) = refusals(handler("pass") + 'worker.state["x"] = 1\n')
+    assert "`worker.state['x'] = 1`: it runs when the cell runs" in refusal
+    assert "cell [1], line 5" in refusal
+
+
+def test_looking_at_something_in_the_workers_own_cell_is_harmless():
+    assert "worker.name" not in script(handler("pass") + "%fire a\nworker.name\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["x = 1"], "there is no worker"),
+        (["%%worker bridge\nx = 1"], "worker 'bridge' has no handlers"),
+        (["%%worker bridge\nx = ("], r"cell \[1\], line 2, column \d+: the cell: is no Python"),
+        (
+            ["import no_such_module", handler("no_such_module.f()")],
+            "module 'no_such_module' is not installed here",
+        ),
+    ],
+)
+def test_a_notebook_without_a_whole_worker_is_refused(cells, message):
+    with pytest.raises(ExportRefused, match=message):
+        plan(*cells)
+
+
+def test_a_shared_cell_travels_whole():
+    shared = "%%worker bridge --shared\nimport asyncio\nLOCK = asyncio.Lock()\n"
+    assert "LOCK = asyncio.Lock()" in script(shared, handler("print(LOCK)"))
+
+
+# -- the manifest --------------------------------------------------------------------------------------
+
+HEAD = "%%capability\n# ours\nname: mine\nversion: 1.2.3\ndescription: d\nflags:\n  relay: {description: r}\n"
+
+
+def test_the_head_is_kept_as_it_was_written():
+    text = plan(HEAD, handler("pass")).files["capability.yaml"].decode()
+    assert text.startswith("schema: 1\n# ours\nname: mine\nversion: 1.2.3\n")
+
+
+def test_options_of_the_worker_line_go_into_the_manifest(tmp_path):
+    cell = handler("pass").replace("bridge\n", "bridge --when relay --env LEVEL=debug\n", 1)
+    write(plan(HEAD, cell), tmp_path / "out")
+    entry = load_manifest(tmp_path / "out").workers["bridge"]
+    assert (entry.command, entry.when, entry.env) == ("uv", ("relay",), {"LEVEL": "debug"})
+    assert entry.args == ("run", str(tmp_path / "out" / "workers" / "bridge.py"))
+
+
+@pytest.mark.parametrize(
+    ("topology", "line"),
+    [("python", "command: python"), ("in-process", "path: workers/bridge.py"), ("uv", "command: uv")],
+)
+def test_the_topology_is_one_line_of_the_manifest(topology, line):
+    assert line in plan(handler("pass"), topology=topology).files["capability.yaml"].decode()
+
+
+def test_a_flag_that_is_not_declared_is_refused():
+    with pytest.raises(ManifestError, match="FLAG-012"):
+        cell = handler("pass").replace("bridge\n", "bridge --when nope\n", 1)
+        plan(HEAD, cell)
+
+
+def test_a_head_with_workers_is_refused():
+    with pytest.raises(ManifestError, match=r"cell \[1\]: workers come from %%worker cells"):
+        plan(HEAD + "workers:\n  relay: {command: x}\n", handler("pass"))
+
+
+# -- requirements --------------------------------------------------------------------------------------
+
+
+def test_imports_become_distributions_with_lower_bounds():
+    needs = resolve(["yaml", "json", "dnworker"])
+    assert [str(r) for r in needs.requirements.values()] == [f"pyyaml>={sys.modules['yaml'].__version__}"]
+
+
+def test_a_local_module_travels_as_a_sibling_with_what_it_imports(tmp_path, monkeypatch):
+    (tmp_path / "my_helpers.py").write_text("import yaml\nVALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    files = plan("import my_helpers", handler("print(my_helpers.VALUE)")).files
+    assert files["workers/my_helpers.py"] == b"import yaml\nVALUE = 1\n"
+    assert b"pyyaml>=" in files["workers/bridge.py"]
+
+
+def test_a_local_module_is_refused_for_in_process_workers(tmp_path, monkeypatch):
+    (tmp_path / "my_other_helpers.py").write_text("VALUE = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ExportRefused, match="--topology uv"):
+        plan("import my_other_helpers", handler("my_other_helpers"), topology="in-process")
+
+
+def test_the_dnworker_target_carries_a_wheel(tmp_path):
+    files = plan(handler("pass"), target="dnworker").files
+    (wheel,) = [name for name in files if name.endswith(".whl")]
+    assert f'# dnworker = {{ path = "../{wheel}" }}' in files["workers/bridge.py"].decode()
+    (tmp_path / "w.whl").write_bytes(files[wheel])
+    names = zipfile.ZipFile(tmp_path / "w.whl").namelist()
+    assert "dnworker/worker.py" in names
+    assert any(name.endswith("RECORD") for name in names)
+
+
+# -- writing -------------------------------------------------------------------------------------------
+
+
+def test_writing_the_same_plan_again_changes_nothing(tmp_path):
+    made = plan(handler("pass"))
+    assert write(made, tmp_path / "out") == ["capability.yaml", "workers/bridge.py"]
+    assert write(made, tmp_path / "out") == []
+
+
+def test_a_file_edited_by_hand_is_refused_with_the_difference_unless_forced(tmp_path):
+    write(plan(handler("pass")), tmp_path / "out")
+    file = tmp_path / "out" / "workers" / "bridge.py"
+    file.write_text(file.read_text() + "# by hand\n")
+    with pytest.raises(Refused, match=r"edited since the last export[\s\S]*-# by hand"):
+        write(plan(handler("print(1)")), tmp_path / "out")
+    assert "# by hand" in file.read_text()
+    write(plan(handler("print(1)")), tmp_path / "out", force=True)
+    assert "print(1)" in file.read_text()
+
+
+def test_files_of_others_are_left_alone_and_ours_that_went_are_removed(tmp_path):
+    out = tmp_path / "out"
+    write(plan(handler("pass"), handler("pass").replace("bridge", "gone")), out)
+    (out / "notes.md").write_text("mine")
+    write(plan(handler("pass")), out)
+    assert (out / "notes.md").exists()
+    assert not (out / "workers" / "gone.py").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_export_whole(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write(plan(handler("pass")), out)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dnworker_jupyter.export.writing.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(plan(handler("print(2)")), out)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_a_notebook_file_gives_its_code_cells(tmp_path):
+    file = tmp_path / "n.ipynb"
+    cells = [
+        {"cell_type": "markdown", "source": "x"},
+        {"cell_type": "code", "source": ["a = 1\n", "b = 2"], "id": "c1"},
+    ]
+    file.write_text(json.dumps({"cells": cells}))
+    assert read_notebook(file) == [Cell(1, "a = 1\nb = 2", "c1")]
+    file.write_text("{")
+    with pytest.raises(Refused, match="not a notebook"):
+        read_notebook(file)
+
+
+def test_the_tutorial_exports_without_a_kernel(tmp_path):
+    tutorial = Path(__file__).parents[2] / "notebooks" / "01-quickstart.ipynb"
+    copy = shutil.copy(tutorial, tmp_path)
+    made = plan_export(read_notebook(Path(copy)), default_name="demo")
+    write(made, tmp_path / "out")
+    assert made.name == "quickstart"
+    assert load_manifest(tmp_path / "out").workers["bridge"].command == "uv"

@@ -1,0 +1,114 @@
+"""Cells before Python sees them."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
+
+from dnworker_jupyter.transform import CommitTransformer, await_magics, worker_cell
+
+
+def opened(text: str) -> list[str]:
+    return worker_cell(text.splitlines(keepends=True))
+
+
+def awaited(text: str) -> str:
+    lines = TransformerManager().transform_cell(text).splitlines(keepends=True)
+    return "".join(await_magics(lines))
+
+
+OPEN = "await __import__('dnworker_jupyter')._open_cell"
+
+
+def test_only_the_first_line_of_a_worker_cell_changes():
+    assert opened("%%worker bridge --quiet\nx = 1\n") == [f"{OPEN}('bridge --quiet')\n", "x = 1\n"]
+
+
+def test_comments_and_blank_lines_above_keep_the_line_numbers():
+    assert opened("# mine\n\n%%worker bridge\nx\n") == ["# mine\n", "#\n", f"{OPEN}('bridge')\n", "x\n"]
+
+
+@pytest.mark.parametrize("text", ["x = 1\n", "%%workers\n", "%%worker?\n", "x = '''\n%%worker a\n'''\n", ""])
+def test_other_cells_stay_as_they_are(text):
+    assert opened(text) == text.splitlines(keepends=True)
+
+
+def test_help_is_shown_instead_of_running_the_body():
+    assert opened("%%worker --help\nx = 1\n") == ["print(__import__('dnworker_jupyter')._worker_help())\n"]
+    assert opened("%%fire --help\n{}\n") == ["%fire --help\n"]
+
+
+def test_comments_above_our_other_cell_magics_are_dropped():
+    assert opened("# c\n%%fire x\n{}\n") == ["%%fire x\n", "{}\n"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "line"),
+    [
+        (
+            "%fire a\n",
+            "await __import__('dnworker_jupyter')._show(get_ipython().run_line_magic('fire', 'a'))\n",
+        ),
+        ("t = %fire a\n", "t = await get_ipython().run_line_magic('fire', 'a')\n"),
+        ("%time 1\n", "get_ipython().run_line_magic('time', '1')\n"),
+    ],
+)
+def test_our_magics_are_awaited_and_others_are_not(cell, line):
+    assert awaited(cell) == line
+
+
+def test_magics_in_blocks_are_awaited():
+    body = awaited("for x in range(2):\n    %fire a\n")
+    assert "    await __import__" in body
+    ast.parse(body)
+
+
+def test_magics_in_sync_functions_are_left_alone():
+    assert "await" not in awaited("def f():\n    %fire a\n")
+
+
+def test_magics_in_async_functions_are_awaited():
+    assert "await" in awaited("async def f():\n    %fire a\n")
+
+
+def test_text_that_only_looks_like_a_magic_is_left_alone():
+    text = "x = \"get_ipython().run_line_magic('fire', 'a')\"\n"
+    assert "".join(await_magics([text])) == text
+
+
+def test_columns_are_counted_in_bytes():
+    assert awaited("é = 1; t = 'ü'\nfor ß in 'x':\n    %fire ä\n").count("await") == 1
+
+
+@given(st.text())
+def test_any_text_passes_through_without_an_error(text):
+    lines = text.splitlines(keepends=True)
+    await_magics(worker_cell(lines))
+
+
+def commit(body: str) -> list[str]:
+    tree = ast.parse(f"{OPEN}('w')\n{body}")
+    return ast.unparse(CommitTransformer().visit(tree)).splitlines()[1:]
+
+
+CLOSE = "await __import__('dnworker_jupyter')._close_cell()"
+
+
+def test_a_cell_ends_with_its_commit():
+    assert commit("x = 1") == ["x = 1", CLOSE]
+
+
+def test_the_last_value_is_computed_before_the_commit_and_shown_after():
+    assert commit("x = 1\nx + 1") == ["x = 1", "__dnworker_last__ = x + 1", CLOSE, "__dnworker_last__"]
+
+
+def test_an_empty_body_is_committed_too():
+    assert commit("") == [CLOSE]
+
+
+def test_other_cells_get_no_commit():
+    assert ast.unparse(CommitTransformer().visit(ast.parse("x = 1"))) == "x = 1"
