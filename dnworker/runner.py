@@ -162,6 +162,7 @@ class WorkerRunner:
         (contract 14-3). The first startup handler that raises ends it, in state `error`.
         """
         self._move(WorkerState.STARTING)
+        self._count_handlers()
         if self.worker._event_handlers:
             self._events = self._event_source(frozenset(self.worker._event_handlers))
             self._begin_dispatch()
@@ -203,6 +204,7 @@ class WorkerRunner:
         """
         old, self.worker = self.worker, worker
         self.generation += 1
+        self._count_handlers()
         self._retarget(frozenset(worker._event_handlers))
         schedules = _schedules_of(worker)
         for key in [key for key in self._schedules if key not in schedules]:
@@ -321,7 +323,7 @@ class WorkerRunner:
         self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
     ) -> BaseException | None:
         """Run a handler to its end and return what it raised; only a cancellation passes through."""
-        figures = self.figures.setdefault(key, Figures())
+        figures = self.figures.get(key) or Figures()  # none for a handler that a swap took away
         figures.calls += 1
         figures.in_flight += 1
         token = current_invocation.set(invocation)
@@ -382,6 +384,10 @@ class WorkerRunner:
             await self._end([task])
         return failures
 
+    def _count_handlers(self) -> None:
+        """Have figures for exactly the handlers there are; those that stay keep theirs."""
+        self.figures = {key: self.figures.get(key) or Figures() for key in keys_of(self.worker)}
+
     # -- tasks of our own ------------------------------------------------------------------------------
 
     def _spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -431,6 +437,15 @@ class WorkerRunner:
         self.error = error
         if self._on_state_change is not None:
             self._on_state_change(to, error)
+
+
+def keys_of(worker: Worker) -> list[HandlerKey]:
+    """Return the identity of every handler, in the order in which people think of them."""
+    keys: list[HandlerKey] = [("on_startup", "", handler_name(h)) for h in worker._startup_handlers]
+    keys += [("on_event", k, handler_name(h)) for k, hs in worker._event_handlers.items() for h in hs]
+    keys += [*_schedules_of(worker), *_tasks_of(worker)]
+    keys += [("on_shutdown", "", handler_name(h)) for h in worker._shutdown_handlers]
+    return list(dict.fromkeys(keys))
 
 
 def _schedules_of(worker: Worker) -> dict[HandlerKey, tuple[ScheduleSpec, Any]]:

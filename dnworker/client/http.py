@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
@@ -25,6 +25,8 @@ RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
+
+M = TypeVar("M", RuntimeInfo, SessionInfo)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -173,7 +175,7 @@ class HttpConnection:
 
     async def runtime_info(self) -> RuntimeInfo:
         """GET /api/runtime."""
-        return msgspec.convert(await self._json("GET", "/api/runtime"), RuntimeInfo)
+        return _model(await self._json("GET", "/api/runtime"), RuntimeInfo)
 
     async def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
         """GET the worker."""
@@ -187,11 +189,11 @@ class HttpConnection:
 
     async def reload(self) -> RuntimeInfo:
         """POST /api/reload."""
-        return msgspec.convert(await self._json("POST", "/api/reload"), RuntimeInfo)
+        return _model(await self._json("POST", "/api/reload"), RuntimeInfo)
 
     async def create_session(self, fields: dict[str, Any]) -> SessionInfo:
         """POST /api/sessions."""
-        return msgspec.convert(await self._json("POST", "/api/sessions", fields), SessionInfo)
+        return _model(await self._json("POST", "/api/sessions", fields), SessionInfo)
 
     async def get_session(self, session_id: str) -> SessionInfo | None:
         """GET the session."""
@@ -199,11 +201,11 @@ class HttpConnection:
         if response.status_code == 404:
             return None
         _raise_for_status(response)
-        return msgspec.json.decode(response.content, type=SessionInfo)
+        return _model(msgspec.json.decode(response.content), SessionInfo)
 
     async def list_sessions(self) -> list[SessionInfo]:
         """GET /api/sessions."""
-        return msgspec.convert(await self._json("GET", "/api/sessions"), list[SessionInfo])
+        return [_model(session, SessionInfo) for session in await self._json("GET", "/api/sessions")]
 
     async def delete_session(self, session_id: str) -> None:
         """DELETE the session."""
@@ -264,6 +266,17 @@ class HttpConnection:
         scheme = "wss" if parts.scheme == "https" else "ws"
         query = urlencode([("kinds", kind) for kind in kinds])
         return f"{scheme}://{parts.netloc}/api/ws/events" + (f"?{query}" if query else "")
+
+
+def _model(value: Any, model: type[M]) -> M:
+    """Read a model; a null counts as missing, as the reference sends both for the same (contract 9)."""
+    return msgspec.convert(_without_nulls(value), model)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _worker_path(capability: str, worker: str) -> str:

@@ -207,3 +207,13 @@ def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
     monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN_FILE", str(tmp_path / "token"))
     assert resolve_token() == "file"
     assert resolve_token("argument") == "argument"
+
+
+async def test_nulls_of_the_reference_count_as_missing():
+    capability = {"name": "demo", "display_name": "demo", "checks": None, "flags": None, "components": None}
+    answer = {"status": "ok", "version": "2.0.52", "working_dir": None, "capabilities": [capability]}
+    client = RuntimeClient(
+        "http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    )
+    info = await client.fetch_runtime_info()
+    assert (info.working_dir, info.capabilities[0].checks) == ("", [])

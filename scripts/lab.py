@@ -1,0 +1,140 @@
+"""A JupyterLab of our own and a browser to look at it: for the browser tests and the screenshots."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator, Page
+
+START_LIMIT = 90.0
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Settings of the front end that make it say nothing of its own accord.
+OVERRIDES = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab."""
+
+    url: str
+    token: str
+    directory: Path
+
+    def notebook_url(self, name: str) -> str:
+        """Return the address that opens a notebook, and nothing else."""
+        return f"{self.url}/doc/tree/{name}?token={self.token}"
+
+
+@contextmanager
+def running_lab(directory: Path) -> Iterator[Lab]:
+    """Serve `directory` with JupyterLab on a free port of loopback, ended by its process id."""
+    port, token = _free_port(), secrets.token_hex(16)
+    config = directory / ".lab"
+    (config / "labconfig").mkdir(parents=True, exist_ok=True)
+    (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(OVERRIDES))
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(config),
+        "JUPYTER_DATA_DIR": str(config / "data"),
+        "JUPYTER_RUNTIME_DIR": str(config / "runtime"),
+        "IPYTHONDIR": str(config / "ipython"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+        "--ip=127.0.0.1", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={directory}",
+        "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    log = (config / "lab.log").open("wb")
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    lab = Lab(f"http://127.0.0.1:{port}", token, directory)
+    try:
+        _wait_until_up(lab, process, config / "lab.log")
+        yield lab
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def launch(playwright: Any) -> Browser:
+    """Start the machine's own Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        raise FileNotFoundError("no Chromium on the PATH; on Debian: apt-get install chromium")
+    browser: Browser = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+    return browser
+
+
+def open_notebook(page: Page, lab: Lab, name: str) -> None:
+    """Open a notebook and wait until its kernel is ready."""
+    page.goto(lab.notebook_url(name))
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").first.wait_for(timeout=60_000)
+
+
+def run_all(page: Page) -> None:
+    """Run every cell, and wait until the last has run."""
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    # JupyterLab asks for a kernel when the session it has just started is not connected yet.
+    dialog.or_(has_run(cells.first)).first.wait_for(timeout=60_000)
+    if dialog.is_visible():
+        dialog.get_by_role("button", name="Select Kernel").click()
+    has_run(cells.last).wait_for(timeout=60_000)
+
+
+def has_run(cell: Locator) -> Locator:
+    """Return what is there once a cell has run: its prompt with a number."""
+    return cell.locator(".jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]"))
+
+
+def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while True:
+        try:
+            with urllib.request.urlopen(f"{lab.url}/api", timeout=2):
+                return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}") from None
+            time.sleep(0.1)  # nothing tells when another process listens
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

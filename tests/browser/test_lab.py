@@ -1,0 +1,85 @@
+"""The tutorial, run by hand as far as a program can: in JupyterLab, in a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from lab import has_run, open_notebook, run_all
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def tutorial(page, lab, request):
+    """The tutorial with every cell run, in a file and kernel of its own."""
+    page.notebook = f"{request.node.name}.ipynb"
+    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / page.notebook)
+    open_notebook(page, lab, page.notebook)
+    run_all(page)
+    return page
+
+
+def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab):
+    text = tutorial.locator(".jp-Notebook").inner_text()
+    assert "Traceback" not in text
+    outputs = tutorial.locator(".jp-OutputArea-output")
+    assert outputs.filter(has_text="turn t1 took 147 ms").count() == 2  # the trace and the panel
+    newest = outputs.filter(has_text="wrote 14 tokens", has_not=tutorial.locator(".dnw-panel")).first
+    assert "took" not in newest.inner_text()
+    script = Path(lab.directory / "out" / "quickstart" / "workers" / "bridge.py").read_text()
+    assert "wrote {tokens} tokens" in script
+
+
+def test_the_panel_shows_workers_and_log_and_drives_them(tutorial):
+    panel = tutorial.locator(".dnw-panel")
+    card = panel.locator('[data-worker="notebook:bridge"]')
+    card.get_by_text("● running").wait_for()
+    assert "on_event turn.completed" in card.inner_text()
+    assert panel.get_by_role("log").get_by_text("turn t1 took 147 ms").count() == 1
+    assert card.get_by_role("button", name="start notebook:bridge", exact=True).is_disabled()
+    card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
+    card.get_by_text("○ stopped").wait_for()
+    panel.get_by_role("log").get_by_text("disconnected").first.wait_for()
+    card.get_by_role("button", name="start notebook:bridge", exact=True).click()
+    card.get_by_text("● running").wait_for()
+
+
+def test_what_a_handler_says_is_text_in_the_panel(tutorial):
+    tutorial.evaluate("window.attacked = false")
+    run_cell(
+        tutorial,
+        "%%worker rude\n@worker.on_event('rude')\nasync def say(e, c):\n"
+        "    print('<img src=x onerror=\"window.attacked = true\">')",
+    )
+    run_cell(tutorial, "%fire rude")
+    tutorial.locator(".dnw-log").get_by_text("<img src=x").first.wait_for()
+    assert tutorial.evaluate("window.attacked") is False
+
+
+def test_a_saved_notebook_holds_no_widget_state(tutorial, lab):
+    tutorial.keyboard.press("Control+s")
+    tutorial.locator(".jp-mod-dirty").first.wait_for(state="detached")
+    saved = json.loads((lab.directory / tutorial.notebook).read_text())
+    assert "widgets" not in saved["metadata"]
+    panels = [
+        o
+        for c in saved["cells"]
+        for o in c.get("outputs", [])
+        if "widget-view" in json.dumps(o.get("data", {}))
+    ]
+    assert all("text/html" in o["data"] for o in panels)
+
+
+def run_cell(page, code: str) -> None:
+    """Put code into a new last cell and run it."""
+    page.locator(".jp-Notebook .jp-CodeCell").last.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Shift+Enter")
+    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+    has_run(cell).wait_for()
