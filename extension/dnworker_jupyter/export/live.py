@@ -1,4 +1,4 @@
-"""Exports what runs in this kernel: what was last run, not what is typed."""
+"""Exports what was last run in this kernel, or what stands in a notebook file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.errors import Refused
 from dnworker_jupyter.export.plan import TargetName, Topology, plan_export
+from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.writing import tree, write
 
 if TYPE_CHECKING:
@@ -24,15 +25,26 @@ def export_notebook(
         Refused: something cannot travel, or the directory was edited by hand.
         ManifestError: the manifest's head breaks a rule.
     """
-    plan = plan_export(
-        live_cells(notebook), default_name=capability_name(directory), target=target, topology=topology
-    )
+    return _export(live_cells(notebook), directory, target, topology, force)
+
+
+def export_file(file: Path, directory: Path, *, target: TargetName, topology: Topology, force: bool) -> str:
+    """Export the workers of an `.ipynb` file, without a kernel.
+
+    Raises:
+        Refused: something cannot travel, or the directory was edited by hand.
+        ManifestError: the manifest's head breaks a rule.
+    """
+    return _export(read_notebook(file), directory, target, topology, force)
+
+
+def _export(cells: list[Cell], directory: Path, target: TargetName, topology: Topology, force: bool) -> str:
+    plan = plan_export(cells, default_name=capability_name(directory), target=target, topology=topology)
     try:
         changed = write(plan, directory, force=force)
     except OSError as exc:
-        raise Refused(
-            f"{directory} could not be written: {exc.strerror or exc}; the old export is whole"
-        ) from exc
+        why = exc.strerror or exc
+        raise Refused(f"{directory} could not be written: {why}; the old export is whole") from exc
     told = f"capability {plan.name} is in {directory}"
     return "\n".join([told if changed else f"{told} (nothing changed)", *tree(directory.resolve())])
 

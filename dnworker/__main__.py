@@ -1,0 +1,10 @@
+"""`python -m dnworker`: the same as the command `dnworker`."""
+
+from __future__ import annotations
+
+import sys
+
+from dnworker.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a stranger installs: the wheel in a clean environment, and the steps that a Binder service takes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+PROJECT = Path(__file__).parents[2]
+UV = find_uv_bin()
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("packaging")]
+
+RUN_TUTORIAL = """
+import sys, nbformat
+from nbclient import NotebookClient
+notebook = nbformat.read(sys.argv[1], as_version=4)
+NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": sys.argv[2]}}).execute()
+print([o.data["text/plain"] for c in notebook.cells if c.source.startswith("%capability") for o in c.outputs])
+"""
+
+
+def sh(*command: str | Path, **options) -> str:
+    """Run a command, showing what it said when it failed."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """What git would give a stranger: the files that are tracked or about to be."""
+    directory = tmp_path_factory.mktemp("checkout")
+    files = sh("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=PROJECT).splitlines()
+    for name in files:
+        if (PROJECT / name).is_file():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_bytes((PROJECT / name).read_bytes())
+            (directory / name).chmod((PROJECT / name).stat().st_mode)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout):
+    """The wheel, built from the checkout."""
+    sh(UV, "build", "--wheel", "--quiet", "--out-dir", checkout / "dist", checkout)
+    (built,) = (checkout / "dist").glob("*.whl")
+    return built
+
+
+def new_environment(directory: Path, *packages: str) -> Path:
+    """Make a virtual environment with packages; returns its bin directory."""
+    sh(UV, "venv", "--quiet", "--python", sys.executable, directory)
+    sh(UV, "pip", "install", "--quiet", "--python", directory / "bin" / "python", *packages)
+    return directory / "bin"
+
+
+def outside(bin_directory: Path, home: Path) -> dict[str, str]:
+    """An environment in which only the clean environment's programs are ours."""
+    cache = sh(UV, "cache", "dir").strip()
+    keep = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return keep | {"HOME": str(home), "UV_CACHE_DIR": cache, "PATH": f"{bin_directory}:/usr/bin:/bin"}
+
+
+def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "dnworker/py.typed",
+        "dnworker_jupyter/loading.py",
+        "dnworker_jupyter/static/panel.js",
+        "dnworker_jupyter/static/panel.css",
+    ):
+        assert name in names
+    assert not [n for n in names if n.startswith(("tests", "scripts"))]
+
+
+def test_a_worker_script_needs_no_jupyter_and_no_server(wheel, tmp_path):
+    binaries = new_environment(tmp_path / "venv", str(wheel))
+    code = "from dnworker import Worker, RuntimeClient, EventEnvelope; import dnworker.standalone, dnworker.runner; print('ok')"
+    assert sh(binaries / "python", "-c", code) == "ok\n"
+    installed = sh(UV, "pip", "list", "--python", binaries / "python")
+    for heavy in ("ipython", "starlette", "uvicorn", "anywidget", "pyyaml"):
+        assert heavy not in installed.lower()
+
+
+def test_the_wheel_gives_the_tutorial_in_any_jupyter_environment(wheel, tmp_path):
+    binaries = new_environment(tmp_path / "venv", f"{wheel}[jupyter]", "nbclient", "nbformat")
+    tutorial = PROJECT / "notebooks" / "01-quickstart.ipynb"
+    told = sh(
+        binaries / "python", "-c", RUN_TUTORIAL, tutorial, tmp_path,
+        env=outside(binaries, tmp_path), cwd=tmp_path,
+    )  # fmt: skip
+    assert "capability quickstart is in out/quickstart" in told
+
+
+def test_binder_would_open_the_tutorial(checkout, tmp_path):
+    binaries = new_environment(tmp_path / "venv", "pip")
+    environment = outside(binaries, tmp_path)
+    sh(
+        UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        binaries / "python",
+        "-r",
+        "binder/requirements.txt",
+        cwd=checkout,
+    )
+    sh(checkout / "binder" / "postBuild", env=environment, cwd=checkout)
+    url = sh(
+        checkout / "binder" / "start", "sh", "-c", "echo $JUPYTERHUB_DEFAULT_URL", env=environment, cwd=checkout
+    ).strip()  # fmt: skip
+    assert (checkout / url.removeprefix("/lab/tree/")).is_file()
+    specs = sh(binaries / "jupyter", "kernelspec", "list", env=environment, cwd=checkout)
+    assert "python3" in specs
