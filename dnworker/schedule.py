@@ -21,9 +21,9 @@ class ScheduleSpec:
 
     @property
     def label(self) -> str:
-        """What people call it: `every 30s`, `cron 0 * * * *`."""
+        """What stands behind `every`: `30s`, or `cron 0 * * * *`."""
         if self.interval_seconds is not None:
-            return f"every {self.interval_seconds:g}s"
+            return f"{self.interval_seconds:g}s"
         return f"cron {self.cron_expr}"
 
     def delay(self, now: datetime) -> float:

@@ -179,7 +179,7 @@ async def test_a_schedule_goes_on_after_a_failure(stage):
 
     await stage.runner.start()
     await stage.clock.advance(3)
-    assert stage.runner.figures["every", "every 1s", "tick"].errors == 3
+    assert stage.runner.figures["every", "1s", "tick"].errors == 3
     await stage.runner.stop()
 
 
