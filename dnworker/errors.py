@@ -7,6 +7,7 @@
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
     ├── WorkerFailed        a worker went to `error` where running was asked for
     ├── HandlerFailed       handlers raised; raised by `settle()`
+    ├── AddressInUse        the server cannot listen there; an OSError
     ├── InvalidTransition   a step the lifecycle table does not have
     ├── SubscriberTooSlow   a bounded subscription was cut off
     ├── RuntimeUnavailable  no runtime answers at the URL; a RuntimeError
@@ -31,8 +32,17 @@ class _Plain(DnworkerError):
     """An error whose sentence says it all: a notebook shows it without a traceback of ours."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return the lines to show; IPython asks for them by this name."""
-        return [f"{type(self).__name__}: {self}"]
+        """Return the lines to show, with the line of the user's cell; IPython asks for them by this name."""
+        import traceback
+
+        from dnworker.places import located
+
+        shown = [f"{type(self).__name__}: {self}"]
+        for frame in reversed(traceback.extract_tb(self.__traceback__)):
+            place = located(frame.filename, frame.lineno or 0)
+            if place is not None:
+                return [*shown, f"    at {place}"]
+        return shown
 
 
 class HandlerNotAsync(_Plain, TypeError):
@@ -47,7 +57,7 @@ class BadName(_Plain, ValueError):
     """A worker's name breaks the rule of contract 1.1."""
 
 
-class ApiError(DnworkerError):
+class ApiError(_Plain):
     """An operation was refused; `status` and `detail` are what the HTTP API answers."""
 
     status = 400
@@ -112,6 +122,10 @@ class HandlerFailed(_Plain, RuntimeError):
         self.failures = tuple(failures)
         many = "a handler" if len(failures) == 1 else f"{len(failures)} handlers"
         super().__init__(f"{many} failed:\n" + "\n".join(f"  {line}" for line in failures))
+
+
+class AddressInUse(_Plain, OSError):
+    """The server's address cannot be had."""
 
 
 class InvalidTransition(DnworkerError, RuntimeError):

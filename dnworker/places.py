@@ -21,9 +21,11 @@ def remove_locator(locate: Locate) -> None:
         _locators.remove(locate)
 
 
+def located(filename: str, line: int) -> str | None:
+    """Return the place's name if a locator knows the file."""
+    return next((place for locate in _locators if (place := locate(filename, line)) is not None), None)
+
+
 def place_of(filename: str, line: int) -> str:
     """Return what people call this place."""
-    for locate in _locators:
-        if (place := locate(filename, line)) is not None:
-            return place
-    return f"{filename}, line {line}"
+    return located(filename, line) or f"{filename}, line {line}"

@@ -104,7 +104,7 @@ class Runtime:
         """Listen, if there is a port; returns when the API answers.
 
         Raises:
-            OSError: the port is in use; the message says so and what to do.
+            AddressInUse: an OSError: the port is in use; the message says so and what to do.
         """
         if self._started:
             return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from dnworker.errors import AddressInUse
 from dnworker.server.app import make_app
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class EmbeddedServer:
         """Listen; returns when connections are accepted.
 
         Raises:
-            OSError: the address cannot be bound; says what to do.
+            AddressInUse: an OSError: the address cannot be had; says what to do.
         """
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
@@ -107,7 +108,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
     Raises:
-        OSError: the address cannot be had; the message names it and the way out.
+        AddressInUse: an OSError: the address cannot be had; the message names it and the way out.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -118,9 +119,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:
-            raise OSError(
-                exc.errno, f"port {port} on {host} is in use; pass port=0 to pick a free one"
-            ) from exc
-        raise OSError(exc.errno, f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+            raise AddressInUse(f"port {port} on {host} is in use; pass port=0 to pick a free one") from exc
+        raise AddressInUse(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
     listener.setblocking(False)
     return listener

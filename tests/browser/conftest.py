@@ -15,7 +15,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 from lab import launch, running_lab  # noqa: E402  after the path to it is known
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # ended before other tests want the loop
 def browser():
     """A headless Chromium; without one, skip, or fail when CI=true."""
     from playwright.sync_api import sync_playwright
@@ -31,7 +31,7 @@ def browser():
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # ended before other tests want the loop
 def lab(tmp_path_factory):
     """A JupyterLab on a copy of the notebooks."""
     directory = tmp_path_factory.mktemp("lab")

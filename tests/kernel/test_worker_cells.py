@@ -129,6 +129,12 @@ def test_a_startup_that_raises_fails_the_cell_with_its_place(kernel):
         ("%capability export", "%capability: the following arguments are required: path"),
         ("%%capability\nname: demo\n\tversion: 1", ":3:1: a tab stands where YAML wants spaces"),
         ("%runtime dance", "invalid choice: 'dance'"),
+        ("x = 1\nawait dn.runtime().client().publish('turn.x')", "'turn.x' is reserved"),
+        ("x = 1\nawait dn.fire('a', [1])", "a payload is an object"),
+        (
+            "import dnworker\nawait dnworker.Runtime(port=dn.runtime().server.port).start()",
+            "is in use; pass port=0",
+        ),
     ],
 )
 def test_bad_input_fails_the_cell_in_one_sentence_without_our_traceback(shared_kernel, code, said):
@@ -137,6 +143,10 @@ def test_bad_input_fails_the_cell_in_one_sentence_without_our_traceback(shared_k
     assert said in answer.error + answer.text
     assert "dnworker/" not in answer.text
     assert "dnworker_jupyter/" not in answer.text
+
+
+def test_a_mistake_is_shown_with_the_line_of_the_cell(shared_kernel):
+    assert "], line 3" in shared_kernel.run("x = 1\n\nawait dn.fire('a', [1])").text
 
 
 def test_help_is_there(shared_kernel):

@@ -98,5 +98,5 @@ def test_a_port_in_use_is_one_sentence(tmp_path, unused_tcp_port):
     assert answer.returncode == 1
     assert (
         answer.stderr
-        == f"dnworker: [Errno 98] port {unused_tcp_port} on 127.0.0.1 is in use; pass port=0 to pick a free one\n"
+        == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; pass port=0 to pick a free one\n"
     )
