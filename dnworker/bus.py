@@ -107,17 +107,6 @@ class Subscription:
         self.kinds = frozenset(kinds)
         self._bus.remember(self)
 
-    def narrow(self, kinds: Collection[str] | None, limit: int) -> int:
-        """Keep of what is queued only these kinds, ask for no others, and return how many were lost."""
-        wanted = None if kinds is None else frozenset(kinds)
-        self._queue = deque(e for e in self._queue if wanted is None or e.kind in wanted)
-        self._limit = limit + len(self._queue)
-        self._bus.forget(self)
-        self.kinds = wanted
-        self._bus.remember(self)
-        lost, self._lost = self._lost, 0
-        return lost
-
     def put(self, envelope: EventEnvelope) -> bool:
         """Queue one event; False when the limit was reached and it was not kept."""
         if self._lost or (self._limit is not None and len(self._queue) >= self._limit):
@@ -242,6 +231,7 @@ class EventBus:
         after_seq: int | None = None,
         replay: bool = False,
         limit: int | None = None,
+        queued: Iterable[EventEnvelope] = (),
         watcher: DeliveryWatcher | None = None,
     ) -> Subscription:
         """Register a subscriber; nothing published after this call is missed.
@@ -252,10 +242,11 @@ class EventBus:
             after_seq: with `replay`, start after this event.
             replay: begin with what the scope's buffer holds, marked `replay`, whatever its kind.
             limit: live events that may wait; None for no bound.
+            queued: events to begin with.
             watcher: told of every event that is queued, and of those that a close drops.
         """
         buffer = self._runtime_scope if session_id is None else self._session(session_id)
-        replayed = buffer.after(after_seq) if replay else ()
+        replayed = [*queued, *(buffer.after(after_seq) if replay else ())]
         wanted = None if kinds is None else frozenset(kinds)
         subscription = Subscription(self, wanted, session_id, limit, replayed, watcher)
         self.remember(subscription)

@@ -85,6 +85,8 @@ def check_kind(kind: object) -> str:
     """
     if not isinstance(kind, str):
         raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r}")
+    if not _is_text(kind):
+        raise Invalid(f"kind {kind!r} has a lone surrogate, which is not text")
     return kind
 
 

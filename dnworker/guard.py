@@ -8,6 +8,7 @@ only the standard library, so it starts in a few milliseconds.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+log = logging.getLogger("dnworker.guard")
 
 GRACE = 5.0
 
@@ -24,15 +27,17 @@ class Guard:
 
     def __init__(self) -> None:
         self._program: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
 
     def watch(self, group: int) -> None:
         """End `group` when this process is gone."""
+        self._groups.add(group)
         self._say(f"+{group}\n")
 
     def release(self, group: int) -> None:
         """Forget `group`: it has ended."""
-        if self._program is not None:
-            self._say(f"-{group}\n")
+        self._groups.discard(group)
+        self._say(f"-{group}\n")
 
     def close(self) -> None:
         """End the program; groups still watched are ended by it."""
@@ -44,18 +49,29 @@ class Guard:
                 program.wait(GRACE + 1)
 
     def _say(self, line: str) -> None:
-        if self._program is None or self._program.poll() is not None:
-            # A session of its own: Ctrl-C in the terminal of the runtime must not reach it.
-            self._program = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                bufsize=0,
-            )
+        if self._program is not None and self._program.poll() is None:
+            assert self._program.stdin is not None
+            try:
+                self._program.stdin.write(line.encode())
+            except OSError:
+                log.debug("the guard has just ended; starting another")
+            else:
+                return
+        if self._program is not None and self._program.stdin is not None:
+            self._program.stdin.close()
+        if not self._groups:
+            return
+        # A session of its own: Ctrl-C in the terminal of the runtime must not reach it.
+        self._program = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            bufsize=0,
+        )
         assert self._program.stdin is not None
-        self._program.stdin.write(line.encode())
+        self._program.stdin.write("".join(f"+{group}\n" for group in sorted(self._groups)).encode())
 
 
 def end_groups(groups: set[int], grace: float = GRACE) -> None:

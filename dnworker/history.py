@@ -62,7 +62,7 @@ class History:
         """Note that an invocation is under way."""
         self._running.add(invocation)
         self._recent.append(invocation)
-        if invocation.event is not None:
+        if invocation.event is not None and invocation.event.event_id in self._events:
             self._by_event.setdefault(invocation.event.event_id, []).append(invocation)
         self._tell(invocation)
 

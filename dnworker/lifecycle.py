@@ -19,6 +19,9 @@ class WorkerState(enum.StrEnum):
     GATED_OFF = "gated_off"
 
 
+SHUTDOWN_ERRORS = "shutdown errors: "
+"""Begins the error text of a worker that stopped although shutdown handlers raised (contract 2.5)."""
+
 _S = WorkerState
 NEXT: dict[WorkerState, frozenset[WorkerState]] = {
     _S.LOADING: frozenset({_S.STARTING, _S.ERROR, _S.STOPPING, _S.STOPPED}),

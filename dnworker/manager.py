@@ -18,6 +18,7 @@ from dnworker.capability.flags import flag_variables, gate_is_open
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Conflict
+from dnworker.hold import Hold
 from dnworker.invocation import describe
 from dnworker.lifecycle import STATUS, WorkerState, move
 from dnworker.models import ComponentInfo
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
 log = logging.getLogger("dnworker.manager")
-
-HELD_EVENTS = 1_000
-"""Events kept for a worker process between its spawn and its first event stream (contract 13 no. 14)."""
 
 
 class ManagedWorker:
@@ -326,7 +324,7 @@ class SubprocessWorker(ManagedWorker):
     def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
         super().__init__(runtime, capability, definition)
         self._token: str | None = None
-        self._held: Subscription | None = None
+        self._held: Hold | None = None
 
     @property
     def topology_label(self) -> str:
@@ -336,7 +334,7 @@ class SubprocessWorker(ManagedWorker):
     def claim_held(self, kinds: list[str], limit: int) -> tuple[Subscription, int] | None:
         """Hand over, once, what was published since the spawn, and how many events had to be cut."""
         held, self._held = self._held, None
-        return None if held is None else (held, held.narrow(kinds or None, limit))
+        return None if held is None else held.claim(kinds or None, limit)
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
@@ -360,7 +358,7 @@ class SubprocessWorker(ManagedWorker):
         place = f"worker {self.qualified_name!r}"
         environ = dict(os.environ)
         self._token = runtime.tokens.mint(self.qualified_name)
-        self._held = runtime.bus.subscribe(None, limit=HELD_EVENTS)
+        self._held = Hold(runtime.bus)
         declared = {
             key: interpolate(value, environ, f"{place}, env {key}") for key, value in definition.env.items()
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from dnworker.guard import Guard
-from dnworker.lifecycle import WorkerState, move
+from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 
 log = logging.getLogger("dnworker.process")
 
@@ -80,6 +81,7 @@ class SubprocessWorkerRunner:
         self._child: asyncio.subprocess.Process | None = None
         self._log_file: IO[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def recent_output(self) -> list[str]:
@@ -115,15 +117,25 @@ class SubprocessWorkerRunner:
         if self._guard is not None:
             self._guard.watch(self.pid)
         follow = self._follow(self._child, reading_end)
-        self._watch = asyncio.create_task(follow, name=f"{self._label} output")
+        # An empty context: its output is not that of the handler that may have asked for the restart.
+        self._watch = asyncio.create_task(follow, name=f"{self._label} output", context=contextvars.Context())
         self._move(WorkerState.RUNNING)
 
     async def stop(self) -> None:
-        """End the whole process group: SIGTERM, the grace, SIGKILL. May be called in any state."""
-        if self.state in (WorkerState.STOPPED, WorkerState.ERROR, WorkerState.STOPPING):
+        """End the whole process group: SIGTERM, the grace, SIGKILL.
+
+        May be called in any state, and by several: all wait for the same stop, which goes on when one of
+        them is interrupted.
+        """
+        if self.state in (WorkerState.STOPPED, WorkerState.ERROR):
             if self._watch is not None:
                 await asyncio.wait({self._watch})
             return
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(), name=f"{self._label} stop")
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         self._move(WorkerState.STOPPING)
         if self._child is not None and self._watch is not None:
             self._signal(signal.SIGTERM)
@@ -132,7 +144,7 @@ class SubprocessWorkerRunner:
                 log.warning("%s did not end within %g s of SIGTERM; killing it", self._label, self._grace)
                 self._signal(signal.SIGKILL)
                 await asyncio.wait({self._watch})
-        self._move(WorkerState.STOPPED)
+        self._move(WorkerState.STOPPED, self._shutdown_errors())
 
     # -- the child -------------------------------------------------------------------------------------
 
@@ -157,7 +169,7 @@ class SubprocessWorkerRunner:
         if self.state is WorkerState.STOPPING:
             return
         if code == 0:
-            self._move(WorkerState.STOPPED)
+            self._move(WorkerState.STOPPED, self._shutdown_errors())
         else:
             self._move(WorkerState.ERROR, self._exit_text(code))
 
@@ -194,6 +206,11 @@ class SubprocessWorkerRunner:
             tail = list(self._ring)[-self.ERROR_TAIL_LINES :]
             text += self.OUTPUT_ERROR_MARKER + "\n".join(tail)
         return text
+
+    def _shutdown_errors(self) -> str | None:
+        """Return what a worker of ours said of its shutdown handlers at the end (contract 11 no. 5)."""
+        last = self._ring[-1] if self._ring else ""
+        return last if last.startswith(SHUTDOWN_ERRORS) else None
 
     async def _end_group(self) -> None:
         if self._group_is_empty():

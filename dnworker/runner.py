@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dnworker.clock import Clock, RealClock
 from dnworker.invocation import Cause, HandlerError, Invocation, describe, handler_name
 from dnworker.invocation import current as current_invocation
-from dnworker.lifecycle import WorkerState, move
+from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.schedule import STABLE_AFTER, Backoff, ScheduleSpec
 from dnworker.worker import Worker
 
@@ -147,6 +147,7 @@ class WorkerRunner:
         self._grace = grace
         self._events: AsyncIterator[EventEnvelope] | None = None
         self._startup: asyncio.Task[str | None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         self._dispatch: asyncio.Task[None] | None = None
         self._schedules: dict[HandlerKey, asyncio.Task[None]] = {}
         self._supervisors: dict[HandlerKey, tuple[_Supervised, asyncio.Task[None]]] = {}
@@ -167,13 +168,16 @@ class WorkerRunner:
             self._events = self._event_source(frozenset(self.worker._event_handlers))
             self._begin_dispatch()
         self._startup = self._spawn(self._run_startup(), "startup")
-        await asyncio.wait({self._startup})
-        if self._startup.cancelled() or self.state is not WorkerState.STARTING:
+        try:
+            await asyncio.wait({self._startup})
+        except asyncio.CancelledError:
+            await self._give_up("startup was interrupted")
+            raise
+        if self.state is not WorkerState.STARTING:
             return  # stop() came in between, or the event stream failed
-        if failure := self._startup.result():
-            await self._cancel_all()
-            await self._close_events()
-            self._move(WorkerState.ERROR, failure)
+        failure = "startup was cancelled" if self._startup.cancelled() else self._startup.result()
+        if failure:
+            await self._give_up(failure)
             return
         for key in _schedules_of(self.worker):
             self._start_schedule(key)
@@ -185,15 +189,28 @@ class WorkerRunner:
     async def stop(self) -> None:
         """Cancel what runs, then run the shutdown handlers, last registered first.
 
-        May be called in any state. A handler that ignores its cancellation is left behind after the grace.
+        May be called in any state, and by several: all wait for the same stop, which goes on when one of
+        them is interrupted. A handler that ignores its cancellation is left behind after the grace.
         """
-        if self.state in (WorkerState.STOPPING, WorkerState.STOPPED):
+        if self.state is WorkerState.STOPPED:
             return
+        if self._stopping is None:
+            self._stopping = self._spawn(self._stop(), "stop")
+        await asyncio.shield(self._stopping)
+
+    async def _give_up(self, why: str) -> None:
+        """End what startup has begun, and go to `error`."""
+        await self._cancel_all()
+        await self._close_events()
+        if self.state is WorkerState.STARTING:
+            self._move(WorkerState.ERROR, why)
+
+    async def _stop(self) -> None:
         self._move(WorkerState.STOPPING)
         await self._cancel_all()
         await self._close_events()
         failures = await self._run_shutdown()
-        self._move(WorkerState.STOPPED, f"shutdown errors: {'; '.join(failures)}" if failures else None)
+        self._move(WorkerState.STOPPED, SHUTDOWN_ERRORS + "; ".join(failures) if failures else None)
 
     async def swap(self, worker: Worker) -> None:
         """Replace the handlers of a running worker by those of `worker`, as its next generation.
@@ -234,10 +251,12 @@ class WorkerRunner:
         taken = 0
         try:
             async for envelope in events:
-                await self._released.wait()
-                for handler in self.worker._event_handlers.get(envelope.kind, ()):
-                    self._start_invocation(handler, envelope)
-                self._recorder.delivered(envelope)
+                try:
+                    await self._released.wait()
+                    for handler in self.worker._event_handlers.get(envelope.kind, ()):
+                        self._start_invocation(handler, envelope)
+                finally:  # also when startup fails while this event waits for it
+                    self._recorder.delivered(envelope)
                 taken += 1
                 if taken % DISPATCH_BATCH == 0:  # let handlers run while a burst is handed out
                     await asyncio.sleep(0)
@@ -430,6 +449,9 @@ class WorkerRunner:
         for task in self._running_tasks():
             if task is not asyncio.current_task():
                 task.cancel()
+        close = getattr(self._events, "close", None)
+        if close is not None:  # nobody reads it any more, and events must not wait for nobody
+            close()
         self._move(WorkerState.ERROR, text)
 
     def _move(self, to: WorkerState, error: str | None = None) -> None:

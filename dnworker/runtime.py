@@ -189,8 +189,11 @@ class Runtime:
         return managed
 
     async def adopt(self, managed: ManagedWorker) -> None:
-        """Take in a worker that was made for one of our capabilities, and start it."""
-        self._capabilities[managed.capability].workers[managed.name] = managed
+        """Start a worker made for one of our capabilities, in place of any other of its name."""
+        workers = self._capabilities[managed.capability].workers
+        if (present := workers.get(managed.name)) is not None:
+            await present.stop()
+        workers[managed.name] = managed
         await managed.start()
 
     async def remove(self, name: str) -> None:
@@ -476,9 +479,11 @@ class Runtime:
     async def _do_reload(self) -> RuntimeInfo:
         await stop_all(self.workers())
         self.reload_error = None
-        for name, capability in list(self._capabilities.items()):
-            if not capability.live:
-                self._capabilities[name] = await self._read_again(capability)
+        read: dict[str, Capability] = {}
+        for capability in self._capabilities.values():  # by the name that the manifest has now
+            fresh = capability if capability.live else await self._read_again(capability)
+            read[fresh.name] = fresh
+        self._capabilities = read
         await start_all(self.workers())
         count = sum(c.failure is None for c in self._capabilities.values())
         self.bus.publish("capabilities.reloaded", {"capability_count": count})

@@ -71,6 +71,9 @@ async def run_until(worker: Worker, stop: asyncio.Event) -> None:
         await runner.start()
         await stop.wait()
         await runner.stop()
+        if runner.state is WorkerState.STOPPED and runner.error is not None:
+            # The last line of output: by it the runtime that spawned us learns of it.
+            print(runner.error, file=sys.stderr, flush=True)  # noqa: T201
     finally:
         await client.close()
     if failure:

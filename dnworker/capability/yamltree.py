@@ -58,6 +58,8 @@ def parse(text: str) -> YamlDocument:
     except yaml.reader.ReaderError as exc:
         line = text.count("\n", 0, exc.position) + 1
         raise YamlError(f"character U+{ord(str(exc.character)):04X} is not allowed in YAML", line, 1) from exc
+    except ValueError as exc:  # a date such as 2024-13-45
+        raise YamlError(f"a value cannot be read: {exc}", 1, 1) from exc
     except RecursionError as exc:
         raise YamlError("the document is nested too deep", 1, 1) from exc
     finally:

@@ -54,10 +54,10 @@ class Gatekeeper:
 
     def _foreign(self, headers: Headers) -> str | None:
         host = headers.get("host", "")
-        if not self._is_known(urlsplit(f"//{host}").hostname or ""):
+        if not self._is_known(_hostname(host)):
             return f"host {host!r} is not served here; use 127.0.0.1 or localhost"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             return f"origin {origin!r} may not use this API; only its own pages may"
         return None
 
@@ -71,6 +71,14 @@ class Gatekeeper:
             await send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": text})
         else:
             await error(status, text)(scope, receive, send)
+
+
+def _hostname(host: str) -> str:
+    """Return the name in a Host header, without its port; empty for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _bearer(headers: Headers) -> str | None:

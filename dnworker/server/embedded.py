@@ -116,6 +116,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)
+    except OverflowError as exc:
+        listener.close()
+        raise AddressInUse(f"port {port} does not exist; ports are 0 to 65535") from exc
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:

@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             Refused: an option is unknown or has no value.
         """
-        return self.parse_args(words)
+        return self.parse_intermixed_args(words)
 
     def error(self, message: str) -> NoReturn:
         """Raise with the nearest option's name, if there is one near."""
@@ -144,7 +144,7 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     return text
 
@@ -185,7 +185,7 @@ def read_body(body: str) -> dict[str, Any]:
         except json.JSONDecodeError as exc:
             try:
                 return _object(ast.literal_eval(text), text)
-            except (ValueError, SyntaxError):
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 place = f"line {exc.lineno + 1}, column {exc.colno}"
                 raise Refused(
                     f"payload, {place}: {exc.msg}; a payload is a JSON object or a Python dict"

@@ -101,7 +101,7 @@ class LiveWorker:
         merged, taken = self.merge(new)
         gate_changed = self.managed is not None and options.when != self.options.when
         self.options = options
-        return await self._become(runtime, merged, taken, force_restart=gate_changed)
+        return await self._become(runtime, merged, taken, force_restart=gate_changed, written=new.seeds)
 
     async def rollback(self, runtime: Runtime) -> Change:
         """Bring the previous generation back.
@@ -122,6 +122,7 @@ class LiveWorker:
         *,
         keep: bool = True,
         force_restart: bool = False,
+        written: dict[str, Any] | None = None,
     ) -> Change:
         before = [handler for handler, _ in self.handlers()]
         if keep and self.registrations:
@@ -130,6 +131,8 @@ class LiveWorker:
         self.generation += 1
         after = [handler for handler, _ in self.handlers()]
         restart = force_restart or _life_cycle(before) != _life_cycle(after)
+        if written is not None:
+            self.state.update(written)
         await self._run(runtime, restart)
         old, new = {h.code for h in before}, {h.code for h in after}
         old_names = {(h.decorator, h.what, h.name) for h in before}
@@ -189,15 +192,37 @@ class CellTransaction:
         self.shared = shared
         self.quiet = quiet
         self.recording = Worker(live.name)
-        self.recording.state = live.state
-        self._before = dict(live.state)
+        self._state = _StagedState(live.state)
+        self.recording.state = self._state
 
     def registration(self) -> Registration:
         """Return what the cell registered."""
-        state = self.live.state
-        seeds = {k: v for k, v in state.items() if k not in self._before or self._before[k] is not v}
         handlers = _last_of_each(handlers_of(self.recording))
-        return Registration(self.cell, tuple(handlers), seeds, self.shared)
+        return Registration(self.cell, tuple(handlers), self._state.written(), self.shared)
+
+
+class _StagedState(dict[str, Any]):
+    """What `worker.state` is at the top level of a cell: a copy of the live state that notes what is written.
+
+    Only when the cell succeeds does the live state get what was written here.
+    """
+
+    def __init__(self, live: dict[str, Any]) -> None:
+        super().__init__(live)
+        self._before = dict(live)
+        self._keys: set[str] = set()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._keys.add(key)
+        super().__setitem__(key, value)
+
+    def written(self) -> dict[str, Any]:
+        """Return what was set, also where it was set to what it had been."""
+        return {
+            key: value
+            for key, value in self.items()
+            if key in self._keys or key not in self._before or self._before[key] is not value
+        }
 
 
 class CurrentWorker:

@@ -15,6 +15,7 @@ AWAITED = frozenset({"fire", "worker", "panel", "capability", "events", "runtime
 LAST_VALUE = "__dnworker_last__"
 
 _WORKER_LINE = re.compile(r"%%worker(?=\s|$)(?P<options>.*)", re.DOTALL)
+_FUTURE = re.compile(r"from __future__ import [\w, ]+(#.*)?$")
 _OUR_CELL_MAGIC = re.compile(r"%%(fire|capability)(?=\s|$)")
 _HELP = re.compile(r"(^|\s)(-h|--help)(\s|$)")
 _CALLS = frozenset({"run_line_magic", "run_cell_magic"})
@@ -39,7 +40,21 @@ def worker_cell(lines: list[str]) -> list[str]:
         return [f"print(__import__({PACKAGE!r})._worker_help())\n"]
     above = ["#\n" if line.isspace() else line for line in lines[:first]]
     call = f"await __import__({PACKAGE!r})._open_cell({match['options'].strip()!r})\n"
-    return [*above, call, *lines[first + 1 :]]
+    body, future = _take_future_imports(lines[first + 1 :])
+    return [*above, future + call, *body]
+
+
+def _take_future_imports(body: list[str]) -> tuple[list[str], str]:
+    """Take `from __future__` lines off the top of a body, to stand before our call: they must come first."""
+    taken = []
+    body = list(body)
+    for number, line in enumerate(body):
+        if _FUTURE.match(line):
+            taken.append(line.partition("#")[0].strip() + "; ")
+            body[number] = "#\n"
+        elif line.strip() and not line.lstrip().startswith("#"):
+            break
+    return body, "".join(taken)
 
 
 def await_magics(lines: list[str]) -> list[str]:
@@ -68,12 +83,13 @@ class CommitTransformer(ast.NodeTransformer):
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
         """Append the commit to a cell that opens with our call."""
-        if not node.body or not _is_opening(node.body[0]):
+        code = [statement for statement in node.body if not _is_future_import(statement)]
+        if not code or not _is_opening(code[0]):
             return node
         last = node.body[-1]
         commit = ast.parse(f"__import__({PACKAGE!r})._close_cell()", mode="eval").body
         statement = ast.copy_location(ast.Expr(ast.Await(commit)), last)
-        if isinstance(last, ast.Expr) and len(node.body) > 1:
+        if isinstance(last, ast.Expr) and len(code) > 1:
             keep = ast.copy_location(ast.Assign([ast.Name(LAST_VALUE, ast.Store())], last.value), last)
             show = ast.copy_location(ast.Expr(ast.Name(LAST_VALUE, ast.Load())), last)
             node.body[-1:] = [keep, statement, show]
@@ -127,6 +143,10 @@ def _is_our_call(node: ast.AST) -> bool:
         ):
             return attr in _CALLS and name in AWAITED
     return False
+
+
+def _is_future_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
 def _is_opening(node: ast.stmt) -> bool:

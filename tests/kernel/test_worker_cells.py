@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.kernel
@@ -79,11 +81,57 @@ def test_a_changed_startup_restarts_the_worker_with_empty_state(kernel):
     assert "| old 1" in kernel.run("%fire a").text
 
 
-def test_rollback_brings_the_previous_handlers_back(kernel):
+def test_rollback_brings_the_previous_handlers_back_and_they_are_what_is_exported(kernel):
     kernel.run(COUNTER, "c1")
     kernel.run(COUNTER.replace('"old"', '"new"'), "c1")
     kernel.run("%worker rollback counter")
     assert "| old" in kernel.run("%fire a").text
+    kernel.run("%capability export out")
+    assert '"old"' in Path("out/workers/counter.py").read_text()
+
+
+def test_state_set_by_a_cell_that_fails_is_not_set(kernel):
+    cell = "%%worker w\nworker.state['n'] = {}\n@worker.on_event('a')\nasync def h(e, c): print('n is', worker.state['n'])\n"
+    kernel.run(cell.replace("{}", "1"), "c1")
+    kernel.run(cell.replace("{}", "99") + "1 / 0", "c1")
+    assert "| n is 1" in kernel.run("%fire a").text
+
+
+def test_state_set_by_a_cell_that_runs_again_unchanged_survives_a_restart(kernel):
+    cell = "%%worker w\nworker.state['n'] = 1\n@worker.on_event('a')\nasync def h(e, c): print('n is', worker.state['n'])"
+    kernel.run(cell, "c1")
+    kernel.run(cell, "c1")
+    kernel.run("%worker restart w")
+    assert "| n is 1" in kernel.run("%fire a").text
+
+
+def test_a_future_import_may_stand_on_top(kernel):
+    answer = kernel.run(
+        "%%worker w\nfrom __future__ import annotations\n@worker.on_event('a')\nasync def h(e: Missing, c): print('heard')"
+    )
+    assert answer.status == "ok", answer.text
+    assert "| heard" in kernel.run("%fire a --session s1 x=1").text
+
+
+def test_an_interrupted_shutdown_does_not_wedge_the_worker(kernel):
+    kernel.run(
+        "%%worker w\nimport asyncio\n@worker.on_shutdown\nasync def end(c):\n    print('ending')\n    await asyncio.sleep(1)"
+    )
+    interrupted = kernel.run(
+        "import asyncio\nasyncio.get_running_loop().call_later(0.3, asyncio.current_task().cancel)\n%worker restart w"
+    )
+    assert interrupted.status == "error"
+    assert "w is running" in kernel.run("%worker start w").text
+
+
+def test_a_worker_cell_replaces_a_worker_that_was_added_by_hand(kernel):
+    kernel.run(
+        "from dnworker import Worker\nother = Worker(name='w')\n@other.on_event('a')\nasync def h(e, c): print('added')\n"
+        "await dn.runtime().add(other)"
+    )
+    kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, c): print('cell')")
+    text = kernel.run("%fire a").text
+    assert ("| cell" in text, "added" in text) == (True, False)
 
 
 def test_each_handler_finds_the_state_of_its_own_worker(kernel):

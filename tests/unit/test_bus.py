@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dnworker.bus import EventBus
 from dnworker.errors import Gone, SubscriberTooSlow
+from dnworker.hold import Hold
 
 
 def drain(subscription):
@@ -114,15 +115,18 @@ def test_a_retargeted_subscriber_keeps_what_is_queued():
     assert [e.seq for e in drain(subscription)] == [1, 3]
 
 
-def test_a_narrowed_subscriber_keeps_its_kinds_and_tells_what_was_cut():
+def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
     bus = EventBus()
-    subscription = bus.subscribe(None, limit=4)
-    for kind in "abababab":
+    hold = Hold(bus, kept=3)
+    for kind in "abbbbbbbba":
         bus.publish(kind)
-    assert subscription.narrow(["a"], limit=10) == 4
-    bus.publish("b")
+    subscription, lost = hold.claim(["a"], limit=10)
     bus.publish("a")
-    assert [e.kind for e in drain(subscription)] == ["a", "a", "a"]
+    assert ([e.seq for e in drain(subscription)], lost) == ([1, 10, 11], 0)
+    hold = Hold(bus, kept=3)
+    for _ in range(5):
+        bus.publish("a")
+    assert hold.claim(None, limit=10)[1] == 2
 
 
 def test_a_deleted_session_refuses_events_until_it_is_opened_again():

@@ -168,6 +168,80 @@ def test_a_shared_cell_travels_whole():
     assert "LOCK = asyncio.Lock()" in script(shared, handler("print(LOCK)"))
 
 
+TWICE = """
+%%worker bridge
+@worker.on_event("a")
+async def handle(event, client): ...
+
+@worker.on_event("b")
+async def handle(event, client): ...
+"""
+
+
+def test_one_name_for_two_kinds_in_one_cell_is_two_handlers():
+    assert script(TWICE).count("async def handle") == 2
+
+
+def test_submodules_of_one_package_are_all_imported():
+    text = script("import xml.etree.ElementTree\nimport xml.dom.minidom", handler("xml.dom, xml.etree"))
+    assert "import xml.etree.ElementTree" in text
+    assert "import xml.dom.minidom" in text
+
+
+def test_what_is_read_when_it_is_defined_stands_before():
+    text = script("B = A * 2\n@wrap\ndef f(): return B", "A = 2\ndef wrap(f): return f", handler("f()"))
+    assert text.index("A = 2") < text.index("B = A * 2")
+    assert text.index("def wrap") < text.index("@wrap")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("X = []\nX.append(1)", "cell [1], line 2 changes it when the cell runs"),
+        ("X = {}\nX['a'] = 1", "cell [1], line 2 changes it when the cell runs"),
+        ("def X(): ...\nX.n = 3", "cell [1], line 2 changes it when the cell runs"),
+        ("X = 1\nX = X + 1", "cell [1], line 2 assigns it from X + 1"),
+        ("%%time\nX = 1", "is in a cell under %%time"),
+        (
+            "from dnworker import WorkerState as X",
+            "'WorkerState': comes from dnworker, which a script for dreadnode",
+        ),
+    ],
+)
+def test_what_would_be_lost_on_the_way_is_refused(cell, said):
+    (refusal,) = refusals(cell, handler("print(X)"))
+    assert said in refusal
+
+
+def test_a_name_that_is_bound_anew_after_a_change_travels():
+    assert "X = [2]" in script("X = []\nX.append(1)\nX = [2]", handler("print(X)"))
+
+
+def test_other_names_of_ours_are_imported_where_the_target_has_them():
+    assert "from dnworker import WorkerState" in script(
+        "from dnworker import WorkerState", handler("print(WorkerState)"), target="dnworker"
+    )
+    aliased = script("from dnworker import EventEnvelope as EE", handler("print(EE)"))
+    assert "from dreadnode.capabilities.worker import EventEnvelope as EE" in aliased
+
+
+def test_a_module_that_may_be_missing_is_no_requirement():
+    text = script(
+        "try:\n    import no_such as json\nexcept ImportError:\n    import json", handler("print(json)")
+    )
+    assert 'dependencies = [\n#     "dreadnode' in text
+    assert "no_such" not in text.partition('# ///\n"""')[0]
+
+
+def test_a_script_never_shadows_a_module():
+    cell = "import queue", handler("print(queue)").replace("bridge", "queue")
+    assert "workers/queue-worker.py" in plan(*cell).files
+
+
+def test_a_head_may_begin_with_a_document_marker():
+    assert plan(HEAD.replace("# ours", "---"), handler("pass")).name == "mine"
+
+
 # -- the manifest --------------------------------------------------------------------------------------
 
 HEAD = "%%capability\n# ours\nname: mine\nversion: 1.2.3\ndescription: d\nflags:\n  relay: {description: r}\n"
@@ -265,6 +339,21 @@ def test_files_of_others_are_left_alone_and_ours_that_went_are_removed(tmp_path)
     write(plan(handler("pass")), out)
     assert (out / "notes.md").exists()
     assert not (out / "workers" / "gone.py").exists()
+
+
+def test_a_record_of_somebody_else_removes_nothing_outside_and_no_edited_file(tmp_path):
+    out = tmp_path / "out"
+    write(plan(handler("pass"), handler("pass").replace("bridge", "gone")), out)
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    record = out / ".dnworker-export.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"../victim.txt": "x"}))
+    edited = out / "workers" / "gone.py"
+    edited.write_text(edited.read_text() + "# by hand\n")
+    with pytest.raises(Refused, match="workers/gone.py: was edited, and the export has it no more"):
+        write(plan(handler("pass")), out)
+    write(plan(handler("pass")), out, force=True)
+    assert (victim.exists(), edited.exists()) == (True, False)
 
 
 def test_a_write_that_fails_leaves_the_old_export_whole(tmp_path, monkeypatch):

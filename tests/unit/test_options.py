@@ -51,6 +51,7 @@ def test_any_line_is_split_or_refused(line):
         (['{"a": 1}'], {"a": 1}),
         (["v={name}"], {"v": 42}),
         (["empty="], {"empty": ""}),
+        (["a={[1]: 2}"], {"a": "{[1]: 2}"}),
     ],
 )
 def test_values_are_json_python_names_or_text(words, payload):
@@ -83,6 +84,8 @@ def test_a_body_is_json_python_or_yaml(body):
         ("[1]", "is a list"),
         ('{"a": 1\n "b": 2}', r"line 3, column 2: Expecting ',' delimiter"),
         ("a: b: c", r"line 2, column 5"),
+        ("{[1]: 2}", "payload, line"),
+        ("when: 2024-13-45", "a value cannot be read: month must be"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_named_with_its_place(body, message):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dnworker.guard import end_groups
+from dnworker.guard import Guard, end_groups
 from dnworker.lifecycle import WorkerState
 from dnworker.process import SubprocessWorkerRunner
 
@@ -244,6 +244,19 @@ def test_a_group_that_ignores_sigterm_is_killed():
         child.stdout.readline()
         end_groups({child.pid}, grace=0.1)
         assert child.wait() == -signal.SIGKILL
+
+
+def test_a_guard_that_was_killed_is_replaced_and_told_everything():
+    guard = Guard()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True
+    ) as child:
+        guard.watch(child.pid)
+        guard._program.kill()
+        guard._program.wait()
+        guard.release(2**22 - 3)
+        guard.close()  # as a death of this process would
+        assert child.wait() == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("group", [2**22 - 3])

@@ -450,3 +450,68 @@ async def test_a_swap_keeps_the_rhythm_of_a_schedule_and_changes_its_code(stage)
     await stage.clock.advance(14)
     assert said == [("new", 10), ("new", 20)]
     await stage.runner.stop()
+
+
+async def test_a_worker_that_failed_by_itself_has_no_events_waiting_for_it(stage):
+    @stage.worker.task
+    async def crashes(client):
+        raise RuntimeError
+
+    @stage.worker.on_event("a")
+    async def on_a(event, client): ...
+
+    await stage.runner.start()
+    await stage.clock.advance(5000)
+    assert stage.runner.error == "All tasks crashed"
+    assert stage.bus._subscribers.by_kind["a"] == []
+
+
+async def test_an_interrupted_stop_goes_on_and_all_who_stop_wait_for_it(stage):
+    said, release = [], asyncio.Event()
+    stage.runner._grace = 5
+
+    @stage.worker.on_shutdown
+    async def slow(client):
+        await release.wait()
+        said.append("down")
+
+    await stage.runner.start()
+    interrupted = asyncio.create_task(stage.runner.stop())
+    await turn_loop()
+    interrupted.cancel()
+    second = asyncio.create_task(stage.runner.stop())
+    await turn_loop()
+    release.set()
+    await second
+    assert (said, stage.runner.state) == (["down"], WorkerState.STOPPED)
+
+
+async def test_an_interrupted_startup_is_an_error_and_its_handler_ends(stage):
+    said = []
+
+    @stage.worker.on_startup
+    async def hangs(client):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            said.append("ended")
+
+    starting = asyncio.create_task(stage.runner.start())
+    await turn_loop()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert (said, stage.runner.state, stage.runner.error) == (
+        ["ended"],
+        WorkerState.ERROR,
+        "startup was interrupted",
+    )
+
+
+async def test_a_startup_that_is_cancelled_from_within_is_an_error(stage):
+    @stage.worker.on_startup
+    async def cancelled(client):
+        raise asyncio.CancelledError
+
+    await stage.runner.start()
+    assert (stage.runner.state, stage.runner.error) == (WorkerState.ERROR, "startup was cancelled")

@@ -142,6 +142,37 @@ async def test_component_changes_are_published_as_the_contract_lists_them(runtim
     assert stopped["error"].endswith("fails: X")
 
 
+async def test_an_event_that_waits_for_a_startup_that_fails_is_settled(runtime):
+    worker = Worker("w")
+
+    @worker.on_startup
+    async def start(client):
+        await client.publish("a")
+        await asyncio.sleep(0)
+        raise ValueError("x")
+
+    @worker.on_event("a")
+    async def on_a(event, client): ...
+
+    await runtime.add(worker)
+    with pytest.raises(HandlerFailed):
+        await runtime.settle()
+    await runtime.settle()
+
+
+async def test_what_history_keeps_is_bounded_after_a_burst(runtime):
+    worker = Worker("w")
+
+    @worker.on_event("a")
+    async def on_a(event, client): ...
+
+    await runtime.add(worker)
+    for _ in range(25_000):
+        runtime.publish("a")
+    await runtime.settle(timeout=None)
+    assert len(runtime.history._by_event) <= len(runtime.history._events) == 10_000
+
+
 # -- capabilities from disk ----------------------------------------------------------------------------
 
 
@@ -270,6 +301,15 @@ async def test_the_reference_import_path_finds_dnworker(runtime, tmp_path):
     assert runtime.worker("echo").state is WorkerState.RUNNING
 
 
+async def test_a_capability_that_was_renamed_is_found_by_its_new_name(runtime, tmp_path):
+    make_capability(tmp_path, "echo: {path: echo.py}", {"echo.py": ECHO})
+    await runtime.load(tmp_path)
+    manifest = tmp_path / "capability.yaml"
+    manifest.write_text(manifest.read_text().replace("name: demo", "name: renamed"))
+    await runtime.reload()
+    assert runtime.worker_detail("renamed", "echo")["state"] == "running"
+
+
 # -- worker processes ----------------------------------------------------------------------------------
 
 
@@ -336,3 +376,36 @@ async def test_a_restarted_process_has_a_token_of_its_own_and_the_old_one_is_dea
         await worker.restart(force=True)
     assert tokens[0] != tokens[1]
     assert not served.tokens.accepts(tokens[0])
+
+
+async def test_a_shutdown_error_of_a_worker_process_is_in_its_health(served, tmp_path):
+    source = ECHO.replace(
+        "@worker.on_event",
+        "@worker.on_shutdown\nasync def end(client):\n    raise ValueError('X')\n\n@worker.on_event",
+    )
+    await served.load(
+        make_capability(tmp_path, "echo: {command: PYTHON, args: [echo.py]}", {"echo.py": source})
+    )
+    answers = served.bus.subscribe(["demo.pong"])
+    served.publish("demo.ping")
+    await anext(answers)
+    worker = served.worker("echo")
+    await worker.stop()
+    assert (worker.state, worker.error) == (WorkerState.STOPPED, "shutdown errors: end: X")
+
+
+async def test_the_output_of_a_process_is_not_that_of_the_handler_that_restarted_it(served, tmp_path):
+    source = "import signal; print('mine', flush=True); signal.pause()"
+    await served.load(make_capability(tmp_path, "relay: {command: PYTHON, args: [r.py]}", {"r.py": source}))
+    await served.worker("relay").stop()
+    worker = Worker("w")
+
+    @worker.on_event("restart")
+    async def restart(event, client):
+        await client.restart_worker("demo", "relay")
+
+    await served.add(worker)
+    trace = await served.fire("restart")
+    while not served.worker("relay").detail()["process"]["recent_output"]:
+        await asyncio.sleep(0)
+    assert [line.text for line in trace.invocations[0].logs] == []

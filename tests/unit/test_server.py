@@ -61,14 +61,14 @@ async def test_a_token_is_minted_when_none_is_given():
     assert len(first.tokens.main) >= 32
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "169.254.169.254"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "169.254.169.254", "["])
 async def test_a_foreign_host_is_refused_whatever_the_token(http, host):
     answer = await http.get("/api/runtime", headers={"Host": host})
     assert answer.status_code == 403
     assert host in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
 async def test_a_foreign_origin_is_refused(http, origin):
     answer = await http.post("/api/events", json={"kind": "a"}, headers={"Origin": origin})
     assert answer.status_code == 403
@@ -271,3 +271,5 @@ async def test_a_port_in_use_is_named_with_the_way_out():
 def test_an_address_that_is_not_ours_is_refused():
     with pytest.raises(OSError, match="cannot listen on 192.0.2.1:0"):
         bind("192.0.2.1", 0)
+    with pytest.raises(OSError, match="port 99999 does not exist"):
+        bind("127.0.0.1", 99_999)

@@ -37,6 +37,13 @@ def test_other_cells_stay_as_they_are(text):
     assert opened(text) == text.splitlines(keepends=True)
 
 
+def test_future_imports_come_before_the_call_on_its_line():
+    text = opened("%%worker w\n# c\nfrom __future__ import annotations  # x\nx: y\n")
+    assert text == [f"from __future__ import annotations; {OPEN}('w')\n", "# c\n", "#\n", "x: y\n"]
+    tree = CommitTransformer().visit(ast.parse("".join(text)))
+    assert ast.unparse(tree).splitlines()[-1] == CLOSE
+
+
 def test_help_is_shown_instead_of_running_the_body():
     assert opened("%%worker --help\nx = 1\n") == ["print(__import__('dnworker_jupyter')._worker_help())\n"]
     assert opened("%%fire --help\n{}\n") == ["%fire --help\n"]

@@ -11,6 +11,8 @@ from dnworker_jupyter.export.plan import TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.writing import tree, write
 
+WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
+
 if TYPE_CHECKING:
     from dnworker_jupyter.cells import Cell
     from dnworker_jupyter.notebook import Notebook
@@ -50,14 +52,10 @@ def _export(cells: list[Cell], directory: Path, target: TargetName, topology: To
 
 
 def live_cells(notebook: Notebook) -> list[Cell]:
-    """Return the cells that count: those that ran to their end, without those of workers removed since."""
-    registered = {key for live in notebook.live.values() for key in live.registrations}
-    removed = []
-    for cell in notebook.cells.all():
-        is_worker = re.search(r"^%%worker\b", cell.source, re.MULTILINE) is not None
-        if is_worker and cell.key not in registered:
-            removed.append(cell.key)
-    return [cell for cell in notebook.cells.all() if cell.key not in removed]
+    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
+    registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
+    others = [cell for cell in notebook.cells.all() if not WORKER_CELL.search(cell.source)]
+    return sorted([*registered.values(), *others], key=lambda cell: cell.number)
 
 
 def capability_name(directory: Path) -> str:

@@ -15,8 +15,8 @@ from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.reading import SourceCell, read_cells
-from dnworker_jupyter.export.requirements import Needs, imported_modules, resolve
-from dnworker_jupyter.export.slice import Refusal, Slice, slice_worker, worker_names
+from dnworker_jupyter.export.requirements import Needs, imported_modules, optional_modules, resolve
+from dnworker_jupyter.export.slice import Refusal, Slice, Statement, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options
 
@@ -75,16 +75,17 @@ def plan_export(
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
-    head = head_cell.body if head_cell is not None else _default_head(default_name)
+    head = _without_marker(head_cell.body) if head_cell is not None else _default_head(default_name)
     label = head_cell.label if head_cell is not None else MANIFEST_NAME
     declared = parse_manifest(head, Path("/"), is_head=True, source=label, first_line=2)
     if declared.workers:
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, object]] = {}
-    for piece in slices:
-        path = f"workers/{piece.worker}.py"
-        needs = _needs(piece, topology)
+    needed = [_needs(piece, topology, target) for piece in slices]
+    modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
+    for piece, needs in zip(slices, needed, strict=True):
+        path = _script_path(piece.worker, modules)
         text = render.script(piece, _target(target), needs.requirements.values(), _requires_python())
         compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
         files[path] = text.encode()
@@ -100,13 +101,22 @@ def plan_export(
     return Plan(declared.name, dict(sorted(files.items())))
 
 
-def _needs(piece: Slice, topology: Topology) -> Needs:
+def _script_path(worker: str, modules: set[str]) -> str:
+    """Return the script's path; its name must not shadow a module that one of the scripts imports."""
+    taken = worker in sys.stdlib_module_names or worker in modules
+    return f"workers/{worker}-worker.py" if taken else f"workers/{worker}.py"
+
+
+def _needs(piece: Slice, topology: Topology, target: TargetName) -> Needs:
     statements = (*piece.imports, *piece.definitions, *piece.handlers)
-    needs = resolve(imported_modules(_only_used(s.node, piece) for s in statements))
+    nodes = [_only_used(s.node, piece) for s in statements]
+    needs = resolve(imported_modules(nodes), optional_modules(nodes))
     refusals = [
         f"module {name!r} is not installed here, so its distribution is unknown; install it"
         for name in needs.unknown
     ]
+    for statement in piece.imports:
+        refusals += _foreign_imports(statement, piece, target)
     if topology == "in-process":
         refusals += [
             f"module {name!r} ({file}) is a file of yours, which an in-process worker of the reference "
@@ -116,6 +126,30 @@ def _needs(piece: Slice, topology: Topology) -> Needs:
     if refusals:
         raise ExportRefused(sorted(refusals))
     return needs
+
+
+def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[str]:
+    """Refuse what is imported from the package that the script will not have."""
+    node = statement.node
+    found = []
+    if isinstance(node, ast.ImportFrom):
+        names = [
+            (a.name, node.module or "", a.asname or a.name)
+            for a in node.names
+            if a.name not in render.PROVIDED
+        ]
+    elif isinstance(node, ast.Import):
+        names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
+    else:
+        return []
+    for name, module, bound in names:
+        package = module.partition(".")[0]
+        if bound in piece.import_names and render.is_ours(module) and package != target:
+            found.append(
+                f"{statement.place}: {name!r}: comes from {package}, which a script for {target} lacks; "
+                f"export with --target {package}, or do without it"
+            )
+    return found
 
 
 def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
@@ -173,6 +207,15 @@ def _target(name: TargetName) -> render.Target:
 
 def _requires_python() -> str:
     return f">={sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _without_marker(head: str) -> str:
+    """Take out the `---` that may begin a YAML document: `schema` is put before it."""
+    lines = head.splitlines()
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
+    if first is not None and lines[first].strip() == "---":
+        lines[first] = "#"
+    return "\n".join(lines) + "\n"
 
 
 def _default_head(name: str) -> str:

@@ -19,6 +19,9 @@ from dnworker_jupyter.options import WorkerLine, read_worker_line
 
 Sort = Literal["plain", "worker", "capability", "opaque"]
 
+PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
+"""Cell magics whose body binds names in the notebook; other bodies are another language."""
+
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 
 
@@ -104,10 +107,13 @@ def _read(cell: Cell, order: int) -> SourceCell:
         name, options = match.groups()
         if name == "worker":
             sort, line = "worker", read_worker_line(options)
-            lines[first] = "#"
+        elif name == "capability":
+            return SourceCell(cell, order, "capability", None, "\n".join(lines[first + 1 :]))
+        elif name in PYTHON_MAGICS:
+            sort = "opaque"
         else:
-            sort = "capability" if name == "capability" else "opaque"
-            return SourceCell(cell, order, sort, None, "\n".join(lines[first + 1 :]))
+            return SourceCell(cell, order, "opaque", None, "")
+        lines[first] = "#"
     # IPython drops blank lines at the top; as comments they stay, and so do the line numbers.
     padded = "\n".join("#" if not text.strip() else text for text in _leading(lines))
     rest = "\n".join(lines[len(_leading(lines)) :])

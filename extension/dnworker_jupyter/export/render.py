@@ -12,6 +12,9 @@ import yaml
 from dnworker_jupyter.export.requirements import Requirement
 from dnworker_jupyter.export.slice import BOUND, Slice, Statement
 
+PROVIDED = (BOUND - {"worker"}) | {"Worker"}
+"""Names that a script's head imports, wherever the notebook had them from."""
+
 SDK_REQUIREMENT = "dreadnode>=2.0,<3.0"
 SDK_MODULE = "dreadnode.capabilities.worker"
 
@@ -39,7 +42,7 @@ def script(piece: Slice, target: Target, requirements: Iterable[Requirement], re
         header,
         f'"""Worker {piece.worker}, exported from a notebook by dnworker."""\n',
         "from __future__ import annotations\n",
-        *_imports(piece),
+        *_imports(piece, target),
         f"from {target.module} import {names}\n",
         f'worker = Worker(name="{piece.worker}")\n',
     ]
@@ -72,16 +75,21 @@ def manifest(head: str, workers: Mapping[str, Mapping[str, object]]) -> str:
     return f"{text}workers:\n{indented}"
 
 
-def _imports(piece: Slice) -> list[str]:
+def _imports(piece: Slice, target: Target) -> list[str]:
     """Render the imports with only the names that are used."""
     lines: dict[str, None] = {}
     for statement in piece.imports:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
-        if isinstance(node, ast.ImportFrom) and (node.module == "__future__" or _is_ours(node.module)):
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             continue
         kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
-        if not kept or (isinstance(node, ast.Import) and all(_is_ours(a.name) for a in kept)):
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module):
+            # The head imports these; under another name they come from where the head has them.
+            kept = [a for a in kept if a.asname or a.name not in PROVIDED]
+            if kept and all(a.name in PROVIDED for a in kept):
+                node = ast.ImportFrom(target.module, kept, 0)
+        if not kept:
             continue
         if isinstance(node, ast.Import):
             lines[ast.unparse(ast.Import(kept))] = None
@@ -102,5 +110,6 @@ def _blocks(statements: Iterable[Statement]) -> list[str]:
     return [block if block.endswith("\n") else f"{block}\n" for block in blocks]
 
 
-def _is_ours(module: str | None) -> bool:
+def is_ours(module: str | None) -> bool:
+    """Tell whether a module belongs to this framework or to the reference."""
     return (module or "").partition(".")[0] in ("dnworker", "dreadnode")

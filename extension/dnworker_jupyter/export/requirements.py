@@ -34,11 +34,16 @@ class Needs:
     requirements: dict[str, Requirement] = field(default_factory=dict)
     local: dict[str, Path] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
 
 
-def resolve(modules: Iterable[str]) -> Needs:
-    """Find out where top-level modules come from; local modules are followed into their own imports."""
+def resolve(modules: Iterable[str], optional: Iterable[str] = ()) -> Needs:
+    """Find out where top-level modules come from; local modules are followed into their own imports.
+
+    A module of `optional` that nobody knows is left out: the code says what to do without it.
+    """
     needs = Needs()
+    may_lack = set(optional)
     by_module = importlib.metadata.packages_distributions()
     waiting, seen = sorted(set(modules)), set(PROVIDED)
     while waiting:
@@ -46,6 +51,7 @@ def resolve(modules: Iterable[str]) -> Needs:
         if module in seen or module in sys.stdlib_module_names:
             continue
         seen.add(module)
+        needs.modules.add(module)
         if distributions := by_module.get(module):
             # Several distributions may share a namespace package: all of them are asked for.
             for name in sorted(set(distributions)):
@@ -53,8 +59,10 @@ def resolve(modules: Iterable[str]) -> Needs:
                 needs.requirements[requirement.name.lower()] = requirement
         elif (file := _local_file(module)) is not None:
             needs.local[module] = file
-            waiting += sorted(imported_modules(_trees(file)))
-        else:
+            trees = list(_trees(file))
+            may_lack |= optional_modules(trees)
+            waiting += sorted(imported_modules(trees))
+        elif module not in may_lack:
             needs.unknown.add(module)
     return needs
 
@@ -69,6 +77,23 @@ def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
     return found
+
+
+def optional_modules(trees: Iterable[ast.AST]) -> set[str]:
+    """Return the modules that are imported where an ImportError is caught."""
+    found: set[str] = set()
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
+                found |= imported_modules(node.body)
+    return found
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    names = (
+        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
+    )
+    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
 
 
 def _trees(file: Path) -> Iterator[ast.AST]:

@@ -53,6 +53,8 @@ class Statement:
     @cached_property
     def sort(self) -> Sort:
         """What it is to the exporter; `other` is what runs, and so cannot simply travel."""
+        if self.cell.sort == "opaque":
+            return "other"
         if self.cell.sort == "worker" and _is_handler(self.node):
             return "handler"
         return _sort(self.node)
@@ -84,6 +86,15 @@ class Statement:
         """The global names that it, or a function in it, reads."""
         return frozenset(_needed_names(self.node))
 
+    @cached_property
+    def reads_at_once(self) -> frozenset[str]:
+        """The global names that it reads when it is executed, and not only when it is called."""
+        node = self.node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+            return frozenset(n.id for p in parts for n in ast.walk(p) if isinstance(n, ast.Name))
+        return self.needs
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -102,13 +113,14 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
     refusals: list[Refusal] = []
     statements = list(_statements(cells, worker, refusals))
     own = [s for s in statements if _belongs_to(s, worker)]
-    handlers = {_name_of(s): s for s in own if s.sort == "handler"}
+    handlers = _latest_handlers(own)
     shared = [s for s in own if s.cell.line is not None and s.cell.line.shared and s.sort != "handler"]
-    definitions = {name: s for s in statements if not _is_foreign_handler(s, worker) for name in s.defines}
+    definitions = _definitions(s for s in statements if not _is_foreign_handler(s, worker))
+    mutations = _mutations(s for s in statements if s.cell.sort == "plain")
     refusals += [
         _refuse_effect(s) for s in own if s not in shared and s.sort == "other" and not _is_harmless(s.node)
     ]
-    roots = [*handlers.values(), *shared]
+    roots = [*handlers, *shared]
     taken = dict.fromkeys(shared)
     names: set[str] = set()
     waiting = list(roots)
@@ -118,25 +130,109 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
         for name in sorted(user.needs):
             if name in BOUND or (name in _BUILTINS and name not in definitions):
                 continue
-            source = definitions.get(name)
-            refusal = _refuse_name(name, user, source, worker, source in taken)
+            sources = definitions.get(name, [])
+            source = sources[-1] if sources else None
+            changed = mutations.get(name) if source is not None and source.sort != "import" else None
+            refusal = _refuse_name(name, user, changed or source, worker, source in taken)
             if refusal is not None:
                 refusals.append(refusal)
-            elif source is not None:
-                names.add(name)
-                if source not in seen:
-                    seen.add(source)
-                    waiting.append(source)
-                    taken[source] = None
-    ordered = sorted(taken, key=lambda s: (s.cell.order, s.node.lineno, s.node.col_offset))
+                continue
+            names.add(name)
+            for found in sources:
+                if found not in seen:
+                    seen.add(found)
+                    waiting.append(found)
+                    taken[found] = None
+    ordered = _in_order_of_definition(taken)
     return Slice(
         worker=worker,
         imports=tuple(s for s in ordered if s.sort == "import"),
         import_names=frozenset(names) | {n for s in shared if s.sort == "import" for n in s.defines},
         definitions=tuple(s for s in ordered if s.sort not in ("import", "handler")),
-        handlers=tuple(handlers.values()),
+        handlers=tuple(handlers),
         refusals=tuple(dict.fromkeys(refusals)),
     )
+
+
+def _latest_handlers(own: Iterable[Statement]) -> list[Statement]:
+    """Return the handlers that count: a cell's own replace those of the same names in cells before it."""
+    handlers: list[Statement] = []
+    for statement in own:
+        if statement.sort != "handler":
+            continue
+        name, what = _name_of(statement), _decorators(statement)
+        handlers = [
+            h
+            for h in handlers
+            if _name_of(h) != name or (h.cell is statement.cell and _decorators(h) != what)
+        ]
+        handlers.append(statement)
+    return handlers
+
+
+def _definitions(statements: Iterable[Statement]) -> dict[str, list[Statement]]:
+    """Return what binds each name: the last statement, or all imports of submodules of one package."""
+    found: dict[str, list[Statement]] = {}
+    for statement in statements:
+        for name in statement.defines:
+            before = found.get(name, [])
+            together = _imports_submodule(statement, name) and all(
+                _imports_submodule(s, name) for s in before
+            )
+            found[name] = [*before, statement] if together else [statement]
+    return found
+
+
+def _mutations(statements: Iterable[Statement]) -> dict[str, Statement]:
+    """Return for each name the last top-level statement that changes the object behind it."""
+    found: dict[str, Statement] = {}
+    for statement in statements:
+        for name in _changed_names(statement.node):
+            found[name] = statement
+        for name in statement.defines:
+            if name not in _changed_names(statement.node):
+                found.pop(name, None)  # bound anew since
+    return found
+
+
+def _changed_names(node: ast.stmt) -> set[str]:
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Attribute() as called)):
+            root = _base_name(called)
+            return {root} if root else set()
+        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
+            return {
+                r for t in targets if isinstance(t, ast.Attribute | ast.Subscript) if (r := _base_name(t))
+            }
+        case ast.AugAssign(target=(ast.Attribute() | ast.Subscript()) as target):
+            root = _base_name(target)
+            return {root} if root else set()
+    return set()
+
+
+def _base_name(node: ast.expr) -> str | None:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
+    """Order statements as the notebook does, but each after what it reads when it is executed."""
+    ordered = sorted(statements, key=lambda s: (s.cell.order, s.node.lineno, s.node.col_offset))
+    binding = {name: s for s in ordered for name in s.defines}
+    placed: dict[Statement, None] = {}
+
+    def place(statement: Statement, above: frozenset[Statement]) -> None:
+        if statement in placed or statement in above:
+            return
+        for name in sorted(statement.reads_at_once):
+            if name in binding:
+                place(binding[name], above | {statement})
+        placed[statement] = None
+
+    for statement in ordered:
+        place(statement, frozenset())
+    return list(placed)
 
 
 # -- reading statements --------------------------------------------------------------------------------
@@ -144,7 +240,7 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
 
 def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
     for cell in cells:
-        if cell.sort not in ("plain", "worker"):
+        if cell.sort == "capability":
             continue
         try:
             nodes = cell.tree.body
@@ -164,6 +260,17 @@ def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal
             continue
         for node in nodes:
             yield Statement(cell, node)
+
+
+def _decorators(statement: Statement) -> list[str]:
+    return [ast.unparse(d) for d in getattr(statement.node, "decorator_list", [])]
+
+
+def _imports_submodule(statement: Statement, name: str) -> bool:
+    node = statement.node
+    return isinstance(node, ast.Import) and any(
+        a.asname is None and a.name.startswith(f"{name}.") for a in node.names
+    )
 
 
 def _belongs_to(statement: Statement, worker: str) -> bool:
@@ -196,19 +303,22 @@ def _sort(node: ast.stmt) -> Sort:
             return "import"
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return "definition"
-        case ast.Assign(targets=targets, value=value) if all(
-            _is_plain_target(t) for t in targets
-        ) and is_literal(value):
-            return "constant"
+        case ast.Assign(targets=targets, value=value) if all(_is_plain_target(t) for t in targets):
+            return "constant" if is_literal(value) and not _reads_itself(targets, value) else "other"
         case ast.AnnAssign(target=ast.Name(), value=value) if value is None or is_literal(value):
             return "constant"
-        case ast.If(test=test) if is_literal(test, calls=False) and _all_travel(node):
+        case ast.If(test=test) if is_literal(test) and _all_travel(node):
             return "definition"
         case ast.Try() if _all_travel(node):
             return "definition"
     if type(node).__name__ == "TypeAlias":  # Python 3.12
         return "constant"
     return "other"
+
+
+def _reads_itself(targets: Sequence[ast.expr], value: ast.expr) -> bool:
+    bound = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(value))
 
 
 def _all_travel(node: ast.If | ast.Try) -> bool:
@@ -224,7 +334,7 @@ def _is_plain_target(node: ast.expr) -> bool:
     return isinstance(node, ast.Name)
 
 
-def is_literal(node: ast.expr, *, calls: bool = False) -> bool:
+def is_literal(node: ast.expr) -> bool:
     """Tell whether an expression only spells a value out: constants, names and attributes, put together."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp,
@@ -296,6 +406,9 @@ def _refuse_name(
             return refuse(f"{source.place} imports *", "import the names that are used")
         if source.node.level:
             return refuse(f"{source.place} imports relative to a package", "import it absolutely")
+    if source.cell.sort == "opaque":
+        magic = source.cell.cell.source.strip().partition("\n")[0]
+        return refuse(f"{source.place} is in a cell under {magic}", "take that magic off, and run the cell")
     if source.sort == "other" and not travels_whole:
         return refuse(f"{source.place} {_what_it_does(source.node)}", f"{_TO_STARTUP}, {to_shared}")
     return None
@@ -325,6 +438,10 @@ def _is_harmless(node: ast.stmt) -> bool:
 
 def _what_it_does(node: ast.stmt) -> str:
     match node:
+        case ast.Expr() | ast.Delete():
+            return "changes it when the cell runs"
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]):
+            return "changes it when the cell runs"
         case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
             if any(isinstance(n, ast.Name) and n.id == "get_ipython" for n in ast.walk(value)):
                 return "assigns it from a magic, which exists only in a notebook"

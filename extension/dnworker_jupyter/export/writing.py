@@ -32,7 +32,7 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     if not force:
         _refuse_edited(plan, directory, written)
     fresh = {name: data for name, data in plan.files.items() if _bytes(directory / name) != data}
-    gone = [name for name in written if name not in plan.files and (directory / name).is_file()]
+    gone = [name for name in written if name not in plan.files]
     record = {name: _digest(data) for name, data in plan.files.items()}
     staged = fresh | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
     directory.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     finally:
         shutil.rmtree(staging)
     for name in gone:
-        (directory / name).unlink()
+        (directory / name).unlink(missing_ok=True)
     return sorted([*fresh, *gone])
 
 
@@ -76,6 +76,10 @@ def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None
         if there is None or there == data or _digest(there) == written.get(name):
             continue
         differences.append(_difference(name, there, data))
+    for name, digest in written.items():
+        there = _bytes(directory / name) if name not in plan.files else None
+        if there is not None and _digest(there) != digest:
+            differences.append(f"{name}: was edited, and the export has it no more")
     if differences:
         shown = "\n".join(differences)
         raise Refused(
@@ -97,7 +101,11 @@ def _read_record(directory: Path) -> dict[str, str]:
         record = json.loads((directory / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(k): str(v) for k, v in record.items()} if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        return {}
+    # The record may have come with somebody's repository: it names nothing outside the directory.
+    inside = [name for name in record if (directory / str(name)).resolve().is_relative_to(directory)]
+    return {name: str(record[name]) for name in inside}
 
 
 def _bytes(file: Path) -> bytes | None:

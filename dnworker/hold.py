@@ -1,0 +1,49 @@
+"""What was published between a worker process's spawn and its first stream (contract 13 no. 14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+
+from dnworker.bus import EventBus, Subscription
+from dnworker.events import EventEnvelope
+
+KEPT_PER_KIND = 1_000
+KINDS_KEPT = 1_000
+
+
+class Hold:
+    """Keeps the newest events of every kind until the worker says which kinds it wants.
+
+    Per kind, so that a flood of events that the worker never asked for pushes out none that it did.
+    """
+
+    def __init__(self, bus: EventBus, kept: int = KEPT_PER_KIND) -> None:
+        self._bus = bus
+        self._kept = kept
+        self._events: dict[str, deque[EventEnvelope]] = {}
+        self._lost: dict[str, int] = {}
+        self._release = bus.tap(self._note)
+
+    def claim(self, kinds: Collection[str] | None, limit: int) -> tuple[Subscription, int]:
+        """Return a subscription that begins with the kept events, and how many of its kinds were lost."""
+        self.close()
+        wanted = [kind for kind in self._events if kinds is None or kind in kinds]
+        queued = sorted((e for kind in wanted for e in self._events[kind]), key=lambda e: e.seq)
+        lost = sum(n for kind, n in self._lost.items() if kinds is None or kind in kinds)
+        return self._bus.subscribe(kinds, limit=limit, queued=queued), lost
+
+    def close(self) -> None:
+        """Keep nothing more; may be called again."""
+        self._release()
+
+    def _note(self, envelope: EventEnvelope) -> None:
+        events = self._events.get(envelope.kind)
+        if events is None:
+            if len(self._events) >= KINDS_KEPT:
+                self._lost[envelope.kind] = self._lost.get(envelope.kind, 0) + 1
+                return
+            events = self._events[envelope.kind] = deque(maxlen=self._kept)
+        if len(events) == self._kept:
+            self._lost[envelope.kind] = self._lost.get(envelope.kind, 0) + 1
+        events.append(envelope)
