@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dnworker import __version__, compat
 from dnworker.bus import EventBus
+from dnworker.capability.collection import CapabilityCollection
 from dnworker.capability.environment import Connection
-from dnworker.capability.loading import forget_helpers
-from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition, load_manifest
+from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
 from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
-from dnworker.errors import ManifestError, NotFound
 from dnworker.events import EventEnvelope, check_publishable
 from dnworker.guard import Guard
 from dnworker.history import History
@@ -27,18 +26,12 @@ from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
 from dnworker.lifecycle import STATUS, WorkerState
 from dnworker.logs import LogBook
-from dnworker.manager import (
-    InProcessWorker,
-    ManagedWorker,
-    SubprocessWorker,
-    path_worker,
-    start_all,
-    stop_all,
-)
+from dnworker.manager import ManagedWorker, stop_all
 from dnworker.models import RuntimeInfo
 from dnworker.sessions.store import SessionStore
 from dnworker.templates import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
 from dnworker.tokens import Tokens
+from dnworker.topologies import InProcessWorker
 from dnworker.trace import Trace
 from dnworker.worker import Worker
 
@@ -88,10 +81,8 @@ class Runtime:
         self.sessions = SessionStore(self.bus, self.clock)
         self.guard = Guard()
         self.server: EmbeddedServer | None = None
-        self.reload_error: str | None = None
         self._host, self._port = host, port
-        self._flags = {name: dict(values) for name, values in (flags or {}).items()}
-        self._capabilities: dict[str, Capability] = {}
+        self._collection = CapabilityCollection(self, flags or {})
         self._listeners: list[Callable[[], None]] = []
         self._reload: asyncio.Task[RuntimeInfo] | None = None
         self._started = False
@@ -183,18 +174,13 @@ class Runtime:
             worker.state.update(seeded)
             return worker
 
-        definition = WorkerDefinition(worker.name, when=tuple(when))
-        managed = InProcessWorker(self, home, definition, make)
+        managed = InProcessWorker(self, home, WorkerDefinition(worker.name, when=tuple(when)), make)
         await self.adopt(managed)
         return managed
 
     async def adopt(self, managed: ManagedWorker) -> None:
         """Start a worker made for one of our capabilities, in place of any other of its name."""
-        workers = self._capabilities[managed.capability].workers
-        if (present := workers.get(managed.name)) is not None:
-            await present.stop()
-        workers[managed.name] = managed
-        await managed.start()
+        await self._collection.adopt(managed)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -202,9 +188,7 @@ class Runtime:
         Raises:
             NotFound: there is none of this name.
         """
-        managed = self.worker(name)
-        await managed.stop()
-        del self._capabilities[managed.capability].workers[managed.name]
+        await self._collection.remove(self.worker(name))
         self._tell()
 
     async def load(self, path: str | os.PathLike[str]) -> Capability:
@@ -213,31 +197,17 @@ class Runtime:
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
         """
-        manifest = load_manifest(Path(path).resolve())
-        if manifest.name in self._capabilities:
-            where = self._capabilities[manifest.name].root
-            raise ManifestError(
-                [f"{manifest.root}: a capability {manifest.name!r} is loaded already, from {where}"]
-            )
-        capability = self._make_capability(manifest)
-        self._capabilities[manifest.name] = capability
-        await capability.run_checks()
-        await start_all([*capability.workers.values()])
+        capability = await self._collection.load(Path(path).resolve())
         self._tell()
         return capability
 
     def capability(self, name: str = LIVE_CAPABILITY) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
-        if name not in self._capabilities:
-            manifest = CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
-            self._capabilities[name] = Capability(manifest, cli_flags=self._flags.get(name), live=True)
-        return self._capabilities[name]
+        return self._collection.live(name)
 
     def workers(self) -> list[ManagedWorker]:
         """Return all declared workers."""
-        return [
-            worker for capability in self._capabilities.values() for worker in capability.workers.values()
-        ]
+        return self._collection.workers()
 
     def worker(self, name: str) -> ManagedWorker:
         """Return a worker by name, or by `capability:name`.
@@ -245,15 +215,7 @@ class Runtime:
         Raises:
             NotFound: there is none, or several capabilities have one.
         """
-        found = [w for w in self.workers() if name in (w.name, w.qualified_name)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise NotFound(
-                f"several workers are named {name!r}: {', '.join(w.qualified_name for w in found)}"
-            )
-        known = ", ".join(w.name for w in self.workers()) or "none"
-        raise NotFound(f"no worker {name!r}; there are: {known}")
+        return self._collection.search(name)
 
     def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
         """Return the detail of contract 6.5.
@@ -261,7 +223,7 @@ class Runtime:
         Raises:
             NotFound: there is no such worker.
         """
-        return self._find(capability, worker).detail()
+        return self._collection.find(capability, worker).detail()
 
     async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
         """Restart a worker that is not running, and return its detail and whether it was restarted.
@@ -270,7 +232,7 @@ class Runtime:
             NotFound: there is no such worker.
             Conflict: its gate is closed.
         """
-        managed = self._find(capability, worker)
+        managed = self._collection.find(capability, worker)
         restarted = await managed.restart()
         return managed.detail() | {"restarted": restarted}
 
@@ -285,6 +247,11 @@ class Runtime:
         return await asyncio.shield(self._reload)
 
     @property
+    def reload_error(self) -> str | None:
+        """`reload_failed` when a manifest could not be read again (contract 6.2)."""
+        return self._collection.reload_error
+
+    @property
     def is_reloading(self) -> bool:
         """Whether a reload is under way."""
         return self._reload is not None and not self._reload.done()
@@ -295,7 +262,7 @@ class Runtime:
             version=__version__,
             runtime_id=self.runtime_id,
             working_dir=str(Path.cwd()),
-            capabilities=[capability.info() for capability in self._capabilities.values()],
+            capabilities=[capability.info() for capability in self._collection.all()],
         )
 
     # -- events ----------------------------------------------------------------------------------------
@@ -463,43 +430,11 @@ class Runtime:
         for listener in tuple(self._listeners):
             listener()
 
-    def _find(self, capability: str, worker: str) -> ManagedWorker:
-        home = self._capabilities.get(capability)
-        if home is None or worker not in home.workers:
-            raise NotFound(f"no worker {capability}:{worker}")
-        return home.workers[worker]
-
-    def _make_capability(self, manifest: CapabilityManifest, failure: str | None = None) -> Capability:
-        capability = Capability(manifest, cli_flags=self._flags.get(manifest.name), failure=failure)
-        for definition in manifest.workers.values():
-            make = SubprocessWorker if definition.command is not None else path_worker
-            capability.workers[definition.name] = make(self, capability, definition)
-        return capability
-
     async def _do_reload(self) -> RuntimeInfo:
-        await stop_all(self.workers())
-        self.reload_error = None
-        read: dict[str, Capability] = {}
-        for capability in self._capabilities.values():  # by the name that the manifest has now
-            fresh = capability if capability.live else await self._read_again(capability)
-            read[fresh.name] = fresh
-        self._capabilities = read
-        await start_all(self.workers())
-        count = sum(c.failure is None for c in self._capabilities.values())
+        count = await self._collection.reload()
         self.bus.publish("capabilities.reloaded", {"capability_count": count})
         self._tell()
         return self.info()
-
-    async def _read_again(self, old: Capability) -> Capability:
-        forget_helpers(old.name)
-        try:
-            fresh = self._make_capability(load_manifest(old.root))
-        except ManifestError as exc:
-            self.reload_error = "reload_failed"
-            log.error("%s", exc)
-            return Capability(old.manifest, failure=str(exc))
-        await fresh.run_checks()
-        return fresh
 
     async def _settle_step(self) -> None:
         await turn_loop()

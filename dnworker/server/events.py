@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import NotFound, SubscriberTooSlow
 from dnworker.events import SUBSCRIBER_DROPPED, EventEnvelope, encode
-from dnworker.manager import SubprocessWorker
 from dnworker.server.responses import JSONResponse, field, read_object
+from dnworker.topologies import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

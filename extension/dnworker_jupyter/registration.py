@@ -11,9 +11,9 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Refused
 from dnworker.invocation import current as current_invocation
 from dnworker.invocation import handler_name
-from dnworker.manager import InProcessWorker
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.schedule import ScheduleSpec
+from dnworker.topologies import InProcessWorker
 from dnworker.worker import Worker
 from dnworker_jupyter.options import Options
 
