@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: lab demo test lint format bench screenshot clean
+.PHONY: lab demo test lint format bounds bench screenshot clean
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -30,6 +30,12 @@ lint: .venv/.test
 format: .venv/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bounds: .venv/.test  ## unit and kernel tests with the oldest versions that the project allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bounds
+	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --resolution lowest-direct \
+		--editable '.[jupyter]' --group test --group lab
+	.venv-bounds/bin/python -m pytest tests/unit tests/kernel -n 2
 
 bench: .venv/.test  ## measure, side by side with the reference
 	$(BIN)/python benchmarks/run.py
