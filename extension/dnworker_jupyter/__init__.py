@@ -11,10 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable
+
     from dnworker.runtime import Runtime
     from dnworker.trace import Trace
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.panel_widget import Panel
+
+_showing: set[asyncio.Task[None]] = set()
 
 __all__ = ["fire", "panel", "runtime", "settle"]
 
@@ -75,6 +80,21 @@ async def _open_cell(line: str) -> None:
 async def _close_cell() -> None:
     """The last statement of a `%%worker` cell: its handlers become the new generation."""
     await _active().close_cell()
+
+
+def _show_soon(awaitable: Awaitable[object]) -> None:
+    """What a magic becomes where nothing can be awaited: it runs on, and shows its result when it is done."""
+    import asyncio
+
+    task = asyncio.ensure_future(_show(awaitable))
+    _showing.add(task)
+    task.add_done_callback(_shown)
+
+
+def _shown(task: asyncio.Task[None]) -> None:
+    _showing.discard(task)
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  nobody awaits it: this is where it is seen
 
 
 async def _show(awaitable: Any) -> None:

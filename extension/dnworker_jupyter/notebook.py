@@ -106,7 +106,7 @@ class Notebook:
         add_locator(self.cells.locate)
         self._router.install()
         shell.input_transformer_manager.cleanup_transforms.insert(0, transform.worker_cell)
-        shell.input_transformers_post.append(transform.await_magics)
+        shell.input_transformers_post.append(self._await_magics)
         shell.ast_transformers.append(self._commit)
         shell.events.register("pre_run_cell", self._pre_run_cell)
         shell.events.register("post_run_cell", self._post_run_cell)
@@ -128,7 +128,7 @@ class Notebook:
         shell = self.shell
         for hooks, hook in (
             (shell.input_transformer_manager.cleanup_transforms, transform.worker_cell),
-            (shell.input_transformers_post, transform.await_magics),
+            (shell.input_transformers_post, self._await_magics),
             (shell.ast_transformers, self._commit),
         ):
             if hook in hooks:
@@ -262,6 +262,10 @@ class Notebook:
         if latest is not None and latest.managed is not None and latest.managed.worker is not None:
             return latest.managed.worker
         raise Refused("no worker runs; run its %%worker cell")
+
+    def _await_magics(self, lines: list[str]) -> list[str]:
+        # A cell is transformed before it runs; what is transformed while one runs is a body within it.
+        return transform.await_magics(lines, nested=self.cells.running is not None)
 
     def _pre_run_cell(self, info: Any) -> None:
         self.cells.begin(info)

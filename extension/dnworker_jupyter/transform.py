@@ -57,11 +57,12 @@ def _take_future_imports(body: list[str]) -> tuple[list[str], str]:
     return body, "".join(taken)
 
 
-def await_magics(lines: list[str]) -> list[str]:
+def await_magics(lines: list[str], *, nested: bool = False) -> list[str]:
     """Input transformer: put `await` before the calls that IPython made of our magics.
 
-    On a line of its own a magic's result is also displayed; in an assignment it is just assigned. In a
-    function that is not async nothing can be awaited: there the magic runs on by itself.
+    On a line of its own a magic's result is also displayed; in an assignment it is just assigned. Where
+    nothing can be awaited, in a function that is not async or (`nested`) in the body of another magic such
+    as `%%time`, the magic runs on by itself, and what it returns is displayed when it is done.
     """
     text = "".join(lines)
     if not any(f"_magic('{name}'" in text for name in AWAITED):
@@ -70,7 +71,7 @@ def await_magics(lines: list[str]) -> list[str]:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return lines  # IPython tells the user where
-    finder = _Finder()
+    finder = _Finder(can_await=not nested)
     finder.visit(tree)
     changed = [line.encode() for line in lines]
     for row, column, insert in sorted(finder.inserts, reverse=True):
@@ -101,14 +102,21 @@ class CommitTransformer(ast.NodeTransformer):
 class _Finder(ast.NodeVisitor):
     """Finds where to insert what, as (line, byte column, text)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, can_await: bool) -> None:
         self.inserts: list[tuple[int, int, bytes]] = []
+        self._can_await = can_await
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        """Leave functions that cannot await alone."""
+        """In a function that is not async nothing is awaited."""
+        outside, self._can_await = self._can_await, False
+        self.generic_visit(node)
+        self._can_await = outside
 
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        """Leave functions that cannot await alone."""
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        """In an async function all is."""
+        outside, self._can_await = self._can_await, True
+        self.generic_visit(node)
+        self._can_await = outside
 
     def visit_Await(self, node: ast.Await) -> None:
         """Leave what is awaited already alone."""
@@ -121,7 +129,8 @@ class _Finder(ast.NodeVisitor):
         if isinstance(call, ast.Call) and _is_our_call(call):
             assert call.end_lineno is not None
             assert call.end_col_offset is not None
-            opening = f"await __import__({PACKAGE!r})._show(".encode()
+            how = "await __import__({!r})._show(" if self._can_await else "__import__({!r})._show_soon("
+            opening = how.format(PACKAGE).encode()
             self.inserts.append((call.lineno, call.col_offset, opening))
             self.inserts.append((call.end_lineno, call.end_col_offset, b")"))
         else:
@@ -130,7 +139,8 @@ class _Finder(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         """Await a magic whose result is used."""
         if _is_our_call(node):
-            self.inserts.append((node.lineno, node.col_offset, b"await "))
+            if self._can_await:
+                self.inserts.append((node.lineno, node.col_offset, b"await "))
         else:
             self.generic_visit(node)
 

@@ -370,6 +370,12 @@ def test_a_write_that_fails_leaves_the_old_export_whole(tmp_path, monkeypatch):
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
+def test_a_file_where_the_directory_should_be_is_named(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(Refused, match="out is a file; name a directory"):
+        write(plan(handler("pass")), tmp_path / "out")
+
+
 def test_a_notebook_file_gives_its_code_cells(tmp_path):
     file = tmp_path / "n.ipynb"
     cells = [

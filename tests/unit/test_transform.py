@@ -74,8 +74,11 @@ def test_magics_in_blocks_are_awaited():
     ast.parse(body)
 
 
-def test_magics_in_sync_functions_are_left_alone():
+def test_where_nothing_can_be_awaited_a_magic_runs_on_and_shows_its_result_later():
     assert "await" not in awaited("def f():\n    %fire a\n")
+    assert "_show_soon(" in awaited("def f():\n    %fire a\n")
+    lines = TransformerManager().transform_cell("%fire a\n").splitlines(keepends=True)
+    assert "await" not in "".join(await_magics(lines, nested=True))
 
 
 def test_magics_in_async_functions_are_awaited():

@@ -46,7 +46,7 @@ def _export(cells: list[Cell], directory: Path, target: TargetName, topology: To
         changed = write(plan, directory, force=force)
     except OSError as exc:
         why = exc.strerror or exc
-        raise Refused(f"{directory} could not be written: {why}; the old export is whole") from exc
+        raise Refused(f"{directory} could not be written: {why}; nothing was changed") from exc
     told = f"capability {plan.name} is in {directory}"
     return "\n".join([told if changed else f"{told} (nothing changed)", *tree(directory.resolve())])
 

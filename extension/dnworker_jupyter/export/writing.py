@@ -28,6 +28,8 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         OSError: the disk would not take it. Nothing was changed.
     """
     directory = directory.resolve()
+    if directory.exists() and not directory.is_dir():
+        raise Refused(f"{directory} is a file; name a directory for the capability")
     written = _read_record(directory)
     if not force:
         _refuse_edited(plan, directory, written)
