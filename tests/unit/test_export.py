@@ -213,6 +213,39 @@ def test_what_would_be_lost_on_the_way_is_refused(cell, said):
     assert said in refusal
 
 
+REGISTRY = """
+COMMANDS = {}
+OTHER = {}
+def command(name):
+    def keep(function):
+        COMMANDS[name] = function
+        return function
+    return keep
+def other(function):
+    OTHER[function.__name__] = function
+    return function
+@command("hi")
+def hi(): return helper()
+@other
+def unused(): ...
+def helper(): return 1
+"""
+
+
+def test_what_registers_itself_travels_with_its_registry():
+    text = script(REGISTRY, handler("print(COMMANDS)"))
+    assert '@command("hi")\ndef hi()' in text
+    assert "def helper()" in text
+    assert "unused" not in text
+    assert text.index("COMMANDS = {}") < text.index("def command") < text.index("def hi")
+
+
+def test_a_lambda_is_a_plain_value():
+    assert "ADD = lambda v: len(v) + A" in script(
+        "A = 1\nADD = lambda v: len(v) + A", handler("print(ADD(''))")
+    )
+
+
 def test_a_name_that_is_bound_anew_after_a_change_travels():
     assert "X = [2]" in script("X = []\nX.append(1)\nX = [2]", handler("print(X)"))
 

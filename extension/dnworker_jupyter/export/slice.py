@@ -143,6 +143,11 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
                     seen.add(found)
                     waiting.append(found)
                     taken[found] = None
+        if not waiting:
+            joining = _registered_with(taken, definitions, seen)
+            seen.update(joining)
+            waiting += joining
+            taken |= dict.fromkeys(joining)
     ordered = _in_order_of_definition(taken)
     return Slice(
         worker=worker,
@@ -214,6 +219,25 @@ def _base_name(node: ast.expr) -> str | None:
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else None
+
+
+def _registered_with(
+    taken: Iterable[Statement], definitions: dict[str, list[Statement]], seen: set[Statement]
+) -> list[Statement]:
+    """Return the definitions whose decorator, itself of the notebook, touches something that travels.
+
+    `@command("hi") def hi()` fills the registry `COMMANDS`: where the registry goes, `hi` goes too.
+    """
+    travelling = {name for s in taken if s.sort != "import" for name in s.defines}
+    joining = []
+    for latest in {sources[-1]: None for sources in definitions.values()}:
+        if latest in seen or latest.sort != "definition" or latest.cell.sort != "plain":
+            continue
+        roots = [_root_name(d) for d in getattr(latest.node, "decorator_list", [])]
+        decorators = [definitions[root][-1] for root in roots if root in definitions]
+        if any(d.sort == "definition" and d.needs & travelling - d.defines for d in decorators):
+            joining.append(latest)
+    return joining
 
 
 def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
@@ -341,6 +365,10 @@ def is_literal(node: ast.expr) -> bool:
         ast.BoolOp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Starred,
         ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.expr_context,
     )  # fmt: skip
+    if isinstance(node, ast.Lambda):  # its body runs only when it is called
+        return all(
+            is_literal(default) for default in (*node.args.defaults, *filter(None, node.args.kw_defaults))
+        )
     return all(isinstance(part, allowed) for part in ast.walk(node))
 
 
