@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -21,6 +22,13 @@ def reference_python() -> Path:
 
     With CI=true an install that fails is a failure; elsewhere the tests are skipped, with the reason.
     """
+    HOME.parent.mkdir(exist_ok=True)
+    with (HOME.parent / "reference.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # test processes run side by side, and one of them installs
+        return _install()
+
+
+def _install() -> Path:
     stamp = HOME / f"{SDK}.installed"
     if stamp.exists():
         return PYTHON
