@@ -62,9 +62,9 @@ class ReplayBuffer:
             if seq is None or envelope.seq > seq
         ]
 
-    def needs_resync(self, after_seq: int) -> bool:
-        """Tell whether events after `after_seq` may have been dropped already."""
-        return bool(self._events) and after_seq < self._events[0][0].seq - 1
+    def bounds(self) -> tuple[int, int | None]:
+        """Return the newest `seq` kept, 0 when there is none, and the oldest."""
+        return (self._events[-1][0].seq, self._events[0][0].seq) if self._events else (0, None)
 
 
 class Subscription:
@@ -92,6 +92,7 @@ class Subscription:
         self._lost = 0
         self._closed = False
         self._watcher = watcher
+        self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -128,11 +129,23 @@ class Subscription:
             if self._lost:
                 raise SubscriberTooSlow(self._lost, self._limit or 0)
             self._waiter = asyncio.get_running_loop().create_future()
+            self._tell_empty()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
         return self._queue.popleft()
+
+    async def drained(self) -> None:
+        """Return when the reader has dealt with everything queued so far, or has left."""
+        if not self._closed and (self._queue or self._waiter is None):
+            self._empty = self._empty or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._empty)
+
+    def _tell_empty(self) -> None:
+        waiting, self._empty = self._empty, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def close(self) -> None:
         """Stop receiving; a waiting reader ends. May be called again."""
@@ -142,6 +155,7 @@ class Subscription:
                 self._watcher.delivered(envelope)
         self._queue.clear()
         self._bus.forget(self)
+        self._tell_empty()
         self._wake()
 
     async def aclose(self) -> None:
@@ -277,6 +291,10 @@ class EventBus:
     def delete_session(self, session_id: str) -> None:
         """Drop the session's buffer and refuse what is published there until it is opened again."""
         self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER), deleted=True)
+
+    def bounds(self, session_id: str) -> tuple[int, int | None]:
+        """Return the newest `seq` kept of a session, 0 when there is none, and the oldest."""
+        return self._session(session_id).bounds()
 
     def is_deleted(self, session_id: str) -> bool:
         """Tell whether the session was deleted and not opened since."""

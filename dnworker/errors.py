@@ -8,8 +8,10 @@
     ├── WorkerFailed        a worker went to `error` where running was asked for
     ├── HandlerFailed       handlers raised; raised by `settle()`
     ├── AddressInUse        the server cannot listen there; an OSError
+    ├── JournalError        the file of the journal cannot be used; an OSError
     ├── InvalidTransition   a step the lifecycle table does not have
     ├── SubscriberTooSlow   a bounded subscription was cut off
+    ├── CommandError        the interactive socket refused a command; a RuntimeError
     ├── RuntimeUnavailable  no runtime answers at the URL; a RuntimeError
     └── Refused             wrong use of a command or magic; shown without a traceback
 
@@ -128,6 +130,10 @@ class AddressInUse(_Plain, OSError):
     """The server's address cannot be had."""
 
 
+class JournalError(_Plain, OSError):
+    """The journal's file cannot be opened, or is none."""
+
+
 class InvalidTransition(DnworkerError, RuntimeError):
     """A worker cannot go from one state to the other."""
 
@@ -147,6 +153,15 @@ class RuntimeUnavailable(DnworkerError, RuntimeError):
 
 class Refused(_Plain):
     """A user's mistake, worded for the user: the thing, the place, the way out."""
+
+
+class CommandError(_Plain, RuntimeError):
+    """A command of the interactive socket was refused; `detail` and `status_code` say why (contract 8.4)."""
+
+    def __init__(self, detail: str, status_code: int = 400) -> None:
+        self.detail = detail
+        self.status_code = status_code
+        super().__init__(detail)
 
 
 class TurnFailedError(RuntimeError):

@@ -67,12 +67,21 @@ class History:
         self._tell(invocation)
 
     def end(
-        self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
+        self,
+        invocation: Invocation,
+        exc: BaseException | None = None,
+        *,
+        cancelled: bool = False,
+        expected: bool = False,
     ) -> None:
-        """Note how an invocation ended; an exception is kept as text with the user's frames."""
+        """Note how an invocation ended; an exception is kept as text with the user's frames.
+
+        An `expected` one, such as that of a turn which was told to fail, is not raised by `settle`.
+        """
         if exc is not None:
             invocation.end("error", describe(exc))
-            self._unseen_failures.append(invocation)
+            if not expected:
+                self._unseen_failures.append(invocation)
         else:
             invocation.end("cancelled" if cancelled else "ok")
         self._running.discard(invocation)

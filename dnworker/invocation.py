@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dnworker.logs import LogLine
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
-Cause = Literal["startup", "shutdown", "event", "schedule", "task"]
+Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
 
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000

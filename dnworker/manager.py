@@ -83,6 +83,13 @@ class ManagedWorker:
         async with self._lock:
             await self._stop()
 
+    async def close_gate(self) -> None:
+        """Stop because a flag changed; the state is `gated_off` afterwards."""
+        await self.stop()
+        async with self._lock:
+            self.state, self.error, self._runner = WorkerState.GATED_OFF, None, None
+        self._runtime.worker_changed(self, announce=False)
+
     async def restart(self, *, force: bool = False) -> bool:
         """Start again; a running worker is left alone unless `force`. Returns whether it was restarted.
 

@@ -74,6 +74,28 @@ class CapabilityInfo(msgspec.Struct, kw_only=True):
     agents: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
+class SkillInfo(msgspec.Struct, kw_only=True):
+    """One skill; `qualified_id` is `capability:skill` (contract 9)."""
+
+    name: str
+    description: str = ""
+    qualified_id: str = ""
+    source: str | None = None
+    capability: str | None = None
+
+
+class ToolInfo(msgspec.Struct, kw_only=True):
+    """One tool that agents may call (contract 9)."""
+
+    name: str
+    wire_name: str | None = None
+    source: str | None = None
+    server: str | None = None
+    description: str = ""
+    capability: str | None = None
+    parameters_schema: dict[str, Any] | None = None
+
+
 class RuntimeInfo(msgspec.Struct, kw_only=True):
     """The runtime and its capabilities (contract 6.3)."""
 
@@ -84,3 +106,47 @@ class RuntimeInfo(msgspec.Struct, kw_only=True):
     working_dir: str = ""
     default_capability: str | None = None
     capabilities: list[CapabilityInfo] = msgspec.field(default_factory=list)
+
+
+class SessionListResult(msgspec.Struct, kw_only=True):
+    """One page of a platform's sessions (contract 9)."""
+
+    sessions: list[SessionInfo] = msgspec.field(default_factory=list)
+    total: int = 0
+    page: int = 1
+    limit: int = 20
+    total_pages: int = 0
+    has_next: bool = False
+    has_previous: bool = False
+
+
+class SessionFacets(msgspec.Struct, kw_only=True):
+    """How often each label is used: `{key: [{value, count}]}` (contract 9)."""
+
+    labels: dict[str, list[dict[str, Any]]] = msgspec.field(default_factory=dict)
+
+
+class LogRecord(msgspec.Struct, kw_only=True):
+    """One record; `sequence` rises by one."""
+
+    sequence: int
+    timestamp: str
+    level: str
+    level_no: int
+    source: str
+    message: str
+    truncated: bool = False
+
+
+class LogPage(msgspec.Struct, kw_only=True):
+    """A page of records, oldest first.
+
+    `next_cursor` is what to ask after next; `reset` tells that the asked-for instance is gone, `gap` that
+    records after the cursor were dropped before they were asked for.
+    """
+
+    instance_id: str
+    next_cursor: int
+    reset: bool
+    gap: bool
+    entries: list[LogRecord]

@@ -6,29 +6,39 @@ import asyncio
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker import __version__, compat
 from dnworker.bus import EventBus
 from dnworker.capability.collection import CapabilityCollection
+from dnworker.capability.components import Skill
 from dnworker.capability.environment import Connection
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
 from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
+from dnworker.errors import Conflict, NotFound
 from dnworker.events import EventEnvelope, check_publishable
 from dnworker.guard import Guard
 from dnworker.history import History
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
+from dnworker.journal import Journal
 from dnworker.lifecycle import STATUS, WorkerState
 from dnworker.logs import LogBook
 from dnworker.manager import ManagedWorker, stop_all
-from dnworker.models import RuntimeInfo
+from dnworker.models import RuntimeInfo, ToolInfo
+from dnworker.progress import Progress
+from dnworker.runtimelog import RuntimeLog
+from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
+from dnworker.sessions.tools import Tools
+from dnworker.sessions.turns import Turns
 from dnworker.templates import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
 from dnworker.tokens import Tokens
 from dnworker.topologies import InProcessWorker
@@ -36,6 +46,8 @@ from dnworker.trace import Trace
 from dnworker.worker import Worker
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
     from dnworker.server.embedded import EmbeddedServer
 
 log = logging.getLogger("dnworker.runtime")
@@ -60,6 +72,9 @@ class Runtime:
         runtime_id: what workers see as `DREADNODE_RUNTIME_ID`; minted when None.
         clock: what schedules, backoff and timestamps go by.
         flags: values of flags by capability, as given on a command line.
+        capability_dirs: directories that `discover` and every reload look through.
+        token_file: holds the token, and wins over `token`; written if it is not there.
+        journal: a file in which events, invocations and states are kept.
     """
 
     def __init__(
@@ -71,23 +86,35 @@ class Runtime:
         runtime_id: str | None = None,
         clock: Clock | None = None,
         flags: Mapping[str, Mapping[str, bool]] | None = None,
+        capability_dirs: Sequence[Path] = (),
+        token_file: Path | None = None,
+        journal: Path | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
-        self.tokens = Tokens(token)
+        self.tokens = Tokens(token, file=token_file)
+        self.progress = Progress()
         self.bus = EventBus(self.clock)
         self.history = History()
         self.logs = LogBook()
-        self.sessions = SessionStore(self.bus, self.clock)
+        self.log = RuntimeLog()
         self.guard = Guard()
         self.server: EmbeddedServer | None = None
+        self.capabilities = CapabilityCollection(self, flags or {}, capability_dirs)
+        self.tools = Tools()
+        self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
+        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
+        self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
+        self.journal = None if journal is None else Journal(journal, self.runtime_id)
         self._host, self._port = host, port
-        self._collection = CapabilityCollection(self, flags or {})
+        self._resources = AsyncExitStack()
         self._listeners: list[Callable[[], None]] = []
         self._reload: asyncio.Task[RuntimeInfo] | None = None
+        self._reloading: str | None = None
         self._started = False
         self.bus.tap(self.history.note_event)
         self.history.listen(self._log_failure)
+        self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -100,16 +127,22 @@ class Runtime:
         if self._started:
             return
         compat.install()
+        self._resources.enter_context(self.log.attached())
+        if self.journal is not None:
+            self._resources.enter_context(self.journal.recording(self.bus, self.history))
         if self._port is not None:
             from dnworker.server.embedded import EmbeddedServer
 
             self.server = EmbeddedServer(self, self._host, self._port)
             try:
                 await self.server.start()
+                self.tokens.write()
             except BaseException:
                 self.server = None
+                await self._resources.aclose()
                 raise
         self._started = True
+        self.progress.reach("ready")
 
     async def stop(self) -> None:
         """Stop all workers in full, then the server; may be called again."""
@@ -117,10 +150,12 @@ class Runtime:
             self._reload.cancel()
             await asyncio.wait({self._reload})
         await stop_all(self.workers())
+        await self.turns.stop()
         if self.server is not None:
             await self.server.stop()
             self.server = None
         self.guard.close()
+        await self._resources.aclose()
         self._started = False
 
     async def __aenter__(self) -> Self:
@@ -134,6 +169,13 @@ class Runtime:
     def is_started(self) -> bool:
         """Whether it was started and not stopped since."""
         return self._started
+
+    @cached_property
+    def app(self) -> Starlette:
+        """The API as an ASGI application without a gatekeeper, for callers in this process."""
+        from dnworker.server.app import make_app
+
+        return make_app(self, bind_host=None)
 
     @property
     def url(self) -> str | None:
@@ -180,7 +222,7 @@ class Runtime:
 
     async def adopt(self, managed: ManagedWorker) -> None:
         """Start a worker made for one of our capabilities, in place of any other of its name."""
-        await self._collection.adopt(managed)
+        await self.capabilities.adopt(managed)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -188,7 +230,7 @@ class Runtime:
         Raises:
             NotFound: there is none of this name.
         """
-        await self._collection.remove(self.worker(name))
+        await self.capabilities.remove(self.worker(name))
         self._tell()
 
     async def load(self, path: str | os.PathLike[str]) -> Capability:
@@ -197,17 +239,39 @@ class Runtime:
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
         """
-        capability = await self._collection.load(Path(path).resolve())
+        capability = await self.capabilities.load(Path(path).resolve())
         self._tell()
         return capability
 
+    async def discover(self) -> list[Capability]:
+        """Load what the capability directories hold; one that fails is listed with its error."""
+        found = await self.capabilities.discover()
+        self._tell()
+        return found
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Answer `/api/ready` with 503 until what is loaded inside has started (contract 4.8)."""
+        self.progress.reach("connecting")
+        yield
+        self.progress.reach("ready")
+
+    async def set_flag(self, capability: str, flag: str, value: bool) -> None:
+        """Keep a flag's value for this user, and start and stop the workers that it gates.
+
+        Raises:
+            NotFound: there is no such capability, or it has no such flag.
+        """
+        await self.capabilities.set_flag(capability, flag, value)
+        self._tell()
+
     def capability(self, name: str = LIVE_CAPABILITY) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
-        return self._collection.live(name)
+        return self.capabilities.live(name)
 
     def workers(self) -> list[ManagedWorker]:
         """Return all declared workers."""
-        return self._collection.workers()
+        return self.capabilities.workers()
 
     def worker(self, name: str) -> ManagedWorker:
         """Return a worker by name, or by `capability:name`.
@@ -215,7 +279,7 @@ class Runtime:
         Raises:
             NotFound: there is none, or several capabilities have one.
         """
-        return self._collection.search(name)
+        return self.capabilities.search(name)
 
     def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
         """Return the detail of contract 6.5.
@@ -223,7 +287,7 @@ class Runtime:
         Raises:
             NotFound: there is no such worker.
         """
-        return self._collection.find(capability, worker).detail()
+        return self.capabilities.find(capability, worker).detail()
 
     async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
         """Restart a worker that is not running, and return its detail and whether it was restarted.
@@ -232,24 +296,38 @@ class Runtime:
             NotFound: there is no such worker.
             Conflict: its gate is closed.
         """
-        managed = self._collection.find(capability, worker)
+        managed = self.capabilities.find(capability, worker)
         restarted = await managed.restart()
         return managed.detail() | {"restarted": restarted}
 
-    async def reload(self) -> RuntimeInfo:
-        """Stop all workers, read every capability from disk again, start them (contract 4.8).
+    async def reload(self, capability: str | None = None) -> RuntimeInfo:
+        """Stop workers, read their capabilities from disk again, start them (contract 4.8).
 
-        A call during a reload waits for that one. It runs in a task of its own, so a handler that asks
-        for it may be stopped by it.
+        A full reload during a full reload waits for that one; others wait for their turn. It runs in a task
+        of its own, so a handler that asks for it may be stopped by it.
+
+        Args:
+            capability: the only one to reload; None for all, including those that are new.
+
+        Raises:
+            NotFound: there is no such capability.
         """
-        if self._reload is None or self._reload.done():
-            self._reload = asyncio.create_task(self._do_reload(), name="dnworker reload")
+        if capability is not None:
+            self.capabilities.get(capability)
+        running, scope = self._reload, self._reloading
+        if running is not None and not running.done():
+            if scope == capability:
+                return await asyncio.shield(running)
+            await asyncio.wait({running})
+            return await self.reload(capability)
+        self._reloading = capability
+        self._reload = asyncio.create_task(self._do_reload(capability), name="dnworker reload")
         return await asyncio.shield(self._reload)
 
     @property
     def reload_error(self) -> str | None:
         """`reload_failed` when a manifest could not be read again (contract 6.2)."""
-        return self._collection.reload_error
+        return self.capabilities.reload_error
 
     @property
     def is_reloading(self) -> bool:
@@ -262,8 +340,66 @@ class Runtime:
             version=__version__,
             runtime_id=self.runtime_id,
             working_dir=str(Path.cwd()),
-            capabilities=[capability.info() for capability in self._collection.all()],
+            capabilities=[capability.info() for capability in self.capabilities.all()],
         )
+
+    def tool_infos(self) -> list[ToolInfo]:
+        """Return the tools that agents may call."""
+        return [
+            ToolInfo(
+                name=tool.name,
+                wire_name=tool.name,
+                source="python",
+                description=tool.description,
+                capability=LIVE_CAPABILITY,
+                parameters_schema=tool.schema,
+            )
+            for tool in self.tools.all()
+        ]
+
+    def skills(self) -> list[Skill]:
+        """Return the skills of all capabilities, by their qualified id."""
+        found = [skill for capability in self.capabilities.all() for skill in capability.parts.skills]
+        return sorted(found, key=lambda skill: skill.qualified_id)
+
+    def skill(self, name: str) -> Skill:
+        """Return a skill by its name or qualified id.
+
+        Raises:
+            NotFound: there is none, or several capabilities have one.
+        """
+        found = [s for s in self.skills() if name in (s.name, s.qualified_id)]
+        if len(found) == 1:
+            return found[0]
+        known = ", ".join(s.qualified_id for s in found or self.skills()) or "none"
+        raise NotFound(
+            f"{'several skills are' if found else 'no skill is'} named {name!r}; there are: {known}"
+        )
+
+    def mcp_detail(self, capability: str, server: str) -> dict[str, Any]:
+        """Return an MCP server's detail (contract 6.3).
+
+        Raises:
+            NotFound: no capability declares it.
+        """
+        home = next((c for c in self.capabilities.all() if c.name == capability), None)
+        if home is None or server not in home.parts.mcp:
+            raise NotFound(f"no MCP server {capability}:{server}")
+        return home.parts.mcp[server].detail(home.flags)
+
+    def mcp_reconnect(self, capability: str, server: str) -> dict[str, Any]:
+        """Return an MCP server's detail, refusing a gated one; this runtime connects none.
+
+        Raises:
+            NotFound: no capability declares it.
+            Conflict: its gate is closed.
+        """
+        detail = self.mcp_detail(capability, server)
+        if detail["status"] == "gated_off":
+            when = list(self.capabilities.get(capability).parts.mcp[server].when)
+            message = f"MCP server {capability}:{server} is gated off; turn on one of: {', '.join(when)}"
+            raise Conflict({"reason": "gated_off", "message": message, "when": when})
+        return detail
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -379,6 +515,8 @@ class Runtime:
     def worker_changed(self, worker: ManagedWorker, *, announce: bool = True) -> None:
         """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""
         log.debug("%s is %s", worker.qualified_name, worker.state)
+        if self.journal is not None:
+            self.journal.note_state(worker.qualified_name, str(worker.state), worker.error)
         if worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
             first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
@@ -430,9 +568,15 @@ class Runtime:
         for listener in tuple(self._listeners):
             listener()
 
-    async def _do_reload(self) -> RuntimeInfo:
-        count = await self._collection.reload()
-        self.bus.publish("capabilities.reloaded", {"capability_count": count})
+    async def _do_reload(self, capability: str | None) -> RuntimeInfo:
+        self.progress.reload_begins()
+        if capability is None:
+            count = await self.capabilities.reload()
+            self.bus.publish("capabilities.reloaded", {"capability_count": count})
+        else:
+            count = await self.capabilities.reload_one(capability)
+            self.bus.publish("capabilities.reloaded", {"capability_count": count, "capability": capability})
+        self.progress.reload_ends()
         self._tell()
         return self.info()
 

@@ -1,4 +1,4 @@
-"""What tests of workers need: envelopes, a client that records, a clock that stands still.
+"""What tests of workers need: envelopes, a client that records, a still clock, a model that obeys.
 
 The fixtures `runtime`, `fake_client` and `virtual_clock` come with the installed pytest plugin.
 """
@@ -8,12 +8,35 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dnworker.clock import VirtualClock, turn_loop
 from dnworker.events import EventEnvelope, check_publishable, snapshot
 
-__all__ = ["Call", "FakeClient", "VirtualClock", "make_envelope", "turn_loop"]
+if TYPE_CHECKING:
+    from dnworker.modelserver import Breaks, Calls, ModelServer, Refuses, Says, Waits
+
+__all__ = [
+    "Breaks",
+    "Call",
+    "Calls",
+    "FakeClient",
+    "ModelServer",
+    "Refuses",
+    "Says",
+    "VirtualClock",
+    "Waits",
+    "make_envelope",
+    "turn_loop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Breaks", "Calls", "ModelServer", "Refuses", "Says", "Waits"):
+        raise AttributeError(f"module 'dnworker.testing' has no attribute {name!r}")
+    from dnworker import modelserver  # it needs the server's libraries, which a worker script does without
+
+    return getattr(modelserver, name)
 
 
 def make_envelope(
@@ -79,6 +102,16 @@ class FakeClient:
         """Record it; there is no group."""
         self._answer("session_group", title=title, **fields)
         yield None
+
+    async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
+        """Record it; `answers["stream_chat"]` is the list of raw events to yield."""
+        for raw in self._answer("stream_chat", **fields) or ():
+            yield raw
+
+    async def subscribe(self, *kinds: str) -> AsyncIterator[EventEnvelope]:
+        """Record it; `answers["subscribe"]` is the list of events to yield."""
+        for envelope in self._answer("subscribe", kinds=kinds) or ():
+            yield envelope
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):

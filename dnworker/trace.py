@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from dnworker.logs import LogLine
 
 
+STREAMED = "turn.event"
+
+
 class TracedInvocation:
     """One run of a handler, as a trace shows it."""
 
@@ -120,6 +123,12 @@ class Trace:
             shown += [f"{indent}      | {line.text}" for line in invocation.logs]
             if invocation.error is not None:
                 shown += [f"{indent}      {line}" for line in invocation.error.lines()]
+            told = 0
             for below in invocation.events:
+                if below.event.kind == STREAMED and not below.invocations:
+                    told += 1  # the pieces of an answer: one line for all
+                    continue
                 shown += below.lines(indent + "    > ")
+            if told:
+                shown.append(f"{indent}    > {STREAMED}  x{told}")
         return shown

@@ -1,16 +1,21 @@
-"""The capabilities of one runtime: those loaded from directories, and those of workers added by hand."""
+"""The capabilities of one runtime: found in directories, loaded by path, or holding workers added by hand."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnworker.capability.agents import AgentDefinition
+from dnworker.capability.discovery import capability_roots
+from dnworker.capability.flags import gate_is_open, is_enabled, write_persisted
 from dnworker.capability.loading import forget_helpers
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.capability.registry import Capability
+from dnworker.capability.registry import Capability, state_file
 from dnworker.errors import ManifestError, NotFound
+from dnworker.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker, start_all, stop_all
 from dnworker.topologies import SubprocessWorker, path_worker
 
@@ -21,17 +26,53 @@ log = logging.getLogger("dnworker.capabilities")
 
 
 class CapabilityCollection:
-    """Finds, loads and reloads capabilities and their workers."""
+    """Finds, loads and reloads capabilities and their workers.
 
-    def __init__(self, runtime: Runtime, flags: Mapping[str, Mapping[str, bool]]) -> None:
+    Args:
+        runtime: whose they are.
+        flags: given on a command line.
+        directories: that are looked through at `discover` and at every full reload.
+    """
+
+    def __init__(
+        self, runtime: Runtime, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
+    ) -> None:
         self.reload_error: str | None = None
         self._runtime = runtime
         self._flags = {name: dict(values) for name, values in flags.items()}
+        self._directories = list(directories)
+        self._loaded: list[Path] = []
         self._capabilities: dict[str, Capability] = {}
+
+    @property
+    def roots(self) -> list[Path]:
+        """The directories of the capabilities that come from disk."""
+        return [c.root for c in self._capabilities.values() if not c.live]
+
+    @property
+    def directories(self) -> list[Path]:
+        """The directories that are looked through."""
+        return list(self._directories)
 
     def all(self) -> list[Capability]:
         """Return every capability, also one that failed to load."""
         return list(self._capabilities.values())
+
+    def get(self, name: str) -> Capability:
+        """Return a capability.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        try:
+            return self._capabilities[name]
+        except KeyError:
+            known = ", ".join(self._capabilities) or "none"
+            raise NotFound(f"no capability {name!r}; there are: {known}") from None
+
+    def agents(self) -> dict[str, list[AgentDefinition]]:
+        """Return the agents that every capability declares."""
+        return {name: capability.parts.agents for name, capability in self._capabilities.items()}
 
     def workers(self) -> list[ManagedWorker]:
         """Return the workers of all capabilities."""
@@ -86,6 +127,8 @@ class CapabilityCollection:
         await managed.stop()
         del self._capabilities[managed.capability].workers[managed.name]
 
+    # -- loading and reloading -------------------------------------------------------------------------
+
     async def load(self, root: Path) -> Capability:
         """Load a capability from its directory and start its workers.
 
@@ -98,21 +141,84 @@ class CapabilityCollection:
             raise ManifestError([f"{root}: a capability {manifest.name!r} is loaded already, from {where}"])
         capability = self._make(manifest)
         self._capabilities[manifest.name] = capability
+        self._loaded.append(root)
         await capability.run_checks()
         await start_all([*capability.workers.values()])
         return capability
 
+    async def discover(self) -> list[Capability]:
+        """Load what the searched directories hold beside what is loaded; one that fails fails no other."""
+        fresh = self._read_directories({c.root for c in self._capabilities.values()}, self._capabilities)
+        self._capabilities.update({capability.name: capability for capability in fresh})
+        await self._start(fresh)
+        return fresh
+
     async def reload(self) -> int:
-        """Stop all workers, read every capability again, start them; returns how many loaded."""
+        """Stop all workers, find and read every capability again, start them; returns how many loaded."""
         await stop_all(self.workers())
         self.reload_error = None
         read: dict[str, Capability] = {}
         for capability in self._capabilities.values():  # by the name that the manifest has now
-            fresh = capability if capability.live else await self._read_again(capability)
+            if capability.live or capability.root in self._loaded:
+                fresh = capability if capability.live else self._read_again(capability)
+                read[fresh.name] = fresh
+            else:
+                forget_helpers(capability.name)
+        for fresh in self._read_directories(set(self._loaded), read):
             read[fresh.name] = fresh
         self._capabilities = read
-        await start_all(self.workers())
+        for capability in read.values():
+            if capability.live:
+                capability.resolve_flags()
+        await self._start(list(read.values()))
         return sum(c.failure is None for c in self._capabilities.values())
+
+    async def reload_one(self, name: str) -> int:
+        """Do the same with one capability, and leave the others alone.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        capability = self.get(name)
+        await stop_all([*capability.workers.values()])
+        self.reload_error = None
+        if capability.live:
+            capability.resolve_flags()
+            fresh = capability
+        else:
+            fresh = self._read_again(capability)
+        self._capabilities = {
+            (fresh.name if one is capability else key): (fresh if one is capability else one)
+            for key, one in self._capabilities.items()
+        }
+        await self._start([fresh])
+        return sum(c.failure is None for c in self._capabilities.values())
+
+    async def set_flag(self, name: str, flag: str, value: bool) -> None:
+        """Keep a flag's value for this user, and start and stop what it gates.
+
+        Raises:
+            NotFound: there is no such capability, or it has no such flag.
+            OSError: it cannot be kept.
+        """
+        capability = self.get(name)
+        if flag not in capability.flags:
+            known = ", ".join(capability.flags) or "none"
+            raise NotFound(f"capability {name!r} has no flag {flag!r}; it has: {known}")
+        write_persisted(state_file(), name, flag, value, version=capability.manifest.version)
+        capability.resolve_flags()
+        changed = []
+        for worker in capability.workers.values():
+            is_open = gate_is_open(worker.definition.when, capability.flags)
+            if is_open and worker.state is WorkerState.GATED_OFF:
+                changed.append(worker.start())
+            elif not is_open and worker.state is not WorkerState.GATED_OFF:
+                changed.append(worker.close_gate())
+        await asyncio.gather(*changed)
+
+    async def _start(self, capabilities: list[Capability]) -> None:
+        await asyncio.gather(*(c.run_checks() for c in capabilities if c.failure is None))
+        await start_all([worker for capability in capabilities for worker in capability.workers.values()])
 
     def _make(self, manifest: CapabilityManifest) -> Capability:
         capability = Capability(manifest, cli_flags=self._flags.get(manifest.name))
@@ -121,13 +227,29 @@ class CapabilityCollection:
             capability.workers[definition.name] = make(self._runtime, capability, definition)
         return capability
 
-    async def _read_again(self, old: Capability) -> Capability:
+    def _read_again(self, old: Capability) -> Capability:
         forget_helpers(old.name)
         try:
-            fresh = self._make(load_manifest(old.root))
+            return self._make(load_manifest(old.root))
         except ManifestError as exc:
             self.reload_error = "reload_failed"
             log.error("%s", exc)
             return Capability(old.manifest, failure=str(exc))
-        await fresh.run_checks()
-        return fresh
+
+    def _read_directories(self, known_roots: set[Path], known: Mapping[str, Capability]) -> list[Capability]:
+        """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""
+        found: dict[str, Capability] = {}
+        for root in capability_roots(self._directories):
+            if root in known_roots:
+                continue
+            try:
+                capability = self._make(load_manifest(root))
+            except ManifestError as exc:
+                log.error("%s", exc)
+                nameless = CapabilityManifest(root, root.name, "0.0.0", "")
+                capability = Capability(nameless, failure=str(exc))
+            if capability.name in found or capability.name in known:
+                log.info("%s: a capability %r comes first in the search", root, capability.name)
+            elif is_enabled(state_file(), capability.name):
+                found[capability.name] = capability
+        return list(found.values())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dnworker.capability.manifest import CapabilityManifest
 
@@ -98,6 +99,50 @@ def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
 
 def read_persisted(file: Path, capability: str) -> dict[str, bool]:
     """Return the flags kept for a capability; a missing or damaged file has none."""
+    flags = _record(file, capability).get("flags")
+    if not isinstance(flags, dict):
+        return {}
+    return {name: value for name, value in flags.items() if isinstance(value, bool)}
+
+
+def is_enabled(file: Path, capability: str) -> bool:
+    """Tell whether a capability belongs to the active set; it does unless the file says otherwise."""
+    return _record(file, capability).get("enabled") is not False
+
+
+def write_persisted(file: Path, capability: str, flag: str, value: bool, *, version: str) -> None:
+    """Keep a flag's value, leaving everything else in the file as it is (contract 4.5).
+
+    The file is replaced whole, so a crash leaves the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written, or holds what is no JSON object: nothing in it must be lost.
+    """
+    try:
+        state = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        state = {}
+    except ValueError as exc:
+        raise OSError(f"{file} is no JSON: {exc}; mend it or move it away") from exc
+    if not isinstance(state, dict):
+        raise OSError(f"{file} holds no JSON object; mend it or move it away")
+    record = state.get(capability)
+    if not isinstance(record, dict):
+        kept = record is not False
+        record = {"enabled": kept, "source": "local", "version": version, "artifact_identity": capability}
+    flags = record.get("flags")
+    record["flags"] = {**(flags if isinstance(flags, dict) else {}), flag: value}
+    state[capability] = record
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        fresh.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        fresh.replace(file)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _record(file: Path, capability: str) -> dict[str, Any]:
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -106,10 +151,9 @@ def read_persisted(file: Path, capability: str) -> dict[str, bool]:
         log.warning("%s cannot be read: %s. Persisted flags are ignored", file, exc)
         return {}
     record = state.get(capability) if isinstance(state, dict) else None
-    flags = record.get("flags") if isinstance(record, dict) else None
-    if not isinstance(flags, dict):
-        return {}
-    return {name: value for name, value in flags.items() if isinstance(value, bool)}
+    if isinstance(record, bool):
+        return {"enabled": record}
+    return record if isinstance(record, dict) else {}
 
 
 def _upper(name: str) -> str:

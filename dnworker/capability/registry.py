@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
 from dnworker.models import CapabilityInfo, ComponentInfo
@@ -61,8 +62,14 @@ class Capability:
         return self.manifest.root
 
     def declare(self, manifest: CapabilityManifest) -> None:
-        """Take a manifest and resolve its flags anew."""
+        """Take a manifest, read its components, and resolve its flags anew."""
         self.manifest = manifest
+        self.parts = Components() if self.live else read_components(manifest)
+        self.resolve_flags()
+
+    def resolve_flags(self) -> None:
+        """Resolve the flags from their four layers as they are now."""
+        manifest = self.manifest
         self.flags = resolve_flags(
             manifest,
             persisted=read_persisted(state_file(), manifest.name),
@@ -90,7 +97,7 @@ class Capability:
                 local_path=str(self.root),
                 components=[broken],
             )
-        manifest = self.manifest
+        manifest, parts = self.manifest, self.parts
         return CapabilityInfo(
             name=manifest.name,
             display_name=manifest.name,
@@ -100,9 +107,23 @@ class Capability:
             author=manifest.author,
             license=manifest.license,
             flags=[asdict(flag) for flag in self.flags.values()],
-            components=[*(worker.component() for worker in self.workers.values()), *self.checks],
+            components=self._components(),
             checks=[asdict(check) for check in manifest.checks],
+            entry_agent=parts.agents[0].name if parts.agents else None,
+            skills_paths=sorted({str(skill.directory.parent) for skill in parts.skills}),
+            agents=[agent.info() for agent in parts.agents],
         )
+
+    def _components(self) -> list[ComponentInfo]:
+        parts = self.parts
+        return [
+            *(ComponentInfo(kind="agent", name=agent.name, status="ok") for agent in parts.agents),
+            *(worker.component() for worker in self.workers.values()),
+            *(ComponentInfo(kind="skill", name=skill.name, status="ok") for skill in parts.skills),
+            *(server.component(self.flags) for server in parts.mcp.values()),
+            *self.checks,
+            *parts.others,
+        ]
 
 
 async def run_check(check: CheckDefinition, root: Path) -> ComponentInfo:

@@ -5,22 +5,42 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, Self
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from urllib.parse import quote
 
+import msgspec
+
+from dnworker.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError
 from dnworker.events import EventEnvelope, check_kind, check_publishable, snapshot
+from dnworker.models import (
+    LogPage,
+    RuntimeInfo,
+    SessionFacets,
+    SessionInfo,
+    SessionListResult,
+    SkillInfo,
+    ToolInfo,
+)
 
 if TYPE_CHECKING:
     import httpx
 
-    from dnworker.client.connection import Connection
-    from dnworker.models import RuntimeInfo, SessionInfo
+    from dnworker.client.connection import Connection, TurnEvents
 
 log = logging.getLogger("dnworker.client")
 
 Severity = Literal["info", "warning", "error", "success"]
+Decision = Literal["allow", "allow_session", "deny"]
 Labels = Mapping[str, Sequence[str]]
+
+LOG_TIMEOUT = 10.0
+
+M = TypeVar("M", bound=msgspec.Struct)
+
+_STREAMED = frozenset({"turn.event", "prompt.required", "transport.heartbeat", "turn.cancelled"})
 
 _group: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_session_group", default=None)
 
@@ -183,8 +203,15 @@ class RuntimeClient:
 
     async def fetch_runtime_info(self) -> RuntimeInfo:
         """Return the runtime's capabilities and how their components stand."""
-        await self.start()
-        return await self._connection.runtime_info()
+        return _model(await self._call("GET", "/api/runtime"), RuntimeInfo)
+
+    async def reload_capabilities(self, capability: str | None = None) -> RuntimeInfo:
+        """Stop all workers, read all capabilities again, start them, and return the new state.
+
+        With `capability` only that one; the reference does not know this and reloads all.
+        """
+        query = {"capability": capability} if capability is not None else None
+        return _model(await self._call("POST", "/api/reload", query=query), RuntimeInfo)
 
     async def fetch_worker_detail(self, capability: str, worker_name: str) -> dict[str, Any]:
         """Return one worker's state, handlers and process.
@@ -192,8 +219,7 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404, there is no such worker.
         """
-        await self.start()
-        return await self._connection.worker_detail(capability, worker_name)
+        return await self._fields("GET", f"/api/workers/{_quoted(capability, worker_name)}")
 
     async def restart_worker(self, capability: str, worker_name: str) -> dict[str, Any]:
         """Start a worker again that stopped or failed; `restarted` is False when it was running.
@@ -201,13 +227,48 @@ class RuntimeClient:
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
         """
-        await self.start()
-        return await self._connection.restart_worker(capability, worker_name)
+        return await self._fields("POST", f"/api/workers/{_quoted(capability, worker_name)}/restart")
 
-    async def reload_capabilities(self) -> RuntimeInfo:
-        """Stop all workers, read all capabilities again, start them, and return the new state."""
-        await self.start()
-        return await self._connection.reload()
+    async def fetch_tools(self) -> list[ToolInfo]:
+        """Return the tools that agents may call."""
+        return [_model(tool, ToolInfo) for tool in (await self._call("GET", "/api/tools"))["tools"]]
+
+    async def fetch_skills(self) -> list[SkillInfo]:
+        """Return the skills of all capabilities."""
+        return [_model(skill, SkillInfo) for skill in (await self._call("GET", "/api/skills"))["skills"]]
+
+    async def fetch_skill_content(self, name: str) -> str:
+        """Return what an agent is given of a skill, by its name or `capability:name`.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none, or there are several.
+        """
+        skill = await self._fields("GET", f"/api/skills/{_quoted(name)}")
+        return str(skill.get("rendered") or skill.get("instructions") or "")
+
+    async def fetch_mcp_detail(self, capability: str, server_name: str) -> dict[str, Any]:
+        """Return an MCP server's definition and state.
+
+        Raises:
+            httpx.HTTPStatusError: 404, no capability declares it.
+        """
+        return await self._fields("GET", f"/api/mcp/{_quoted(capability, server_name)}")
+
+    async def reconnect_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
+        """Connect to an MCP server again.
+
+        Raises:
+            httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
+        """
+        return await self._fields("POST", f"/api/mcp/{_quoted(capability, server_name)}/reconnect")
+
+    async def reauthenticate_mcp_server(self, capability: str, server_name: str) -> dict[str, Any]:
+        """Sign in to an MCP server again.
+
+        Raises:
+            httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
+        """
+        return await self._fields("POST", f"/api/mcp/{_quoted(capability, server_name)}/reauthenticate")
 
     # -- sessions --------------------------------------------------------------------------------------
 
@@ -220,11 +281,20 @@ class RuntimeClient:
         session_id: str | None = None,
         group_id: str | None = None,
         project: str | None = None,
+        generate_params_extra: dict[str, Any] | None = None,
+        policy: str | dict[str, Any] | None = None,
         labels: Labels | None = None,
         origin: str | None = None,
+        project_memory_scope_kind: str | None = None,
+        enable_project_memory_preload: bool | None = None,
+        project_memory_preload_limit: int | None = None,
     ) -> SessionInfo:
-        """Create a session, or return the live one of this id: one session per external entity is safe."""
-        await self.start()
+        """Create a session, or return the live one of this id: one session per external entity is safe.
+
+        Raises:
+            httpx.HTTPStatusError: 409, the live session has another agent, or capability, agent or policy are
+                unknown.
+        """
         merged = {**self._labels, **{name: list(values) for name, values in (labels or {}).items()}}
         fields = {
             "capability": capability,
@@ -233,29 +303,314 @@ class RuntimeClient:
             "session_id": session_id,
             "group_id": group_id or _group.get() or self._group_id,
             "project": project,
+            "generate_params_extra": generate_params_extra,
+            "policy": policy,
             "labels": merged or None,
             "origin": origin or self._origin,
+            "project_memory_scope_kind": project_memory_scope_kind,
+            "enable_project_memory_preload": enable_project_memory_preload,
+            "project_memory_preload_limit": project_memory_preload_limit,
         }
-        return await self._connection.create_session({k: v for k, v in fields.items() if v is not None})
+        given = {name: value for name, value in fields.items() if value is not None}
+        return _model(await self._call("POST", "/api/sessions", body=given), SessionInfo)
 
     async def get_session(self, session_id: str) -> SessionInfo | None:
         """Return a live session, or None."""
-        await self.start()
-        return await self._connection.get_session(session_id)
+        import httpx
 
-    async def list_sessions(self) -> list[SessionInfo]:
-        """Return the live sessions, the newest change first."""
-        await self.start()
-        return await self._connection.list_sessions()
+        try:
+            return _model(await self._call("GET", _session_path(session_id)), SessionInfo)
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code == 404:
+                return None
+            raise
 
-    async def delete_session(self, session_id: str) -> None:
-        """End a session.
+    async def list_sessions(self, *, include_platform: bool = False) -> list[SessionInfo]:
+        """Return the live sessions, the newest change first; or those of the platform, the first hundred."""
+        if include_platform:
+            return (await self.browse_sessions(page=1, limit=100)).sessions
+        return [_model(session, SessionInfo) for session in await self._call("GET", "/api/sessions")]
+
+    async def browse_sessions(
+        self,
+        *,
+        page: int = 1,
+        limit: int = 20,
+        sort_by: str = "updated_at",
+        sort_dir: str = "desc",
+        archived: str = "active",
+        label: Sequence[str] | None = None,
+        user_id: str | None = None,
+        project_id: Sequence[str] | None = None,
+        origin: Sequence[str] | None = None,
+        search: str | None = None,
+        include_workload_sessions: bool = False,
+    ) -> SessionListResult:
+        """Return one page of the platform's sessions; a runtime without a platform has none."""
+        paging = {"page": page, "limit": limit, "sort_by": sort_by, "sort_dir": sort_dir}
+        filters = _filters(archived, label, user_id, project_id, origin, search, include_workload_sessions)
+        return _model(
+            await self._call("GET", "/api/sessions/browse", query=paging | filters), SessionListResult
+        )
+
+    async def browse_session_facets(
+        self,
+        *,
+        archived: str = "active",
+        label: Sequence[str] | None = None,
+        user_id: str | None = None,
+        project_id: Sequence[str] | None = None,
+        origin: Sequence[str] | None = None,
+        search: str | None = None,
+        include_workload_sessions: bool = False,
+    ) -> SessionFacets:
+        """Return how often each label is used among the platform's sessions."""
+        filters = _filters(archived, label, user_id, project_id, origin, search, include_workload_sessions)
+        return _model(await self._call("GET", "/api/sessions/facets", query=filters), SessionFacets)
+
+    async def set_session_title(self, session_id: str, title: str) -> None:
+        """Give a session a title.
 
         Raises:
             httpx.HTTPStatusError: 404, there is none.
         """
+        await self._call("POST", f"{_session_path(session_id)}/title", body={"title": title})
+
+    async def set_session_policy(
+        self, session_id: str, policy: str | dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Change how much a session's agent may do without asking, and return the policy as it is now.
+
+        Raises:
+            httpx.HTTPStatusError: 400 unknown policy, 404 there is no such session.
+        """
+        return await self._fields("POST", f"{_session_path(session_id)}/policy", body={"policy": policy})
+
+    async def fetch_session_messages(self, session_id: str) -> list[dict[str, Any]]:
+        """Return what was said in a session, oldest first.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none.
+        """
+        messages: list[dict[str, Any]] = await self._call("GET", f"{_session_path(session_id)}/messages")
+        return messages
+
+    async def compact_session(self, session_id: str, *, guidance: str = "") -> dict[str, Any]:
+        """Replace a session's messages by a summary; returns how that went.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none.
+        """
+        return await self._fields("POST", f"{_session_path(session_id)}/compact", body={"guidance": guidance})
+
+    async def fetch_rewind_candidates(self, session_id: str) -> list[dict[str, Any]]:
+        """Return the messages to which a session can go back.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none.
+        """
+        answer = await self._fields("GET", f"{_session_path(session_id)}/rewind/candidates")
+        return list(answer.get("candidates") or ())
+
+    async def rewind_session(self, session_id: str, *, from_seq: int) -> dict[str, Any]:
+        """Drop a message and all after it; returns how that went.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is no such session.
+        """
+        return await self._fields("POST", f"{_session_path(session_id)}/rewind", body={"from_seq": from_seq})
+
+    async def delete_session(self, session_id: str) -> None:
+        """Cancel what a session does, and end it.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none.
+        """
+        await self._call("DELETE", _session_path(session_id))
+
+    async def archive_session(self, session_id: str, *, archived: bool = True) -> None:
+        """Archive a session on the platform, or take it out of the archive.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is no such session, or no platform.
+        """
+        await self._call("POST", f"{_session_path(session_id)}/{'archive' if archived else 'unarchive'}")
+
+    async def freeze_session(self, session_id: str) -> None:
+        """Freeze a session on the platform.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is no such session, or no platform.
+        """
+        await self._call("POST", f"{_session_path(session_id)}/freeze")
+
+    # -- turns -----------------------------------------------------------------------------------------
+
+    async def stream_chat(
+        self,
+        *,
+        session_id: str,
+        message: str,
+        model: str | None = None,
+        agent: str | None = None,
+        reset: bool = False,
+        generate_params_extra: dict[str, Any] | None = None,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Start a turn and iterate over its raw events (contract 5.3), until it ends, however it ends.
+
+        A turn belongs to the runtime: it goes on when the iterator is dropped.
+
+        Raises:
+            CommandError: the runtime refused the turn.
+            TurnFailedError: its end was missed while the runtime was away.
+        """
+        events = await self._start_turn(session_id, message, model, agent, reset, generate_params_extra)
+        try:
+            async for envelope in events:
+                raw = envelope.payload.get("raw_event")
+                if envelope.kind in _STREAMED and isinstance(raw, dict):
+                    yield raw
+        finally:
+            events.close()
+
+    async def run_turn(
+        self,
+        *,
+        session_id: str,
+        message: str,
+        model: str | None = None,
+        agent: str | None = None,
+        reset: bool = False,
+        generate_params_extra: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Start a turn and return the payload of its `turn.completed`.
+
+        Raises:
+            CommandError: the runtime refused the turn.
+            TurnFailedError: it ended in `turn.failed`.
+            TurnCancelledError: it ended in `turn.cancelled`.
+        """
+        events = await self._start_turn(session_id, message, model, agent, reset, generate_params_extra)
+        try:
+            async for envelope in events:
+                if envelope.kind == "turn.completed":
+                    return envelope.payload
+                if envelope.kind == "turn.failed":
+                    raise _failed(envelope)
+                if envelope.kind == "turn.cancelled":
+                    told = envelope.payload
+                    raise TurnCancelledError(
+                        told.get("reason") or "cancelled",
+                        partial_response=told.get("partial_response"),
+                        turn_id=told.get("turn_id"),
+                    )
+        finally:
+            events.close()
+        raise TurnFailedError("TurnLost", "the turn's events ended without its end", turn_id=events.turn_id)
+
+    async def _start_turn(
+        self,
+        session_id: str,
+        message: str,
+        model: str | None,
+        agent: str | None,
+        reset: bool,
+        extra: dict[str, Any] | None,
+    ) -> TurnEvents:
+        fields: dict[str, Any] = {"message": message, "reset": reset}
+        given = {"model": model, "agent": agent, "generate_params_extra": extra}
         await self.start()
-        await self._connection.delete_session(session_id)
+        return await self._connection.start_turn(
+            session_id, fields | {name: value for name, value in given.items() if value}
+        )
+
+    async def cancel_session(self, session_id: str) -> None:
+        """Cancel a session's active turn; those that wait run on.
+
+        Raises:
+            CommandError: there is no such session.
+        """
+        await self.start()
+        await self._connection.cancel_turn(session_id, {})
+
+    async def subscribe_session(self, session_id: str) -> None:
+        """Receive a session's events; it is created if need be."""
+        await self.start()
+        await self._connection.watch(session_id)
+
+    async def unsubscribe_session(self, session_id: str) -> None:
+        """Receive them no longer."""
+        await self.start()
+        await self._connection.unwatch(session_id)
+
+    async def send_permission_response(self, session_id: str, request_id: str, decision: Decision) -> None:
+        """Allow or deny what a turn asks leave for.
+
+        Raises:
+            CommandError: there is no such session, or the decision is none.
+        """
+        await self.start()
+        await self._connection.respond(session_id, {"request_id": request_id, "decision": decision})
+
+    async def send_human_input_response(self, session_id: str, response: Any) -> None:
+        """Answer a turn's question.
+
+        Args:
+            session_id: whose turn asks.
+            response: a mapping or an object with `request_id`, `action` (`submit` or `cancel`) and `answers`.
+
+        Raises:
+            CommandError: there is no such session or question, or the response has the wrong shape.
+        """
+        await self.start()
+        await self._connection.respond(session_id, _answer_fields(response))
+
+    # -- files, shell, log -----------------------------------------------------------------------------
+
+    async def list_files(self, path: str | None = None, depth: int = 10) -> list[dict[str, Any]]:
+        """Return what is below a directory of the runtime's machine, depth first."""
+        query: dict[str, Any] = {"depth": depth} | ({"path": path} if path is not None else {})
+        return list((await self._call("GET", "/api/files", query=query))["entries"])
+
+    async def read_file(self, path: str) -> str:
+        """Return the text of a file of the runtime's machine.
+
+        Raises:
+            httpx.HTTPStatusError: 404, there is none.
+        """
+        return str((await self._call("GET", "/api/files/read", query={"path": path}))["content"])
+
+    async def execute_shell(
+        self, command: str, *, cwd: str | None = None, timeout: float = 30
+    ) -> dict[str, Any]:
+        """Run a command by the shell of the runtime's machine; returns `stdout`, `stderr`, `exitCode`.
+
+        Raises:
+            httpx.HTTPStatusError: 400 empty, 408 it took longer than `timeout`, 500 it could not be started.
+        """
+        query = {"command": command, "timeout": timeout} | ({"cwd": cwd} if cwd is not None else {})
+        return await self._fields("POST", "/api/shell", query=query)
+
+    async def query_logs(
+        self,
+        *,
+        after: int | None = None,
+        instance_id: str | None = None,
+        limit: int = 100,
+        level: str = "debug",
+        text: str = "",
+    ) -> LogPage:
+        """Return a page of the runtime's log; works before the runtime is ready.
+
+        Raises:
+            httpx.HTTPStatusError: 422, an argument is out of range.
+        """
+        query = {"limit": limit, "level": level, "text": text, "after": after, "instance_id": instance_id}
+        given = {name: value for name, value in query.items() if value is not None}
+        answer = await self._connection.request("GET", "/api/logs", query=given, timeout=LOG_TIMEOUT)
+        return _model(answer, LogPage)
+
+    # -- groups ----------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def session_group(
@@ -282,7 +637,7 @@ class RuntimeClient:
             "worker": worker or os.environ.get("DREADNODE_WORKER_NAME"),
             "metadata": metadata or {},
         }
-        group_id = await self._connection.open_group(fields)
+        group_id = await self._open_group(fields)
         if group_id is None:
             yield None
             return
@@ -290,12 +645,117 @@ class RuntimeClient:
         try:
             yield group_id
         except Exception:
-            await self._connection.close_group(group_id, "failed")
+            await self._close_group(group_id, "failed")
             raise
         else:
-            await self._connection.close_group(group_id, "completed")
+            await self._close_group(group_id, "completed")
         finally:
             _group.reset(token)
+
+    def workflow(self, title: str, **fields: Any) -> AbstractAsyncContextManager[str | None]:
+        """Do the same as `session_group`, under its old name."""
+        warnings.warn("workflow() is now called session_group()", DeprecationWarning, stacklevel=2)
+        return self.session_group(title, **fields)
+
+    async def _open_group(self, fields: dict[str, Any]) -> str | None:
+        if not self._connection.has_groups:
+            return None
+        import httpx
+
+        try:
+            answer = await self._call("POST", "/api/session-groups", body=fields)
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code == 404:
+                self._connection.has_groups = False  # it is not asked again
+            else:
+                log.warning("session group %r was refused: %s", fields["title"], exc)
+            return None
+        except (httpx.TransportError, RuntimeUnavailable) as exc:
+            log.warning("session group %r was not opened: %s", fields["title"], exc)
+            return None
+        group_id = answer.get("id")
+        return group_id if isinstance(group_id, str) else None
+
+    async def _close_group(self, group_id: str, status: str) -> None:
+        import httpx
+
+        try:
+            await self._call("PATCH", f"/api/session-groups/{_quoted(group_id)}", body={"status": status})
+        except (httpx.HTTPError, RuntimeUnavailable) as exc:
+            log.warning("session group was not closed: %s", exc)
+
+    async def _call(self, method: str, path: str, *, query: Any = None, body: object = None) -> Any:
+        await self.start()
+        return await self._connection.request(method, path, query=query, body=body)
+
+    async def _fields(
+        self, method: str, path: str, *, query: Any = None, body: object = None
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._call(method, path, query=query, body=body)
+        return answer
+
+
+def _model(value: Any, model: type[M]) -> M:
+    """Read a model; a null counts as missing, as the reference sends both for the same (contract 9)."""
+    return msgspec.convert(_without_nulls(value), model)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _quoted(*names: str) -> str:
+    return "/".join(quote(name, safe="") for name in names)
+
+
+def _session_path(session_id: str) -> str:
+    return f"/api/sessions/{_quoted(session_id)}"
+
+
+def _filters(
+    archived: str,
+    label: Sequence[str] | None,
+    user_id: str | None,
+    project_id: Sequence[str] | None,
+    origin: Sequence[str] | None,
+    search: str | None,
+    include_workload_sessions: bool,
+) -> dict[str, Any]:
+    given = {
+        "archived": archived,
+        "label": label,
+        "user_id": user_id,
+        "project_id": project_id,
+        "origin": origin,
+        "search": search,
+        "include_workload_sessions": include_workload_sessions or None,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _failed(envelope: EventEnvelope) -> TurnFailedError:
+    told = envelope.payload
+    error = told.get("error")
+    fault = error if isinstance(error, dict) else {}
+    return TurnFailedError(
+        fault.get("type") or "RuntimeError",
+        fault.get("message") or "turn failed",
+        partial_response=told.get("partial_response"),
+        tool_calls_attempted=told.get("tool_calls_attempted"),
+        turn_id=told.get("turn_id") or envelope.turn_id,
+    )
+
+
+def _answer_fields(response: Any) -> dict[str, Any]:
+    """Return a response as its fields, whether it is a mapping, a struct or another object with them."""
+    if isinstance(response, Mapping):
+        return dict(response)
+    names = ("request_id", "action", "answers")
+    fields = {name: getattr(response, name, None) for name in names}
+    plain: dict[str, Any] = msgspec.to_builtins(fields)
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def _labels_from_environment() -> dict[str, list[str]]:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Protocol
 
+import httpx
+import msgspec
+
 from dnworker.events import EventEnvelope
-from dnworker.models import RuntimeInfo, SessionInfo
+
+
+class TurnEvents(Protocol):
+    """The events of one turn, in order, up to its terminal one."""
+
+    turn_id: str
+
+    def __aiter__(self) -> AsyncIterator[EventEnvelope]:
+        """Iterate over them; dropping the iterator leaves the turn running."""
+        ...
+
+    def close(self) -> None:
+        """Want no more of them."""
 
 
 class Connection(Protocol):
     """The operations of a runtime.
 
     A refused operation raises `httpx.HTTPStatusError` on both transports, so that a handler that catches
-    one works unchanged when its worker moves to another topology.
+    one works unchanged when its worker moves to another topology; a refused command of the interactive
+    socket raises `CommandError`.
     """
 
     has_groups: bool
@@ -25,6 +41,18 @@ class Connection(Protocol):
     async def close(self) -> None:
         """Let go of sockets."""
 
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Call an endpoint of the API and return its JSON."""
+        ...
+
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
         """Publish and return `{event_id, seq}`."""
         ...
@@ -33,40 +61,37 @@ class Connection(Protocol):
         """Iterate over live events of these kinds; over all when there are none."""
         ...
 
-    async def runtime_info(self) -> RuntimeInfo:
-        """Return what the runtime tells about itself."""
+    async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
+        """Start a turn; returns when it is accepted. The session is created if need be."""
         ...
 
-    async def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
-        """Return the detail of contract 6.5."""
+    async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
+        """Cancel a turn; returns `cancelled` or `idle`."""
         ...
 
-    async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
-        """Restart a worker that is not running; the detail plus `restarted`."""
-        ...
+    async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
+        """Answer a question or a permission of a turn."""
 
-    async def reload(self) -> RuntimeInfo:
-        """Stop all workers, read everything again, start them."""
-        ...
+    async def watch(self, session_id: str) -> None:
+        """Receive the session's events; it is created if need be."""
 
-    async def create_session(self, fields: dict[str, Any]) -> SessionInfo:
-        """Create a session, or return the live one of that id."""
-        ...
+    async def unwatch(self, session_id: str) -> None:
+        """Receive them no longer."""
 
-    async def get_session(self, session_id: str) -> SessionInfo | None:
-        """Return a live session, or None."""
-        ...
 
-    async def list_sessions(self) -> list[SessionInfo]:
-        """Return the live sessions."""
-        ...
+def read_answer(response: httpx.Response) -> Any:
+    """Return the JSON of an answer.
 
-    async def delete_session(self, session_id: str) -> None:
-        """End a session."""
-
-    async def open_group(self, fields: dict[str, Any]) -> str | None:
-        """Open a session group; None when the runtime has none."""
-        ...
-
-    async def close_group(self, group_id: str, status: str) -> None:
-        """Note how the group ended."""
+    Raises:
+        httpx.HTTPStatusError: it is a refusal; the text has what the runtime said, not only the number.
+    """
+    if not response.is_error:
+        return msgspec.json.decode(response.content)
+    try:
+        told = response.json()
+        detail = told["detail"] if "detail" in told else told["error"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:200]
+    request = response.request
+    message = f"{response.status_code} from {request.method} {request.url.path}: {detail}"
+    raise httpx.HTTPStatusError(message, request=request, response=response)

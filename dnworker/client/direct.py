@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import ApiError, NotFound
+import httpx
+
+from dnworker.bus import Subscription
+from dnworker.client.connection import TurnEvents, read_answer
+from dnworker.errors import ApiError, CommandError
 from dnworker.events import EventEnvelope
-from dnworker.models import RuntimeInfo, SessionInfo
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
 
 class DirectConnection:
-    """Calls the runtime's operations and turns its refusals into the errors of the HTTP transport."""
+    """Calls the runtime, and turns its refusals into the errors of the HTTP transport.
+
+    What is called all the time (events, turns) goes straight to the runtime; everything else goes through
+    the API's own application, in memory, so that there is one implementation of it.
+    """
 
     has_groups = False  # they are kept by a platform, and there is none here
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._http: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
         """The runtime is here."""
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Let go of the in-memory client."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Call the API's application in this process."""
+        if self._http is None:
+            transport = httpx.ASGITransport(app=self._runtime.app)
+            self._http = httpx.AsyncClient(transport=transport, base_url="http://in-process")
+        return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
 
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
         """Publish at once."""
@@ -38,51 +64,64 @@ class DirectConnection:
         """Subscribe without a bound: within the process nothing is ever lost."""
         return self._runtime.bus.subscribe(kinds or None)
 
-    async def runtime_info(self) -> RuntimeInfo:
+    async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
+        """Start it at once; its events come from the bus."""
+        from dnworker.sessions.turn import TurnRequest
+
+        with _as_command():
+            session = self._runtime.sessions.create(session_id)
+            subscription = self._runtime.bus.subscribe(session_id=session_id)
+            try:
+                turn = self._runtime.turns.start(session, TurnRequest(**fields))
+            except BaseException:
+                subscription.close()
+                raise
+        return _DirectTurn(turn.id, subscription)
+
+    async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
         """Ask the runtime."""
-        return self._runtime.info()
+        with _as_command():
+            return await self._runtime.turns.cancel(session_id, **fields)
 
-    async def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
+    async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
         """Ask the runtime."""
-        with _as_http():
-            return self._runtime.worker_detail(capability, worker)
+        from dnworker.sessions.prompts import check_response
 
-    async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
-        """Ask the runtime."""
-        with _as_http():
-            return await self._runtime.restart_worker(capability, worker)
+        with _as_command():
+            try:
+                response = check_response(fields)
+            except ValueError as exc:
+                raise CommandError(str(exc), 400) from exc
+            self._runtime.turns.respond(session_id, response)
 
-    async def reload(self) -> RuntimeInfo:
-        """Ask the runtime."""
-        return await self._runtime.reload()
+    async def watch(self, session_id: str) -> None:
+        """Create the session; its events are on the bus."""
+        with _as_command():
+            self._runtime.sessions.create(session_id)
 
-    async def create_session(self, fields: dict[str, Any]) -> SessionInfo:
-        """Ask the session store."""
-        with _as_http():
-            return self._runtime.sessions.create(**fields)
+    async def unwatch(self, session_id: str) -> None:
+        """Nothing is held."""
 
-    async def get_session(self, session_id: str) -> SessionInfo | None:
-        """Ask the session store."""
+
+class _DirectTurn:
+    """The events of one turn, picked from its session's."""
+
+    def __init__(self, turn_id: str, subscription: Subscription) -> None:
+        self.turn_id = turn_id
+        self._subscription = subscription
+
+    async def __aiter__(self) -> AsyncIterator[EventEnvelope]:
         try:
-            return self._runtime.sessions.get(session_id)
-        except NotFound:
-            return None
+            async for envelope in self._subscription:
+                if envelope.turn_id == self.turn_id:
+                    yield envelope
+                    if envelope.terminal:
+                        return
+        finally:
+            self.close()
 
-    async def list_sessions(self) -> list[SessionInfo]:
-        """Ask the session store."""
-        return self._runtime.sessions.list()
-
-    async def delete_session(self, session_id: str) -> None:
-        """Ask the session store."""
-        with _as_http():
-            self._runtime.sessions.delete(session_id)
-
-    async def open_group(self, fields: dict[str, Any]) -> str | None:
-        """There are no groups here."""
-        return None
-
-    async def close_group(self, group_id: str, status: str) -> None:
-        """Never called: no group is opened."""
+    def close(self) -> None:
+        self._subscription.close()
 
 
 @contextmanager
@@ -90,8 +129,14 @@ def _as_http() -> Iterator[None]:
     try:
         yield
     except ApiError as exc:
-        import httpx
-
         request = httpx.Request("POST", "http://in-process/")
         response = httpx.Response(exc.status, json={"detail": exc.detail}, request=request)
         raise httpx.HTTPStatusError(str(exc), request=request, response=response) from exc
+
+
+@contextmanager
+def _as_command() -> Iterator[None]:
+    try:
+        yield
+    except ApiError as exc:
+        raise CommandError(str(exc), 400 if exc.status in (413, 422) else exc.status) from exc

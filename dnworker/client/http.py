@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 import msgspec
 
+from dnworker.client.connection import TurnEvents, read_answer
+from dnworker.client.socket import InteractiveSocket
 from dnworker.errors import RuntimeUnavailable
 from dnworker.events import RECONNECTED, EventEnvelope, decode
-from dnworker.models import RuntimeInfo, SessionInfo
 
 log = logging.getLogger("dnworker.client")
 
@@ -25,8 +26,6 @@ RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
-
-M = TypeVar("M", RuntimeInfo, SessionInfo)
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -67,6 +66,7 @@ class HttpConnection:
         self._token = auth_token
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
+        self._socket: InteractiveSocket | None = None
         self.has_groups = True
 
     async def start(self) -> None:
@@ -114,7 +114,10 @@ class HttpConnection:
         )
 
     async def close(self) -> None:
-        """Close the HTTP client."""
+        """Close the HTTP client and the interactive socket."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            await socket.close()
         http, self._http = self._http, None
         if http is not None:
             await http.aclose()
@@ -122,7 +125,7 @@ class HttpConnection:
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
         """POST the event to the runtime or to one session."""
         path = "/api/events" if session_id is None else f"/api/sessions/{quote(session_id, safe='')}/events"
-        result: dict[str, Any] = await self._json("POST", path, {"kind": kind, "payload": payload})
+        result: dict[str, Any] = await self.request("POST", path, body={"kind": kind, "payload": payload})
         return result
 
     async def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
@@ -131,22 +134,15 @@ class HttpConnection:
         Raises:
             RuntimeUnavailable: the runtime refused the credentials, at first or later.
         """
-        from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-        if self._transport is not None:
-            raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
+        self._refuse_transport()
+        query = urlencode([("kinds", kind) for kind in kinds])
         delay = RECONNECT_FIRST
         connected_before = False
         while True:
             try:
-                async with connect(
-                    self._socket_url(kinds),
-                    additional_headers=self._headers(),
-                    max_size=LARGEST_FRAME,
-                    proxy=None,
-                    logger=logging.getLogger("dnworker.client.socket"),
-                ) as socket:
+                async with self._open_socket("/api/ws/events" + (f"?{query}" if query else "")) as socket:
                     delay = RECONNECT_FIRST
                     self.has_groups = True  # perhaps another runtime: ask it again
                     if connected_before:
@@ -173,78 +169,47 @@ class HttpConnection:
             await asyncio.sleep(delay)
             delay = min(delay * 2, RECONNECT_LONGEST)
 
-    async def runtime_info(self) -> RuntimeInfo:
-        """GET /api/runtime."""
-        return _model(await self._json("GET", "/api/runtime"), RuntimeInfo)
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: object = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Call an endpoint and return its JSON.
 
-    async def worker_detail(self, capability: str, worker: str) -> dict[str, Any]:
-        """GET the worker."""
-        result: dict[str, Any] = await self._json("GET", _worker_path(capability, worker))
-        return result
-
-    async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
-        """POST its restart."""
-        result: dict[str, Any] = await self._json("POST", f"{_worker_path(capability, worker)}/restart")
-        return result
-
-    async def reload(self) -> RuntimeInfo:
-        """POST /api/reload."""
-        return _model(await self._json("POST", "/api/reload"), RuntimeInfo)
-
-    async def create_session(self, fields: dict[str, Any]) -> SessionInfo:
-        """POST /api/sessions."""
-        return _model(await self._json("POST", "/api/sessions", fields), SessionInfo)
-
-    async def get_session(self, session_id: str) -> SessionInfo | None:
-        """GET the session."""
-        response = await self._request("GET", f"/api/sessions/{quote(session_id, safe='')}")
-        if response.status_code == 404:
-            return None
-        _raise_for_status(response)
-        return _model(msgspec.json.decode(response.content), SessionInfo)
-
-    async def list_sessions(self) -> list[SessionInfo]:
-        """GET /api/sessions."""
-        return [_model(session, SessionInfo) for session in await self._json("GET", "/api/sessions")]
-
-    async def delete_session(self, session_id: str) -> None:
-        """DELETE the session."""
-        await self._json("DELETE", f"/api/sessions/{quote(session_id, safe='')}")
-
-    async def open_group(self, fields: dict[str, Any]) -> str | None:
-        """POST /api/session-groups; a runtime that answered 404 once is not asked again."""
-        if not self.has_groups:
-            return None
-        try:
-            response = await self._request("POST", "/api/session-groups", fields)
-        except httpx.TransportError as exc:
-            log.warning("session group %r was not opened: %s", fields["title"], exc)
-            return None
-        if response.status_code == 404:
-            self.has_groups = False
-            return None
-        if response.is_error:
-            log.warning("session group %r was refused with %d", fields["title"], response.status_code)
-            return None
-        group_id = response.json().get("id")
-        return group_id if isinstance(group_id, str) else None
-
-    async def close_group(self, group_id: str, status: str) -> None:
-        """PATCH the group's status; a failure to do so is only told."""
-        try:
-            await self._json("PATCH", f"/api/session-groups/{quote(group_id, safe='')}", {"status": status})
-        except httpx.HTTPError as exc:
-            log.warning("session group was not closed: %s", exc)
-
-    async def _json(self, method: str, path: str, body: object = None) -> Any:
-        response = await self._request(method, path, body)
-        _raise_for_status(response)
-        return msgspec.json.decode(response.content)
-
-    async def _request(self, method: str, path: str, body: object = None) -> httpx.Response:
+        Raises:
+            httpx.HTTPStatusError: the runtime refused; the text says why.
+            httpx.TransportError: it cannot be reached.
+        """
         content = None if body is None else msgspec.json.encode(body)
         headers = self._headers() | ({"Content-Type": "application/json"} if content is not None else {})
-        return await self._client().request(method, path, content=content, headers=headers)
+        response = await self._client().request(
+            method, path, params=query, content=content, headers=headers, timeout=timeout
+        )
+        return read_answer(response)
+
+    async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
+        """Start a turn over the interactive socket."""
+        return await self._interactive().start_turn(session_id, fields)
+
+    async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
+        """Cancel a turn over the interactive socket."""
+        return str((await self._interactive().command("turn.cancel", session_id, fields)).get("status"))
+
+    async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
+        """Answer over the interactive socket."""
+        await self._interactive().command("prompt.respond", session_id, fields)
+
+    async def watch(self, session_id: str) -> None:
+        """Subscribe over the interactive socket."""
+        await self._interactive().watch(session_id)
+
+    async def unwatch(self, session_id: str) -> None:
+        """Unsubscribe."""
+        await self._interactive().unwatch(session_id)
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
@@ -261,26 +226,29 @@ class HttpConnection:
         token = resolve_token(self._token)
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _socket_url(self, kinds: Collection[str]) -> str:
+    def _interactive(self) -> InteractiveSocket:
+        if self._socket is None:
+            self._refuse_transport()
+            self._socket = InteractiveSocket(lambda: self._open_socket("/api/ws"), self.server_url)
+        return self._socket
+
+    def _open_socket(self, path: str) -> Any:
+        """Open a WebSocket: what websockets' `connect` returns, to be awaited or entered."""
+        from websockets.asyncio.client import connect
+
         parts = urlsplit(self.server_url)
         scheme = "wss" if parts.scheme == "https" else "ws"
-        query = urlencode([("kinds", kind) for kind in kinds])
-        return f"{scheme}://{parts.netloc}/api/ws/events" + (f"?{query}" if query else "")
+        return connect(
+            f"{scheme}://{parts.netloc}{path}",
+            additional_headers=self._headers(),
+            max_size=LARGEST_FRAME,
+            proxy=None,
+            logger=logging.getLogger("dnworker.client.socket"),
+        )
 
-
-def _model(value: Any, model: type[M]) -> M:
-    """Read a model; a null counts as missing, as the reference sends both for the same (contract 9)."""
-    return msgspec.convert(_without_nulls(value), model)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
-def _worker_path(capability: str, worker: str) -> str:
-    return f"/api/workers/{quote(capability, safe='')}/{quote(worker, safe='')}"
+    def _refuse_transport(self) -> None:
+        if self._transport is not None:
+            raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
 
 
 def _stage(response: httpx.Response) -> str | None:
@@ -289,15 +257,3 @@ def _stage(response: httpx.Response) -> str | None:
     except (ValueError, AttributeError):
         return None
     return stage if isinstance(stage, str) else None
-
-
-def _raise_for_status(response: httpx.Response) -> None:
-    """Raise with what the runtime said, not only with the number."""
-    if not response.is_error:
-        return
-    try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = response.text[:200]
-    message = f"{response.status_code} from {response.request.method} {response.request.url.path}: {detail}"
-    raise httpx.HTTPStatusError(message, request=response.request, response=response)

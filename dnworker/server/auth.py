@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.server.responses import error
@@ -13,6 +14,7 @@ from dnworker.tokens import Tokens
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 UNAUTHORIZED_CLOSE = 4401
+RETIRED_CLOSE = 4402
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, never bound here
@@ -40,17 +42,47 @@ class Gatekeeper:
             await self._refuse(403, refusal, scope, receive, send)
             return
         path = scope["path"]
-        if path.startswith("/api/") and path not in PUBLIC_PATHS:
-            token = _bearer(headers)
-            if token is None:
-                text = "a bearer token is needed: Authorization: Bearer <token>"
-                await self._refuse(401, text, scope, receive, send)
+        if not path.startswith("/api/") or path in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+            return
+        token = self._ticket(scope) or _bearer(headers)
+        if token is None:
+            text = "a bearer token is needed: Authorization: Bearer <token>"
+            await self._refuse(401, text, scope, receive, send)
+            return
+        if not self._tokens.accepts(token):
+            await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
+            return
+        scope["token"], scope["worker"] = token, self._tokens.worker_of(token)
+        if scope["type"] == "websocket":
+            await self._until_retired(token, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _ticket(self, scope: Scope) -> str | None:
+        """Return the token that the ticket in a socket's query stands for."""
+        if scope["type"] != "websocket":
+            return None
+        given = QueryParams(scope["query_string"]).get("ticket")
+        return None if given is None else self._tokens.redeem(given)
+
+    async def _until_retired(self, token: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a socket; when its token is retired it is closed with 4402."""
+        retired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        release = self._tokens.on_retired(
+            lambda old: retired.set_result(None) if old == token and not retired.done() else None
+        )
+        serving = asyncio.ensure_future(self._app(scope, receive, send))
+        try:
+            await asyncio.wait({serving, retired}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
                 return
-            if not self._tokens.accepts(token):
-                await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
-                return
-            scope["worker"] = self._tokens.worker_of(token)
-        await self._app(scope, receive, send)
+            await send({"type": "websocket.close", "code": RETIRED_CLOSE, "reason": "the token was replaced"})
+        finally:
+            release()
+            serving.cancel()
+            await asyncio.wait({serving})
 
     def _foreign(self, headers: Headers) -> str | None:
         host = headers.get("host", "")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+import msgspec
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import NotFound, SubscriberTooSlow
 from dnworker.events import SUBSCRIBER_DROPPED, EventEnvelope, encode
-from dnworker.server.responses import JSONResponse, field, read_object
+from dnworker.server.api import Call, Fields, endpoint
+from dnworker.tokens import TICKET_SECONDS
 from dnworker.topologies import SubprocessWorker
 
 if TYPE_CHECKING:
@@ -23,16 +24,35 @@ TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
 EVENTS_CUT = "transport.events_cut"
 
 
-async def publish(request: Request) -> Response:
-    """Publish to the runtime's scope, or to the session in the path."""
-    runtime: Runtime = request.app.state.runtime
-    body = await read_object(request)
-    envelope = runtime.publish(
-        field(body, "kind", str, required=True),
-        field(body, "payload", dict, default={}),
-        session_id=request.path_params.get("session_id"),
-    )
-    return JSONResponse({"event_id": envelope.event_id, "seq": envelope.seq})
+class NewEvent(Fields):
+    """One event to publish."""
+
+    kind: str
+    payload: dict[str, Any] = {}
+
+
+class Published(msgspec.Struct):
+    """How the event is known from now on."""
+
+    event_id: str
+    seq: int
+
+
+@endpoint("POST", "/api/events", body=NewEvent, answer=Published, errors=(400,))
+def publish(call: Call) -> object:
+    """Publish an event to the runtime's scope."""
+    envelope = call.runtime.publish(call.body.kind, call.body.payload)
+    return Published(envelope.event_id, envelope.seq)
+
+
+@endpoint(
+    "POST", "/api/sessions/{session_id}/events", body=NewEvent, answer=Published, errors=(400, 404, 410)
+)
+def publish_to_session(call: Call) -> object:
+    """Publish an event to one session."""
+    session_id = call.path["session_id"]
+    envelope = call.runtime.publish(call.body.kind, call.body.payload, session_id=session_id)
+    return Published(envelope.event_id, envelope.seq)
 
 
 async def stream(socket: WebSocket) -> None:
@@ -95,8 +115,20 @@ async def _until_gone(socket: WebSocket) -> None:
         pass
 
 
-routes = [
-    Route("/api/events", publish, methods=["POST"]),
-    Route("/api/sessions/{session_id}/events", publish, methods=["POST"]),
-    WebSocketRoute("/api/ws/events", stream),
-]
+class NewTicket(msgspec.Struct):
+    """A right to open one socket until `expires_at`."""
+
+    ticket: str
+    expires_at: str
+
+
+@endpoint("POST", "/api/ws/ticket", answer=NewTicket)
+def ticket(call: Call) -> object:
+    """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
+    issued = call.runtime.tokens.issue_ticket(call.request.scope["token"])
+    expires = datetime.now(UTC) + timedelta(seconds=TICKET_SECONDS)
+    return NewTicket(issued, f"{expires:%Y-%m-%dT%H:%M:%SZ}")
+
+
+endpoints = [publish, publish_to_session, ticket]
+routes = [WebSocketRoute("/api/ws/events", stream)]

@@ -2,62 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from starlette.requests import Request
+import msgspec
 from starlette.responses import Response
-from starlette.routing import Route
 
+from dnworker.models import RuntimeInfo
+from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse
-
-if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
 
 API_VERSION = "1.0.0"
 
 
-def _report(runtime: Runtime) -> dict[str, object]:
-    assert runtime.server is not None
-    return {
-        "status": "ok",
-        "version": API_VERSION,
-        "stage": "ready",
-        "detail": None,
-        "elapsed_sec": runtime.server.uptime,
-        "timings": {},
-        "durations": {},
-        "timing_anchor": "process",
-        "step": None,
-        "step_index": None,
-        "step_total": None,
-        "item": None,
-        "reload": {
-            "active": runtime.is_reloading,
-            "started_sec": None,
-            "finished_sec": None,
-            "error": runtime.reload_error,
-        },
-    }
+class ReloadReport(msgspec.Struct):
+    """How the last reload went; times are seconds since the start."""
+
+    active: bool = False
+    started_sec: float | None = None
+    finished_sec: float | None = None
+    error: str | None = None
 
 
-async def report(request: Request) -> Response:
-    """Say that the runtime is there; the server listens only once it is."""
-    return JSONResponse(_report(request.app.state.runtime))
+class Report(msgspec.Struct, kw_only=True):
+    """How far the runtime is."""
+
+    status: Literal["ok", "starting"] = "ok"
+    version: str = API_VERSION
+    stage: str
+    detail: str | None = None
+    elapsed_sec: float
+    timings: dict[str, float]
+    durations: dict[str, float] = {}
+    timing_anchor: str = "process"
+    step: str | None = None
+    step_index: int | None = None
+    step_total: int | None = None
+    item: str | None = None
+    reload: ReloadReport
 
 
-async def info(request: Request) -> Response:
-    """Return what the runtime tells about itself."""
-    return JSONResponse(request.app.state.runtime.info())
+class ReloadQuery(Fields):
+    """What to reload: one capability, or all."""
+
+    capability: str | None = None
 
 
-async def reload(request: Request) -> Response:
-    """Reload all capabilities and return the new state."""
-    return JSONResponse(await request.app.state.runtime.reload())
+def _report(call: Call) -> Report:
+    progress = call.runtime.progress
+    return Report(
+        stage=progress.stage,
+        detail=progress.detail,
+        elapsed_sec=progress.elapsed,
+        timings=dict(progress.timings),
+        reload=ReloadReport(
+            call.runtime.is_reloading,
+            progress.reload_started,
+            progress.reload_finished,
+            call.runtime.reload_error,
+        ),
+    )
 
 
-routes = [
-    Route("/api/health", report),
-    Route("/api/ready", report),
-    Route("/api/runtime", info),
-    Route("/api/reload", reload, methods=["POST"]),
-]
+@endpoint("GET", "/api/health", answer=Report)
+def health(call: Call) -> object:
+    """Say that the runtime is there."""
+    return _report(call)
+
+
+@endpoint("GET", "/api/ready", answer=Report, errors=(503,))
+def ready(call: Call) -> Response:
+    """Say whether capabilities are loaded and workers were started."""
+    report = _report(call)
+    if report.stage == "ready":
+        return JSONResponse(report)
+    report.status = "starting"
+    return JSONResponse(report, 503)
+
+
+@endpoint("GET", "/api/runtime", answer=RuntimeInfo)
+def info(call: Call) -> object:
+    """Tell what the runtime has and how it stands."""
+    return call.runtime.info()
+
+
+@endpoint("POST", "/api/reload", query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
+async def reload(call: Call) -> object:
+    """Read one capability or all from disk again, with a full stop and start of their workers."""
+    return await call.runtime.reload(call.query.capability)
+
+
+endpoints = [health, ready, info, reload]

@@ -59,25 +59,6 @@ async def read_object(request: Request) -> dict[str, Any]:
     return value
 
 
-def field(body: dict[str, Any], name: str, kind: type, *, required: bool = False, default: Any = None) -> Any:
-    """Return a field of the body, checked.
-
-    Raises:
-        Invalid: it is missing and required, or of another type.
-    """
-    if name not in body:
-        if required:
-            raise invalid("missing", ["body", name], "Field required", body)
-        return default
-    value = body[name]
-    if value is None and not required and name != "payload":
-        return default
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        wanted = {str: "string", dict: "dict", int: "int"}.get(kind, kind.__name__)
-        raise invalid(f"{wanted}_type", ["body", name], f"Input should be a valid {wanted}", value)
-    return value
-
-
 def invalid(type_: str, place: list[str | int], message: str, value: object = None) -> Invalid:
     """Make the 422 of one field."""
     return Invalid([{"type": type_, "loc": place, "msg": message, "input": value}])

@@ -1,55 +1,401 @@
-"""Sessions in this process, and the session groups that only a platform has (contract 6.6)."""
+"""Sessions in this process; what only a platform has answers as a runtime without one does (contract 6.6)."""
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from typing import Annotated, Any, ClassVar, Literal
 
-from dnworker.errors import Invalid, NotFound
-from dnworker.server.responses import JSONResponse, field, read_object
+import msgspec
+from msgspec import Meta
 
-_ALIASES = {"sessionId": "session_id", "groupId": "group_id"}
-_TEXT_FIELDS = ("session_id", "group_id", "capability", "agent", "model", "project", "origin")
+from dnworker.errors import ApiError, Conflict, NotFound
+from dnworker.models import SessionInfo
+from dnworker.server.api import Call, Fields, endpoint
+from dnworker.sessions.policies import resolve_policy
+from dnworker.sessions.store import Message, Session, iso
 
-
-async def listing(request: Request) -> Response:
-    """Return the live sessions."""
-    return JSONResponse(request.app.state.runtime.sessions.list())
+NO_PLATFORM = "this runtime has no platform"
 
 
-async def create(request: Request) -> Response:
+class NewMessage(Fields):
+    """One message that a session begins with."""
+
+    role: Literal["user", "assistant", "system", "tool"]
+    content: str
+    metadata: dict[str, Any] | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    tool_args: dict[str, Any] | str | None = None
+
+
+class CreateSession(Fields):
+    """What a session is made of; every field may be left out."""
+
+    aliases: ClassVar[dict[str, str]] = {
+        "sessionId": "session_id",
+        "groupId": "group_id",
+        "generateParamsExtra": "generate_params_extra",
+        "projectMemoryScopeKind": "project_memory_scope_kind",
+        "enableProjectMemoryPreload": "enable_project_memory_preload",
+        "projectMemoryPreloadLimit": "project_memory_preload_limit",
+    }
+
+    session_id: str | None = None
+    group_id: str | None = None
+    capability: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    project: str | None = None
+    messages: list[NewMessage] | None = None
+    generate_params_extra: dict[str, Any] | None = None
+    policy: str | dict[str, Any] | None = None
+    labels: dict[str, list[str]] | None = None
+    origin: str | None = None
+    engine: str | None = None
+    project_memory_scope_kind: str | None = None
+    enable_project_memory_preload: bool | None = None
+    project_memory_preload_limit: Annotated[int, Meta(ge=1, le=200)] | None = None
+
+
+class SessionsQuery(Fields):
+    """Which sessions to list."""
+
+    include_platform: bool = False
+
+
+class Title(Fields):
+    """A session's new title."""
+
+    title: str
+
+
+class PolicyChange(Fields):
+    """A policy's name, a mapping with its name and parameters, or null for `interactive`."""
+
+    policy: str | dict[str, Any] | None
+
+
+class Guidance(Fields):
+    """What a summary should keep."""
+
+    guidance: str = ""
+
+
+class Restore(Fields):
+    """A session as it was saved."""
+
+    messages: list[NewMessage]
+    model: str | None = None
+    project: str | None = None
+    capability: str | None = None
+    agent: str | None = None
+    trajectory: Any = None
+
+
+class Rewind(Fields):
+    """The message to go back to: it and all after it are dropped."""
+
+    from_seq: Annotated[int, Meta(ge=0)]
+
+
+class BrowseQuery(Fields):
+    """Filters and paging of the platform's sessions."""
+
+    page: Annotated[int, Meta(ge=1)] = 1
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    sort_by: str = "updated_at"
+    sort_dir: str = "desc"
+    archived: str = "active"
+    label: list[str] = []
+    user_id: str | None = None
+    project_id: list[str] = []
+    origin: list[str] = []
+    search: str | None = None
+    include_workload_sessions: bool = False
+
+
+class FacetsQuery(Fields):
+    """Filters of the platform's sessions."""
+
+    archived: str = "active"
+    label: list[str] = []
+    user_id: str | None = None
+    project_id: list[str] = []
+    origin: list[str] = []
+    search: str | None = None
+    include_workload_sessions: bool = False
+
+
+class NewGroup(Fields):
+    """A group of sessions, kept by a platform."""
+
+    title: str | None = None
+    kind: Literal["worker_run", "evaluation_item", "workflow"] = "workflow"
+    status: str | None = None
+    project: str | None = None
+    runtime_id: str | None = None
+    capability: str | None = None
+    capability_version: str | None = None
+    worker: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class GroupChange(Fields):
+    """How a group goes on."""
+
+    title: str | None = None
+    status: Literal["running", "completed", "failed", "cancelled"] | None = None
+
+
+class Deleted(msgspec.Struct):
+    """What a session's end, archive or title answers."""
+
+    status: str
+    session_id: str
+
+
+class Titled(Deleted, kw_only=True):
+    """The title as it is now."""
+
+    title: str
+
+
+class PolicyState(Deleted, kw_only=True):
+    """The policy as it is now."""
+
+    policy_name: str
+    policy_is_autonomous: bool
+    policy_display_label: str
+
+
+class SessionStatus(msgspec.Struct, kw_only=True):
+    """What one session is doing."""
+
+    session_id: str
+    active_turn_id: str | None
+    is_busy: bool
+    queue_depth: int
+    turn_phase: str
+    pending_prompt: bool
+
+
+class Statuses(msgspec.Struct):
+    """What every session is doing."""
+
+    sessions: dict[str, SessionStatus]
+
+
+def _session(call: Call) -> Session:
+    return call.runtime.sessions.get(call.path["session_id"])
+
+
+@endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionInfo])
+def listing(call: Call) -> object:
+    """List the live sessions, the newest change first."""
+    return [session.info() for session in call.runtime.sessions.list()]
+
+
+@endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionInfo, errors=(409,))
+def create(call: Call) -> object:
     """Create a session, or return the live one of that id."""
-    body = {_ALIASES.get(name, name): value for name, value in (await read_object(request)).items()}
-    fields = {name: field(body, name, str) for name in _TEXT_FIELDS}
-    labels = field(body, "labels", dict, default={})
-    if not all(isinstance(v, list) and all(isinstance(x, str) for x in v) for v in labels.values()):
-        raise Invalid("labels is an object of lists of text, as in {'worker': ['bridge']}")
-    return JSONResponse(request.app.state.runtime.sessions.create(**fields, labels=labels))
+    body: CreateSession = call.body
+    return call.runtime.sessions.create(
+        body.session_id,
+        capability=body.capability,
+        agent=body.agent,
+        model=body.model,
+        project=body.project,
+        group_id=body.group_id,
+        labels=body.labels,
+        origin=body.origin,
+        policy=body.policy,
+        messages=_messages(call, body.messages),
+    ).info()
 
 
-async def get(request: Request) -> Response:
+@endpoint("GET", "/api/sessions/status", answer=Statuses)
+def status(call: Call) -> object:
+    """Tell what every session is doing."""
+    return Statuses({s.session_id: _status(s) for s in call.runtime.sessions.list()})
+
+
+@endpoint("GET", "/api/sessions/browse", query=BrowseQuery)
+def browse(call: Call) -> object:
+    """Browse the platform's sessions: there are none without one."""
+    paging = {"page": call.query.page, "limit": call.query.limit, "total": 0, "total_pages": 0}
+    return {"sessions": [], **paging, "has_next": False, "has_previous": False}
+
+
+@endpoint("GET", "/api/sessions/facets", query=FacetsQuery)
+def facets(call: Call) -> object:
+    """Count the labels of the platform's sessions: there are none without one."""
+    return {"labels": {}}
+
+
+@endpoint("GET", "/api/sessions/{session_id}", answer=SessionInfo, errors=(404,))
+def get(call: Call) -> object:
     """Return one session."""
-    return JSONResponse(request.app.state.runtime.sessions.get(request.path_params["session_id"]))
+    return _session(call).info()
 
 
-async def delete(request: Request) -> Response:
-    """End one session."""
-    session_id = request.path_params["session_id"]
-    request.app.state.runtime.sessions.delete(session_id)
-    return JSONResponse({"status": "deleted", "session_id": session_id})
+@endpoint("DELETE", "/api/sessions/{session_id}", answer=Deleted, errors=(404,))
+async def delete(call: Call) -> object:
+    """Cancel what a session does, and end it."""
+    session_id = call.path["session_id"]
+    await call.runtime.turns.end_session(session_id)
+    return Deleted("deleted", session_id)
 
 
-async def groups(_: Request) -> Response:
-    """Answer as a runtime without a platform does."""
-    raise NotFound("session groups need a platform, and this runtime has none")
+@endpoint("GET", "/api/sessions/{session_id}/messages", answer=list[Message], errors=(404,))
+def messages(call: Call) -> object:
+    """Return what was said, oldest first."""
+    shown = []
+    for message in _session(call).messages:
+        fields = msgspec.to_builtins(message)
+        fields.pop("created_at")
+        shown.append(fields)
+    return shown
 
 
-routes = [
-    Route("/api/sessions", listing),
-    Route("/api/sessions", create, methods=["POST"]),
-    Route("/api/sessions/{session_id}", get),
-    Route("/api/sessions/{session_id}", delete, methods=["DELETE"]),
-    Route("/api/session-groups", groups, methods=["POST"]),
-    Route("/api/session-groups/{group_id}", groups, methods=["PATCH"]),
-]
+@endpoint("POST", "/api/sessions/{session_id}/title", body=Title, answer=Titled, errors=(404,))
+def title(call: Call) -> object:
+    """Give the session a title."""
+    session = _session(call)
+    session.title = call.body.title
+    call.runtime.sessions.touch(session)
+    return Titled("ok", session.session_id, title=session.title)
+
+
+@endpoint(
+    "POST", "/api/sessions/{session_id}/policy", body=PolicyChange, answer=PolicyState, errors=(400, 404)
+)
+def policy(call: Call) -> object:
+    """Change how much the session's agent may do without asking."""
+    session = _session(call)
+    try:
+        session.policy = chosen = resolve_policy(call.body.policy)
+    except ValueError as exc:
+        raise ApiError(str(exc)) from exc
+    return PolicyState(
+        "ok",
+        session.session_id,
+        policy_name=chosen.name,
+        policy_is_autonomous=chosen.autonomous,
+        policy_display_label=chosen.label,
+    )
+
+
+@endpoint("POST", "/api/sessions/{session_id}/cancel", answer=Deleted, errors=(404,))
+async def cancel(call: Call) -> object:
+    """Cancel the session's active turn."""
+    session_id = call.path["session_id"]
+    return Deleted(await call.runtime.turns.cancel(session_id), session_id)
+
+
+@endpoint("POST", "/api/sessions/{session_id}/compact", body=Guidance, errors=(404,))
+async def compact(call: Call) -> object:
+    """Replace the session's messages by a summary."""
+    return await call.runtime.turns.compact(_session(call), call.body.guidance)
+
+
+@endpoint("POST", "/api/sessions/{session_id}/restore", body=Restore, errors=(400, 409))
+def restore(call: Call) -> object:
+    """Make the session what it was when it was saved; it is created if need be."""
+    body: Restore = call.body
+    if call.path["session_id"] in call.runtime.sessions and _session(call).active is not None:
+        raise Conflict("a turn is under way in this session; cancel it first")
+    session = call.runtime.sessions.create(
+        call.path["session_id"],
+        capability=body.capability,
+        agent=body.agent,
+        model=body.model,
+        project=body.project,
+    )
+    session.messages = _messages(call, body.messages) or []
+    steps = body.trajectory.get("steps") if isinstance(body.trajectory, dict) else body.trajectory
+    return {
+        "status": "restored",
+        "sessionId": session.session_id,
+        "messageCount": len(session.messages),
+        "stepCount": len(steps) if isinstance(steps, list) else 0,
+        "capability": session.capability,
+        "agent": session.agent,
+        "project": session.project,
+    }
+
+
+@endpoint("GET", "/api/sessions/{session_id}/rewind/candidates", errors=(404,))
+def rewind_candidates(call: Call) -> object:
+    """Tell to which of its messages the session can go back: those of the user."""
+    found = [
+        {"seq": number, "content": message.content, "created_at": message.created_at}
+        for number, message in enumerate(_session(call).messages)
+        if message.role == "user"
+    ]
+    return {"status": "ok", "candidates": found}
+
+
+@endpoint("POST", "/api/sessions/{session_id}/rewind", body=Rewind, errors=(404,))
+def rewind(call: Call) -> object:
+    """Drop a message and all after it."""
+    session = _session(call)
+    if session.active is not None:
+        return {"status": "failed", "reason": "a turn is under way"}
+    if call.body.from_seq >= len(session.messages):
+        return {"status": "failed", "reason": f"there is no message {call.body.from_seq}"}
+    del session.messages[call.body.from_seq :]
+    call.runtime.sessions.touch(session)
+    return {"status": "ok"}
+
+
+@endpoint("POST", "/api/sessions/{session_id}/archive", errors=(404,))
+def archive(call: Call) -> object:
+    """Archiving needs a platform."""
+    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
+
+
+@endpoint("POST", "/api/sessions/{session_id}/unarchive", errors=(404,))
+def unarchive(call: Call) -> object:
+    """Archiving needs a platform."""
+    raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
+
+
+@endpoint("POST", "/api/sessions/{session_id}/freeze", errors=(404,))
+def freeze(call: Call) -> object:
+    """Freezing needs a platform."""
+    raise NotFound(f"freezing sessions needs a platform; {NO_PLATFORM}")
+
+
+@endpoint("POST", "/api/session-groups", body=NewGroup, errors=(404,))
+def open_group(call: Call) -> object:
+    """Grouping sessions needs a platform."""
+    raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
+
+
+@endpoint("PATCH", "/api/session-groups/{group_id}", body=GroupChange, errors=(404,))
+def change_group(call: Call) -> object:
+    """Grouping sessions needs a platform."""
+    raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
+
+
+def _status(session: Session) -> SessionStatus:
+    return SessionStatus(
+        session_id=session.session_id,
+        active_turn_id=session.active.id if session.active else None,
+        is_busy=session.active is not None,
+        queue_depth=len(session.waiting),
+        turn_phase=session.phase,
+        pending_prompt=bool(session.prompts),
+    )
+
+
+def _messages(call: Call, given: list[NewMessage] | None) -> list[Message] | None:
+    now = iso(call.runtime.clock.now())
+    if given is None:
+        return None
+    return [Message(**msgspec.to_builtins(m), created_at=now) for m in given]
+
+
+endpoints = [
+    listing, create, status, browse, facets, get, delete, messages, title, policy, cancel, compact, restore,
+    rewind_candidates, rewind, archive, unarchive, freeze, open_group, change_group,
+]  # fmt: skip

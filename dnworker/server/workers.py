@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from dnworker.server.responses import JSONResponse
+from dnworker.server.api import Call, endpoint
 
 
-async def detail(request: Request) -> Response:
-    """Return one worker's detail."""
-    runtime = request.app.state.runtime
-    return JSONResponse(runtime.worker_detail(**request.path_params))
+@endpoint("GET", "/api/workers/{capability}/{worker}", errors=(404,))
+def detail(call: Call) -> object:
+    """Return one worker's state, handlers and process."""
+    return call.runtime.worker_detail(**call.path)
 
 
-async def restart(request: Request) -> Response:
-    """Restart a worker that is not running."""
-    runtime = request.app.state.runtime
-    return JSONResponse(await runtime.restart_worker(**request.path_params))
+@endpoint("POST", "/api/workers/{capability}/{worker}/restart", errors=(404, 409))
+async def restart(call: Call) -> object:
+    """Start a worker again that is not running; a running one is left alone."""
+    return await call.runtime.restart_worker(**call.path)
 
 
-routes = [
-    Route("/api/workers/{capability}/{worker}", detail),
-    Route("/api/workers/{capability}/{worker}/restart", restart, methods=["POST"]),
-]
+endpoints = [detail, restart]

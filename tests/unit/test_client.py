@@ -100,6 +100,8 @@ async def test_a_runtime_that_has_no_groups_is_asked_once():
     asked = []
 
     def answer(request):
+        if request.url.path == "/api/ready":
+            return httpx.Response(200, json={})
         asked.append(request.url.path)
         return httpx.Response(404)
 

@@ -1,0 +1,47 @@
+"""Where capabilities are looked for, and in which order (contract 4.6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from dnworker.capability.manifest import MANIFEST_NAME
+
+
+def project_root(cwd: Path, environ: Mapping[str, str]) -> Path:
+    """Return `DREADNODE_PROJECT_ROOT`, else the nearest directory above with `.git`, else `cwd`."""
+    if named := environ.get("DREADNODE_PROJECT_ROOT"):
+        return (cwd / named).resolve()
+    return next((d for d in (cwd, *cwd.parents) if (d / ".git").exists()), cwd)
+
+
+def search_path(
+    given: Iterable[Path] = (), *, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Return the directories to look in: the project's, the user's, those given, those of the environment.
+
+    Directories that do not exist are left out.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = Path.cwd() if cwd is None else cwd
+    own = ".dreadnode/capabilities"
+    from_environment = environ.get("DREADNODE_CAPABILITY_DIRS", "").split(os.pathsep)
+    home = Path(environ.get("HOME") or Path.home())
+    candidates = [
+        project_root(cwd, environ) / own,
+        home / own,
+        *given,
+        *(Path(entry) for entry in from_environment if entry),
+    ]
+    return list(dict.fromkeys(d.resolve() for d in candidates if d.is_dir()))
+
+
+def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:
+    """Yield the capabilities of the directories, each directory's in sorted order."""
+    for directory in directories:
+        if not directory.is_dir():
+            continue  # gone since
+        for root in sorted(directory.iterdir()):
+            if (root / MANIFEST_NAME).is_file():
+                yield root.resolve()

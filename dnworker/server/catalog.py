@@ -1,0 +1,59 @@
+"""Tools, skills and MCP servers, as far as this runtime knows them (contract 6.3)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from dnworker.models import SkillInfo, ToolInfo
+from dnworker.server.api import Call, endpoint
+
+
+class ToolList(msgspec.Struct):
+    """Every tool that an agent may call."""
+
+    tools: list[ToolInfo]
+
+
+class SkillList(msgspec.Struct):
+    """Every skill, by its qualified id."""
+
+    skills: list[SkillInfo]
+
+
+@endpoint("GET", "/api/tools", answer=ToolList)
+def tools(call: Call) -> object:
+    """List the tools that agents may call."""
+    return ToolList(call.runtime.tool_infos())
+
+
+@endpoint("GET", "/api/skills", answer=SkillList)
+def skills(call: Call) -> object:
+    """List the skills of all capabilities."""
+    return SkillList([skill.info() for skill in call.runtime.skills()])
+
+
+@endpoint("GET", "/api/skills/{name}", errors=(404,))
+def skill(call: Call) -> object:
+    """Return one skill with its instructions."""
+    return call.runtime.skill(call.path["name"]).detail()
+
+
+@endpoint("GET", "/api/mcp/{capability}/{server}", errors=(404,))
+def mcp(call: Call) -> object:
+    """Return one MCP server's definition and state."""
+    return call.runtime.mcp_detail(**call.path)
+
+
+@endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", errors=(404, 409))
+def reconnect(call: Call) -> object:
+    """Connect to an MCP server again."""
+    return call.runtime.mcp_reconnect(**call.path)
+
+
+@endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", errors=(404, 409))
+def reauthenticate(call: Call) -> object:
+    """Sign in to an MCP server again."""
+    return call.runtime.mcp_reconnect(**call.path)
+
+
+endpoints = [tools, skills, skill, mcp, reconnect, reauthenticate]

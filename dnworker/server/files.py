@@ -1,0 +1,236 @@
+"""Files and the shell of the runtime's machine, for whoever holds its token (contract 6.7)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response
+
+from dnworker.errors import ApiError, Conflict, TooLarge
+from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.responses import JSONResponse
+
+SKIPPED = frozenset(
+    {"node_modules", "__pycache__", "venv", "env", "dist", "build", "target", "site-packages", "coverage"}
+)
+ENTRIES_SHOWN = 20_000
+LARGEST_READ = 25 * 1024 * 1024
+FILE_LIMIT = 25 * 1024 * 1024
+BATCH_BYTES = 200 * 1024 * 1024
+BATCH_FILES = 500
+DEEPEST = 32
+OUTPUT_KEPT = 1_000_000
+"""Bytes of each stream of a shell command that are kept; the rest is counted."""
+
+_BATCH = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class ListQuery(Fields):
+    """What to list."""
+
+    path: str | None = None
+    depth: Annotated[int, Meta(ge=0, le=100)] = 10
+
+
+class PathQuery(Fields):
+    """Which file."""
+
+    path: str
+
+
+class UploadQuery(Fields):
+    """Where an uploaded file goes: below the directory of its batch."""
+
+    batch: str
+    path: str
+
+
+class ShellQuery(Fields):
+    """What to run, for how long."""
+
+    command: str
+    cwd: str | None = None
+    timeout: Annotated[float, Meta(gt=0, le=3600)] = 30
+
+
+class Entry(msgspec.Struct, rename={"is_dir": "isDir"}):
+    """One file or directory."""
+
+    name: str
+    path: str
+    is_dir: bool
+    size: int
+
+
+class Listing(msgspec.Struct, omit_defaults=True):
+    """What is below a directory."""
+
+    path: str
+    entries: list[Entry]
+    error: str | None = None
+
+
+@endpoint("GET", "/api/files", query=ListQuery, answer=Listing, errors=(400,))
+async def files(call: Call) -> object:
+    """List what is below a directory, depth first; hidden names and build folders are left out."""
+    fixed = os.environ.get("DREADNODE_PROJECT_ROOT")
+    if _has_nul(call.query.path):
+        return _refused(400, "a path cannot hold a NUL character")
+    root = Path(fixed or call.query.path or ".").expanduser().absolute()
+    return await asyncio.to_thread(_list, root, call.query.depth)
+
+
+def _list(root: Path, depth: int) -> Listing:
+    try:
+        entries: list[Entry] = []
+        for entry in _walk(root, root, depth):
+            if len(entries) == ENTRIES_SHOWN:
+                return Listing(str(root), entries, f"only the first {ENTRIES_SHOWN:,} entries are listed")
+            entries.append(entry)
+        return Listing(str(root), entries)
+    except OSError as exc:
+        return Listing(str(root), [], f"{root}: {exc.strerror or exc}")
+
+
+def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
+    with os.scandir(directory) as found:
+        entries = sorted(found, key=lambda e: e.name)
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in SKIPPED:
+            continue
+        is_dir = entry.is_dir(follow_symlinks=False)
+        try:
+            size = 0 if is_dir else entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue  # gone since
+        path = Path(entry.path)
+        yield Entry(_text(entry.name), _text(str(path.relative_to(root))), is_dir, size)
+        if is_dir and depth > 0:
+            try:
+                yield from _walk(path, root, depth - 1)
+            except PermissionError:
+                continue  # listed itself; what is in it is not ours to see
+
+
+@endpoint("GET", "/api/files/read", query=PathQuery, errors=(400, 404, 413, 500))
+async def read(call: Call) -> object:
+    """Return a file's text; bytes that are no UTF-8 are replaced."""
+    path = call.query.path
+    empty = {"path": path, "content": ""}
+    if _has_nul(path):
+        return _refused(400, "a path cannot hold a NUL character", **empty)
+    file = Path(path).expanduser()
+    try:
+        if not file.is_file():
+            return _refused(404, f"there is no file {path}", **empty)
+        if file.stat().st_size > LARGEST_READ:
+            return _refused(413, f"{path} is larger than {LARGEST_READ:,} bytes", **empty)
+        content = await asyncio.to_thread(file.read_bytes)
+    except OSError as exc:
+        missing = isinstance(exc, FileNotFoundError) or exc.errno in (36, 40)  # name too long, link loop
+        return _refused(404 if missing else 500, f"{path}: {exc.strerror or exc}", **empty)
+    return {"path": path, "content": content.decode(errors="replace")}
+
+
+@endpoint("PUT", "/api/files/upload", query=UploadQuery, errors=(400, 409, 413))
+async def upload(call: Call) -> object:
+    """Keep the request's body as a file of a batch, below the working directory."""
+    batch, path = call.query.batch, call.query.path
+    if not _BATCH.fullmatch(batch):
+        raise ApiError("batch is 1 to 64 letters, digits, _ and -")
+    parts = path.split("/")
+    if _has_nul(path) or "\\" in path or len(parts) > DEEPEST or {"", ".", ".."} & set(parts):
+        raise ApiError(f"path must be relative, with / between its parts, without .., at most {DEEPEST} deep")
+    home = Path("uploads", batch)
+    file = home.joinpath(*parts)
+    try:
+        present = [p.stat().st_size for p in home.rglob("*") if p.is_file()]
+        if file.exists():
+            raise Conflict(f"{path} is in this batch already")
+        if len(present) >= BATCH_FILES:
+            raise TooLarge(f"a batch holds at most {BATCH_FILES} files")
+        room = min(FILE_LIMIT, BATCH_BYTES - sum(present))
+        body = bytearray()
+        async for chunk in call.request.stream():
+            body += chunk
+            if len(body) > room:
+                raise TooLarge(f"a file is at most {FILE_LIMIT:,} bytes, a batch {BATCH_BYTES:,}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(file.write_bytes, body)
+    except OSError as exc:
+        raise ApiError(f"{path}: {exc.strerror or exc}") from exc
+    return {"path": str(file), "size": len(body)}
+
+
+@endpoint("POST", "/api/shell", query=ShellQuery, errors=(400, 408, 500))
+async def shell(call: Call) -> object:
+    """Run a command by the shell, and return what it wrote and how it ended."""
+    command: str = call.query.command
+    if not command.strip() or _has_nul(command) or _has_nul(call.query.cwd):
+        return _refused(400, "command must be text that is not blank, without NUL")
+    try:
+        process = await asyncio.create_subprocess_shell(
+            command,
+            cwd=call.query.cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as exc:
+        return _refused(500, str(exc), command=command)
+    reading = asyncio.gather(_read(process.stdout), _read(process.stderr), process.wait())
+    try:
+        async with asyncio.timeout(call.query.timeout):
+            stdout, stderr, code = await reading
+    except (TimeoutError, asyncio.CancelledError) as exc:
+        _kill(process.pid)
+        await process.wait()
+        if isinstance(exc, asyncio.CancelledError):
+            raise
+        return _refused(408, f"the command took longer than {call.query.timeout:g} s", command=command)
+    return {"stdout": stdout, "stderr": stderr, "exitCode": code, "command": command}
+
+
+async def _read(stream: asyncio.StreamReader | None) -> str:
+    """Read to the end, keeping a bounded beginning."""
+    assert stream is not None
+    kept, dropped = bytearray(), 0
+    while chunk := await stream.read(65_536):
+        room = OUTPUT_KEPT - len(kept)
+        kept += chunk[:room]
+        dropped += max(0, len(chunk) - room)
+    note = f"\n[cut: {dropped:,} more bytes]" if dropped else ""
+    return kept.decode(errors="replace") + note
+
+
+def _kill(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _refused(status: int, text: str, **fields: Any) -> Response:
+    """Answer in the shape of these endpoints: `error` beside what was asked, no `detail`."""
+    return JSONResponse({**{k: _text(v) for k, v in fields.items()}, "error": _text(text)}, status)
+
+
+def _has_nul(text: str | None) -> bool:
+    return text is not None and "\0" in text
+
+
+def _text(name: str) -> str:
+    """Return a file name as JSON can hold it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+endpoints = [files, read, upload, shell]

@@ -1,0 +1,316 @@
+"""`/api/ws`: commands in, acknowledgements and the events of subscribed sessions out (contract 7.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.errors import ApiError, SubscriberTooSlow
+from dnworker.events import SCHEMA_VERSION, EventEnvelope, encode
+from dnworker.sessions.prompts import check_response
+from dnworker.sessions.store import Session
+from dnworker.sessions.turn import TurnRequest
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+FRAME_CAP = 31_457_280
+NOT_GREETED = 4400
+
+
+class Command(msgspec.Struct, kw_only=True):
+    """One frame of the client; unknown keys are ignored."""
+
+    command_id: Annotated[str, Meta(min_length=1)]
+    op: str
+    session_id: str | None = None
+    payload: dict[str, Any] = {}
+    schema_version: int = SCHEMA_VERSION
+
+
+class Control(msgspec.Struct, kw_only=True):
+    """One frame of the server that is no event."""
+
+    schema_version: int = SCHEMA_VERSION
+    connection_id: str
+    command_id: str | None
+    session_id: str | None
+    timestamp: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    kind: str
+    payload: dict[str, Any]
+
+
+class _Subscribe(msgspec.Struct):
+    after_seq: Annotated[int, Meta(ge=0)] | None = None
+
+
+class _Start(msgspec.Struct, kw_only=True):
+    message: str
+    model: str | None = None
+    agent: str | None = None
+    reset: bool = False
+    generate_params_extra: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Cancel(msgspec.Struct, kw_only=True):
+    turn_id: str | None = None
+    drop_queued: bool = False
+
+
+class _Problem(Exception):
+    """A command that cannot be done; `status` and the text go into `command.error`."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+Operation = Callable[["_Socket", Command], Awaitable[dict[str, Any] | None]]
+"""Carries a command out and returns what its ack tells beside `op`; None when it has answered itself."""
+
+
+class _Socket:
+    """One client: which sessions it watches, and what it has asked for."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._runtime: Runtime = socket.app.state.runtime
+        self._id = f"conn_{uuid.uuid4().hex}"
+        self._greeted = False
+        self._pumps: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}
+        self._cancelling: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Take commands until the client goes; turns that it started go on."""
+        await self._socket.accept()
+        try:
+            while True:
+                message = await self._socket.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                await self._take(message.get("text") or message.get("bytes") or "")
+        except WebSocketDisconnect:
+            return
+        finally:
+            tasks = [*self._cancelling]
+            for session_id in [*self._pumps]:
+                tasks.append(self._drop_pump(session_id))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _take(self, frame: str | bytes) -> None:
+        try:
+            command = msgspec.json.decode(frame, type=Command)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            await self._control(
+                None, None, "command.error", {"detail": f"not a command: {exc}", "status_code": 400}
+            )
+            return
+        if command.op == "turn.cancel" and self._greeted:  # it may take a while; others need not wait
+            task = asyncio.create_task(self._carry_out(command), name="turn.cancel")
+            self._cancelling.add(task)
+            task.add_done_callback(self._cancelling.discard)
+            return
+        await self._carry_out(command)
+
+    async def _carry_out(self, command: Command) -> None:
+        try:
+            told = await self._operation(command)(self, command)
+        except _Problem as exc:
+            await self._refuse(command, exc.status, str(exc))
+        except msgspec.ValidationError as exc:
+            await self._refuse(command, 400, f"payload: {exc}")
+        except ApiError as exc:
+            await self._refuse(command, 400 if exc.status in (413, 422) else exc.status, exc.detail)
+        else:
+            if told is not None:
+                await self._answer(command, "command.ack", {"op": command.op} | told)
+
+    def _operation(self, command: Command) -> Operation:
+        operation = _OPERATIONS.get(command.op)
+        if not self._greeted and command.op != "hello":
+            raise _Problem("say hello first", NOT_GREETED)
+        if command.op not in ("hello", "ping") and not command.session_id:
+            raise _Problem("session_id is required")
+        if operation is None:
+            raise _Problem(f"unsupported op {command.op!r}; there are: {', '.join(_OPERATIONS)}")
+        return operation
+
+    # -- the operations --------------------------------------------------------------------------------
+
+    async def hello(self, command: Command) -> None:
+        """Greet, as often as the client likes."""
+        self._greeted = True
+        await self._answer(command, "hello.ack", {"supported_ops": list(_OPERATIONS)})
+
+    async def ping(self, command: Command) -> None:
+        """Show that somebody is there."""
+        await self._answer(command, "pong", {"op": "ping"})
+
+    async def subscribe(self, command: Command) -> None:
+        """Send the session's state, what was missed, and everything from now on."""
+        asked = msgspec.convert(command.payload, _Subscribe)
+        session = self._session(command)
+        self._unsubscribe(session.session_id)
+        bus = self._runtime.bus
+        latest, oldest = bus.bounds(session.session_id)
+        missed = asked.after_seq is not None and oldest is not None and asked.after_seq < oldest - 1
+        after = latest if missed or asked.after_seq is None else asked.after_seq
+        subscription = bus.subscribe(
+            session_id=session.session_id, after_seq=after, replay=True, limit=SUBSCRIBER_LIMIT
+        )
+        snapshot = self._snapshot(session, latest)
+        await self._answer(command, "command.ack", {"op": "subscribe"})
+        if missed:
+            gap = {"after_seq": asked.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
+            await self._control(None, session.session_id, "transport.resync_required", gap)
+        await self._control(None, session.session_id, "session.snapshot", snapshot)
+        task = asyncio.create_task(self._pump(session.session_id, subscription), name="session events")
+        self._pumps[session.session_id] = subscription, task
+
+    async def unsubscribe(self, command: Command) -> dict[str, Any]:
+        """Send nothing more of the session."""
+        assert command.session_id is not None
+        self._unsubscribe(command.session_id)
+        return {}
+
+    async def start(self, command: Command) -> dict[str, Any]:
+        """Accept a turn."""
+        asked = msgspec.convert(command.payload, _Start)
+        request = TurnRequest(
+            message=asked.message,
+            agent=asked.agent or None,
+            model=asked.model or None,
+            reset=asked.reset,
+            generate_params_extra=asked.generate_params_extra or {},
+            metadata=asked.metadata or {},
+        )
+        self._runtime.turns.check(request)
+        return {"turn_id": self._runtime.turns.start(self._session(command), request).id}
+
+    async def cancel(self, command: Command) -> dict[str, Any]:
+        """Cancel a turn; its last event goes out before the ack."""
+        asked = msgspec.convert(command.payload, _Cancel)
+        assert command.session_id is not None
+        status = await self._runtime.turns.cancel(
+            command.session_id, asked.turn_id, drop_queued=asked.drop_queued
+        )
+        if (pumped := self._pumps.get(command.session_id)) is not None:
+            await pumped[0].drained()
+        return {"status": status}
+
+    async def respond(self, command: Command) -> dict[str, Any]:
+        """Answer a question or a permission."""
+        try:
+            response = check_response(command.payload)
+        except ValueError as exc:
+            raise _Problem(str(exc)) from exc
+        assert command.session_id is not None
+        self._runtime.turns.respond(command.session_id, response)
+        return {"request_id": response.request_id, "status": "resolved"}
+
+    # -- what goes out ---------------------------------------------------------------------------------
+
+    async def _pump(self, session_id: str, subscription: Subscription) -> None:
+        try:
+            async for envelope in subscription:
+                await self._socket.send_text(
+                    capped(msgspec.structs.replace(envelope, connection_id=self._id)).decode()
+                )
+        except SubscriberTooSlow as exc:
+            await self._control(None, session_id, "transport.forwarder_failed", {"detail": str(exc)})
+        except WebSocketDisconnect:
+            return
+        finally:
+            subscription.close()
+
+    async def _answer(self, command: Command, kind: str, payload: dict[str, Any]) -> None:
+        await self._control(command.command_id, command.session_id, kind, payload)
+
+    async def _refuse(self, command: Command, status: int, detail: object) -> None:
+        payload = {"detail": detail, "status_code": status, "op": command.op}
+        await self._answer(command, "command.error", payload)
+
+    async def _control(
+        self, command_id: str | None, session_id: str | None, kind: str, payload: dict[str, Any]
+    ) -> None:
+        frame = Control(
+            connection_id=self._id, command_id=command_id, session_id=session_id, kind=kind, payload=payload
+        )
+        await self._socket.send_text(msgspec.json.encode(frame).decode())
+
+    def _session(self, command: Command) -> Session:
+        """Return the command's session, created if need be."""
+        return self._runtime.sessions.create(command.session_id)
+
+    def _snapshot(self, session: Session, latest: int) -> dict[str, Any]:
+        prompts = [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()]
+        active = session.active
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "session_id": session.session_id,
+            "latest_seq": latest,
+            "active_turn_id": active.id if active else None,
+            "queued_turn_ids": [turn.id for turn in session.waiting],
+            "turn_phase": session.phase,
+            "pending_prompt": prompts[0] if prompts else None,
+            "pending_prompts": prompts,
+            "sync_status": {"state": "disabled", "last_error": None, "last_attempt_at": None},
+            "draft_state": {
+                "text_visible": bool(active and active.narration.text),
+                "last_generation_input_tokens": session.last_input_tokens,
+            },
+        }
+
+    def _unsubscribe(self, session_id: str) -> None:
+        if session_id in self._pumps:
+            self._drop_pump(session_id).cancel()
+
+    def _drop_pump(self, session_id: str) -> asyncio.Task[None]:
+        subscription, task = self._pumps.pop(session_id)
+        subscription.close()
+        return task
+
+
+_OPERATIONS: dict[str, Operation] = {
+    "hello": _Socket.hello,
+    "subscribe": _Socket.subscribe,
+    "unsubscribe": _Socket.unsubscribe,
+    "turn.start": _Socket.start,
+    "turn.cancel": _Socket.cancel,
+    "prompt.respond": _Socket.respond,
+    "ping": _Socket.ping,
+}
+
+
+def capped(envelope: EventEnvelope) -> bytes:
+    """Return the envelope's JSON; a payload over the cap is replaced by a marker (contract 7)."""
+    frame = encode(envelope)
+    if len(frame) <= FRAME_CAP:
+        return frame
+    marker = {
+        "dreadnode_truncated": True,
+        "reason": "the frame is over the cap",
+        "original_bytes": len(frame),
+        "cap_bytes": FRAME_CAP,
+    }
+    return encode(msgspec.structs.replace(envelope, payload=marker))
+
+
+async def serve(socket: WebSocket) -> None:
+    """Serve one client."""
+    await _Socket(socket).serve()
+
+
+routes = [WebSocketRoute("/api/ws", serve)]

@@ -1,0 +1,36 @@
+"""The runtime's log, page by page (contract 6.7)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from dnworker.models import LogPage
+from dnworker.server.api import Call, Fields, endpoint
+
+
+class LogsQuery(Fields):
+    """Which records."""
+
+    after: Annotated[int, Meta(ge=0)] | None = None
+    instance_id: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+    level: Literal["trace", "debug", "info", "success", "warning", "error", "critical"] = "debug"
+    text: Annotated[str, Meta(max_length=256)] = ""
+
+
+@endpoint("GET", "/api/logs", query=LogsQuery, answer=LogPage)
+def logs(call: Call) -> object:
+    """Return records of the runtime and of its workers."""
+    query: LogsQuery = call.query
+    return call.runtime.log.page(
+        after=query.after,
+        instance_id=query.instance_id,
+        limit=query.limit,
+        level=query.level,
+        text=query.text,
+    )
+
+
+endpoints = [logs]

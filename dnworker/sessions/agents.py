@@ -1,0 +1,174 @@
+"""Who answers a turn: a script of the user's, or a model (design 5, contract 6.6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from dnworker.capability.agents import INHERIT, AgentDefinition
+from dnworker.errors import Conflict
+from dnworker.sessions.narration import ToolCall, mask
+from dnworker.sessions.openai import ModelAgent, ModelEndpoint
+from dnworker.sessions.tools import Tool, Tools
+from dnworker.sessions.turn import TurnFailure
+
+if TYPE_CHECKING:
+    from dnworker.clock import Clock
+    from dnworker.sessions.store import Session
+    from dnworker.sessions.turn import Turn, TurnRequest
+
+Reply = Callable[["Turn"], Any]
+"""An async function that returns text, or a generator, async or not, that yields it."""
+
+Definitions = Callable[[], Mapping[str, Sequence[AgentDefinition]]]
+"""Gives the agents of every loaded capability, in the order of loading."""
+
+UNNAMED = "default"
+
+
+class Agents:
+    """The agents of one runtime: scripts by name, and models for those without one.
+
+    Args:
+        definitions: gives what the capabilities declare.
+        tools: what agents may call.
+        clock: for the waits between retries.
+    """
+
+    def __init__(self, definitions: Definitions, tools: Tools, clock: Clock) -> None:
+        self.endpoint = ModelEndpoint.from_environment()
+        self._definitions = definitions
+        self._tools = tools
+        self._clock = clock
+        self._scripts: dict[str, Reply] = {}
+        self._default: Reply | None = None
+
+    def register(self, name: str, reply: Reply) -> None:
+        """Let `reply` answer the turns of the agent `name`, in place of any other."""
+        self._scripts[name] = reply
+
+    def default(self, reply: Reply | None) -> None:
+        """Let `reply` answer for every agent without a script of its own; None takes it back."""
+        self._default = reply
+
+    def remove(self, name: str) -> None:
+        """Forget a script; harmless when there is none."""
+        self._scripts.pop(name, None)
+
+    def use_model(
+        self, model: str | None = None, *, base_url: str | None = None, api_key: str | None = None
+    ) -> None:
+        """Answer the turns of agents without a script by a model.
+
+        Args:
+            model: its name at the endpoint, for agents and sessions that name none.
+            base_url: of any OpenAI-compatible API, such as `http://127.0.0.1:11434/v1`; by default
+                `OPENAI_BASE_URL`, then OpenAI's own.
+            api_key: by default `OPENAI_API_KEY`; an endpoint of one's own may need none.
+        """
+        self.endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
+
+    def names(self) -> list[str]:
+        """Return the names of all agents that can be asked."""
+        declared = [d.name for ds in self._definitions().values() for d in ds]
+        return list(dict.fromkeys([*self._scripts, *declared]))
+
+    # -- whose turn it is ------------------------------------------------------------------------------
+
+    def bind(self, capability: str | None, agent: str | None) -> tuple[str | None, str | None]:
+        """Return the capability and agent of a new session (contract 6.6).
+
+        Raises:
+            Conflict: there is no such capability, it has no such agent, or several have one.
+        """
+        declared = self._definitions()
+        if capability is not None:
+            if capability not in declared:
+                raise Conflict(f"no capability {capability!r}; there are: {', '.join(declared) or 'none'}")
+            names = [d.name for d in declared[capability]]
+            if agent is None:
+                return capability, names[0] if names else None
+            if agent not in names and agent not in self._scripts:
+                raise Conflict(
+                    f"capability {capability!r} has no agent {agent!r}; it has: {', '.join(names) or 'none'}"
+                )
+            return capability, agent
+        fallback = next((name for name, agents in declared.items() if agents), None)
+        if agent is None:
+            return fallback, declared[fallback][0].name if fallback else None
+        homes = [name for name, agents in declared.items() if any(d.name == agent for d in agents)]
+        if len(homes) > 1:
+            raise Conflict(
+                f"agent {agent!r} is in several capabilities: {', '.join(homes)}; name one of them"
+            )
+        return (homes[0] if homes else None if agent in self._scripts else fallback), agent
+
+    def name_for(self, session: Session, request: TurnRequest | None = None) -> str:
+        """Return the name of who answers."""
+        return (request.agent if request else None) or session.agent or UNNAMED
+
+    def model_for(self, session: Session, request: TurnRequest | None = None) -> str | None:
+        """Return the model that answers, or what a script is told of one."""
+        name = self.name_for(session, request)
+        asked = (request.model if request else None) or session.model
+        if name in self._scripts or self._default is not None:
+            return asked
+        definition = self._definition(session, name)
+        own = None if definition is None or definition.model == INHERIT else definition.model
+        return asked or own or self.endpoint.model
+
+    def script_for(self, turn: Turn) -> Reply | None:
+        """Return the script that answers, if one does."""
+        return self._scripts.get(turn.agent) or self._default
+
+    def model_agent(self, session: Session, turn: Turn) -> ModelAgent:
+        """Return the model that answers.
+
+        Raises:
+            TurnFailure: none is configured; says how to.
+        """
+        definition = self._definition(session, turn.agent)
+        tools = self._tools_of(definition)
+        return self.plain_model(turn.agent, turn.model, definition.prompt if definition else "", tools)
+
+    def plain_model(
+        self, agent: str, model: str | None, prompt: str = "", tools: Sequence[Tool] = ()
+    ) -> ModelAgent:
+        """Return a model to ask on behalf of an agent.
+
+        Raises:
+            TurnFailure: none is configured; says how to.
+        """
+        if model is None or not self.endpoint.is_configured:
+            raise TurnFailure(
+                f"agent {agent!r} has no script, and no model is configured. Script it: "
+                f"runtime.agents.register({agent!r}, reply); or give it a model: set OPENAI_API_KEY (and "
+                "OPENAI_BASE_URL for an endpoint of your own) and DNWORKER_MODEL, or call "
+                "runtime.agents.use_model('gpt-...', base_url=..., api_key=...)",
+                "ModelNotConfigured",
+            )
+        return ModelAgent(self.endpoint, model, prompt=prompt, tools=tools, clock=self._clock)
+
+    async def judge(self, model: str, turn: Turn, call: ToolCall) -> bool:
+        """Ask a model whether a tool may be called (policy `guard`); anything but `allow` is a no."""
+        asked = (
+            f"An agent was asked: {turn.message}\nIt wants to call the tool {call.name} with "
+            f"{json.dumps(mask(call.arguments))}. Answer with one word: allow, if the call is safe and "
+            "serves what was asked; else deny."
+        )
+        said = await self.plain_model(turn.agent, model).complete([{"role": "user", "content": asked}])
+        return said.strip().strip(".").lower() == "allow"
+
+    def _tools_of(self, definition: AgentDefinition | None) -> list[Tool]:
+        patterns = definition.tools if definition is not None else None
+        if patterns is None:
+            return self._tools.all()
+        return [t for t in self._tools.all() if any(fnmatchcase(t.name, p) for p in patterns)]
+
+    def _definition(self, session: Session, name: str) -> AgentDefinition | None:
+        declared = self._definitions()
+        own = declared.get(session.capability or "", ())
+        everywhere = [d for agents in declared.values() for d in agents]
+        return next((d for d in [*own, *everywhere] if d.name == name), None)

@@ -1,0 +1,206 @@
+"""What an agent does in a turn, told as the raw events of contract 5.3, and added up as it goes."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from dnworker.events import new_id
+
+RawEvent = dict[str, Any]
+Emit = Callable[[RawEvent], None]
+
+_SECRET = re.compile(
+    r"pass(word|wd|phrase)|secret|token|api[_-]?key|credential|authorization|private[_-]?key", re.I
+)
+MASK = "***"
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class Usage(msgspec.Struct, kw_only=True):
+    """Tokens that generations took."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+        )
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One call of a tool; `result` is None until it has ended."""
+
+    name: str
+    arguments: dict[str, Any] | str
+    id: str = field(default_factory=lambda: f"call_{new_id()[:24]}")
+    result: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+    @property
+    def told(self) -> str:
+        """What the agent gets to know of it."""
+        return self.result if self.result is not None else f"{self.error_type}: {self.error}"
+
+
+@dataclass(slots=True)
+class Generation:
+    """One answer of the model: text, then the tools that it wants called."""
+
+    text: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    stop_reason: str | None = None
+
+
+def mask(arguments: Any) -> Any:
+    """Return arguments with the values of credential-like keys hidden (contract 5.2)."""
+    if isinstance(arguments, dict):
+        return {k: MASK if _SECRET.search(str(k)) else mask(v) for k, v in arguments.items()}
+    return [mask(item) for item in arguments] if isinstance(arguments, list) else arguments
+
+
+def as_text(text: str) -> str:
+    """Return text that UTF-8 has a form for: lone surrogates become replacement characters."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class Narration:
+    """Tells one turn, generation by generation.
+
+    Text and tool calls belong to a generation, which opens with the first of them. `emit` receives every raw
+    event; the attributes hold what the turn's last event sums up.
+    """
+
+    def __init__(self, emit: Emit, *, agent: str, model: str | None) -> None:
+        self.tool_calls: list[ToolCall] = []
+        self.usage = Usage()
+        self.last_input_tokens: int | None = None
+        self.stop_reason: str | None = None
+        self.generations: list[Generation] = []
+        self._emit = emit
+        self._agent = agent
+        self._agent_id = str(uuid.uuid4())
+        self._model = model
+        self._open = False
+
+    @property
+    def text(self) -> str:
+        """The last generation that said something: the turn's answer so far."""
+        return next((g.text for g in reversed(self.generations) if g.text), "")
+
+    @property
+    def step(self) -> int:
+        """The number of the generation under way, from 1."""
+        return len(self.generations)
+
+    def begin(self, goal: str, session_id: str, max_steps: int | None, tools: list[str]) -> None:
+        """Tell that the agent starts."""
+        params = {"session_id": session_id, "max_steps": max_steps, "model": self._model, "tools": tools}
+        self.tell("agentstart", {"inputs": {"goal": goal}, "params": params})
+
+    def say(self, text: str) -> None:
+        """Tell one piece of the answer; after a tool it belongs to the next generation."""
+        if self._open and self.generations[-1].calls:
+            self.end_generation("tool_calls")
+        self.open_generation().text += text
+        data = {"step": self.step, "content": text, "tool_calls": [], "extra": {}}
+        self.tell("generationcontent", data)
+
+    def tool_begins(self, call: ToolCall) -> None:
+        """Tell that a tool is called."""
+        self.open_generation().calls.append(call)
+        self.tool_calls.append(call)
+        shown = {"id": call.id, "name": call.name, "arguments": json.dumps(mask(call.arguments))}
+        self.tell("toolstart", {"tool_call": shown, "policy_decision": None})
+
+    def tool_ends(self, call: ToolCall) -> None:
+        """Tell what the tool returned, or how it failed."""
+        shown = {"id": call.id, "name": call.name}
+        ended = {
+            "result": call.told,
+            "output_file": None,
+            "stop": False,
+            "error": call.error,
+            "error_type": call.error_type,
+            "cost_usd": None,
+            "policy_decision": None,
+        }
+        self.tell("toolend", {"tool_call": shown, **ended})
+        self.tell("toolstep", {"tool_call": shown, "step": self.step, "stop": False, "error": call.error})
+
+    def end_generation(self, stop_reason: str, usage: Usage | None = None) -> None:
+        """Tell that the generation under way is over; harmless when none is."""
+        if not self._open:
+            return
+        self._open = False
+        done = self.generations[-1]
+        done.stop_reason = stop_reason
+        used = usage or Usage()
+        self.usage += used
+        self.last_input_tokens = used.input_tokens or self.last_input_tokens
+        self.stop_reason = stop_reason
+        figures = {
+            "input_tokens": used.input_tokens,
+            "output_tokens": used.output_tokens,
+            "total_tokens": used.input_tokens + used.output_tokens,
+        }
+        calls = [{"id": c.id, "name": c.name, "arguments": json.dumps(mask(c.arguments))} for c in done.calls]
+        data = {
+            "step": self.step,
+            "content": done.text,
+            "tool_calls": calls,
+            "usage": figures,
+            "stop_reason": stop_reason,
+            "model": self._model,
+        }
+        self.tell("generationend", data)
+        self.tell(
+            "generationstep",
+            data | {"usage": figures | {"cost_usd": None}, "failed": False, "extra": {}},
+        )
+
+    def end(self, stop_reason: str = "finished") -> None:
+        """Tell that the agent is done."""
+        self.end_generation("stop")
+        self.tell(
+            "agentend", {"stop_reason": stop_reason, "error": None, "error_type": None}, status="finished"
+        )
+
+    def fail(self, error_type: str, error: str) -> None:
+        """Tell that the agent gave up; harmless before it began."""
+        fault = {"error": error, "error_type": error_type}
+        self._open = False
+        self.tell("generationerror", {"model": self._model, **fault, "step": self.step}, status="errored")
+        self.tell("agentend", {"stop_reason": "error", **fault}, status="errored")
+
+    def tell(self, type_: str, data: dict[str, Any], *, status: str = "running") -> None:
+        """Emit one raw event with the fields that all have in common."""
+        self._emit(
+            {
+                "type": type_,
+                "timestamp": datetime.now(UTC).isoformat(),
+                "agent_id": self._agent_id,
+                "agent_name": self._agent,
+                "status": status,
+                "data": data,
+            }
+        )
+
+    def open_generation(self) -> Generation:
+        """Return the generation under way; when there is none, tell that the model is asked anew."""
+        if not self._open:
+            self._open = True
+            self.generations.append(Generation())
+            self.tell("generationstart", {"model": self._model, "step": self.step})
+        return self.generations[-1]

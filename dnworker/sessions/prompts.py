@@ -1,0 +1,108 @@
+"""Questions to a human, and what comes back (contract 7.2, 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Decision = Literal["allow", "allow_session", "deny"]
+
+
+class Option(msgspec.Struct, kw_only=True):
+    """One choice of a question."""
+
+    label: str
+    description: str = ""
+
+
+class HumanQuestion(msgspec.Struct, kw_only=True):
+    """One question; `choice` has options, `input` takes text."""
+
+    kind: Literal["choice", "input"]
+    prompt: str
+    header: str = ""
+    options: list[Option] = msgspec.field(default_factory=list)
+    multiple: bool = False
+    custom: bool = True
+
+
+class ToolApproval(msgspec.Struct, kw_only=True):
+    """The tool call that needs a person's leave."""
+
+    tool_name: str
+    arguments: dict[str, Any]
+    tool_call_id: str
+    reason: str = ""
+
+
+class HumanPrompt(msgspec.Struct, kw_only=True):
+    """What a turn waits for."""
+
+    request_id: str = msgspec.field(default_factory=lambda: f"req-{uuid.uuid4().hex}")
+    questions: list[HumanQuestion] = msgspec.field(default_factory=list)
+    tool_approval: ToolApproval | None = None
+    source_tool_call_id: str | None = None
+    source_tool_name: str | None = None
+
+
+class QuestionAnswer(msgspec.Struct, kw_only=True):
+    """What a human said to one question."""
+
+    selected_labels: list[str] = msgspec.field(default_factory=list)
+    custom_text: str | None = None
+    text: str | None = None
+    was_custom: bool = False
+
+    @property
+    def said(self) -> str:
+        """The answer as text, whatever its form."""
+        return self.text or self.custom_text or ", ".join(self.selected_labels)
+
+
+class Response(msgspec.Struct, kw_only=True):
+    """The payload of `prompt.respond`: an `action` on a question, or a `decision` on a permission."""
+
+    request_id: Annotated[str, msgspec.Meta(min_length=1)]
+    action: Literal["submit", "cancel"] | None = None
+    answers: list[QuestionAnswer] | None = None
+    decision: Decision | None = None
+
+
+class PromptCancelled(Exception):
+    """The human closed the question without an answer."""
+
+
+@dataclass(eq=False)
+class PendingPrompt:
+    """A prompt that was put to the human, and where the answer goes."""
+
+    prompt: HumanPrompt
+    answer: asyncio.Future[Any]
+
+    @property
+    def is_permission(self) -> bool:
+        """Whether it takes a decision, not answers."""
+        return self.prompt.tool_approval is not None
+
+
+def check_response(payload: object) -> Response:
+    """Read the payload of `prompt.respond`.
+
+    Raises:
+        ValueError: a field is wrong, or there is not exactly one of `action` and `decision`.
+    """
+    try:
+        response = msgspec.convert(payload, Response)
+    except msgspec.ValidationError as exc:
+        raise ValueError(str(exc)) from exc
+    if (response.action is None) == (response.decision is None):
+        raise ValueError("exactly one of action and decision is wanted")
+    if response.action == "submit" and response.answers is None:
+        raise ValueError("action 'submit' needs answers")
+    if response.action == "cancel" and response.answers is not None:
+        raise ValueError("action 'cancel' takes no answers")
+    return response

@@ -1,0 +1,244 @@
+"""`Turn`: one question to an agent; what a scripted agent gets to see, and what it can do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Never
+
+import msgspec
+
+from dnworker.events import snapshot
+from dnworker.sessions.narration import Narration, RawEvent, ToolCall, as_text
+from dnworker.sessions.prompts import (
+    Decision,
+    HumanPrompt,
+    HumanQuestion,
+    Option,
+    PendingPrompt,
+    PromptCancelled,
+    QuestionAnswer,
+    ToolApproval,
+)
+
+if TYPE_CHECKING:
+    from dnworker.clock import Clock
+    from dnworker.invocation import Invocation
+    from dnworker.models import SessionInfo
+    from dnworker.sessions.store import Message, Session
+    from dnworker.sessions.tools import Tools
+
+_UNSET: Any = object()
+
+
+class TurnFailure(Exception):
+    """Ends a turn in `turn.failed`; `type` is its error's type."""
+
+    def __init__(self, message: str, type_: str = "AgentError") -> None:
+        super().__init__(message)
+        self.type = type_
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnRequest:
+    """What `turn.start` asks for; `agent` and `model` None mean the session's."""
+
+    message: str
+    agent: str | None = None
+    model: str | None = None
+    reset: bool = False
+    generate_params_extra: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Turn:
+    """One turn of a session, from acceptance to its one terminal event."""
+
+    def __init__(
+        self,
+        live: Session,
+        request: TurnRequest,
+        *,
+        agent: str,
+        model: str | None,
+        publish: Callable[[str, RawEvent], None],
+        judge: Callable[[str, ToolCall], Awaitable[bool]],
+        tools: Tools,
+        clock: Clock,
+    ) -> None:
+        self.id = f"turn_{uuid.uuid4().hex}"
+        self.request = request
+        self.agent = agent
+        self.model = model
+        self.invocation: Invocation | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.started_at: float | None = None
+        self.finished = False
+        self.error: BaseException | None = None
+        self.cancelled = False
+        self.why_cancelled = "user_interrupt"
+        self.dropped = 0
+        self._live = live
+        self._publish = publish
+        self._judge = judge
+        self._tools = tools
+        self._clock = clock
+        self.narration = Narration(self._tell, agent=agent, model=model)
+
+    # -- what the script sees --------------------------------------------------------------------------
+
+    @property
+    def message(self) -> str:
+        """What the user said."""
+        return self.request.message
+
+    @property
+    def session(self) -> SessionInfo:
+        """The session as it is now."""
+        return self._live.info()
+
+    @property
+    def history(self) -> list[Message]:
+        """The messages of the turns before this one."""
+        return list(self._live.messages)
+
+    # -- what the script can do ------------------------------------------------------------------------
+
+    def say(self, text: Any) -> None:
+        """Add a piece to the answer; what the script yields or returns is said too."""
+        if not isinstance(text, str):
+            raise TypeError(f"an agent answers with text, not with {type(text).__name__} {text!r:.60}")
+        if text:
+            self.narration.say(as_text(text))
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: dict[str, Any] | str | None = None,
+        *,
+        result: Any = _UNSET,
+        call_id: str | None = None,
+    ) -> str:
+        """Call a tool and return its result as text.
+
+        Args:
+            name: of a tool registered with `runtime.tools`.
+            arguments: by name; a model's are JSON text.
+            result: the result to tell, instead of calling anything: a scripted tool needs no function.
+            call_id: of the call, when a model has given it one.
+
+        Raises:
+            PermissionError: a person's leave was needed and not given.
+            Exception: whatever the tool raises; it is told as the tool's error first.
+        """
+        given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
+        call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
+        self.narration.tool_begins(call)
+        try:
+            if self._live.policy.asks and name not in self._live.allowed_tools:
+                await self._get_leave(call)
+            if result is _UNSET:
+                call.result = as_text(await self._tools.get(name).call(call.arguments))
+            else:
+                call.result = as_text(str(result))
+        except Exception as exc:
+            call.error, call.error_type = as_text(str(exc)), type(exc).__name__
+            raise
+        finally:
+            self.narration.tool_ends(call)
+        return call.result
+
+    async def ask(
+        self, prompt: str, options: Sequence[str] = (), *, header: str = "", multiple: bool = False
+    ) -> str:
+        """Ask the human and return what they said; with options, the label they chose.
+
+        Raises:
+            PromptCancelled: they closed the question, or the session's policy is that nobody is asked.
+        """
+        if self._live.policy.autonomous:
+            raise PromptCancelled(f"policy {self._live.policy.name!r} asks nobody: {prompt}")
+        question = HumanQuestion(
+            kind="choice" if options else "input",
+            prompt=prompt,
+            header=header,
+            options=[Option(label=label) for label in options],
+            multiple=multiple,
+        )
+        answers: list[QuestionAnswer] = await self._prompt(
+            HumanPrompt(questions=[question]), "userinputrequired"
+        )
+        return answers[0].said if answers else ""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, on the runtime's clock."""
+        await self._clock.sleep(seconds)
+
+    def fail(self, message: str, error_type: str = "AgentError") -> Never:
+        """End the turn in `turn.failed`.
+
+        Raises:
+            TurnFailure: always; let it pass.
+        """
+        raise TurnFailure(message, error_type)
+
+    # -- for those who run it --------------------------------------------------------------------------
+
+    async def tell_script(self, reply: Callable[[Turn], Any]) -> None:
+        """Run a scripted agent: an async function that returns text, or a generator that yields it."""
+        self.narration.begin(self.message, self._live.session_id, self._live.policy.max_steps, [])
+        made = reply(self)
+        if inspect.isasyncgen(made):
+            async with aclosing(made):
+                async for piece in made:
+                    self.say(piece)
+        elif inspect.isgenerator(made):
+            for piece in made:
+                self.say(piece)
+        else:
+            text = await made if isinstance(made, Awaitable) else made
+            if text is not None:
+                self.say(text)
+        self.narration.end()
+
+    async def _get_leave(self, call: ToolCall) -> None:
+        if self._live.policy.judge_model is not None:
+            if not await self._judge(self._live.policy.judge_model, call):
+                raise PermissionError(f"the call of {call.name} was not allowed by the judge")
+            return
+        approval = ToolApproval(
+            tool_name=call.name,
+            arguments=call.arguments if isinstance(call.arguments, dict) else {"json": call.arguments},
+            tool_call_id=call.id,
+            reason=f"policy {self._live.policy.name!r} asks before every tool",
+        )
+        prompt = HumanPrompt(
+            questions=[HumanQuestion(kind="input", prompt=f"May {self.agent} call {call.name}?")],
+            tool_approval=approval,
+            source_tool_call_id=call.id,
+            source_tool_name=call.name,
+        )
+        decision: Decision = await self._prompt(prompt, "permissionrequired")
+        if decision == "deny":
+            raise PermissionError(f"the call of {call.name} was not allowed")
+        if decision == "allow_session":
+            self._live.allowed_tools.add(call.name)
+
+    async def _prompt(self, prompt: HumanPrompt, type_: str) -> Any:
+        pending = PendingPrompt(prompt, asyncio.get_running_loop().create_future())
+        self._live.prompts[prompt.request_id] = pending
+        self._publish("prompt.required", {"type": type_, "data": msgspec.to_builtins(prompt)})
+        try:
+            answer = await pending.answer
+        finally:
+            self._live.prompts.pop(prompt.request_id, None)
+        if answer is None:
+            raise PromptCancelled(f"the question was closed without an answer: {prompt.questions[0].prompt}")
+        return answer
+
+    def _tell(self, raw: RawEvent) -> None:
+        self._publish("turn.event", raw)

@@ -1,0 +1,383 @@
+"""Runs the turns of all sessions: one at a time in each, owned by the runtime (contract 5.2, 7.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from dnworker.errors import Conflict, Gone, Invalid, TooLarge
+from dnworker.events import MAX_PAYLOAD_BYTES, snapshot
+from dnworker.invocation import Invocation, describe
+from dnworker.invocation import current as current_invocation
+from dnworker.sessions.narration import as_text, mask
+from dnworker.sessions.prompts import Response
+from dnworker.sessions.store import Message, Session, SessionStore, iso
+from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
+
+if TYPE_CHECKING:
+    from dnworker.bus import EventBus
+    from dnworker.clock import Clock
+    from dnworker.history import History
+    from dnworker.sessions.agents import Agents
+    from dnworker.sessions.tools import Tools
+
+log = logging.getLogger("dnworker.turns")
+
+CANCEL_GRACE = 5.0
+"""Seconds that a cancelled agent gets to end; then its turn is over without it."""
+
+TEXT_CUT = 100_000
+"""Characters of each text that are kept of an event too large for a subscriber."""
+
+
+class Turns:
+    """The queue of every session and the task of every turn under way.
+
+    A turn belongs to the runtime: it goes on when the client that started it is gone, and when the worker
+    that did reloads.
+    """
+
+    def __init__(
+        self, bus: EventBus, store: SessionStore, agents: Agents, tools: Tools, history: History, clock: Clock
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._agents = agents
+        self._tools = tools
+        self._history = history
+        self._clock = clock
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, session: Session, request: TurnRequest) -> Turn:
+        """Accept a turn; it runs when those before it in its session have ended.
+
+        Raises:
+            Invalid: the message is no text, or the metadata no JSON.
+        """
+        self.check(request)
+        turn = Turn(
+            session,
+            request,
+            agent=self._agents.name_for(session, request),
+            model=self._agents.model_for(session, request),
+            publish=lambda kind, raw: self._publish(
+                session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw}
+            ),
+            judge=lambda model, call: self._agents.judge(model, turn, call),
+            tools=self._tools,
+            clock=self._clock,
+        )
+        session.waiting.append(turn)
+        self._store.touch(session)
+        accepted = self._bus.publish(
+            "turn.accepted",
+            {
+                "agent": request.agent,
+                "model": request.model,
+                "reset": request.reset,
+                "message_length": len(request.message),
+                "queue_depth": len(session.waiting) + (session.active is not None),
+            },
+            session_id=session.session_id,
+            turn_id=turn.id,
+        )
+        turn.invocation = Invocation(f"agent {turn.agent}", "turn", "turn", event=accepted)
+        self._history.begin(turn.invocation)
+        self._advance(session)
+        return turn
+
+    def check(self, request: TurnRequest) -> None:
+        """Refuse a request that could not be a turn.
+
+        Raises:
+            Invalid: the message is no text, or the metadata no JSON.
+        """
+        if not isinstance(request.message, str):
+            raise Invalid(f"message must be text, not {request.message!r:.60}")
+        snapshot(request.metadata)
+
+    async def cancel(
+        self,
+        session_id: str,
+        turn_id: str | None = None,
+        *,
+        drop_queued: bool = False,
+        why: str = "user_interrupt",
+    ) -> str:
+        """Cancel the active turn, or the one named; returns `cancelled`, or `idle` when there was none.
+
+        Args:
+            session_id: whose turn.
+            turn_id: of the active or a waiting turn.
+            drop_queued: cancel those that wait, too.
+            why: the reason to tell.
+
+        Raises:
+            NotFound: there is no such session.
+            Conflict: the turn is neither active nor waiting.
+        """
+        session = self._store.get(session_id)
+        active = session.active
+        if turn_id is not None and (active is None or active.id != turn_id):
+            waiting = next((turn for turn in session.waiting if turn.id == turn_id), None)
+            if waiting is None:
+                raise Conflict(f"turn {turn_id!r} is neither active nor waiting in session {session_id!r}")
+            self._drop(session, waiting)
+            return "cancelled"
+        dropped = [*session.waiting] if drop_queued else []
+        for turn in dropped:
+            self._drop(session, turn)
+        if active is None or active.task is None:
+            return "cancelled" if dropped else "idle"
+        active.dropped = len(dropped)
+        active.why_cancelled = why
+        await self._end(session, active)
+        return "cancelled"
+
+    def respond(self, session_id: str, response: Response) -> None:
+        """Answer a question or a permission of the session's turn.
+
+        Raises:
+            NotFound: there is no such session.
+            Conflict: no such question is open; a decision on a permission that is not open changes nothing.
+        """
+        session = self._store.get(session_id)
+        pending = session.prompts.get(response.request_id)
+        if response.request_id in session.answered:
+            return  # again
+        if pending is None or pending.is_permission != (response.decision is not None):
+            if response.decision is not None:
+                return
+            raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
+        del session.prompts[response.request_id]
+        session.answered.append(response.request_id)
+        if not pending.answer.done():
+            pending.answer.set_result(response.decision or response.answers)
+
+    async def end_session(self, session_id: str) -> None:
+        """Cancel what the session does, then delete it.
+
+        Raises:
+            NotFound: there is no such session.
+        """
+        await self.cancel(session_id, drop_queued=True, why="session_deleted")
+        self._store.delete(session_id)
+
+    async def stop(self) -> None:
+        """Cancel every turn, waiting or under way."""
+        await asyncio.gather(
+            *(
+                self.cancel(session.session_id, drop_queued=True, why="runtime_stopped")
+                for session in self._store.list()
+            )
+        )
+
+    async def compact(self, session: Session, guidance: str) -> dict[str, Any]:
+        """Replace the session's messages by a summary that its model writes (contract 6.6)."""
+        before = len(session.messages)
+        if session.active is not None:
+            return {"status": "skipped", "reason": "a turn is under way"}
+        if before < 3:
+            return {"status": "skipped", "reason": "insufficient_messages"}
+        ask = "Summarise the conversation so far for whoever goes on with it; keep names and decisions."
+        told = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
+        try:
+            model = self._agents.plain_model(session.agent or "", self._agents.model_for(session))
+            summary = await model.complete([*told, {"role": "user", "content": f"{ask} {guidance}".strip()}])
+        except TurnFailure as exc:
+            return {"status": "failed", "reason": str(exc), "messages_before": before}
+        session.messages = [self._message("system", summary, {"compacted": before})]
+        return {"status": "completed", "messages_before": before, "messages_after": 1}
+
+    # -- one turn --------------------------------------------------------------------------------------
+
+    def _advance(self, session: Session) -> None:
+        if session.active is not None or not session.waiting:
+            return
+        turn = session.active = session.waiting.popleft()
+        # An empty context: what started the turn must not leak into it.
+        task = asyncio.create_task(self._run(session, turn), name=turn.id, context=contextvars.Context())
+        turn.task = task
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, session: Session, turn: Turn) -> None:
+        current_invocation.set(turn.invocation)
+        turn.started_at = self._clock.monotonic()
+        try:
+            await self._answer(session, turn)
+        except asyncio.CancelledError:
+            self._finish_cancelled(session, turn)
+        except BaseException as exc:  # whatever a script raises ends its turn, and nothing else
+            turn.error = exc
+            self._finish_failed(session, turn, *_told(exc))
+        finally:
+            self._leave(session, turn)
+
+    async def _answer(self, session: Session, turn: Turn) -> None:
+        script = self._agents.script_for(turn)
+        try:
+            model = None if script is not None else self._agents.model_agent(session, turn)
+        except TurnFailure as exc:  # it never starts (contract 5.2)
+            raw = {"type": "error", "error": str(exc)}
+            self._publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
+            raise
+        if turn.request.reset:
+            session.messages.clear()
+        self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
+        try:
+            if script is not None:
+                await turn.tell_script(script)
+            else:
+                assert model is not None
+                await model.answer(turn, session.policy.max_steps)
+        except Exception as exc:
+            turn.narration.fail(*_told(exc))
+            raise
+        self._keep_messages(session, turn)
+        self._finish_completed(session, turn)
+
+    def _finish_completed(self, session: Session, turn: Turn) -> None:
+        told = turn.narration
+        session.completed_turns += 1
+        session.tokens += told.usage.input_tokens + told.usage.output_tokens
+        session.tool_calls += len(told.tool_calls)
+        session.last_input_tokens = told.last_input_tokens or session.last_input_tokens
+        if told.usage.output_tokens:
+            session.cost = None  # a price list is not ours to keep
+        payload = {
+            "turn_id": turn.id,
+            "response_text": told.text,
+            "generation_stop_reason": told.stop_reason,
+            "tool_calls": [
+                {"name": c.name, "arguments": mask(c.arguments), "result": c.told} for c in told.tool_calls
+            ],
+            "usage": {"input_tokens": told.usage.input_tokens, "output_tokens": told.usage.output_tokens},
+            "duration_ms": self._duration(turn),
+            "agent": turn.agent,
+            "message_count": len(session.messages),
+        }
+        self._finish(session, turn, "turn.completed", payload)
+
+    def _finish_failed(self, session: Session, turn: Turn, type_: str, message: str) -> None:
+        told = turn.narration
+        payload = {
+            "turn_id": turn.id,
+            "error": {"type": type_, "message": message},
+            "partial_response": told.text or None,
+            "tool_calls_attempted": [
+                {"name": c.name, "arguments": mask(c.arguments)} for c in told.tool_calls
+            ],
+            "duration_ms": self._duration(turn),
+        }
+        self._finish(session, turn, "turn.failed", payload)
+
+    def _finish_cancelled(self, session: Session, turn: Turn) -> None:
+        reason = turn.why_cancelled
+        turn.cancelled = True
+        payload = {
+            "turn_id": turn.id,
+            "reason": reason,
+            "partial_response": turn.narration.text or None,
+            "dropped_queued": turn.dropped,
+            "duration_ms": self._duration(turn),
+            "raw_event": {"type": "cancelled", "data": {"reason": reason}},
+        }
+        self._finish(session, turn, "turn.cancelled", payload)
+
+    def _finish(self, session: Session, turn: Turn, kind: str, payload: dict[str, Any]) -> None:
+        if not turn.finished:
+            self._publish(session, turn, kind, payload, terminal=True)
+            turn.finished = True
+
+    def _drop(self, session: Session, turn: Turn) -> None:
+        """End a turn that was still waiting."""
+        session.waiting.remove(turn)
+        self._finish(session, turn, "turn.cancelled", {"reason": "queue_dropped"})
+        assert turn.invocation is not None
+        self._history.end(turn.invocation, cancelled=True)
+
+    async def _end(self, session: Session, turn: Turn) -> None:
+        """Cancel a turn's task; an agent that ignores it is left behind after the grace."""
+        assert turn.task is not None
+        turn.task.cancel()
+        done, _ = await asyncio.wait({turn.task}, timeout=CANCEL_GRACE)
+        if not done:
+            log.warning("agent %r did not end within %g s of being cancelled", turn.agent, CANCEL_GRACE)
+            self._finish_cancelled(session, turn)
+            self._leave(session, turn)
+
+    def _leave(self, session: Session, turn: Turn) -> None:
+        """Let the next turn of the session run."""
+        if session.active is not turn:
+            return
+        session.active = None
+        session.prompts.clear()
+        self._store.touch(session)
+        assert turn.invocation is not None
+        told_to = isinstance(turn.error, TurnFailure)
+        self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=told_to)
+        self._advance(session)
+
+    def _keep_messages(self, session: Session, turn: Turn) -> None:
+        who = {"agent": turn.agent, "model": turn.model}
+        session.messages.append(self._message("user", turn.message, {**turn.request.metadata, **who}))
+        for done in turn.narration.generations:
+            why = {"generation_stop_reason": done.stop_reason}
+            session.messages.append(self._message("assistant", done.text, why | who))
+            for call in done.calls:
+                message = self._message("tool", call.told)
+                message.tool_call_id, message.tool_name = call.id, call.name
+                message.tool_args = mask(call.arguments)
+                session.messages.append(message)
+
+    def _message(self, role: str, content: str, metadata: dict[str, Any] | None = None) -> Message:
+        return Message(role=role, content=content, metadata=metadata, created_at=iso(self._clock.now()))
+
+    def _duration(self, turn: Turn) -> int:
+        return 0 if turn.started_at is None else round((self._clock.monotonic() - turn.started_at) * 1000)
+
+    def _publish(
+        self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False
+    ) -> None:
+        if turn.finished:
+            return  # cancelled, and the agent did not mind
+        publish: Callable[[dict[str, Any]], object] = lambda content: self._bus.publish(  # noqa: E731
+            kind, content, session_id=session.session_id, turn_id=turn.id, terminal=terminal
+        )
+        try:
+            publish(payload)
+        except TooLarge as exc:
+            publish(_cut(payload, str(exc)))  # never too large: it keeps a tenth of the bound
+        except Gone:
+            log.info("%s of the deleted session %s is dropped", kind, session.session_id)
+
+
+def _cut(payload: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
+
+    def shorten(value: Any, room: int) -> Any:
+        if isinstance(value, str):
+            return value[:room]
+        if isinstance(value, dict | list) and len(value) > room // 50:
+            return None  # too many to keep any
+        if isinstance(value, dict):
+            return {key[:room]: shorten(item, room // len(value)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [shorten(item, room // len(value)) for item in value]
+        return value
+
+    marker = {"dreadnode_truncated": True, "reason": reason, "cap_bytes": MAX_PAYLOAD_BYTES}
+    kept: dict[str, Any] = shorten(payload, TEXT_CUT)
+    return kept | marker
+
+
+def _told(exc: BaseException) -> tuple[str, str]:
+    """Return the type and the message of an error, as `turn.failed` tells them."""
+    if isinstance(exc, TurnFailure):
+        return exc.type, as_text(str(exc))
+    said = describe(exc)
+    return said.type, as_text(said.message) or said.type

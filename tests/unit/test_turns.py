@@ -1,0 +1,612 @@
+"""Turns: their order, their ends, their queue, and the questions they ask; over both transports."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dnworker import Runtime, RuntimeClient, TurnCancelledError, TurnFailedError, VirtualClock, Worker
+from dnworker.errors import CommandError, HandlerFailed, Invalid
+from dnworker.sessions.prompts import PromptCancelled
+from dnworker.sessions.turn import TurnRequest
+
+
+@pytest.fixture(params=["http", "direct"])
+async def client(request):
+    """A client of a runtime; `client.runtime` is the runtime."""
+    async with Runtime(port=0) as runtime:
+        made = (
+            RuntimeClient(runtime.url, auth_token=runtime.tokens.main)
+            if request.param == "http"
+            else runtime.client()
+        )
+        made.runtime = runtime
+        async with made:
+            yield made
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as runtime:
+        yield runtime
+
+
+def kinds_of(runtime, session_id="s"):
+    return [e.kind for e in runtime.history.events() if e.session_id == session_id]
+
+
+async def next_of(runtime, kind):
+    """Return the next event of a kind."""
+    subscription = runtime.bus.subscribe([kind])
+    try:
+        return await anext(subscription)
+    finally:
+        subscription.close()
+
+
+# -- how a turn ends -----------------------------------------------------------------------------------
+
+
+async def test_an_async_functions_text_is_the_answer(client):
+    async def reply(turn):
+        return f"you said {turn.message}"
+
+    client.runtime.agents.default(reply)
+    done = await client.run_turn(session_id="s", message="hello")
+    assert done["response_text"] == "you said hello"
+    assert list(done) == [
+        "turn_id",
+        "response_text",
+        "generation_stop_reason",
+        "tool_calls",
+        "usage",
+        "duration_ms",
+        "agent",
+        "message_count",
+    ]
+
+
+async def test_an_async_generators_pieces_are_streamed(client):
+    async def reply(turn):
+        yield "one "
+        yield "two"
+
+    client.runtime.agents.default(reply)
+    raw = [event async for event in client.stream_chat(session_id="s", message="hello")]
+    assert [r["type"] for r in raw] == [
+        "agentstart",
+        "generationstart",
+        "generationcontent",
+        "generationcontent",
+        "generationend",
+        "generationstep",
+        "agentend",
+    ]
+    assert [r["data"]["content"] for r in raw if r["type"] == "generationcontent"] == ["one ", "two"]
+    assert all(list(r) == ["type", "timestamp", "agent_id", "agent_name", "status", "data"] for r in raw)
+
+
+async def test_the_events_of_a_turn_come_in_the_contracts_order(runtime):
+    runtime.agents.default(lambda turn: "done")
+    await runtime.client().run_turn(session_id="s", message="hello")
+    kinds = kinds_of(runtime)
+    assert kinds[:3] == ["session.created", "turn.accepted", "turn.started"]
+    assert set(kinds[3:-1]) == {"turn.event"}
+    assert kinds[-1] == "turn.completed"
+    turn = [e for e in runtime.history.events() if e.turn_id]
+    assert [e.terminal for e in turn] == [False] * (len(turn) - 1) + [True]
+    assert len({e.turn_id for e in turn}) == 1
+
+
+async def test_accepted_tells_what_was_asked_for(runtime):
+    runtime.agents.default(lambda turn: "done")
+    await runtime.client().run_turn(session_id="s", message="hello", agent="triage", model="m-1", reset=True)
+    accepted = next(e for e in runtime.history.events() if e.kind == "turn.accepted")
+    assert accepted.payload == {
+        "agent": "triage",
+        "model": "m-1",
+        "reset": True,
+        "message_length": 5,
+        "queue_depth": 1,
+    }
+
+
+async def test_a_script_that_raises_fails_its_turn_with_type_and_message(client):
+    async def reply(turn):
+        yield "so far"
+        raise LookupError("no such order")
+
+    client.runtime.agents.default(reply)
+    with pytest.raises(TurnFailedError, match="no such order") as failed:
+        await client.run_turn(session_id="s", message="hello")
+    assert failed.value.error_type == "LookupError"
+    assert failed.value.partial_response == "so far"
+    assert failed.value.turn_id.startswith("turn_")
+    with pytest.raises(HandlerFailed, match="no such order"):
+        await client.runtime.settle()
+
+
+async def test_a_script_may_fail_its_turn_on_purpose_without_failing_the_run(client):
+    async def reply(turn):
+        turn.fail("provider said no", "BadRequestError")
+
+    client.runtime.agents.default(reply)
+    with pytest.raises(TurnFailedError, match="provider said no") as failed:
+        await client.run_turn(session_id="s", message="hello")
+    assert failed.value.error_type == "BadRequestError"
+    await client.runtime.settle()
+
+
+async def test_stream_chat_of_a_failed_turn_ends_without_raising(client):
+    client.runtime.agents.default(lambda turn: turn.fail("no"))
+    raw = [r["type"] async for r in client.stream_chat(session_id="s", message="hello")]
+    assert raw == ["agentstart", "generationerror", "agentend"]
+
+
+async def test_without_script_and_model_a_turn_fails_before_it_starts_and_says_how_to_configure(
+    client, monkeypatch
+):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DNWORKER_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TurnFailedError, match=r"OPENAI_API_KEY.*use_model") as failed:
+        await client.run_turn(session_id="s", message="hello", agent="triage")
+    assert failed.value.error_type == "ModelNotConfigured"
+    assert "runtime.agents.register('triage', reply)" in str(failed.value)
+    kinds = [k for k in kinds_of(client.runtime) if k.startswith("turn.")]
+    assert kinds == ["turn.accepted", "turn.event", "turn.failed"]
+
+
+@pytest.mark.parametrize("answer", [5, ["a"], b"bytes"])
+async def test_an_answer_that_is_no_text_fails_the_turn_and_says_so(runtime, answer):
+    runtime.agents.default(lambda turn: answer)
+    with pytest.raises(TurnFailedError, match="answers with text, not with"):
+        await runtime.client().run_turn(session_id="s", message="hello")
+
+
+async def test_text_that_is_no_unicode_is_mended(runtime):
+    runtime.agents.default(lambda turn: "a\ud800b")
+    done = await runtime.client().run_turn(session_id="s", message="hello")
+    assert done["response_text"] == "a\ufffdb"
+
+
+async def test_an_answer_too_large_for_a_subscriber_is_cut_and_marked(runtime):
+    runtime.agents.default(lambda turn: "x" * 3_000_000)
+    done = await runtime.client().run_turn(session_id="s", message="hello")
+    assert done["dreadnode_truncated"] is True
+    assert 0 < len(done["response_text"]) < 1_000_000
+    assert done["turn_id"].startswith("turn_")
+
+
+async def test_a_message_that_is_no_text_is_refused(client):
+    with pytest.raises(CommandError) as refused:
+        await client.run_turn(session_id="s", message=5)
+    assert refused.value.status_code == 400
+
+
+# -- the session afterwards ----------------------------------------------------------------------------
+
+
+async def test_a_completed_turns_messages_and_figures_are_kept(client):
+    async def reply(turn):
+        turn.say("looking ")
+        await turn.call_tool("add", {"a": 1, "password": "x"}, result="2")
+        return "it is 2"
+
+    client.runtime.agents.default(reply)
+    done = await client.run_turn(session_id="s", message="1+1?")
+    assert done["response_text"] == "it is 2"
+    masked = {"a": 1, "password": "***"}
+    assert done["tool_calls"] == [{"name": "add", "arguments": masked, "result": "2"}]
+    messages = await client.fetch_session_messages("s")
+    assert [(m["role"], m["content"]) for m in messages] == [
+        ("user", "1+1?"),
+        ("assistant", "looking "),
+        ("tool", "2"),
+        ("assistant", "it is 2"),
+    ]
+    assert messages[2]["tool_name"] == "add"
+    session = await client.get_session("s")
+    assert (session.message_count, session.total_tool_call_count, session.preview) == (1, 1, "1+1?")
+
+
+async def test_a_failed_turn_leaves_no_messages(client):
+    client.runtime.agents.default(lambda turn: turn.fail("no"))
+    with pytest.raises(TurnFailedError):
+        await client.run_turn(session_id="s", message="hello")
+    assert await client.fetch_session_messages("s") == []
+
+
+async def test_a_script_sees_the_turns_before_it_and_reset_forgets_them(client):
+    client.runtime.agents.default(lambda turn: f"{len(turn.history)} before")
+    answers = [
+        (await client.run_turn(session_id="s", message="a", reset=reset))["response_text"]
+        for reset in (False, False, True)
+    ]
+    assert answers == ["0 before", "2 before", "0 before"]
+
+
+async def test_an_agent_is_chosen_by_name(client):
+    client.runtime.agents.register("triage", lambda turn: f"{turn.agent} of {turn.session.session_id}")
+    client.runtime.agents.default(lambda turn: "somebody else")
+    await client.create_session(session_id="s", agent="triage")
+    assert (await client.run_turn(session_id="s", message="x"))["response_text"] == "triage of s"
+    assert (await client.run_turn(session_id="t", message="x"))["response_text"] == "somebody else"
+    done = await client.run_turn(session_id="t", message="x", agent="triage")
+    assert done["response_text"] == "triage of t"
+
+
+# -- tools and questions -------------------------------------------------------------------------------
+
+
+async def test_a_registered_tool_is_called_with_checked_arguments(client):
+    async def add(a: int, b: int = 2) -> int:
+        """Add two numbers."""
+        return a + b
+
+    client.runtime.tools.register(add)
+
+    async def reply(turn):
+        return await turn.call_tool("add", {"a": 3})
+
+    client.runtime.agents.default(reply)
+    assert (await client.run_turn(session_id="s", message="x"))["response_text"] == "5"
+    (tool,) = await client.fetch_tools()
+    assert (tool.name, tool.description) == ("add", "Add two numbers.")
+    assert tool.parameters_schema["required"] == ["a"]
+
+
+async def test_a_tools_failure_is_told_and_raised_in_the_script(client):
+    client.runtime.tools.register(lambda: 1 / 0, name="broken")
+
+    async def reply(turn):
+        try:
+            await turn.call_tool("broken")
+        except ZeroDivisionError:
+            return "caught"
+
+    client.runtime.agents.default(reply)
+    raw = [r async for r in client.stream_chat(session_id="s", message="x")]
+    types = [r["type"] for r in raw]
+    assert types[2:5] == ["toolstart", "toolend", "toolstep"]
+    assert (raw[3]["data"]["error"], raw[3]["data"]["error_type"]) == (
+        "division by zero",
+        "ZeroDivisionError",
+    )
+
+
+async def test_an_unknown_tool_is_named_with_those_there_are(runtime):
+    runtime.tools.register(lambda: "", name="known")
+
+    async def reply(turn):
+        await turn.call_tool("unknown")
+
+    runtime.agents.default(reply)
+    with pytest.raises(TurnFailedError, match="no tool 'unknown'; there are: known"):
+        await runtime.client().run_turn(session_id="s", message="x")
+
+
+async def answer_prompt(client, respond):
+    """Wait for a prompt and answer it; return its raw event."""
+    event = await next_of(client.runtime, "prompt.required")
+    status = client.runtime.sessions.get("s").phase
+    await respond(event.payload["raw_event"]["data"])
+    return event.payload, status
+
+
+async def test_a_question_is_put_to_the_human_and_answered(client):
+    async def reply(turn):
+        return "chose " + await turn.ask("Which?", ["red", "blue"])
+
+    client.runtime.agents.default(reply)
+
+    async def respond(prompt):
+        answer = {"selected_labels": ["blue"]}
+        response = {"request_id": prompt["request_id"], "action": "submit", "answers": [answer]}
+        await client.send_human_input_response("s", response)
+
+    answering = asyncio.create_task(answer_prompt(client, respond))
+    done = await client.run_turn(session_id="s", message="x")
+    payload, phase = await answering
+    assert done["response_text"] == "chose blue"
+    assert phase == "awaiting_input"
+    assert payload["event_type"] == "userinputrequired"
+    (question,) = payload["raw_event"]["data"]["questions"]
+    assert [o["label"] for o in question["options"]] == ["red", "blue"]
+
+
+async def test_a_closed_question_raises_in_the_script(client):
+    async def reply(turn):
+        try:
+            await turn.ask("Name?")
+        except PromptCancelled:
+            return "nobody answered"
+
+    client.runtime.agents.default(reply)
+
+    async def respond(prompt):
+        await client.send_human_input_response("s", {"request_id": prompt["request_id"], "action": "cancel"})
+
+    answering = asyncio.create_task(answer_prompt(client, respond))
+    assert (await client.run_turn(session_id="s", message="x"))["response_text"] == "nobody answered"
+    await answering
+
+
+@pytest.mark.parametrize(("decision", "answer"), [("allow", "ok"), ("deny", "not allowed")])
+async def test_under_the_guard_policy_every_tool_needs_leave(client, decision, answer):
+    async def reply(turn):
+        try:
+            return await turn.call_tool("rm", {"path": "/"}, result="ok")
+        except PermissionError:
+            return "not allowed"
+
+    client.runtime.agents.default(reply)
+    await client.create_session(session_id="s", policy="guard")
+
+    async def respond(prompt):
+        assert prompt["tool_approval"]["tool_name"] == "rm"
+        await client.send_permission_response("s", prompt["request_id"], decision)
+
+    answering = asyncio.create_task(answer_prompt(client, respond))
+    assert (await client.run_turn(session_id="s", message="x"))["response_text"] == answer
+    _, phase = await answering
+    assert phase == "awaiting_permission"
+
+
+async def test_leave_for_the_session_is_asked_once(runtime):
+    client = runtime.client()
+
+    async def reply(turn):
+        return await turn.call_tool("rm", result="ok")
+
+    runtime.agents.default(reply)
+    await client.create_session(session_id="s", policy="guard")
+    first = asyncio.create_task(client.run_turn(session_id="s", message="x"))
+    prompt = await next_of(runtime, "prompt.required")
+    request_id = prompt.payload["raw_event"]["data"]["request_id"]
+    await client.send_permission_response("s", request_id, "allow_session")
+    await first
+    assert (await client.run_turn(session_id="s", message="x"))["response_text"] == "ok"
+
+
+async def test_an_answer_to_no_open_question_is_a_409(client):
+    await client.create_session(session_id="s")
+    with pytest.raises(CommandError) as refused:
+        await client.send_human_input_response("s", {"request_id": "req-1", "action": "cancel"})
+    assert refused.value.status_code == 409
+    await client.send_permission_response("s", "req-1", "allow")  # a decision is always acknowledged
+
+
+# -- the queue -----------------------------------------------------------------------------------------
+
+
+def gate(runtime):
+    """Let every turn wait for its own release; returns the releases by message."""
+    releases = {}
+
+    async def reply(turn):
+        yield "begun "
+        await releases.setdefault(turn.message, asyncio.Event()).wait()
+        yield "ended"
+
+    runtime.agents.default(reply)
+    return releases
+
+
+async def test_turns_of_a_session_run_one_after_the_other_in_order(runtime):
+    order = []
+
+    async def reply(turn):
+        order.append(("begins", turn.message))
+        await asyncio.sleep(0)
+        order.append(("ends", turn.message))
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s")
+    for message in "abc":
+        runtime.turns.start(session, TurnRequest(message=message))
+    await runtime.settle()
+    assert order == [(what, m) for m in "abc" for what in ("begins", "ends")]
+    depths = [e.payload["queue_depth"] for e in runtime.history.events() if e.kind == "turn.accepted"]
+    assert depths == [1, 2, 3]
+
+
+async def test_turns_of_different_sessions_run_side_by_side(runtime):
+    both = asyncio.Barrier(2)
+
+    async def reply(turn):
+        await both.wait()
+        return "met"
+
+    runtime.agents.default(reply)
+    client = runtime.client()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(client.run_turn(session_id=s, message="x") for s in "ab"))
+
+
+async def test_two_turns_of_one_client_on_one_session_both_end(client):
+    client.runtime.agents.default(lambda turn: turn.message)
+    async with asyncio.timeout(10):
+        done = await asyncio.gather(*(client.run_turn(session_id="s", message=str(n)) for n in range(5)))
+    assert [d["response_text"] for d in done] == ["0", "1", "2", "3", "4"]
+
+
+async def test_cancel_stops_the_active_turn_and_the_next_one_runs(client):
+    releases = gate(client.runtime)
+    begun = asyncio.create_task(next_of(client.runtime, "turn.event"))
+    first = asyncio.create_task(client.run_turn(session_id="s", message="a"))
+    await begun
+    second = asyncio.create_task(client.run_turn(session_id="s", message="b"))
+    accepted = await next_of(client.runtime, "turn.accepted")
+    assert accepted.payload["queue_depth"] == 2
+    await client.cancel_session("s")
+    with pytest.raises(TurnCancelledError, match="Turn cancelled: user_interrupt") as cancelled:
+        await first
+    assert cancelled.value.partial_response == "begun "
+    releases.setdefault("b", asyncio.Event()).set()
+    assert (await second)["response_text"] == "begun ended"
+
+
+async def test_drop_queued_cancels_the_waiting_ones_and_counts_them(runtime):
+    gate(runtime)
+    session = runtime.sessions.create("s")
+    turns = [runtime.turns.start(session, TurnRequest(message=m)) for m in "abc"]
+    await next_of(runtime, "turn.started")
+    assert await runtime.turns.cancel("s", drop_queued=True) == "cancelled"
+    ended = {e.turn_id: e.payload for e in runtime.history.events() if e.kind == "turn.cancelled"}
+    assert ended[turns[0].id]["reason"] == "user_interrupt"
+    assert ended[turns[0].id]["dropped_queued"] == 2
+    assert ended[turns[1].id] == ended[turns[2].id] == {"reason": "queue_dropped"}
+    assert await runtime.turns.cancel("s") == "idle"
+
+
+async def test_a_waiting_turn_can_be_cancelled_alone(runtime):
+    releases = gate(runtime)
+    session = runtime.sessions.create("s")
+    first, second = (runtime.turns.start(session, TurnRequest(message=m)) for m in "ab")
+    assert await runtime.turns.cancel("s", second.id) == "cancelled"
+    await next_of(runtime, "turn.started")
+    releases.setdefault("a", asyncio.Event()).set()
+    assert (await next_of(runtime, "turn.completed")).turn_id == first.id
+
+
+async def test_stream_chat_of_a_cancelled_turn_ends_with_the_cancelled_event(client):
+    gate(client.runtime)
+    raw = []
+    async for event in client.stream_chat(session_id="s", message="a"):
+        raw.append(event)
+        if event["type"] == "generationcontent":
+            await client.cancel_session("s")
+    assert raw[-1] == {"type": "cancelled", "data": {"reason": "user_interrupt"}}
+
+
+async def test_an_agent_that_ignores_its_cancellation_does_not_hold_the_session_up(runtime, monkeypatch):
+    monkeypatch.setattr("dnworker.sessions.turns.CANCEL_GRACE", 0.01)
+    release = asyncio.Event()
+
+    async def reply(turn):
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        yield "too late"
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s")
+    turn = runtime.turns.start(session, TurnRequest(message="a"))
+    await next_of(runtime, "turn.started")
+    await runtime.turns.cancel("s")
+    assert session.active is None
+    release.set()
+    await asyncio.wait({turn.task})
+    ends = [e.kind for e in runtime.history.events() if e.terminal]
+    assert ends == ["turn.cancelled"]
+
+
+async def test_cancelling_a_turn_closes_its_question(runtime):
+    async def reply(turn):
+        await turn.ask("Name?")
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s")
+    runtime.turns.start(session, TurnRequest(message="a"))
+    await next_of(runtime, "prompt.required")
+    await runtime.turns.cancel("s")
+    assert (session.phase, session.prompts) == ("idle", {})
+
+
+# -- who owns a turn -----------------------------------------------------------------------------------
+
+
+async def test_a_turn_goes_on_when_its_iterator_is_dropped(client):
+    releases = gate(client.runtime)
+    events = client.stream_chat(session_id="s", message="a")
+    await anext(events)
+    await events.aclose()
+    completed = asyncio.create_task(next_of(client.runtime, "turn.completed"))
+    await asyncio.sleep(0)
+    releases.setdefault("a", asyncio.Event()).set()
+    assert (await completed).payload["response_text"] == "begun ended"
+
+
+async def test_a_turn_goes_on_when_the_worker_that_started_it_stops(runtime):
+    releases = gate(runtime)
+    worker = Worker("starter")
+
+    @worker.on_event("demo.go")
+    async def go(event, client):
+        await client.run_turn(session_id="s", message="a")
+
+    managed = await runtime.add(worker)
+    await runtime.fire("demo.go", wait=False)
+    await next_of(runtime, "turn.started")
+    await managed.stop()
+    completed = asyncio.create_task(next_of(runtime, "turn.completed"))
+    await asyncio.sleep(0)
+    releases.setdefault("a", asyncio.Event()).set()
+    await completed
+    assert len(runtime.sessions.get("s").messages) == 2
+
+
+async def test_a_turn_belongs_to_the_trace_of_the_handler_that_started_it(runtime):
+    runtime.agents.register("triage", lambda turn: "done")
+    worker, seen = Worker("starter"), []
+
+    @worker.on_event("demo.go")
+    async def go(event, client):
+        async for _ in client.stream_chat(session_id="s", message="a", agent="triage"):
+            break  # nobody waits for the rest
+
+    @worker.on_event("turn.completed")
+    async def done(event, client):
+        seen.append(event.payload["response_text"])
+
+    await runtime.add(worker)
+    trace = await runtime.fire("demo.go")
+    assert seen == ["done"]
+    assert "turn.completed" in [e.kind for e in trace.events()]
+    assert "agent triage.turn" in str(trace)
+
+
+async def test_deleting_a_session_cancels_its_turn_and_a_new_one_of_that_id_is_not_mute(client):
+    gate(client.runtime)
+    turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
+    await next_of(client.runtime, "turn.started")
+    await client.delete_session("s")
+    with pytest.raises(TurnCancelledError):
+        await turn
+    client.runtime.agents.default(lambda turn: "again")
+    await client.unsubscribe_session("s")
+    assert (await client.run_turn(session_id="s", message="b"))["response_text"] == "again"
+
+
+async def test_stopping_the_runtime_cancels_its_turns():
+    async with Runtime(port=None) as runtime:
+        gate(runtime)
+        turn = runtime.turns.start(runtime.sessions.create("s"), TurnRequest(message="a"))
+        await next_of(runtime, "turn.started")
+    assert turn.task.done()
+    assert kinds_of(runtime)[-1] == "turn.cancelled"
+
+
+async def test_a_scripts_delays_follow_the_virtual_clock():
+    async with Runtime(port=None, clock=VirtualClock()) as runtime:
+
+        async def reply(turn):
+            await turn.sleep(3600)
+            return "an hour later"
+
+        runtime.agents.default(reply)
+        turn = asyncio.create_task(runtime.client().run_turn(session_id="s", message="a"))
+        await next_of(runtime, "turn.started")
+        moving = asyncio.create_task(runtime.clock.advance(3600))
+        assert (await turn)["duration_ms"] == 3_600_000
+        await moving
+
+
+async def test_metadata_that_is_no_json_is_refused(runtime):
+    session = runtime.sessions.create("s")
+    with pytest.raises(Invalid, match=r"payload\.x is a set"):
+        runtime.turns.start(session, TurnRequest(message="a", metadata={"x": {1}}))
+    assert session.active is None
