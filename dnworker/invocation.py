@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import importlib
 import linecache
 import time
 import traceback
@@ -24,7 +25,7 @@ Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
 
-_OWN_CODE = str(Path(__file__).parent)
+_NOT_THEIRS = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def describe(exc: BaseException) -> HandlerError:
     """Keep what a user needs of an exception, and none of its objects."""
     frames = []
     for summary in traceback.extract_tb(exc.__traceback__):
-        if summary.filename.startswith(_OWN_CODE):
+        if summary.filename.startswith(_NOT_THEIRS):
             continue
         line = summary.lineno or 0
         source = linecache.getline(summary.filename, line).strip()

@@ -67,6 +67,12 @@ class TracedInvocation:
             if event.event_id not in self._above
         ]
 
+    def folded_events(self) -> tuple[list[Trace], int]:
+        """Return what to show of them, and how many pieces of an agent's answer are left out."""
+        events = self.events
+        shown = [below for below in events if below.event.kind != STREAMED or below.invocations]
+        return shown, len(events) - len(shown)
+
 
 class Trace:
     """An event and everything caused by it, as far as it has happened by now."""
@@ -123,12 +129,9 @@ class Trace:
             shown += [f"{indent}      | {line.text}" for line in invocation.logs]
             if invocation.error is not None:
                 shown += [f"{indent}      {line}" for line in invocation.error.lines()]
-            told = 0
-            for below in invocation.events:
-                if below.event.kind == STREAMED and not below.invocations:
-                    told += 1  # the pieces of an answer: one line for all
-                    continue
+            events, folded = invocation.folded_events()
+            for below in events:
                 shown += below.lines(indent + "    > ")
-            if told:
-                shown.append(f"{indent}    > {STREAMED}  x{told}")
+            if folded:
+                shown.append(f"{indent}    > {STREAMED}  x{folded}")
         return shown

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+CHILD_HOOK = Path(__file__).parents[1] / "child"
+"""Holds the `sitecustomize` of worker processes; see there."""
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -89,6 +92,9 @@ def worker_environment(
     environment.update(flags)
     environment.update(declared)
     environment.update(connection.variables())
+    # Last, as it only adds: what Python workers need to import siblings, and dnworker in the SDK's place.
+    entries = [str(CHILD_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(entries)
     return environment
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from dnworker.trace import Trace, TracedInvocation
+from dnworker.trace import STREAMED, Trace, TracedInvocation
 
 # Inline styles only: style sheets are taken out of stored outputs by GitHub. Colours hold on light and dark.
 _BOX = "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.5;margin:2px 0"
@@ -79,7 +79,10 @@ def _invocation(invocation: TracedInvocation) -> str:
     )
     logs = _pre("\n".join(line.text for line in invocation.logs))
     error = _pre("\n".join(invocation.error.lines()), colour) if invocation.error is not None else ""
-    below = "".join(f"<div style='padding-left:1.4em'>{_event(trace)}</div>" for trace in invocation.events)
+    events, folded = invocation.folded_events()
+    below = "".join(f"<div style='padding-left:1.4em'>{_event(trace)}</div>" for trace in events)
+    if folded:
+        below += f"<div style='padding-left:1.4em;{_MUTED}'>{STREAMED} x{folded}</div>"
     return f"<li>{head}{logs}{error}{below}</li>"
 
 

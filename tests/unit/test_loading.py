@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from dnworker.capability.loading import LoadError, forget_helpers, load_worker
+from dnworker.invocation import describe
 
 GOOD = "from dnworker import Worker\nworker = Worker()\n"
 
@@ -40,6 +41,67 @@ def test_relative_imports_of_siblings_work(load, tmp_path):
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "helper.py").write_text("VALUE = 7\n")
     assert load(GOOD + "from .helper import VALUE\nworker.state['v'] = VALUE\n").state["v"] == 7
+
+
+STYLES = ["import helper", "from . import helper", "import helper as helper"]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_both_styles_of_sibling_import_give_the_same_module(load, tmp_path, style):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "helper.py").write_text("VALUE = 7\n")
+    worker = load(f"{GOOD}{style}\nworker.state['m'] = helper\n")
+    assert worker.state["m"].VALUE == 7
+    assert worker.state["m"].__name__ == "dreadnode.capabilities.worker.demo.workers.helper"
+
+
+def test_packages_beside_a_worker_are_imported_both_ways(load, tmp_path):
+    (tmp_path / "workers" / "lib").mkdir(parents=True)
+    (tmp_path / "workers" / "lib" / "__init__.py").write_text("TOP = 1\n")
+    (tmp_path / "workers" / "lib" / "deep.py").write_text("import other\nVALUE = other.VALUE + 1\n")
+    (tmp_path / "workers" / "other.py").write_text("VALUE = 40\n")
+    source = "import lib.deep\nfrom lib import deep as again\nfrom .lib.deep import VALUE\n"
+    worker = load(f"{GOOD}{source}worker.state.update(a=lib.TOP, b=lib.deep is again, c=VALUE)\n")
+    assert worker.state == {"a": 1, "b": True, "c": 41}
+
+
+def test_imports_inside_handlers_find_siblings_too(load, tmp_path):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "helper.py").write_text("VALUE = 7\n")
+    worker = load(
+        GOOD + "def late():\n    import helper\n    return helper.VALUE\nworker.state['f'] = late\n"
+    )
+    assert worker.state["f"]() == 7
+
+
+def test_a_sibling_hides_no_module_from_anybody_else(load, tmp_path):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "json.py").write_text("VALUE = 7\n")
+    assert load(GOOD + "import json\nworker.state['v'] = json.VALUE\n").state["v"] == 7
+    import json
+
+    assert json.loads("1") == 1
+    assert str(tmp_path) not in " ".join(sys.path)
+
+
+def test_an_edited_helper_is_read_again_after_a_reload(load, tmp_path):
+    (tmp_path / "workers").mkdir()
+    helper = tmp_path / "workers" / "helper.py"
+    source = GOOD + "import helper\nworker.state['v'] = helper.VALUE\n"
+    for value in (1, 2):  # of the same size and in the same second
+        helper.write_text(f"VALUE = {value}\n")
+        forget_helpers("demo")
+        assert load(source).state["v"] == value
+    assert not (tmp_path / "workers" / "__pycache__").exists()
+
+
+def test_an_error_in_a_helper_shows_the_users_frames_only(load, tmp_path):
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "helper.py").write_text("x = 1\n1 / 0\n")
+    with pytest.raises(ZeroDivisionError) as failed:
+        load(GOOD + "import helper\n")
+    places = [frame.place.rpartition("/")[2] for frame in describe(failed.value).frames]
+    assert places[-2:] == ["kebab-file.py, line 3", "helper.py, line 2"]
 
 
 def test_two_names_for_one_worker_are_one_worker(load):

@@ -1,0 +1,91 @@
+"""Runs first in the Python processes of workers: makes what works in-process work there too.
+
+The runtime puts this directory first on `PYTHONPATH` of worker processes. It uses the standard library only,
+does nothing where there is nothing to do, and then lets any other `sitecustomize` of that Python have its
+turn.
+
+- A worker file may import its siblings both ways, `from .helper import x` and `import helper` (contract 11
+  no. 10): the script gets a package, which relative imports need.
+- `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+from importlib.abc import MetaPathFinder
+
+# Not pathlib: every worker process pays for what is imported here.
+# ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH113, PTH206
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def directories(root: str, script: str) -> list[str]:
+    """Return the directories from the capability's root down to the script's; none when it is elsewhere."""
+    below = os.path.relpath(os.path.dirname(script), root)
+    if below.startswith(os.pardir):
+        return []
+    found = [root]
+    for part in [] if below == os.curdir else below.split(os.sep):
+        found.append(os.path.join(found[-1], part))
+    return found
+
+
+def give_package(script: str) -> None:
+    """Make the directories of a worker's script packages, and the script a module of the innermost."""
+    root = os.environ.get("CAPABILITY_ROOT")
+    if not root or not os.path.isfile(script):
+        return
+    name = ""
+    for directory in directories(os.path.realpath(root), os.path.realpath(script)):
+        step = os.path.basename(directory).replace("-", "_")
+        name = f"{name}.{step}" if name else "dnworker_capability"
+        package = types.ModuleType(name)
+        package.__path__ = [directory]
+        package.__package__ = name
+        package.__spec__ = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        package.__spec__.submodule_search_locations = [directory]
+        sys.modules[name] = package
+    if name:
+        sys.modules["__main__"].__package__ = name
+
+
+class Fallback(MetaPathFinder):
+    """Asked last: installs dnworker's aliases when `dreadnode` is imported and not installed."""
+
+    def find_spec(
+        self, fullname: str, path: object, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Make `dreadnode`, or say why that cannot be."""
+        if fullname != "dreadnode":
+            return None
+        sys.meta_path.remove(self)
+        try:
+            from dnworker import compat, events  # noqa: F401  the second proves that its own needs are there
+        except ImportError as exc:
+            raise ModuleNotFoundError(
+                f"neither dreadnode nor dnworker can be imported by {sys.executable} ({exc}); "
+                "install one of them there, or let the worker run under `uv run`",
+                name="dreadnode",
+            ) from exc
+        compat.install()
+        return importlib.util.find_spec(fullname)
+
+
+def next_sitecustomize() -> None:
+    """Execute the `sitecustomize` that this one hides, if there is one."""
+    others = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = module
+        spec.loader.exec_module(module)
+
+
+give_package(next(iter(sys.argv), ""))
+sys.meta_path.append(Fallback())
+next_sitecustomize()

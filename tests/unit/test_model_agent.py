@@ -1,0 +1,249 @@
+"""Agents that are models: any OpenAI-compatible endpoint, streaming, with tools and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from dnworker import Runtime, TurnFailedError, VirtualClock
+from dnworker.testing import Breaks, Calls, ModelServer, Refuses, Says, Waits
+
+from .capabilities import make_capability
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture
+def asked():
+    """Start a runtime whose agents are answered by a plan; gives `(ask, runtime, server)`."""
+
+    class Asked:
+        def __init__(self, *plan, key=KEY, **options):
+            self.server = ModelServer(plan)
+            self.runtime = Runtime(port=None, **options)
+            self.key = key
+
+        async def __aenter__(self):
+            await self.server.__aenter__()
+            await self.runtime.start()
+            self.runtime.agents.use_model("x-1", base_url=self.server.base_url, api_key=self.key)
+            return self
+
+        async def __aexit__(self, *exc_info):
+            await self.runtime.stop()
+            await self.server.__aexit__(*exc_info)
+
+        async def ask(self, message="hello", **fields):
+            return await self.runtime.client().run_turn(session_id="s", message=message, **fields)
+
+    return Asked
+
+
+async def test_the_answer_is_streamed_and_its_tokens_are_counted(asked):
+    async with asked(Says("Hel", "lo")) as model:
+        raw = [r async for r in model.runtime.client().stream_chat(session_id="s", message="hi")]
+        assert [r["data"]["content"] for r in raw if r["type"] == "generationcontent"] == ["Hel", "lo"]
+        done = await model.ask()
+    assert done["response_text"] == "Hello"
+    assert done["usage"] == {"input_tokens": 11, "output_tokens": 7}
+    assert done["generation_stop_reason"] == "stop"
+    assert model.server.keys == [KEY, KEY]
+    assert model.runtime.sessions.get("s").info().total_tokens == 36
+
+
+async def test_the_model_sees_the_conversation_so_far(asked):
+    async with asked(Says("one"), Says("two")) as model:
+        await model.ask("first")
+        await model.ask("second")
+    told = [(m["role"], m["content"]) for m in model.server.requests[-1]["messages"]]
+    assert told == [("user", "first"), ("assistant", "one"), ("user", "second")]
+
+
+async def test_tools_that_the_model_wants_are_called_and_their_results_go_back(asked):
+    async with asked(Calls("add", {"a": 2, "b": 3}), Says("it is 5")) as model:
+
+        @model.runtime.tools.register
+        async def add(a: int, b: int) -> int:
+            """Add two numbers."""
+            return a + b
+
+        done = await model.ask("2+3?")
+    assert done["response_text"] == "it is 5"
+    assert done["tool_calls"] == [{"name": "add", "arguments": {"a": 2, "b": 3}, "result": "5"}]
+    offered = model.server.requests[0]["tools"][0]["function"]
+    assert (offered["name"], offered["description"]) == ("add", "Add two numbers.")
+    assert offered["parameters"]["properties"] == {"a": {"type": "integer"}, "b": {"type": "integer"}}
+    assert model.server.requests[1]["messages"][-1] == {
+        "role": "tool",
+        "tool_call_id": "call_1",
+        "content": "5",
+    }
+    assert done["usage"] == {"input_tokens": 22, "output_tokens": 14}
+
+
+async def test_a_tool_that_fails_is_news_for_the_model_not_the_end_of_the_turn(asked):
+    async with asked(Calls("add", {"a": "x"}), Says("sorry")) as model:
+
+        @model.runtime.tools.register
+        def add(a: int) -> int:
+            return a
+
+        assert (await model.ask())["response_text"] == "sorry"
+    assert "Expected `int`" in model.server.requests[1]["messages"][-1]["content"]
+
+
+async def test_a_model_that_never_stops_calling_tools_is_stopped_by_the_policys_steps(asked):
+    async with asked(Calls("again")) as model:
+        model.runtime.tools.register(lambda: "ok", name="again")
+        model.runtime.sessions.create("s", policy={"name": "headless", "max_steps": 3})
+        done = await model.ask()
+    assert (done["generation_stop_reason"], len(done["tool_calls"])) == ("max_steps_reached", 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "says"),
+    [
+        (401, "AuthenticationError", "refused the API key.*OPENAI_API_KEY"),
+        (404, "NotFoundError", "has no model 'x-1'.*Check model and base_url"),
+        (400, "BadRequestError", "answered 400: context too long"),
+    ],
+)
+async def test_a_refusal_says_what_to_do_and_is_not_tried_again(asked, status, kind, says):
+    async with asked(Refuses(status, "context too long")) as model:
+        with pytest.raises(TurnFailedError, match=says) as failed:
+            await model.ask()
+        assert failed.value.error_type == kind
+        assert len(model.server.requests) == 1
+
+
+async def test_the_key_is_in_no_error_log_or_event(asked, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with asked(Refuses(401, f"Incorrect API key provided: {KEY}")) as model:
+        with pytest.raises(TurnFailedError) as failed:
+            await model.ask()
+        assert KEY not in str(failed.value)
+        assert all(KEY not in str(e) for e in model.runtime.history.events())
+        assert KEY not in repr(model.runtime.agents.endpoint)
+    assert KEY not in caplog.text
+
+
+async def test_a_busy_endpoint_is_asked_again_after_a_while_that_doubles(asked):
+    clock = VirtualClock()
+    async with asked(Refuses(429), Refuses(503), Says("at last"), clock=clock) as model:
+        waits, slept = [], clock.sleep
+
+        async def sleep(seconds):
+            waits.append(seconds)
+
+        clock.sleep = sleep
+        assert (await model.ask())["response_text"] == "at last"
+        clock.sleep = slept
+    assert waits == [1.0, 2.0]
+    retries = [
+        e.payload["raw_event"]["data"]
+        for e in model.runtime.history.events()
+        if e.payload.get("event_type") == "generationretry"
+    ]
+    assert [(r["attempt"], r["error_type"]) for r in retries] == [
+        (1, "RateLimitError"),
+        (2, "InternalServerError"),
+    ]
+
+
+async def test_retry_after_is_kept_to(asked):
+    async with asked(Refuses(429, headers={"Retry-After": "0"}), Says("ok")) as model:
+        assert (await model.ask())["response_text"] == "ok"
+
+
+async def test_a_stream_that_is_cut_after_text_fails_with_what_there_was(asked):
+    async with asked(Breaks("half a ")) as model:
+        with pytest.raises(TurnFailedError, match="ended before it was complete") as failed:
+            await model.ask()
+        assert failed.value.partial_response == "half a "
+        assert len(model.server.requests) == 1
+
+
+async def test_an_endpoint_that_is_not_there_is_named(unused_tcp_port):
+    clock = VirtualClock()
+
+    async def no_wait(seconds):
+        return None
+
+    clock.sleep = no_wait
+    async with Runtime(port=None, clock=clock) as runtime:
+        runtime.agents.use_model("x-1", base_url=f"http://127.0.0.1:{unused_tcp_port}/v1")
+        with pytest.raises(TurnFailedError, match=f"no model endpoint answers at .*{unused_tcp_port}"):
+            await runtime.client().run_turn(session_id="s", message="x")
+
+
+async def test_a_turn_of_a_model_can_be_cancelled_while_it_streams(asked):
+    async with asked(Waits("thinking")) as model:
+        client = model.runtime.client()
+        raw = []
+        async with asyncio.timeout(10):
+            async for event in client.stream_chat(session_id="s", message="x"):
+                raw.append(event["type"])
+                if event["type"] == "generationcontent":
+                    await client.cancel_session("s")
+    assert raw[-1] == "cancelled"
+
+
+async def test_prompt_model_and_tools_come_from_the_agents_file(asked, tmp_path):
+    agent = (
+        "---\nname: triage\ndescription: Sorts\nmodel: openai/x-9\ntools: [ad*]\n---\n\nYou sort reports.\n"
+    )
+    root = make_capability(
+        tmp_path,
+        "w: {path: w.py}",
+        {"w.py": "import dnworker\nw = dnworker.Worker()", "agents/triage.md": agent},
+    )
+    async with asked(Says("ok")) as model:
+        model.runtime.tools.register(lambda: "", name="add")
+        model.runtime.tools.register(lambda: "", name="remove")
+        await model.runtime.load(root)
+        session = await model.runtime.client().create_session(session_id="s", capability="demo")
+        assert session.agent == "triage"
+        await model.ask()
+    (request,) = model.server.requests
+    assert request["model"] == "x-9"
+    assert request["messages"][0] == {"role": "system", "content": "You sort reports."}
+    assert [t["function"]["name"] for t in request["tools"]] == ["add"]
+
+
+async def test_a_turns_own_model_and_parameters_win(asked):
+    async with asked(Says("ok")) as model:
+        await model.ask(model="y-2", generate_params_extra={"temperature": 0})
+    assert (model.server.requests[0]["model"], model.server.requests[0]["temperature"]) == ("y-2", 0)
+
+
+async def test_a_judge_decides_under_the_guard_policy(asked):
+    async with asked(Calls("rm", {"path": "/"}), Says("Deny."), Says("I may not")) as model:
+        model.runtime.tools.register(lambda path: "gone", name="rm")
+        model.runtime.sessions.create("s", policy={"name": "guard", "judge_model": "judge-1"})
+        done = await model.ask("clean up")
+    assert "not allowed by the judge" in done["tool_calls"][0]["result"]
+    assert model.server.requests[1]["model"] == "judge-1"
+
+
+async def test_compacting_replaces_the_messages_by_the_models_summary(asked):
+    async with asked(Says("a"), Says("b"), Says("they greeted")) as model:
+        client = model.runtime.client()
+        assert (await client.compact_session("s" if model.runtime.sessions.create("s") else ""))[
+            "status"
+        ] == ("skipped")
+        await model.ask()
+        await model.ask()
+        told = await client.compact_session("s", guidance="keep names")
+        assert told == {"status": "completed", "messages_before": 4, "messages_after": 1}
+        assert (await client.fetch_session_messages("s"))[0]["content"] == "they greeted"
+    assert model.server.requests[-1]["messages"][-1]["content"].endswith("keep names")
+
+
+def test_the_environment_configures_the_endpoint(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1/")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("DNWORKER_MODEL", "m-1")
+    endpoint = Runtime(port=None).agents.endpoint
+    assert (endpoint.base_url, endpoint.api_key, endpoint.model) == ("http://127.0.0.1:9/v1", KEY, "m-1")
