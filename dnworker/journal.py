@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -32,6 +31,7 @@ log = logging.getLogger("dnworker.journal")
 
 VERSION = 1
 BATCH_SECONDS = 0.25
+BUSY_SECONDS = 5.0
 PENDING_LIMIT = 200_000
 """Entries that wait for a disk that is full or slow before the newest are dropped, and counted."""
 
@@ -113,6 +113,7 @@ class Journal:
         self._filled = threading.Event()
         self._written = threading.Condition()
         self._ending = False
+        self._hurry = threading.Event()
         self._run = 0
         self._since_prune = 0
 
@@ -145,6 +146,7 @@ class Journal:
                 release()
             self._ending = True
             self._filled.set()
+            self._hurry.set()
             writer.join(timeout=10)
 
     def note_event(self, envelope: EventEnvelope) -> None:
@@ -163,6 +165,7 @@ class Journal:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything noted so far is in the file; False when the time was up before."""
+        self._hurry.set()
         with self._written:
             return self._written.wait_for(lambda: not self._pending and not self._batch, timeout)
 
@@ -181,7 +184,8 @@ class Journal:
             while not self._ending or self._pending or self._batch:
                 self._filled.wait()
                 if not self._ending:
-                    time.sleep(BATCH_SECONDS)  # so that a burst becomes one transaction
+                    self._hurry.wait(BATCH_SECONDS)  # so that a burst becomes one transaction
+                self._hurry.clear()
                 self._filled.clear()
                 if not self._write_batch(connection) and self._ending:
                     self.lost += len(self._pending) + len(self._batch)
@@ -312,7 +316,9 @@ def open_journal(path: Path) -> sqlite3.Connection:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
     except (OSError, sqlite3.Error) as exc:
         raise JournalError(f"journal {path} cannot be opened: {exc}") from exc
     try:

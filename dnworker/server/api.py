@@ -123,6 +123,14 @@ def check(given: dict[str, Any], into: type[Fields], where: str, *, strict: bool
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 _EXPECTED = re.compile(r"Expected `([^`]+)`")
+_BOUNDS = (
+    (r"of length >=", "string_too_short"),
+    (r"of length <=", "string_too_long"),
+    (r"` >=", "greater_than_equal"),
+    (r"` >", "greater_than"),
+    (r"` <=", "less_than_equal"),
+    (r"Invalid enum value", "literal_error"),
+)
 _TYPES = {
     "str": "string_type",
     "array": "list_type",
@@ -144,7 +152,8 @@ def _as_invalid(message: str, where: str, given: dict[str, Any]) -> Exception:
         return invalid("missing", [*path, missing.group(1)], "Field required", given)
     expected = _EXPECTED.search(sentence)
     wanted = expected.group(1).partition(" ")[0] if expected else ""
-    return invalid(_TYPES.get(wanted, "value_error"), path, sentence, _value_at(given, path[1:]))
+    kind = next((kind for pattern, kind in _BOUNDS if re.search(pattern, sentence)), None)
+    return invalid(kind or _TYPES.get(wanted, "value_error"), path, sentence, _value_at(given, path[1:]))
 
 
 def _value_at(value: Any, path: list[str | int]) -> Any:

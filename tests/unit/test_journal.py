@@ -1,0 +1,216 @@
+"""The journal: what happened, in a file, also after the worst."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from dnworker import Runtime, Worker
+from dnworker.bus import EventBus
+from dnworker.errors import JournalError
+from dnworker.history import History
+from dnworker.journal import VERSION, Journal, JournalReader
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "deep" / "journal.sqlite"
+
+
+async def record(path, act):
+    """Run `act(runtime)` with a journal at `path`."""
+    worker = Worker("w")
+
+    @worker.on_event("demo.go")
+    async def go(event, client):
+        print("going")
+        await client.publish("demo.went", event.payload)
+        if event.payload.get("fail"):
+            raise LookupError("no such order")
+
+    async with Runtime(port=None, journal=path) as runtime:
+        await runtime.add(worker)
+        await act(runtime)
+
+
+async def test_events_invocations_states_and_notifications_are_kept(path):
+    async def act(runtime):
+        await runtime.fire("demo.go", {"n": 1})
+        await runtime.client().notify("done", severity="success")
+
+    await record(path, act)
+    with JournalReader(path) as journal:
+        kinds = [e.kind for e in journal.events()]
+        assert kinds == [
+            "component.state_changed",
+            "demo.go",
+            "demo.went",
+            "notify",
+            "component.state_changed",
+        ]
+        (went,) = journal.events(kind="demo.went")
+        assert went.payload == {"n": 1}
+        assert [e.payload["title"] for e in journal.notifications()] == ["done"]
+        (run,) = journal.invocations()
+        assert (run.worker, run.handler, run.outcome, run.cause) == ("notebook:w", "go", "ok", "event")
+        assert journal.event(run.event_id).kind == "demo.go"
+        states = [s.state for s in journal.states()]
+        assert states == ["loading", "starting", "running", "stopping", "stopped"][-len(states) :]
+        assert "running" in states
+
+
+async def test_an_error_is_kept_with_its_place(path):
+    async def act(runtime):
+        await runtime.fire("demo.go", {"fail": True})
+
+    await record(path, act)
+    with JournalReader(path) as journal:
+        (run,) = journal.invocations()
+    assert run.outcome == "error"
+    assert (run.error["type"], run.error["message"]) == ("LookupError", "no such order")
+    assert "test_journal.py, line" in run.error["frames"][-1]["place"]
+
+
+async def test_a_second_run_adds_to_the_first(path):
+    for number in range(2):
+
+        async def act(runtime, number=number):
+            runtime.publish("demo.run", {"n": number})
+
+        await record(path, act)
+    with JournalReader(path) as journal:
+        assert [e.payload["n"] for e in journal.events(kind="demo.run")] == [0, 1]
+
+
+async def test_nothing_that_was_flushed_is_lost_by_a_kill(path):
+    program = """
+import asyncio, sys
+from pathlib import Path
+from dnworker import Runtime
+
+async def main():
+    async with Runtime(port=None, journal=Path(sys.argv[1])) as runtime:
+        number = 0
+        while True:
+            for _ in range(100):
+                number += 1
+                runtime.publish("demo.n", {"n": number})
+            if await asyncio.to_thread(runtime.journal.flush):
+                print(number, flush=True)
+asyncio.run(main())
+"""
+    child = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        flushed = [int(child.stdout.readline()) for _ in range(3)][-1]
+        os.kill(child.pid, signal.SIGKILL)
+    finally:
+        child.kill()
+        child.communicate()
+    with JournalReader(path) as journal:
+        kept = [e.payload["n"] for e in journal.events(last=1_000_000)]
+    assert kept[:flushed] == list(range(1, flushed + 1))
+    assert kept == list(range(1, len(kept) + 1))
+
+
+def write_events(journal, count, size=100):
+    """Publish `count` events of `size` characters into a journal."""
+    bus, history = EventBus(), History()
+    with journal.recording(bus, history):
+        for number in range(count):
+            bus.publish("demo.n", {"n": number, "x": "y" * size})
+            if number % 500 == 499:
+                assert journal.flush()
+
+
+def test_the_file_stays_within_its_size_and_the_oldest_go_first(path):
+    write_events(Journal(path, "rt", max_bytes=1_000_000), 5000, size=1000)
+    assert path.stat().st_size < 2_000_000
+    with JournalReader(path) as journal:
+        kept = [e.payload["n"] for e in journal.events(last=10_000)]
+    assert kept == list(range(5000 - len(kept), 5000))
+    assert 100 < len(kept) < 1500
+
+
+def test_what_is_too_old_goes(path, monkeypatch):
+    write_events(Journal(path, "rt"), 10)
+    monkeypatch.setattr("dnworker.journal.PRUNE_EVERY", 1)
+    write_events(Journal(path, "rt", max_age=timedelta(0)), 1)
+    with JournalReader(path) as journal:
+        assert journal.events() == []
+
+
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path):
+    text, foreign, later = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "later.db"
+    text.write_text("my notes, which are long enough to be looked at" * 5)
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    with sqlite3.connect(later) as connection:
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    for file, says in ((text, "no journal"), (foreign, "something else"), (later, "later version")):
+        before = file.read_bytes()
+        with pytest.raises(JournalError, match=says), Journal(file, "rt").recording(EventBus(), History()):
+            pass
+        assert file.read_bytes() == before
+    with pytest.raises(JournalError, match="there is no journal"):
+        JournalReader(tmp_path / "missing")
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    journal = Journal(tmp_path / "file" / "j.sqlite", "rt")
+    with pytest.raises(JournalError, match="cannot be opened"), journal.recording(EventBus(), History()):
+        pass
+
+
+def test_a_disk_that_cannot_be_written_loses_nothing_but_says_so(path, caplog, monkeypatch):
+    monkeypatch.setattr("dnworker.journal.BUSY_SECONDS", 0.05)
+    journal = Journal(path, "rt")
+    bus, history = EventBus(), History()
+    with journal.recording(bus, history):
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")  # as good as a full disk: every write fails
+        bus.publish("demo.a")
+        assert not journal.flush(timeout=0.5)
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        assert journal.flush(timeout=10)
+    assert "cannot be written" in caplog.text
+    assert "can be written again" in caplog.text
+    with JournalReader(path) as reader:
+        assert [e.kind for e in reader.events()] == ["demo.a"]
+
+
+def test_what_waits_for_a_dead_disk_is_bounded_and_counted(path, monkeypatch):
+    monkeypatch.setattr("dnworker.journal.PENDING_LIMIT", 10)
+    journal = Journal(path, "rt")  # nobody writes
+    for number in range(15):
+        journal.note_state("w", str(number), None)
+    assert journal.lost == 5
+
+
+async def test_a_reader_looks_while_it_is_written(path):
+    async def act(runtime):
+        runtime.publish("demo.a")
+        assert runtime.journal.flush()
+        with JournalReader(path) as journal:
+            assert "demo.a" in [e.kind for e in journal.events()]
+
+    await record(path, act)
+
+
+def test_events_of_one_session_are_found(path):
+    bus, history = EventBus(), History()
+    journal = Journal(path, "rt")
+    with journal.recording(bus, history):
+        bus.publish("demo.a", session_id="s")
+        bus.publish("demo.a", session_id="t")
+    with JournalReader(path) as reader:
+        assert [e.session_id for e in reader.events(session_id="t")] == ["t"]
+        assert json.loads(json.dumps(reader.events()[0].payload)) == {}
