@@ -120,7 +120,7 @@ def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
                 continue  # listed itself; what is in it is not ours to see
 
 
-@endpoint("GET", "/api/files/read", query=PathQuery, errors=(400, 404, 413, 500))
+@endpoint("GET", "/api/files/read", query=PathQuery, errors=(400, 404, 413))
 async def read(call: Call) -> object:
     """Return a file's text; bytes that are no UTF-8 are replaced."""
     path = call.query.path
@@ -136,7 +136,7 @@ async def read(call: Call) -> object:
         content = await asyncio.to_thread(file.read_bytes)
     except OSError as exc:
         missing = isinstance(exc, FileNotFoundError) or exc.errno in (36, 40)  # name too long, link loop
-        return _refused(404 if missing else 500, f"{path}: {exc.strerror or exc}", **empty)
+        return _refused(404 if missing else 400, f"{path}: {exc.strerror or exc}", **empty)
     return {"path": path, "content": content.decode(errors="replace")}
 
 
@@ -170,7 +170,7 @@ async def upload(call: Call) -> object:
     return {"path": str(file), "size": len(body)}
 
 
-@endpoint("POST", "/api/shell", query=ShellQuery, errors=(400, 408, 500))
+@endpoint("POST", "/api/shell", query=ShellQuery, errors=(400, 408))
 async def shell(call: Call) -> object:
     """Run a command by the shell, and return what it wrote and how it ended."""
     command: str = call.query.command
@@ -186,7 +186,7 @@ async def shell(call: Call) -> object:
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        return _refused(500, str(exc), command=command)
+        return _refused(400, str(exc), command=command)  # a wrong cwd is the caller's
     reading = asyncio.gather(_read(process.stdout), _read(process.stderr), process.wait())
     try:
         async with asyncio.timeout(call.query.timeout):

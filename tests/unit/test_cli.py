@@ -25,7 +25,7 @@ def run(*arguments: str, **options):
 def test_a_good_manifest_validates(tmp_path):
     make_capability(tmp_path, "echo: {path: echo.py}")
     answer = run("validate", str(tmp_path))
-    assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}: ok\n")
+    assert (answer.returncode, answer.stdout) == (0, f"{tmp_path}: ok (1 worker)\n")
 
 
 def test_a_bad_manifest_fails_with_its_place_and_code(tmp_path):
@@ -86,6 +86,196 @@ def test_serve_runs_until_it_is_asked_to_stop_and_never_prints_its_token(tmp_pat
     assert server.returncode == 0
     assert token not in told + out + err
     assert token_file.stat().st_mode & 0o777 == 0o600
+
+
+STUBBORN = """
+import asyncio
+from dnworker import Worker
+worker = Worker("stubborn")
+
+@worker.on_shutdown
+async def never(client):
+    print("shutting down", flush=True)
+    await asyncio.Event().wait()
+"""
+
+
+class Served:
+    """A `dnworker serve` of its own, with a home of its own."""
+
+    def __init__(self, tmp_path, *arguments, **environ):
+        self.home = tmp_path / "home"
+        self.home.mkdir(exist_ok=True)
+        self.environ = {**os.environ, "HOME": str(self.home), **environ}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dnworker", "serve", "--port", "0", "--json", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ,
+            cwd=tmp_path,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.process.kill()
+        self.process.communicate()
+
+    def told(self):
+        return json.loads(self.process.stdout.readline())
+
+    def run(self, *arguments, **options):
+        return run(*arguments, env=self.environ, **options)
+
+
+def test_the_other_commands_find_the_runtime_that_runs_here(tmp_path):
+    broken = "import dnworker\nw = dnworker.Worker()\n@w.on_startup\nasync def s(c):\n    raise OSError('no disk')\n"
+    root = make_capability(
+        tmp_path / "cap",
+        "echo: {path: echo.py}\nbroken: {path: broken.py}\ngated: {path: echo.py2, when: [later]}",
+        {"echo.py": ECHO, "broken.py": broken},
+        "flags:\n  later: {description: d}\n",
+    )
+    with Served(tmp_path, str(root)) as served:
+        told = served.told()
+        table = served.run("ps").stdout.splitlines()
+        assert table[0].split() == ["WORKER", "STATE", "RUNS", "AS", "WHY"]
+        assert [" ".join(line.split()) for line in table[1:]] == [
+            "demo:echo running in-process",
+            "demo:broken error in-process no disk",
+            "demo:gated gated_off in-process needs later",
+        ]
+        assert json.loads(served.run("ps", "--json").stdout)["url"] == told["url"]
+        answer = served.run("restart", "demo:echo", "demo:broken")
+        assert answer.returncode == 1
+        assert answer.stdout.splitlines() == [
+            "demo:echo was running, and is left alone; it is running",
+            "demo:broken was restarted; it is error",
+        ]
+        tail = subprocess.Popen(
+            [sys.executable, "-m", "dnworker", "tail", "demo.pong", "--count", "1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=served.environ,
+        )
+        for _ in range(200):  # until the tail has subscribed
+            fired = json.loads(served.run("fire", "demo.ping", "n=1", "name=ada", "--json").stdout)
+            if tail.poll() is not None:
+                break
+        line = tail.communicate()[0]
+        assert fired["ok"]
+        assert 'demo.pong {"echo": {"n": 1, "name": "ada"}}' in line
+        record = json.loads(served.run("tail", "--logs", "--count", "1", "--json").stdout)
+        assert record["source"] == "demo:broken"
+        refused = served.run("fire", "turn.completed")
+        assert (refused.returncode, "is reserved" in refused.stderr) == (1, True)
+        assert "is no worker; name it as capability:worker" in served.run("restart", "echo").stderr
+        assert "404" in served.run("restart", "demo:none").stderr
+        served.process.send_signal(signal.SIGINT)
+        _, err = served.process.communicate(timeout=20)
+    assert served.process.returncode == 0
+    assert "stopping; Ctrl-C again stops at once" in err
+    assert list((served.home / ".dreadnode" / "dnworker").iterdir()) == []
+    assert "no runtime answers" in served.run("ps").stderr
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    root = make_capability(tmp_path / "cap", "stubborn: {path: w.py}", {"w.py": STUBBORN})
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+        served.process.send_signal(signal.SIGINT)
+        assert "stopping" in served.process.stderr.readline()
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(3) == 1
+
+
+def test_ctrl_c_stops_a_startup_that_hangs(tmp_path):
+    hangs = STUBBORN.replace("on_shutdown", "on_startup").replace('"stubborn"', '"hangs"')
+    root = make_capability(tmp_path / "cap", "hangs: {path: w.py}", {"w.py": hangs})
+    with Served(tmp_path, str(root)) as served:
+        assert "waiting for the startup of demo:hangs" in served.process.stderr.readline()
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(15) == 0
+
+
+def test_serve_without_a_path_serves_what_it_finds(tmp_path):
+    own = tmp_path / ".dreadnode" / "capabilities"
+    own.mkdir(parents=True)
+    make_capability(own / "demo", "echo: {path: echo.py}", {"echo.py": ECHO})
+    (own / "bad").mkdir()
+    (own / "bad" / "capability.yaml").write_text("schema: 2\n")
+    with Served(
+        tmp_path, "--journal", str(tmp_path / "j.sqlite"), DREADNODE_PROJECT_ROOT=str(tmp_path)
+    ) as served:
+        told = served.told()
+        assert told["workers"] == {"demo:echo": {"state": "running", "error": None}}
+        assert list(told["failed"]) == ["bad"]
+    assert (tmp_path / "j.sqlite").exists()
+
+
+def test_several_runtimes_must_be_told_apart(tmp_path):
+    root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO})
+    with Served(tmp_path, str(root)) as one, Served(tmp_path, str(root)) as two:
+        urls = [one.told()["url"], two.told()["url"]]
+        answer = one.run("ps")
+        assert answer.returncode == 1
+        assert all(url in answer.stderr for url in urls)
+        assert "demo:echo" in one.run("ps", "--url", urls[1]).stdout
+
+
+def test_strict_validation_imports_worker_modules_in_a_process_of_their_own(tmp_path):
+    marker = tmp_path / "imported"
+    files = {
+        "good.py": ECHO.replace("echo", "good", 1),
+        "ends.py": f"open({str(marker)!r}, 'w')\nimport sys\nsys.exit(3)\n",
+        "raises.py": "import dnworker\n\n1 / 0\n",
+        "empty.py": "",
+    }
+    workers = "\n".join(f"{name[:-3]}: {{path: {name}}}" for name in files)
+    workers += "\ngone: {path: gone.py}\nprogram: {command: no-such-program}\nunset: {command: sh, args: ['${NOPE_X}']}"
+    root = make_capability(tmp_path / "cap", workers, files)
+    plain, strict = run("validate", str(root)), run("validate", "--strict", "--json", str(root))
+    assert (plain.returncode, strict.returncode) == (0, 1)
+    (result,) = json.loads(strict.stdout)
+    told = {problem.partition(": ")[0].rpartition(":")[2]: problem for problem in result["problems"]}
+    assert "good" not in told
+    assert "SystemExit: 3" in told["ends"]
+    assert "ZeroDivisionError: division by zero" in told["raises"]
+    assert "line 3" in told["raises"]
+    assert "no Worker at module level" in told["empty"]
+    assert "No such file" in told["gone"]
+    assert "'no-such-program' is not found" in told["program"]
+    assert "NOPE_X" in told["unset"]
+    assert marker.exists()
+
+
+def test_a_directory_of_capabilities_is_validated_one_by_one(tmp_path):
+    for name in ("b", "a"):
+        make_capability(tmp_path / name, "echo: {path: echo.py}")
+    assert run("validate", str(tmp_path)).stdout.splitlines() == [
+        f"{tmp_path}/a: ok (1 worker)",
+        f"{tmp_path}/b: ok (1 worker)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["x=1", "nonsense"], "'nonsense' is not of the form key=value"),
+        (["--payload", "{"], "--payload is no JSON"),
+        (["--payload", "[1]"], "must be a JSON object"),
+    ],
+)
+def test_a_payload_that_is_none_is_one_sentence(tmp_path, arguments, says):
+    root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO})
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+        answer = served.run("fire", "demo.a", *arguments)
+    assert answer.returncode == 1
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path, unused_tcp_port):

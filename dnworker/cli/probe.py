@@ -1,0 +1,26 @@
+"""Imports one worker's module and says on stderr why that fails; run as a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dnworker import compat
+from dnworker.capability.loading import load_worker
+from dnworker.invocation import describe
+
+
+def main(root: str, capability: str, name: str, file: str) -> int:
+    """Return 0 when the module holds the worker."""
+    compat.install()
+    try:
+        load_worker(Path(root), capability, name, Path(file))
+    except BaseException as exc:  # whatever the module does, sys.exit() included
+        told = describe(exc)
+        print(f"{told}" if told.frames else f"{exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,234 @@
+"""The commands that talk to a running runtime: `ps`, `restart`, `fire`, `tail`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dnworker.cli.running import running
+from dnworker.client.client import RuntimeClient
+from dnworker.client.http import resolve_url
+from dnworker.errors import Refused
+from dnworker.events import EventEnvelope
+from dnworker.models import LogRecord
+
+LOG_POLL = 0.5
+
+Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
+
+
+def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Declare the commands."""
+    there = argparse.ArgumentParser(add_help=False)
+    there.add_argument(
+        "--url", help="of the runtime (default: DREADNODE_RUNTIME_URL, or the one that runs here)"
+    )
+    there.add_argument("--token-file", type=Path, help="of its bearer token")
+
+    ps = commands.add_parser("ps", parents=[common, there], help="show the workers of a runtime")
+    ps.set_defaults(command=_with_client(_ps))
+
+    restart = commands.add_parser("restart", parents=[common, there], help="start workers again")
+    restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
+    restart.set_defaults(command=_with_client(_restart))
+
+    fire = commands.add_parser("fire", parents=[common, there], help="publish an event")
+    fire.add_argument("kind")
+    fire.add_argument("field", nargs="*", metavar="KEY=VALUE", help="of the payload; values are JSON or text")
+    fire.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
+    fire.add_argument("--session", metavar="ID", help="publish to this session")
+    fire.set_defaults(command=_with_client(_fire))
+
+    tail = commands.add_parser("tail", parents=[common, there], help="show events, or the log, as they come")
+    tail.add_argument("kind", nargs="*", help="only these kinds")
+    tail.add_argument("--session", metavar="ID", help="only this session's")
+    tail.add_argument("--logs", action="store_true", help="show the log instead of the events")
+    tail.add_argument("--count", type=int, metavar="N", help="end after this many")
+    tail.set_defaults(command=_with_client(_tail))
+
+
+def _with_client(action: Action) -> Callable[[argparse.Namespace], int]:
+    def command(options: argparse.Namespace) -> int:
+        try:
+            return asyncio.run(_run(action, options))
+        except KeyboardInterrupt:
+            return 130
+        except httpx.HTTPStatusError as exc:
+            raise Refused(str(exc)) from exc
+        except httpx.TransportError as exc:
+            raise Refused(f"the runtime does not answer: {exc or type(exc).__name__}") from exc
+
+    return command
+
+
+async def _run(action: Action, options: argparse.Namespace) -> int:
+    url, token = find_runtime(options.url, options.token_file)
+    async with RuntimeClient(url, auth_token=token) as client:
+        return await action(client, options)
+
+
+def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | None]:
+    """Return where the runtime is and its token, None for that of the environment.
+
+    Raises:
+        Refused: several run here and none was named, or the token's file cannot be read.
+    """
+    found = running()
+    wanted = resolve_url(url) if url or not found else None
+    here = [one for one in found if wanted is None or one.url == wanted]
+    if wanted is None and len(here) > 1:
+        listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
+        raise Refused(f"several runtimes run here; name one with --url: {listed}")
+    file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
+    if file is None:
+        return wanted or here[0].url, None
+    try:
+        return wanted or here[0].url, file.read_text(encoding="utf-8").strip()
+    except OSError as exc:
+        raise Refused(f"token file {file} cannot be read: {exc.strerror}") from exc
+
+
+# -- the commands --------------------------------------------------------------------------------------
+
+
+async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
+    info = await client.fetch_runtime_info()
+    rows = [
+        await client.fetch_worker_detail(capability.name, component.name)
+        for capability in info.capabilities
+        for component in capability.components
+        if component.kind == "worker"
+    ]
+    broken = [
+        {"capability": capability.name, "error": component.error}
+        for capability in info.capabilities
+        for component in capability.components
+        if component.kind == "capability"
+    ]
+    if options.json:
+        print(json.dumps({"ok": True, "url": client.server_url, "workers": rows, "failed": broken}))
+        return 0
+    table = [["WORKER", "STATE", "RUNS AS", "WHY"]]
+    for row in rows:
+        process = row.get("process")
+        runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
+        why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
+        table.append([row["qualified_name"], row["state"], runs_as, (why or "").partition("\n")[0]])
+    widths = [max(len(row[n]) for row in table) for n in range(3)]
+    for cells in table:
+        print("  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip())
+    for one in broken:
+        print(f"{one['capability']} could not be loaded: {one['error']}")
+    return 0
+
+
+async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
+    told: list[dict[str, Any]] = []
+    for name in options.worker:
+        capability, colon, worker = name.partition(":")
+        if not colon or not worker:
+            raise Refused(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
+        told.append(await client.restart_worker(capability, worker))
+    if options.json:
+        print(json.dumps({"ok": True, "workers": told}))
+    else:
+        for one in told:
+            what = "was restarted" if one.get("restarted") else "was running, and is left alone"
+            print(f"{one['qualified_name']} {what}; it is {one['state']}")
+    return 0 if all(one["state"] != "error" for one in told) else 1
+
+
+async def _fire(client: RuntimeClient, options: argparse.Namespace) -> int:
+    answer = await client.publish(options.kind, _payload(options), session_id=options.session)
+    told = f"event {answer['event_id']}, seq {answer['seq']}"
+    print(json.dumps({"ok": True, **answer}) if options.json else told)
+    return 0
+
+
+def _payload(options: argparse.Namespace) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    if options.payload is not None:
+        text = sys.stdin.read() if options.payload == "-" else options.payload
+        try:
+            payload = json.loads(text)
+        except ValueError as exc:
+            raise Refused(f"--payload is no JSON: {exc}") from exc
+        if not isinstance(payload, dict):
+            raise Refused('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'')
+    for field in options.field:
+        key, equals, value = field.partition("=")
+        if not equals or not key:
+            raise Refused(f"{field!r} is not of the form key=value")
+        try:
+            payload[key] = json.loads(value)
+        except ValueError:
+            payload[key] = value
+    return payload
+
+
+async def _tail(client: RuntimeClient, options: argparse.Namespace) -> int:
+    await (_tail_logs if options.logs else _tail_events)(client, options)
+    return 0
+
+
+async def _tail_events(client: RuntimeClient, options: argparse.Namespace) -> None:
+    shown = 0
+    async for event in client.subscribe(*options.kind):
+        if options.session is not None and event.session_id != options.session:
+            continue
+        print(_as_json(event) if options.json else _as_line(event), flush=True)
+        shown += 1
+        if shown == options.count:
+            return
+
+
+async def _tail_logs(client: RuntimeClient, options: argparse.Namespace) -> None:
+    after: int | None = None
+    instance: str | None = None
+    shown = 0
+    while True:
+        page = await client.query_logs(after=after, instance_id=instance, limit=200)
+        if page.gap or page.reset:
+            print("(the log was cut here)", file=sys.stderr)
+        for record in page.entries:
+            print(_record(record, as_json=options.json), flush=True)
+            shown += 1
+            if shown == options.count:
+                return
+        after, instance = page.next_cursor, page.instance_id
+        if not page.entries:
+            await asyncio.sleep(LOG_POLL)
+
+
+def _record(record: LogRecord, *, as_json: bool) -> str:
+    import msgspec
+
+    if as_json:
+        return msgspec.json.encode(record).decode()
+    return f"{record.timestamp[11:23]} {record.level:<8} {record.source}: {_printable(record.message)}"
+
+
+def _as_line(event: EventEnvelope) -> str:
+    scope = f" [{_printable(event.session_id)}]" if event.session_id else ""
+    payload = json.dumps(event.payload, ensure_ascii=False)
+    if len(payload) > 500:
+        payload = payload[:500] + f"... ({len(payload):,} characters)"
+    return f"{event.timestamp:%H:%M:%S} #{event.seq} {_printable(event.kind)}{scope} {_printable(payload)}"
+
+
+def _as_json(event: EventEnvelope) -> str:
+    from dnworker.events import encode
+
+    return encode(event).decode()
+
+
+def _printable(text: str) -> str:
+    """Return text that cannot drive the terminal: control characters are shown, not obeyed."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,84 @@
+"""The runtimes that run on this machine, so that the other commands find them without being told.
+
+Each `dnworker serve` leaves a small file while it runs; it names the token's file and never holds a token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+class Running(msgspec.Struct, kw_only=True):
+    """One runtime that runs, or died without a word."""
+
+    url: str
+    pid: int
+    token_file: str | None = None
+    working_dir: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process is there."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+
+def _home() -> Path:
+    return Path.home() / ".dreadnode" / "dnworker"
+
+
+def own_token_file(token: str) -> Path:
+    """Keep a minted token where only its owner can read it; it is never printed."""
+    file = _home() / f"runtime-{os.getpid()}.token"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(token + "\n")
+    return file
+
+
+def register(runtime: Runtime, token_file: Path | None) -> Path:
+    """Leave word of a runtime; returns the file to `forget`."""
+    file = _home() / f"runtime-{os.getpid()}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    running = Running(
+        url=runtime.url or "",
+        pid=os.getpid(),
+        token_file=None if token_file is None else str(token_file.resolve()),
+        working_dir=str(Path.cwd()),
+    )
+    file.write_text(json.dumps(msgspec.to_builtins(running)) + "\n", encoding="utf-8")
+    return file
+
+
+def forget(file: Path) -> None:
+    """Take the word back, and the token that was minted for it."""
+    file.unlink(missing_ok=True)
+    file.with_suffix(".token").unlink(missing_ok=True)
+
+
+def running() -> list[Running]:
+    """Return the runtimes that run; what the dead left is removed."""
+    found = []
+    for file in sorted(_home().glob("runtime-*.json")):
+        try:
+            one = msgspec.json.decode(file.read_bytes(), type=Running)
+        except (OSError, msgspec.MsgspecError):
+            continue  # being written, or none of ours
+        if one.is_alive:
+            found.append(one)
+        else:
+            forget(file)
+    return found
