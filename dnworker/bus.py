@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
@@ -21,6 +21,7 @@ RUNTIME_BUFFER = (50, 200_000)
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
 
+KINDS_REMEMBERED = 10_000
 _ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
@@ -136,6 +137,10 @@ class Subscription:
                 self._waiter = None
         return self._queue.popleft()
 
+    def take(self) -> EventEnvelope | None:
+        """Return the next event if one is queued; for readers that take many at once."""
+        return self._queue.popleft() if self._queue else None
+
     async def drained(self) -> None:
         """Return when the reader has dealt with everything queued so far, or has left."""
         if not self._closed and (self._queue or self._waiter is None):
@@ -173,15 +178,41 @@ class _Scope:
     deleted: bool = False
 
 
-@dataclass(slots=True)
 class _Subscribers:
-    all_kinds: list[Subscription] = field(default_factory=list)
-    by_kind: dict[str, list[Subscription]] = field(default_factory=dict)
+    """Who wants which kind; worked out once a kind, and anew when a subscriber of it comes or goes."""
 
-    def of(self, subscription: Subscription) -> list[list[Subscription]]:
+    def __init__(self) -> None:
+        self._all_kinds: dict[Subscription, None] = {}
+        self._by_kind: dict[str, dict[Subscription, None]] = {}
+        self._worked_out: dict[str, tuple[Subscription, ...]] = {}
+
+    def of_kind(self, kind: str) -> tuple[Subscription, ...]:
+        found = self._worked_out.get(kind)
+        if found is None:
+            if len(self._worked_out) >= KINDS_REMEMBERED:
+                self._worked_out.clear()
+            found = self._worked_out[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
+        return found
+
+    def add(self, subscription: Subscription) -> None:
         if subscription.kinds is None:
-            return [self.all_kinds]
-        return [self.by_kind.setdefault(kind, []) for kind in subscription.kinds]
+            self._all_kinds[subscription] = None
+            self._worked_out.clear()
+            return
+        for kind in subscription.kinds:
+            self._by_kind.setdefault(kind, {})[subscription] = None
+            self._worked_out.pop(kind, None)
+
+    def remove(self, subscription: Subscription) -> None:
+        if subscription.kinds is None:
+            self._all_kinds.pop(subscription, None)
+            self._worked_out.clear()
+            return
+        for kind in subscription.kinds:
+            wanting = self._by_kind.get(kind)
+            if wanting is not None and wanting.pop(subscription, 0) is None and not wanting:
+                del self._by_kind[kind]
+            self._worked_out.pop(kind, None)
 
 
 class EventBus:
@@ -231,10 +262,9 @@ class EventBus:
         scope.append(envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
         for tap in self._taps:
             tap(envelope)
-        for subscribers in (self._subscribers.by_kind.get(kind, ()), self._subscribers.all_kinds):
-            for subscription in tuple(subscribers):
-                if subscription.session_id is None or subscription.session_id == session_id:
-                    subscription.put(envelope)
+        for subscription in self._subscribers.of_kind(kind):
+            if subscription.session_id is None or subscription.session_id == session_id:
+                subscription.put(envelope)
         return envelope
 
     def subscribe(
@@ -268,14 +298,11 @@ class EventBus:
 
     def remember(self, subscription: Subscription) -> None:
         """Deliver to `subscription` from now on."""
-        for subscribers in self._subscribers.of(subscription):
-            subscribers.append(subscription)
+        self._subscribers.add(subscription)
 
     def forget(self, subscription: Subscription) -> None:
         """Deliver nothing more to `subscription`."""
-        for subscribers in self._subscribers.of(subscription):
-            if subscription in subscribers:
-                subscribers.remove(subscription)
+        self._subscribers.remove(subscription)
 
     def tap(self, listener: Callable[[EventEnvelope], None]) -> Callable[[], None]:
         """Call `listener` with every event before its delivery; returns the function that ends it."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import json.encoder
 import math
-import uuid
+import os
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,12 +25,19 @@ RECONNECTED = "transport.reconnected"
 SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
 
 
+KINDS_REMEMBERED = 10_000
+_publishable: set[str] = set()
+
+_random = random.Random(int.from_bytes(os.urandom(16)))  # noqa: S311  ids are names, not secrets
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(16)))
+
+
 def new_id() -> str:
-    """Return a fresh 32-digit hexadecimal id."""
-    return uuid.uuid4().hex
+    """Return a fresh 32-digit hexadecimal id; a tenth of what a uuid costs, and every event has one."""
+    return f"{_random.getrandbits(128):032x}"
 
 
-class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=True):
+class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One delivered event. The fields are the keys on the wire, in this order (contract 5.1)."""
 
     schema_version: int = SCHEMA_VERSION
@@ -96,11 +106,15 @@ def check_publishable(kind: str) -> str:
     Raises:
         ReservedKind: it starts with one of the six reserved prefixes.
     """
+    if isinstance(kind, str) and kind in _publishable:
+        return kind
     if is_reserved(check_kind(kind)):
         raise ReservedKind(
             f"kind {kind!r} is reserved: {', '.join(RESERVED_PREFIXES)} belong to the runtime; "
             "publish under a prefix of your own, such as 'capability.<name>.<event>'"
         )
+    if len(_publishable) < KINDS_REMEMBERED:
+        _publishable.add(kind)
     return kind
 
 
@@ -121,8 +135,8 @@ def snapshot(payload: object) -> tuple[dict[str, Any], int]:
             f"a payload is an object, as in {{'key': 'value'}}; got {_kind_of(payload)} {payload!r:.60}"
         )
     try:
-        text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
-        copy: dict[str, Any] = msgspec.json.decode(text)
+        text = _to_json(payload)
+        copy: dict[str, Any] = _from_json(text)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
         raise Invalid(_why_not_json(payload, "payload", 0) or f"payload is not JSON: {exc}") from exc
     if len(text) > MAX_PAYLOAD_BYTES:
@@ -132,6 +146,20 @@ def snapshot(payload: object) -> tuple[dict[str, Any], int]:
         )
     return copy, len(text)
 
+
+def _make_to_json() -> Callable[[object], str]:
+    """Return the strict JSON encoder; made once where the interpreter allows it, which halves its cost."""
+    encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    escape = json.encoder.encode_basestring_ascii
+    made = make(None, encoder.default, escape, None, ":", ",", False, False, False)
+    return lambda value: "".join(made(value, 0))
+
+
+_to_json = _make_to_json()
+_from_json = msgspec.json.Decoder().decode
 
 _DEEPEST = 200
 

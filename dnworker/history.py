@@ -27,23 +27,25 @@ class History:
 
     def __init__(self) -> None:
         self._events: dict[str, EventEnvelope] = {}
+        self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._by_event: dict[str, list[Invocation]] = {}
         self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
         self._running: set[Invocation] = set()
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[Invocation] = deque(maxlen=FAILURES_KEPT)
         self._waiters: set[asyncio.Future[None]] = set()
-        self._listeners: list[Callable[[Invocation], None]] = []
+        self._listeners: tuple[Callable[[Invocation], None], ...] = ()
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and count it as published by the handler that runs here, if one does."""
         self._events[envelope.event_id] = envelope
-        if len(self._events) > EVENTS_KEPT:
-            oldest = next(iter(self._events))
+        self._order.append(envelope.event_id)
+        if len(self._order) > EVENTS_KEPT:
+            oldest = self._order.popleft()
             del self._events[oldest]
             self._by_event.pop(oldest, None)
         if (invocation := current_invocation.get()) is not None:
-            invocation.published.append(envelope)
+            invocation.note_published(envelope)
 
     def expect(self, envelope: EventEnvelope) -> None:
         """Note that a worker has this event in its queue."""
@@ -51,20 +53,24 @@ class History:
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that the worker took the event and that its invocations have begun."""
-        left = self._undelivered.get(envelope.event_id, 0) - 1
-        if left > 0:
-            self._undelivered[envelope.event_id] = left
-            return
-        self._undelivered.pop(envelope.event_id, None)
-        self._changed()
+        left = self._undelivered.pop(envelope.event_id, 1)
+        if left > 1:
+            self._undelivered[envelope.event_id] = left - 1
+        elif self._waiters:
+            self._changed()
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
         self._running.add(invocation)
         self._recent.append(invocation)
-        if invocation.event is not None and invocation.event.event_id in self._events:
-            self._by_event.setdefault(invocation.event.event_id, []).append(invocation)
-        self._tell(invocation)
+        if (event := invocation.event) is not None and event.event_id in self._events:
+            caused = self._by_event.get(event.event_id)
+            if caused is None:
+                self._by_event[event.event_id] = [invocation]
+            else:
+                caused.append(invocation)
+        for listener in self._listeners:
+            listener(invocation)
 
     def end(
         self,
@@ -85,8 +91,10 @@ class History:
         else:
             invocation.end("cancelled" if cancelled else "ok")
         self._running.discard(invocation)
-        self._tell(invocation)
-        self._changed()
+        for listener in self._listeners:
+            listener(invocation)
+        if self._waiters:
+            self._changed()
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event."""
@@ -144,12 +152,13 @@ class History:
 
     def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
         """Call `listener` when an invocation begins and when it ends; returns what ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        # A tuple, replaced on change: it is gone through with every invocation.
+        self._listeners = (*self._listeners, listener)
 
-    def _tell(self, invocation: Invocation) -> None:
-        for listener in tuple(self._listeners):
-            listener(invocation)
+        def release() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+        return release
 
     def _changed(self) -> None:
         for waiter in self._waiters:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextvars
 import importlib
+import itertools
 import linecache
 import time
 import traceback
-import uuid
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import msgspec
+
+from dnworker.events import EventEnvelope, new_id
+from dnworker.logs import LogLine
 from dnworker.places import place_of
-
-if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
-    from dnworker.logs import LogLine
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
+
+_PROCESS = new_id()[:8]
+_numbers = itertools.count(1)
 
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
@@ -64,8 +68,7 @@ class HandlerError:
         return [*shown, f"{self.type}: {self.message}" if self.message else self.type]
 
 
-@dataclass(slots=True, eq=False)
-class Invocation:
+class Invocation(msgspec.Struct, eq=False, gc=False):
     """One run of one handler.
 
     `started_at` and `duration` are seconds of the machine's monotonic clock; `duration` is None while
@@ -77,18 +80,35 @@ class Invocation:
     cause: Cause
     event: EventEnvelope | None = None
     generation: int = 1
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    number: int = msgspec.field(default_factory=_numbers.__next__)
     outcome: Outcome = "running"
     error: HandlerError | None = None
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float = msgspec.field(default_factory=time.monotonic)
     duration: float | None = None
-    logs: deque[LogLine] = field(default_factory=lambda: deque(maxlen=LOGS_KEPT))
-    published: deque[EventEnvelope] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    logs: Sequence[LogLine] = ()
+    published: Sequence[EventEnvelope] = ()
+
+    @property
+    def id(self) -> str:
+        """Its name, unique beyond this process."""
+        return f"{_PROCESS}{self.number:08x}"
 
     @property
     def label(self) -> str:
         """Worker and handler, such as `bridge.on_turn`."""
         return f"{self.worker}.{self.handler}"
+
+    def note_log(self, line: LogLine) -> None:
+        """Keep what it said; the oldest lines go first."""
+        if not isinstance(self.logs, deque):
+            self.logs = deque(maxlen=LOGS_KEPT)  # most invocations say nothing
+        self.logs.append(line)
+
+    def note_published(self, envelope: EventEnvelope) -> None:
+        """Keep what it published; the oldest events go first."""
+        if not isinstance(self.published, deque):
+            self.published = deque(maxlen=EVENTS_KEPT)
+        self.published.append(envelope)
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:
         """Note how it ended."""

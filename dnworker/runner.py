@@ -92,6 +92,17 @@ HandlerKey = tuple[str, str, str]
 """Decorator, kind or schedule ('' where there is none), function name: a handler's identity (design 7)."""
 
 
+@dataclass(slots=True, frozen=True)
+class _Bound:
+    """An event handler with all that its invocations have in common."""
+
+    handler: Any
+    name: str
+    key: HandlerKey
+    title: str
+    task_name: str
+
+
 @dataclass(slots=True, eq=False)
 class _Supervised:
     """One `@worker.task` and how its restarts stand."""
@@ -151,7 +162,8 @@ class WorkerRunner:
         self._dispatch: asyncio.Task[None] | None = None
         self._schedules: dict[HandlerKey, asyncio.Task[None]] = {}
         self._supervisors: dict[HandlerKey, tuple[_Supervised, asyncio.Task[None]]] = {}
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[Any], Invocation] = {}
+        self._bound: dict[str, tuple[_Bound, ...]] = {}
         self._released = asyncio.Event()  # set once startup is over: events may be handled
 
     # -- start and stop --------------------------------------------------------------------------------
@@ -249,15 +261,22 @@ class WorkerRunner:
     async def _dispatch_events(self, events: AsyncIterator[EventEnvelope]) -> None:
         why = "ended"
         taken = 0
+        take = getattr(events, "take", None)  # a subscription of the bus gives what is queued at once
         try:
             async for envelope in events:
                 try:
                     await self._released.wait()
-                    for handler in self.worker._event_handlers.get(envelope.kind, ()):
-                        self._start_invocation(handler, envelope)
+                    self._start_invocations(envelope)
                 finally:  # also when startup fails while this event waits for it
                     self._recorder.delivered(envelope)
                 taken += 1
+                if take is not None and taken % DISPATCH_BATCH:
+                    while (more := take()) is not None:
+                        self._start_invocations(more)
+                        self._recorder.delivered(more)
+                        taken += 1
+                        if taken % DISPATCH_BATCH == 0:
+                            break
                 if taken % DISPATCH_BATCH == 0:  # let handlers run while a burst is handed out
                     await asyncio.sleep(0)
         except Exception as exc:
@@ -266,14 +285,14 @@ class WorkerRunner:
         if self.state in (WorkerState.STARTING, WorkerState.RUNNING):
             self._fail(f"the event stream {why}")
 
-    def _start_invocation(self, handler: Any, envelope: EventEnvelope) -> None:
-        invocation = self._new_invocation(handler, "event", envelope)
-        title = f"{self.worker.name} {envelope.kind}"
-        key = ("on_event", envelope.kind, invocation.handler)
-        run = self._run(handler, (envelope, self._client), invocation, key, title)
-        task = self._spawn(run, invocation.label)
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
+    def _start_invocations(self, envelope: EventEnvelope) -> None:
+        """Start one task for every handler of the event's kind; the cost of this is the cost of an event."""
+        args = (envelope, self._client)
+        for bound in self._bound.get(envelope.kind, ()):
+            invocation = Invocation(self._label, bound.name, "event", envelope, self.generation)
+            self._recorder.begin(invocation)
+            run = self._run(bound.handler, args, invocation, bound.key, bound.title)
+            self._in_flight[self._spawn(run, bound.task_name)] = invocation
 
     def _retarget(self, kinds: frozenset[str]) -> None:
         if self._events is None:
@@ -301,8 +320,7 @@ class WorkerRunner:
             run = self._run(handler, (self._client,), invocation, key, title)
             # A task of its own: when the schedule changes, the run under way finishes all the same.
             task = self._spawn(run, invocation.label)
-            self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            self._in_flight[task] = invocation
             await asyncio.wait({task})
 
     def _start_task(self, key: HandlerKey, handler: Any) -> None:
@@ -366,6 +384,7 @@ class WorkerRunner:
         finally:
             current_invocation.reset(token)
             figures.in_flight -= 1
+            self._in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
             self._recorder.end(invocation, failure, cancelled=cancelled)
             if failure is not None:
                 figures.errors += 1
@@ -405,7 +424,16 @@ class WorkerRunner:
 
     def _count_handlers(self) -> None:
         """Have figures for exactly the handlers there are; those that stay keep theirs."""
+        self._bound = {
+            kind: tuple(self._bind(kind, handler) for handler in handlers)
+            for kind, handlers in self.worker._event_handlers.items()
+        }
         self.figures = {key: self.figures.get(key) or Figures() for key in keys_of(self.worker)}
+
+    def _bind(self, kind: str, handler: Any) -> _Bound:
+        name = handler_name(handler)
+        title = f"{self.worker.name} {kind}"
+        return _Bound(handler, name, ("on_event", kind, name), title, f"{self._label} {self._label}.{name}")
 
     # -- tasks of our own ------------------------------------------------------------------------------
 
@@ -422,7 +450,11 @@ class WorkerRunner:
         tasks = self._running_tasks()
         self._schedules.clear()
         self._supervisors.clear()
+        in_flight = dict(self._in_flight)
         await self._end(tasks)
+        for task, invocation in in_flight.items():
+            if task.done() and self._in_flight.pop(task, None) is not None:  # cancelled before its first step
+                self._recorder.end(invocation, cancelled=True)
         self._dispatch = None
 
     async def _end(self, tasks: Sequence[asyncio.Task[Any]]) -> None:

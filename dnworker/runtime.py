@@ -548,7 +548,7 @@ class Runtime:
             event_id=event.event_id if event else None,
         )
         if invocation is not None:
-            invocation.logs.append(line)
+            invocation.note_log(line)
 
     def _log_failure(self, invocation: Invocation) -> None:
         if invocation.error is None:

@@ -94,7 +94,7 @@ class OutputRouter:
                 line = self._runtime.logs.add(
                     invocation.worker, rest, source=name, invocation_id=invocation.id
                 )
-                invocation.logs.append(line)
+                invocation.note_log(line)
 
 
 class _Write:

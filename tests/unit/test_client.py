@@ -56,7 +56,7 @@ async def test_a_session_that_is_not_live_is_an_http_error_on_both(client):
 async def test_subscribe_yields_live_events_of_its_kinds(client):
     events = client.subscribe("demo.a")
     waiting = asyncio.ensure_future(anext(events))
-    while not client.runtime.bus._subscribers.by_kind.get("demo.a"):
+    while not client.runtime.bus._subscribers.of_kind("demo.a"):
         await asyncio.sleep(0)
     client.runtime.publish("demo.b")
     client.runtime.publish("demo.a", {"n": 1})
@@ -175,7 +175,7 @@ async def test_a_lost_stream_reconnects_and_says_so(unused_tcp_port):
     client = RuntimeClient(first.url, auth_token="t")
     events = client.subscribe("b", "a")
     waiting = asyncio.ensure_future(anext(events))
-    while not first.bus._subscribers.by_kind.get("a"):
+    while not first.bus._subscribers.of_kind("a"):
         await asyncio.sleep(0)
     await first.stop()
     async with Runtime(port=unused_tcp_port, token="t") as second:

@@ -463,7 +463,7 @@ async def test_a_worker_that_failed_by_itself_has_no_events_waiting_for_it(stage
     await stage.runner.start()
     await stage.clock.advance(5000)
     assert stage.runner.error == "All tasks crashed"
-    assert stage.bus._subscribers.by_kind["a"] == []
+    assert stage.bus._subscribers.of_kind("a") == ()
 
 
 async def test_an_interrupted_stop_goes_on_and_all_who_stop_wait_for_it(stage):

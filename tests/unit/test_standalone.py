@@ -38,7 +38,7 @@ async def test_run_until_drives_the_whole_lifecycle(served):
         said.append("end")
 
     running = asyncio.create_task(worker._run_until(stop))
-    while not served.bus._subscribers.by_kind.get("demo.ping"):
+    while not served.bus._subscribers.of_kind("demo.ping"):
         await asyncio.sleep(0)
     served.publish("demo.ping")
     await running
