@@ -46,7 +46,7 @@ from dnworker.trace import Trace
 from dnworker.worker import Worker
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
     from dnworker.server.embedded import EmbeddedServer
 
@@ -171,7 +171,7 @@ class Runtime:
         return self._started
 
     @cached_property
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """The API as an ASGI application without a gatekeeper, for callers in this process."""
         from dnworker.server.app import make_app
 

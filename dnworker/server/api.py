@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 from urllib.parse import unquote
 
 import msgspec
-from starlette.requests import Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from dnworker.server.responses import JSONResponse, invalid, read_object
+from dnworker.errors import ApiError
+from dnworker.server.responses import invalid, read_body, read_object, send_json
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -34,7 +38,8 @@ class Call:
     """One request, checked: what the path, the query and the body said."""
 
     runtime: Runtime
-    request: Request
+    scope: Scope
+    receive: Receive
     path: dict[str, str]
     query: Any
     body: Any
@@ -63,18 +68,45 @@ class Endpoint:
         """The first line of the handler's docstring."""
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its path has no parameter, so that it is found without a search."""
+        return "{" not in self.path
+
     def route(self) -> Route:
         """Return it as a route of Starlette."""
-        return Route(self.path, self._serve, methods=[self.method])
+        return Route(self.path, self, methods=[self.method])
 
-    async def _serve(self, request: Request) -> Response:
-        query = None if self.query is None else read_query(request, self.query)
-        body = None if self.body is None else check(await read_object(request), self.body, "body")
-        path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in request.path_params.items()}
-        answer = self.handler(Call(request.app.state.runtime, request, path, query, body))
-        if inspect.isawaitable(answer):
-            answer = await answer
-        return answer if isinstance(answer, Response) else JSONResponse(answer)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request: an ASGI application."""
+        status = 200
+        try:
+            answer = await self._answer(scope, receive)
+        except ApiError as exc:
+            status, answer = exc.status, {"detail": exc.detail}
+        if isinstance(answer, Response):
+            await answer(scope, receive, send)
+        else:
+            await send_json(send, status, answer)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Any:
+        query = None if self.query is None else read_query(scope, self.query)
+        body = None if self.body is None else self._read(await read_body(receive))
+        path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
+        answer = self.handler(Call(scope["runtime"], scope, receive, path, query, body))
+        return await answer if inspect.isawaitable(answer) else answer
+
+    def _read(self, body: bytes) -> Any:
+        """Return the body as its struct; what is wrong with it is worked out only when something is."""
+        assert self.body is not None
+        if body and not self.body.aliases:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                return self._decoder.decode(body)
+        return check(read_object(body), self.body, "body")
+
+    @cached_property
+    def _decoder(self) -> Any:
+        return msgspec.json.Decoder(self.body)
 
 
 def endpoint(method: str, path: str, **declared: Any) -> Callable[[Handler], Endpoint]:
@@ -91,15 +123,16 @@ def keep_escaped_slashes(raw_path: bytes) -> str:
     return "/".join(unquote(segment).replace("/", ESCAPED_SLASH) for segment in segments)
 
 
-def read_query(request: Request, into: type[Fields]) -> Any:
+def read_query(scope: Scope, into: type[Fields]) -> Any:
     """Return the query's fields.
 
     Raises:
         Invalid: one is missing, or not what it must be; unknown ones are ignored.
     """
+    params = QueryParams(scope["query_string"])
     given: dict[str, Any] = {}
     for declared in msgspec.structs.fields(into):
-        values = request.query_params.getlist(declared.encode_name)
+        values = params.getlist(declared.encode_name)
         if values:
             many = get_origin(declared.type) is list
             given[declared.encode_name] = values if many else values[-1]

@@ -1,25 +1,26 @@
-"""Puts the routes together: one module per resource, one gatekeeper before all of them."""
+"""Puts the API together: one module per resource, one gatekeeper before all of them."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dnworker.errors import ApiError
 from dnworker.server import catalog, events, files, health, interactive, logs, sessions, workers
 from dnworker.server.api import Call, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
 from dnworker.server.openapi import document
-from dnworker.server.responses import api_error, error
+from dnworker.server.responses import error
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
+
+log = logging.getLogger("dnworker.server")
 
 
 @endpoint("GET", "/openapi.json")
@@ -32,34 +33,41 @@ _RESOURCES = (health, events, workers, sessions, files, logs, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 
-class _Escapes:
-    """ASGI middleware that lets an id in a path hold an escaped slash."""
+def make_app(runtime: Runtime, bind_host: str | None) -> ASGIApp:
+    """Return the ASGI application of a runtime; without a host to bind it is for callers in this process."""
+    served = [*ENDPOINTS, openapi]
+    routed = Starlette(
+        routes=[*(one.route() for one in served), *events.routes, *interactive.routes],
+        exception_handlers={HTTPException: _http_error},
+    )
+    front = _Front(runtime, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
+    return front if bind_host is None else Gatekeeper(front, tokens=runtime.tokens, bind_host=bind_host)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+
+class _Front:
+    """Finds what serves a request: endpoints of a fixed path at once, everything else by Starlette's routes.
+
+    The routes see a path whose segments were decoded one by one, so that an id may hold an escaped slash.
+    """
+
+    def __init__(self, runtime: Runtime, fixed: dict[tuple[str, str], Endpoint], routed: ASGIApp) -> None:
+        self._runtime = runtime
+        self._fixed = fixed
+        self._routed = routed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on with a path whose segments were decoded one by one."""
-        raw = scope.get("raw_path")
-        if scope["type"] == "http" and isinstance(raw, bytes) and b"%2" in raw:
-            scope = {**scope, "path": keep_escaped_slashes(raw.partition(b"?")[0])}
-        await self._app(scope, receive, send)
-
-
-def make_app(runtime: Runtime, bind_host: str | None) -> Starlette:
-    """Return the ASGI application of a runtime; without a host to bind it is for callers in this process."""
-    gate = [] if bind_host is None else [Middleware(Gatekeeper, tokens=runtime.tokens, bind_host=bind_host)]
-    app = Starlette(
-        routes=[
-            *(one.route() for one in [*ENDPOINTS, openapi]),
-            *events.routes,
-            *interactive.routes,
-        ],
-        middleware=[*gate, Middleware(_Escapes)],
-        exception_handlers={ApiError: api_error, HTTPException: _http_error},
-    )
-    app.state.runtime = runtime
-    return app
+        """Serve one request or socket; an error of ours is logged, and is a 500."""
+        scope["runtime"] = self._runtime
+        found: ASGIApp = self._routed
+        if scope["type"] == "http":
+            found = self._fixed.get((scope["method"], scope["path"]), found)
+            raw = scope.get("raw_path") or b""
+            if b"%2" in raw:
+                scope = {**scope, "path": keep_escaped_slashes(raw.partition(b"?")[0])}
+        try:
+            await found(scope, receive, send)
+        except ClientDisconnect:
+            log.debug("a client went away in the middle of its request to %s", scope["path"])
 
 
 async def _http_error(_: Request, exc: Exception) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.server.responses import error
@@ -15,6 +15,7 @@ from dnworker.tokens import Tokens
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 UNAUTHORIZED_CLOSE = 4401
 RETIRED_CLOSE = 4402
+HOSTS_REMEMBERED = 100
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, never bound here
@@ -31,21 +32,22 @@ class Gatekeeper:
         self._app = app
         self._tokens = tokens
         self._bind_host = bind_host
+        self._known_hosts: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse with 403 or 401, or pass on with `scope["worker"]` set to whose token it was."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if (refusal := self._foreign(headers)) is not None:
+        host, origin, authorization = _caller(scope)
+        if (refusal := self._foreign(host, origin)) is not None:
             await self._refuse(403, refusal, scope, receive, send)
             return
         path = scope["path"]
         if not path.startswith("/api/") or path in PUBLIC_PATHS:
             await self._app(scope, receive, send)
             return
-        token = self._ticket(scope) or _bearer(headers)
+        token = self._ticket(scope) or _bearer(authorization)
         if token is None:
             text = "a bearer token is needed: Authorization: Bearer <token>"
             await self._refuse(401, text, scope, receive, send)
@@ -84,11 +86,12 @@ class Gatekeeper:
             serving.cancel()
             await asyncio.wait({serving})
 
-    def _foreign(self, headers: Headers) -> str | None:
-        host = headers.get("host", "")
-        if not self._is_known(_hostname(host)):
-            return f"host {host!r} is not served here; use 127.0.0.1 or localhost"
-        origin = headers.get("origin")
+    def _foreign(self, host: str, origin: str | None) -> str | None:
+        if host not in self._known_hosts:
+            if not self._is_known(_hostname(host)):
+                return f"host {host!r} is not served here; use 127.0.0.1 or localhost"
+            if len(self._known_hosts) < HOSTS_REMEMBERED:
+                self._known_hosts.add(host)
         if origin is not None and origin.partition("://")[2] != host:
             return f"origin {origin!r} may not use this API; only its own pages may"
         return None
@@ -113,8 +116,21 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _bearer(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+def _caller(scope: Scope) -> tuple[str, str | None, str]:
+    """Return the headers Host, Origin and Authorization."""
+    host, origin, authorization = "", None, ""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif name == b"origin":
+            origin = value.decode("latin-1")
+        elif name == b"authorization":
+            authorization = value.decode("latin-1")
+    return host, origin, authorization
+
+
+def _bearer(authorization: str) -> str | None:
+    scheme, _, token = authorization.partition(" ")
     return token if scheme == "Bearer" and token else None
 
 

@@ -61,7 +61,7 @@ async def stream(socket: WebSocket) -> None:
     A subscriber that falls behind is told, with an envelope of kind `transport.subscriber_dropped`, and
     closed with 1013. A worker process gets first, once, what was published since it was spawned.
     """
-    runtime: Runtime = socket.app.state.runtime
+    runtime: Runtime = socket.scope["runtime"]
     kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
     # Before the handshake completes, so that nothing published after it is missed.
     subscription, cut = _subscribe(runtime, socket.scope.get("worker"), kinds)
@@ -125,7 +125,7 @@ class NewTicket(msgspec.Struct):
 @endpoint("POST", "/api/ws/ticket", answer=NewTicket)
 def ticket(call: Call) -> object:
     """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
-    issued = call.runtime.tokens.issue_ticket(call.request.scope["token"])
+    issued = call.runtime.tokens.issue_ticket(call.scope["token"])
     expires = datetime.now(UTC) + timedelta(seconds=TICKET_SECONDS)
     return NewTicket(issued, f"{expires:%Y-%m-%dT%H:%M:%SZ}")
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from dnworker.errors import ApiError, Conflict, TooLarge
 from dnworker.server.api import Call, Fields, endpoint
-from dnworker.server.responses import JSONResponse
+from dnworker.server.responses import JSONResponse, read_body
 
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "venv", "env", "dist", "build", "target", "site-packages", "coverage"}
@@ -158,11 +158,7 @@ async def upload(call: Call) -> object:
         if len(present) >= BATCH_FILES:
             raise TooLarge(f"a batch holds at most {BATCH_FILES} files")
         room = min(FILE_LIMIT, BATCH_BYTES - sum(present))
-        body = bytearray()
-        async for chunk in call.request.stream():
-            body += chunk
-            if len(body) > room:
-                raise TooLarge(f"a file is at most {FILE_LIMIT:,} bytes, a batch {BATCH_BYTES:,}")
+        body = await read_body(call.receive, room)
         file.parent.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(file.write_bytes, body)
     except OSError as exc:

@@ -84,7 +84,7 @@ class _Socket:
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._runtime: Runtime = socket.app.state.runtime
+        self._runtime: Runtime = socket.scope["runtime"]
         self._id = f"conn_{uuid.uuid4().hex}"
         self._greeted = False
         self._pumps: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}

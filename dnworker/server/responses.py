@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Send
 
-from dnworker.errors import ApiError, Invalid, TooLarge
+from dnworker.errors import Invalid, TooLarge
 from dnworker.events import MAX_PAYLOAD_BYTES
 
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 100_000
@@ -30,28 +31,43 @@ def error(status: int, detail: object) -> JSONResponse:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-async def api_error(_: Request, exc: Exception) -> Response:
-    """Answer a refused operation."""
-    assert isinstance(exc, ApiError)
-    return error(exc.status, exc.detail)
+async def send_json(send: Send, status: int, content: object) -> None:
+    """Send an answer, with no more in between than it needs."""
+    body = msgspec.json.encode(content)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """Return the request's body, which must be a JSON object; an empty body is an empty object.
+async def read_body(receive: Receive, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Return the request's body, of at most `limit` bytes.
 
     Raises:
-        TooLarge: the body is over the limit; reading stops there.
-        Invalid: it is no JSON object.
+        TooLarge: it is over the limit; reading stops there.
+        ClientDisconnect: the client has gone before its end.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise TooLarge(f"the body is over {MAX_BODY_BYTES:,} bytes")
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"the body is over {limit:,} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return a body as the JSON object that it must be; an empty body is an empty object.
+
+    Raises:
+        Invalid: it is no JSON object.
+    """
     if not body:
         return {}
     try:
-        value = msgspec.json.decode(bytes(body))
+        value = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise invalid("json_invalid", ["body"], f"the body is not JSON: {exc}") from exc
     if not isinstance(value, dict):
