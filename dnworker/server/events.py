@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import NotFound, SubscriberTooSlow
@@ -55,30 +56,33 @@ def publish_to_session(call: Call) -> object:
     return Published(envelope.event_id, envelope.seq)
 
 
-async def stream(socket: WebSocket) -> None:
-    """Send live events as bare envelopes until one side goes.
+class EventStream:
+    """Sends live events as bare envelopes until one side goes: an ASGI application.
 
     A subscriber that falls behind is told, with an envelope of kind `transport.subscriber_dropped`, and
     closed with 1013. A worker process gets first, once, what was published since it was spawned.
     """
-    runtime: Runtime = socket.scope["runtime"]
-    kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
-    # Before the handshake completes, so that nothing published after it is missed.
-    subscription, cut = _subscribe(runtime, socket.scope.get("worker"), kinds)
-    try:
-        await socket.accept()
-        if cut:
-            await _send(socket, EventEnvelope(seq=0, kind=EVENTS_CUT, payload={"lost": cut}))
-        sending = asyncio.create_task(_send_all(socket, subscription), name="event stream")
-        leaving = asyncio.create_task(_until_gone(socket), name="event stream reader")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one subscriber."""
+        socket = WebSocket(scope, receive, send)
+        kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
+        # Before the handshake completes, so that nothing published after it is missed.
+        subscription, cut = _subscribe(scope["runtime"], scope.get("worker"), kinds)
         try:
-            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await socket.accept()
+            if cut:
+                await _send(send, EventEnvelope(seq=0, kind=EVENTS_CUT, payload={"lost": cut}))
+            sending = asyncio.create_task(_send_all(send, subscription), name="event stream")
+            leaving = asyncio.create_task(_until_gone(receive), name="event stream reader")
+            try:
+                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sending, leaving):
+                    task.cancel()
+                await asyncio.gather(sending, leaving, return_exceptions=True)
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
-    finally:
-        subscription.close()
+            subscription.close()
 
 
 def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[Subscription, int]:
@@ -93,25 +97,38 @@ def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[
     return runtime.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
 
 
-async def _send_all(socket: WebSocket, subscription: Subscription) -> None:
+async def _send_all(send: Send, subscription: Subscription) -> None:
     try:
         async for envelope in subscription:
-            await _send(socket, envelope)
+            await _send(send, envelope)
+            while (more := subscription.take()) is not None:
+                await _send(send, more)
     except SubscriberTooSlow as exc:
         payload = {"lost": exc.lost, "limit": exc.limit, "detail": str(exc)}
-        await _send(socket, EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload))
-        await socket.close(TOO_SLOW_CLOSE, "subscriber too slow")
-    except WebSocketDisconnect:
-        return
+        await _send(send, EventEnvelope(seq=0, kind=SUBSCRIBER_DROPPED, payload=payload))
+        await send({"type": "websocket.close", "code": TOO_SLOW_CLOSE, "reason": "subscriber too slow"})
+    except OSError:
+        return  # it has gone
 
 
-async def _send(socket: WebSocket, envelope: EventEnvelope) -> None:
-    await socket.send_text(encode(envelope).decode())
+_newest: tuple[EventEnvelope | None, str] = (None, "")
 
 
-async def _until_gone(socket: WebSocket) -> None:
+def _text(envelope: EventEnvelope) -> str:
+    """Return the envelope's frame; subscribers of one event come one after the other, and share it."""
+    global _newest
+    if _newest[0] is not envelope:
+        _newest = (envelope, encode(envelope).decode())
+    return _newest[1]
+
+
+async def _send(send: Send, envelope: EventEnvelope) -> None:
+    await send({"type": "websocket.send", "text": _text(envelope)})
+
+
+async def _until_gone(receive: Receive) -> None:
     """Read and ignore what the client says, until it leaves."""
-    while (await socket.receive())["type"] != "websocket.disconnect":
+    while (await receive())["type"] != "websocket.disconnect":
         pass
 
 
@@ -131,4 +148,4 @@ def ticket(call: Call) -> object:
 
 
 endpoints = [publish, publish_to_session, ticket]
-routes = [WebSocketRoute("/api/ws/events", stream)]
+routes = [WebSocketRoute("/api/ws/events", EventStream())]
