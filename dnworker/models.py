@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 
-class SessionInfo(msgspec.Struct, kw_only=True):
-    """One session (contract 6.6). Dates are ISO-8601 text."""
+class SessionWire(msgspec.Struct, kw_only=True):
+    """One session as a runtime without a platform tells it (contract 6.6). Dates are ISO-8601 text."""
 
     session_id: str
     group_id: str | None = None
@@ -29,8 +29,28 @@ class SessionInfo(msgspec.Struct, kw_only=True):
     labels: dict[str, list[str]] = msgspec.field(default_factory=dict)
     total_tokens: int = 0
     total_tool_call_count: int = 0
-    total_cost_usd: float | None = 0.0
+    total_cost_usd: float | None = None
     last_generation_input_tokens: int | None = None
+
+
+class SessionCreator(msgspec.Struct, kw_only=True):
+    """Who created a session on a platform."""
+
+    id: str | None = None
+    email: str | None = None
+    username: str | None = None
+    full_name: str | None = None
+
+
+class SessionInfo(SessionWire, kw_only=True):
+    """One session as a client sees it (contract 9); what only a platform knows has its default."""
+
+    visibility: str = "private"
+    archived_at: str | None = None
+    frozen_at: str | None = None
+    frozen_by: str | None = None
+    created_by: SessionCreator | None = None
+    user_id: str | None = None
 
 
 class ComponentInfo(msgspec.Struct, kw_only=True):

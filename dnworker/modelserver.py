@@ -73,6 +73,7 @@ class ModelServer:
     def __init__(self, plan: Plan) -> None:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self._waiting: list[Waits] = []
         self._choose = plan if callable(plan) else _in_turn([*plan])
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
@@ -97,6 +98,8 @@ class ModelServer:
     async def __aexit__(self, *exc_info: object) -> None:
         assert self._server is not None
         assert self._serving is not None
+        for answer in self._waiting:
+            answer.until.set()
         self._server.should_exit = True
         await self._serving
 
@@ -105,11 +108,15 @@ class ModelServer:
         self.requests.append(body)
         self.keys.append(request.headers.get("authorization", "").removeprefix("Bearer "))
         answer = self._choose(body)
+        if isinstance(answer, Waits):
+            self._waiting.append(answer)
         if isinstance(answer, Refuses):
             error = {"message": answer.message, "type": "invalid_request_error", "code": None}
             return JSONResponse({"error": error}, answer.status, answer.headers)
         if body.get("stream"):
             return StreamingResponse(_stream(answer, body["model"]), media_type="text/event-stream")
+        if isinstance(answer, Waits):
+            await answer.until.wait()
         return JSONResponse(_whole(answer, body["model"]))
 
 

@@ -67,7 +67,7 @@ class Entry(msgspec.Struct, rename={"is_dir": "isDir"}):
     name: str
     path: str
     is_dir: bool
-    size: int
+    size: int | None
 
 
 class Listing(msgspec.Struct, omit_defaults=True):
@@ -108,7 +108,7 @@ def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
             continue
         is_dir = entry.is_dir(follow_symlinks=False)
         try:
-            size = 0 if is_dir else entry.stat(follow_symlinks=False).st_size
+            size = None if is_dir else entry.stat(follow_symlinks=False).st_size
         except FileNotFoundError:
             continue  # gone since
         path = Path(entry.path)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from dnworker.errors import ApiError, Conflict, NotFound
-from dnworker.models import SessionInfo
+from dnworker.models import SessionWire
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.store import Message, Session, iso
@@ -188,13 +188,13 @@ def _session(call: Call) -> Session:
     return call.runtime.sessions.get(call.path["session_id"])
 
 
-@endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionInfo])
+@endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionWire])
 def listing(call: Call) -> object:
     """List the live sessions, the newest change first."""
     return [session.info() for session in call.runtime.sessions.list()]
 
 
-@endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionInfo, errors=(409,))
+@endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionWire, errors=(409,))
 def create(call: Call) -> object:
     """Create a session, or return the live one of that id."""
     body: CreateSession = call.body
@@ -231,7 +231,7 @@ def facets(call: Call) -> object:
     return {"labels": {}}
 
 
-@endpoint("GET", "/api/sessions/{session_id}", answer=SessionInfo, errors=(404,))
+@endpoint("GET", "/api/sessions/{session_id}", answer=SessionWire, errors=(404,))
 def get(call: Call) -> object:
     """Return one session."""
     return _session(call).info()

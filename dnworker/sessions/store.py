@@ -14,7 +14,7 @@ import msgspec
 from dnworker.bus import EventBus
 from dnworker.clock import Clock
 from dnworker.errors import Conflict, NotFound
-from dnworker.models import SessionInfo
+from dnworker.models import SessionWire
 from dnworker.sessions.policies import INTERACTIVE, Policy, resolve_policy
 from dnworker.sessions.prompts import PendingPrompt
 
@@ -75,10 +75,10 @@ class Session:
         asked = next(reversed(self.prompts.values()))
         return "awaiting_permission" if asked.is_permission else "awaiting_input"
 
-    def info(self) -> SessionInfo:
+    def info(self) -> SessionWire:
         """Return it as it goes over the wire."""
         first = next((m.content for m in self.messages if m.role == "user"), None)
-        return SessionInfo(
+        return SessionWire(
             session_id=self.session_id,
             group_id=self.group_id,
             project=self.project,

@@ -28,7 +28,7 @@ from dnworker.sessions.prompts import (
 if TYPE_CHECKING:
     from dnworker.clock import Clock
     from dnworker.invocation import Invocation
-    from dnworker.models import SessionInfo
+    from dnworker.models import SessionWire
     from dnworker.sessions.store import Message, Session
     from dnworker.sessions.tools import Tools
 
@@ -97,7 +97,7 @@ class Turn:
         return self.request.message
 
     @property
-    def session(self) -> SessionInfo:
+    def session(self) -> SessionWire:
         """The session as it is now."""
         return self._live.info()
 

@@ -227,6 +227,7 @@ class Turns:
             raise
         if turn.request.reset:
             session.messages.clear()
+        session.model = turn.model or session.model
         self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
         try:
             if script is not None:
@@ -258,7 +259,7 @@ class Turns:
             "usage": {"input_tokens": told.usage.input_tokens, "output_tokens": told.usage.output_tokens},
             "duration_ms": self._duration(turn),
             "agent": turn.agent,
-            "message_count": len(session.messages),
+            "message_count": session.completed_turns,
         }
         self._finish(session, turn, "turn.completed", payload)
 

@@ -378,8 +378,8 @@ async def test_files_are_listed_depth_first_without_hidden_ones(http, tmp_path):
     assert listed["path"] == str(tmp_path)
     assert listed["entries"] == [
         {"name": "a.txt", "path": "a.txt", "isDir": False, "size": 5},
-        {"name": "b", "path": "b", "isDir": True, "size": 0},
-        {"name": "c", "path": "b/c", "isDir": True, "size": 0},
+        {"name": "b", "path": "b", "isDir": True, "size": None},
+        {"name": "c", "path": "b/c", "isDir": True, "size": None},
         {"name": "d.txt", "path": "b/c/d.txt", "isDir": False, "size": 5},
     ]
     top = (await http.get("/api/files", params={"depth": 0})).json()["entries"]

