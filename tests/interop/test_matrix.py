@@ -248,6 +248,9 @@ PAIRS = [("dnworker", "ours"), ("dreadnode", "ours"), ("dnworker", "reference")]
 
 
 @pytest.mark.parametrize(("client", "runtime"), PAIRS)
+@pytest.mark.clause("8.3 methods")
+@pytest.mark.clause("9 models")
+@pytest.mark.clause("15 client")
 def test_every_answer_is_the_references_but_for_the_known_differences(matrix, client, runtime):
     wanted = normal(matrix["dreadnode", "reference"], "dre")
     got = normal(matrix[client, runtime], client[:3])
@@ -306,6 +309,8 @@ async def tick_until_seen(url, process):
 
 
 @pytest.mark.parametrize(("client", "runtime"), [("dreadnode", "ours"), ("dnworker", "reference")])
+@pytest.mark.clause("8.6 subscribe")
+@pytest.mark.clause("15 worker")
 async def test_a_subscriber_comes_back_after_its_runtime_was_restarted(client, runtime, tmp_path):
     reference_python()
     seen = await ticks(client, runtime, tmp_path)

@@ -77,6 +77,7 @@ def test_the_references_loader_accepts_the_export_and_lists_its_worker(sdk, expo
     assert json.loads(answer.stdout.splitlines()[-1]) == {"name": "quickstart", "workers": ["bridge"]}
 
 
+@pytest.mark.clause("15 client")
 async def test_the_exported_script_run_by_the_real_sdk_answers_in_our_runtime(
     sdk, exported, tmp_path, monkeypatch
 ):
@@ -157,6 +158,7 @@ async def first_answer(client: RuntimeClient, kind: str, fire, *, limit: float =
         await events.aclose()
 
 
+@pytest.mark.clause("15 worker")
 async def test_our_export_and_our_scripts_answer_in_the_real_runtime(sdk, tmp_path, unused_tcp_port):
     capabilities = tmp_path / "capabilities"
     cells = read_notebook(TUTORIAL)

@@ -163,6 +163,7 @@ def test_what_is_exported_is_what_was_last_run(kernel):
     assert "first" not in Path("out/workers/w.py").read_text()
 
 
+@pytest.mark.clause("13.17")
 def test_a_killed_kernel_leaves_no_worker_process(kernel, tmp_path):
     (tmp_path / "cap").mkdir()
     (tmp_path / "cap" / "capability.yaml").write_text(

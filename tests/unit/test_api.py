@@ -80,6 +80,7 @@ async def test_the_openapi_document_has_every_endpoint_and_is_open(runtime):
 # -- sessions ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("6.6 keys")
 async def test_a_session_has_the_contracts_keys_and_shows_labels_and_origin(http):
     body = {"session_id": "s", "labels": {"worker": ["bridge"]}, "origin": "worker", "project": "p"}
     session = (await http.post("/api/sessions", json=body)).json()
@@ -92,6 +93,8 @@ async def test_a_session_has_the_contracts_keys_and_shows_labels_and_origin(http
     assert (await http.get("/api/sessions/s")).json() == session
 
 
+@pytest.mark.clause("6.6 create")
+@pytest.mark.clause("11.2")
 async def test_creating_again_returns_the_same_session_and_announces_it_once(runtime, http):
     first = (await http.post("/api/sessions", json={"session_id": "s", "model": "a"})).json()
     again = (await http.post("/api/sessions", json={"sessionId": "s", "model": "b"})).json()
@@ -116,6 +119,7 @@ async def test_a_fresh_id_is_a_uuid(http):
         ({"policy": {"name": "interactive", "x": 1}}, "no parameter 'x'"),
     ],
 )
+@pytest.mark.clause("6.6 create")
 async def test_a_session_that_cannot_be_is_a_409(http, body, says):
     assert re_search(says, await refusal(await http.post("/api/sessions", json=body), 409))
 
@@ -140,12 +144,14 @@ def re_search(pattern, text):
         ({"enable_project_memory_preload": 1}, ["enable_project_memory_preload"], "bool_type"),
     ],
 )
+@pytest.mark.clause("6.1 errors")
 async def test_a_wrong_field_is_a_422_that_names_it(http, body, where, kind):
     (problem,) = await refusal(await http.post("/api/sessions", json=body), 422)
     assert problem["loc"][: len(where) + 1] == ["body", *where]
     assert problem["type"] == kind
 
 
+@pytest.mark.clause("6.6 create")
 async def test_agents_bind_sessions_by_the_contracts_rules(runtime, http, tmp_path):
     for name in ("one", "two"):
         head = f"name: {name}\n"
@@ -195,6 +201,7 @@ async def test_any_text_is_a_session_id_also_one_with_a_slash(http, session_id):
     assert (await http.delete(path)).json() == {"status": "deleted", "session_id": session_id}
 
 
+@pytest.mark.clause("6.6 unknown")
 async def test_an_unknown_session_is_a_404_everywhere(http):
     for verb, path, body in [
         ("GET", "", None),
@@ -214,6 +221,7 @@ async def test_an_unknown_session_is_a_404_everywhere(http):
         assert answer.status_code == 404, path
 
 
+@pytest.mark.clause("6.6 status")
 async def test_title_policy_status_and_cancel_answer_in_the_contracts_shapes(runtime, http):
     await http.post("/api/sessions", json={"session_id": "s"})
     titled = (await http.post("/api/sessions/s/title", json={"title": "T"})).json()
@@ -239,6 +247,7 @@ async def test_title_policy_status_and_cancel_answer_in_the_contracts_shapes(run
     assert (await http.post("/api/sessions/s/cancel")).json() == {"status": "idle", "session_id": "s"}
 
 
+@pytest.mark.clause("6.6 messages")
 async def test_messages_given_at_creation_are_kept_and_can_be_rewound(http):
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     await http.post("/api/sessions", json={"session_id": "s", "messages": messages})
@@ -259,6 +268,7 @@ async def test_messages_given_at_creation_are_kept_and_can_be_rewound(http):
     assert (await http.post("/api/sessions/s/rewind", json={"from_seq": -1})).status_code == 422
 
 
+@pytest.mark.clause("6.6 restore")
 async def test_restoring_makes_the_session_and_answers_in_camel_case(http):
     body = {"messages": [{"role": "user", "content": "a"}], "agent": "x", "trajectory": {"steps": [1, 2]}}
     restored = (await http.post("/api/sessions/s/restore", json=body)).json()
@@ -275,6 +285,7 @@ async def test_restoring_makes_the_session_and_answers_in_camel_case(http):
     assert other.status_code == 409
 
 
+@pytest.mark.clause("6.6 platform")
 async def test_what_needs_a_platform_answers_as_a_runtime_without_one(http):
     await http.post("/api/sessions", json={"session_id": "s"})
     browsed = (await http.get("/api/sessions/browse", params={"page": 2, "label": ["a", "b"]})).json()
@@ -298,6 +309,7 @@ async def test_what_needs_a_platform_answers_as_a_runtime_without_one(http):
 # -- workers, tools, skills, mcp -----------------------------------------------------------------------
 
 
+@pytest.mark.clause("6.3 skills")
 async def test_skills_are_listed_and_found_by_either_name(runtime, http, tmp_path):
     skill = "---\nname: greet\ndescription: How to greet\n---\n# Hi\n"
     files = {"w.py": ECHO.replace("echo", "w", 1), "skills/greet/SKILL.md": skill, "skills/greet/x.txt": "x"}
@@ -329,6 +341,7 @@ async def test_skills_are_listed_and_found_by_either_name(runtime, http, tmp_pat
     assert "there are: demo:greet" in await refusal(await http.get("/api/skills/nope"), 404)
 
 
+@pytest.mark.clause("6.3 mcp")
 async def test_mcp_servers_are_shown_and_a_gated_one_is_refused(runtime, http, tmp_path):
     head = (
         "flags:\n  opened: {description: d}\nmcp:\n  servers:\n    plain: {command: x, args: ['${CAPABILITY_ROOT}/y']}\n"
@@ -345,6 +358,7 @@ async def test_mcp_servers_are_shown_and_a_gated_one_is_refused(runtime, http, t
     assert (await http.post("/api/mcp/demo/none/reauthenticate")).status_code == 404
 
 
+@pytest.mark.clause("6.2 health")
 async def test_one_capability_is_reloaded_by_its_name(runtime, http, tmp_path):
     await runtime.load(make_capability(tmp_path / "demo", "echo: {path: echo.py}", {"echo.py": ECHO}))
     answer = await http.post("/api/reload", params={"capability": "demo"})
@@ -355,6 +369,7 @@ async def test_one_capability_is_reloaded_by_its_name(runtime, http, tmp_path):
     assert report["finished_sec"] >= report["started_sec"]
 
 
+@pytest.mark.clause("4.8 ready")
 async def test_ready_is_503_until_what_is_loading_has_started(runtime, http):
     with runtime.loading():
         ready, health = await http.get("/api/ready"), await http.get("/api/health")
@@ -370,6 +385,7 @@ async def test_ready_is_503_until_what_is_loading_has_started(runtime, http):
 # -- files, shell, logs --------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("6.7 files")
 async def test_files_are_listed_depth_first_without_hidden_ones(http, tmp_path):
     for name in ("b/c/d.txt", "a.txt", ".hidden", "node_modules/x.js"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -388,6 +404,7 @@ async def test_files_are_listed_depth_first_without_hidden_ones(http, tmp_path):
     assert (none["entries"], "nowhere" in none["error"]) == ([], True)
 
 
+@pytest.mark.clause("6.7 files")
 async def test_files_are_read(http, tmp_path):
     (tmp_path / "a.txt").write_bytes(b"caf\xc3\xa9 \xff")
     read = (await http.get("/api/files/read", params={"path": "a.txt"})).json()
@@ -399,6 +416,7 @@ async def test_files_are_read(http, tmp_path):
         assert (await http.get("/api/files/read", params={"path": path})).status_code in (400, 404)
 
 
+@pytest.mark.clause("6.7 files")
 async def test_uploads_land_below_the_working_directory_and_nowhere_else(http, tmp_path):
     async def put(path, content=b"x", batch="b1"):
         return await http.put("/api/files/upload", params={"batch": batch, "path": path}, content=content)
@@ -414,6 +432,7 @@ async def test_uploads_land_below_the_working_directory_and_nowhere_else(http, t
     assert not (tmp_path / "uploads/b1/big").exists()
 
 
+@pytest.mark.clause("6.7 shell")
 async def test_the_shell_answers_output_and_exit_code(http, tmp_path):
     async def run(**query):
         return await http.post("/api/shell", params=query)
@@ -445,6 +464,7 @@ async def test_a_shell_command_that_took_too_long_leaves_nothing_behind(http, tm
     assert not marker.exists()
 
 
+@pytest.mark.clause("6.7 logs")
 async def test_the_log_comes_page_by_page(runtime, http):
     for number in range(5):
         runtime.log.add("demo", f"line {number}", "warning" if number == 3 else "info")
@@ -465,6 +485,7 @@ async def test_the_log_comes_page_by_page(runtime, http):
         assert (await http.get("/api/logs", params=query)).status_code == 422, query
 
 
+@pytest.mark.clause("6.7 logs")
 def test_the_ring_of_the_log_is_bounded_and_tells_of_gaps():
     log = RuntimeLog()
     for number in range(2500):
@@ -484,6 +505,7 @@ async def test_what_the_framework_logs_is_in_the_log(runtime, http):
 # -- tickets and tokens --------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("6.7 ticket")
 async def test_a_ticket_says_until_when_it_is_good(http):
     told = (await http.post("/api/ws/ticket")).json()
     assert list(told) == ["ticket", "expires_at"]
@@ -491,6 +513,7 @@ async def test_a_ticket_says_until_when_it_is_good(http):
     assert "." not in told["expires_at"]
 
 
+@pytest.mark.clause("6.7 ticket")
 def test_a_ticket_is_good_once_and_for_thirty_seconds():
     now = [0.0]
     tokens = Tokens("main", now=lambda: now[0])
@@ -508,6 +531,7 @@ def test_tickets_are_bounded_in_number():
     assert tokens.redeem(first) is None
 
 
+@pytest.mark.clause("6.1 file")
 def test_a_token_file_wins_and_is_written_for_its_owner_only(tmp_path):
     file = tmp_path / "deep" / "token"
     tokens = Tokens("given", file=file)
@@ -517,6 +541,7 @@ def test_a_token_file_wins_and_is_written_for_its_owner_only(tmp_path):
     assert Tokens("other", file=file).main == "given"
 
 
+@pytest.mark.clause("6.1 file")
 async def test_the_gate_takes_a_rotated_token_at_once(tmp_path):
     file = tmp_path / "token"
     file.write_text("old\n")

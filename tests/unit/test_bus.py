@@ -18,11 +18,13 @@ def drain(subscription):
     return [subscription._queue.popleft() for _ in range(len(subscription))]
 
 
+@pytest.mark.clause("5.5 seq")
 def test_one_counter_serves_sessions_and_runtime_scope():
     bus = EventBus()
     assert [bus.publish("a").seq, bus.publish("b", session_id="s").seq, bus.publish("c").seq] == [1, 2, 3]
 
 
+@pytest.mark.clause("5.5 filters")
 def test_a_subscriber_gets_exactly_its_kinds():
     bus = EventBus()
     subscription = bus.subscribe(["a", "b"])
@@ -31,6 +33,7 @@ def test_a_subscriber_gets_exactly_its_kinds():
     assert [e.kind for e in drain(subscription)] == ["a", "b"]
 
 
+@pytest.mark.clause("5.5 filters")
 def test_a_session_subscriber_gets_no_runtime_scope():
     bus = EventBus()
     subscription = bus.subscribe(session_id="s")
@@ -40,6 +43,7 @@ def test_a_session_subscriber_gets_no_runtime_scope():
     assert [e.kind for e in drain(subscription)] == ["b"]
 
 
+@pytest.mark.clause("13.9")
 def test_live_subscribers_get_no_replay():
     bus = EventBus()
     bus.publish("a")
@@ -54,6 +58,7 @@ def test_replay_is_marked_and_starts_after_the_cursor():
     assert [(e.seq, e.replay) for e in replayed] == [(2, True), (3, True)]
 
 
+@pytest.mark.clause("5.5 buffers")
 def test_the_session_buffer_keeps_the_newest_500():
     bus = EventBus()
     for _ in range(510):
@@ -61,6 +66,7 @@ def test_the_session_buffer_keeps_the_newest_500():
     assert [e.seq for e in drain(bus.subscribe(session_id="s", replay=True))] == list(range(11, 511))
 
 
+@pytest.mark.clause("5.5 buffers")
 def test_the_runtime_buffer_is_bounded_by_bytes_too():
     bus = EventBus()
     for _ in range(10):
@@ -129,6 +135,7 @@ def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
     assert hold.claim(None, limit=10)[1] == 2
 
 
+@pytest.mark.clause("5.5 tombstone")
 def test_a_deleted_session_refuses_events_until_it_is_opened_again():
     bus = EventBus()
     bus.open_session("s")

@@ -44,6 +44,7 @@ def make(directory, name, worker="echo", version="0.1.0"):
 # -- the search path -----------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("4.6 order")
 def test_directories_are_searched_in_the_contracts_order(tmp_path, home):
     project, given, named = tmp_path / "project", tmp_path / "given", tmp_path / "named"
     (project / ".git").mkdir(parents=True)
@@ -63,6 +64,7 @@ def test_the_project_is_named_or_has_git_or_is_here(tmp_path):
     assert project_root(tmp_path, {}) == tmp_path
 
 
+@pytest.mark.clause("4.6 directory")
 def test_a_directorys_capabilities_come_sorted_and_others_are_skipped(tmp_path):
     for name in ("b", "a"):
         make(tmp_path / "caps" / name, name)
@@ -71,6 +73,7 @@ def test_a_directorys_capabilities_come_sorted_and_others_are_skipped(tmp_path):
     assert [root.name for root in capability_roots([tmp_path / "linked"])] == ["a", "b"]
 
 
+@pytest.mark.clause("4.6 order")
 async def test_the_first_capability_of_a_name_wins(tmp_path):
     make(tmp_path / "one" / "x", "same", version="0.1.0")
     make(tmp_path / "two" / "x", "same", version="0.2.0")
@@ -81,6 +84,7 @@ async def test_the_first_capability_of_a_name_wins(tmp_path):
     assert found == {"same": "0.1.0", "other": "0.1.0"}
 
 
+@pytest.mark.clause("4.3 failed")
 async def test_a_capability_that_fails_is_listed_under_its_directory_and_fails_no_other(tmp_path):
     make(tmp_path / "good", "good")
     (tmp_path / "bad").mkdir()
@@ -97,6 +101,7 @@ async def test_a_capability_that_fails_is_listed_under_its_directory_and_fails_n
     assert (info["bad"].version, info["bad"].flags) == (None, [])
 
 
+@pytest.mark.clause("4.5 kept")
 async def test_a_disabled_capability_is_kept_out(tmp_path, home):
     make(tmp_path / "caps" / "demo", "demo")
     state = home / ".dreadnode" / "local-capability-state.json"
@@ -124,6 +129,7 @@ def test_writing_a_flag_leaves_everything_else_in_the_file(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.clause("4.5 kept")
 def test_the_first_flag_of_a_capability_makes_the_record_of_the_contract(tmp_path):
     file = tmp_path / "new" / "state.json"
     write_persisted(file, "demo", "relay", True, version="0.1.0")
@@ -170,6 +176,7 @@ async def test_setting_a_flag_starts_and_stops_what_it_gates_and_is_kept(tmp_pat
 # -- reloading -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("11.12")
 async def test_reloading_one_capability_leaves_the_others_alone(tmp_path):
     one, two = make(tmp_path / "one", "one"), make(tmp_path / "two", "two", "other")
     async with Runtime(port=None) as runtime:
@@ -257,6 +264,7 @@ def write(root: Path, **files):
         path.write_text(text)
 
 
+@pytest.mark.clause("4.1 discovery")
 def test_agents_and_skills_are_found_in_their_directories(tmp_path):
     write(
         tmp_path,
@@ -269,12 +277,14 @@ def test_agents_and_skills_are_found_in_their_directories(tmp_path):
     assert (skill.qualified_id, skill.instructions, skill.allowed_tools) == ("demo:greet", "# Hi", ("a", "b"))
 
 
+@pytest.mark.clause("4.1 discovery")
 def test_an_empty_list_turns_a_sort_off_and_a_list_adds_to_its_directory(tmp_path):
     write(tmp_path, agents__a_md="A", more__b_md="B")
     assert components_of(tmp_path, "agents: []\n").agents == []
     assert [a.name for a in components_of(tmp_path, "agents: [more/b.md]\n").agents] == ["a", "b"]
 
 
+@pytest.mark.clause("4.1 missing")
 def test_a_broken_agent_is_an_error_entry_with_its_place_and_a_missing_one_degraded(tmp_path):
     write(tmp_path, agents__a_md="---\nname: [\n---\n")
     found = components_of(tmp_path, "agents: [agents/gone.md]\n")
@@ -291,6 +301,7 @@ def test_what_only_the_reference_runs_is_listed_and_says_so(tmp_path):
     assert "reference runtime" in found["hook", "h"].detail
 
 
+@pytest.mark.clause("4.2 mcp")
 def test_mcp_servers_come_from_the_file_and_inline_ones_win(tmp_path):
     (tmp_path / ".mcp.json").write_text(
         json.dumps({"mcpServers": {"a": {"command": "x"}, "b": {"url": "u", "when": ["f"]}}})

@@ -42,6 +42,7 @@ def root(tmp_path):
         ("from ..shared import VALUE", "9"),
     ],
 )
+@pytest.mark.clause("11.10")
 def test_a_script_imports_its_siblings_both_ways(root, line, value):
     (root / "workers" / "w.py").write_text(f"{line}\nprint(VALUE)\n")
     assert run(root, "workers/w.py") == value

@@ -22,6 +22,7 @@ def run(*arguments: str, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
+@pytest.mark.clause("10.1 validate")
 def test_a_good_manifest_validates(tmp_path):
     make_capability(tmp_path, "echo: {path: echo.py}")
     answer = run("validate", str(tmp_path))
@@ -36,6 +37,7 @@ def test_a_bad_manifest_fails_with_its_place_and_code(tmp_path):
     assert "capability.yaml:6:10: worker 'echo' has the unknown key 'pat'" in result["problems"][0]
 
 
+@pytest.mark.clause("11.14")
 def test_strict_validation_fails_for_a_dropped_worker(tmp_path):
     make_capability(tmp_path, "echo: {path: echo.py, when: [nope]}")
     assert run("validate", str(tmp_path)).returncode == 0
@@ -58,6 +60,7 @@ def test_a_notebook_file_is_exported_and_a_missing_one_named(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.clause("10.2 serve")
 def test_serve_runs_until_it_is_asked_to_stop_and_never_prints_its_token(tmp_path, number):
     root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO})
     token_file = tmp_path / "token"
@@ -200,6 +203,7 @@ def test_ctrl_c_stops_a_startup_that_hangs(tmp_path):
         assert served.process.wait(15) == 0
 
 
+@pytest.mark.clause("10.2 serve")
 def test_serve_without_a_path_serves_what_it_finds(tmp_path):
     own = tmp_path / ".dreadnode" / "capabilities"
     own.mkdir(parents=True)
@@ -225,6 +229,7 @@ def test_several_runtimes_must_be_told_apart(tmp_path):
         assert "demo:echo" in one.run("ps", "--url", urls[1]).stdout
 
 
+@pytest.mark.clause("10.1 validate")
 def test_strict_validation_imports_worker_modules_in_a_process_of_their_own(tmp_path):
     marker = tmp_path / "imported"
     files = {
@@ -251,6 +256,7 @@ def test_strict_validation_imports_worker_modules_in_a_process_of_their_own(tmp_
     assert marker.exists()
 
 
+@pytest.mark.clause("10.1 validate")
 def test_a_directory_of_capabilities_is_validated_one_by_one(tmp_path):
     for name in ("b", "a"):
         make_capability(tmp_path / name, "echo: {path: echo.py}")

@@ -40,6 +40,7 @@ async def test_reserved_kinds_and_bad_payloads_are_refused_before_anything_is_se
         await client.publish("demo.a", {"x": {1}})
 
 
+@pytest.mark.clause("5.2 notify")
 async def test_notify_is_an_event_with_the_contracts_payload(client):
     await client.notify("Title", body="Body", severity="warning", source="me")
     newest = client.runtime.history.events()[-1]
@@ -64,6 +65,7 @@ async def test_subscribe_yields_live_events_of_its_kinds(client):
     await events.aclose()
 
 
+@pytest.mark.clause("11.11")
 async def test_runtime_info_and_worker_detail(client):
     info = await client.fetch_runtime_info()
     assert info.capabilities[0].components[0].name == "w"
@@ -71,6 +73,7 @@ async def test_runtime_info_and_worker_detail(client):
     assert (detail["state"], detail["qualified_name"]) == ("running", "notebook:w")
 
 
+@pytest.mark.clause("13.8")
 async def test_restart_and_reload(client):
     assert (await client.restart_worker("notebook", "w"))["restarted"] is False
     with pytest.raises(httpx.HTTPStatusError) as refused:
@@ -91,11 +94,13 @@ async def test_sessions_are_one_per_id(client):
     assert len(created) == 1
 
 
+@pytest.mark.clause("13.16")
 async def test_a_session_group_without_a_platform_is_no_group(client):
     async with client.session_group("title", kind="worker_run") as group:
         assert group is None
 
 
+@pytest.mark.clause("8.5 group")
 async def test_a_runtime_that_has_no_groups_is_asked_once():
     asked = []
 
@@ -112,6 +117,7 @@ async def test_a_runtime_that_has_no_groups_is_asked_once():
     assert asked == ["/api/session-groups"]
 
 
+@pytest.mark.clause("8.5 group")
 async def test_groups_are_closed_as_completed_or_failed():
     said = []
 
@@ -129,6 +135,7 @@ async def test_groups_are_closed_as_completed_or_failed():
     assert patches == [b'{"status":"completed"}', b'{"status":"failed"}']
 
 
+@pytest.mark.clause("8.2 start")
 async def test_a_runtime_that_is_not_there_is_named(unused_tcp_port):
     client = RuntimeClient(f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(RuntimeUnavailable, match=f"no runtime answers at http://127.0.0.1:{unused_tcp_port}"):
@@ -149,6 +156,7 @@ async def test_a_runtime_that_is_not_there_is_named(unused_tcp_port):
     ],
     ids=["ready", "starting", "old", "nothing", "failed", "no-stage", "broken"],
 )
+@pytest.mark.clause("8.2 start")
 async def test_start_follows_the_contracts_readiness_rules(answers, ok, monkeypatch):
     monkeypatch.setattr("dnworker.client.http.READY_POLL", 0)
     queue = iter(answers)
@@ -161,6 +169,7 @@ async def test_start_follows_the_contracts_readiness_rules(answers, ok, monkeypa
     assert client.is_started is ok
 
 
+@pytest.mark.clause("13.5")
 async def test_a_wrong_token_at_the_stream_is_an_end_not_a_retry():
     async with Runtime(port=0) as runtime:
         client = RuntimeClient(runtime.url, auth_token="wrong")
@@ -169,6 +178,7 @@ async def test_a_wrong_token_at_the_stream_is_an_end_not_a_retry():
         await client.close()
 
 
+@pytest.mark.clause("8.6 subscribe")
 async def test_a_lost_stream_reconnects_and_says_so(unused_tcp_port):
     first = Runtime(port=unused_tcp_port, token="t")
     await first.start()
@@ -191,6 +201,7 @@ async def test_a_lost_stream_reconnects_and_says_so(unused_tcp_port):
         await client.close()
 
 
+@pytest.mark.clause("8.1 url")
 def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
     assert resolve_url() == "http://127.0.0.1:8787"
     monkeypatch.setenv("DREADNODE_RUNTIME_PORT", "9000")
@@ -200,6 +211,7 @@ def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
     assert resolve_url("http://here:2/") == "http://here:2"
 
 
+@pytest.mark.clause("8.1 url")
 def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
     monkeypatch.setenv("SANDBOX_AUTH_TOKEN", "legacy")
     assert resolve_token() == "legacy"
@@ -211,6 +223,7 @@ def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
     assert resolve_token("argument") == "argument"
 
 
+@pytest.mark.clause("9 models")
 async def test_nulls_of_the_reference_count_as_missing():
     capability = {"name": "demo", "display_name": "demo", "checks": None, "flags": None, "components": None}
     answer = {"status": "ok", "version": "2.0.52", "working_dir": None, "capabilities": [capability]}
@@ -219,3 +232,93 @@ async def test_nulls_of_the_reference_count_as_missing():
     )
     info = await client.fetch_runtime_info()
     assert (info.working_dir, info.capabilities[0].checks) == ("", [])
+
+
+METHODS = """
+fetch_runtime_info()
+fetch_tools()
+fetch_skills()
+fetch_skill_content(name)
+fetch_mcp_detail(capability, server_name)
+reconnect_mcp_server(capability, server_name)
+reauthenticate_mcp_server(capability, server_name)
+fetch_worker_detail(capability, worker_name)
+restart_worker(capability, worker_name)
+reload_capabilities(capability)
+list_sessions(*, include_platform)
+browse_sessions(*, page, limit, sort_by, sort_dir, archived, label, user_id, project_id, origin, search, include_workload_sessions)
+browse_session_facets(*, archived, label, user_id, project_id, origin, search, include_workload_sessions)
+create_session(*, capability, agent, model, session_id, group_id, project, generate_params_extra, policy, labels, origin, project_memory_scope_kind, enable_project_memory_preload, project_memory_preload_limit)
+session_group(title, *, kind, project, capability, capability_version, worker, metadata)
+workflow(title, **fields)
+get_session(session_id)
+set_session_title(session_id, title)
+set_session_policy(session_id, policy)
+compact_session(session_id, *, guidance)
+fetch_rewind_candidates(session_id)
+rewind_session(session_id, *, from_seq)
+fetch_session_messages(session_id)
+delete_session(session_id)
+archive_session(session_id, *, archived)
+freeze_session(session_id)
+cancel_session(session_id)
+stream_chat(*, session_id, message, model, agent, reset, generate_params_extra)
+run_turn(*, session_id, message, model, agent, reset, generate_params_extra)
+subscribe_session(session_id)
+unsubscribe_session(session_id)
+subscribe(*kinds)
+publish(kind, payload, *, session_id)
+notify(title, *, body, severity, source, session_id)
+send_permission_response(session_id, request_id, decision)
+send_human_input_response(session_id, response)
+list_files(path, depth)
+read_file(path)
+execute_shell(command, *, cwd, timeout)
+query_logs(*, after, instance_id, limit, level, text)
+start()
+close()
+"""
+
+
+@pytest.mark.clause("8.3 methods")
+@pytest.mark.parametrize("signature", METHODS.strip().splitlines(), ids=lambda s: s.partition("(")[0])
+def test_every_method_of_the_contract_is_there(signature):
+    import inspect
+
+    method = getattr(RuntimeClient, signature.partition("(")[0])
+    parameters = [
+        p.replace(default=p.empty, annotation=p.empty) for p in inspect.signature(method).parameters.values()
+    ]
+    assert f"{method.__name__}{inspect.Signature(parameters[1:])}" == signature
+
+
+async def test_every_method_can_be_called(client):
+    """What has no test of its own: that the way is there, on both transports."""
+    await client.create_session(session_id="s", policy="headless")
+    await client.set_session_title("s", "T")
+    assert (await client.set_session_policy("s", None))["policy_name"] == "interactive"
+    assert await client.fetch_rewind_candidates("s") == []
+    assert (await client.rewind_session("s", from_seq=0))["status"] == "failed"
+    assert (await client.compact_session("s"))["status"] == "skipped"
+    assert (await client.browse_sessions(label=["a"], search="x")).total == 0
+    assert (await client.browse_session_facets()).labels == {}
+    assert await client.list_sessions(include_platform=True) == []
+    await client.subscribe_session("s")
+    await client.unsubscribe_session("s")
+    await client.cancel_session("s")
+    assert await client.fetch_skills() == []
+    assert (await client.execute_shell("echo hi"))["stdout"] == "hi\n"
+    assert (await client.query_logs(limit=1)).instance_id == client.runtime.log.instance_id
+    for refused in (
+        client.archive_session("s"),
+        client.archive_session("s", archived=False),
+        client.freeze_session("s"),
+        client.fetch_mcp_detail("a", "b"),
+        client.reconnect_mcp_server("a", "b"),
+        client.reauthenticate_mcp_server("a", "b"),
+        client.read_file("/no/such/file"),
+    ):
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            await refused
+    with pytest.warns(DeprecationWarning, match="session_group"):
+        client.workflow("t")

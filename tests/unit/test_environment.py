@@ -26,6 +26,9 @@ def compose(inherited=None, declared=None, flags=None):
     )
 
 
+@pytest.mark.clause("3.2 layers")
+@pytest.mark.clause("11.1")
+@pytest.mark.clause("11.7")
 def test_later_layers_win_in_the_order_of_the_contract():
     flag = "CAPABILITY_FLAG__DEMO__ON"
     env = compose(
@@ -37,6 +40,7 @@ def test_later_layers_win_in_the_order_of_the_contract():
     assert env["DREADNODE_WORKER_NAME"] == "declared"
 
 
+@pytest.mark.clause("11.6")
 def test_the_connection_wins_over_everything():
     env = compose(inherited={"DREADNODE_RUNTIME_TOKEN": "x"}, declared={"DREADNODE_RUNTIME_ID": "y"})
     assert {k: v for k, v in env.items() if k.startswith("DREADNODE_RUNTIME")} == CONNECTION.variables()
@@ -46,6 +50,7 @@ def test_a_stale_legacy_token_is_not_handed_on():
     assert "SANDBOX_AUTH_TOKEN" not in compose(inherited={"SANDBOX_AUTH_TOKEN": "stale"})
 
 
+@pytest.mark.clause("3.2 label")
 def test_the_label_has_the_organization_before_it():
     assert compose(inherited={"DREADNODE_ORG": "acme"})["DREADNODE_CAPABILITY_LABEL"] == "acme/demo"
 
@@ -70,6 +75,7 @@ ENVIRON = {"SET": "value", "EMPTY": ""}
         ("${1X}", "${1X}"),
     ],
 )
+@pytest.mark.clause("4.4 interpolation")
 def test_braced_variables_are_replaced(text, result):
     assert interpolate(text, ENVIRON, "here") == result
 
@@ -82,6 +88,7 @@ def test_an_unset_variable_is_named_with_the_place_and_the_way_out():
 
 
 @given(st.text())
+@pytest.mark.clause("4.4 interpolation")
 def test_text_without_braces_is_left_alone(text):
     cleaned = text.replace("{", "")
     assert interpolate(cleaned, {}, "here") == cleaned

@@ -25,10 +25,12 @@ JSON = st.recursive(
 KEYS = "schema_version connection_id session_id turn_id event_id seq timestamp kind replay terminal payload".split()
 
 
+@pytest.mark.clause("5.1 envelope")
 def test_the_wire_has_every_key_in_the_order_of_the_contract():
     assert list(json.loads(encode(make_envelope("k")))) == KEYS
 
 
+@pytest.mark.clause("5.1 envelope")
 def test_the_timestamp_is_utc_with_a_z():
     moment = datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     assert b'"timestamp":"2030-01-02T03:04:05.678901Z"' in encode(
@@ -56,6 +58,7 @@ def test_a_frame_that_is_no_envelope_is_refused(frame):
 @pytest.mark.parametrize(
     "kind", ["turn.x", "prompt.", "session.created", "transport.a", "capabilities.b", "component.c"]
 )
+@pytest.mark.clause("5.4 reserved")
 def test_reserved_kinds_are_refused_with_the_six_prefixes(kind):
     with pytest.raises(
         ReservedKind, match=r"is reserved: turn\., prompt\., session\., transport\., capabilities\."

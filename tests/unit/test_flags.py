@@ -28,16 +28,19 @@ def resolved(**layers):
     return flag.effective, flag.source
 
 
+@pytest.mark.clause("4.5 layers")
 def test_the_manifests_default_is_the_first_layer():
     assert resolved() == (True, "default")
 
 
+@pytest.mark.clause("4.5 layers")
 def test_every_layer_wins_over_those_before_it():
     assert resolved(persisted={"relay-on": False}) == (False, "binding")
     assert resolved(persisted={"relay-on": False}, environ={VARIABLE: "on"}) == (True, "env")
     assert resolved(environ={VARIABLE: "1"}, cli={"relay-on": False}) == (False, "cli")
 
 
+@pytest.mark.clause("4.5 words")
 def test_a_word_that_is_no_switch_is_warned_about_and_ignored(caplog):
     assert resolved(environ={VARIABLE: "yes"}) == (True, "default")
     assert f"{VARIABLE} is 'yes'" in caplog.text
@@ -47,10 +50,12 @@ def test_a_word_that_is_no_switch_is_warned_about_and_ignored(caplog):
     ("word", "value"),
     [("1", True), (" TRUE ", True), ("On", True), ("0", False), ("off", False), ("x", None)],
 )
+@pytest.mark.clause("4.5 words")
 def test_the_words_are_those_of_the_contract(word, value):
     assert parse_word(word) is value
 
 
+@pytest.mark.clause("4.5 words")
 def test_command_line_flags_are_read_and_malformed_ones_warned_about(caplog):
     assert parse_cli_flags(["a.b=on", "a.c=0", "x", "a.b.c=on", "a=on"]) == {"a": {"b": True, "c": False}}
     assert caplog.text.count("not of the form") == 3
@@ -60,6 +65,7 @@ def test_worker_processes_find_flags_by_upper_case_names():
     assert flag_variables("my-cap", resolve_flags(MANIFEST)) == {"CAPABILITY_FLAG__MY_CAP__RELAY_ON": "1"}
 
 
+@pytest.mark.clause("4.5 gate")
 def test_a_gate_is_open_without_flags_or_when_any_is_on():
     flags = resolve_flags(MANIFEST)
     assert gate_is_open([], flags)
@@ -67,6 +73,7 @@ def test_a_gate_is_open_without_flags_or_when_any_is_on():
     assert not gate_is_open(["other"], flags)
 
 
+@pytest.mark.clause("4.5 kept")
 def test_persisted_flags_are_read_and_a_damaged_file_is_none(tmp_path, caplog):
     file = tmp_path / "state.json"
     assert read_persisted(file, "demo") == {}

@@ -74,6 +74,7 @@ async def frames(runtime):
         yield greeted
 
 
+@pytest.mark.clause("7.2 hello")
 async def test_hello_lists_the_operations_and_may_be_said_again(runtime):
     async with open_socket(runtime) as socket:
         frames = Frames(socket)
@@ -101,6 +102,7 @@ async def test_hello_lists_the_operations_and_may_be_said_again(runtime):
         ]
 
 
+@pytest.mark.clause("7.2 hello")
 async def test_before_hello_every_operation_is_refused_with_4400_and_the_socket_stays_open(runtime):
     async with open_socket(runtime) as socket:
         frames = Frames(socket)
@@ -112,6 +114,7 @@ async def test_before_hello_every_operation_is_refused_with_4400_and_the_socket_
 @pytest.mark.parametrize(
     "frame", ["{", "[]", "5", '"x"', '{"op":"ping"}', '{"command_id":5,"op":"ping"}', b"\xff\x00", "{}" * 3]
 )
+@pytest.mark.clause("7.2 malformed")
 async def test_what_is_no_command_is_told_so_and_the_socket_stays_open(frames, frame):
     await frames.socket.send(frame)
     answer = await frames.next()
@@ -123,6 +126,7 @@ async def test_what_is_no_command_is_told_so_and_the_socket_stays_open(frames, f
     assert (await frames.ask("ping"))["kind"] == "pong"
 
 
+@pytest.mark.clause("7.2 ping")
 async def test_ping_is_answered_by_pong(frames):
     pong = await frames.ask("ping")
     assert (pong["kind"], pong["payload"]) == ("pong", {"op": "ping"})
@@ -147,6 +151,7 @@ async def test_ping_is_answered_by_pong(frames):
         ("prompt.respond", "nobody", {"request_id": "r", "action": "cancel"}, 404),
     ],
 )
+@pytest.mark.clause("7.2 refusals")
 async def test_a_wrong_command_is_refused_with_its_status(frames, op, session_id, payload, status):
     got, detail = await frames.refused(op, session_id, payload)
     assert got == status
@@ -158,6 +163,7 @@ async def test_a_refused_turn_creates_no_session(runtime, frames):
     assert "s" not in runtime.sessions
 
 
+@pytest.mark.clause("7.2 subscribe")
 async def test_subscribe_answers_ack_then_snapshot_and_creates_the_session(runtime, frames):
     await frames.send("subscribe", "s")
     ack, snapshot = await frames.next(), await frames.next()
@@ -193,6 +199,7 @@ async def test_a_turns_frames_come_in_order_with_the_connections_id(frames):
     assert events[-1]["payload"]["response_text"] == "you said hi"
 
 
+@pytest.mark.clause("7.2 subscribe")
 async def test_subscribing_after_an_event_replays_what_came_since(runtime, frames):
     runtime.sessions.create("s")
     first = runtime.bus.publish("demo.a", session_id="s")
@@ -205,6 +212,7 @@ async def test_subscribing_after_an_event_replays_what_came_since(runtime, frame
     assert (live["kind"], live["replay"]) == ("demo.c", False)
 
 
+@pytest.mark.clause("7.2 subscribe")
 async def test_events_that_were_dropped_ask_for_a_resync_and_only_new_ones_follow(runtime, frames):
     runtime.sessions.create("s")
     first = runtime.bus.publish("demo.a", session_id="s")
@@ -223,6 +231,7 @@ async def test_events_that_were_dropped_ask_for_a_resync_and_only_new_ones_follo
     assert (await frames.next())["kind"] == "demo.new"
 
 
+@pytest.mark.clause("7.2 unsubscribe")
 async def test_subscribing_again_replaces_the_subscription(runtime, frames):
     await frames.ask("subscribe", "s")
     await frames.ask("subscribe", "s")
@@ -235,10 +244,12 @@ async def test_subscribing_again_replaces_the_subscription(runtime, frames):
     assert [f["kind"] for f in await frames.until("pong")] == ["pong"]
 
 
+@pytest.mark.clause("7.2 unsubscribe")
 async def test_unsubscribing_from_what_was_never_subscribed_is_acknowledged(frames):
     assert (await frames.ask("unsubscribe", "s"))["kind"] == "command.ack"
 
 
+@pytest.mark.clause("7.2 cancel")
 async def test_cancelled_comes_before_the_ack_of_the_cancel(runtime, frames):
     async def reply(turn):
         yield "begun"
@@ -264,11 +275,13 @@ async def test_cancelled_comes_before_the_ack_of_the_cancel(runtime, frames):
     assert (await frames.ask("turn.cancel", "s"))["payload"]["status"] == "idle"
 
 
+@pytest.mark.clause("7.2 cancel")
 async def test_cancelling_a_turn_that_is_neither_active_nor_waiting_is_a_409(runtime, frames):
     runtime.sessions.create("s")
     assert (await frames.refused("turn.cancel", "s", {"turn_id": "turn_x"}))[0] == 409
 
 
+@pytest.mark.clause("7.2 gone")
 async def test_a_turn_goes_on_when_its_socket_is_gone(runtime):
     release = asyncio.Event()
 
@@ -313,6 +326,7 @@ async def test_a_slow_reader_is_told_that_its_events_were_cut_off(runtime, frame
     assert (await frames.ask("ping"))["kind"] == "pong"
 
 
+@pytest.mark.clause("7 cap")
 def test_a_frame_over_the_cap_is_replaced_by_a_marker():
     envelope = EventEnvelope(seq=1, kind="demo.huge", payload={"x": "y" * FRAME_CAP})
     payload = json.loads(capped(envelope))["payload"]
@@ -325,6 +339,7 @@ def test_a_frame_over_the_cap_is_replaced_by_a_marker():
 
 
 @pytest.mark.parametrize("path", ["/api/ws", "/api/ws/events"])
+@pytest.mark.clause("7 handshake")
 async def test_a_wrong_token_is_a_403_at_the_handshake(runtime, path):
     for token in ("wrong", None):
         with pytest.raises(InvalidStatus) as refused:
@@ -334,6 +349,7 @@ async def test_a_wrong_token_is_a_403_at_the_handshake(runtime, path):
 
 
 @pytest.mark.parametrize("path", ["/api/ws", "/api/ws/events"])
+@pytest.mark.clause("7 handshake")
 async def test_a_ticket_opens_one_socket_once(runtime, path):
     ticket = runtime.tokens.issue_ticket("s3cret")
     async with open_socket(runtime, f"{path}?ticket={ticket}", token=None):
@@ -344,6 +360,7 @@ async def test_a_ticket_opens_one_socket_once(runtime, path):
 
 
 @pytest.mark.parametrize("path", ["/api/ws", "/api/ws/events"])
+@pytest.mark.clause("7 retired")
 async def test_a_replaced_token_file_closes_the_sockets_of_the_old_token(tmp_path, path):
     file = tmp_path / "token"
     file.write_text("old")
@@ -359,6 +376,7 @@ async def test_a_replaced_token_file_closes_the_sockets_of_the_old_token(tmp_pat
                 pass
 
 
+@pytest.mark.clause("4.8 shutdown")
 async def test_the_servers_stop_closes_sockets_with_1012():
     runtime = Runtime(port=0, token="s3cret")
     await runtime.start()
@@ -372,6 +390,7 @@ async def test_the_servers_stop_closes_sockets_with_1012():
 # -- a client that loses its runtime -------------------------------------------------------------------
 
 
+@pytest.mark.clause("13.7")
 async def test_a_waiting_turn_survives_a_broken_socket(runtime):
     release = asyncio.Event()
 
@@ -393,6 +412,7 @@ async def test_a_waiting_turn_survives_a_broken_socket(runtime):
             assert (await turn)["response_text"] == "begun ended"
 
 
+@pytest.mark.clause("13.7")
 async def test_a_turn_whose_runtime_was_started_anew_ends_with_an_error(unused_tcp_port):
     async def forever(turn):
         yield "begun"

@@ -24,6 +24,7 @@ async def runtime(tmp_path, monkeypatch):
         yield runtime
 
 
+@pytest.mark.clause("13.14")
 async def test_a_node_worker_answers_events_also_those_from_before_it_listened(runtime):
     answers = runtime.bus.subscribe(["demo.answered"])
     await runtime.load(EXAMPLES)

@@ -12,6 +12,7 @@ from dnworker.lifecycle import NEXT, WorkerState, move
 STATES = st.sampled_from(list(WorkerState))
 
 
+@pytest.mark.clause("2.7 states")
 def test_the_states_are_the_seven_of_the_contract():
     assert [
         str(s) for s in WorkerState
@@ -19,6 +20,7 @@ def test_the_states_are_the_seven_of_the_contract():
 
 
 @given(STATES, st.lists(STATES, max_size=30))
+@pytest.mark.clause("2.7 states")
 def test_a_walk_never_leaves_the_table(state, wishes):
     for wish in wishes:
         try:

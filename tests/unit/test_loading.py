@@ -24,15 +24,18 @@ def load(tmp_path):
     forget_helpers("demo")
 
 
+@pytest.mark.clause("1.1 key")
 def test_the_manifests_key_names_a_nameless_worker(load):
     assert load(GOOD).name == "bridge"
 
 
+@pytest.mark.clause("4.7 module")
 def test_the_module_has_the_name_of_the_contract(load):
     worker = load(GOOD + "worker.state['name'] = __name__\n")
     assert worker.state["name"] == "dreadnode.capabilities.worker.demo.workers.kebab_file"
 
 
+@pytest.mark.clause("4.7 module")
 def test_every_load_executes_the_file_afresh(load):
     assert load(GOOD) is not load(GOOD)
 
@@ -47,6 +50,7 @@ STYLES = ["import helper", "from . import helper", "import helper as helper"]
 
 
 @pytest.mark.parametrize("style", STYLES)
+@pytest.mark.clause("11.10")
 def test_both_styles_of_sibling_import_give_the_same_module(load, tmp_path, style):
     (tmp_path / "workers").mkdir()
     (tmp_path / "workers" / "helper.py").write_text("VALUE = 7\n")
@@ -104,6 +108,7 @@ def test_an_error_in_a_helper_shows_the_users_frames_only(load, tmp_path):
     assert places[-2:] == ["kebab-file.py, line 3", "helper.py, line 2"]
 
 
+@pytest.mark.clause("13.13")
 def test_two_names_for_one_worker_are_one_worker(load):
     assert load(GOOD + "same = worker\n").name == "bridge"
 
@@ -119,6 +124,8 @@ def test_two_names_for_one_worker_are_one_worker(load):
         ),
     ],
 )
+@pytest.mark.clause("1.1 key")
+@pytest.mark.clause("4.7 one")
 def test_a_module_without_exactly_this_worker_is_refused(load, source, message):
     with pytest.raises(LoadError, match=message):
         load(source)

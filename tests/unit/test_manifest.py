@@ -35,6 +35,7 @@ def problem(text: str, root: Path = Path("/caps/demo")) -> str:
     return message
 
 
+@pytest.mark.clause("4.1 head")
 def test_a_good_manifest_is_read():
     parsed = parse_manifest(
         worker(command="uv", args=["run", "${CAPABILITY_ROOT}/w.py"], env={"A": "b"}, when=["on"]),
@@ -95,6 +96,8 @@ def test_a_good_manifest_is_read():
         value if isinstance(value, str) else "-".join(f"{k}={v}" for k, v in value.items())[:40]
     ),
 )
+@pytest.mark.clause("4.1 head")
+@pytest.mark.clause("13.12")
 def test_a_broken_rule_is_told_with_its_code_and_place(fields, code):
     message = problem(manifest(**fields))
     assert message.endswith(f"[CAP-{code}]")
@@ -119,10 +122,12 @@ def test_a_broken_rule_is_told_with_its_code_and_place(fields, code):
     ],
     ids=str,
 )
+@pytest.mark.clause("4.3 workers")
 def test_a_broken_worker_entry_is_told_with_its_code(entry, code):
     assert problem(worker(**entry)).endswith(f"[CAP-{code}]")
 
 
+@pytest.mark.clause("4.3 reserved")
 def test_reserved_variables_are_listed_sorted():
     env = {"DREADNODE_RUNTIME_URL": "x", "OTHER": "y", "DREADNODE_RUNTIME_ID": "z"}
     assert "sets DREADNODE_RUNTIME_ID, DREADNODE_RUNTIME_URL" in problem(worker(command="x", env=env))
@@ -162,11 +167,13 @@ def test_text_that_is_no_mapping_is_refused_with_its_place(text):
     [([], "FLAG-080"), ("on", "FLAG-080"), ([1], "FLAG-080"), (["off"], "FLAG-012")],
     ids=str,
 )
+@pytest.mark.clause("4.3 gate")
 def test_a_bad_gate_drops_only_its_worker(when, code):
     parsed = parse_manifest(worker(command="x", when=when), Path("/caps/demo"))
     assert parsed.workers["relay"].problem.endswith(f"[CAP-{code}]")
 
 
+@pytest.mark.clause("4.3 gate")
 def test_a_null_gate_is_no_gate():
     assert parse_manifest(worker(command="x", when=None), Path("/caps/demo")).workers["relay"].problem is None
 
@@ -182,6 +189,7 @@ def test_an_agent_in_its_conventional_directory_is_component_enough(tmp_path):
     assert parse_manifest(manifest(workers=None), tmp_path).workers == {}
 
 
+@pytest.mark.clause("4.3 workers")
 def test_a_symlink_out_of_the_capability_is_refused(tmp_path):
     root = tmp_path / "cap"
     root.mkdir()
@@ -190,6 +198,7 @@ def test_a_symlink_out_of_the_capability_is_refused(tmp_path):
     assert problem(worker(path="w.py"), root).endswith("[CAP-WRK-004]")
 
 
+@pytest.mark.clause("4.3 file")
 def test_a_missing_worker_file_is_not_the_manifests_business(tmp_path):
     assert (
         parse_manifest(worker(path="missing.py"), tmp_path).workers["relay"].path == tmp_path / "missing.py"

@@ -129,6 +129,7 @@ async def test_the_key_is_in_no_error_log_or_event(asked, caplog):
     assert KEY not in caplog.text
 
 
+@pytest.mark.clause("5.3 retry")
 async def test_a_busy_endpoint_is_asked_again_after_a_while_that_doubles(asked):
     clock = VirtualClock()
     async with asked(Refuses(429), Refuses(503), Says("at last"), clock=clock) as model:
@@ -227,6 +228,7 @@ async def test_a_judge_decides_under_the_guard_policy(asked):
     assert model.server.requests[1]["model"] == "judge-1"
 
 
+@pytest.mark.clause("6.6 compact")
 async def test_compacting_replaces_the_messages_by_the_models_summary(asked):
     async with asked(Says("a"), Says("b"), Says("they greeted")) as model:
         client = model.runtime.client()

@@ -59,6 +59,7 @@ async def ended(pid: int) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.clause("3.3 ring")
 async def test_output_is_kept_in_ring_and_log_and_the_tail_in_the_error(tmp_path):
     child = Child(
         "import sys\nfor n in range(1, 31): print(f'line{n}')\nprint('oops', file=sys.stderr)\nsys.exit(3)",
@@ -72,24 +73,28 @@ async def test_output_is_kept_in_ring_and_log_and_the_tail_in_the_error(tmp_path
     assert (tmp_path / "logs" / "worker.log").read_text().splitlines()[-1] == "oops"
 
 
+@pytest.mark.clause("3.4 exit")
 async def test_an_exit_without_output_is_only_its_code(tmp_path):
     child = Child("raise SystemExit(5)", tmp_path)
     await child.runner.start()
     assert await child.until(WorkerState.ERROR) == "exited with code 5"
 
 
+@pytest.mark.clause("3.4 exit")
 async def test_a_clean_exit_is_stopped_without_error(tmp_path):
     child = Child("print('bye')", tmp_path)
     await child.runner.start()
     assert await child.until(WorkerState.STOPPED) is None
 
 
+@pytest.mark.clause("3.4 exit")
 async def test_death_by_signal_is_the_negative_number(tmp_path):
     child = Child("import os; os.kill(os.getpid(), 9)", tmp_path)
     await child.runner.start()
     assert await child.until(WorkerState.ERROR) == "exited with code -9"
 
 
+@pytest.mark.clause("3.1 spawn")
 async def test_a_command_that_does_not_exist_is_an_error_with_an_empty_log(tmp_path):
     child = Child("", tmp_path, command="no-such-program", args=[])
     await child.runner.start()
@@ -99,6 +104,7 @@ async def test_a_command_that_does_not_exist_is_an_error_with_an_empty_log(tmp_p
     assert (child.runner.pid, (tmp_path / "logs" / "worker.log").read_bytes()) == (None, b"")
 
 
+@pytest.mark.clause("3.1 spawn")
 async def test_a_relative_command_is_found_in_the_capability(tmp_path):
     program = tmp_path / "bin" / "relay"
     program.parent.mkdir()
@@ -110,6 +116,7 @@ async def test_a_relative_command_is_found_in_the_capability(tmp_path):
     assert child.runner.recent_output == ["here"]
 
 
+@pytest.mark.clause("3.3 log")
 async def test_the_log_of_the_run_before_is_kept_as_prev(tmp_path):
     for word in ("first", "second", "third"):
         child = Child(f"print('{word}')", tmp_path)
@@ -119,6 +126,7 @@ async def test_the_log_of_the_run_before_is_kept_as_prev(tmp_path):
     assert (tmp_path / "logs" / "worker.log.prev").read_text() == "second\n"
 
 
+@pytest.mark.clause("13.4")
 async def test_lines_of_any_length_and_a_last_line_without_newline_are_read(tmp_path):
     child = Child("import sys; print('x' * 300_000); print(); sys.stdout.write('end')", tmp_path)
     await child.runner.start()
@@ -129,6 +137,7 @@ async def test_lines_of_any_length_and_a_last_line_without_newline_are_read(tmp_
     assert (tmp_path / "logs" / "worker.log").stat().st_size == 300_000 + 1 + 1 + 3
 
 
+@pytest.mark.clause("3.3 ring")
 async def test_bytes_that_are_no_utf8_are_replaced(tmp_path):
     child = Child("import sys; sys.stdout.buffer.write(b'a\\xffb\\r\\n')", tmp_path)
     await child.runner.start()
@@ -136,6 +145,7 @@ async def test_bytes_that_are_no_utf8_are_replaced(tmp_path):
     assert child.runner.recent_output == ["a\ufffdb"]
 
 
+@pytest.mark.clause("3.5 stop")
 async def test_stop_asks_first_and_takes_any_exit_code_for_stopped(tmp_path):
     code = "import signal, sys; signal.signal(15, lambda *_: sys.exit(7)); print('up'); signal.pause()"
     child = Child(code, tmp_path)
@@ -145,6 +155,7 @@ async def test_stop_asks_first_and_takes_any_exit_code_for_stopped(tmp_path):
     assert (child.runner.state, child.runner.error) == (WorkerState.STOPPED, None)
 
 
+@pytest.mark.clause("3.5 stop")
 async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace(tmp_path):
     code = "import signal; signal.signal(15, signal.SIG_IGN); print('up')\nwhile True: signal.pause()"
     child = Child(code, tmp_path, grace_period_s=0.2)
@@ -162,6 +173,7 @@ print(grandchild.pid)
 """
 
 
+@pytest.mark.clause("13.3")
 async def test_grandchildren_that_hold_the_pipe_do_not_hide_an_exit_and_end_too(tmp_path):
     child = Child(GRANDCHILD + "sys.exit(4)", tmp_path)
     await child.runner.start()
@@ -170,6 +182,7 @@ async def test_grandchildren_that_hold_the_pipe_do_not_hide_an_exit_and_end_too(
     await ended(int(child.runner.recent_output[0]))
 
 
+@pytest.mark.clause("13.3")
 async def test_stop_ends_grandchildren(tmp_path):
     child = Child(GRANDCHILD + "import signal; signal.pause()", tmp_path, grace_period_s=1)
     await child.runner.start()
@@ -220,6 +233,7 @@ workers:
 """
 
 
+@pytest.mark.clause("13.17")
 def test_the_children_of_a_killed_runtime_end_within_six_seconds(tmp_path):
     (tmp_path / "capability.yaml").write_text(MANIFEST.replace("PYTHON", json.dumps(sys.executable)))
     (tmp_path / "relay.py").write_text(GRANDCHILD + "import signal; signal.pause()")

@@ -38,6 +38,8 @@ def stage():
     return Stage(grace=0.05)
 
 
+@pytest.mark.clause("2.1 startup")
+@pytest.mark.clause("14.3")
 async def test_startup_runs_in_order_before_anything_else(stage):
     said = []
 
@@ -61,6 +63,7 @@ async def test_startup_runs_in_order_before_anything_else(stage):
     assert [s for s, _ in stage.states] == ["starting", "running"]
 
 
+@pytest.mark.clause("2.1 failure")
 async def test_the_first_startup_failure_is_the_error_and_nothing_else_starts(stage):
     said = []
 
@@ -81,6 +84,7 @@ async def test_the_first_startup_failure_is_the_error_and_nothing_else_starts(st
     assert (stage.states[-1], said) == (("error", "no door"), [])
 
 
+@pytest.mark.clause("2.2 fan")
 async def test_all_handlers_of_a_kind_run_side_by_side(stage):
     running = []
 
@@ -99,6 +103,7 @@ async def test_all_handlers_of_a_kind_run_side_by_side(stage):
 
 
 @pytest.mark.parametrize("exc", [ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.clause("2.2 swallowed")
 async def test_what_a_handler_raises_leaves_the_worker_running(stage, exc):
     @stage.worker.on_event("a")
     async def fails(event, client):
@@ -113,6 +118,7 @@ async def test_what_a_handler_raises_leaves_the_worker_running(stage, exc):
     assert figures.last_error.frames[-1].source == "raise exc"
 
 
+@pytest.mark.clause("13.15")
 async def test_a_burst_reaches_the_handler_whole(stage):
     count = 0
 
@@ -130,6 +136,7 @@ async def test_a_burst_reaches_the_handler_whole(stage):
     assert count == 100_000
 
 
+@pytest.mark.clause("13.5")
 async def test_an_event_stream_that_breaks_is_an_error_not_deafness(stage):
     async def broken(kinds):
         raise OSError("the wire was cut")
@@ -145,6 +152,7 @@ async def test_an_event_stream_that_breaks_is_an_error_not_deafness(stage):
     assert (runner.state, runner.error) == (WorkerState.ERROR, "the event stream failed: the wire was cut")
 
 
+@pytest.mark.clause("2.3 interval")
 async def test_a_schedule_waits_first_and_never_overlaps(stage):
     runs = []
 
@@ -159,6 +167,7 @@ async def test_a_schedule_waits_first_and_never_overlaps(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.3 cron")
 async def test_cron_runs_on_the_minute_in_utc(stage):
     runs = []
 
@@ -172,6 +181,7 @@ async def test_cron_runs_on_the_minute_in_utc(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.3 interval")
 async def test_a_schedule_goes_on_after_a_failure(stage):
     @stage.worker.every(seconds=1)
     async def tick(client):
@@ -183,6 +193,7 @@ async def test_a_schedule_goes_on_after_a_failure(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.4 backoff")
 async def test_a_task_that_ends_starts_again_with_the_seeds_backoff(stage):
     starts = []
 
@@ -196,6 +207,7 @@ async def test_a_task_that_ends_starts_again_with_the_seeds_backoff(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.4 backoff")
 async def test_a_stable_run_clears_a_tasks_backoff(stage):
     starts = []
 
@@ -210,6 +222,8 @@ async def test_a_stable_run_clears_a_tasks_backoff(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.4 exhausted")
+@pytest.mark.clause("11.4")
 async def test_a_worker_whose_every_task_is_exhausted_is_in_error(stage):
     @stage.worker.task
     async def one(client):
@@ -226,6 +240,7 @@ async def test_a_worker_whose_every_task_is_exhausted_is_in_error(stage):
     assert (stage.runner.state, stage.runner.error) == (WorkerState.ERROR, "All tasks crashed")
 
 
+@pytest.mark.clause("2.4 exhausted")
 async def test_one_healthy_task_keeps_the_worker_running(stage):
     @stage.worker.task
     async def fails(client):
@@ -241,6 +256,7 @@ async def test_one_healthy_task_keeps_the_worker_running(stage):
     await stage.runner.stop()
 
 
+@pytest.mark.clause("2.5 order")
 async def test_stop_cancels_what_runs_and_then_shuts_down_in_reverse(stage):
     said = []
 
@@ -268,6 +284,7 @@ async def test_stop_cancels_what_runs_and_then_shuts_down_in_reverse(stage):
     assert stage.states[-1] == ("stopped", None)
 
 
+@pytest.mark.clause("2.5 errors")
 async def test_shutdown_errors_are_attached_to_stopped(stage):
     @stage.worker.on_shutdown
     async def a(client):
@@ -283,6 +300,8 @@ async def test_shutdown_errors_are_attached_to_stopped(stage):
     assert stage.states[-1] == ("stopped", f"shutdown errors: {prefix}.b: X; {prefix}.a: X")
 
 
+@pytest.mark.clause("13.10")
+@pytest.mark.clause("14.6")
 async def test_a_shutdown_handler_that_hangs_is_cut_off(stage):
     @stage.worker.on_shutdown
     async def hangs(client):
@@ -293,6 +312,7 @@ async def test_a_shutdown_handler_that_hangs_is_cut_off(stage):
     assert "took longer than 0.05 s" in stage.runner.error
 
 
+@pytest.mark.clause("13.10")
 async def test_a_handler_that_ignores_cancellation_does_not_hold_up_stop(stage):
     release = asyncio.Event()
 
@@ -313,6 +333,7 @@ async def test_a_handler_that_ignores_cancellation_does_not_hold_up_stop(stage):
     await turn_loop()
 
 
+@pytest.mark.clause("13.18")
 async def test_a_task_that_swallows_its_cancellation_is_not_restarted_in_stop(stage):
     starts = 0
 
@@ -343,6 +364,7 @@ async def test_stop_ends_a_startup_that_hangs(stage):
     assert stage.runner.state is WorkerState.STOPPED
 
 
+@pytest.mark.clause("2.6 grouping")
 async def test_handlers_run_inside_session_groups_with_the_contracts_titles(stage):
     async def one(*args): ...
 

@@ -82,6 +82,7 @@ async def test_every_known_kind_has_a_payload_to_fire(runtime, kind):
     assert trace.event.payload == TEMPLATES[kind]
 
 
+@pytest.mark.clause("11.2")
 async def test_session_events_carry_their_session_in_envelope_and_payload(runtime):
     trace = await runtime.fire("session.created", {"session_id": "callback-7"})
     assert trace.event.session_id == "callback-7"
@@ -102,6 +103,7 @@ async def test_virtual_time_moves_schedules(runtime):
     assert runs == [*range(5, 60, 5), 0]
 
 
+@pytest.mark.clause("1.1 state")
 async def test_state_is_seeded_once_and_empty_after_a_restart(runtime):
     worker = Worker("w")
     worker.state["seed"] = 1
@@ -127,6 +129,7 @@ async def test_an_unknown_worker_is_told_with_those_there_are(runtime, bridge):
         runtime.worker("brigde")
 
 
+@pytest.mark.clause("2.7 events")
 async def test_component_changes_are_published_as_the_contract_lists_them(runtime):
     states = runtime.bus.subscribe(["component.state_changed"])
     worker = Worker("w")
@@ -142,6 +145,7 @@ async def test_component_changes_are_published_as_the_contract_lists_them(runtim
     assert stopped["error"].endswith("fails: X")
 
 
+@pytest.mark.clause("14.3")
 async def test_an_event_that_waits_for_a_startup_that_fails_is_settled(runtime):
     worker = Worker("w")
 
@@ -182,6 +186,7 @@ async def test_an_in_process_capability_answers(runtime, tmp_path):
     assert [e.payload for e in trace.events()] == [{"n": 1}, {"echo": {"n": 1}}]
 
 
+@pytest.mark.clause("4.5 gate")
 async def test_a_gated_worker_is_never_imported_and_its_restart_is_refused(runtime, tmp_path):
     head = "flags:\n  relay-on: {description: the relay}\n"
     files = {"echo.py": "raise SystemExit('imported')"}
@@ -217,6 +222,7 @@ async def test_a_flag_in_the_environment_opens_a_gate(runtime, tmp_path, monkeyp
         (None, r"No such file"),
     ],
 )
+@pytest.mark.clause("13.2")
 async def test_a_worker_file_that_fails_is_in_error_and_its_siblings_run(runtime, tmp_path, source, error):
     import re
 
@@ -233,6 +239,7 @@ async def test_a_bad_gate_is_an_error_of_its_worker_alone(runtime, tmp_path):
     assert "FLAG-012" in runtime.worker("echo").error
 
 
+@pytest.mark.clause("13.1")
 async def test_an_unset_variable_is_an_error_that_names_it(runtime, tmp_path):
     await runtime.load(make_capability(tmp_path, "echo: {command: PYTHON, args: ['${NO_SUCH_VAR}']}"))
     worker = runtime.worker("echo")
@@ -245,6 +252,7 @@ async def test_a_process_without_a_server_to_talk_to_says_what_to_do(runtime, tm
     assert "Runtime(port=0)" in runtime.worker("echo").error
 
 
+@pytest.mark.clause("4.8 reload")
 async def test_a_reload_reads_everything_again_and_announces_it(runtime, tmp_path):
     make_capability(tmp_path, "echo: {path: echo.py}", {"echo.py": ECHO})
     await runtime.load(tmp_path)
@@ -265,6 +273,7 @@ async def test_a_manifest_that_broke_is_a_failed_capability_after_a_reload(runti
     assert "capability.yaml:1:1: field 'schema' is missing" in component.error
 
 
+@pytest.mark.clause("11.9")
 async def test_a_handler_may_reload_the_runtime_that_stops_it(runtime, tmp_path):
     source = ECHO.replace(
         'await client.publish("demo.pong", {"echo": event.payload})', "await client.reload_capabilities()"
@@ -284,6 +293,7 @@ async def test_one_capability_is_loaded_once(runtime, tmp_path):
         await runtime.load(tmp_path)
 
 
+@pytest.mark.clause("4.2 checks")
 async def test_checks_are_run_and_never_block_loading(runtime, tmp_path):
     head = "checks:\n- {name: good, command: 'true'}\n- {name: bad, command: 'echo why >&2; false'}\n"
     capability = await runtime.load(
@@ -319,6 +329,7 @@ async def served():
         yield started
 
 
+@pytest.mark.clause("13.14")
 async def test_a_worker_process_misses_nothing_published_since_its_spawn(served, tmp_path):
     root = make_capability(
         tmp_path, "echo: {command: PYTHON, args: ['${CAPABILITY_ROOT}/echo.py']}", {"echo.py": ECHO}
@@ -345,6 +356,8 @@ async def test_a_worker_process_that_raises_on_startup_is_in_error_with_its_outp
     assert "raise KeyError('ws')" in change.payload["error"]
 
 
+@pytest.mark.clause("3.2 layers")
+@pytest.mark.clause("11.6")
 async def test_the_environment_of_a_worker_process_is_the_contracts(served, tmp_path):
     source = """
     import json, os
@@ -378,6 +391,7 @@ async def test_a_restarted_process_has_a_token_of_its_own_and_the_old_one_is_dea
     assert not served.tokens.accepts(tokens[0])
 
 
+@pytest.mark.clause("11.5")
 async def test_a_shutdown_error_of_a_worker_process_is_in_its_health(served, tmp_path):
     source = ECHO.replace(
         "@worker.on_event",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from dnworker.schedule import Backoff, ScheduleSpec, make_schedule
 NOON = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)
 
 
+@pytest.mark.clause("2.3 interval")
 def test_an_interval_waits_its_full_length():
     assert make_schedule(seconds=30).delay(NOON) == 30
 
@@ -20,6 +22,7 @@ def test_cron_waits_until_the_next_tick():
     assert make_schedule(cron="*/5 * * * *").delay(NOON) == 270
 
 
+@pytest.mark.clause("2.3 cron")
 def test_cron_is_read_in_utc_whatever_the_zone_of_now():
     local = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert make_schedule(cron="0 13 * * *").delay(local) == 3570
@@ -30,6 +33,8 @@ def test_cron_never_waits_a_negative_time(moment):
     assert 0 <= ScheduleSpec(cron_expr="17 3 * * 1").delay(moment.replace(tzinfo=UTC)) <= 7 * 86_400
 
 
+@pytest.mark.clause("2.4 backoff")
+@pytest.mark.clause("11.3")
 def test_backoff_doubles_from_one_second_to_five_minutes():
     backoff = Backoff()
     assert [backoff.ended(0) for _ in range(11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
@@ -41,6 +46,7 @@ def test_a_run_of_a_minute_clears_the_backoff():
     assert delays == [1, 2, 1, 1]
 
 
+@pytest.mark.clause("14.1")
 def test_a_task_is_exhausted_when_it_ends_again_after_the_longest_wait():
     backoff = Backoff()
     exhausted = []

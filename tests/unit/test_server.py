@@ -38,6 +38,8 @@ def stream(served, *kinds, token="s3cret", **options):
     return connect(url, additional_headers=headers, proxy=None, **options)
 
 
+@pytest.mark.clause("6.1 auth")
+@pytest.mark.clause("6.2 health")
 async def test_ready_and_health_need_no_token(served, http):
     for path in ("/api/ready", "/api/health"):
         answer = await http.get(path, headers={"Authorization": ""})
@@ -47,6 +49,7 @@ async def test_ready_and_health_need_no_token(served, http):
 @pytest.mark.parametrize(
     "header", [None, "s3cret", "bearer s3cret", "Bearer", "Bearer wrong", "Bearer s\xe9cret"]
 )
+@pytest.mark.clause("6.1 auth")
 async def test_everything_else_needs_the_right_bearer_token(served, header):
     headers = [] if header is None else [(b"authorization", header.encode("latin-1"))]
     async with httpx.AsyncClient(base_url=served.url, trust_env=False) as client:
@@ -55,6 +58,7 @@ async def test_everything_else_needs_the_right_bearer_token(served, header):
     assert "bearer token" in answer.json()["detail"]
 
 
+@pytest.mark.clause("13.20")
 async def test_a_token_is_minted_when_none_is_given():
     first, second = Runtime(port=None), Runtime(port=None)
     assert first.tokens.main != second.tokens.main
@@ -62,6 +66,7 @@ async def test_a_token_is_minted_when_none_is_given():
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "169.254.169.254", "["])
+@pytest.mark.clause("13.20")
 async def test_a_foreign_host_is_refused_whatever_the_token(http, host):
     answer = await http.get("/api/runtime", headers={"Host": host})
     assert answer.status_code == 403
@@ -69,17 +74,20 @@ async def test_a_foreign_host_is_refused_whatever_the_token(http, host):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://["])
+@pytest.mark.clause("13.20")
 async def test_a_foreign_origin_is_refused(http, origin):
     answer = await http.post("/api/events", json={"kind": "a"}, headers={"Origin": origin})
     assert answer.status_code == 403
 
 
+@pytest.mark.clause("13.20")
 async def test_its_own_origin_may_call(served, http):
     answer = await http.get("/api/runtime", headers={"Origin": served.url})
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.clause("6.4 publish")
 async def test_publishing_answers_event_id_and_seq(served, http):
     answer = await http.post("/api/events", json={"kind": "demo.a", "payload": {"x": 1}})
     assert answer.json() == {"event_id": served.history.events()[-1].event_id, "seq": 1}
@@ -98,10 +106,12 @@ async def test_publishing_answers_event_id_and_seq(served, http):
         ([], 422),
     ],
 )
+@pytest.mark.clause("5.4 reserved")
 async def test_publishing_checks_the_body(http, body, status):
     assert (await http.post("/api/events", json=body)).status_code == status
 
 
+@pytest.mark.clause("6.1 errors")
 async def test_a_missing_field_is_told_in_the_apis_shape(http):
     answer = await http.post("/api/events", json={"payload": {}})
     (problem,) = answer.json()["detail"]
@@ -118,11 +128,13 @@ async def test_a_missing_field_is_told_in_the_apis_shape(http):
     ],
     ids=["cut", "surrogate", "deep", "bytes"],
 )
+@pytest.mark.clause("13.19")
 async def test_json_that_cannot_be_read_is_a_422_not_a_500(http, content):
     answer = await http.post("/api/events", content=content)
     assert answer.status_code == 422
 
 
+@pytest.mark.clause("13.19")
 async def test_a_body_over_the_limit_is_a_413(http):
     answer = await http.post("/api/events", json={"kind": "a", "payload": {"x": "y" * 1_200_000}})
     assert answer.status_code == 413
@@ -130,6 +142,8 @@ async def test_a_body_over_the_limit_is_a_413(http):
     assert answer.status_code == 413
 
 
+@pytest.mark.clause("5.5 tombstone")
+@pytest.mark.clause("6.4 publish")
 async def test_a_session_event_needs_a_live_session(served, http):
     body = {"kind": "demo.a"}
     assert (await http.post("/api/sessions/s1/events", json=body)).status_code == 404
@@ -141,10 +155,13 @@ async def test_a_session_event_needs_a_live_session(served, http):
     assert (await http.post("/api/sessions/s1/events", json=body)).status_code == 200
 
 
+@pytest.mark.clause("6.6 platform")
 async def test_session_groups_answer_as_without_a_platform(http):
     assert (await http.post("/api/session-groups", json={"title": "x"})).status_code == 404
 
 
+@pytest.mark.clause("6.1 errors")
+@pytest.mark.clause("6.5 detail")
 async def test_unknown_paths_and_verbs_answer_in_the_apis_shape(http):
     missing, verb = await http.get("/api/nothing"), await http.delete("/api/runtime")
     assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
@@ -155,6 +172,7 @@ async def test_unknown_paths_and_verbs_answer_in_the_apis_shape(http):
 DETAIL = "name qualified_name capability state error when kind handlers"
 
 
+@pytest.mark.clause("6.5 detail")
 async def test_a_workers_detail_has_the_contracts_keys(served, http, tmp_path):
     workers = "echo: {path: echo.py}\nrelay: {command: no-such-program}"
     await served.load(make_capability(tmp_path, workers, {"echo.py": ECHO}))
@@ -174,6 +192,7 @@ async def test_a_workers_detail_has_the_contracts_keys(served, http, tmp_path):
     assert (await http.get("/api/workers/demo/none")).status_code == 404
 
 
+@pytest.mark.clause("3.6 restart")
 async def test_restarting_a_running_worker_is_no_restart(served, http):
     await served.add(Worker("w"))
     answer = await http.post("/api/workers/notebook/w/restart")
@@ -182,6 +201,7 @@ async def test_restarting_a_running_worker_is_no_restart(served, http):
     assert (await http.post("/api/workers/notebook/w/restart")).json()["restarted"] is True
 
 
+@pytest.mark.clause("3.6 restart")
 async def test_a_gated_restart_is_a_409_with_the_reason(served, http, tmp_path):
     head = "flags:\n  live: {description: d}\n"
     await served.load(
@@ -191,6 +211,7 @@ async def test_a_gated_restart_is_a_409_with_the_reason(served, http, tmp_path):
     assert (answer.status_code, answer.json()["detail"]["when"]) == (409, ["live"])
 
 
+@pytest.mark.clause("6.3 runtime")
 async def test_runtime_info_lists_capabilities_and_components(served, http, tmp_path):
     await served.load(make_capability(tmp_path, "echo: {path: echo.py}", {"echo.py": ECHO}))
     info = (await http.post("/api/reload")).json()
@@ -202,6 +223,7 @@ async def test_runtime_info_lists_capabilities_and_components(served, http, tmp_
     )
 
 
+@pytest.mark.clause("7.1 stream")
 async def test_the_event_stream_carries_only_its_kinds_and_no_history(served):
     served.publish("demo.a")
     async with stream(served, "demo.a", "notify") as socket:
@@ -212,6 +234,7 @@ async def test_the_event_stream_carries_only_its_kinds_and_no_history(served):
     assert json.loads(frame)["connection_id"] is None
 
 
+@pytest.mark.clause("7.1 stream")
 async def test_an_event_stream_without_kinds_carries_everything(served):
     async with stream(served) as socket:
         served.publish("x")
@@ -227,6 +250,7 @@ async def test_a_refused_handshake_is_a_403(served, headers):
     assert refused.value.response.status_code == 403
 
 
+@pytest.mark.clause("13.10")
 async def test_a_slow_subscriber_is_told_and_closed(served):
     async with stream(served, "big", max_size=None, max_queue=1) as socket:
         for n in range(600):  # more than the socket's buffers and the queue of 256 can hold
@@ -241,6 +265,7 @@ async def test_a_slow_subscriber_is_told_and_closed(served):
     assert [f.payload["n"] for f in frames[:-1]] == list(range(len(frames) - 1))
 
 
+@pytest.mark.clause("4.8 shutdown")
 async def test_stopping_the_runtime_closes_streams_with_1012(served):
     async with stream(served) as socket:
         await served.stop()
@@ -249,6 +274,7 @@ async def test_stopping_the_runtime_closes_streams_with_1012(served):
     assert closed.value.rcvd.code == 1012
 
 
+@pytest.mark.clause("13.18")
 async def test_a_half_sent_request_does_not_hold_up_a_stop(served):
     reader, writer = await asyncio.open_connection("127.0.0.1", served.server.port)
     writer.write(

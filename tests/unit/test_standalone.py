@@ -20,6 +20,7 @@ async def served(monkeypatch):
         yield runtime
 
 
+@pytest.mark.clause("1.4 lifecycle")
 async def test_run_until_drives_the_whole_lifecycle(served):
     worker, said, stop = Worker("w"), [], asyncio.Event()
 
@@ -46,11 +47,13 @@ async def test_run_until_drives_the_whole_lifecycle(served):
     assert said[-2:] == ["demo.ping", "end"]
 
 
+@pytest.mark.clause("1.1 alone")
 async def test_a_worker_without_a_name_does_not_run_alone():
     with pytest.raises(ValueError, match="needs a name"):
         await Worker()._run_until(asyncio.Event())
 
 
+@pytest.mark.clause("1.4 error")
 async def test_a_failed_startup_is_raised_after_shutdown(served):
     worker, said = Worker("w"), []
 
@@ -109,6 +112,7 @@ async def spawn(*, name: str = "'w'", start: str = "pass", end: str = "pass"):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("end", ["pass", "raise ValueError('x')"])
+@pytest.mark.clause("1.4 exit")
 async def test_a_signal_is_a_clean_exit_whatever_shutdown_does(served, number, end):
     process = await spawn(end=end)
     assert await process.stdout.readline() == b"up\n"
@@ -125,6 +129,7 @@ async def test_a_signal_is_a_clean_exit_whatever_shutdown_does(served, number, e
         ({"start": "raise KeyError('ws')"}, "start (startup) failed:"),
     ],
 )
+@pytest.mark.clause("1.4 exit")
 async def test_a_worker_that_cannot_run_exits_with_one_and_says_why(served, options, said):
     process = await spawn(**options)
     _, stderr = await process.communicate()
@@ -133,6 +138,7 @@ async def test_a_worker_that_cannot_run_exits_with_one_and_says_why(served, opti
     assert "dnworker/" not in stderr.decode()
 
 
+@pytest.mark.clause("1.4 exit")
 async def test_a_runtime_that_is_not_there_is_an_exit_with_one(monkeypatch, unused_tcp_port):
     monkeypatch.setenv("DREADNODE_RUNTIME_URL", f"http://127.0.0.1:{unused_tcp_port}")
     process = await spawn()

@@ -48,6 +48,7 @@ async def next_of(runtime, kind):
 # -- how a turn ends -----------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("5.2 completed")
 async def test_an_async_functions_text_is_the_answer(client):
     async def reply(turn):
         return f"you said {turn.message}"
@@ -67,6 +68,7 @@ async def test_an_async_functions_text_is_the_answer(client):
     ]
 
 
+@pytest.mark.clause("5.3 raw")
 async def test_an_async_generators_pieces_are_streamed(client):
     async def reply(turn):
         yield "one "
@@ -87,6 +89,7 @@ async def test_an_async_generators_pieces_are_streamed(client):
     assert all(list(r) == ["type", "timestamp", "agent_id", "agent_name", "status", "data"] for r in raw)
 
 
+@pytest.mark.clause("5.2 turn")
 async def test_the_events_of_a_turn_come_in_the_contracts_order(runtime):
     runtime.agents.default(lambda turn: "done")
     await runtime.client().run_turn(session_id="s", message="hello")
@@ -99,6 +102,7 @@ async def test_the_events_of_a_turn_come_in_the_contracts_order(runtime):
     assert len({e.turn_id for e in turn}) == 1
 
 
+@pytest.mark.clause("5.2 turn")
 async def test_accepted_tells_what_was_asked_for(runtime):
     runtime.agents.default(lambda turn: "done")
     await runtime.client().run_turn(session_id="s", message="hello", agent="triage", model="m-1", reset=True)
@@ -112,6 +116,8 @@ async def test_accepted_tells_what_was_asked_for(runtime):
     }
 
 
+@pytest.mark.clause("5.2 failed")
+@pytest.mark.clause("8.4 run")
 async def test_a_script_that_raises_fails_its_turn_with_type_and_message(client):
     async def reply(turn):
         yield "so far"
@@ -138,12 +144,14 @@ async def test_a_script_may_fail_its_turn_on_purpose_without_failing_the_run(cli
     await client.runtime.settle()
 
 
+@pytest.mark.clause("8.4 stream")
 async def test_stream_chat_of_a_failed_turn_ends_without_raising(client):
     client.runtime.agents.default(lambda turn: turn.fail("no"))
     raw = [r["type"] async for r in client.stream_chat(session_id="s", message="hello")]
     assert raw == ["agentstart", "generationerror", "agentend"]
 
 
+@pytest.mark.clause("5.2 unstarted")
 async def test_without_script_and_model_a_turn_fails_before_it_starts_and_says_how_to_configure(
     client, monkeypatch
 ):
@@ -187,6 +195,7 @@ async def test_a_message_that_is_no_text_is_refused(client):
 # -- the session afterwards ----------------------------------------------------------------------------
 
 
+@pytest.mark.clause("5.2 completed")
 async def test_a_completed_turns_messages_and_figures_are_kept(client):
     async def reply(turn):
         turn.say("looking ")
@@ -239,6 +248,7 @@ async def test_an_agent_is_chosen_by_name(client):
 # -- tools and questions -------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("6.3 tools")
 async def test_a_registered_tool_is_called_with_checked_arguments(client):
     async def add(a: int, b: int = 2) -> int:
         """Add two numbers."""
@@ -256,6 +266,7 @@ async def test_a_registered_tool_is_called_with_checked_arguments(client):
     assert tool.parameters_schema["required"] == ["a"]
 
 
+@pytest.mark.clause("5.3 raw")
 async def test_a_tools_failure_is_told_and_raised_in_the_script(client):
     client.runtime.tools.register(lambda: 1 / 0, name="broken")
 
@@ -294,6 +305,7 @@ async def answer_prompt(client, respond):
     return event.payload, status
 
 
+@pytest.mark.clause("7.2 prompt")
 async def test_a_question_is_put_to_the_human_and_answered(client):
     async def reply(turn):
         return "chose " + await turn.ask("Which?", ["red", "blue"])
@@ -333,6 +345,7 @@ async def test_a_closed_question_raises_in_the_script(client):
 
 
 @pytest.mark.parametrize(("decision", "answer"), [("allow", "ok"), ("deny", "not allowed")])
+@pytest.mark.clause("7.2 prompt")
 async def test_under_the_guard_policy_every_tool_needs_leave(client, decision, answer):
     async def reply(turn):
         try:
@@ -369,6 +382,7 @@ async def test_leave_for_the_session_is_asked_once(runtime):
     assert (await client.run_turn(session_id="s", message="x"))["response_text"] == "ok"
 
 
+@pytest.mark.clause("7.2 prompt")
 async def test_an_answer_to_no_open_question_is_a_409(client):
     await client.create_session(session_id="s")
     with pytest.raises(CommandError) as refused:
@@ -393,6 +407,7 @@ def gate(runtime):
     return releases
 
 
+@pytest.mark.clause("7.2 queue")
 async def test_turns_of_a_session_run_one_after_the_other_in_order(runtime):
     order = []
 
@@ -411,6 +426,7 @@ async def test_turns_of_a_session_run_one_after_the_other_in_order(runtime):
     assert depths == [1, 2, 3]
 
 
+@pytest.mark.clause("7.2 queue")
 async def test_turns_of_different_sessions_run_side_by_side(runtime):
     both = asyncio.Barrier(2)
 
@@ -424,6 +440,7 @@ async def test_turns_of_different_sessions_run_side_by_side(runtime):
         await asyncio.gather(*(client.run_turn(session_id=s, message="x") for s in "ab"))
 
 
+@pytest.mark.clause("13.6")
 async def test_two_turns_of_one_client_on_one_session_both_end(client):
     client.runtime.agents.default(lambda turn: turn.message)
     async with asyncio.timeout(10):
@@ -431,6 +448,7 @@ async def test_two_turns_of_one_client_on_one_session_both_end(client):
     assert [d["response_text"] for d in done] == ["0", "1", "2", "3", "4"]
 
 
+@pytest.mark.clause("8.4 run")
 async def test_cancel_stops_the_active_turn_and_the_next_one_runs(client):
     releases = gate(client.runtime)
     begun = asyncio.create_task(next_of(client.runtime, "turn.event"))
@@ -447,6 +465,7 @@ async def test_cancel_stops_the_active_turn_and_the_next_one_runs(client):
     assert (await second)["response_text"] == "begun ended"
 
 
+@pytest.mark.clause("5.2 cancelled")
 async def test_drop_queued_cancels_the_waiting_ones_and_counts_them(runtime):
     gate(runtime)
     session = runtime.sessions.create("s")
@@ -460,6 +479,7 @@ async def test_drop_queued_cancels_the_waiting_ones_and_counts_them(runtime):
     assert await runtime.turns.cancel("s") == "idle"
 
 
+@pytest.mark.clause("7.2 cancel")
 async def test_a_waiting_turn_can_be_cancelled_alone(runtime):
     releases = gate(runtime)
     session = runtime.sessions.create("s")
@@ -470,6 +490,7 @@ async def test_a_waiting_turn_can_be_cancelled_alone(runtime):
     assert (await next_of(runtime, "turn.completed")).turn_id == first.id
 
 
+@pytest.mark.clause("8.4 stream")
 async def test_stream_chat_of_a_cancelled_turn_ends_with_the_cancelled_event(client):
     gate(client.runtime)
     raw = []
@@ -504,6 +525,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_the_session_
     assert ends == ["turn.cancelled"]
 
 
+@pytest.mark.clause("7.2 prompt")
 async def test_cancelling_a_turn_closes_its_question(runtime):
     async def reply(turn):
         await turn.ask("Name?")
@@ -519,6 +541,7 @@ async def test_cancelling_a_turn_closes_its_question(runtime):
 # -- who owns a turn -----------------------------------------------------------------------------------
 
 
+@pytest.mark.clause("11.8")
 async def test_a_turn_goes_on_when_its_iterator_is_dropped(client):
     releases = gate(client.runtime)
     events = client.stream_chat(session_id="s", message="a")
@@ -530,6 +553,7 @@ async def test_a_turn_goes_on_when_its_iterator_is_dropped(client):
     assert (await completed).payload["response_text"] == "begun ended"
 
 
+@pytest.mark.clause("11.8")
 async def test_a_turn_goes_on_when_the_worker_that_started_it_stops(runtime):
     releases = gate(runtime)
     worker = Worker("starter")
@@ -569,6 +593,7 @@ async def test_a_turn_belongs_to_the_trace_of_the_handler_that_started_it(runtim
     assert "agent triage.turn" in str(trace)
 
 
+@pytest.mark.clause("13.11")
 async def test_deleting_a_session_cancels_its_turn_and_a_new_one_of_that_id_is_not_mute(client):
     gate(client.runtime)
     turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))

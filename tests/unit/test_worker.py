@@ -18,17 +18,21 @@ async def handler(*args):
 
 
 @pytest.mark.parametrize("name", ["a", "9", "a-", "bridge-2", "0-0"])
+@pytest.mark.clause("1.1 name")
 def test_a_legal_name_is_kept(name):
     assert Worker(name=name).name == name
 
 
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a\n", "a b", "é", 7])
+@pytest.mark.clause("1.1 name")
+@pytest.mark.clause("13.12")
 def test_an_illegal_name_is_refused_with_the_rule(name):
     with pytest.raises(ValueError, match="lower-case letters, digits and dashes"):
         Worker(name=name)
 
 
 @given(st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True))
+@pytest.mark.clause("1.1 name")
 def test_every_name_of_the_rule_is_legal(name):
     assert Worker(name=name).name == name
 
@@ -37,6 +41,7 @@ def test_a_name_may_be_left_to_the_manifest():
     assert Worker().name is None
 
 
+@pytest.mark.clause("1.3 unchanged")
 def test_decorators_return_the_function_unchanged():
     worker = Worker("w")
     assert worker.on_startup(handler) is handler
@@ -46,6 +51,7 @@ def test_decorators_return_the_function_unchanged():
     assert worker.task(handler) is handler
 
 
+@pytest.mark.clause("1.2 registries")
 def test_the_registries_have_the_shapes_of_the_contract():
     worker = Worker("w")
     worker.on_startup(handler)
@@ -74,11 +80,13 @@ def test_a_sync_handler_is_refused_with_its_name_and_line():
 
 
 @pytest.mark.parametrize("decorate", ["on_startup", "on_shutdown", "task"])
+@pytest.mark.clause("1.3 async")
 def test_every_decorator_refuses_sync_functions(decorate):
     with pytest.raises(TypeError, match="async def"):
         getattr(Worker("w"), decorate)(lambda client: None)
 
 
+@pytest.mark.clause("1.3 async")
 def test_an_object_with_an_async_call_is_refused():
     class Callable:
         async def __call__(self, client): ...
@@ -93,18 +101,23 @@ def test_on_event_without_a_kind_is_refused():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"seconds": 1, "cron": "* * * * *"}, {"seconds": 1, "minutes": 1}])
+@pytest.mark.clause("1.3 every")
 def test_every_takes_exactly_one_schedule(arguments):
     with pytest.raises(ValueError, match="exactly one of seconds, minutes or cron"):
         Worker("w").every(**arguments)
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "5", True])
+@pytest.mark.clause("1.3 every")
+@pytest.mark.clause("14.5")
 def test_an_interval_is_a_positive_number(value):
     with pytest.raises(ValueError, match=r"every\(seconds="):
         Worker("w").every(seconds=value)
 
 
 @pytest.mark.parametrize("text", ["* * * *", "* * * * * *", "@hourly", "61 * * * *", "x * * * *", ""])
+@pytest.mark.clause("2.3 cron")
+@pytest.mark.clause("11.13")
 def test_cron_text_has_five_valid_fields(text):
     with pytest.raises(ValueError, match="cron"):
         Worker("w").every(cron=text)
