@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
     from dnworker.lifecycle import WorkerState
     from dnworker.runtime import Runtime
+    from dnworker.sessions.turn import Turn
     from dnworker.trace import Trace
     from dnworker.worker import Worker
 
@@ -37,6 +38,7 @@ _HOMES = {
     "RuntimeClient": "dnworker.client.client",
     "Trace": "dnworker.trace",
     "TurnCancelledError": "dnworker.errors",
+    "Turn": "dnworker.sessions.turn",
     "TurnFailedError": "dnworker.errors",
     "VirtualClock": "dnworker.clock",
     "Worker": "dnworker.worker",
@@ -52,6 +54,7 @@ __all__ = [  # noqa: RUF022  in the order of design 5
     "Runtime",
     "WorkerState",
     "Trace",
+    "Turn",
     "RealClock",
     "VirtualClock",
     "DnworkerError",

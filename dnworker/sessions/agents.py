@@ -46,12 +46,20 @@ class Agents:
         self._default: Reply | None = None
 
     def register(self, name: str, reply: Reply) -> None:
-        """Let `reply` answer the turns of the agent `name`, in place of any other."""
-        self._scripts[name] = reply
+        """Let `reply` answer the turns of the agent `name`, in place of any other.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        self._scripts[name] = _check(reply)
 
     def default(self, reply: Reply | None) -> None:
-        """Let `reply` answer for every agent without a script of its own; None takes it back."""
-        self._default = reply
+        """Let `reply` answer for every agent without a script of its own; None takes it back.
+
+        Raises:
+            TypeError: it cannot be called.
+        """
+        self._default = None if reply is None else _check(reply)
 
     def remove(self, name: str) -> None:
         """Forget a script; harmless when there is none."""
@@ -172,3 +180,9 @@ class Agents:
         own = declared.get(session.capability or "", ())
         everywhere = [d for agents in declared.values() for d in agents]
         return next((d for d in [*own, *everywhere] if d.name == name), None)
+
+
+def _check(reply: Reply) -> Reply:
+    if not callable(reply):
+        raise TypeError(f"an agent's reply is an async function of the turn, not {reply!r:.60}")
+    return reply

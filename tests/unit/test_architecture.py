@@ -19,6 +19,7 @@ PURE = {
     "clock",
     "lifecycle",
     "places",
+    "progress",
     "templates",
     "models",
     "invocation",
