@@ -20,7 +20,7 @@ demo: .venv/.demo  ## the tutorial without a screen: run, export, run the export
 
 test: .venv/.test lint  ## install what tests need, and run all of them
 	$(BIN)/python scripts/test_tools.py
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .

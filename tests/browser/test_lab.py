@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lab import has_run, open_notebook, run_all
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from dnworker.testing import Calls, ModelServer, Refuses, Says, Waits
 from .environment import reference_python
 from .known import DIFFERENCES
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(300), pytest.mark.xdist_group("matrix")]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 HERE = Path(__file__).parent
 TOKEN = "interop-token"

@@ -21,7 +21,7 @@ from dnworker_jupyter.export.writing import write
 
 from .environment import PROJECT, reference_python
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(240), pytest.mark.xdist_group("interop")]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 TUTORIAL = PROJECT / "notebooks" / "01-quickstart.ipynb"
 TURN = {"turn_id": "t1", "usage": {"output_tokens": 14}}

@@ -14,7 +14,7 @@ from uv import find_uv_bin
 PROJECT = Path(__file__).parents[2]
 UV = find_uv_bin()
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("packaging")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 RUN_TUTORIAL = """
 import sys, nbformat
