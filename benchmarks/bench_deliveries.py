@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from common import RUNS, TOKEN, free_port, in_turn, is_ready, report, serve_ours, serve_reference
+from common import (
+    RUNS,
+    TOKEN,
+    in_turn,
+    post_request,
+    read_answer,
+    report,
+    serve_ours,
+    serve_program,
+    serve_reference,
+)
 
 SUBSCRIBERS = 100
 EVENTS = 100
@@ -40,21 +46,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@contextmanager
-def serve_broadcast() -> Iterator[str]:
-    """Run a server that only broadcasts."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", BROADCAST, str(port)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not is_ready(url):
-            time.sleep(0.02)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 class Subscribers:
@@ -124,20 +115,14 @@ BODY = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
 
 async def over_http(url: str) -> float:
     """Return deliveries a second of events published over one HTTP connection."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    content = json.dumps(BODY).encode()
-    request = (
-        f"POST /api/events HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    ).encode() + content
+    host, port, request = post_request(url, "/api/events", BODY)
     subscribers = Subscribers()
     await subscribers.open(url, "/api/ws/events?kinds=bench.event")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, port)
     started = time.perf_counter()
     writer.write(request * EVENTS)  # as the other publishes: without waiting for an answer in between
     for _ in range(EVENTS):
-        head = await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]))
+        await read_answer(reader)
     await subscribers.wait(EVENTS * SUBSCRIBERS)
     took = time.perf_counter() - started
     writer.close()
@@ -176,7 +161,11 @@ def run(measure: object) -> float:
 
 def main() -> None:
     """Measure all three in turn."""
-    with serve_ours() as (ours, _, _), serve_broadcast() as bare, serve_reference() as (reference, _, _):
+    with (
+        serve_ours() as (ours, _, _),
+        serve_program(BROADCAST) as bare,
+        serve_reference() as (reference, _, _),
+    ):
         mine, limit, theirs = in_turn(
             RUNS,
             lambda: run(over_http(ours)),

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from common import RUNS, free_port, in_turn, is_ready, post_rate, report, serve_ours, serve_reference
+from common import RUNS, in_turn, post_rate, report, serve_ours, serve_program, serve_reference
 
 BARE = """
 import sys, uvicorn
@@ -32,21 +27,6 @@ uvicorn.run(app, port=int(sys.argv[1]), http="httptools", loop="asyncio", log_co
 """
 
 
-@contextmanager
-def serve_bare() -> Iterator[str]:
-    """Run the application that does nothing but answer."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", BARE, str(port)], stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not is_ready(url):
-            time.sleep(0.02)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def rate(url: str) -> float:
     """Return POSTs a second."""
     body = {"kind": "bench.event", "payload": {"n": 1, "text": "x" * 100}}
@@ -55,7 +35,7 @@ def rate(url: str) -> float:
 
 def main() -> None:
     """Serve all three at once and ask them in turn."""
-    with serve_ours() as (ours, _, _), serve_bare() as bare, serve_reference() as (reference, _, _):
+    with serve_ours() as (ours, _, _), serve_program(BARE) as bare, serve_reference() as (reference, _, _):
         for url in (ours, bare, reference):
             rate(url)  # warm
         mine, limit, theirs = in_turn(RUNS, lambda: rate(ours), lambda: rate(bare), lambda: rate(reference))

@@ -119,6 +119,21 @@ def _serve(
             process.wait()
 
 
+@contextmanager
+def serve_program(code: str) -> Iterator[str]:
+    """Run a server written for a comparison, which takes its port as its argument; gives its URL."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-c", code, str(port)], stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while not is_ready(url):
+            time.sleep(0.02)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def is_ready(url: str) -> bool:
     """Tell whether `/api/ready` answers 200."""
     try:
@@ -136,28 +151,38 @@ def resident(process: subprocess.Popen[bytes]) -> float:
     return float(tree[0].memory_info().rss) / 2**20
 
 
+async def read_answer(reader: asyncio.StreamReader) -> None:
+    """Read one answer of HTTP, which must be a 200."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b" 200 " in head.split(b"\r\n", 1)[0] + b" ", head
+    await reader.readexactly(int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]))
+
+
+def post_request(url: str, path: str, body: dict[str, Any]) -> tuple[str, int, bytes]:
+    """Return the host, the port and the bytes of a request."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return host, int(port), head.encode() + content
+
+
 async def post_rate(
     url: str, path: str, body: dict[str, Any], *, connections: int = 32, seconds: float = 2.0
 ) -> float:
     """Return answered POSTs a second over keep-alive connections, one request at a time on each."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    content = json.dumps(body).encode()
-    request = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    ).encode() + content
+    host, port, request = post_request(url, path, body)
     answered = 0
     deadline = time.perf_counter() + seconds
 
     async def one() -> None:
         nonlocal answered
-        reader, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, port)
         while time.perf_counter() < deadline:
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert b" 200 " in head.split(b"\r\n", 1)[0] + b" ", head
-            length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-            await reader.readexactly(length)
+            await read_answer(reader)
             answered += 1
         writer.close()
 

@@ -12,7 +12,7 @@ import msgspec
 
 from dnworker.clock import Clock, RealClock
 from dnworker.errors import Gone, SubscriberTooSlow
-from dnworker.events import EventEnvelope, snapshot
+from dnworker.events import MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
 
 SESSION_BUFFER = (500, 2_000_000)
 RUNTIME_BUFFER = (50, 200_000)
@@ -239,21 +239,32 @@ class EventBus:
         session_id: str | None = None,
         turn_id: str | None = None,
         terminal: bool = False,
+        size: int | None = None,
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it.
+
+        Args:
+            kind: the event's name.
+            payload: a JSON object; a copy of it is delivered.
+            session_id: its session; None for the runtime's scope.
+            turn_id: of an event of a turn.
+            terminal: whether it is its turn's last.
+            size: given when the payload was just read from so many bytes of JSON and nobody else holds it, so
+                that it need not be checked and copied once more.
 
         Raises:
             Invalid: the payload is not a JSON object.
             TooLarge: the payload is over the limit.
             Gone: the session was deleted.
         """
-        copy, size = snapshot(payload)
+        if size is None or size > MAX_PAYLOAD_BYTES or payload is None:
+            payload, size = snapshot(payload)
         scope = self._runtime_scope if session_id is None else self._session(session_id)
         self._seq += 1
         envelope = EventEnvelope(
             seq=self._seq,
             kind=kind,
-            payload=copy,
+            payload=payload,
             session_id=session_id,
             turn_id=turn_id,
             terminal=terminal,

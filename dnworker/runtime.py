@@ -404,9 +404,14 @@ class Runtime:
     # -- events ----------------------------------------------------------------------------------------
 
     def publish(
-        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        size: int | None = None,
     ) -> EventEnvelope:
-        """Publish as a worker may.
+        """Publish as a worker may; `size` as in `EventBus.publish`.
 
         Raises:
             ReservedKind: the kind belongs to the runtime.
@@ -418,7 +423,7 @@ class Runtime:
         check_publishable(kind)
         if session_id is not None and not self.bus.is_deleted(session_id):
             self.sessions.get(session_id)
-        return self.bus.publish(kind, payload, session_id=session_id)
+        return self.bus.publish(kind, payload, session_id=session_id, size=size)
 
     async def fire(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -70,6 +71,8 @@ async def _serve(options: argparse.Namespace) -> int:
             if not await _unless(stop, loading):
                 return 0
             loading.result()
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays; the collector need not look at it again and again
         _announce(runtime, file, as_json=options.json)
         watching = asyncio.create_task(_watch(runtime)) if options.watch else None
         await stop.wait()

@@ -35,7 +35,7 @@ class Fields(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, checked: what the path, the query and the body said."""
+    """One request, checked: what the path, the query and the body of `size` bytes said."""
 
     runtime: Runtime
     scope: Scope
@@ -43,6 +43,7 @@ class Call:
     path: dict[str, str]
     query: Any
     body: Any
+    size: int = 0
 
 
 Handler = Callable[[Call], Any]
@@ -91,9 +92,10 @@ class Endpoint:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         query = None if self.query is None else read_query(scope, self.query)
-        body = None if self.body is None else self._read(await read_body(receive))
+        raw = b"" if self.body is None else await read_body(receive)
+        body = None if self.body is None else self._read(raw)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
-        answer = self.handler(Call(scope["runtime"], scope, receive, path, query, body))
+        answer = self.handler(Call(scope["runtime"], scope, receive, path, query, body, len(raw)))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _read(self, body: bytes) -> Any:

@@ -42,7 +42,7 @@ class Published(msgspec.Struct):
 @endpoint("POST", "/api/events", body=NewEvent, answer=Published, errors=(400,))
 def publish(call: Call) -> object:
     """Publish an event to the runtime's scope."""
-    envelope = call.runtime.publish(call.body.kind, call.body.payload)
+    envelope = call.runtime.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -52,7 +52,8 @@ def publish(call: Call) -> object:
 def publish_to_session(call: Call) -> object:
     """Publish an event to one session."""
     session_id = call.path["session_id"]
-    envelope = call.runtime.publish(call.body.kind, call.body.payload, session_id=session_id)
+    body = call.body
+    envelope = call.runtime.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 

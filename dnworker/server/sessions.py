@@ -97,22 +97,6 @@ class Rewind(Fields):
     from_seq: Annotated[int, Meta(ge=0)]
 
 
-class BrowseQuery(Fields):
-    """Filters and paging of the platform's sessions."""
-
-    page: Annotated[int, Meta(ge=1)] = 1
-    limit: Annotated[int, Meta(ge=1, le=100)] = 20
-    sort_by: str = "updated_at"
-    sort_dir: str = "desc"
-    archived: str = "active"
-    label: list[str] = []
-    user_id: str | None = None
-    project_id: list[str] = []
-    origin: list[str] = []
-    search: str | None = None
-    include_workload_sessions: bool = False
-
-
 class FacetsQuery(Fields):
     """Filters of the platform's sessions."""
 
@@ -123,6 +107,15 @@ class FacetsQuery(Fields):
     origin: list[str] = []
     search: str | None = None
     include_workload_sessions: bool = False
+
+
+class BrowseQuery(FacetsQuery):
+    """Filters and paging of the platform's sessions."""
+
+    page: Annotated[int, Meta(ge=1)] = 1
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+    sort_by: str = "updated_at"
+    sort_dir: str = "desc"
 
 
 class NewGroup(Fields):
