@@ -91,6 +91,8 @@ class InteractiveSocket:
         self._where = where
         self._socket: Any = None
         self._reading: asyncio.Task[None] | None = None
+        self._returned: asyncio.Task[None] | None = None
+        self._asking_again: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._commands: dict[str, asyncio.Future[_Frame]] = {}
         self._watched: dict[str, int | None] = {}
@@ -150,10 +152,12 @@ class InteractiveSocket:
 
     async def close(self) -> None:
         """Close the socket; turns that are waited for end with RuntimeUnavailable."""
-        reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            await asyncio.wait({reading})
+        tasks = {task for task in (self._reading, self._returned, *self._asking_again) if task is not None}
+        self._reading = self._returned = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._socket is not None:
             await self._socket.close()
             self._socket = None
@@ -164,6 +168,8 @@ class InteractiveSocket:
 
     async def _open(self) -> None:
         async with self._opening:
+            if self._returned is not None and not self._returned.done():
+                await asyncio.wait({self._returned})
             if self._reading is None or self._reading.done():
                 await self._greet()
 
@@ -226,7 +232,7 @@ class InteractiveSocket:
         if not self._turns:
             self._watched.clear()
             return
-        self._reading = asyncio.create_task(self._come_back(), name="interactive socket")
+        self._returned = asyncio.create_task(self._come_back(), name="interactive socket returns")
 
     def _take(self, text: str | bytes) -> None:
         frame = _frames.decode(text)
@@ -241,7 +247,9 @@ class InteractiveSocket:
         elif frame.kind == "session.snapshot":
             self._take_snapshot(frame.payload)
         elif frame.kind == "transport.forwarder_failed" and frame.session_id is not None:
-            self._lose(frame.session_id, "the runtime cut the session's events off: too many at once")
+            task = asyncio.create_task(self._catch_up(frame.session_id), name="subscribe again")
+            self._asking_again.add(task)
+            task.add_done_callback(self._asking_again.discard)
 
     def _take_event(self, envelope: EventEnvelope) -> None:
         if envelope.session_id in self._watched:
@@ -276,11 +284,24 @@ class InteractiveSocket:
         self._reading = asyncio.create_task(self._read(socket), name="interactive socket")
         try:
             await self._send("hello", None, {})
-            for session_id, seq in sorted(self._watched.items()):
-                self._returning.add(session_id)
-                await self._send("subscribe", session_id, {} if seq is None else {"after_seq": seq})
+            for session_id in sorted(self._watched):
+                await self._ask_again(session_id)
         except (CommandError, RuntimeUnavailable) as exc:
             log.info("interactive socket came back, and broke again: %s", exc)
+
+    async def _catch_up(self, session_id: str) -> None:
+        """Subscribe again after the runtime cut the session's events off: there were too many at once."""
+        try:
+            await self._ask_again(session_id)
+        except (CommandError, RuntimeUnavailable) as exc:
+            log.info("the events of session %s were cut off and cannot be had again: %s", session_id, exc)
+            self._lose(session_id, f"the end of this turn was missed: {exc}")
+
+    async def _ask_again(self, session_id: str) -> None:
+        """Subscribe where the last event left off."""
+        seq = self._watched.get(session_id)
+        self._returning.add(session_id)
+        await self._send("subscribe", session_id, {} if seq is None else {"after_seq": seq})
 
     def _take_snapshot(self, snapshot: dict[str, Any]) -> None:
         """Notice turns whose last event can no longer come (contract 13 no. 7).

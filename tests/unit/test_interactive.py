@@ -412,6 +412,15 @@ async def test_a_waiting_turn_survives_a_broken_socket(runtime):
             assert (await turn)["response_text"] == "begun ended"
 
 
+async def test_a_turn_that_says_too_much_at_once_is_caught_up_with(runtime, monkeypatch):
+    monkeypatch.setattr("dnworker.server.interactive.SUBSCRIBER_LIMIT", 5)
+    runtime.agents.default(lambda turn: (str(n) for n in range(300)))
+    async with RuntimeClient(runtime.url, auth_token="s3cret") as client, asyncio.timeout(20):
+        raw = [r async for r in client.stream_chat(session_id="s", message="a")]
+    pieces = [r["data"]["content"] for r in raw if r["type"] == "generationcontent"]
+    assert pieces == [str(n) for n in range(300)]
+
+
 @pytest.mark.clause("13.7")
 async def test_a_turn_whose_runtime_was_started_anew_ends_with_an_error(unused_tcp_port):
     async def forever(turn):
