@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from watchfiles import DefaultFilter, awatch
 
+from dnworker.errors import DnworkerError
+
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
@@ -37,7 +39,13 @@ async def watch(runtime: Runtime, stop: asyncio.Event | None = None) -> None:
             names = affected(runtime, (Path(path) for _, path in changes))
             for name in [None] if None in names else sorted(n for n in names if n is not None):
                 log.info("%s changed on disk; reloading", name or "the set of capabilities")
-                await runtime.reload(name)
+                try:
+                    await runtime.reload(name)
+                except (
+                    DnworkerError,
+                    OSError,
+                ) as exc:  # it went while it was looked at; the next change tells
+                    log.error("%s could not be reloaded: %s", name or "the set of capabilities", exc)
             if watched != {*runtime.capabilities.roots, *runtime.capabilities.directories}:
                 break  # watch what there is now
 
