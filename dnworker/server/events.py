@@ -143,7 +143,8 @@ class NewTicket(msgspec.Struct):
 @endpoint("POST", "/api/ws/ticket", answer=NewTicket)
 def ticket(call: Call) -> object:
     """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
-    issued = call.runtime.tokens.issue_ticket(call.scope["token"])
+    tokens = call.runtime.tokens
+    issued = tokens.issue_ticket(call.scope.get("token") or tokens.main)
     expires = datetime.now(UTC) + timedelta(seconds=TICKET_SECONDS)
     return NewTicket(issued, f"{expires:%Y-%m-%dT%H:%M:%SZ}")
 

@@ -176,7 +176,12 @@ class SessionStore:
         """Return the session of this id, made without announcement if there is none."""
         if session_id not in self._sessions:
             now = iso(self._clock.now())
-            self._keep(Session(session_id=session_id, created_at=now, updated_at=now))
+            capability, agent = self._bind(None, None)
+            self._keep(
+                Session(
+                    session_id=session_id, created_at=now, updated_at=now, capability=capability, agent=agent
+                )
+            )
         return self._sessions[session_id]
 
     def get(self, session_id: str) -> Session:

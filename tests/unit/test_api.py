@@ -183,6 +183,14 @@ async def test_agents_bind_sessions_by_the_contracts_rules(runtime, http, tmp_pa
     assert "bound to agent 'only-two'" in (await bound(session_id="s", agent="only-one"))["detail"]
 
 
+async def test_a_session_that_came_with_an_event_is_bound_like_any_other(runtime, tmp_path):
+    files = {"w.py": ECHO.replace("echo", "w", 1), "agents/triage.md": "You sort."}
+    await runtime.load(make_capability(tmp_path / "demo", "w: {path: w.py}", files))
+    await runtime.fire("turn.completed", {"turn_id": "t"}, session_id="fired")
+    info = await runtime.client().get_session("fired")
+    assert (info.capability, info.agent) == ("demo", "triage")
+
+
 async def test_the_newest_change_comes_first_in_the_list(runtime, http):
     for name in "ab":
         await http.post("/api/sessions", json={"session_id": name})

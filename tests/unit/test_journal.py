@@ -66,6 +66,11 @@ async def test_events_invocations_states_and_notifications_are_kept(path):
         assert "running" in states
 
 
+def test_the_file_is_for_its_owner_only(path):
+    with Journal(path, "rt").recording(EventBus(), History()):
+        assert {p.stat().st_mode & 0o077 for p in path.parent.iterdir()} == {0}
+
+
 async def test_an_error_is_kept_with_its_place(path):
     async def act(runtime):
         await runtime.fire("demo.go", {"fail": True})
