@@ -148,7 +148,9 @@ class SubscriberTooSlow(DnworkerError):
 
 
 class RuntimeUnavailable(DnworkerError, RuntimeError):
-    """No ready runtime answers at the URL."""
+    """No ready runtime answers at the URL; `is_final` tells that trying again is of no use."""
+
+    is_final = False
 
 
 class Refused(_Plain):

@@ -7,6 +7,7 @@ import json.encoder
 import math
 import os
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -186,6 +187,14 @@ def _why_not_json(value: object, path: str, depth: int) -> str | None:
             hint = "; use .isoformat()" if hasattr(value, "isoformat") else ""
             return f"{path} is {_kind_of(value)}, which JSON has no form for{hint}"
     return next((why for p, v in pairs if (why := _why_not_json(v, p, depth + 1))), None)
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def valid_text(text: str) -> str:
+    """Return text that UTF-8 has a form for: lone surrogates, as in odd file names, are replaced."""
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _is_text(value: str) -> bool:

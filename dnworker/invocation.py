@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from dnworker.events import EventEnvelope, new_id
+from dnworker.events import EventEnvelope, new_id, valid_text
 from dnworker.logs import LogLine
 from dnworker.places import place_of
 
@@ -130,14 +130,14 @@ def describe(exc: BaseException) -> HandlerError:
         if summary.filename.startswith(_NOT_THEIRS):
             continue
         line = summary.lineno or 0
-        source = linecache.getline(summary.filename, line).strip()
+        source = valid_text(linecache.getline(summary.filename, line).strip())
         frames.append(Frame(place_of(summary.filename, line), summary.name, source))
     return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames))
 
 
 def _message_of(exc: BaseException) -> str:
     try:
-        return str(exc)
+        return valid_text(str(exc))
     except Exception as broken:  # somebody else's __str__
         return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
 

@@ -199,8 +199,7 @@ class Journal:
             with connection:
                 connection.execute("BEGIN")
                 for table, entry in self._batch:
-                    _INSERT[table](connection, self._run, entry)
-            self._prune(connection, len(self._batch))
+                    self._insert(connection, table, entry)
         except sqlite3.Error as exc:
             if self.failure is None:
                 log.error(
@@ -212,10 +211,24 @@ class Journal:
         if self.failure is not None:
             log.warning("journal %s can be written again; %d entries were lost", self.path, self.lost)
             self.failure = None
+        written = len(self._batch)
         with self._written:
             self._batch = []
             self._written.notify_all()
+        try:
+            self._prune(connection, written)
+        except sqlite3.Error as exc:
+            log.warning("journal %s could not be shortened: %s", self.path, exc)
         return True
+
+    def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
+        try:
+            _INSERT[table](connection, self._run, entry)
+        except (sqlite3.OperationalError, sqlite3.InternalError):
+            raise  # the disk, not the entry
+        except Exception:  # one entry that cannot be written must not keep the others from it
+            self.lost += 1
+            log.exception("an entry of the journal's %s could not be written", table)
 
     def _prune(self, connection: sqlite3.Connection, written: int) -> None:
         """Keep the file within its bounds of age and size."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from dnworker.events import valid_text
+
 LINES_KEPT = 50_000
 LONGEST_LINE = 65_536
 
@@ -53,7 +55,7 @@ class LogBook:
             text = f"{text[:LONGEST_LINE]} [cut: {len(text) - LONGEST_LINE:,} more characters]"
         if len(self._lines) == self._lines.maxlen:
             self.dropped += 1
-        line = LogLine(next(self._numbers), worker, source, text, level, invocation_id, event_id)
+        line = LogLine(next(self._numbers), worker, source, valid_text(text), level, invocation_id, event_id)
         self._lines.append(line)
         for listener in tuple(self._listeners):
             listener(line)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Conflict
+from dnworker.events import valid_text
 from dnworker.invocation import describe
 from dnworker.lifecycle import STATUS, WorkerState, move
 from dnworker.models import ComponentInfo
@@ -210,7 +211,7 @@ class ManagedWorker:
 
     def _set(self, state: WorkerState, error: str | None) -> None:
         """Take over a state of the runner, and tell the runtime."""
-        self.state, self.error = state, error
+        self.state, self.error = state, None if error is None else valid_text(error)
         if state in (WorkerState.STOPPED, WorkerState.ERROR):
             self._released()
         self._runtime.worker_changed(self)

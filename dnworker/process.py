@@ -267,3 +267,17 @@ class SubprocessWorkerRunner:
         self.error = error
         if self._on_state_change is not None:
             self._on_state_change(to, error)
+
+
+async def end_at_once(process: asyncio.subprocess.Process) -> None:
+    """Kill a process that leads its group, and the group; wait for nothing that others may hold open.
+
+    A grandchild with a session of its own survives, and may hold the pipes; before Python 3.12.4 `wait` would
+    wait for it.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            await process.wait()
+    process._transport.close()  # type: ignore[attr-defined]  # there is no public way to let go of the pipes

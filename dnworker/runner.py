@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.clock import Clock, RealClock
+from dnworker.events import valid_text
 from dnworker.invocation import Cause, HandlerError, Invocation, describe, handler_name
 from dnworker.invocation import current as current_invocation
 from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
@@ -397,7 +398,7 @@ class WorkerRunner:
             key = ("on_startup", "", invocation.handler)
             title = f"{self.worker.name} startup"
             if (failure := await self._run(handler, (self._client,), invocation, key, title)) is not None:
-                return str(failure) or type(failure).__name__
+                return valid_text(str(failure)) or type(failure).__name__
         return None
 
     async def _run_shutdown(self) -> list[str]:
@@ -411,7 +412,7 @@ class WorkerRunner:
                 failure = await self._run(handler, (self._client,), invocation, key, title)
                 if failure is not None:
                     name = getattr(handler, "__qualname__", invocation.handler)
-                    failures.append(f"{name}: {failure}")
+                    failures.append(valid_text(f"{name}: {failure}"))
 
         if not self.worker._shutdown_handlers:
             return failures

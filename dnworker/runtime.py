@@ -149,14 +149,18 @@ class Runtime:
         if self._reload is not None:
             self._reload.cancel()
             await asyncio.wait({self._reload})
-        await stop_all(self.workers())
-        await self.turns.stop()
-        if self.server is not None:
-            await self.server.stop()
-            self.server = None
-        self.guard.close()
-        await self._resources.aclose()
-        self._started = False
+        async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
+            steps.callback(setattr, self, "_started", False)
+            steps.push_async_callback(self._resources.aclose)
+            steps.callback(self.guard.close)
+            steps.push_async_callback(self._stop_server)
+            steps.push_async_callback(self.turns.stop)
+            await stop_all(self.workers())
+
+    async def _stop_server(self) -> None:
+        server, self.server = self.server, None
+        if server is not None:
+            await server.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -575,13 +579,15 @@ class Runtime:
 
     async def _do_reload(self, capability: str | None) -> RuntimeInfo:
         self.progress.reload_begins()
-        if capability is None:
-            count = await self.capabilities.reload()
-            self.bus.publish("capabilities.reloaded", {"capability_count": count})
-        else:
-            count = await self.capabilities.reload_one(capability)
-            self.bus.publish("capabilities.reloaded", {"capability_count": count, "capability": capability})
-        self.progress.reload_ends()
+        told: dict[str, Any] = {} if capability is None else {"capability": capability}
+        try:
+            if capability is None:
+                count = await self.capabilities.reload()
+            else:
+                count = await self.capabilities.reload_one(capability)
+        finally:
+            self.progress.reload_ends()
+        self.bus.publish("capabilities.reloaded", {"capability_count": count, **told})
         self._tell()
         return self.info()
 

@@ -231,10 +231,9 @@ class CapabilityCollection:
         forget_helpers(old.name)
         try:
             return self._make(load_manifest(old.root))
-        except ManifestError as exc:
+        except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
-            log.error("%s", exc)
-            return Capability(old.manifest, failure=str(exc))
+            return Capability(old.manifest, failure=_why_not(old.root, exc))
 
     def _read_directories(self, known_roots: set[Path], known: Mapping[str, Capability]) -> list[Capability]:
         """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""
@@ -244,12 +243,20 @@ class CapabilityCollection:
                 continue
             try:
                 capability = self._make(load_manifest(root))
-            except ManifestError as exc:
-                log.error("%s", exc)
+            except Exception as exc:  # the same
                 nameless = CapabilityManifest(root, root.name, "0.0.0", "")
-                capability = Capability(nameless, failure=str(exc))
+                capability = Capability(nameless, failure=_why_not(root, exc))
             if capability.name in found or capability.name in known:
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
                 found[capability.name] = capability
         return list(found.values())
+
+
+def _why_not(root: Path, exc: Exception) -> str:
+    """Log why a capability could not be read, and return it."""
+    if isinstance(exc, ManifestError):
+        log.error("%s", exc)
+        return str(exc)
+    log.exception("%s could not be read", root)
+    return f"{root} could not be read: {type(exc).__name__}: {exc}"

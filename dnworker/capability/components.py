@@ -179,7 +179,9 @@ def component_files(root: Path, declared: Iterable[str] | None, directory: str, 
 def _read_skill(file: Path, capability: str) -> Skill:
     head, body = read_front_matter(file)
     allowed = head.get("allowed-tools") or head.get("allowed_tools") or ()
-    names = allowed.replace(",", " ").split() if isinstance(allowed, str) else list(allowed)
+    names = allowed.replace(",", " ").split() if isinstance(allowed, str) else allowed
+    if not isinstance(names, list | tuple):
+        raise FrontMatterError(f"{file}: allowed-tools is a list of names, not {allowed!r}")
     return Skill(
         name=str(head.get("name") or file.parent.name),
         description=str(head.get("description") or ""),
@@ -231,7 +233,7 @@ def _server(manifest: CapabilityManifest, name: str, fields: Any, *, from_file: 
         problem = f"mcp server {name!r} is a command; auth is for those with a url"
     elif when and from_file:
         problem = f"mcp server {name!r}: when has no effect in a file; declare the server in the manifest"
-    elif not isinstance(when, list | tuple) or any(flag not in manifest.flags for flag in when):
+    elif not isinstance(when, list | tuple) or any(str(flag) not in manifest.flags for flag in when):
         problem = f"mcp server {name!r}: when must list declared flags, not {when!r}"
     shown = {k: _rooted(v, str(manifest.root)) for k, v in fields.items()}
     return McpServer(name, manifest.name, shown, () if problem else tuple(when), problem)

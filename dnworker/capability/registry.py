@@ -13,6 +13,7 @@ from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
 from dnworker.models import CapabilityInfo, ComponentInfo
+from dnworker.process import end_at_once
 
 if TYPE_CHECKING:
     from dnworker.manager import ManagedWorker
@@ -64,7 +65,7 @@ class Capability:
     def declare(self, manifest: CapabilityManifest) -> None:
         """Take a manifest, read its components, and resolve its flags anew."""
         self.manifest = manifest
-        self.parts = Components() if self.live else read_components(manifest)
+        self.parts = Components() if self.live or self.failure else read_components(manifest)
         self.resolve_flags()
 
     def resolve_flags(self) -> None:
@@ -140,8 +141,7 @@ async def run_check(check: CheckDefinition, root: Path) -> ComponentInfo:
         async with asyncio.timeout(CHECK_TIMEOUT):
             _, stderr = await process.communicate()
     except TimeoutError:
-        os.killpg(process.pid, 9)
-        await process.wait()
+        await end_at_once(process)
         return ComponentInfo(
             kind="check", name=check.name, status="error", error=f"timed out after {CHECK_TIMEOUT:g}s"
         )

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchfiles import DefaultFilter, awatch
+from watchfiles import Change, DefaultFilter, awatch
 
-from dnworker.errors import DnworkerError
+from dnworker.capability.components import MCP_FILES
+from dnworker.capability.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -28,26 +29,54 @@ async def watch(runtime: Runtime, stop: asyncio.Event | None = None) -> None:
     reloads all.
     """
     while stop is None or not stop.is_set():
-        watched = {
-            root for root in [*runtime.capabilities.roots, *runtime.capabilities.directories] if root.is_dir()
-        }
+        watched = _there(runtime)
         if not watched:
             return
-        async for changes in awatch(
-            *watched, stop_event=stop, watch_filter=DefaultFilter(), step=SETTLE_MS, recursive=True
-        ):
+        # Only what a reload reads: a worker may write beside itself, and that must not reload it for ever.
+        wanted = Wanted(runtime)
+        async for changes in awatch(*watched, stop_event=stop, watch_filter=wanted, step=SETTLE_MS):
             names = affected(runtime, (Path(path) for _, path in changes))
             for name in [None] if None in names else sorted(n for n in names if n is not None):
                 log.info("%s changed on disk; reloading", name or "the set of capabilities")
                 try:
                     await runtime.reload(name)
-                except (
-                    DnworkerError,
-                    OSError,
-                ) as exc:  # it went while it was looked at; the next change tells
-                    log.error("%s could not be reloaded: %s", name or "the set of capabilities", exc)
-            if watched != {*runtime.capabilities.roots, *runtime.capabilities.directories}:
+                except Exception:  # it went while it was looked at, or worse; the next change tells
+                    log.exception("%s could not be reloaded", name or "the set of capabilities")
+            wanted.refresh()
+            if watched != _there(runtime):
                 break  # watch what there is now
+
+
+class Wanted(DefaultFilter):
+    """Lets through changes of files that a reload reads: manifests, modules, Markdown, what commands name."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._named: set[str] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again at what the manifests name."""
+        self._named = {
+            str((capability.root / word).resolve())
+            for capability in self._runtime.capabilities.all()
+            for worker in capability.manifest.workers.values()
+            for word in (worker.command, *worker.args)
+            if word is not None and (capability.root / word).is_file()
+        }
+
+    def __call__(self, change: Change, path: str) -> bool:
+        """Tell whether a change may matter."""
+        if not super().__call__(change, path):
+            return False
+        name = Path(path).name
+        return name.endswith((".py", ".md")) or name in (MANIFEST_NAME, *MCP_FILES) or path in self._named
+
+
+def _there(runtime: Runtime) -> set[Path]:
+    found = [*runtime.capabilities.roots, *runtime.capabilities.directories]
+    return {directory for directory in found if directory.is_dir()}
 
 
 def affected(runtime: Runtime, paths: Iterable[Path]) -> set[str | None]:

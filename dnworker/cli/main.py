@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dnworker import __version__
 from dnworker.cli import remote, serve, validate
+from dnworker.cli.text import printable
 from dnworker.errors import DnworkerError
 
 Command = Callable[[argparse.Namespace], int]
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps({"ok": False, "error": str(exc)}))
         else:
-            print(f"dnworker: {exc}", file=sys.stderr)
+            print(printable(f"dnworker: {exc}"), file=sys.stderr)
         return 1
 
 

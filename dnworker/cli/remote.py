@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 
 from dnworker.cli.running import running
+from dnworker.cli.text import printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.errors import Refused
@@ -81,7 +83,8 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
         Refused: several run here and none was named, or the token's file cannot be read.
     """
     found = running()
-    wanted = resolve_url(url) if url or not found else None
+    named = url or os.environ.get("DREADNODE_RUNTIME_URL")
+    wanted = resolve_url(named) if named or not found else None
     here = [one for one in found if wanted is None or one.url == wanted]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
@@ -123,9 +126,10 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         table.append([row["qualified_name"], row["state"], runs_as, (why or "").partition("\n")[0]])
     widths = [max(len(row[n]) for row in table) for n in range(3)]
     for cells in table:
-        print("  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip())
+        line = "  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip()
+        print(printable(line))
     for one in broken:
-        print(f"{one['capability']} could not be loaded: {one['error']}")
+        print(printable(f"{one['capability']} could not be loaded: {one['error']}"))
     return 0
 
 
@@ -212,23 +216,18 @@ def _record(record: LogRecord, *, as_json: bool) -> str:
 
     if as_json:
         return msgspec.json.encode(record).decode()
-    return f"{record.timestamp[11:23]} {record.level:<8} {record.source}: {_printable(record.message)}"
+    return printable(f"{record.timestamp[11:23]} {record.level:<8} {record.source}: {record.message}")
 
 
 def _as_line(event: EventEnvelope) -> str:
-    scope = f" [{_printable(event.session_id)}]" if event.session_id else ""
+    scope = f" [{printable(event.session_id)}]" if event.session_id else ""
     payload = json.dumps(event.payload, ensure_ascii=False)
     if len(payload) > 500:
         payload = payload[:500] + f"... ({len(payload):,} characters)"
-    return f"{event.timestamp:%H:%M:%S} #{event.seq} {_printable(event.kind)}{scope} {_printable(payload)}"
+    return f"{event.timestamp:%H:%M:%S} #{event.seq} {printable(event.kind)}{scope} {printable(payload)}"
 
 
 def _as_json(event: EventEnvelope) -> str:
     from dnworker.events import encode
 
     return encode(event).decode()
-
-
-def _printable(text: str) -> str:
-    """Return text that cannot drive the terminal: control characters are shown, not obeyed."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.running import forget, own_token_file, register
+from dnworker.cli.text import printable
 from dnworker.lifecycle import WorkerState
 
 if TYPE_CHECKING:
@@ -178,9 +179,9 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     print(f"serving at {runtime.url}; {where}", flush=True)
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
-        print(f"  {name} is {worker['state']}{why}", flush=True)
+        print(printable(f"  {name} is {worker['state']}{why}"), flush=True)
     for name, why in failed.items():
-        print(f"  {name} could not be loaded: {why}", flush=True)
+        print(printable(f"  {name} could not be loaded: {why}"), flush=True)
     if not workers and not failed:
         print(
             "  no capability was found; name a directory, or put one into .dreadnode/capabilities", flush=True

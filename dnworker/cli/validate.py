@@ -14,6 +14,7 @@ from typing import TypedDict
 from dnworker.capability.components import read_components
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
+from dnworker.cli.text import printable
 from dnworker.errors import ManifestError
 
 IMPORT_TIMEOUT = 60.0
@@ -56,7 +57,7 @@ def validate(options: argparse.Namespace) -> int:
         for result in results:
             print(f"{result['path']}: {'ok' if result['ok'] else 'not ok'}{_counted(result['counts'])}")
             for problem in result["problems"]:
-                print(f"  {problem}")
+                print(printable(f"  {problem}"))
     return 0 if all(result["ok"] for result in results) else 1
 
 

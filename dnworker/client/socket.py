@@ -101,6 +101,7 @@ class InteractiveSocket:
         self._early: deque[EventEnvelope] = deque(maxlen=EARLY_KEPT)
         self._returning: set[str] = set()
         self._resynced: set[str] = set()
+        self._replayed_to: dict[str, tuple[int, frozenset[Any]]] = {}
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> _RemoteTurn:
         """Start a turn and return its events.
@@ -162,7 +163,6 @@ class InteractiveSocket:
             await self._socket.close()
             self._socket = None
         self._give_up(RuntimeUnavailable("the client was closed"))
-        self._watched.clear()
 
     # -- the connection --------------------------------------------------------------------------------
 
@@ -174,6 +174,7 @@ class InteractiveSocket:
                 await self._greet()
 
     async def _greet(self) -> None:
+        self._forget_subscriptions()
         self._socket = await self._connected()
         self._reading = asyncio.create_task(self._read(self._socket), name="interactive socket")
         await self._send("hello", None, {})
@@ -186,7 +187,9 @@ class InteractiveSocket:
         except InvalidStatus as exc:
             status = exc.response.status_code
             hint = ": is the token right?" if status in (401, 403) else ""
-            raise RuntimeUnavailable(f"{self._where} refused the socket with {status}{hint}") from exc
+            failure = RuntimeUnavailable(f"{self._where} refused the socket with {status}{hint}")
+            failure.is_final = status in (401, 403)
+            raise failure from exc
         except (OSError, InvalidHandshake, TimeoutError) as exc:
             raise RuntimeUnavailable(f"no socket at {self._where}: {exc}") from exc
 
@@ -225,12 +228,15 @@ class InteractiveSocket:
                 self._take(frame)
         except ConnectionClosed:
             pass
+        except Exception:  # a frame that is none of the protocol's: nobody may wait for ever because of it
+            log.exception("the interactive socket to %s sent what cannot be read", self._where)
+            await socket.close()
         broken = RuntimeUnavailable(f"the socket to {self._where} broke")
         for answer in self._commands.values():
             if not answer.done():
                 answer.set_exception(broken)
         if not self._turns:
-            self._watched.clear()
+            self._forget_subscriptions()
             return
         self._returned = asyncio.create_task(self._come_back(), name="interactive socket returns")
 
@@ -254,13 +260,15 @@ class InteractiveSocket:
     def _take_event(self, envelope: EventEnvelope) -> None:
         if envelope.session_id in self._watched:
             self._watched[envelope.session_id] = envelope.seq
-        if envelope.turn_id is None:
-            return
-        turn = self._turns.get(envelope.turn_id)
+        turn = self._turns.get(envelope.turn_id or "")
         if turn is not None:
             turn.put(envelope)
-        elif self._starting:
+        elif self._starting and envelope.turn_id is not None:
             self._early.append(envelope)
+        missed = self._replayed_to.get(envelope.session_id or "")
+        if missed is not None and envelope.seq >= missed[0]:
+            del self._replayed_to[envelope.session_id or ""]
+            self._lose(envelope.session_id or "", "its end was not among what was missed", missed[1])
 
     # -- coming back -----------------------------------------------------------------------------------
 
@@ -274,8 +282,7 @@ class InteractiveSocket:
                 socket = await self._connected()
                 break
             except RuntimeUnavailable as exc:
-                refused = "refused" in str(exc)
-                if refused or loop.time() > deadline:
+                if exc.is_final or loop.time() > deadline:
                     self._give_up(exc)
                     return
                 log.info("interactive socket lost; trying again in %g s", delay)
@@ -295,7 +302,7 @@ class InteractiveSocket:
             await self._ask_again(session_id)
         except (CommandError, RuntimeUnavailable) as exc:
             log.info("the events of session %s were cut off and cannot be had again: %s", session_id, exc)
-            self._lose(session_id, f"the end of this turn was missed: {exc}")
+            self._lose(session_id, str(exc))
 
     async def _ask_again(self, session_id: str) -> None:
         """Subscribe where the last event left off."""
@@ -316,21 +323,35 @@ class InteractiveSocket:
         seen, latest = self._watched.get(session_id), snapshot.get("latest_seq")
         cut = session_id in self._resynced
         self._resynced.discard(session_id)
-        if seen is not None and isinstance(latest, int) and latest >= seen and not cut:
-            return  # what was missed follows
-        self._watched[session_id] = latest if isinstance(latest, int) else None
         active, queued = snapshot.get("active_turn_id"), snapshot.get("queued_turn_ids")
-        if queued is None and active is not None:
-            return  # a runtime that does not tell its queue; ours may be in it
+        known = frozenset({active, *(queued or ())})
+        hides_queue = queued is None and active is not None  # then one of ours may be in it
+        if seen is not None and isinstance(latest, int) and latest > seen and not cut:
+            if not hides_queue:  # what was missed follows, up to there; a new runtime may have counted as far
+                self._replayed_to[session_id] = latest, known
+            return
+        self._watched[session_id] = latest if isinstance(latest, int) else None
+        if hides_queue:
+            return
         why = "its events were dropped" if cut else "the runtime was started anew"
-        self._lose(session_id, f"the end of this turn was missed: {why}", {active, *(queued or ())})
+        self._lose(session_id, why, known)
 
-    def _lose(self, session_id: str, why: str, known: set[Any] | None = None) -> None:
+    def _lose(self, session_id: str, why: str, known: frozenset[Any] = frozenset()) -> None:
+        """End the turns of a session but those `known` to go on; one whose end came already is not harmed."""
         for turn in [*self._turns.values()]:
-            if turn.session_id == session_id and turn.turn_id not in (known or ()):
-                turn.fail(TurnFailedError("TurnLost", why, turn_id=turn.turn_id))
+            if turn.session_id == session_id and turn.turn_id not in known:
+                text = f"the end of this turn was missed: {why}"
+                turn.fail(TurnFailedError("TurnLost", text, turn_id=turn.turn_id))
 
     def _give_up(self, failure: BaseException) -> None:
         for turn in [*self._turns.values()]:
             turn.fail(failure)
         self._turns.clear()
+        self._forget_subscriptions()
+
+    def _forget_subscriptions(self) -> None:
+        """Forget what a socket was told that is no more."""
+        self._watched.clear()
+        self._returning.clear()
+        self._resynced.clear()
+        self._replayed_to.clear()

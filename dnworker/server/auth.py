@@ -16,6 +16,8 @@ PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 UNAUTHORIZED_CLOSE = 4401
 RETIRED_CLOSE = 4402
 HOSTS_REMEMBERED = 100
+REFRESH_SECONDS = 1.0
+"""How long a socket may live on after its token file was replaced."""
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared with, never bound here
@@ -76,7 +78,10 @@ class Gatekeeper:
         )
         serving = asyncio.ensure_future(self._app(scope, receive, send))
         try:
-            await asyncio.wait({serving, retired}, return_when=asyncio.FIRST_COMPLETED)
+            every = REFRESH_SECONDS if self._tokens.file is not None else None
+            while not (serving.done() or retired.done()):
+                await asyncio.wait({serving, retired}, timeout=every, return_when=asyncio.FIRST_COMPLETED)
+                self._tokens.refresh()
             if serving.done():
                 serving.result()
                 return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from dnworker.errors import ApiError, Conflict, TooLarge
+from dnworker.process import end_at_once
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse, read_body
 
@@ -84,7 +84,7 @@ async def files(call: Call) -> object:
     fixed = os.environ.get("DREADNODE_PROJECT_ROOT")
     if _has_nul(call.query.path):
         return _refused(400, "a path cannot hold a NUL character")
-    root = Path(fixed or call.query.path or ".").expanduser().absolute()
+    root = Path(fixed or call.query.path or ".").absolute()
     return await asyncio.to_thread(_list, root, call.query.depth)
 
 
@@ -127,7 +127,7 @@ async def read(call: Call) -> object:
     empty = {"path": path, "content": ""}
     if _has_nul(path):
         return _refused(400, "a path cannot hold a NUL character", **empty)
-    file = Path(path).expanduser()
+    file = Path(path)
     try:
         if not file.is_file():
             return _refused(404, f"there is no file {path}", **empty)
@@ -188,8 +188,7 @@ async def shell(call: Call) -> object:
         async with asyncio.timeout(call.query.timeout):
             stdout, stderr, code = await reading
     except (TimeoutError, asyncio.CancelledError) as exc:
-        _kill(process.pid)
-        await process.wait()
+        await end_at_once(process)
         if isinstance(exc, asyncio.CancelledError):
             raise
         return _refused(408, f"the command took longer than {call.query.timeout:g} s", command=command)
@@ -206,13 +205,6 @@ async def _read(stream: asyncio.StreamReader | None) -> str:
         dropped += max(0, len(chunk) - room)
     note = f"\n[cut: {dropped:,} more bytes]" if dropped else ""
     return kept.decode(errors="replace") + note
-
-
-def _kill(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _refused(status: int, text: str, **fields: Any) -> Response:

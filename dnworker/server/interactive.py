@@ -171,11 +171,15 @@ class _Socket:
             session_id=session.session_id, after_seq=after, replay=True, limit=SUBSCRIBER_LIMIT
         )
         snapshot = self._snapshot(session, latest)
-        await self._answer(command, "command.ack", {"op": "subscribe"})
-        if missed:
-            gap = {"after_seq": asked.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
-            await self._control(None, session.session_id, "transport.resync_required", gap)
-        await self._control(None, session.session_id, "session.snapshot", snapshot)
+        try:
+            await self._answer(command, "command.ack", {"op": "subscribe"})
+            if missed:
+                gap = {"after_seq": asked.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
+                await self._control(None, session.session_id, "transport.resync_required", gap)
+            await self._control(None, session.session_id, "session.snapshot", snapshot)
+        except BaseException:
+            subscription.close()
+            raise
         task = asyncio.create_task(self._pump(session.session_id, subscription), name="session events")
         self._pumps[session.session_id] = subscription, task
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.errors import Conflict
 from dnworker.sessions.narration import ToolCall, mask
-from dnworker.sessions.openai import ModelAgent, ModelEndpoint
+from dnworker.sessions.openai import BadKey, ModelAgent, ModelEndpoint
 from dnworker.sessions.tools import Tool, Tools
 from dnworker.sessions.turn import TurnFailure
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from dnworker.clock import Clock
     from dnworker.sessions.store import Session
     from dnworker.sessions.turn import Turn, TurnRequest
+
+log = logging.getLogger("dnworker.agents")
 
 Reply = Callable[["Turn"], Any]
 """An async function that returns text, or a generator, async or not, that yields it."""
@@ -38,7 +41,11 @@ class Agents:
     """
 
     def __init__(self, definitions: Definitions, tools: Tools, clock: Clock) -> None:
-        self.endpoint = ModelEndpoint.from_environment()
+        try:
+            self.endpoint = ModelEndpoint.from_environment()
+        except BadKey as exc:  # whoever asks for a model will be told that there is none
+            log.warning("%s", exc)
+            self.endpoint = ModelEndpoint()
         self._definitions = definitions
         self._tools = tools
         self._clock = clock

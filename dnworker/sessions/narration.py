@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker.events import new_id
+from dnworker.events import new_id, valid_text
 
 RawEvent = dict[str, Any]
 Emit = Callable[[RawEvent], None]
@@ -21,7 +21,6 @@ _SECRET = re.compile(
     r"pass(word|wd|phrase)|secret|token|api[_-]?key|credential|authorization|private[_-]?key", re.I
 )
 MASK = "***"
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class Usage(msgspec.Struct, kw_only=True):
@@ -70,11 +69,6 @@ def mask(arguments: Any) -> Any:
     return [mask(item) for item in arguments] if isinstance(arguments, list) else arguments
 
 
-def as_text(text: str) -> str:
-    """Return text that UTF-8 has a form for: lone surrogates become replacement characters."""
-    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 class Narration:
     """Tells one turn, generation by generation.
 
@@ -113,6 +107,7 @@ class Narration:
         """Tell one piece of the answer; after a tool it belongs to the next generation."""
         if self._open and self.generations[-1].calls:
             self.end_generation("tool_calls")
+        text = valid_text(text)
         self.open_generation().text += text
         data = {"step": self.step, "content": text, "tool_calls": [], "extra": {}}
         self.tell("generationcontent", data)

@@ -53,13 +53,23 @@ class ModelEndpoint:
     def from_environment(
         cls, *, model: str | None = None, base_url: str | None = None, api_key: str | None = None
     ) -> Self:
-        """Fill what is not given from `OPENAI_BASE_URL`, `OPENAI_API_KEY` and `DNWORKER_MODEL`."""
+        """Fill what is not given from `OPENAI_BASE_URL`, `OPENAI_API_KEY` and `DNWORKER_MODEL`.
+
+        Raises:
+            BadKey: a ValueError: the key cannot be sent; the text does not quote it.
+        """
         env = os.environ
+        key = (api_key or env.get("OPENAI_API_KEY") or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            where = "api_key" if api_key else "OPENAI_API_KEY"
+            raise BadKey(
+                f"{where} has characters that no key has, such as a line break; look at how it was set"
+            )
         return cls(
             base_url=(base_url or env.get("OPENAI_BASE_URL") or env.get("OPENAI_API_BASE") or OPENAI).rstrip(
                 "/"
             ),
-            api_key=api_key or env.get("OPENAI_API_KEY") or None,
+            api_key=key or None,
             model=model or env.get("DNWORKER_MODEL") or None,
         )
 
@@ -67,6 +77,10 @@ class ModelEndpoint:
     def is_configured(self) -> bool:
         """Whether it can be asked: OpenAI's own needs a key, any other may do without."""
         return self.api_key is not None or self.base_url != OPENAI
+
+
+class BadKey(ValueError):
+    """A key that could not be sent in a header."""
 
 
 class _Retry(Exception):
@@ -139,8 +153,11 @@ class ModelAgent:
         async with self._client() as client:
             text = ""
             body = {"model": self._model, "messages": messages, "stream": True}
-            async for piece, _ in self._stream(client, body, _Generation()):
-                text += piece
+            try:
+                async for piece, _ in self._stream(client, body, _Generation()):
+                    text += piece
+            except _Retry as exc:
+                raise exc.failure from exc
             return text
 
     def _client(self) -> httpx.AsyncClient:
@@ -231,6 +248,8 @@ class ModelAgent:
             ) from exc
         except httpx.TimeoutException as exc:
             raise _Retry(self._failure("Timeout", f"{url} did not answer in time")) from exc
+        except httpx.LocalProtocolError as exc:  # its text may quote a header
+            raise self._failure("APIConnectionError", f"the request to {url} could not be written") from exc
         except httpx.TransportError as exc:
             why = f"the answer of {url} was cut off: {exc or type(exc).__name__}"
             raise _Retry(self._failure("APIConnectionError", why)) from exc

@@ -63,6 +63,7 @@ class Session:
     waiting: deque[Turn] = field(default_factory=deque)
     prompts: dict[str, PendingPrompt] = field(default_factory=dict)
     allowed_tools: set[str] = field(default_factory=set)
+    is_ending: bool = False
     answered: deque[str] = field(default_factory=lambda: deque(maxlen=PROMPTS_KEPT))
 
     @property

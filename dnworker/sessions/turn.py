@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.events import snapshot
-from dnworker.sessions.narration import Narration, RawEvent, ToolCall, as_text
+from dnworker.events import snapshot, valid_text
+from dnworker.sessions.narration import Narration, RawEvent, ToolCall
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,
@@ -113,7 +113,7 @@ class Turn:
         if not isinstance(text, str):
             raise TypeError(f"an agent answers with text, not with {type(text).__name__} {text!r:.60}")
         if text:
-            self.narration.say(as_text(text))
+            self.narration.say(text)
 
     async def call_tool(
         self,
@@ -142,11 +142,11 @@ class Turn:
             if self._live.policy.asks and name not in self._live.allowed_tools:
                 await self._get_leave(call)
             if result is _UNSET:
-                call.result = as_text(await self._tools.get(name).call(call.arguments))
+                call.result = valid_text(await self._tools.get(name).call(call.arguments))
             else:
-                call.result = as_text(str(result))
+                call.result = valid_text(str(result))
         except Exception as exc:
-            call.error, call.error_type = as_text(str(exc)), type(exc).__name__
+            call.error, call.error_type = valid_text(str(exc)), type(exc).__name__
             raise
         finally:
             self.narration.tool_ends(call)
@@ -229,6 +229,8 @@ class Turn:
             self._live.allowed_tools.add(call.name)
 
     async def _prompt(self, prompt: HumanPrompt, type_: str) -> Any:
+        if self.finished:
+            raise PromptCancelled("this turn was cancelled")
         pending = PendingPrompt(prompt, asyncio.get_running_loop().create_future())
         self._live.prompts[prompt.request_id] = pending
         self._publish("prompt.required", {"type": type_, "data": msgspec.to_builtins(prompt)})

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dnworker.errors import Conflict, Gone, Invalid, TooLarge
-from dnworker.events import MAX_PAYLOAD_BYTES, snapshot
+from dnworker.events import MAX_PAYLOAD_BYTES, snapshot, valid_text
 from dnworker.invocation import Invocation, describe
 from dnworker.invocation import current as current_invocation
-from dnworker.sessions.narration import as_text, mask
+from dnworker.sessions.narration import mask
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
@@ -56,8 +56,12 @@ class Turns:
 
         Raises:
             Invalid: the message is no text, or the metadata no JSON.
+            TooLarge: the names of agent and model are longer than an event may be.
+            Conflict: the session is being deleted.
         """
         self.check(request)
+        if session.is_ending:
+            raise Conflict(f"session {session.session_id!r} is being deleted")
         turn = Turn(
             session,
             request,
@@ -70,8 +74,6 @@ class Turns:
             tools=self._tools,
             clock=self._clock,
         )
-        session.waiting.append(turn)
-        self._store.touch(session)
         accepted = self._bus.publish(
             "turn.accepted",
             {
@@ -79,13 +81,15 @@ class Turns:
                 "model": request.model,
                 "reset": request.reset,
                 "message_length": len(request.message),
-                "queue_depth": len(session.waiting) + (session.active is not None),
+                "queue_depth": len(session.waiting) + (session.active is not None) + 1,
             },
             session_id=session.session_id,
             turn_id=turn.id,
         )
         turn.invocation = Invocation(f"agent {turn.agent}", "turn", "turn", event=accepted)
         self._history.begin(turn.invocation)
+        session.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
+        self._store.touch(session)
         self._advance(session)
         return turn
 
@@ -134,7 +138,12 @@ class Turns:
             return "cancelled" if dropped else "idle"
         active.dropped = len(dropped)
         active.why_cancelled = why
-        await self._end(session, active)
+        active.task.cancel()
+        # In a task of its own: whoever asked may go, and the turn must end all the same.
+        ending = asyncio.create_task(self._end(session, active), name=f"cancel {active.id}")
+        self._running.add(ending)
+        ending.add_done_callback(self._running.discard)
+        await asyncio.shield(ending)
         return "cancelled"
 
     def respond(self, session_id: str, response: Response) -> None:
@@ -163,7 +172,12 @@ class Turns:
         Raises:
             NotFound: there is no such session.
         """
-        await self.cancel(session_id, drop_queued=True, why="session_deleted")
+        session = self._store.get(session_id)
+        session.is_ending = True  # no turn may begin while those under way end
+        try:
+            await self.cancel(session_id, drop_queued=True, why="session_deleted")
+        finally:
+            session.is_ending = False
         self._store.delete(session_id)
 
     async def stop(self) -> None:
@@ -182,6 +196,7 @@ class Turns:
             return {"status": "skipped", "reason": "a turn is under way"}
         if before < 3:
             return {"status": "skipped", "reason": "insufficient_messages"}
+        kept = [*session.messages]
         ask = "Summarise the conversation so far for whoever goes on with it; keep names and decisions."
         told = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
         try:
@@ -189,8 +204,11 @@ class Turns:
             summary = await model.complete([*told, {"role": "user", "content": f"{ask} {guidance}".strip()}])
         except TurnFailure as exc:
             return {"status": "failed", "reason": str(exc), "messages_before": before}
-        session.messages = [self._message("system", summary, {"compacted": before})]
-        return {"status": "completed", "messages_before": before, "messages_after": 1}
+        if session.messages[:before] != kept:
+            return {"status": "failed", "reason": "the messages changed meanwhile", "messages_before": before}
+        session.messages[:before] = [self._message("system", summary, {"compacted": before})]
+        after = len(session.messages)
+        return {"status": "completed", "messages_before": before, "messages_after": after}
 
     # -- one turn --------------------------------------------------------------------------------------
 
@@ -238,8 +256,9 @@ class Turns:
         except Exception as exc:
             turn.narration.fail(*_told(exc))
             raise
-        self._keep_messages(session, turn)
-        self._finish_completed(session, turn)
+        if not turn.finished:  # told as cancelled meanwhile, when its agent did not mind
+            self._keep_messages(session, turn)
+            self._finish_completed(session, turn)
 
     def _finish_completed(self, session: Session, turn: Turn) -> None:
         told = turn.narration
@@ -302,12 +321,12 @@ class Turns:
         self._history.end(turn.invocation, cancelled=True)
 
     async def _end(self, session: Session, turn: Turn) -> None:
-        """Cancel a turn's task; an agent that ignores it is left behind after the grace."""
+        """Wait for a cancelled turn's task; an agent that ignores it is left behind after the grace."""
         assert turn.task is not None
-        turn.task.cancel()
         done, _ = await asyncio.wait({turn.task}, timeout=CANCEL_GRACE)
         if not done:
             log.warning("agent %r did not end within %g s of being cancelled", turn.agent, CANCEL_GRACE)
+        if session.active is turn:  # it ignored the cancellation, or had not begun: nothing of it ran then
             self._finish_cancelled(session, turn)
             self._leave(session, turn)
 
@@ -379,6 +398,6 @@ def _cut(payload: dict[str, Any], reason: str) -> dict[str, Any]:
 def _told(exc: BaseException) -> tuple[str, str]:
     """Return the type and the message of an error, as `turn.failed` tells them."""
     if isinstance(exc, TurnFailure):
-        return exc.type, as_text(str(exc))
+        return exc.type, valid_text(str(exc))
     said = describe(exc)
-    return said.type, as_text(said.message) or said.type
+    return said.type, valid_text(said.message) or said.type

@@ -472,6 +472,18 @@ async def test_a_shell_command_that_took_too_long_leaves_nothing_behind(http, tm
     assert not marker.exists()
 
 
+async def test_a_command_whose_grandchild_holds_its_pipes_ends_in_time(http):
+    command = "setsid sleep 5 & sleep 60"
+    async with asyncio.timeout(4):
+        answer = await http.post("/api/shell", params={"command": command, "timeout": 0.2})
+    assert answer.status_code == 408
+
+
+async def test_a_path_of_nobodys_home_is_a_path_like_any_other(http):
+    assert (await http.get("/api/files", params={"path": "~nosuchuser/x"})).status_code == 200
+    assert (await http.get("/api/files/read", params={"path": "~nosuchuser/x"})).status_code == 404
+
+
 @pytest.mark.clause("6.7 logs")
 async def test_the_log_comes_page_by_page(runtime, http):
     for number in range(5):

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
+from watchfiles import Change
 
 from dnworker import Runtime, WorkerState
 from dnworker.capability.components import read_components
 from dnworker.capability.discovery import capability_roots, project_root, search_path
 from dnworker.capability.flags import is_enabled, read_persisted, write_persisted
 from dnworker.capability.manifest import parse_manifest
-from dnworker.capability.watching import affected, watch
+from dnworker.capability.watching import Wanted, affected, watch
 from dnworker.errors import NotFound
 
 from .capabilities import ECHO, make_capability
@@ -240,6 +241,56 @@ async def keep_touching(file):
     for number in range(1000):
         file.write_text(ECHO + f"# {number}\n")
         await asyncio.sleep(0.5)
+
+
+async def test_what_a_worker_writes_beside_itself_is_no_change(tmp_path):
+    files = {"echo.py": ECHO, "relay.mjs": "", "agents/a.md": ""}
+    root = make_capability(
+        tmp_path / "one", "echo: {path: echo.py}\nr: {command: no-such, args: [relay.mjs]}", files
+    )
+    async with Runtime(port=0) as runtime:
+        await runtime.load(root)
+        wanted = Wanted(runtime)
+        seen = [
+            n
+            for n in ("echo.py", "relay.mjs", "agents/a.md", "capability.yaml", "state.json", "x.log")
+            if wanted(Change.modified, str(root / n))
+        ]
+    assert seen == ["echo.py", "relay.mjs", "agents/a.md", "capability.yaml"]
+
+
+async def test_one_odd_component_fails_its_capability_alone_and_the_others_start_again(tmp_path):
+    make(tmp_path / "good", "good")
+    bad = make(tmp_path / "bad", "bad", "other")
+    async with Runtime(port=None, capability_dirs=[tmp_path]) as runtime:
+        await runtime.discover()
+        write(bad, skills__x__SKILL_md="---\nallowed-tools: true\n---\n")
+        text = (bad / "capability.yaml").read_text()
+        (bad / "capability.yaml").write_text(text + "mcp: {servers: {a: {command: x, when: [[b]]}}}\n")
+        info = {c.name: c for c in (await runtime.reload()).capabilities}
+        assert runtime.worker("echo").state is WorkerState.RUNNING
+        assert runtime.worker("other").state is WorkerState.RUNNING
+    problems = {c.name: c.error for c in info["bad"].components if c.error}
+    assert "allowed-tools is a list of names" in problems["x"]
+    assert "when must list declared flags" in problems["a"]
+
+
+async def test_whatever_is_wrong_with_one_capability_the_others_start_again(tmp_path, monkeypatch):
+    make(tmp_path / "good", "good")
+    make(tmp_path / "bad", "bad", "other")
+    async with Runtime(port=None, capability_dirs=[tmp_path]) as runtime:
+        await runtime.discover()
+
+        def broken(manifest):
+            if manifest.name == "bad":
+                raise RuntimeError("never thought of")
+            return read_components(manifest)
+
+        monkeypatch.setattr("dnworker.capability.registry.read_components", broken)
+        info = {c.name: c for c in (await runtime.reload()).capabilities}
+        assert runtime.worker("echo").state is WorkerState.RUNNING
+        assert "never thought of" in info["bad"].components[0].error
+        assert runtime.is_reloading is False
 
 
 async def test_a_change_outside_every_capability_affects_the_set(tmp_path):

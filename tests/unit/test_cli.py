@@ -256,6 +256,24 @@ def test_strict_validation_imports_worker_modules_in_a_process_of_their_own(tmp_
     assert marker.exists()
 
 
+def test_the_environment_names_the_runtime_before_any_that_runs_here(tmp_path, monkeypatch):
+    root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO})
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+        served.environ["DREADNODE_RUNTIME_URL"] = "http://127.0.0.1:9"
+        assert "no runtime answers at http://127.0.0.1:9" in served.run("ps").stderr
+
+
+def test_what_a_worker_says_does_not_drive_the_terminal(tmp_path):
+    rude = "import dnworker\nw = dnworker.Worker()\n@w.on_startup\nasync def s(c):\n    raise OSError('\\x1b[2J')\n"
+    root = make_capability(tmp_path / "cap", "rude: {path: rude.py}", {"rude.py": rude})
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+        shown = served.run("ps").stdout
+    assert "\x1b" not in shown
+    assert "\\x1b[2J" in shown
+
+
 @pytest.mark.clause("10.1 validate")
 def test_a_directory_of_capabilities_is_validated_one_by_one(tmp_path):
     for name in ("b", "a"):

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dnworker import Runtime, RuntimeClient, TurnFailedError
+from dnworker.errors import RuntimeUnavailable
 from dnworker.events import EventEnvelope
 from dnworker.server.interactive import FRAME_CAP, capped
 from dnworker.sessions.turn import TurnRequest
@@ -367,9 +368,8 @@ async def test_a_replaced_token_file_closes_the_sockets_of_the_old_token(tmp_pat
     async with Runtime(port=0, token_file=file) as runtime, open_socket(runtime, path, "old") as socket:
         unused = runtime.tokens.issue_ticket("old")
         file.write_text("new-token")
-        async with open_socket(runtime, path, "new-token"):
-            with pytest.raises(ConnectionClosed) as closed:
-                await socket.recv()
+        with pytest.raises(ConnectionClosed) as closed:  # without anybody asking for anything
+            await socket.recv()
         assert closed.value.rcvd.code == 4402
         with pytest.raises(InvalidStatus):
             async with open_socket(runtime, f"{path}?ticket={unused}", None):
@@ -410,6 +410,53 @@ async def test_a_waiting_turn_survives_a_broken_socket(runtime):
         release.set()
         async with asyncio.timeout(10):
             assert (await turn)["response_text"] == "begun ended"
+
+
+async def test_a_restarted_runtime_that_has_counted_as_far_does_not_hide_a_lost_turn(unused_tcp_port):
+    async def forever(turn):
+        yield "begun"
+        await asyncio.Event().wait()
+
+    first = Runtime(port=unused_tcp_port, token="t")
+    await first.start()
+    first.agents.default(forever)
+    async with RuntimeClient(first.url, auth_token="t") as client:
+        turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
+        await anext(first.bus.subscribe(["turn.event"]))
+        socket = client._connection._socket
+        while socket._watched.get("s") is None:
+            await asyncio.sleep(0)
+        first.turns.stop = lambda: asyncio.sleep(0)
+        await first.stop()
+        async with Runtime(port=None, token="t") as second:
+            second.agents.default(lambda turn: "another")
+            for _ in range(5):
+                await second.client().run_turn(session_id="s", message="b")
+            second._port = unused_tcp_port
+            second._started = False
+            await second.start()
+            async with asyncio.timeout(20):
+                with pytest.raises(TurnFailedError, match="not among what was missed"):
+                    await turn
+            assert (await client.run_turn(session_id="s", message="c"))["response_text"] == "another"
+
+
+async def test_after_a_client_gave_up_its_next_turn_works(unused_tcp_port, monkeypatch):
+    monkeypatch.setattr("dnworker.client.socket.RECONNECT_BUDGET", 0.1)
+    first = Runtime(port=unused_tcp_port, token="t")
+    await first.start()
+    first.agents.default(lambda turn: turn.ask("Name?"))
+    async with RuntimeClient(first.url, auth_token="t") as client:
+        turn = asyncio.create_task(client.run_turn(session_id="s", message="a"))
+        await anext(first.bus.subscribe(["prompt.required"]))
+        first.turns.stop = lambda: asyncio.sleep(0)
+        await first.stop()
+        async with asyncio.timeout(20):
+            with pytest.raises(RuntimeUnavailable):
+                await turn
+        async with Runtime(port=unused_tcp_port, token="t") as second, asyncio.timeout(20):
+            second.agents.default(lambda turn: "again")
+            assert (await client.run_turn(session_id="s", message="b"))["response_text"] == "again"
 
 
 async def test_a_turn_that_says_too_much_at_once_is_caught_up_with(runtime, monkeypatch):

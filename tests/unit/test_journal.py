@@ -66,6 +66,52 @@ async def test_events_invocations_states_and_notifications_are_kept(path):
         assert "running" in states
 
 
+async def test_an_odd_file_name_in_an_error_keeps_the_journal_going(path):
+    worker = Worker("w")
+
+    @worker.on_event("demo.go")
+    async def go(event, client):
+        print(os.fsdecode(b"caf\xe9.txt"))
+        raise OSError(os.fsdecode(b"caf\xe9.txt"))
+
+    async with Runtime(port=None, journal=path) as runtime:
+        await runtime.add(worker)
+        await runtime.fire("demo.go")
+        runtime.publish("demo.after")
+    with JournalReader(path) as journal:
+        assert journal.invocations()[0].error["message"] == "caf\ufffd.txt"
+        assert "demo.after" in [e.kind for e in journal.events()]
+    assert runtime.journal.lost == 0
+
+
+def test_an_entry_that_cannot_be_written_is_counted_and_keeps_no_other_from_it(path, caplog):
+    journal = Journal(path, "rt")
+    with journal.recording(EventBus(), History()):
+        journal.note_state("w", object(), None)
+        journal.note_state("w", "running", None)
+        journal._note("events", (None, None))
+    with JournalReader(path) as reader:
+        assert [s.state for s in reader.states()] == ["running"]
+    assert journal.lost == 2
+    assert "could not be written" in caplog.text
+
+
+def test_a_batch_is_written_once_also_when_shortening_fails(path, monkeypatch):
+    journal, bus, history = Journal(path, "rt"), EventBus(), History()
+    failures = [sqlite3.OperationalError("disk full")] * 3
+
+    def prune(connection, written):
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(journal, "_prune", prune)
+    with journal.recording(bus, history):
+        bus.publish("demo.once")
+        assert journal.flush()
+    with JournalReader(path) as reader:
+        assert [e.kind for e in reader.events()] == ["demo.once"]
+
+
 def test_the_file_is_for_its_owner_only(path):
     with Journal(path, "rt").recording(EventBus(), History()):
         assert {p.stat().st_mode & 0o077 for p in path.parent.iterdir()} == {0}

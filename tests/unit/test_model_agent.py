@@ -130,6 +130,26 @@ async def test_the_key_is_in_no_error_log_or_event(asked, caplog):
 
 
 @pytest.mark.clause("5.3 retry")
+def test_a_key_that_cannot_be_sent_is_refused_without_being_quoted(monkeypatch):
+    agents = Runtime(port=None).agents
+    with pytest.raises(ValueError, match="api_key has characters") as refused:
+        agents.use_model("x", api_key="sk-\nsecret")
+    assert "secret" not in str(refused.value)
+    agents.use_model("x", api_key="sk-trailing\n")
+    assert agents.endpoint.api_key == "sk-trailing"
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-\nsecret")
+    assert Runtime(port=None).agents.endpoint.api_key is None
+
+
+async def test_compacting_without_an_answer_is_told_and_changes_nothing(asked):
+    async with asked(Says("a"), Says("b"), Refuses(503)) as model:
+        await model.ask()
+        await model.ask()
+        told = await model.runtime.client().compact_session("s")
+        assert (told["status"], "answered 503" in told["reason"]) == ("failed", True)
+        assert len(await model.runtime.client().fetch_session_messages("s")) == 4
+
+
 async def test_a_busy_endpoint_is_asked_again_after_a_while_that_doubles(asked):
     clock = VirtualClock()
     async with asked(Refuses(429), Refuses(503), Says("at last"), clock=clock) as model:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
 from dnworker import Runtime, RuntimeClient, TurnCancelledError, TurnFailedError, VirtualClock, Worker
-from dnworker.errors import CommandError, HandlerFailed, Invalid
+from dnworker.errors import CommandError, Conflict, HandlerFailed, Invalid, TooLarge
 from dnworker.sessions.prompts import PromptCancelled
 from dnworker.sessions.turn import TurnRequest
 
@@ -536,6 +537,81 @@ async def test_cancelling_a_turn_closes_its_question(runtime):
     await next_of(runtime, "prompt.required")
     await runtime.turns.cancel("s")
     assert (session.phase, session.prompts) == ("idle", {})
+
+
+@pytest.mark.parametrize("agent", ["x" * 1_100_000, "a\ud800"])
+async def test_a_turn_that_cannot_be_accepted_leaves_the_queue_as_it_was(runtime, agent):
+    runtime.agents.default(lambda turn: "ok")
+    session = runtime.sessions.create("s")
+    with pytest.raises(Invalid if len(agent) < 10 else TooLarge):
+        runtime.turns.start(session, TurnRequest(message="a", agent=agent))
+    assert (await runtime.client().run_turn(session_id="s", message="b"))["response_text"] == "ok"
+    await runtime.client().delete_session("s")
+
+
+async def test_a_turn_cancelled_before_its_first_step_is_over_and_the_next_one_runs(runtime):
+    runtime.agents.default(lambda turn: "ok")
+    session = runtime.sessions.create("s")
+    runtime.turns.start(session, TurnRequest(message="a"))
+    assert await runtime.turns.cancel("s") == "cancelled"
+    assert (kinds_of(runtime)[-1], session.phase) == ("turn.cancelled", "idle")
+    assert (await runtime.client().run_turn(session_id="s", message="b"))["response_text"] == "ok"
+    await runtime.settle()
+
+
+async def test_a_turn_that_was_told_as_cancelled_changes_nothing_later(runtime, monkeypatch):
+    monkeypatch.setattr("dnworker.sessions.turns.CANCEL_GRACE", 0.01)
+    release = asyncio.Event()
+
+    async def stubborn(turn):
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        return "late"
+
+    runtime.agents.default(stubborn)
+    session = runtime.sessions.create("s")
+    turn = runtime.turns.start(session, TurnRequest(message="a"))
+    await next_of(runtime, "turn.started")
+    await runtime.turns.cancel("s")
+    release.set()
+    await asyncio.wait({turn.task})
+    assert (session.messages, session.completed_turns) == ([], 0)
+
+
+async def test_no_turn_begins_while_its_session_is_being_deleted(runtime, monkeypatch):
+    monkeypatch.setattr("dnworker.sessions.turns.CANCEL_GRACE", 0.01)
+    began = asyncio.Event()
+
+    async def slow_to_go(turn):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            began.set()
+            await asyncio.sleep(0)
+            raise
+
+    runtime.agents.default(slow_to_go)
+    session = runtime.sessions.create("s")
+    runtime.turns.start(session, TurnRequest(message="a"))
+    await next_of(runtime, "turn.started")
+    deleting = asyncio.create_task(runtime.turns.end_session("s"))
+    await began.wait()
+    with pytest.raises(Conflict, match="is being deleted"):
+        runtime.turns.start(session, TurnRequest(message="b"))
+    await deleting
+    assert "s" not in runtime.sessions
+
+
+async def test_an_odd_file_name_in_an_error_ends_the_turn_as_any_other_text(runtime):
+    def reply(turn):
+        raise OSError("no " + os.fsdecode(b"caf\xe9.txt"))
+
+    runtime.agents.default(reply)
+    with pytest.raises(TurnFailedError, match="no caf\ufffd.txt"):
+        await runtime.client().run_turn(session_id="s", message="a")
 
 
 # -- who owns a turn -----------------------------------------------------------------------------------
