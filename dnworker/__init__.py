@@ -67,7 +67,14 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'dnworker' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    try:
+        value = getattr(import_module(home), name)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] == "dnworker":
+            raise
+        raise ImportError(
+            f"{name} needs {exc.name!r}; install it with: pip install 'dnworker[runtime]'", name=exc.name
+        ) from exc
     globals()[name] = value
     return value
 

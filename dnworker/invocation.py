@@ -132,6 +132,10 @@ def describe(exc: BaseException) -> HandlerError:
         line = summary.lineno or 0
         source = valid_text(linecache.getline(summary.filename, line).strip())
         frames.append(Frame(place_of(summary.filename, line), summary.name, source))
+    if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
+        place = place_of(exc.filename, exc.lineno or 0)
+        frames.append(Frame(place, "module", valid_text((exc.text or "").strip())))
+        return HandlerError(type(exc).__name__, valid_text(exc.msg), tuple(frames))
     return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames))
 
 

@@ -252,7 +252,8 @@ class Journal:
 class JournalReader:
     """Reads a journal, also one that is being written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
         if not path.is_file():
             raise JournalError(f"there is no journal {path}")
         self._connection = open_journal(path)

@@ -22,7 +22,7 @@ from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
 from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
-from dnworker.errors import Conflict, NotFound
+from dnworker.errors import Conflict, HandlerFailed, NotFound
 from dnworker.events import EventEnvelope, check_publishable
 from dnworker.guard import Guard
 from dnworker.history import History
@@ -88,7 +88,7 @@ class Runtime:
         flags: Mapping[str, Mapping[str, bool]] | None = None,
         capability_dirs: Sequence[Path] = (),
         token_file: Path | None = None,
-        journal: Path | None = None,
+        journal: str | os.PathLike[str] | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -105,7 +105,7 @@ class Runtime:
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
-        self.journal = None if journal is None else Journal(journal, self.runtime_id)
+        self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
         self._host, self._port = host, port
         self._resources = AsyncExitStack()
         self._listeners: list[Callable[[], None]] = []
@@ -293,15 +293,17 @@ class Runtime:
         """
         return self.capabilities.find(capability, worker).detail()
 
-    async def restart_worker(self, capability: str, worker: str) -> dict[str, Any]:
+    async def restart_worker(self, capability: str, worker: str, *, force: bool = False) -> dict[str, Any]:
         """Restart a worker that is not running, and return its detail and whether it was restarted.
+
+        With `force` a running one, too.
 
         Raises:
             NotFound: there is no such worker.
             Conflict: its gate is closed.
         """
         managed = self.capabilities.find(capability, worker)
-        restarted = await managed.restart()
+        restarted = await managed.restart(force=force)
         return managed.detail() | {"restarted": restarted}
 
     async def reload(self, capability: str | None = None) -> RuntimeInfo:
@@ -489,9 +491,12 @@ class Runtime:
             running = [
                 i.label for i in self.history.invocations() if i.outcome == "running" and i.cause != "task"
             ]
-            raise TimeoutError(
-                f"still running after {timeout:g} s: {', '.join(running) or 'queued events'}"
-            ) from None
+            text = f"still running after {timeout:g} s: {', '.join(running) or 'queued events'}"
+            try:
+                self.history.raise_failures()
+            except HandlerFailed as failed:
+                text += f"; and {failed}"
+            raise TimeoutError(text) from None
         self.history.raise_failures()
 
     async def advance(self, seconds: float) -> int:

@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dnworker import __version__
-from dnworker.cli import remote, serve, validate
+from dnworker.cli import remote
 from dnworker.cli.text import printable
-from dnworker.errors import DnworkerError
+from dnworker.errors import DnworkerError, Refused
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -36,10 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
-    serve.add_arguments(
-        commands.add_parser("serve", parents=[common], help="run capabilities until Ctrl-C or SIGTERM")
-    )
-    validate.add_arguments(commands.add_parser("validate", parents=[common], help="check capabilities"))
+    _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
+    _add(commands, common, "validate", "check capabilities")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")
     export.add_argument("notebook", type=Path, help="an .ipynb file")
@@ -51,9 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(options: argparse.Namespace) -> int:
-    from importlib import import_module
+def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str) -> None:
+    """Declare a command that needs the runtime's libraries; without them it says so when it is used."""
+    parser = commands.add_parser(name, parents=[common], help=purpose)
+    try:
+        import_module(f"dnworker.cli.{name}").add_arguments(parser)
+    except ModuleNotFoundError as exc:
+        lacking = exc.name
+        parser.add_argument("rest", nargs=argparse.REMAINDER)
 
+        def refuse(_: argparse.Namespace) -> int:
+            raise Refused(
+                f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'"
+            )
+
+        parser.set_defaults(command=refuse)
+
+
+def _export(options: argparse.Namespace) -> int:
     # By name: the framework does not import the notebook, this command of it uses it.
     exporter = import_module("dnworker_jupyter.export.live")
     told = exporter.export_file(

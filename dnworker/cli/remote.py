@@ -37,8 +37,9 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     ps = commands.add_parser("ps", parents=[common, there], help="show the workers of a runtime")
     ps.set_defaults(command=_with_client(_ps))
 
-    restart = commands.add_parser("restart", parents=[common, there], help="start workers again")
+    restart = commands.add_parser("restart", parents=[common, there], help="start workers again that stopped")
     restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
+    restart.add_argument("--force", action="store_true", help="also those that are running")
     restart.set_defaults(command=_with_client(_restart))
 
     fire = commands.add_parser("fire", parents=[common, there], help="publish an event")
@@ -52,8 +53,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     tail.add_argument("kind", nargs="*", help="only these kinds")
     tail.add_argument("--session", metavar="ID", help="only this session's")
     tail.add_argument("--logs", action="store_true", help="show the log instead of the events")
-    tail.add_argument("--count", type=int, metavar="N", help="end after this many")
+    tail.add_argument("--count", type=_positive, metavar="N", help="end after this many")
     tail.set_defaults(command=_with_client(_tail))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def _with_client(action: Action) -> Callable[[argparse.Namespace], int]:
@@ -123,7 +131,9 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         process = row.get("process")
         runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
         why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
-        table.append([row["qualified_name"], row["state"], runs_as, (why or "").partition("\n")[0]])
+        lines = (why or "").strip().splitlines() or [""]
+        shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # what it said last
+        table.append([row["qualified_name"], row["state"], runs_as, shown])
     widths = [max(len(row[n]) for row in table) for n in range(3)]
     for cells in table:
         line = "  ".join([*(c.ljust(w) for c, w in zip(cells, widths, strict=False)), cells[3]]).rstrip()
@@ -139,12 +149,16 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
         capability, colon, worker = name.partition(":")
         if not colon or not worker:
             raise Refused(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
-        told.append(await client.restart_worker(capability, worker))
+        told.append(await client.restart_worker(capability, worker, force=options.force))
     if options.json:
         print(json.dumps({"ok": True, "workers": told}))
     else:
         for one in told:
-            what = "was restarted" if one.get("restarted") else "was running, and is left alone"
+            what = (
+                "was restarted"
+                if one.get("restarted")
+                else "was running, and is left alone (--force restarts it)"
+            )
             print(f"{one['qualified_name']} {what}; it is {one['state']}")
     return 0 if all(one["state"] != "error" for one in told) else 1
 

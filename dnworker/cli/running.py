@@ -69,6 +69,11 @@ def forget(file: Path) -> None:
     file.with_suffix(".token").unlink(missing_ok=True)
 
 
+def forget_own() -> None:
+    """Take back what this process left."""
+    forget(_home() / f"runtime-{os.getpid()}.json")
+
+
 def running() -> list[Running]:
     """Return the runtimes that run; what the dead left is removed."""
     found = []

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
-from dnworker.cli.running import forget, own_token_file, register
+from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
+from dnworker.errors import Refused
 from dnworker.lifecycle import WorkerState
+from dnworker.logs import LogLine
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -61,6 +63,7 @@ def serve(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     runtime = make_runtime(options)
+    runtime.logs.listen(_tell_trouble)
     await runtime.start()
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
@@ -108,6 +111,9 @@ def _token_of_environment() -> str | None:
 
 def _directories(options: argparse.Namespace) -> list[Path]:
     """Return what to search: everything when no capability is named, else only what is asked for."""
+    for directory in options.capabilities_dir:
+        if not directory.is_dir():
+            raise Refused(f"--capabilities-dir {directory}: there is no such directory")
     if options.path:
         return [directory.resolve() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)
@@ -122,6 +128,12 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
         await runtime.discover()
     finally:
         slow.cancel()
+
+
+def _tell_trouble(line: LogLine) -> None:
+    """Show what goes wrong where somebody may be looking; the rest is in the log."""
+    if line.source == "runtime" and line.level == "error":
+        print(printable(f"{line.worker}: {line.text}"), file=sys.stderr, flush=True)
 
 
 def _tell_waiting(runtime: Runtime) -> None:
@@ -146,6 +158,7 @@ def _stop_on_signals() -> asyncio.Event:
 
     def on_signal() -> None:
         if stop.is_set():
+            forget_own()
             os._exit(1)
         stop.set()
         print("stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
@@ -180,6 +193,12 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
         print(printable(f"  {name} is {worker['state']}{why}"), flush=True)
+    for capability in runtime.capabilities.all():
+        for check in capability.checks:
+            if check.error is not None:
+                print(
+                    printable(f"  check {check.name} of {capability.name} failed: {check.error}"), flush=True
+                )
     for name, why in failed.items():
         print(printable(f"  {name} could not be loaded: {why}"), flush=True)
     if not workers and not failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -14,8 +15,10 @@ from typing import TypedDict
 from dnworker.capability.components import read_components
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
+from dnworker.capability.registry import run_check
 from dnworker.cli.text import printable
 from dnworker.errors import ManifestError
+from dnworker.models import ComponentInfo
 
 IMPORT_TIMEOUT = 60.0
 
@@ -71,6 +74,8 @@ def check(root: Path, *, strict: bool) -> Result:
     problems = [w.problem for w in manifest.workers.values() if w.problem is not None]
     problems += [f"{entry.kind} {entry.name}: {entry.error}" for entry in parts.others if entry.error]
     problems += [server.problem for server in parts.mcp.values() if server.problem]
+    ran = asyncio.run(_run_checks(manifest))
+    problems += [f"check {entry.name}: {entry.error}" for entry in ran if entry.error is not None]
     if strict:
         for worker in manifest.workers.values():
             _progress(f"starting {manifest.name}:{worker.name}")
@@ -82,6 +87,10 @@ def check(root: Path, *, strict: bool) -> Result:
         "MCP server": len(parts.mcp),
     }
     return {"path": str(root), "ok": not (problems and strict), "counts": counts, "problems": problems}
+
+
+async def _run_checks(manifest: CapabilityManifest) -> list[ComponentInfo]:
+    return list(await asyncio.gather(*(run_check(c, manifest.root) for c in manifest.checks)))
 
 
 def _why_not(manifest: CapabilityManifest, worker: WorkerDefinition) -> list[str]:

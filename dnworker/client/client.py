@@ -221,13 +221,18 @@ class RuntimeClient:
         """
         return await self._fields("GET", f"/api/workers/{_quoted(capability, worker_name)}")
 
-    async def restart_worker(self, capability: str, worker_name: str) -> dict[str, Any]:
+    async def restart_worker(
+        self, capability: str, worker_name: str, *, force: bool = False
+    ) -> dict[str, Any]:
         """Start a worker again that stopped or failed; `restarted` is False when it was running.
+
+        With `force` a running one, too; the reference does not know this.
 
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
         """
-        return await self._fields("POST", f"/api/workers/{_quoted(capability, worker_name)}/restart")
+        path = f"/api/workers/{_quoted(capability, worker_name)}/restart"
+        return await self._fields("POST", path, query={"force": True} if force else None)
 
     async def fetch_tools(self) -> list[ToolInfo]:
         """Return the tools that agents may call."""

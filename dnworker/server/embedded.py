@@ -124,7 +124,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:
-            raise AddressInUse(f"port {port} on {host} is in use; pass port=0 to pick a free one") from exc
+            raise AddressInUse(f"port {port} on {host} is in use; port 0 picks a free one") from exc
         raise AddressInUse(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
     listener.setblocking(False)
     return listener

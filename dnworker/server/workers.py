@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnworker.server.api import Call, endpoint
+from dnworker.server.api import Call, Fields, endpoint
 
 
 @endpoint("GET", "/api/workers/{capability}/{worker}", errors=(404,))
@@ -11,10 +11,16 @@ def detail(call: Call) -> object:
     return call.runtime.worker_detail(**call.path)
 
 
-@endpoint("POST", "/api/workers/{capability}/{worker}/restart", errors=(404, 409))
+class RestartQuery(Fields):
+    """Whether a running worker is restarted, too."""
+
+    force: bool = False
+
+
+@endpoint("POST", "/api/workers/{capability}/{worker}/restart", query=RestartQuery, errors=(404, 409))
 async def restart(call: Call) -> object:
     """Start a worker again that is not running; a running one is left alone."""
-    return await call.runtime.restart_worker(**call.path)
+    return await call.runtime.restart_worker(**call.path, force=call.query.force)
 
 
 endpoints = [detail, restart]

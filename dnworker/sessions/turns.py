@@ -13,7 +13,7 @@ from dnworker.events import MAX_PAYLOAD_BYTES, snapshot, valid_text
 from dnworker.invocation import Invocation, describe
 from dnworker.invocation import current as current_invocation
 from dnworker.sessions.narration import mask
-from dnworker.sessions.prompts import Response
+from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
@@ -151,6 +151,7 @@ class Turns:
 
         Raises:
             NotFound: there is no such session.
+            Invalid: an answer is missing, or says nothing.
             Conflict: no such question is open; a decision on a permission that is not open changes nothing.
         """
         session = self._store.get(session_id)
@@ -161,6 +162,12 @@ class Turns:
             if response.decision is not None:
                 return
             raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
+        questions, answers = pending.prompt.questions, response.answers
+        if answers is not None and (len(answers) != len(questions) or not all(a.said for a in answers)):
+            raise Invalid(
+                f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
+                'as in {"answers": [{"selected_labels": ["red"]}]}'
+            )
         del session.prompts[response.request_id]
         session.answered.append(response.request_id)
         if not pending.answer.done():
@@ -338,7 +345,7 @@ class Turns:
         session.prompts.clear()
         self._store.touch(session)
         assert turn.invocation is not None
-        told_to = isinstance(turn.error, TurnFailure)
+        told_to = isinstance(turn.error, TurnFailure | PromptCancelled)
         self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=told_to)
         self._advance(session)
 

@@ -181,7 +181,7 @@ def test_a_startup_that_raises_fails_the_cell_with_its_place(kernel):
         ("x = 1\nawait dn.fire('a', [1])", "a payload is an object"),
         (
             "import dnworker\nawait dnworker.Runtime(port=dn.runtime().server.port).start()",
-            "is in use; pass port=0",
+            "is in use; port 0 picks a free one",
         ),
     ],
 )

@@ -44,6 +44,30 @@ def test_strict_validation_fails_for_a_dropped_worker(tmp_path):
     assert run("validate", "--strict", str(tmp_path)).returncode == 1
 
 
+BARE = (
+    "import sys; sys.modules['yaml'] = None; from dnworker.cli.main import main; sys.exit(main(sys.argv[1:]))"
+)
+
+
+@pytest.mark.parametrize("command", ["serve", "validate"])
+def test_without_the_runtimes_libraries_a_command_says_what_to_install(command):
+    answer = subprocess.run(
+        [sys.executable, "-c", BARE, command, "x"], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 1
+    assert (
+        answer.stderr
+        == f"dnworker: `dnworker {command}` needs yaml; install it with: pip install 'dnworker[runtime]'\n"
+    )
+
+
+def test_the_commands_for_a_running_runtime_need_no_more_than_a_worker_does():
+    answer = subprocess.run(
+        [sys.executable, "-c", BARE, "ps", "--help"], capture_output=True, text=True, check=False
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 def test_wrong_use_exits_with_two():
     assert run("sevre").returncode == 2
     assert run("export", "x.ipynb").returncode == 2
@@ -154,7 +178,7 @@ def test_the_other_commands_find_the_runtime_that_runs_here(tmp_path):
         answer = served.run("restart", "demo:echo", "demo:broken")
         assert answer.returncode == 1
         assert answer.stdout.splitlines() == [
-            "demo:echo was running, and is left alone; it is running",
+            "demo:echo was running, and is left alone (--force restarts it); it is running",
             "demo:broken was restarted; it is error",
         ]
         tail = subprocess.Popen(
@@ -172,6 +196,8 @@ def test_the_other_commands_find_the_runtime_that_runs_here(tmp_path):
         assert 'demo.pong {"echo": {"n": 1, "name": "ada"}}' in line
         record = json.loads(served.run("tail", "--logs", "--count", "1", "--json").stdout)
         assert record["source"] == "demo:broken"
+        forced = served.run("restart", "--force", "demo:echo").stdout
+        assert forced == "demo:echo was restarted; it is running\n"
         refused = served.run("fire", "turn.completed")
         assert (refused.returncode, "is reserved" in refused.stderr) == (1, True)
         assert "is no worker; name it as capability:worker" in served.run("restart", "echo").stderr
@@ -274,6 +300,25 @@ def test_what_a_worker_says_does_not_drive_the_terminal(tmp_path):
     assert "\\x1b[2J" in shown
 
 
+def test_a_failing_check_is_told_and_fails_strict_validation(tmp_path):
+    head = "checks:\n  - {name: disk, command: 'echo no disk >&2; exit 3'}\n"
+    root = make_capability(tmp_path / "cap", "echo: {path: echo.py}", {"echo.py": ECHO}, head)
+    plain, strict = run("validate", str(root)), run("validate", "--strict", str(root))
+    assert (plain.returncode, strict.returncode) == (0, 1)
+    assert "check disk: no disk" in plain.stdout
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+
+
+def test_a_handler_that_fails_is_told_where_serve_runs(tmp_path):
+    rude = "import dnworker\nw = dnworker.Worker()\n@w.on_event('demo.a')\nasync def s(e, c):\n    raise OSError('no disk')\n"
+    root = make_capability(tmp_path / "cap", "rude: {path: rude.py}", {"rude.py": rude})
+    with Served(tmp_path, str(root)) as served:
+        served.told()
+        served.run("fire", "demo.a")
+        assert "demo:rude: s failed (event):" in served.process.stderr.readline()
+
+
 @pytest.mark.clause("10.1 validate")
 def test_a_directory_of_capabilities_is_validated_one_by_one(tmp_path):
     for name in ("b", "a"):
@@ -311,6 +356,5 @@ def test_a_port_in_use_is_one_sentence(tmp_path, unused_tcp_port):
         answer = run("serve", "--port", str(unused_tcp_port), env={**os.environ})
     assert answer.returncode == 1
     assert (
-        answer.stderr
-        == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; pass port=0 to pick a free one\n"
+        answer.stderr == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; port 0 picks a free one\n"
     )

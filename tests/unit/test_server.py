@@ -290,7 +290,7 @@ async def test_a_port_in_use_is_named_with_the_way_out():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=rf"port {port} on 127\.0\.0\.1 is in use; pass port=0"):
+        with pytest.raises(OSError, match=rf"port {port} on 127\.0\.0\.1 is in use; port 0 picks"):
             await Runtime(port=port).start()
 
 

@@ -328,6 +328,21 @@ async def test_a_question_is_put_to_the_human_and_answered(client):
     assert [o["label"] for o in question["options"]] == ["red", "blue"]
 
 
+@pytest.mark.parametrize("answers", [[], [{}], [{"answer": "red"}], [{"text": "a"}, {"text": "b"}]])
+async def test_an_answer_that_says_nothing_is_refused_with_the_right_shape(runtime, answers):
+    runtime.agents.default(lambda turn: turn.ask("Which?", ["red"]))
+    client = runtime.client()
+    turn = asyncio.create_task(client.run_turn(session_id="s", message="x"))
+    prompt = await next_of(runtime, "prompt.required")
+    request_id = prompt.payload["raw_event"]["data"]["request_id"]
+    response = {"request_id": request_id, "action": "submit", "answers": answers}
+    with pytest.raises(CommandError, match="selected_labels") as refused:
+        await client.send_human_input_response("s", response)
+    assert refused.value.status_code == 400
+    await client.send_human_input_response("s", response | {"answers": [{"text": "red"}]})
+    assert (await turn)["response_text"] == "red"
+
+
 async def test_a_closed_question_raises_in_the_script(client):
     async def reply(turn):
         try:
