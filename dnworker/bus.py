@@ -12,7 +12,7 @@ import msgspec
 
 from dnworker.clock import Clock, RealClock
 from dnworker.errors import Gone, SubscriberTooSlow
-from dnworker.events import MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
+from dnworker.events import KINDS_REMEMBERED, MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
 
 SESSION_BUFFER = (500, 2_000_000)
 RUNTIME_BUFFER = (50, 200_000)
@@ -21,7 +21,6 @@ RUNTIME_BUFFER = (50, 200_000)
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
 
-KINDS_REMEMBERED = 10_000
 _ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 

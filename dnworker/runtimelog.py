@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from dnworker.events import valid_text
 from dnworker.models import LogPage, LogRecord
 
 RECORDS_KEPT = 2_000
@@ -37,7 +38,7 @@ class RuntimeLog(logging.Handler):
                 level=name.upper(),
                 level_no=LEVELS[name],
                 source=source,
-                message=text[:MESSAGE_LENGTH].encode("utf-8", "replace").decode(),
+                message=valid_text(text[:MESSAGE_LENGTH]),
                 truncated=len(text) > MESSAGE_LENGTH,
             )
         )

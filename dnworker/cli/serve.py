@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,6 @@ from dnworker.logs import LogLine
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
-
-
-# A second Ctrl-C must not wait for anything: see `_stop_on_signals`.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,9 +167,8 @@ def _stop_on_signals() -> asyncio.Event:
 
 async def _unless(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
     """Wait for a task unless `stop` comes first; then it is cancelled."""
-    waiting: Coroutine[Any, Any, Any] = stop.wait()
-    stopping = asyncio.create_task(waiting)
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if task.done():
         return True

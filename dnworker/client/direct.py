@@ -69,10 +69,12 @@ class DirectConnection:
         from dnworker.sessions.turn import TurnRequest
 
         with _as_command():
+            request = TurnRequest(**fields)
+            self._runtime.turns.check(request)  # first: a turn that is refused creates no session
             session = self._runtime.sessions.create(session_id)
             subscription = self._runtime.bus.subscribe(session_id=session_id)
             try:
-                turn = self._runtime.turns.start(session, TurnRequest(**fields))
+                turn = self._runtime.turns.start(session, request)
             except BaseException:
                 subscription.close()
                 raise

@@ -91,15 +91,15 @@ class InteractiveSocket:
         self._where = where
         self._socket: Any = None
         self._reading: asyncio.Task[None] | None = None
-        self._returned: asyncio.Task[None] | None = None
-        self._asking_again: set[asyncio.Task[None]] = set()
+        self._coming_back: asyncio.Task[None] | None = None
+        self._catching_up: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
         self._commands: dict[str, asyncio.Future[_Frame]] = {}
         self._watched: dict[str, int | None] = {}
         self._turns: dict[str, _RemoteTurn] = {}
         self._starting = 0
         self._early: deque[EventEnvelope] = deque(maxlen=EARLY_KEPT)
-        self._returning: set[str] = set()
+        self._rejoined: set[str] = set()
         self._resynced: set[str] = set()
         self._replayed_to: dict[str, tuple[int, frozenset[Any]]] = {}
 
@@ -153,8 +153,8 @@ class InteractiveSocket:
 
     async def close(self) -> None:
         """Close the socket; turns that are waited for end with RuntimeUnavailable."""
-        tasks = {task for task in (self._reading, self._returned, *self._asking_again) if task is not None}
-        self._reading = self._returned = None
+        tasks = {task for task in (self._reading, self._coming_back, *self._catching_up) if task is not None}
+        self._reading = self._coming_back = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -168,8 +168,8 @@ class InteractiveSocket:
 
     async def _open(self) -> None:
         async with self._opening:
-            if self._returned is not None and not self._returned.done():
-                await asyncio.wait({self._returned})
+            if self._coming_back is not None and not self._coming_back.done():
+                await asyncio.wait({self._coming_back})
             if self._reading is None or self._reading.done():
                 await self._greet()
 
@@ -238,7 +238,7 @@ class InteractiveSocket:
         if not self._turns:
             self._forget_subscriptions()
             return
-        self._returned = asyncio.create_task(self._come_back(), name="interactive socket returns")
+        self._coming_back = asyncio.create_task(self._come_back(), name="interactive socket returns")
 
     def _take(self, text: str | bytes) -> None:
         frame = _frames.decode(text)
@@ -254,8 +254,8 @@ class InteractiveSocket:
             self._take_snapshot(frame.payload)
         elif frame.kind == "transport.forwarder_failed" and frame.session_id is not None:
             task = asyncio.create_task(self._catch_up(frame.session_id), name="subscribe again")
-            self._asking_again.add(task)
-            task.add_done_callback(self._asking_again.discard)
+            self._catching_up.add(task)
+            task.add_done_callback(self._catching_up.discard)
 
     def _take_event(self, envelope: EventEnvelope) -> None:
         if envelope.session_id in self._watched:
@@ -307,7 +307,7 @@ class InteractiveSocket:
     async def _ask_again(self, session_id: str) -> None:
         """Subscribe where the last event left off."""
         seq = self._watched.get(session_id)
-        self._returning.add(session_id)
+        self._rejoined.add(session_id)
         await self._send("subscribe", session_id, {} if seq is None else {"after_seq": seq})
 
     def _take_snapshot(self, snapshot: dict[str, Any]) -> None:
@@ -317,9 +317,9 @@ class InteractiveSocket:
         events that follow, unless they were dropped or the runtime was started anew.
         """
         session_id = snapshot.get("session_id")
-        if not isinstance(session_id, str) or session_id not in self._returning:
+        if not isinstance(session_id, str) or session_id not in self._rejoined:
             return
-        self._returning.discard(session_id)
+        self._rejoined.discard(session_id)
         seen, latest = self._watched.get(session_id), snapshot.get("latest_seq")
         cut = session_id in self._resynced
         self._resynced.discard(session_id)
@@ -352,6 +352,6 @@ class InteractiveSocket:
     def _forget_subscriptions(self) -> None:
         """Forget what a socket was told that is no more."""
         self._watched.clear()
-        self._returning.clear()
+        self._rejoined.clear()
         self._resynced.clear()
         self._replayed_to.clear()

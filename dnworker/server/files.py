@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from dnworker.errors import ApiError, Conflict, TooLarge
+from dnworker.events import valid_text
 from dnworker.process import end_at_once
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse, read_body
@@ -112,7 +114,7 @@ def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
         except FileNotFoundError:
             continue  # gone since
         path = Path(entry.path)
-        yield Entry(_text(entry.name), _text(str(path.relative_to(root))), is_dir, size)
+        yield Entry(valid_text(entry.name), valid_text(str(path.relative_to(root))), is_dir, size)
         if is_dir and depth > 0:
             try:
                 yield from _walk(path, root, depth - 1)
@@ -135,7 +137,7 @@ async def read(call: Call) -> object:
             return _refused(413, f"{path} is larger than {LARGEST_READ:,} bytes", **empty)
         content = await asyncio.to_thread(file.read_bytes)
     except OSError as exc:
-        missing = isinstance(exc, FileNotFoundError) or exc.errno in (36, 40)  # name too long, link loop
+        missing = isinstance(exc, FileNotFoundError) or exc.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         return _refused(404 if missing else 400, f"{path}: {exc.strerror or exc}", **empty)
     return {"path": path, "content": content.decode(errors="replace")}
 
@@ -209,16 +211,11 @@ async def _read(stream: asyncio.StreamReader | None) -> str:
 
 def _refused(status: int, text: str, **fields: Any) -> Response:
     """Answer in the shape of these endpoints: `error` beside what was asked, no `detail`."""
-    return JSONResponse({**{k: _text(v) for k, v in fields.items()}, "error": _text(text)}, status)
+    return JSONResponse({**{k: valid_text(v) for k, v in fields.items()}, "error": valid_text(text)}, status)
 
 
 def _has_nul(text: str | None) -> bool:
     return text is not None and "\0" in text
-
-
-def _text(name: str) -> str:
-    """Return a file name as JSON can hold it."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 endpoints = [files, read, upload, shell]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import ApiError, SubscriberTooSlow
-from dnworker.events import SCHEMA_VERSION, EventEnvelope, encode
+from dnworker.events import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.store import Session
 from dnworker.sessions.turn import TurnRequest
@@ -85,7 +84,7 @@ class _Socket:
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._runtime: Runtime = socket.scope["runtime"]
-        self._id = f"conn_{uuid.uuid4().hex}"
+        self._id = f"conn_{new_id()}"
         self._greeted = False
         self._pumps: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}
         self._cancelling: set[asyncio.Task[None]] = set()

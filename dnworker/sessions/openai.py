@@ -154,7 +154,7 @@ class ModelAgent:
             text = ""
             body = {"model": self._model, "messages": messages, "stream": True}
             try:
-                async for piece, _ in self._stream(client, body, _Generation()):
+                async for piece in self._stream(client, body, _Generation()):
                     text += piece
             except _Retry as exc:
                 raise exc.failure from exc
@@ -202,7 +202,7 @@ class ModelAgent:
         for attempt in range(1, ATTEMPTS + 1):
             done = _Generation()
             try:
-                async for piece, _ in self._stream(client, body, done):
+                async for piece in self._stream(client, body, done):
                     turn.say(piece)
                 return done
             except _Retry as exc:
@@ -227,7 +227,7 @@ class ModelAgent:
 
     async def _stream(
         self, client: httpx.AsyncClient, body: dict[str, Any], done: _Generation
-    ) -> AsyncIterator[tuple[str, _Generation]]:
+    ) -> AsyncIterator[str]:
         """Yield the pieces of text as they come, adding everything up in `done`."""
         url = f"{self._endpoint.base_url}/chat/completions"
         key = self._endpoint.api_key
@@ -241,7 +241,7 @@ class ModelAgent:
                     if not chunk or chunk == "[DONE]":
                         continue
                     if piece := self._take(chunk, done):
-                        yield piece, done
+                        yield piece
         except httpx.ConnectError as exc:
             raise _Retry(
                 self._failure("APIConnectionError", f"no model endpoint answers at {url}: {exc}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from dnworker.events import new_id
 
 Decision = Literal["allow", "allow_session", "deny"]
 
@@ -42,7 +43,7 @@ class ToolApproval(msgspec.Struct, kw_only=True):
 class HumanPrompt(msgspec.Struct, kw_only=True):
     """What a turn waits for."""
 
-    request_id: str = msgspec.field(default_factory=lambda: f"req-{uuid.uuid4().hex}")
+    request_id: str = msgspec.field(default_factory=lambda: f"req-{new_id()}")
     questions: list[HumanQuestion] = msgspec.field(default_factory=list)
     tool_approval: ToolApproval | None = None
     source_tool_call_id: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.events import snapshot, valid_text
+from dnworker.events import new_id, snapshot, valid_text
 from dnworker.sessions.narration import Narration, RawEvent, ToolCall
 from dnworker.sessions.prompts import (
     Decision,
@@ -70,7 +69,7 @@ class Turn:
         tools: Tools,
         clock: Clock,
     ) -> None:
-        self.id = f"turn_{uuid.uuid4().hex}"
+        self.id = f"turn_{new_id()}"
         self.request = request
         self.agent = agent
         self.model = model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dnworker.errors import Conflict, Gone, Invalid, TooLarge
@@ -372,8 +372,8 @@ class Turns:
     ) -> None:
         if turn.finished:
             return  # cancelled, and the agent did not mind
-        publish: Callable[[dict[str, Any]], object] = lambda content: self._bus.publish(  # noqa: E731
-            kind, content, session_id=session.session_id, turn_id=turn.id, terminal=terminal
+        publish = partial(
+            self._bus.publish, kind, session_id=session.session_id, turn_id=turn.id, terminal=terminal
         )
         try:
             publish(payload)
@@ -407,4 +407,4 @@ def _told(exc: BaseException) -> tuple[str, str]:
     if isinstance(exc, TurnFailure):
         return exc.type, valid_text(str(exc))
     said = describe(exc)
-    return said.type, valid_text(said.message) or said.type
+    return said.type, said.message or said.type

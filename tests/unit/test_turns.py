@@ -191,6 +191,13 @@ async def test_a_message_that_is_no_text_is_refused(client):
     with pytest.raises(CommandError) as refused:
         await client.run_turn(session_id="s", message=5)
     assert refused.value.status_code == 400
+    assert all(s.completed_turns == 0 and not s.waiting for s in client.runtime.sessions.list())
+
+
+async def test_a_refused_turn_creates_no_session_in_process(runtime):
+    with pytest.raises(CommandError):
+        await runtime.client().run_turn(session_id="s", message=5)
+    assert "s" not in runtime.sessions
 
 
 # -- the session afterwards ----------------------------------------------------------------------------
