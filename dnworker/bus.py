@@ -82,9 +82,11 @@ class Subscription:
         limit: int | None,
         replayed: Iterable[EventEnvelope] = (),
         watcher: DeliveryWatcher | None = None,
+        owner: str | None = None,
     ) -> None:
         self.kinds = kinds
         self.session_id = session_id
+        self.owner = owner
         self._bus = bus
         self._queue = deque(replayed)
         self._limit = None if limit is None else limit + len(self._queue)
@@ -239,6 +241,7 @@ class EventBus:
         turn_id: str | None = None,
         terminal: bool = False,
         size: int | None = None,
+        only: str | None = None,
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it.
 
@@ -250,6 +253,7 @@ class EventBus:
             terminal: whether it is its turn's last.
             size: given when the payload was just read from so many bytes of JSON and nobody else holds it, so
                 that it need not be checked and copied once more.
+            only: deliver it to the subscriptions of this owner alone.
 
         Raises:
             Invalid: the payload is not a JSON object.
@@ -273,7 +277,9 @@ class EventBus:
         for tap in self._taps:
             tap(envelope)
         for subscription in self._subscribers.of_kind(kind):
-            if subscription.session_id is None or subscription.session_id == session_id:
+            if (subscription.session_id is None or subscription.session_id == session_id) and (
+                only is None or subscription.owner == only
+            ):
                 subscription.put(envelope)
         return envelope
 
@@ -287,6 +293,7 @@ class EventBus:
         limit: int | None = None,
         queued: Iterable[EventEnvelope] = (),
         watcher: DeliveryWatcher | None = None,
+        owner: str | None = None,
     ) -> Subscription:
         """Register a subscriber; nothing published after this call is missed.
 
@@ -298,11 +305,12 @@ class EventBus:
             limit: live events that may wait; None for no bound.
             queued: events to begin with.
             watcher: told of every event that is queued, and of those that a close drops.
+            owner: the qualified name of the worker that it is for.
         """
         buffer = self._runtime_scope if session_id is None else self._session(session_id)
         replayed = [*queued, *(buffer.after(after_seq) if replay else ())]
         wanted = None if kinds is None else frozenset(kinds)
-        subscription = Subscription(self, wanted, session_id, limit, replayed, watcher)
+        subscription = Subscription(self, wanted, session_id, limit, replayed, watcher, owner)
         self.remember(subscription)
         return subscription
 

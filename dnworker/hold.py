@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from dnworker.bus import EventBus, Subscription
+from dnworker.bus import DeliveryWatcher, EventBus, Subscription
 from dnworker.events import EventEnvelope
 
 KEPT_PER_KIND = 1_000
@@ -25,13 +25,22 @@ class Hold:
         self._lost: dict[str, int] = {}
         self._release = bus.tap(self._note)
 
-    def claim(self, kinds: Collection[str] | None, limit: int) -> tuple[Subscription, int]:
+    def claim(
+        self,
+        kinds: Collection[str] | None,
+        limit: int,
+        watcher: DeliveryWatcher | None = None,
+        owner: str | None = None,
+    ) -> tuple[Subscription, int]:
         """Return a subscription that begins with the kept events, and how many of its kinds were lost."""
         self.close()
         wanted = [kind for kind in self._events if kinds is None or kind in kinds]
         queued = sorted((e for kind in wanted for e in self._events[kind]), key=lambda e: e.seq)
         lost = sum(n for kind, n in self._lost.items() if kinds is None or kind in kinds)
-        return self._bus.subscribe(kinds, limit=limit, queued=queued), lost
+        if watcher is not None:
+            for envelope in queued:
+                watcher.expect(envelope)
+        return self._bus.subscribe(kinds, limit=limit, queued=queued, watcher=watcher, owner=owner), lost
 
     def close(self) -> None:
         """Keep nothing more; may be called again."""

@@ -6,6 +6,7 @@ import contextvars
 import importlib
 import itertools
 import linecache
+import re
 import time
 import traceback
 from collections import deque
@@ -87,11 +88,24 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     duration: float | None = None
     logs: Sequence[LogLine] = ()
     published: Sequence[EventEnvelope] = ()
+    strays: Sequence[HandlerError] = ()
+    """What tasks that it started, and nobody awaited, raised."""
+    remote_id: str | None = None
+    """Its name in the worker process that it runs in."""
 
     @property
     def id(self) -> str:
-        """Its name, unique beyond this process."""
-        return f"{_PROCESS}{self.number:08x}"
+        """Its name, unique beyond this process: 16 hexadecimal digits."""
+        return self.remote_id or f"{_PROCESS}{self.number:08x}"
+
+    @property
+    def traceparent(self) -> str:
+        """Who causes what is asked for here, as a header of W3C Trace Context.
+
+        The trace is named by the event that is handled, whose id has the 32 digits that are wanted.
+        """
+        trace = self.event.event_id if self.event is not None else self.id * 2
+        return f"00-{trace}-{self.id}-01"
 
     @property
     def label(self) -> str:
@@ -121,6 +135,15 @@ current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
     "dnworker_invocation", default=None
 )
 """The invocation whose handler is running here, by which output and published events find their cause."""
+
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+
+
+def read_traceparent(text: str) -> tuple[str, str] | None:
+    """Return the ids of trace and parent in a `traceparent` header; None for what is none."""
+    match = _TRACEPARENT.fullmatch(text)
+    return (match[1], match[2]) if match else None
 
 
 def describe(exc: BaseException) -> HandlerError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from dnworker.events import valid_text
 
@@ -18,7 +20,8 @@ LONGEST_LINE = 65_536
 class LogLine:
     """One line of a worker's log.
 
-    `source` is where it came from: `stdout`, `stderr`, `log` or `runtime`; `number` rises by one a line.
+    `source` is where it came from: `stdout`, `stderr`, `log`, `display` or `runtime`; `number` rises by one a
+    line. Of what was displayed, `data` has the forms by MIME type, and `text` the plain one.
     """
 
     number: int
@@ -29,15 +32,20 @@ class LogLine:
     invocation_id: str | None = None
     event_id: str | None = None
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    data: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 class LogBook:
-    """The log of every worker of one runtime; the oldest lines go first, and are counted."""
+    """The log of every worker of one runtime; the oldest lines go first, and are counted.
+
+    Lines may come from any thread: handlers start them. Listeners are called on the thread that adds.
+    """
 
     def __init__(self, lines_kept: int = LINES_KEPT) -> None:
         self._lines: deque[LogLine] = deque(maxlen=lines_kept)
         self._numbers = itertools.count(1)
         self._listeners: list[Callable[[LogLine], None]] = []
+        self._lock = threading.Lock()
         self.dropped = 0
 
     def add(
@@ -49,14 +57,18 @@ class LogBook:
         level: str = "info",
         invocation_id: str | None = None,
         event_id: str | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> LogLine:
         """Append one line; a line over 64 KiB is cut, and says so."""
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]} [cut: {len(text) - LONGEST_LINE:,} more characters]"
-        if len(self._lines) == self._lines.maxlen:
-            self.dropped += 1
-        line = LogLine(next(self._numbers), worker, source, valid_text(text), level, invocation_id, event_id)
-        self._lines.append(line)
+        text = valid_text(text)
+        with self._lock:
+            if len(self._lines) == self._lines.maxlen:
+                self.dropped += 1
+            number = next(self._numbers)
+            line = LogLine(number, worker, source, text, level, invocation_id, event_id, data=data)
+            self._lines.append(line)
         for listener in tuple(self._listeners):
             listener(line)
         return line
@@ -64,20 +76,22 @@ class LogBook:
     def tail(self, count: int = 200, worker: str | None = None) -> list[LogLine]:
         """Return the last `count` lines, of one worker or of all, oldest first."""
         found: list[LogLine] = []
-        for line in reversed(self._lines):
-            if worker is None or line.worker == worker:
-                found.append(line)
-                if len(found) == count:
-                    break
+        with self._lock:
+            for line in reversed(self._lines):
+                if worker is None or line.worker == worker:
+                    found.append(line)
+                    if len(found) == count:
+                        break
         return found[::-1]
 
     def since(self, number: int, limit: int = 1000) -> list[LogLine]:
         """Return up to `limit` of the newest lines whose number is greater than `number`, oldest first."""
         newer: list[LogLine] = []
-        for line in reversed(self._lines):
-            if line.number <= number or len(newer) == limit:
-                break
-            newer.append(line)
+        with self._lock:
+            for line in reversed(self._lines):
+                if line.number <= number or len(newer) == limit:
+                    break
+                newer.append(line)
         return newer[::-1]
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:

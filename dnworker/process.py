@@ -16,6 +16,7 @@ from typing import IO
 
 from dnworker.guard import Guard
 from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
+from dnworker.reports import Report, ReportReader, Says
 
 log = logging.getLogger("dnworker.process")
 
@@ -26,7 +27,7 @@ LONGEST_LINE = 65_536
 """Characters of one line kept in memory; the log file has every byte."""
 
 StateListener = Callable[[WorkerState, str | None], None]
-LineListener = Callable[[str], None]
+LineListener = Callable[[str, Says], None]
 
 
 class SubprocessWorkerRunner:
@@ -40,7 +41,8 @@ class SubprocessWorkerRunner:
         cwd: its working directory.
         log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
         on_state_change: called with each new state and its error text.
-        on_line: called with every line of output.
+        on_line: called with every line of output, and whose it is.
+        on_report: called with every report in the output; they are taken out of it only if this is given.
         grace_period_s: seconds between SIGTERM and SIGKILL.
         guard: ends the group if this process dies.
     """
@@ -60,6 +62,7 @@ class SubprocessWorkerRunner:
         log_path: Path | None = None,
         on_state_change: StateListener | None = None,
         on_line: LineListener | None = None,
+        on_report: Callable[[Report], None] | None = None,
         qualified_name: str | None = None,
         grace_period_s: float | None = None,
         guard: Guard | None = None,
@@ -74,6 +77,7 @@ class SubprocessWorkerRunner:
         self._cwd = Path(cwd)
         self._on_state_change = on_state_change
         self._on_line = on_line
+        self._on_report = on_report
         self._label = qualified_name or command
         self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
         self._guard = guard
@@ -174,23 +178,35 @@ class SubprocessWorkerRunner:
             self._move(WorkerState.ERROR, self._exit_text(code))
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
-        rest = b""
+        reader = ReportReader() if self._on_report is not None else None
+        says, rest = Says(), b""
         while chunk := await stream.read(65_536):
-            if self._log_file is not None:
-                try:
-                    self._log_file.write(chunk)
-                    self._log_file.flush()
-                except OSError as exc:  # a full disk: the worker runs on, and memory still has the tail
-                    log.warning("%s: its log %s cannot be written: %s", self._label, self.log_path, exc)
-                    self._close_log()
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._keep(line)
-            if len(rest) > 4 * LONGEST_LINE:  # a line without end: keep its head and count the rest away
-                rest = rest[: 4 * LONGEST_LINE]
-        self._keep(rest)
+            for piece in (chunk,) if reader is None else reader.feed(chunk):
+                if isinstance(piece, bytes):
+                    rest = self._take_text(rest, piece, says)
+                elif isinstance(piece, Says):
+                    says = piece
+                elif self._on_report is not None:
+                    self._on_report(piece)
+        if reader is not None:
+            rest = self._take_text(rest, reader.rest(), says)
+        self._keep(rest, says)
 
-    def _keep(self, line: bytes) -> None:
+    def _take_text(self, rest: bytes, text: bytes, says: Says) -> bytes:
+        """Write output to the log and keep its whole lines; returns the line that has not ended."""
+        if self._log_file is not None:
+            try:
+                self._log_file.write(text)
+                self._log_file.flush()
+            except OSError as exc:  # a full disk: the worker runs on, and memory still has the tail
+                log.warning("%s: its log %s cannot be written: %s", self._label, self.log_path, exc)
+                self._close_log()
+        *lines, rest = (rest + text).split(b"\n")
+        for line in lines:
+            self._keep(line, says)
+        return rest[: 4 * LONGEST_LINE]  # of a line without end the head is kept, and the rest is not
+
+    def _keep(self, line: bytes, says: Says) -> None:
         text = line.decode(errors="replace").rstrip("\r\n")
         if not text:
             return
@@ -198,7 +214,7 @@ class SubprocessWorkerRunner:
             text = f"{text[:LONGEST_LINE]} [cut; the whole line is in {self.log_path}]"
         self._ring.append(text)
         if self._on_line is not None:
-            self._on_line(text)
+            self._on_line(text, says)
 
     def _exit_text(self, code: int) -> str:
         text = f"exited with code {code}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dnworker import reports
 from dnworker.bus import Subscription
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
@@ -16,6 +18,7 @@ from dnworker.hold import Hold
 from dnworker.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker
 from dnworker.process import SubprocessWorkerRunner
+from dnworker.remote import RemoteInvocations
 from dnworker.runner import Figures, HandlerKey, WorkerRunner
 from dnworker.worker import Worker
 
@@ -98,7 +101,7 @@ class InProcessWorker(ManagedWorker):
         runner = WorkerRunner(
             worker,
             self._runtime.client(worker=self.name, capability=self.capability),
-            event_source=lambda kinds: bus.subscribe(kinds, watcher=history),
+            event_source=lambda kinds: bus.subscribe(kinds, watcher=history, owner=self.qualified_name),
             on_state_change=self._set,
             qualified_name=self.qualified_name,
             clock=self._runtime.clock,
@@ -125,8 +128,20 @@ class SubprocessWorker(ManagedWorker):
 
     def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
         super().__init__(runtime, capability, definition)
+        self.remote = RemoteInvocations(runtime.history, self.qualified_name)
+        self.connected = asyncio.Event()
         self._token: str | None = None
         self._held: Hold | None = None
+
+    @property
+    def figures(self) -> dict[HandlerKey, Figures]:
+        """How each handler has done since the last start, where the process tells."""
+        return self.remote.figures
+
+    @property
+    def _root(self) -> Path:
+        """The directory that the process runs in."""
+        return self._capability.root
 
     @property
     def topology_label(self) -> str:
@@ -136,7 +151,8 @@ class SubprocessWorker(ManagedWorker):
     def claim_held(self, kinds: list[str], limit: int) -> tuple[Subscription, int] | None:
         """Hand over, once, what was published since the spawn, and how many events had to be cut."""
         held, self._held = self._held, None
-        return None if held is None else held.claim(kinds or None, limit)
+        self.connected.set()
+        return None if held is None else held.claim(kinds or None, limit, self.remote, self.qualified_name)
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
@@ -160,6 +176,8 @@ class SubprocessWorker(ManagedWorker):
         place = f"worker {self.qualified_name!r}"
         environ = dict(os.environ)
         self._token = runtime.tokens.mint(self.qualified_name)
+        self.connected.clear()
+        self.remote = RemoteInvocations(runtime.history, self.qualified_name, self.generation)
         self._held = Hold(runtime.bus)
         declared = {
             key: interpolate(value, environ, f"{place}, env {key}") for key, value in definition.env.items()
@@ -169,7 +187,7 @@ class SubprocessWorker(ManagedWorker):
             [interpolate(a, environ, f"{place}, args[{n}]") for n, a in enumerate(definition.args)],
             env=worker_environment(
                 inherited=environ,
-                root=capability.root,
+                root=self._root,
                 capability=capability.name,
                 version=capability.manifest.version,
                 worker=self.name,
@@ -177,16 +195,26 @@ class SubprocessWorker(ManagedWorker):
                 declared=declared,
                 connection=runtime.connection(self._token),
                 path_entries=capability.manifest.path_entries,
-            ),
-            cwd=capability.root,
+            )
+            | {reports.VARIABLE: "1"},
+            cwd=self._root,
             log_path=self._log_path,
             on_state_change=self._set,
-            on_line=lambda text: self._runtime.log_line(self.qualified_name, text),
+            on_line=self._take_line,
+            on_report=self.remote.take,
             qualified_name=self.qualified_name,
             guard=runtime.guard,
         )
 
+    def _take_line(self, text: str, says: reports.Says) -> None:
+        if not says.told:
+            cause = self.remote.named(says.id)
+            self._runtime.log_line(
+                self.qualified_name, text, source=says.source, level=says.level, invocation=cause
+            )
+
     def _released(self) -> None:
+        self.remote.close()
         if self._token is not None:
             self._runtime.tokens.revoke(self._token)
             self._token = None

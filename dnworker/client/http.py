@@ -17,6 +17,7 @@ from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.client.socket import InteractiveSocket
 from dnworker.errors import RuntimeUnavailable
 from dnworker.events import RECONNECTED, EventEnvelope, decode
+from dnworker.invocation import current as current_invocation
 
 log = logging.getLogger("dnworker.client")
 
@@ -186,6 +187,8 @@ class HttpConnection:
         """
         content = None if body is None else msgspec.json.encode(body)
         headers = self._headers() | ({"Content-Type": "application/json"} if content is not None else {})
+        if (cause := current_invocation.get()) is not None:
+            headers["traceparent"] = cause.traceparent
         response = await self._client().request(
             method, path, params=query, content=content, headers=headers, timeout=timeout
         )

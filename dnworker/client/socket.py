@@ -12,6 +12,7 @@ import msgspec
 
 from dnworker.errors import CommandError, RuntimeUnavailable, TurnFailedError
 from dnworker.events import EventEnvelope, decode, new_id
+from dnworker.invocation import current as current_invocation
 
 log = logging.getLogger("dnworker.client")
 
@@ -199,13 +200,15 @@ class InteractiveSocket:
         command_id = new_id()
         answer: asyncio.Future[_Frame] = asyncio.get_running_loop().create_future()
         self._commands[command_id] = answer
-        frame = {
+        frame: dict[str, Any] = {
             "schema_version": 2,
             "command_id": command_id,
             "op": op,
             "session_id": session_id,
             "payload": payload,
         }
+        if (cause := current_invocation.get()) is not None:
+            frame["traceparent"] = cause.traceparent
         try:
             await self._socket.send(msgspec.json.encode(frame).decode())
             told = await answer

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dnworker.errors import ApiError
+from dnworker.invocation import current as current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request: an ASGI application."""
         status = 200
+        if "traceparent" in scope:  # each request has a task of its own, and so a context
+            current_invocation.set(scope["runtime"].cause_of(scope["worker"], scope["traceparent"]))
         try:
             answer = await self._answer(scope, receive)
         except ApiError as exc:

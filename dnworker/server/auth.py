@@ -41,7 +41,7 @@ class Gatekeeper:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        host, origin, authorization = _caller(scope)
+        host, origin, authorization, traceparent = _caller(scope)
         if (refusal := self._foreign(host, origin)) is not None:
             await self._refuse(403, refusal, scope, receive, send)
             return
@@ -58,6 +58,8 @@ class Gatekeeper:
             await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
             return
         scope["token"], scope["worker"] = token, self._tokens.worker_of(token)
+        if traceparent and scope["worker"]:
+            scope["traceparent"] = traceparent
         if scope["type"] == "websocket":
             await self._until_retired(token, scope, receive, send)
         else:
@@ -121,9 +123,9 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _caller(scope: Scope) -> tuple[str, str | None, str]:
-    """Return the headers Host, Origin and Authorization."""
-    host, origin, authorization = "", None, ""
+def _caller(scope: Scope) -> tuple[str, str | None, str, str]:
+    """Return the headers Host, Origin, Authorization and traceparent."""
+    host, origin, authorization, traceparent = "", None, "", ""
     for name, value in scope["headers"]:
         if name == b"host":
             host = value.decode("latin-1")
@@ -131,7 +133,9 @@ def _caller(scope: Scope) -> tuple[str, str | None, str]:
             origin = value.decode("latin-1")
         elif name == b"authorization":
             authorization = value.decode("latin-1")
-    return host, origin, authorization
+        elif name == b"traceparent":
+            traceparent = value.decode("latin-1")
+    return host, origin, authorization, traceparent
 
 
 def _bearer(authorization: str) -> str | None:

@@ -92,9 +92,14 @@ def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[
             managed = runtime.worker(worker)
         except NotFound:
             managed = None
-        held = managed.claim_held(kinds, SUBSCRIBER_LIMIT) if isinstance(managed, SubprocessWorker) else None
-        if held is not None:
-            return held
+        if isinstance(managed, SubprocessWorker):
+            held = managed.claim_held(kinds, SUBSCRIBER_LIMIT)
+            if held is not None:
+                return held
+            watcher, owner = managed.remote, managed.qualified_name
+            return runtime.bus.subscribe(
+                kinds or None, limit=SUBSCRIBER_LIMIT, watcher=watcher, owner=owner
+            ), 0
     return runtime.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
 
 

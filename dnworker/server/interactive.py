@@ -15,6 +15,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import ApiError, SubscriberTooSlow
 from dnworker.events import SCHEMA_VERSION, EventEnvelope, encode, new_id
+from dnworker.invocation import Invocation
+from dnworker.invocation import current as current_invocation
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.store import Session
 from dnworker.sessions.turn import TurnRequest
@@ -34,6 +36,8 @@ class Command(msgspec.Struct, kw_only=True):
     session_id: str | None = None
     payload: dict[str, Any] = {}
     schema_version: int = SCHEMA_VERSION
+    traceparent: str | None = None
+    """Ours alone: the handler that asks, in the form of the HTTP header."""
 
 
 class Control(msgspec.Struct, kw_only=True):
@@ -124,6 +128,8 @@ class _Socket:
         await self._carry_out(command)
 
     async def _carry_out(self, command: Command) -> None:
+        cause = self._cause(command)
+        token = current_invocation.set(cause)
         try:
             told = await self._operation(command)(self, command)
         except _Problem as exc:
@@ -135,6 +141,14 @@ class _Socket:
         else:
             if told is not None:
                 await self._answer(command, "command.ack", {"op": command.op} | told)
+        finally:
+            current_invocation.reset(token)
+
+    def _cause(self, command: Command) -> Invocation | None:
+        worker = self._socket.scope.get("worker")
+        if worker is None or command.traceparent is None:
+            return None
+        return self._runtime.cause_of(worker, command.traceparent)
 
     def _operation(self, command: Command) -> Operation:
         operation = _OPERATIONS.get(command.op)

@@ -31,7 +31,7 @@ class Child:
             cwd=tmp_path,
             log_path=tmp_path / "logs" / "worker.log",
             on_state_change=lambda state, error: self.states.put_nowait((state, error)),
-            on_line=self.lines.put_nowait,
+            on_line=lambda text, says: self.lines.put_nowait(text),
             **options,
         )
 

@@ -1,0 +1,123 @@
+"""What a worker process of ours tells about its handlers, between the lines of its own output.
+
+The runtime that spawns a worker reads its output anyway. A process that finds `DNWORKER_REPORTS` in its
+environment puts reports into it as application program commands (ECMA-48, 8.3.2), which a terminal shows
+nothing of: they keep their place among the lines that handlers print, need no further connection, and do not
+trouble other runtimes, which do not set the variable. The runtime takes them out before the log file and
+anybody else sees the output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from dnworker.invocation import Cause, HandlerError
+
+VARIABLE = "DNWORKER_REPORTS"
+LONGEST = 1_000_000
+"""Bytes after which something that began like a report is taken for text."""
+
+_START = b"\x1b_dnworker:"
+_END = b"\x1b\\"
+
+Key = tuple[str, str, str]
+"""Decorator, kind or schedule, function name."""
+
+
+class Hello(msgspec.Struct, tag="hello", tag_field="is"):
+    """The process reports; its handlers are these."""
+
+    handlers: list[Key]
+
+
+class Begin(msgspec.Struct, tag="begin", tag_field="is"):
+    """A handler begins."""
+
+    id: str
+    key: Key
+    cause: Cause
+    event_id: str | None = None
+
+
+class End(msgspec.Struct, tag="end", tag_field="is"):
+    """It has ended, after `duration` seconds."""
+
+    id: str
+    outcome: Literal["ok", "error", "cancelled"]
+    duration: float
+    error: HandlerError | None = None
+
+
+class Delivered(msgspec.Struct, tag="delivered", tag_field="is"):
+    """All invocations of an event have begun."""
+
+    event_id: str
+
+
+class Says(msgspec.Struct, tag="says", tag_field="is"):
+    """Whose the text is that follows; `told` if its lines are in the runtime's log by another way already."""
+
+    id: str | None = None
+    source: str = "stdout"
+    level: str = "info"
+    told: bool = False
+
+
+Report = Hello | Begin | End | Delivered | Says
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+
+
+def encode(report: Report) -> str:
+    """Return the report as it stands in the output; JSON escapes what could end it early."""
+    return (_START + _encoder.encode(report) + _END).decode()
+
+
+class ReportReader:
+    """Takes the reports out of a stream of output, wherever its chunks are cut."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes | Report]:
+        """Give text and reports in their order; what may be the beginning of a report is held back."""
+        data, self._held = self._held + chunk, b""
+        while data:
+            start = data.find(_START)
+            if start < 0:
+                keep = _tail_that_may_start(data)
+                text, self._held = (data[:-keep], data[-keep:]) if keep else (data, b"")
+                if text:
+                    yield text
+                return
+            if start:
+                yield data[:start]
+            end = data.find(_END, start)
+            if end < 0 and len(data) - start <= LONGEST:
+                self._held = data[start:]
+                return
+            report = None
+            if end >= 0:
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    report = _decoder.decode(data[start + len(_START) : end])
+            if report is None:  # a handler may print what it likes: it is text
+                yield data[start : start + len(_START)]
+                data = data[start + len(_START) :]
+            else:
+                yield report
+                data = data[end + len(_END) :]
+
+    def rest(self) -> bytes:
+        """Return what was held back, at the end of the stream."""
+        held, self._held = self._held, b""
+        return held
+
+
+def _tail_that_may_start(data: bytes) -> int:
+    """Return how many of the last bytes may be the beginning of a report."""
+    return next((n for n in range(min(len(_START) - 1, len(data)), 0, -1) if data.endswith(_START[:n])), 0)

@@ -1,0 +1,165 @@
+"""What worker processes tell of their handlers, and how it becomes part of a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnworker import Runtime
+from dnworker.invocation import HandlerError, Invocation, read_traceparent
+from dnworker.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
+
+REPORTS = [
+    Hello([("on_event", "a", "on_a")]),
+    Begin("00" * 8, ("on_event", "a", "on_a"), "event", "ab" * 16),
+    Says("00" * 8, "stderr", "warning"),
+    End("00" * 8, "error", 0.25, HandlerError("KeyError", "'x'\x1b\\", ())),
+    Delivered("ab" * 16),
+]
+
+
+def read(chunks):
+    reader = ReportReader()
+    found = [piece for chunk in chunks for piece in reader.feed(chunk)]
+    text = b"".join(piece for piece in found if isinstance(piece, bytes)) + reader.rest()
+    return text, [piece for piece in found if not isinstance(piece, bytes)]
+
+
+@given(st.lists(st.one_of(st.sampled_from(REPORTS), st.binary(max_size=8))), st.integers(1, 40))
+def test_reports_come_out_of_a_stream_wherever_it_is_cut(pieces, size):
+    stream = b"".join(p if isinstance(p, bytes) else encode(p).encode() for p in pieces)
+    text = b"".join(p for p in pieces if isinstance(p, bytes))
+    chunks = [stream[n : n + size] for n in range(0, len(stream), size)]
+    assert read(chunks) == (text, [p for p in pieces if not isinstance(p, bytes)])
+
+
+def test_what_only_looks_like_a_report_is_text():
+    forged = b"\x1b_dnworker:{not json}\x1b\\ and on"
+    assert read([forged]) == (forged, [])
+
+
+def test_a_report_without_an_end_is_text_at_the_end_of_the_stream():
+    assert read([b"a\x1b_dnworker:{"]) == (b"a\x1b_dnworker:{", [])
+
+
+def test_a_cause_names_event_and_invocation():
+    invocation = Invocation("c:w", "h", "schedule")
+    assert read_traceparent(invocation.traceparent) == (invocation.id * 2, invocation.id)
+    assert read_traceparent("00-xyz-1-01") is None
+
+
+WORKER = """
+import asyncio, logging, sys
+from dnworker import Worker
+
+worker = Worker(name="w")
+
+@worker.on_event("ask")
+async def on_ask(event, client):
+    print("asked", event.payload["n"])
+    logging.getLogger("x").warning("careful")
+    await client.publish("answer", {"n": event.payload["n"]})
+    await asyncio.sleep(0.05)
+    print("to stderr", file=sys.stderr)
+
+@worker.on_event("answer")
+async def on_answer(event, client):
+    raise KeyError("nobody")
+
+@worker.on_event("talk")
+async def on_talk(event, client):
+    await client.run_turn(session_id="s1", message="hello")
+
+print("from the module")
+if __name__ == "__main__":
+    worker.run()
+"""
+
+
+@pytest.fixture
+async def process(tmp_path, monkeypatch):
+    """A runtime with one worker process of ours, connected."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.py").write_text(WORKER)
+    (tmp_path / "capability.yaml").write_text(
+        "schema: 1\nname: cap\nversion: 0.1.0\ndescription: d\n"
+        f"workers:\n  w: {{command: {sys.executable}, args: ['${{CAPABILITY_ROOT}}/w.py']}}\n"
+    )
+    async with Runtime(port=0) as runtime:
+        await runtime.load(tmp_path)
+        await asyncio.wait_for(runtime.worker("w").connected.wait(), 30)
+        yield runtime
+
+
+async def test_a_trace_goes_on_in_a_worker_process(process):
+    trace = await process.fire("ask", {"n": 7})
+    (asked,) = trace.invocations
+    assert (asked.worker, asked.handler, asked.outcome) == ("cap:w", "on_ask", "ok")
+    assert asked.duration >= 0.05
+    said = [(line.text, line.source, line.level) for line in asked.logs]
+    assert said == [
+        ("asked 7", "stdout", "info"),
+        ("WARNING x: careful", "stderr", "warning"),
+        ("to stderr", "stderr", "info"),
+    ]
+    (answer,) = asked.events
+    assert answer.event.kind == "answer"
+    (failed,) = answer.invocations
+    assert (failed.handler, failed.outcome, failed.error.type) == ("on_answer", "error", "KeyError")
+    assert failed.error.place.endswith("w.py, line 17")
+
+
+async def test_what_a_process_says_is_in_its_log_once_and_without_reports(process):
+    await process.fire("ask", {"n": 7})
+    log = process.worker("w").detail()["process"]
+    texts = [line.text for line in process.logs.tail(100, "cap:w")]
+    assert texts.count("asked 7") == 1
+    assert texts.count("on_answer failed (event):") == 1
+    assert "from the module" in texts
+    assert b"\x1b" not in Path(log["log_path"]).read_bytes()
+    assert not [line for line in log["recent_output"] if "\x1b" in line]
+    assert "KeyError: 'nobody'" in log["recent_output"]
+
+
+async def test_figures_of_a_process_are_those_of_its_handlers(process):
+    await process.fire("ask", {"n": 7})
+    figures = process.worker("w").figures
+    assert figures["on_event", "ask", "on_ask"].calls == 1
+    assert figures["on_event", "answer", "on_answer"].errors == 1
+    assert figures["on_event", "talk", "on_talk"].calls == 0
+
+
+async def test_settle_raises_what_handlers_of_a_process_raised(process):
+    await process.fire("ask", {"n": 7})
+    with pytest.raises(Exception, match=r"cap:w.on_answer \(event\): KeyError"):
+        await process.settle()
+
+
+async def test_a_turn_that_a_process_starts_is_in_the_trace(process):
+    process.agents.default(lambda turn: _hello())
+    trace = await process.fire("talk")
+    kinds = [event.kind for event in trace.events()]
+    assert kinds[:3] == ["talk", "session.created", "turn.accepted"]
+    assert kinds[-1] == "turn.completed"
+
+
+async def _hello():
+    return "hi"
+
+
+async def test_a_killed_process_leaves_nothing_under_way(process):
+    process.worker("w")._runner._signal(9)
+    trace = await process.fire("ask", {"n": 1}, timeout=30)
+    assert not trace.timed_out
+    await process.settle()
+
+
+async def test_a_request_that_names_nothing_known_has_no_cause(process):
+    assert process.cause_of("cap:w", f"00-{'0' * 32}-{'1' * 16}-01") is None
+    assert process.cause_of("cap:w", "nonsense") is None
+    assert process.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
