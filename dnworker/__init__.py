@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
-    from dnworker.clock import RealClock, VirtualClock
+    from dnworker.clock import RealClock, VirtualClock, sleep
     from dnworker.errors import (
         DnworkerError,
         HandlerFailed,
@@ -43,6 +43,7 @@ _HOMES = {
     "VirtualClock": "dnworker.clock",
     "Worker": "dnworker.worker",
     "WorkerState": "dnworker.lifecycle",
+    "sleep": "dnworker.clock",
 }
 
 __all__ = [  # noqa: RUF022  in the order of design 5
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022  in the order of design 5
     "Turn",
     "RealClock",
     "VirtualClock",
+    "sleep",
     "DnworkerError",
     "HandlerFailed",
     "ManifestError",

@@ -7,14 +7,18 @@ sleeps on a `Clock` instead.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from dnworker.invocation import Invocation
+from dnworker.invocation import current as current_invocation
 
 
 class Clock(Protocol):
@@ -32,6 +36,14 @@ class Clock(Protocol):
         """Return after `seconds` of this clock's time."""
         ...
 
+    async def sleep_until(self, when: datetime) -> bool:
+        """Return True at `when`; False before, where the time of day was set anew: work it out again."""
+        ...
+
+
+LONGEST_STEP = 60.0
+"""Seconds after which a sleeper looks at the time of day again: a machine may be suspended, or corrected."""
+
 
 class RealClock:
     """The machine's clock."""
@@ -48,6 +60,12 @@ class RealClock:
         """Return after `seconds`."""
         await asyncio.sleep(seconds)
 
+    async def sleep_until(self, when: datetime) -> bool:
+        """Return True at `when`."""
+        while (left := (when - self.now()).total_seconds()) > 0:  # noqa: ASYNC110  no event tells the time
+            await asyncio.sleep(min(left, LONGEST_STEP))
+        return True
+
 
 class VirtualClock:
     """A clock that stands still until `advance` moves it.
@@ -59,8 +77,11 @@ class VirtualClock:
     def __init__(self, start: datetime | None = None) -> None:
         self._start = start or datetime(2030, 1, 1, tzinfo=UTC)
         self._elapsed = 0.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sleepers: list[tuple[float, int, asyncio.Future[bool]]] = []
         self._order = itertools.count()
+        self.asleep: Counter[Invocation] = Counter()
+        """Whose handlers sleep on this clock: nothing happens in them until it moves."""
+        self.on_sleep: Callable[[], None] = lambda: None
 
     def now(self) -> datetime:
         """Return the virtual time of day, aware, in UTC."""
@@ -82,17 +103,48 @@ class VirtualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), wake))
-        await wake
+        with self._asleep_here():
+            await self._wake_at(self.monotonic() + seconds)
 
-    async def advance(self, seconds: float, settle: Callable[[], Awaitable[object]] | None = None) -> int:
+    async def sleep_until(self, when: datetime) -> bool:
+        """Return True when the clock was advanced to `when`; at once when that is past."""
+        await self.sleep((when - self.now()).total_seconds())
+        return True
+
+    @contextmanager
+    def _asleep_here(self) -> Iterator[None]:
+        invocation = current_invocation.get()
+        if invocation is None:
+            yield
+            return
+        self.asleep[invocation] += 1
+        self.on_sleep()
+        try:
+            yield
+        finally:
+            self.asleep[invocation] -= 1
+            if not self.asleep[invocation]:
+                del self.asleep[invocation]
+
+    def _wake_at(self, deadline: float) -> asyncio.Future[bool]:
+        wake: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (deadline, next(self._order), wake))
+        return wake
+
+    async def advance(
+        self,
+        seconds: float,
+        settle: Callable[[], Awaitable[object]] | None = None,
+        *,
+        limit: int | None = None,
+    ) -> int:
         """Move time forward, waking every sleeper on the way, and return how many were woken.
 
         Args:
             seconds: how far to go; not negative.
             settle: awaited after each wake, to let what woke run until it sleeps again. By default the
                 loop turns a few dozen times, which is enough for code that awaits no real I/O.
+            limit: stop, at the time reached by then, after so many wakes; None for no bound.
 
         Raises:
             ValueError: `seconds` is negative.
@@ -104,13 +156,108 @@ class VirtualClock:
         end = self._elapsed + seconds
         woken = 0
         while (wait := self.next_wake) is not None and self._elapsed + wait <= end + 1e-9:
+            if woken == limit:
+                return woken
             deadline, _, wake = heapq.heappop(self._sleepers)
             self._elapsed = max(self._elapsed, deadline)
-            wake.set_result(None)
+            wake.set_result(True)
             woken += 1
             await settle()
         self._elapsed = max(self._elapsed, end)
         return woken
+
+
+class SwitchClock(VirtualClock):
+    """A clock that goes with the machine's until it is made virtual, and again when it is made real.
+
+    Sleepers go along: what was left of a sleep is left after a switch, whichever way. Who sleeps until a
+    time of day is woken early by the switch back, so that no tick of the real day is lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(datetime.now(UTC))
+        self.is_virtual = False
+        self._anchor = time.monotonic()
+        self._until: set[asyncio.Future[bool]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def now(self) -> datetime:
+        """Return the time of day, aware, in UTC."""
+        return super().now() if self.is_virtual else datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds since the clock was made, those it was advanced by among them."""
+        return self._elapsed if self.is_virtual else self._elapsed + time.monotonic() - self._anchor
+
+    @property
+    def next_wake(self) -> float | None:
+        """Seconds until the next sleeper is due, or None when nobody sleeps."""
+        wait = super().next_wake
+        return None if wait is None else self._elapsed + wait - self.monotonic()
+
+    def be_virtual(self) -> None:
+        """Stand still from now on, until `advance`; harmless when it does already."""
+        if not self.is_virtual:
+            self._elapsed = self.monotonic()
+            self._start = datetime.now(UTC) - timedelta(seconds=self._elapsed)
+            self.is_virtual = True
+            self._arm()
+
+    def be_real(self) -> None:
+        """Go with the machine's clock again; harmless when it does already."""
+        if self.is_virtual:
+            self.is_virtual = False
+            self._anchor = time.monotonic()
+            for wake in self._until:
+                if not wake.done():
+                    wake.set_result(False)
+            self._arm()
+
+    async def sleep_until(self, when: datetime) -> bool:
+        """Return True at `when`; False before, when the clock became real meanwhile."""
+        while (left := (when - self.now()).total_seconds()) > 0:
+            step = left if self.is_virtual else min(left, LONGEST_STEP)
+            wake = self._wake_at(self.monotonic() + step)
+            self._until.add(wake)
+            try:
+                if not await wake:
+                    return False
+            finally:
+                self._until.discard(wake)
+            if self.is_virtual:
+                return True  # not by the time of day, which rounds
+        return True
+
+    def _wake_at(self, deadline: float) -> asyncio.Future[bool]:
+        wake = super()._wake_at(deadline)
+        self._arm()
+        return wake
+
+    def _arm(self) -> None:
+        """Have the loop call when the next sleeper is due, while the clock is real."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.is_virtual and (wait := self.next_wake) is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._ring)
+
+    def _ring(self) -> None:
+        while (wait := self.next_wake) is not None and wait <= 0:
+            _, _, wake = heapq.heappop(self._sleepers)
+            wake.set_result(True)
+        self._arm()
+
+
+current: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("dnworker_clock", default=None)
+"""The clock of the runtime whose handler is running here."""
+
+
+async def sleep(seconds: float) -> None:
+    """Sleep on the clock of the runtime whose handler calls; on the machine's in any other place.
+
+    Use it in a handler in place of `asyncio.sleep`, and a virtual clock moves the handler along.
+    """
+    await (current.get() or RealClock()).sleep(seconds)
 
 
 async def turn_loop(times: int = 32) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from dnworker.errors import HandlerFailed
-from dnworker.invocation import Invocation, describe
+from dnworker.invocation import HandlerError, Invocation, Outcome, describe
 from dnworker.invocation import current as current_invocation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class History:
         self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
         self._running: set[Invocation] = set()
         self._undelivered: dict[str, int] = {}
-        self._unseen_failures: deque[Invocation] = deque(maxlen=FAILURES_KEPT)
+        self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: tuple[Callable[[Invocation], None], ...] = ()
 
@@ -85,16 +85,35 @@ class History:
         An `expected` one, such as that of a turn which was told to fail, is not raised by `settle`.
         """
         if exc is not None:
-            invocation.end("error", describe(exc))
-            if not expected:
-                self._unseen_failures.append(invocation)
+            self.finish(invocation, "error", describe(exc), expected=expected)
         else:
-            invocation.end("cancelled" if cancelled else "ok")
+            self.finish(invocation, "cancelled" if cancelled else "ok")
+
+    def finish(
+        self,
+        invocation: Invocation,
+        outcome: Outcome,
+        error: HandlerError | None = None,
+        *,
+        duration: float | None = None,
+        expected: bool = False,
+    ) -> None:
+        """Note how an invocation ended whose error was described already, and how many seconds it took."""
+        invocation.end(outcome, error)
+        if duration is not None:
+            invocation.duration = duration
+        if error is not None and not expected:
+            self._unseen_failures.append(f"{invocation.label} ({invocation.cause}): {error}")
         self._running.discard(invocation)
         for listener in self._listeners:
             listener(invocation)
         if self._waiters:
             self._changed()
+
+    def stray(self, invocation: Invocation, error: HandlerError) -> None:
+        """Note what a task raised that the invocation started and nobody awaited; `settle` raises it too."""
+        invocation.strays = (*invocation.strays, error)
+        self._unseen_failures.append(f"{invocation.label} (a task it started): {error}")
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event."""
@@ -125,18 +144,18 @@ class History:
                 waiting += [published.event_id for published in invocation.published]
         return True
 
-    def is_idle(self) -> bool:
-        """Tell whether no event is queued and no handler but tasks is running."""
-        return not self._undelivered and all(i.cause == "task" for i in self._running)
+    def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
+        """Tell whether no event is queued and no handler is running but tasks, and those that are asleep."""
+        return not self._undelivered and all(i.cause == "task" or i in asleep for i in self._running)
 
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""
         while not self.is_quiet(event_id):
             await self._wait_change()
 
-    async def wait_idle(self) -> None:
-        """Return when no event is queued and no handler but tasks is running."""
-        while not self.is_idle():
+    async def wait_idle(self, asleep: Container[Invocation] = ()) -> None:
+        """Return when no event is queued and no handler is running but tasks, and those that are asleep."""
+        while not self.is_idle(asleep):
             await self._wait_change()
 
     def raise_failures(self) -> None:
@@ -148,7 +167,7 @@ class History:
         failures = list(self._unseen_failures)
         self._unseen_failures.clear()
         if failures:
-            raise HandlerFailed([f"{i.label} ({i.cause}): {i.error}" for i in failures])
+            raise HandlerFailed(failures)
 
     def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
         """Call `listener` when an invocation begins and when it ends; returns what ends it."""
@@ -159,6 +178,10 @@ class History:
             self._listeners = tuple(one for one in self._listeners if one is not listener)
 
         return release
+
+    def look_again(self) -> None:
+        """Let those who wait look once more: something changed that is not noted here."""
+        self._changed()
 
     def _changed(self) -> None:
         for waiter in self._waiters:

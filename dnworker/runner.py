@@ -8,9 +8,11 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.clock import Clock, RealClock
+from dnworker.clock import current as current_clock
 from dnworker.events import valid_text
 from dnworker.invocation import Cause, HandlerError, Invocation, describe, handler_name
 from dnworker.invocation import current as current_invocation
@@ -28,6 +30,9 @@ STOP_GRACE = 5.0
 
 DISPATCH_BATCH = 64
 """Events of a burst that are handed to handlers before the loop turns."""
+
+CLOCK_ROUNDING = timedelta(milliseconds=10)
+"""How much too early a clock may wake who sleeps until a time of day."""
 
 ALL_TASKS_CRASHED = "All tasks crashed"
 
@@ -87,6 +92,8 @@ class Figures:
     errors: int = 0
     in_flight: int = 0
     last_error: HandlerError | None = None
+    missed: int = 0
+    """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
 
 
 HandlerKey = tuple[str, str, str]
@@ -148,6 +155,7 @@ class WorkerRunner:
         self.worker = worker
         self.generation = 1
         self.figures: dict[HandlerKey, Figures] = {}
+        self.next_runs: dict[HandlerKey, datetime] = {}
         self.state = WorkerState.LOADING
         self.error: str | None = None
         self._client = client
@@ -165,6 +173,8 @@ class WorkerRunner:
         self._supervisors: dict[HandlerKey, tuple[_Supervised, asyncio.Task[None]]] = {}
         self._in_flight: dict[asyncio.Task[Any], Invocation] = {}
         self._bound: dict[str, tuple[_Bound, ...]] = {}
+        self._context = contextvars.Context()  # of all our tasks: it knows the clock, and nothing else
+        self._context.run(current_clock.set, self._clock)
         self._released = asyncio.Event()  # set once startup is over: events may be handled
 
     # -- start and stop --------------------------------------------------------------------------------
@@ -239,6 +249,7 @@ class WorkerRunner:
         schedules = _schedules_of(worker)
         for key in [key for key in self._schedules if key not in schedules]:
             self._schedules.pop(key).cancel()
+            self.next_runs.pop(key, None)
         new_tasks, old_tasks = _tasks_of(worker), _tasks_of(old)
         ending = [
             self._supervisors.pop(key)[1]
@@ -315,14 +326,46 @@ class WorkerRunner:
         title = f"{self.worker.name} scheduled run"
         while True:
             spec, _ = _schedules_of(self.worker)[key]
-            await self._clock.sleep(spec.delay(self._clock.now()))
+            if not await self._wait_for_tick(key, spec):
+                continue
             _, handler = _schedules_of(self.worker)[key]  # a swap changes the code, not the rhythm
-            invocation = self._new_invocation(handler, "schedule")
-            run = self._run(handler, (self._client,), invocation, key, title)
-            # A task of its own: when the schedule changes, the run under way finishes all the same.
-            task = self._spawn(run, invocation.label)
-            self._in_flight[task] = invocation
-            await asyncio.wait({task})
+            await self._run_scheduled(key, handler, title)
+
+    async def _wait_for_tick(self, key: HandlerKey, spec: ScheduleSpec) -> bool:
+        """Wait for the next run and count those that were missed; False when the clock was set anew."""
+        clock = self._clock
+        begun = clock.now()
+        last = self.next_runs.get(key)
+        if last is not None and timedelta() < last - begun < CLOCK_ROUNDING:
+            begun = last  # or the same tick would come twice
+        due = self.next_runs[key] = spec.next_run(begun)
+        if spec.interval_seconds is None:
+            if last is not None and last < begun:  # while the run before was going on
+                self._note_missed(key, spec.ticks_between(last, begun))
+            if not await clock.sleep_until(due):
+                self.next_runs.pop(key, None)
+                return False
+            self._note_missed(key, spec.ticks_between(due, clock.now()))
+            return True
+        started = clock.monotonic()
+        await clock.sleep(spec.interval_seconds)
+        self._note_missed(key, int((clock.monotonic() - started) / spec.interval_seconds + 1e-9) - 1)
+        return True
+
+    def _note_missed(self, key: HandlerKey, count: int) -> None:
+        if count > 0 and key in self.figures:
+            self.figures[key].missed += count
+
+    async def _run_scheduled(self, key: HandlerKey, handler: Any, title: str) -> None:
+        """Run a schedule's handler once, in a task of its own.
+
+        When the schedule changes, the run under way finishes all the same.
+        """
+        invocation = self._new_invocation(handler, "schedule")
+        run = self._run(handler, (self._client,), invocation, key, title)
+        task = self._spawn(run, invocation.label)
+        self._in_flight[task] = invocation
+        await asyncio.wait({task})
 
     def _start_task(self, key: HandlerKey, handler: Any) -> None:
         supervised = _Supervised(handler)
@@ -439,8 +482,8 @@ class WorkerRunner:
     # -- tasks of our own ------------------------------------------------------------------------------
 
     def _spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        # An empty context: whatever the cell or request that started us carried must not leak into handlers.
-        return asyncio.create_task(coro, name=f"{self._label} {name}", context=contextvars.Context())
+        # A context of our own: what the cell or request that started us carried must not leak into handlers.
+        return asyncio.create_task(coro, name=f"{self._label} {name}", context=self._context.copy())
 
     def _running_tasks(self) -> list[asyncio.Task[Any]]:
         own = [self._startup, self._dispatch, *self._schedules.values(), *self._in_flight]
@@ -450,6 +493,7 @@ class WorkerRunner:
     async def _cancel_all(self) -> None:
         tasks = self._running_tasks()
         self._schedules.clear()
+        self.next_runs.clear()
         self._supervisors.clear()
         in_flight = dict(self._in_flight)
         await self._end(tasks)

@@ -21,12 +21,12 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
-from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
+from dnworker.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
 from dnworker.errors import Conflict, HandlerFailed, NotFound
 from dnworker.events import EventEnvelope, check_publishable
 from dnworker.guard import Guard
 from dnworker.history import History
-from dnworker.invocation import Invocation
+from dnworker.invocation import HandlerError, Invocation, describe, read_traceparent
 from dnworker.invocation import current as current_invocation
 from dnworker.journal import Journal
 from dnworker.lifecycle import STATUS, WorkerState
@@ -41,7 +41,7 @@ from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.templates import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
 from dnworker.tokens import Tokens
-from dnworker.topologies import InProcessWorker
+from dnworker.topologies import InProcessWorker, SubprocessWorker
 from dnworker.trace import Trace
 from dnworker.worker import Worker
 
@@ -114,6 +114,8 @@ class Runtime:
         self._started = False
         self.bus.tap(self.history.note_event)
         self.history.listen(self._log_failure)
+        if isinstance(self.clock, VirtualClock):
+            self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
 
     # -- start and stop --------------------------------------------------------------------------------
@@ -439,6 +441,8 @@ class Runtime:
         session_id: str | None = None,
         timeout: float | None = 30,
         wait: bool = True,
+        only: str | None = None,
+        turn_id: str | None = None,
     ) -> Trace:
         """Publish as the operator, who may use any kind, and return what it caused.
 
@@ -449,24 +453,30 @@ class Runtime:
             timeout: seconds to wait for everything it causes; None for ever. When it is over, the trace
                 tells so and shows what there is.
             wait: False to return at once.
+            only: the name of the one worker that gets it; None for all that listen.
+            turn_id: its turn; by default what the payload of a `turn.` event names.
 
         Raises:
             Invalid: the payload is not a JSON object.
             TooLarge: the payload is over the limit.
+            NotFound: there is no worker of the name `only`.
         """
+        owner = None if only is None else self.worker(only).qualified_name
         payload = template(kind) if payload is None else payload
         if session_id is None and belongs_to_session(kind):
             named = payload.get("session_id") if isinstance(payload, dict) else None
             session_id = named if isinstance(named, str) and named else DEFAULT_SESSION
         if session_id is not None:
             self.sessions.ensure(session_id)
-        turn_id = payload.get("turn_id") if isinstance(payload, dict) and kind.startswith("turn.") else None
+        if turn_id is None and isinstance(payload, dict) and kind.startswith("turn."):
+            turn_id = payload.get("turn_id")
         envelope = self.bus.publish(
             kind,
             payload,
             session_id=session_id,
             turn_id=turn_id if isinstance(turn_id, str) else None,
             terminal=kind in TERMINAL_KINDS,
+            only=owner,
         )
         trace = Trace(envelope, self.history)
         if wait:
@@ -499,15 +509,20 @@ class Runtime:
             raise TimeoutError(text) from None
         self.history.raise_failures()
 
-    async def advance(self, seconds: float) -> int:
+    async def advance(self, seconds: float, *, limit: int | None = None) -> int:
         """Move a virtual clock forward, letting what wakes run to its end; returns how many woke.
+
+        Args:
+            seconds: how far to go.
+            limit: stop after so many wakes, at the time reached by then.
 
         Raises:
             TypeError: the clock is real.
         """
-        if not isinstance(self.clock, VirtualClock):
+        clock = self.clock
+        if not isinstance(clock, VirtualClock) or (isinstance(clock, SwitchClock) and not clock.is_virtual):
             raise TypeError("only a virtual clock can be advanced: Runtime(clock=VirtualClock())")
-        return await self.clock.advance(seconds, self._settle_step)
+        return await clock.advance(seconds, self._settle_step, limit=limit)
 
     def client(self, *, worker: str | None = None, capability: str | None = None) -> RuntimeClient:
         """Return an in-process client, of a worker or of the operator."""
@@ -549,9 +564,18 @@ class Runtime:
             )
         self._tell()
 
-    def log_line(self, worker: str, text: str, *, source: str = "stdout", level: str = "info") -> None:
-        """Add a line to a worker's log, tagged with the invocation that runs here, if one does."""
-        invocation = current_invocation.get()
+    def log_line(
+        self,
+        worker: str,
+        text: str,
+        *,
+        source: str = "stdout",
+        level: str = "info",
+        data: Mapping[str, Any] | None = None,
+        invocation: Invocation | None = None,
+    ) -> None:
+        """Add a line to a worker's log, tagged with `invocation`, else with the one that runs here."""
+        invocation = invocation or current_invocation.get()
         event = invocation.event if invocation is not None else None
         line = self.logs.add(
             worker,
@@ -560,15 +584,45 @@ class Runtime:
             level=level,
             invocation_id=invocation.id if invocation else None,
             event_id=event.event_id if event else None,
+            data=data,
         )
         if invocation is not None:
             invocation.note_log(line)
 
-    def _log_failure(self, invocation: Invocation) -> None:
-        if invocation.error is None:
+    def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
+        """Return the invocation in a worker process that a request names as its cause, if it names one."""
+        named = read_traceparent(traceparent)
+        try:
+            managed = self.worker(worker)
+        except NotFound:  # removed, and not gone yet
+            return None
+        if named is None or not isinstance(managed, SubprocessWorker):
+            return None
+        return managed.remote.cause(*named)
+
+    def note_stray(self, invocation: Invocation, exc: BaseException) -> None:
+        """Note what a task raised that a handler started and nobody awaited: nothing must vanish."""
+        error = describe(exc)
+        self.history.stray(invocation, error)
+        self._log_error(invocation, f"a task that {invocation.handler} started failed:", error)
+        try:
+            figures = self.worker(invocation.worker).figures
+        except NotFound:
             return
+        for key, counted in figures.items():
+            if key[2] == invocation.handler:
+                counted.errors += 1
+                counted.last_error = error
+                break
+
+    def _log_failure(self, invocation: Invocation) -> None:
+        if invocation.error is not None:
+            title = f"{invocation.handler} failed ({invocation.cause}):"
+            self._log_error(invocation, title, invocation.error)
+
+    def _log_error(self, invocation: Invocation, title: str, error: HandlerError) -> None:
         event = invocation.event.event_id if invocation.event else None
-        for line in [f"{invocation.handler} failed ({invocation.cause}):", *invocation.error.lines()]:
+        for line in [title, *error.lines()]:
             self.logs.add(
                 invocation.worker,
                 line,
@@ -600,7 +654,8 @@ class Runtime:
         await turn_loop()
         try:
             async with asyncio.timeout(VIRTUAL_STEP_LIMIT):
-                await self.history.wait_idle()
+                asleep = self.clock.asleep if isinstance(self.clock, VirtualClock) else ()
+                await self.history.wait_idle(asleep)
         except TimeoutError:
             log.warning("handlers are still running after %g real seconds; time moves on", VIRTUAL_STEP_LIMIT)
         await turn_loop()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
 
 from dnworker.errors import BadSchedule
 
@@ -26,14 +28,27 @@ class ScheduleSpec:
             return f"{self.interval_seconds:g}s"
         return f"cron {self.cron_expr}"
 
+    def next_run(self, now: datetime) -> datetime:
+        """Return when it runs next after `now`; the first run is one full interval away."""
+        if self.interval_seconds is not None:
+            return now + timedelta(seconds=self.interval_seconds)
+        return next(self._ticks(now))
+
     def delay(self, now: datetime) -> float:
-        """Return the seconds from `now` to the next run; the first is one full interval away."""
+        """Return the seconds from `now` to the next run."""
         if self.interval_seconds is not None:
             return self.interval_seconds
+        return max(0.0, (self.next_run(now) - now).total_seconds())
+
+    def ticks_between(self, start: datetime, end: datetime, limit: int = 10_000) -> int:
+        """Count the runs of cron text after `start` and not after `end`, up to `limit`."""
+        return sum(1 for _ in takewhile(lambda tick: tick <= end, islice(self._ticks(start), limit)))
+
+    def _ticks(self, start: datetime) -> Iterator[datetime]:
         from croniter import croniter  # only schedules with cron text pay for it
 
-        upcoming: datetime = croniter(self.cron_expr, now.astimezone(UTC)).get_next(datetime)
-        return max(0.0, (upcoming - now).total_seconds())
+        upcoming: Iterator[datetime] = croniter(self.cron_expr, start.astimezone(UTC)).all_next(datetime)
+        return upcoming
 
 
 def make_schedule(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from dnworker.clock import VirtualClock
+from dnworker import Worker, sleep
+from dnworker.clock import SwitchClock, VirtualClock, turn_loop
 
 
 async def note(clock, seconds, name, woken):
@@ -64,3 +66,94 @@ async def test_a_cancelled_sleeper_is_forgotten():
 async def test_a_clock_does_not_go_back():
     with pytest.raises(ValueError, match="cannot go back"):
         await VirtualClock().advance(-1)
+
+
+async def test_a_switched_clock_takes_its_sleepers_along():
+    clock = SwitchClock()
+    slept = asyncio.create_task(clock.sleep(3600))
+    await turn_loop()
+    clock.be_virtual()
+    assert clock.next_wake == pytest.approx(3600, abs=1)
+    assert await clock.advance(1800) == 0
+    clock.be_real()
+    assert clock.next_wake == pytest.approx(1800, abs=1)
+    clock.be_virtual()
+    assert await clock.advance(1801) == 1
+    await slept
+
+
+async def test_a_real_switch_clock_wakes_by_itself():
+    clock = SwitchClock()
+    await asyncio.gather(clock.sleep(0.01), clock.sleep(0.005), clock.sleep(0))
+    assert await clock.sleep_until(clock.now() + timedelta(seconds=0.01))
+
+
+async def test_a_switch_back_wakes_who_sleeps_until_a_time_of_day():
+    clock = SwitchClock()
+    clock.be_virtual()
+    waiting = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(hours=1)))
+    await turn_loop()
+    clock.be_real()
+    assert await waiting is False
+
+
+async def test_virtual_time_begins_now_and_is_real_again_after():
+    clock = SwitchClock()
+    clock.be_virtual()
+    before = clock.now()
+    await clock.advance(3600)
+    assert clock.now() - before == timedelta(hours=1)
+    assert clock.monotonic() >= 3600
+    clock.be_real()
+    assert clock.now() - before < timedelta(minutes=1)
+    assert clock.monotonic() >= 3600
+
+
+async def test_advancing_stops_after_so_many_wakes_at_the_time_reached():
+    clock = VirtualClock()
+    slept = [asyncio.create_task(clock.sleep(n)) for n in (1, 2, 3)]
+    assert await clock.advance(10, limit=2) == 2
+    assert clock.monotonic() == 2
+    assert await clock.advance(10) == 1
+    await asyncio.gather(*slept)
+
+
+async def test_sleep_is_on_the_clock_of_the_runtime_whose_handler_calls(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        await sleep(3600)
+
+    await runtime.add(worker)
+    trace = await runtime.fire("a", wait=False)
+    await turn_loop()
+    assert [i.outcome for i in trace.invocations] == ["running"]
+    await runtime.advance(3600)
+    assert trace.ok
+
+
+async def test_ticks_that_come_while_a_cron_run_goes_on_are_counted(runtime):
+    worker = Worker(name="w")
+    begun = []
+
+    @worker.every(cron="* * * * *")
+    async def slow(client):
+        begun.append(runtime.clock.now().minute)
+        await sleep(150)
+
+    managed = await runtime.add(worker)
+    await runtime.clock.advance(300)
+    assert begun == [1, 4]
+    assert [f.missed for f in managed.figures.values()] == [2]
+
+
+async def test_the_next_run_of_a_schedule_is_known(runtime):
+    worker = Worker(name="w")
+
+    @worker.every(cron="0 * * * *")
+    async def hourly(client): ...
+
+    managed = await runtime.add(worker)
+    await turn_loop()
+    assert [str(when) for when in managed._runner.next_runs.values()] == ["2030-01-01 01:00:00+00:00"]
