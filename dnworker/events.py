@@ -88,6 +88,14 @@ def is_reserved(kind: str) -> bool:
     return kind.startswith(RESERVED_PREFIXES)
 
 
+_NOISE = ("component.", "capabilities.", "transport.")
+
+
+def is_noise(kind: str) -> bool:
+    """Tell whether the runtime publishes `kind` about itself: nothing that is worth firing again."""
+    return kind.startswith(_NOISE)
+
+
 def check_kind(kind: object) -> str:
     """Return `kind` if it is text.
 

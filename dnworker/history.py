@@ -36,6 +36,11 @@ class History:
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: tuple[Callable[[Invocation], None], ...] = ()
 
+    @property
+    def kept(self) -> int:
+        """How many events are kept at most."""
+        return EVENTS_KEPT
+
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and count it as published by the handler that runs here, if one does."""
         self._events[envelope.event_id] = envelope

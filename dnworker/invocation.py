@@ -90,6 +90,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     published: Sequence[EventEnvelope] = ()
     strays: Sequence[HandlerError] = ()
     """What tasks that it started, and nobody awaited, raised."""
+    muted: bool = False
+    """What it says is kept with it alone, and stands in no log."""
     remote_id: str | None = None
     """Its name in the worker process that it runs in."""
 

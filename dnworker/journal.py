@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.errors import JournalError
-from dnworker.events import EventEnvelope, decode, encode
+from dnworker.events import EventEnvelope, decode, encode, is_noise
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
 
@@ -41,6 +42,7 @@ MAX_AGE = timedelta(days=30)
 PRUNE_EVERY = 20_000
 PRUNE_SHARE = 0.1
 LOGS_KEPT = 200
+SHORTEST_ID = 4
 
 _SCHEMA = f"""
 PRAGMA user_version = {VERSION};
@@ -269,15 +271,36 @@ class JournalReader:
         self.close()
 
     def events(
-        self, last: int = 100, *, kind: str | None = None, session_id: str | None = None
+        self,
+        last: int = 100,
+        *,
+        kind: str | None = None,
+        session_id: str | None = None,
+        from_outside: bool = False,
     ) -> list[EventEnvelope]:
-        """Return the newest `last` events, oldest first."""
+        """Return the newest `last` events, oldest first; `from_outside`: of those that no handler caused."""
         rows = self._connection.execute(
             "SELECT envelope FROM events WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR session_id = ?2)"
-            " ORDER BY id DESC LIMIT ?3",
-            (kind, session_id, last),
+            " AND (?4 = 0 OR cause IS NULL) ORDER BY id DESC",
+            (kind, session_id, last, from_outside),
         )
-        return [decode(row[0]) for row in rows][::-1]
+        found = (decode(row[0]) for row in rows)
+        if from_outside:
+            found = (envelope for envelope in found if not is_noise(envelope.kind))
+        return list(islice(found, last))[::-1]
+
+    def find(self, name: str) -> EventEnvelope | None:
+        """Return the newest event of a `#seq`, an id, or the beginning of an id of at least four digits."""
+        if name.startswith("#"):
+            seq = int(name[1:]) if name[1:].isdecimal() else 0
+            query, value = "SELECT envelope FROM events WHERE seq = ? ORDER BY id DESC", seq
+            row = self._connection.execute(query, (value,)).fetchone()
+        elif len(name) < SHORTEST_ID:
+            return None
+        else:
+            query = "SELECT envelope FROM events WHERE event_id >= ? AND event_id < ? ORDER BY id DESC"
+            row = self._connection.execute(query, (name, name + "g")).fetchone()
+        return None if row is None else decode(row[0])
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return one event, or None."""

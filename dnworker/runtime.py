@@ -23,14 +23,14 @@ from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
 from dnworker.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
 from dnworker.errors import Conflict, HandlerFailed, NotFound
-from dnworker.events import EventEnvelope, check_publishable
+from dnworker.events import EventEnvelope, check_publishable, valid_text
 from dnworker.guard import Guard
 from dnworker.history import History
 from dnworker.invocation import HandlerError, Invocation, describe, read_traceparent
 from dnworker.invocation import current as current_invocation
 from dnworker.journal import Journal
 from dnworker.lifecycle import STATUS, WorkerState
-from dnworker.logs import LogBook
+from dnworker.logs import LogBook, LogLine
 from dnworker.manager import ManagedWorker, stop_all
 from dnworker.models import RuntimeInfo, ToolInfo
 from dnworker.progress import Progress
@@ -576,6 +576,9 @@ class Runtime:
     ) -> None:
         """Add a line to a worker's log, tagged with `invocation`, else with the one that runs here."""
         invocation = invocation or current_invocation.get()
+        if invocation is not None and invocation.muted:
+            invocation.note_log(LogLine(0, worker, source, valid_text(text), level, invocation.id, data=data))
+            return
         event = invocation.event if invocation is not None else None
         line = self.logs.add(
             worker,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 
 STREAMED = "turn.event"
+BAR_WIDTH = 20
+LONGEST_ALIGNED = 96
+"""Characters of a line that a waterfall's bar still stands beside."""
 
 
 class TracedInvocation:
@@ -44,9 +49,30 @@ class TracedInvocation:
         return self._invocation.duration
 
     @property
+    def started_at(self) -> float:
+        """When it began, in seconds of the machine's monotonic clock."""
+        return self._invocation.started_at
+
+    @property
+    def ended_at(self) -> float:
+        """When it ended; now, while it runs."""
+        duration = self._invocation.duration
+        return time.monotonic() if duration is None else self._invocation.started_at + duration
+
+    @property
     def error(self) -> HandlerError | None:
         """What it raised."""
         return self._invocation.error
+
+    @property
+    def strays(self) -> list[HandlerError]:
+        """What tasks raised that it started and nobody awaited."""
+        return list(self._invocation.strays)
+
+    @property
+    def took(self) -> str:
+        """How long it took, for people."""
+        return "..." if self.duration is None else f"{self.duration * 1000:.1f} ms"
 
     @property
     def logs(self) -> list[LogLine]:
@@ -74,12 +100,37 @@ class TracedInvocation:
         return shown, len(events) - len(shown)
 
 
+@dataclass(frozen=True)
+class Row:
+    """One line of a trace, whichever way it is shown.
+
+    `depth` counts the invocations and events above it; `bar` is where an invocation begins and ends in the
+    trace, as shares of the whole, where there is more than one.
+    """
+
+    depth: int
+    sort: Literal["event", "invocation", "log", "error", "note"]
+    text: str
+    outcome: Outcome = "ok"
+    line: LogLine | None = None
+    bar: tuple[float, float] | None = None
+
+    def drawn(self) -> str:
+        """Return the bar as text of a fixed width."""
+        if self.bar is None:
+            return ""
+        first = min(int(self.bar[0] * BAR_WIDTH), BAR_WIDTH - 1)
+        length = max(1, round((self.bar[1] - self.bar[0]) * BAR_WIDTH))
+        return f"{' ' * first}{'█' * length}"[:BAR_WIDTH].ljust(BAR_WIDTH)
+
+
 class Trace:
     """An event and everything caused by it, as far as it has happened by now."""
 
     def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
         self.event = event
         self.timed_out = False
+        self.replayed: EventEnvelope | None = None
         self._history = history
         self._above = above | {event.event_id}
 
@@ -96,12 +147,13 @@ class Trace:
     @property
     def ok(self) -> bool:
         """Whether every run so far ended well; a run that has not ended is not ok."""
-        return all(i.outcome == "ok" for trace in self._walk() for i in trace.invocations)
+        return all(i.outcome == "ok" and not i.strays for trace in self._walk() for i in trace.invocations)
 
     @property
     def errors(self) -> list[HandlerError]:
-        """What handlers raised, anywhere in the trace."""
-        return [i.error for trace in self._walk() for i in trace.invocations if i.error is not None]
+        """What handlers raised, and tasks that they started, anywhere in the trace."""
+        every = [i for trace in self._walk() for i in trace.invocations]
+        return [e for i in every for e in (*([i.error] if i.error else []), *i.strays)]
 
     def _walk(self) -> Iterator[Trace]:
         yield self
@@ -115,23 +167,50 @@ class Trace:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    def lines(self, indent: str = "") -> list[str]:
-        """Return the tree as lines of plain text."""
+    def rows(self) -> list[Row]:
+        """Return the tree as rows, depth first, with a waterfall's bars."""
+        runs = [i for trace in self._walk() for i in trace.invocations]
+        start = min((i.started_at for i in runs), default=0.0)
+        span = max((i.ended_at for i in runs), default=0.0) - start
+        return list(self._rows(0, start, span if len(runs) > 1 else 0.0))
+
+    def _rows(self, depth: int, start: float, span: float) -> Iterator[Row]:
         scope = f"  session {self.event.session_id}" if self.event.session_id else ""
-        shown = [f"{indent}{self.event.kind}  #{self.event.seq}{scope}"]
+        again = f"  (again, as #{self.replayed.seq})" if self.replayed is not None else ""
+        yield Row(depth, "event", f"{self.event.kind}  #{self.event.seq}{scope}{again}")
         if self.timed_out:
-            shown.append(f"{indent}  (still running when the time was up)")
-        for invocation in self.invocations:
-            took = "..." if invocation.duration is None else f"{invocation.duration * 1000:.1f} ms"
-            mark = {"ok": "+", "error": "x", "running": "~", "cancelled": "-"}[invocation.outcome]
-            name = f"{invocation.worker}.{invocation.handler}"
-            shown.append(f"{indent}  {mark} {name}  {invocation.outcome}  {took}")
-            shown += [f"{indent}      | {line.text}" for line in invocation.logs]
-            if invocation.error is not None:
-                shown += [f"{indent}      {line}" for line in invocation.error.lines()]
-            events, folded = invocation.folded_events()
+            yield Row(depth + 1, "note", "(still running when the time was up)")
+        for run in self.invocations:
+            text = f"{run.worker}.{run.handler}  {run.outcome}  {run.took}"
+            bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None
+            yield Row(depth + 1, "invocation", text, run.outcome, bar=bar)
+            for line in run.logs:
+                yield Row(depth + 2, "log", line.text, line=line)
+            for error in (*([run.error] if run.error is not None else []), *run.strays):
+                if error is not run.error:
+                    yield Row(depth + 2, "error", "a task that it started failed:")
+                for text in error.lines():
+                    yield Row(depth + 2, "error", text)
+            events, folded = run.folded_events()
             for below in events:
-                shown += below.lines(indent + "    > ")
+                yield from below._rows(depth + 2, start, span)
             if folded:
-                shown.append(f"{indent}    > {STREAMED}  x{folded}")
-        return shown
+                yield Row(depth + 2, "event", f"{STREAMED}  x{folded}")
+
+    def lines(self) -> list[str]:
+        """Return the tree as lines of plain text."""
+        marks = {"ok": "+", "error": "x", "running": "~", "cancelled": "-"}
+        shown = []
+        for row in self.rows():
+            indent = "  " * row.depth
+            match row.sort:
+                case "event":
+                    shown.append((f"{indent}> {row.text}" if row.depth else row.text, ""))
+                case "invocation":
+                    shown.append((f"{indent}{marks[row.outcome]} {row.text}", row.drawn()))
+                case "log":
+                    shown.append((f"{indent}  | {row.text}", ""))
+                case _:
+                    shown.append((f"{indent}  {row.text}", ""))
+        width = max((len(text) for text, bar in shown if bar and len(text) <= LONGEST_ALIGNED), default=0)
+        return [f"{text:<{width}}  {bar}".rstrip() if bar else text for text, bar in shown]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from dnworker.trace import STREAMED, Trace, TracedInvocation
+from dnworker.trace import Row, Trace
 
 # Inline styles only: style sheets are taken out of stored outputs by GitHub. Colours hold on light and dark.
 _BOX = "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.5;margin:2px 0"
-_LIST = "list-style:none;margin:0;padding-left:1.4em;border-left:1px solid rgba(128,128,128,.35)"
 _MUTED = "opacity:.7"
+_PRE = "margin:0;white-space:pre-wrap;background:none"
+_BAR = "white-space:pre;background:rgba(128,128,128,.15)"
+_LEVELS = {"error": ";color:#d32f2f", "critical": ";color:#d32f2f", "warning": ";color:#b26a00"}
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MARKS = {
     "ok": ("✓", "#2e7d32"),
     "error": ("✗", "#d32f2f"),
@@ -56,38 +60,38 @@ def register_formatters(shell: Any) -> None:
 
 
 def trace_html(trace: Trace) -> str:
-    """Return a trace as HTML."""
-    return f"<div style='{_BOX}' role='tree' aria-label='trace'>{_event(trace)}</div>"
+    """Return a trace as HTML: a tree with a waterfall, what was printed, and errors."""
+    rows = "".join(_row(row) for row in trace.rows())
+    return f"<div style='{_BOX}' role='tree' aria-label='trace'>{rows}</div>"
 
 
-def _event(trace: Trace) -> str:
-    event = trace.event
-    scope = f" <span style='{_MUTED}'>session {escape(event.session_id)}</span>" if event.session_id else ""
-    late = "<div>still running when the time was up</div>" if trace.timed_out else ""
-    head = f"<div><b>{escape(event.kind)}</b> <span style='{_MUTED}'>#{event.seq}</span>{scope}</div>{late}"
-    items = "".join(_invocation(i) for i in trace.invocations)
-    return head + (f"<ul style='{_LIST}'>{items}</ul>" if items else "")
+def _row(row: Row) -> str:
+    style = f"margin-left:{row.depth * 1.2:g}em"
+    text = escape(row.text)
+    match row.sort:
+        case "event":
+            kind, _, rest = text.partition("  ")
+            inner = f"<b>{kind}</b> <span style='{_MUTED}'>{rest}</span>"
+        case "invocation":
+            sign, colour = _MARKS[row.outcome]
+            mark = f"<span style='color:{colour}' role='img' aria-label='{row.outcome}'>{sign}</span>"
+            bar = f" <code style='{_BAR};color:{colour}'>{row.drawn()}</code>" if row.bar else ""
+            inner = f"{mark} {text}{bar}"
+        case "log":
+            inner = _log(row)
+        case "error":
+            inner = f"<pre style='{_PRE};color:{_MARKS['error'][1]}'>{text}</pre>"
+        case _:
+            inner = text
+    return f"<div style='{style}' role='treeitem'>{inner}</div>"
 
 
-def _invocation(invocation: TracedInvocation) -> str:
-    sign, colour = _MARKS[invocation.outcome]
-    took = "" if invocation.duration is None else f"{invocation.duration * 1000:.1f} ms"
-    name = f"{invocation.worker}.{invocation.handler}"
-    head = (
-        f"<div><span style='color:{colour}' role='img' aria-label='{invocation.outcome}'>{sign}</span> "
-        f"{escape(name)} <span style='{_MUTED}'>{invocation.outcome} {took}</span></div>"
-    )
-    logs = _pre("\n".join(line.text for line in invocation.logs))
-    error = _pre("\n".join(invocation.error.lines()), colour) if invocation.error is not None else ""
-    events, folded = invocation.folded_events()
-    below = "".join(f"<div style='padding-left:1.4em'>{_event(trace)}</div>" for trace in events)
-    if folded:
-        below += f"<div style='padding-left:1.4em;{_MUTED}'>{STREAMED} x{folded}</div>"
-    return f"<li>{head}{logs}{error}{below}</li>"
-
-
-def _pre(text: str, colour: str = "") -> str:
-    if not text:
-        return ""
-    style = "margin:0 0 0 1.4em;white-space:pre-wrap;background:none" + (f";color:{colour}" if colour else "")
-    return f"<pre style='{style}'>{escape(text)}</pre>"
+def _log(row: Row) -> str:
+    colour = _LEVELS.get(row.line.level if row.line else "info", "")
+    shown = f"<pre style='{_PRE}{colour}'>{escape(row.text)}</pre>"
+    data = row.line.data if row.line is not None and row.line.data is not None else {}
+    for kind in ("image/png", "image/jpeg"):
+        picture = data.get(kind)
+        if isinstance(picture, str) and _BASE64.fullmatch(picture):
+            shown += f"<img alt='{escape(row.text)}' src='data:{kind};base64,{picture}'>"
+    return shown

@@ -25,6 +25,10 @@ PURE = {
     "invocation",
     "logs",
     "trace",
+    "chaos",
+    "loglevels",
+    "reports",
+    "skeletons",
 }
 NOTEBOOK_ONLY = {
     "IPython",

@@ -1,0 +1,180 @@
+"""Faults on purpose: what may happen to events and calls in production, made to happen now, from a seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dnworker.errors import Refused
+from dnworker.invocation import current as current_invocation
+
+FIELDS = ("seed", "duplicate", "delay", "reorder", "fail")
+_PREFIX = "client."
+_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One delivery: which of the events, and how many seconds after the one before."""
+
+    index: int
+    delay: float
+    is_copy: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Which calls of a client's method fail: the `number`-th, or each with a probability."""
+
+    method: str
+    number: int | None = None
+    probability: float = 1.0
+
+    def __str__(self) -> str:
+        when = f"call {self.number}" if self.number is not None else f"{self.probability:.0%} of calls"
+        return f"{when} of {_PREFIX}{self.method}"
+
+
+@dataclass(frozen=True)
+class Chaos:
+    """What goes wrong. The same seed makes the same go wrong.
+
+    `duplicate` is the probability that an event comes twice, `delay` the longest time in seconds before each.
+    """
+
+    seed: int
+    duplicate: float = 0.0
+    delay: float = 0.0
+    reorder: bool = False
+    faults: tuple[Fault, ...] = ()
+
+    def shots(self, count: int) -> list[Shot]:
+        """Plan the deliveries of `count` events."""
+        chance = random.Random(self.seed)  # noqa: S311  to be repeated is its purpose
+        planned: list[tuple[int, bool]] = []
+        for index in range(count):
+            planned.append((index, False))
+            if chance.random() < self.duplicate:
+                planned.append((index, True))
+        if self.reorder:
+            chance.shuffle(planned)
+        return [Shot(index, chance.uniform(0, self.delay), copy) for index, copy in planned]
+
+    def describe(self, shots: list[Shot]) -> str:
+        """Say what was planned, so that a run can be understood, and repeated."""
+        parts = [f"chaos: seed={self.seed}"]
+        if copies := sum(shot.is_copy for shot in shots):
+            parts.append(f"{copies} duplicated")
+        if self.reorder:
+            parts.append(f"in the order {' '.join(str(shot.index + 1) for shot in shots)}")
+        if self.delay:
+            parts.append(f"{sum(shot.delay for shot in shots):.2f} s of delays")
+        parts += [f"failing {fault}" for fault in self.faults]
+        return ", ".join(parts)
+
+
+class Saboteur:
+    """Makes calls of clients fail as a `Chaos` says; counts over all clients together."""
+
+    def __init__(self, chaos: Chaos) -> None:
+        self.failed: list[str] = []
+        self._chaos = chaos
+        self._chance = random.Random(chaos.seed)  # noqa: S311  as above
+        self._calls: dict[str, int] = {}
+
+    @contextmanager
+    def at_work(self, clients: Iterable[Any]) -> Iterator[None]:
+        """Let calls fail while the block runs.
+
+        Raises:
+            Refused: clients have no such method.
+        """
+        with ExitStack() as undo:
+            for client in clients:
+                for method in dict.fromkeys(fault.method for fault in self._chaos.faults):
+                    original = getattr(client, method, None)
+                    if method.startswith("_") or not callable(original):
+                        raise Refused(f"--chaos fail={_PREFIX}{method}: a client has no method {method!r}")
+                    # On the instance, over the class's own: nothing is paid for it where there is no chaos.
+                    setattr(client, method, partial(self._call, method, original))
+                    undo.callback(vars(client).pop, method, None)
+            yield
+
+    def _call(self, method: str, original: Callable[..., Any], *args: Any, **fields: Any) -> Any:
+        number = self._calls[method] = self._calls.get(method, 0) + 1
+        for fault in self._chaos.faults:
+            if fault.method == method and self._strikes(fault, number):
+                invocation = current_invocation.get()
+                where = invocation.label if invocation is not None else "a caller outside of handlers"
+                self.failed.append(f"call {number} of {_PREFIX}{method}, in {where}")
+                import httpx
+
+                raise httpx.ConnectError(
+                    f"chaos: call {number} of {_PREFIX}{method} fails (seed={self._chaos.seed})"
+                )
+        return original(*args, **fields)
+
+    def _strikes(self, fault: Fault, number: int) -> bool:
+        if fault.number is not None:
+            return number == fault.number
+        return self._chance.random() < fault.probability
+
+
+def read_chaos(text: str) -> Chaos:
+    """Read `seed=7,duplicate=0.2,delay=0.1,reorder,fail=client.publish:3`.
+
+    Without a seed one is chosen, and told. After `fail=client.METHOD` stands which call fails (`:3`), or how
+    many of them (`:0.2`); nothing for all. `fail` may come several times.
+
+    Raises:
+        Refused: a word is unknown or its value is out of range; names the nearest word.
+    """
+    values: dict[str, Any] = {"seed": None, "duplicate": 0.0, "delay": 0.0, "reorder": False}
+    faults: list[Fault] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = word.partition("=")
+        if name not in FIELDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(FIELDS)}"
+            raise Refused(f"--chaos: unknown {name!r}; {hint}")
+        if name == "reorder":
+            if equals:
+                raise Refused("--chaos: reorder stands alone, as in: seed=7,reorder")
+            values[name] = True
+        elif name == "fail":
+            faults.append(_read_fault(value))
+        elif name == "seed":
+            values[name] = int(_number(name, value, most=_SEEDS))
+        else:
+            values[name] = _number(name, value, most=1.0 if name == "duplicate" else 3600.0)
+    if values["seed"] is None:
+        values["seed"] = random.randrange(1_000_000)  # noqa: S311  a name for a run, not a secret
+    return Chaos(**values, faults=tuple(faults))
+
+
+def _read_fault(text: str) -> Fault:
+    name, _, when = text.partition(":")
+    if not name.startswith(_PREFIX) or not name.removeprefix(_PREFIX).isidentifier():
+        raise Refused(f"--chaos: fail={text!r} is not of the form fail=client.publish:3")
+    method = name.removeprefix(_PREFIX)
+    if not when:
+        return Fault(method)
+    if when.isdecimal() and int(when) > 0:
+        return Fault(method, number=int(when))
+    return Fault(method, probability=_number(f"fail={name}", when, most=1.0))
+
+
+def _number(name: str, text: str, *, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise Refused(f"--chaos: {name}={text} is not a number from 0 to {most:g}")
+    return value

@@ -1,0 +1,220 @@
+"""Firing recorded events again: which, changed how, at what pace, at whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dnworker.clock import SwitchClock, VirtualClock
+from dnworker.errors import Invalid, JournalError, Refused
+from dnworker.events import EventEnvelope, decode, encode, is_noise
+from dnworker.journal import SHORTEST_ID, JournalReader
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+    from dnworker.trace import Trace
+
+Edit = tuple[str, Any]
+"""A field of the payload, with dots between the steps, and its new value."""
+
+
+async def recorded(runtime: Runtime, last: int, *, kind: str | None = None) -> list[EventEnvelope]:
+    """Return the newest `last` events that came from outside, oldest first; of `kind`, all events of it.
+
+    They come from the journal, those of earlier runs among them, else from the memory of this run.
+    """
+    from_outside = kind is None
+    if (reader := await _reader(runtime)) is not None:
+        with reader:
+            return await asyncio.to_thread(reader.events, last, kind=kind, from_outside=from_outside)
+    caused = (
+        {e.event_id for i in runtime.history.invocations() for e in i.published} if from_outside else set()
+    )
+    found = [
+        e
+        for e in runtime.history.events(runtime.history.kept)
+        if (e.kind == kind if kind else not is_noise(e.kind) and e.event_id not in caused)
+    ]
+    return found[-last:] if last else []
+
+
+async def find(runtime: Runtime, name: str) -> EventEnvelope:
+    """Return an event by its id, the beginning of its id, or `#seq`.
+
+    Raises:
+        Refused: there is none; says what can be named.
+    """
+    for envelope in reversed(runtime.history.events(runtime.history.kept)):
+        if name == f"#{envelope.seq}" or (len(name) >= SHORTEST_ID and envelope.event_id.startswith(name)):
+            return envelope
+    if (reader := await _reader(runtime)) is not None:
+        with reader:
+            found = await asyncio.to_thread(reader.find, name)
+        if found is not None:
+            return found
+    raise Refused(
+        f"there is no event {name!r}; name one by #seq or by its id, as %events shows them, "
+        "several as last5, or a file of %events save"
+    )
+
+
+async def _reader(runtime: Runtime) -> JournalReader | None:
+    journal = runtime.journal
+    if journal is None or not await asyncio.to_thread(journal.flush):
+        return None
+    try:
+        return JournalReader(journal.path)
+    except JournalError:  # it is told already that it cannot be written; memory has this run's
+        return None
+
+
+def edited(payload: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
+    """Return a copy of a payload with fields changed; a number names the place in a list.
+
+    Raises:
+        Refused: a step leads into something that has no fields.
+    """
+    changed = copy.deepcopy(payload)
+    for path, value in edits:
+        *above, last = path.split(".")
+        place: Any = changed
+        for step in above:
+            place = _into(place, step, path)
+        if isinstance(place, dict):
+            place[last] = value
+        elif isinstance(place, list) and last.isdecimal() and int(last) < len(place):
+            place[int(last)] = value
+        else:
+            raise Refused(f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}")
+    return changed
+
+
+def _into(place: Any, step: str, path: str) -> Any:
+    if isinstance(place, dict):
+        return place.setdefault(step, {})
+    if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+        return place[int(step)]
+    raise Refused(f"--edit {path}: there is nothing at {step!r}")
+
+
+async def replay(
+    runtime: Runtime,
+    events: Sequence[EventEnvelope],
+    *,
+    edits: Sequence[Edit] = (),
+    speed: float | None = None,
+    only: str | None = None,
+    session_id: str | None = None,
+    timeout: float | None = 30,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[Trace]:
+    """Fire events again, in their order, and return their traces.
+
+    Args:
+        runtime: whose workers get them, as new events.
+        events: what was recorded.
+        edits: changes to every payload.
+        speed: 1 for the pace at which they came, 2 for twice that; None to fire each when all that the one
+            before caused has ended.
+        only: the one worker that gets them.
+        session_id: in place of the recorded one.
+        timeout: seconds to wait for what each causes.
+        progress: called with the number of those fired.
+
+    Raises:
+        Refused: an edit does not fit a payload; nothing is fired then.
+        NotFound: there is no worker of the name `only`.
+    """
+    payloads = [edited(event.payload, edits) for event in events]
+    traces: list[Trace] = []
+    for number, (event, payload) in enumerate(zip(events, payloads, strict=True)):
+        if speed is not None and number:
+            gap = (event.timestamp - events[number - 1].timestamp).total_seconds()
+            await pause(runtime, max(0.0, gap) / speed)
+        trace = await runtime.fire(
+            event.kind,
+            payload,
+            session_id=session_id or event.session_id,
+            turn_id=event.turn_id,
+            timeout=timeout,
+            wait=speed is None,
+            only=only,
+        )
+        trace.replayed = event
+        traces.append(trace)
+        progress(number + 1)
+    if speed is not None:
+        await wait_quiet(runtime, traces, timeout)
+    return traces
+
+
+async def wait_quiet(runtime: Runtime, traces: Sequence[Trace], timeout: float | None) -> None:
+    """Wait for all that was caused, up to `timeout` seconds; traces that go on say so."""
+    try:
+        async with asyncio.timeout(timeout):
+            for trace in traces:
+                await runtime.history.wait_quiet(trace.event.event_id)
+    except TimeoutError:
+        for trace in traces:
+            trace.timed_out = not runtime.history.is_quiet(trace.event.event_id)
+
+
+async def pause(runtime: Runtime, seconds: float) -> None:
+    """Let `seconds` pass: of the day, or of the virtual clock, which is advanced."""
+    clock = runtime.clock
+    if isinstance(clock, VirtualClock) and not (isinstance(clock, SwitchClock) and not clock.is_virtual):
+        await runtime.advance(seconds)
+    else:
+        await asyncio.sleep(seconds)
+
+
+def write_events(path: Path, events: Iterable[EventEnvelope]) -> int:
+    """Write events to a JSON Lines file, whole or not at all; returns how many.
+
+    Raises:
+        Refused: the file cannot be written.
+    """
+    lines = [encode(event) + b"\n" for event in events]
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(lines)
+            Path(name).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as exc:
+        raise Refused(f"{path} cannot be written: {exc.strerror or exc}; nothing was changed") from exc
+    return len(lines)
+
+
+def read_events(path: Path) -> list[EventEnvelope]:
+    """Read a JSON Lines file of events; of an envelope, `kind` is needed and the rest may be left out.
+
+    Raises:
+        Refused: the file cannot be read, or a line of it is no event; names the line.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as exc:
+        raise Refused(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    events = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            raw = msgspec.json.decode(line, type=dict[str, Any])
+            events.append(decode(msgspec.json.encode({"seq": number, **raw})))
+        except (msgspec.MsgspecError, Invalid, UnicodeDecodeError) as exc:
+            raise Refused(f"{path}, line {number}: not an event: {exc}") from exc
+    return events

@@ -1,0 +1,203 @@
+"""Two generations of a worker on the same events, side by side, without effect on anything else.
+
+Handlers run for real, and what they would do through their client is written down instead of done. Only that:
+a socket or a file that a handler opens by itself is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import difflib
+from collections.abc import Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dnworker.events import EventEnvelope, check_publishable, snapshot
+from dnworker.invocation import Cause, Invocation, describe, handler_name
+from dnworker.invocation import current as current_invocation
+from dnworker.templates import template
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from dnworker.client.client import RuntimeClient
+    from dnworker.worker import Worker
+
+LIMIT = 30.0
+"""Seconds that a handler may take."""
+
+_READING = ("fetch_", "list_", "browse_", "get_", "read_", "query_")
+
+current: contextvars.ContextVar[Worker | None] = contextvars.ContextVar("dnworker_shadow", default=None)
+"""The worker whose handler runs as a shadow here; a notebook's `worker` means this one then."""
+
+
+class ShadowClient:
+    """What a shadow's handlers get: calls that change something are written down, others are made."""
+
+    groups_sessions = False
+
+    def __init__(self, real: RuntimeClient | None) -> None:
+        self.effects: list[str] = []
+        self._real = real
+
+    async def publish(
+        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+    ) -> dict[str, Any]:
+        """Write it down, after the checks of the real client."""
+        check_publishable(kind)
+        copy, _ = snapshot(payload)
+        self._note("publishes" if kind != "notify" else "notifies", kind, copy, session_id=session_id)
+        return {"event_id": "0" * 32, "seq": 0}
+
+    async def notify(self, title: str, *, session_id: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Write it down."""
+        return await self.publish("notify", {"title": title, **fields}, session_id=session_id)
+
+    async def create_session(self, **fields: Any) -> Any:
+        """Write it down, and return what the handler can go on with."""
+        from dnworker.models import SessionInfo
+
+        self._note("create_session", **fields)
+        return SessionInfo(session_id=fields.get("session_id") or "shadow-session", created_at="")
+
+    async def run_turn(self, **fields: Any) -> dict[str, Any]:
+        """Write it down, and return a turn like any."""
+        self._note("run_turn", **fields)
+        return template("turn.completed")
+
+    async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
+        """Write it down; nobody answers."""
+        self._note("stream_chat", **fields)
+        nothing: list[dict[str, Any]] = []
+        for raw in nothing:
+            yield raw
+
+    @asynccontextmanager
+    async def session_group(self, title: str, **fields: Any) -> AsyncIterator[None]:
+        """There is no group."""
+        yield None
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        if method.startswith(_READING) and self._real is not None:
+            return getattr(self._real, method)
+
+        async def note(*args: Any, **fields: Any) -> None:
+            self._note(method, *args, **fields)
+
+        return note
+
+    def _note(self, what: str, *args: Any, **fields: Any) -> None:
+        shown = [repr(arg) if not isinstance(arg, str) else arg for arg in args]
+        shown += [f"{name}={value!r}" for name, value in fields.items() if value is not None]
+        self.effects.append(f"{what} {' '.join(shown)}".rstrip())
+
+
+@dataclass
+class Observation:
+    """What one generation did with one event, as lines; `event` is None for its startup."""
+
+    event: EventEnvelope | None
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Comparison:
+    """What two generations did with the same events."""
+
+    before: list[Observation]
+    after: list[Observation]
+    labels: tuple[str, str]
+
+    @property
+    def differing(self) -> list[tuple[Observation, Observation]]:
+        """The pairs in which they differ."""
+        return [(a, b) for a, b in zip(self.before, self.after, strict=True) if a.lines != b.lines]
+
+    def lines(self) -> list[str]:
+        """Return the differences as text; `-` is the generation before, `+` the one of now."""
+        events = len(self.before) - 2
+        differing = self.differing
+        if not differing:
+            return [f"{events} events: no difference between {self.labels[0]} and {self.labels[1]}"]
+        shown = [f"--- {self.labels[0]}", f"+++ {self.labels[1]}"]
+        for old, new in differing:
+            shown.append("")
+            shown.append(_title(self.before.index(old), old.event))
+            shown += [line for line in difflib.ndiff(old.lines, new.lines) if not line.startswith("? ")]
+        same = events - sum(1 for old, _ in differing if old.event is not None)
+        return [*shown, "", f"{same} of {events} events: no difference"]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def _title(index: int, event: EventEnvelope | None) -> str:
+    if event is not None:
+        return f"{event.kind}  #{event.seq}"
+    return "startup" if index == 0 else "state at the end"
+
+
+async def compare(
+    before: Callable[[], Worker],
+    after: Callable[[], Worker],
+    events: Sequence[EventEnvelope],
+    client: RuntimeClient | None,
+    labels: tuple[str, str] = ("before", "after"),
+) -> Comparison:
+    """Run two generations, one after the other, each from a fresh start, on the same events."""
+    return Comparison(await _observe(before, events, client), await _observe(after, events, client), labels)
+
+
+async def _observe(
+    make: Callable[[], Worker], events: Sequence[EventEnvelope], client: RuntimeClient | None
+) -> list[Observation]:
+    worker, recorder = make(), ShadowClient(client)
+    seen = [Observation(None)]
+    for starting in worker._startup_handlers:
+        await _run(worker, starting, (recorder,), recorder, seen[0], "startup")
+    for event in events:
+        seen.append(Observation(event))
+        for handler in worker._event_handlers.get(event.kind, ()):
+            await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
+    seen.append(Observation(None, [f"{key} = {value!r:.200}" for key, value in _plain(worker.state)]))
+    return seen
+
+
+async def _run(
+    worker: Worker,
+    handler: Any,
+    args: tuple[Any, ...],
+    recorder: ShadowClient,
+    seen: Observation,
+    cause: Cause,
+) -> None:
+    invocation = Invocation(f"shadow:{worker.name}", handler_name(handler), cause, muted=True)
+    context = contextvars.Context()
+    context.run(current_invocation.set, invocation)
+    context.run(current.set, worker)
+    task = asyncio.create_task(handler(*args), name=f"shadow {invocation.label}", context=context)
+    name = invocation.handler
+    done, _ = await asyncio.wait({task}, timeout=LIMIT)
+    if not done:
+        task.cancel()
+        await asyncio.wait({task})
+        seen.lines.append(f"{name} took longer than {LIMIT:g} s")
+    elif task.cancelled():
+        seen.lines.append(f"{name} was cancelled")
+    elif (exc := task.exception()) is not None:
+        error = describe(exc)
+        seen.lines.append(f"{name} raised {error.type}: {error.message}")
+    seen.lines += [f"{name} prints {line.text}" for line in invocation.logs]
+    seen.lines += [f"{name} {effect}" for effect in recorder.effects]
+    recorder.effects.clear()
+
+
+def _plain(state: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return what of a state says the same in two runs: not objects whose repr is an address."""
+    kinds = (str, bytes, int, float, bool, type(None), list, tuple, dict, set, frozenset)
+    return [(key, value) for key, value in state.items() if isinstance(value, kinds)]

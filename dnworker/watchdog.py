@@ -1,0 +1,184 @@
+"""A thread that notices when the event loop stands still, and finds out whose code holds it.
+
+Everything in-process runs on one loop: a cell or handler that blocks stops every worker. What is missing then
+is not speed but an explanation, which only another thread can give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import site
+import sys
+import sysconfig
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from dnworker.invocation import Invocation
+from dnworker.invocation import current as current_invocation
+from dnworker.places import located, place_of
+from dnworker.runner import WorkerRunner
+from dnworker.sessions.turns import Turns
+
+THRESHOLD = 1.0
+INTERVAL = 0.25
+"""Seconds between looks; a look costs the loop a few dozen microseconds."""
+
+BLOCKS_KEPT = 50
+
+_LIBRARIES = tuple(
+    dict.fromkeys(
+        [*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), *site.getsitepackages(), "<frozen "]
+    )
+)
+
+
+@dataclass
+class Block:
+    """One time that the loop stood still: since when, where, and in which handler, if in one.
+
+    `seconds` grows until it is over.
+    """
+
+    place: str
+    source: str
+    invocation: Invocation | None
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    over: bool = False
+
+    @property
+    def who(self) -> str:
+        """Who holds the loop: a handler, or the place of what is no handler."""
+        return self.invocation.label if self.invocation is not None else self.place
+
+
+class Watchdog:
+    """Watches one loop from a thread of its own.
+
+    Args:
+        loop: to be watched.
+        on_blocked: called once a block, on the watchdog's thread, while it lasts.
+        on_released: called on the loop, once it turns again.
+        threshold: seconds of standing still that are a block.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_blocked: Callable[[Block], None],
+        on_released: Callable[[Block], None],
+        threshold: float = THRESHOLD,
+        interval: float = INTERVAL,
+    ) -> None:
+        self.blocks: deque[Block] = deque(maxlen=BLOCKS_KEPT)
+        self._loop = loop
+        self._on_blocked = on_blocked
+        self._on_released = on_released
+        self._threshold = threshold
+        self._interval = interval
+        self._ending = threading.Event()
+        self._asked: float | None = None
+        self._block: Block | None = None
+        self._loop_thread = threading.get_ident()
+        self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin; call it on the loop's thread."""
+        self._loop_thread = threading.get_ident()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; may be called again."""
+        self._ending.set()
+
+    @property
+    def blocked_for(self) -> float:
+        """Seconds since the loop was asked for a sign and gave none; 0.0 when it has."""
+        asked = self._asked
+        return 0.0 if asked is None else time.monotonic() - asked
+
+    @property
+    def block(self) -> Block | None:
+        """The block that lasts now."""
+        return self._block
+
+    def _watch(self) -> None:
+        while not self._ending.wait(self._interval):
+            if self._asked is None:
+                self._asked = time.monotonic()
+                try:
+                    self._loop.call_soon_threadsafe(self._answer)
+                except RuntimeError:  # the loop was closed
+                    return
+            elif self._block is None and self.blocked_for >= self._threshold:
+                frame = sys._current_frames().get(self._loop_thread)
+                block = explain(frame, self._loop)
+                block.began = self._asked
+                self._block = block
+                self.blocks.append(block)
+                self._on_blocked(block)
+            if self._block is not None:
+                self._block.seconds = time.monotonic() - self._block.began
+
+    def _answer(self) -> None:
+        """The loop turns."""
+        self._asked = None
+        block, self._block = self._block, None
+        if block is not None:
+            block.seconds = time.monotonic() - block.began
+            block.over = True
+            self._on_released(block)
+
+
+def explain(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Block:
+    """Find out what a stack is about: the user's line, and the handler that it runs in."""
+    invocation = invocation_of(frame, loop)
+    best: FrameType | None = None
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if located(file, frame.f_lineno) is not None:
+            best = frame
+            break
+        if best is None and not file.startswith(_LIBRARIES) and not _is_ours(frame):
+            best = frame
+        frame = frame.f_back
+    if best is None:
+        return Block("code of a library", "", invocation)
+    import linecache
+
+    line = best.f_lineno
+    source = linecache.getline(best.f_code.co_filename, line).strip()
+    return Block(place_of(best.f_code.co_filename, line), source, invocation)
+
+
+def invocation_of(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Invocation | None:
+    """Return the invocation whose handler a stack is in, directly or in a task that it started."""
+    found = running_invocation(frame)
+    if found is not None:
+        return found
+    task = asyncio.current_task(loop)
+    get_context = getattr(task, "get_context", None)  # Python 3.12
+    return get_context().get(current_invocation) if get_context is not None else None
+
+
+def running_invocation(frame: FrameType | None) -> Invocation | None:
+    """Return the invocation whose runner is on the stack: what is raised there ends that handler alone."""
+    while frame is not None:
+        if frame.f_code is WorkerRunner._run.__code__:
+            found = frame.f_locals.get("invocation")
+        elif frame.f_code is Turns._run.__code__:
+            found = getattr(frame.f_locals.get("turn"), "invocation", None)
+        else:
+            frame = frame.f_back
+            continue
+        return found if isinstance(found, Invocation) else None
+    return None
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("dnworker", "dnworker_jupyter")

@@ -1,0 +1,42 @@
+"""Traces as text: a tree with a waterfall."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dnworker import Worker
+
+
+async def test_a_tree_shows_who_was_slow(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def first(event, client):
+        await client.publish("b")
+        await asyncio.sleep(0.02)
+
+    @worker.on_event("b")
+    async def second(event, client):
+        raise KeyError("x")
+
+    await runtime.add(worker)
+    trace = await runtime.fire("a")
+    lines = trace.lines()
+    assert lines[0].startswith("a  #")
+    assert "+ notebook:w.first  ok" in lines[1]
+    assert lines[1].endswith("█" * 20)
+    assert lines[2].strip().startswith("> b  #")
+    assert "x notebook:w.second  error" in lines[3]
+    assert lines[3].rstrip().endswith("█")
+    assert lines[-1].strip() == "KeyError: 'x'"
+    assert not trace.ok
+
+
+async def test_a_single_run_needs_no_bar(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def only(event, client): ...
+
+    await runtime.add(worker)
+    assert "█" not in str(await runtime.fire("a"))

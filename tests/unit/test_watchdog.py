@@ -1,0 +1,69 @@
+"""A loop that stands still is noticed, and explained."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from dnworker import Worker
+from dnworker.watchdog import Watchdog
+
+
+@pytest.fixture
+async def watched():
+    """A watchdog on the test's own loop, quick, with what it told."""
+    told = type("Told", (), {"blocked": threading.Event(), "released": asyncio.Event()})()
+    dog = Watchdog(
+        asyncio.get_running_loop(),
+        on_blocked=lambda block: told.blocked.set(),
+        on_released=lambda block: told.released.set(),
+        threshold=0.05,
+        interval=0.01,
+    )
+    dog.start()
+    dog.told = told
+    yield dog
+    dog.stop()
+
+
+async def test_code_that_holds_the_loop_is_named_with_its_line(watched):
+    assert watched.told.blocked.wait(10)  # blocks the loop until the watchdog says so
+    block = watched.block
+    assert "test_watchdog.py, line" in block.place
+    assert "blocked.wait(10)" in block.source
+    assert block.invocation is None
+    await asyncio.wait_for(watched.told.released.wait(), 10)
+    assert (block.over, watched.block, list(watched.blocks)) == (True, None, [block])
+    assert block.seconds >= 0.05
+
+
+async def test_a_handler_that_holds_the_loop_is_named(watched, runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        assert watched.told.blocked.wait(10)
+
+    await runtime.add(worker)
+    await runtime.fire("a")
+    (block,) = watched.blocks
+    assert block.invocation.label == block.who == "notebook:w.on_a"
+
+
+async def test_an_agent_that_holds_the_loop_is_named(watched, runtime):
+    async def reply(turn):
+        assert watched.told.blocked.wait(10)
+        return "done"
+
+    runtime.agents.register("slow", reply)
+    await runtime.client().run_turn(session_id="s", message="m", agent="slow")
+    (block,) = watched.blocks
+    assert block.invocation is not None
+    assert block.invocation.cause == "turn"
+
+
+async def test_a_loop_that_turns_is_left_alone(watched):
+    assert watched.blocked_for < 10
+    assert watched.block is None
