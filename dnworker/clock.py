@@ -45,6 +45,10 @@ LONGEST_STEP = 60.0
 """Seconds after which a sleeper looks at the time of day again: a machine may be suspended, or corrected."""
 
 
+ROUNDING = 1e-4
+"""Seconds that a time of day may be off by, having been through floating point."""
+
+
 class RealClock:
     """The machine's clock."""
 
@@ -215,7 +219,7 @@ class SwitchClock(VirtualClock):
 
     async def sleep_until(self, when: datetime) -> bool:
         """Return True at `when`; False before, when the clock became real meanwhile."""
-        while (left := (when - self.now()).total_seconds()) > 0:
+        while (left := (when - self.now()).total_seconds()) > ROUNDING:
             step = left if self.is_virtual else min(left, LONGEST_STEP)
             wake = self._wake_at(self.monotonic() + step)
             self._until.add(wake)
@@ -224,8 +228,6 @@ class SwitchClock(VirtualClock):
                     return False
             finally:
                 self._until.discard(wake)
-            if self.is_virtual:
-                return True  # not by the time of day, which rounds
         return True
 
     def _wake_at(self, deadline: float) -> asyncio.Future[bool]:

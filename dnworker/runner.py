@@ -155,7 +155,7 @@ class WorkerRunner:
         self.worker = worker
         self.generation = 1
         self.figures: dict[HandlerKey, Figures] = {}
-        self.next_runs: dict[HandlerKey, datetime] = {}
+        self._due: dict[HandlerKey, datetime | float] = {}
         self.state = WorkerState.LOADING
         self.error: str | None = None
         self._client = client
@@ -249,7 +249,7 @@ class WorkerRunner:
         schedules = _schedules_of(worker)
         for key in [key for key in self._schedules if key not in schedules]:
             self._schedules.pop(key).cancel()
-            self.next_runs.pop(key, None)
+            self._due.pop(key, None)
         new_tasks, old_tasks = _tasks_of(worker), _tasks_of(old)
         ending = [
             self._supervisors.pop(key)[1]
@@ -334,23 +334,34 @@ class WorkerRunner:
     async def _wait_for_tick(self, key: HandlerKey, spec: ScheduleSpec) -> bool:
         """Wait for the next run and count those that were missed; False when the clock was set anew."""
         clock = self._clock
-        begun = clock.now()
-        last = self.next_runs.get(key)
-        if last is not None and timedelta() < last - begun < CLOCK_ROUNDING:
-            begun = last  # or the same tick would come twice
-        due = self.next_runs[key] = spec.next_run(begun)
         if spec.interval_seconds is None:
-            if last is not None and last < begun:  # while the run before was going on
-                self._note_missed(key, spec.ticks_between(last, begun))
+            begun = clock.now()
+            last = self._due.get(key)
+            if isinstance(last, datetime):
+                if timedelta() < last - begun < CLOCK_ROUNDING:
+                    begun = last  # or the same tick would come twice
+                elif last < begun:  # while the run before was going on
+                    self._note_missed(key, spec.ticks_between(last, begun))
+            due = self._due[key] = spec.next_run(begun)
             if not await clock.sleep_until(due):
-                self.next_runs.pop(key, None)
+                self._due.pop(key, None)
                 return False
             self._note_missed(key, spec.ticks_between(due, clock.now()))
             return True
         started = clock.monotonic()
+        self._due[key] = started + spec.interval_seconds
         await clock.sleep(spec.interval_seconds)
         self._note_missed(key, int((clock.monotonic() - started) / spec.interval_seconds + 1e-9) - 1)
         return True
+
+    @property
+    def next_runs(self) -> dict[HandlerKey, datetime]:
+        """When each schedule runs next, by the time of day."""
+        now, elapsed = self._clock.now(), self._clock.monotonic()
+        return {
+            key: due if isinstance(due, datetime) else now + timedelta(seconds=max(0.0, due - elapsed))
+            for key, due in self._due.items()
+        }
 
     def _note_missed(self, key: HandlerKey, count: int) -> None:
         if count > 0 and key in self.figures:
@@ -493,7 +504,7 @@ class WorkerRunner:
     async def _cancel_all(self) -> None:
         tasks = self._running_tasks()
         self._schedules.clear()
-        self.next_runs.clear()
+        self._due.clear()
         self._supervisors.clear()
         in_flight = dict(self._in_flight)
         await self._end(tasks)

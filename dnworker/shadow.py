@@ -105,7 +105,7 @@ class Observation:
     lines: list[str] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
     """What two generations did with the same events."""
 
@@ -132,7 +132,7 @@ class Comparison:
         same = events - sum(1 for old, _ in differing if old.event is not None)
         return [*shown, "", f"{same} of {events} events: no difference"]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines())
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.lifecycle import WorkerState
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
     from dnworker.worker import Worker
 
 
+attach: Callable[[Worker], bool] | None = None
+"""Asked first by `run` and `arun`: takes a worker into the runtime of this process, if it has one."""
+
+
 def run(worker: Worker) -> None:
     """Log to stderr and run until SIGTERM or SIGINT; a failure ends the process with code 1."""
+    if attach is not None and attach(worker):
+        return
     from dnworker.reporting import reporter_from_environment
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -31,6 +38,8 @@ def run(worker: Worker) -> None:
 
 async def arun(worker: Worker, recorder: Recorder | None = None) -> None:
     """Run on the current loop until SIGTERM or SIGINT; `recorder` is told of every invocation."""
+    if attach is not None and attach(worker):
+        return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

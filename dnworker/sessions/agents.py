@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,15 @@ Definitions = Callable[[], Mapping[str, Sequence[AgentDefinition]]]
 UNNAMED = "default"
 
 
+@dataclass(frozen=True)
+class _Model:
+    """A model that answers for one agent."""
+
+    endpoint: ModelEndpoint
+    model: str
+    prompt: str
+
+
 class Agents:
     """The agents of one runtime: scripts by name, and models for those without one.
 
@@ -50,6 +60,7 @@ class Agents:
         self._tools = tools
         self._clock = clock
         self._scripts: dict[str, Reply] = {}
+        self._models: dict[str, _Model] = {}
         self._default: Reply | None = None
 
     def register(self, name: str, reply: Reply) -> None:
@@ -59,6 +70,32 @@ class Agents:
             TypeError: it cannot be called.
         """
         self._scripts[name] = _check(reply)
+        self._models.pop(name, None)
+
+    def register_model(
+        self,
+        name: str,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        prompt: str = "",
+    ) -> None:
+        """Let a model answer the turns of the agent `name`, in place of any script.
+
+        Args:
+            name: the agent.
+            model: its name at the endpoint.
+            base_url: as in `use_model`.
+            api_key: as in `use_model`.
+            prompt: the system prompt.
+
+        Raises:
+            BadKey: a ValueError: the key cannot be sent.
+        """
+        endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
+        self._models[name] = _Model(endpoint, model, prompt)
+        self._scripts.pop(name, None)
 
     def default(self, reply: Reply | None) -> None:
         """Let `reply` answer for every agent without a script of its own; None takes it back.
@@ -69,8 +106,9 @@ class Agents:
         self._default = None if reply is None else _check(reply)
 
     def remove(self, name: str) -> None:
-        """Forget a script; harmless when there is none."""
+        """Forget a script or model; harmless when there is none."""
         self._scripts.pop(name, None)
+        self._models.pop(name, None)
 
     def use_model(
         self, model: str | None = None, *, base_url: str | None = None, api_key: str | None = None
@@ -88,7 +126,7 @@ class Agents:
     def names(self) -> list[str]:
         """Return the names of all agents that can be asked."""
         declared = [d.name for ds in self._definitions().values() for d in ds]
-        return list(dict.fromkeys([*self._scripts, *declared]))
+        return list(dict.fromkeys([*self._scripts, *self._models, *declared]))
 
     # -- whose turn it is ------------------------------------------------------------------------------
 
@@ -105,7 +143,7 @@ class Agents:
             names = [d.name for d in declared[capability]]
             if agent is None:
                 return capability, names[0] if names else None
-            if agent not in names and agent not in self._scripts:
+            if agent not in names and agent not in self._scripts and agent not in self._models:
                 raise Conflict(
                     f"capability {capability!r} has no agent {agent!r}; it has: {', '.join(names) or 'none'}"
                 )
@@ -118,7 +156,8 @@ class Agents:
             raise Conflict(
                 f"agent {agent!r} is in several capabilities: {', '.join(homes)}; name one of them"
             )
-        return (homes[0] if homes else None if agent in self._scripts else fallback), agent
+        ours = agent in self._scripts or agent in self._models
+        return (homes[0] if homes else None if ours else fallback), agent
 
     def name_for(self, session: Session, request: TurnRequest | None = None) -> str:
         """Return the name of who answers."""
@@ -128,6 +167,8 @@ class Agents:
         """Return the model that answers, or what a script is told of one."""
         name = self.name_for(session, request)
         asked = (request.model if request else None) or session.model
+        if name in self._models:
+            return self._models[name].model
         if name in self._scripts or self._default is not None:
             return asked
         definition = self._definition(session, name)
@@ -136,7 +177,7 @@ class Agents:
 
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""
-        return self._scripts.get(turn.agent) or self._default
+        return None if turn.agent in self._models else self._scripts.get(turn.agent) or self._default
 
     def model_agent(self, session: Session, turn: Turn) -> ModelAgent:
         """Return the model that answers.
@@ -146,6 +187,8 @@ class Agents:
         """
         definition = self._definition(session, turn.agent)
         tools = self._tools_of(definition)
+        if (own := self._models.get(turn.agent)) is not None:
+            return ModelAgent(own.endpoint, own.model, prompt=own.prompt, tools=tools, clock=self._clock)
         return self.plain_model(turn.agent, turn.model, definition.prompt if definition else "", tools)
 
     def plain_model(

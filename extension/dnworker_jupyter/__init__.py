@@ -2,6 +2,7 @@
 
 After the extension is loaded, `dn` in the notebook is this module:
 
+    bridge = dn.worker("bridge")
     trace = await dn.fire("turn.completed", {"turn_id": "t1"})
     await dn.settle()
 """
@@ -12,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from os import PathLike
 
+    from dnworker.events import EventEnvelope
     from dnworker.runtime import Runtime
     from dnworker.trace import Trace
+    from dnworker_jupyter.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.panel_widget import Panel
 
 _showing: set[asyncio.Task[None]] = set()
 
-__all__ = ["fire", "panel", "runtime", "settle"]
+__all__ = ["advance", "agent", "events", "fire", "panel", "replay", "runtime", "settle", "worker"]
 
 
 def runtime() -> Runtime:
@@ -33,6 +37,50 @@ def runtime() -> Runtime:
     return _active().runtime
 
 
+def worker(
+    name: str,
+    *,
+    when: Iterable[str] = (),
+    env: Mapping[str, str] | None = None,
+    restart: bool = False,
+    quiet: bool = False,
+) -> LiveHandle:
+    """Return a live worker, whose decorators register for the cell that runs: `%%worker` in plain Python.
+
+        bridge = dn.worker("bridge")
+
+        @bridge.on_event("turn.completed")
+        async def on_turn(event, client): ...
+
+    The cell is a transaction, as a `%%worker` cell is: when it fails, nothing changes.
+
+    Args:
+        name: lower-case letters, digits and dashes.
+        when: flags, of which one must be on.
+        env: variables of the exported worker.
+        restart: start anew, with empty state.
+        quiet: print nothing when all is well.
+
+    Raises:
+        BadName: a ValueError: the name breaks the rule.
+        Refused: a flag is not declared.
+    """
+    from dnworker_jupyter.options import Options
+
+    options = Options(tuple(when), dict(env or {})) if when or env else None
+    return _active().handle(name, options, restart=restart, quiet=quiet)
+
+
+def agent(name: str) -> Callable[[Any], Any]:
+    """Let the decorated function answer the turns of an agent: `%%agent` in plain Python."""
+
+    def register(reply: Any) -> Any:
+        _active().runtime.agents.register(name, reply)
+        return reply
+
+    return register
+
+
 async def fire(
     kind: str,
     payload: dict[str, Any] | None = None,
@@ -40,18 +88,83 @@ async def fire(
     session_id: str | None = None,
     timeout: float | None = 30,
     wait: bool = True,
+    only: str | None = None,
 ) -> Trace:
     """Fire an event and return its trace, as `%fire` does; see `Runtime.fire`."""
     book = _active()
     await book.ready()
-    return await book.runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait)
+    return await book.enter(
+        lambda: book.runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait, only=only)
+    )
+
+
+async def events(last: int = 20, *, kind: str | None = None) -> list[EventEnvelope]:
+    """Return recorded events that came from outside, earlier runs' too; of `kind`, all events of it."""
+    from dnworker.replay import recorded
+
+    book = _active()
+    await book.ready()
+    return await book.enter(lambda: recorded(book.runtime, last, kind=kind))
+
+
+async def replay(
+    what: EventEnvelope | Iterable[EventEnvelope] | str | PathLike[str],
+    *,
+    edit: Mapping[str, Any] | None = None,
+    speed: float | None = None,
+    only: str | None = None,
+    timeout: float | None = 30,
+) -> list[Trace]:
+    """Fire recorded events again, as `%replay` does, and return their traces.
+
+    Args:
+        what: an event, several, the name of one (`#12` or its id), or a file of `%events save`.
+        edit: new values of fields; dots lead down, as in `usage.tokens`.
+        speed: 1 for the pace at which they came; None for one after the other.
+        only: the one worker that gets them.
+        timeout: seconds to wait for what each causes.
+    """
+    from os import PathLike
+    from pathlib import Path
+
+    from dnworker.events import EventEnvelope
+    from dnworker.replay import find, read_events
+    from dnworker.replay import replay as fire_again
+
+    book = _active()
+    await book.ready()
+
+    async def run() -> list[Trace]:
+        if isinstance(what, EventEnvelope):
+            chosen = [what]
+        elif isinstance(what, str) and not Path(what).is_file():
+            chosen = [await find(book.runtime, what)]
+        elif isinstance(what, str | PathLike):
+            chosen = read_events(Path(what))
+        else:
+            chosen = list(what)
+        edits = list((edit or {}).items())
+        return await fire_again(book.runtime, chosen, edits=edits, speed=speed, only=only, timeout=timeout)
+
+    return await book.enter(run)
+
+
+async def advance(seconds: float) -> int:
+    """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
+    book = _active()
+    await book.ready()
+    return await book.enter(lambda: book.runtime.advance(seconds))
 
 
 async def settle(timeout: float | None = 5) -> None:
     """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail."""
+    import asyncio
+
     book = _active()
     await book.ready()
-    await book.runtime.settle(timeout)
+    if _showing:  # magics that nobody could await
+        await asyncio.wait([*_showing], timeout=timeout)
+    await book.enter(lambda: book.runtime.settle(timeout))
 
 
 def panel() -> Panel:
@@ -65,20 +178,29 @@ def _active() -> Notebook:
     return active()
 
 
-def _worker_help() -> str:
-    """What `%%worker --help` prints."""
-    from dnworker_jupyter.options import worker_parser
+def _cell_help(magic: str) -> str:
+    """What `%%worker --help` and `%%agent --help` print."""
+    from dnworker_jupyter.magics import parsers
 
-    return worker_parser().format_help()
+    return parsers()[f"%%{magic}"].format_help()
 
 
-async def _open_cell(line: str) -> None:
+async def _open_worker(line: str) -> None:
     """What `%%worker ...` becomes: the first statement of its cell."""
-    await _active().open_cell(line)
+    await _active().open_worker(line)
+
+
+async def _open_agent(line: str) -> None:
+    """What `%%agent ...` becomes: the first statement of its cell."""
+    from dnworker_jupyter.agent_cells import open_agent
+
+    book = _active()
+    await book.ready()
+    book.agent_cell = open_agent(book, line)
 
 
 async def _close_cell() -> None:
-    """The last statement of a `%%worker` cell: its handlers become the new generation."""
+    """The last statement of a cell that registers: its handlers become the new generation."""
     await _active().close_cell()
 
 

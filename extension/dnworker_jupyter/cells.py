@@ -38,6 +38,7 @@ class CellBook:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._cells: dict[str, Cell] = {}
+        self._latest: dict[str, tuple[Cell, bool]] = {}
         self._running: tuple[str, str | None] | None = None
 
     @property
@@ -57,7 +58,10 @@ class CellBook:
     def end(self, succeeded: bool) -> None:
         """`post_run_cell`: keep the cell if it ran to its end."""
         cell, self._running = self.running, None
-        if cell is None or not succeeded or not cell.source.strip():
+        if cell is None or not cell.source.strip():
+            return
+        self._latest[cell.key] = cell, succeeded
+        if not succeeded:
             return
         self._cells.pop(cell.key, None)  # run again: it moves to the end
         self._cells[cell.key] = cell
@@ -65,6 +69,10 @@ class CellBook:
     def all(self) -> list[Cell]:
         """Return the cells in the order in which they ran last."""
         return list(self._cells.values())
+
+    def latest(self, key: str) -> tuple[Cell, bool] | None:
+        """Return a cell as it ran last, and whether it ran to its end."""
+        return self._latest.get(key)
 
     def locate(self, filename: str, line: int) -> str | None:
         """Return `cell [3], line 5` for code that came from a cell."""

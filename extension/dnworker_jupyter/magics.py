@@ -6,7 +6,6 @@ All return an awaitable; `transform` puts the `await` in. Where nothing awaits i
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +20,25 @@ from IPython.core.magic import (
 )
 
 from dnworker.capability.manifest import parse_manifest
-from dnworker.errors import ApiError, Invalid, NotFound, Refused
-from dnworker.templates import TEMPLATES
-from dnworker.trace import Trace
-from dnworker_jupyter.options import Parser, read_body, read_payload, split
+from dnworker.errors import NotFound, Refused
+from dnworker_jupyter.agent_cells import agent_parser, model_agent
+from dnworker_jupyter.bridge import TOPOLOGIES
+from dnworker_jupyter.clocking import clock_parser, run_clock
+from dnworker_jupyter.doctor import examine
+from dnworker_jupyter.firing import fire
+from dnworker_jupyter.options import Parser, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.registration import LiveWorker
-from dnworker_jupyter.trace_view import Table
+from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
+from dnworker_jupyter.views import WORKER_VERBS, Note, worker_table, workers_table
 
 if TYPE_CHECKING:
     from dnworker.manager import ManagedWorker
     from dnworker_jupyter.notebook import Notebook
 
 LOG_LINES = 50
+VERBS = WORKER_VERBS
+RUNTIME_WORDS = ("status", "doctor", "url", "stop", "nest")
+CAPABILITY_VERBS = ("export", "load")
 
 
 @magics_class
@@ -45,7 +51,7 @@ class DnworkerMagics(Magics):
 
     @no_var_expand
     @cell_magic("worker")
-    def worker_cell(self, line: str, cell: str) -> None:
+    def worker_cell(self, line: str, cell: str) -> Any:
         """Define a worker: %%worker NAME [--when FLAG] [--env K=V] [--shared] [--restart] [--quiet]
 
         The body is an ordinary cell in which `worker`, `EventEnvelope` and `RuntimeClient` are bound:
@@ -57,17 +63,35 @@ class DnworkerMagics(Magics):
 
         When the cell succeeds, its handlers are the worker's next generation; when it fails, nothing
         changes. Running it again replaces what it registered.
+
+        %%worker NAME --command CMD [--file PATH] runs a program in any language; the body is its file.
         """
-        # The input transformer takes every %%worker at the top of a cell; here come only the others.
-        raise Refused("%%worker must be the first line of its cell, below only comments")
+        if read_worker_line(line).command is None:
+            # The input transformer takes every %%worker at the top of a cell; here come only the others.
+            raise Refused("%%worker must be the first line of its cell, below only comments")
+        return self._run(worker_parser(), line, lambda _: self._program(line, cell))
 
     @no_var_expand
     @line_magic("worker")
     def worker_line(self, line: str) -> Any:
         """See and drive workers: %worker [list], %worker NAME, %worker VERB NAME"""
-        parser = Parser("%worker", "See and drive workers.")
-        parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(_VERBS))
-        return self._run(parser, line, self._worker)
+        return self._run(_worker_parser(), line, self._worker)
+
+    @no_var_expand
+    @cell_magic("agent")
+    def agent_cell(self, line: str, cell: str) -> Any:
+        """Say how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
+
+            %%agent triage
+            async def reply(turn):
+                yield f"You said: {turn.message}"
+
+        With a model the body is its system prompt. The agent `default` answers for all that have no script.
+        """
+        options = agent_parser().read(split(line))
+        if not options.model:
+            raise Refused("%%agent must be the first line of its cell, below only comments")
+        return self._run(agent_parser(), line, lambda read: model_agent(self._notebook, read, cell))
 
     @no_var_expand
     @line_cell_magic("fire")
@@ -75,37 +99,42 @@ class DnworkerMagics(Magics):
         """Fire an event and show what it caused: %fire KIND [key=value ...] [options]; %%fire takes a body
 
         Values are JSON, Python literals, or {name} for a variable of the notebook. Without a payload a kind
-        that the runtime knows gets a realistic one.
+        that the runtime knows gets a realistic one; any other what was fired last, or what its handlers read.
         """
-        parser = Parser("%%fire" if cell is not None else "%fire", "Fire an event and show what it caused.")
-        parser.add_argument("kind", nargs="?", help="the event's kind, such as turn.completed")
-        parser.add_argument("payload", nargs="*", metavar="key=value", help="fields of the payload")
-        parser.add_argument("--session", metavar="ID", help="publish in this session")
-        parser.add_argument("--times", type=int, default=1, metavar="N", help="fire N times")
-        parser.add_argument("--rate", type=float, metavar="R", help="at most R a second")
-        parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds")
-        parser.add_argument("--no-wait", action="store_true", help="do not wait for what it causes")
-        return self._run(parser, line, lambda options: self._fire(options, cell))
+        return self._run(
+            fire_parser(is_cell=cell is not None), line, lambda options: fire(self._notebook, options, cell)
+        )
+
+    @no_var_expand
+    @line_magic("replay")
+    def replay(self, line: str) -> Any:
+        """Fire recorded events again: %replay #12 | ID | last [N] | FILE [--edit k=v] [--speed X]
+
+        After a restart of the kernel too: the journal keeps them. %replay last 20 --compare runs the
+        previous and the present generation of a worker on the same events, in shadow, and shows where
+        they differ.
+        """
+        return self._run(replay_parser(), line, lambda options: run_replay(self._notebook, options))
+
+    @line_magic("clock")
+    def clock(self, line: str) -> Any:
+        """Schedules, backoff and sleeps under control: %clock [virtual | real | advance 1h30m | next [N]]"""
+        return self._run(clock_parser(), line, lambda options: run_clock(self._notebook, options))
 
     @line_magic("panel")
     def panel(self, line: str) -> Any:
-        """Show the panel: every worker's state and handlers, and the tail of the log"""
-        return self._run(Parser("%panel", "Show the panel."), line, self._panel)
+        """Show the panel: every worker's state and handlers, the latest events, and the tail of the log"""
+        return self._run(_panel_parser(), line, self._panel)
 
     @line_magic("runtime")
     def runtime(self, line: str) -> Any:
-        """Show the runtime: %runtime [status|url]"""
-        parser = Parser("%runtime", "Show the runtime.")
-        parser.add_argument("what", nargs="?", default="status", choices=["status", "url"])
-        return self._run(parser, line, self._runtime)
+        """Show the runtime, or examine it: %runtime [status | doctor | url | stop | nest]"""
+        return self._run(_runtime_parser(), line, self._runtime)
 
     @line_magic("events")
     def events(self, line: str) -> Any:
-        """Show the latest events: %events [--kind K] [--last N]"""
-        parser = Parser("%events", "Show the latest events.")
-        parser.add_argument("--kind", metavar="K", help="only this kind")
-        parser.add_argument("--last", type=int, default=20, metavar="N", help="how many")
-        return self._run(parser, line, self._events)
+        """Show the latest events: %events [--kind K] [--last N] [--all]; or save them: %events save FILE"""
+        return self._run(events_parser(), line, lambda options: run_events(self._notebook, options))
 
     @no_var_expand
     @cell_magic("capability")
@@ -119,29 +148,29 @@ class DnworkerMagics(Magics):
     @line_magic("capability")
     def capability_line(self, line: str) -> Any:
         """Export the notebook's workers, or load a capability: %capability export PATH | load PATH"""
-        parser = Parser("%capability", "Export the notebook's workers, or load a capability.")
-        parser.add_argument("verb", choices=["export", "load"])
-        parser.add_argument("path", help="a directory")
-        parser.add_argument(
-            "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
-        )
-        parser.add_argument(
-            "--topology", choices=["uv", "python", "in-process"], default="uv", help="how workers run"
-        )
-        parser.add_argument("--force", action="store_true", help="write over files that were edited by hand")
-        return self._run(parser, line, self._capability)
+        return self._run(_capability_parser(), line, self._capability)
 
     # -- what they do ----------------------------------------------------------------------------------
 
     async def _worker(self, options: Any) -> object:
         words: list[str] = options.words
+        book = self._notebook
         if not words or words == ["list"]:
-            return workers_table(self._notebook.runtime.workers())
+            return workers_table(book.runtime.workers())
         if len(words) == 1:
-            return self._describe(self._find(words[0]))
+            if words[0] in VERBS:
+                raise Refused(f"%worker {words[0]} needs the worker's name")
+            return worker_table(book, self._find(words[0]))
         verb, name, *rest = words
-        if verb not in _VERBS or rest:
-            raise Refused(f"%worker takes {', '.join(_VERBS)} and one name, not {' '.join(words)!r}")
+        if verb not in VERBS:
+            hint = nearest(verb, VERBS)
+            raise Refused(f"%worker takes {', '.join(VERBS)} and one name, not {' '.join(words)!r}{hint}")
+        if (verb == "topology") != (len(rest) == 1):
+            raise Refused(
+                f"%worker topology takes a name and one of {', '.join(TOPOLOGIES)}"
+                if verb == "topology"
+                else f"%worker {verb} takes one name, not {' '.join([name, *rest])!r}"
+            )
         managed = self._find(name)
         match verb:
             case "start":
@@ -151,122 +180,77 @@ class DnworkerMagics(Magics):
             case "stop":
                 await managed.stop()
             case "remove":
-                await self._notebook.runtime.remove(managed.qualified_name)
-                self._notebook.live.pop(managed.name, None)
+                await book.runtime.remove(managed.qualified_name)
+                book.live.pop(managed.name, None)
                 return Note(f"{managed.name} is removed")
             case "rollback":
                 live = self._live(managed)
-                await live.rollback(self._notebook.runtime)
-                return Note(
-                    f"{name} is {managed.state} with its previous handlers, as generation {live.generation}"
-                )
+                await live.rollback(book.runtime)
+                assert live.managed is not None
+                state = live.managed.state
+                return Note(f"{name} is {state} with its previous handlers, as generation {live.generation}")
+            case "topology":
+                return await self._move(managed, rest[0])
             case "logs":
-                lines = self._notebook.runtime.logs.tail(LOG_LINES, managed.qualified_name)
+                lines = book.runtime.logs.tail(LOG_LINES, managed.qualified_name)
                 return Note("\n".join(line.text for line in lines) or f"{name} has said nothing yet")
         why = f": {managed.error}" if managed.error else ""
         return Note(f"{managed.name} is {managed.state}{why}")
+
+    async def _move(self, managed: ManagedWorker, topology: str) -> object:
+        chosen = next((one for one in TOPOLOGIES if one == topology), None)
+        if chosen is None:
+            hint = nearest(topology, TOPOLOGIES)
+            raise Refused(f"there is no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}{hint}")
+        live = self._live(managed)
+        if live.topology == chosen:
+            return Note(f"{live.name} runs {_how(chosen)} already")
+        await live.move(self._notebook.runtime, chosen)
+        assert live.managed is not None
+        return Note(f"{live.name} is {live.managed.state}, {_how(chosen)}, with empty state")
+
+    async def _program(self, line: str, body: str) -> object:
+        from dnworker_jupyter.programs import declare_program
+
+        return Note(await declare_program(self._notebook, read_worker_line(line), body))
 
     def _live(self, managed: ManagedWorker) -> LiveWorker:
         live = self._notebook.live.get(managed.name)
         if live is None or live.managed is not managed:
             raise Refused(
-                f"worker {managed.name!r} was not made in this notebook, so it has no earlier generation"
+                f"worker {managed.name!r} was not made of cells with handlers, so it has no generations here"
             )
         return live
 
-    def _describe(self, managed: ManagedWorker) -> Table:
-        rows = []
-        live = self._notebook.live.get(managed.name)
-        cells = {(h.decorator, h.what, h.name): cell.label for h, cell in live.handlers()} if live else {}
-        for key, figures in managed.figures.items():
-            decorator, what, name = key
-            last = str(figures.last_error) if figures.last_error else ""
-            row = [
-                f"{decorator} {what}".strip(),
-                name,
-                cells.pop(key, ""),
-                str(figures.calls),
-                str(figures.errors),
-                last,
-            ]
-            rows.append(row)
-        for (decorator, what, name), label in cells.items():
-            rows.append([f"{decorator} {what}".strip(), name, label, "0", "0", ""])
-        return Table(
-            ["registered for", "handler", "from", "calls", "errors", "last error"], rows, "no handlers"
-        )
+    async def _panel(self, options: Any) -> object:
+        name = None if options.name is None else self._find(options.name).qualified_name
+        if self._notebook.host.has_thread:
+            from dnworker_jupyter.panel_widget import StaticPanel
 
-    async def _fire(self, options: Any, body: str | None) -> object:
-        if options.kind is None:
-            raise Refused("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
-        payload = read_payload(options.payload, self.shell.user_ns) if body is None else read_body(body)
-        if options.times < 1:
-            raise Refused(f"--times {options.times}: fire at least once")
-        if options.rate is not None and options.rate <= 0:
-            raise Refused(f"--rate {options.rate:g}: more than none a second is wanted")
-        runtime = self._notebook.runtime
-        traces: list[Trace] = []
-        started = time.monotonic()
-        for number in range(options.times):
-            if options.rate and number:
-                await asyncio.sleep(max(0.0, started + number / options.rate - time.monotonic()))
-            try:
-                trace = await runtime.fire(
-                    options.kind,
-                    payload,
-                    session_id=options.session,
-                    timeout=options.timeout,
-                    wait=not options.no_wait,
-                )
-            except (Invalid, ApiError) as exc:
-                raise Refused(f"%fire {options.kind}: {exc}") from None
-            traces.append(trace)
-        failed = [trace for trace in traces if not trace.ok and not options.no_wait]
-        shown = failed[-1] if failed else traces[-1]
-        if options.times > 1:
-            print(f"fired {options.times} times: {len(traces) - len(failed)} ok, {len(failed)} not ok")  # noqa: T201
-        if not shown.invocations and not options.no_wait:
-            print(self._nobody(options.kind))  # noqa: T201
-        return shown
-
-    def _nobody(self, kind: str) -> str:
-        """Say that no handler ran, and which kind may have been meant."""
-        import difflib
-
-        workers = self._notebook.runtime.workers()
-        heard = {key[1] for w in workers for key in w.figures if key[0] == "on_event"}
-        for live in self._notebook.live.values():
-            heard |= {h.what for h, _ in live.handlers() if h.decorator == "on_event"}
-        if kind in heard:
-            return f"no handler ran for {kind}; is its worker running? see %worker"
-        near = difflib.get_close_matches(kind, sorted(heard | TEMPLATES.keys()), n=1)
-        hint = f"; did you mean {near[0]}?" if near and near[0] != kind else ""
-        others = [w.name for w in workers if w.topology == "subprocess"]
-        elsewhere = f" (what {', '.join(others)} does with it is in %worker logs)" if others else ""
-        return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
-
-    async def _panel(self, _: Any) -> object:
-        return self._notebook.panel()
+            return StaticPanel(self._notebook)
+        panel = self._notebook.panel()
+        panel.show_worker(name)
+        return panel
 
     async def _runtime(self, options: Any) -> object:
         runtime = self._notebook.runtime
-        if options.what == "url":
-            return Note(str(runtime.url))
+        match options.what:
+            case "url":
+                return Note(str(runtime.url))
+            case "doctor":
+                return await examine(self._notebook)
+            case "stop":
+                await runtime.stop()
+                self._notebook.stopped()
+                return Note("the runtime is stopped, and its workers with it; the next magic starts it again")
+            case "nest":
+                return Note(_nest())
         states = [str(worker.state) for worker in runtime.workers()]
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none"
         return Note(
             f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; "
             f"workers: {counts}"
         )
-
-    async def _events(self, options: Any) -> object:
-        history = self._notebook.runtime.history
-        found = [e for e in history.events(10_000) if options.kind in (None, e.kind)][-options.last :]
-        rows = [
-            [f"#{e.seq}", e.timestamp.strftime("%H:%M:%S"), e.kind, e.session_id or "", str(e.payload)[:80]]
-            for e in found
-        ]
-        return Table(["event", "at", "kind", "session", "payload"], rows, "no events yet")
 
     async def _head(self, body: str) -> object:
         cell = self._notebook.cells.running
@@ -297,7 +281,7 @@ class DnworkerMagics(Magics):
         except NotFound as exc:
             raise Refused(f"%worker: {exc}") from None
 
-    def _run(self, parser: Parser, line: str, act: Any) -> asyncio.Task[object]:
+    def _run(self, parser: Parser, line: str, act: Any) -> asyncio.Future[object]:
         options = parser.read(split(line)) if not _asks_help(line) else None
         return asyncio.ensure_future(self._act(act, options, parser))
 
@@ -305,44 +289,102 @@ class DnworkerMagics(Magics):
         if options is None:
             return Note(parser.format_help())
         await self._notebook.ready()
-        coro: Coroutine[Any, Any, object] = act(options)
-        return await coro
+
+        def make() -> Coroutine[Any, Any, object]:
+            made: Coroutine[Any, Any, object] = act(options)
+            return made
+
+        return await self._notebook.enter(make)
 
 
-class Note:
-    """A text that is displayed as it is."""
+def parsers() -> dict[str, Parser]:
+    """Return the parser of every magic, for completion and help."""
+    return {
+        "%%worker": worker_parser(),
+        "%worker": _worker_parser(),
+        "%%agent": agent_parser(),
+        "%fire": fire_parser(),
+        "%%fire": fire_parser(is_cell=True),
+        "%replay": replay_parser(),
+        "%events": events_parser(),
+        "%clock": clock_parser(),
+        "%panel": _panel_parser(),
+        "%runtime": _runtime_parser(),
+        "%capability": _capability_parser(),
+    }
 
-    def __init__(self, text: str) -> None:
-        self.text = text
 
-    def __repr__(self) -> str:
-        return self.text
+def fire_parser(*, is_cell: bool = False) -> Parser:
+    """Return the parser of the `%fire` line."""
+    parser = Parser("%%fire" if is_cell else "%fire", "Fire an event and show what it caused.")
+    parser.add_argument("kind", nargs="?", help="the event's kind, such as turn.completed")
+    parser.add_argument("payload", nargs="*", metavar="key=value", help="fields of the payload")
+    parser.add_argument("--session", metavar="ID", help="publish in this session")
+    parser.add_argument("--worker", metavar="NAME", help="only this worker gets it")
+    parser.add_argument("--times", type=int, default=1, metavar="N", help="fire N times")
+    parser.add_argument("--rate", type=float, metavar="R", help="at most R a second")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for what it causes")
+    parser.add_argument("--template", action="store_true", help="fire nothing; show a payload to edit")
+    parser.add_argument(
+        "--chaos",
+        metavar="WORDS",
+        help="faults on purpose: seed=7,duplicate=0.2,delay=0.1,reorder,fail=client.publish:3",
+    )
+    return parser
 
 
-def workers_table(workers: list[ManagedWorker]) -> Table:
-    """Return the table that `%worker` shows."""
-    rows = []
-    for worker in workers:
-        figures = worker.figures.values()
-        rows.append(
-            [
-                worker.qualified_name,
-                str(worker.state),
-                worker.topology_label,
-                str(worker.generation),
-                str(sum(f.calls for f in figures)),
-                str(sum(f.errors for f in figures)),
-                str(worker.restarts),
-                worker.error or worker.last_handler_error or "",
-            ]
-        )
-    headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]
-    return Table(headings, rows, "no workers yet; define one in a %%worker cell")
+def _worker_parser() -> Parser:
+    parser = Parser("%worker", "See and drive workers.")
+    parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(VERBS))
+    return parser
+
+
+def _panel_parser() -> Parser:
+    parser = Parser("%panel", "Show the panel.")
+    parser.add_argument("name", nargs="?", help="the worker to show; all when left out")
+    return parser
+
+
+def _runtime_parser() -> Parser:
+    parser = Parser("%runtime", "Show the runtime, or examine it.")
+    parser.add_argument("what", nargs="?", default="status", choices=RUNTIME_WORDS)
+    return parser
+
+
+def _capability_parser() -> Parser:
+    parser = Parser("%capability", "Export the notebook's workers, or load a capability.")
+    parser.add_argument("verb", choices=CAPABILITY_VERBS)
+    parser.add_argument("path", help="a directory")
+    parser.add_argument(
+        "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
+    )
+    parser.add_argument(
+        "--topology", choices=["uv", "python", "in-process"], default="uv", help="how workers run"
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that were edited by hand")
+    return parser
+
+
+def _how(topology: str) -> str:
+    return topology if topology == "in-process" else f"as a process ({topology})"
+
+
+def _nest() -> str:
+    """Make asyncio re-entrant, for those who must call blocking helpers in cells."""
+    try:
+        import nest_asyncio2
+    except ImportError:
+        raise Refused(
+            "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2"
+        ) from None
+    nest_asyncio2.apply()
+    return (
+        "asyncio is re-entrant in this kernel from now on: asyncio.run(...) works in cells, and every task "
+        "costs more; %runtime doctor measures it. A restart of the kernel undoes it"
+    )
 
 
 def _asks_help(line: str) -> bool:
     words = line.split()
     return "-h" in words or "--help" in words
-
-
-_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs")

@@ -7,7 +7,7 @@ import ast
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -35,6 +35,8 @@ class WorkerLine:
     shared: bool
     restart: bool
     quiet: bool
+    command: str | None = None
+    file: str | None = None
 
 
 def worker_parser() -> Parser:
@@ -46,6 +48,10 @@ def worker_parser() -> Parser:
     parser.add_argument("--shared", action="store_true", help="the whole cell travels with the export")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
+    parser.add_argument(
+        "--command", metavar="CMD", help="run a program in any language; the body is its file"
+    )
+    parser.add_argument("--file", metavar="PATH", help="with --command: the file's path in the capability")
     return parser
 
 
@@ -68,7 +74,17 @@ def read_worker_line(line: str) -> WorkerLine:
         if not equals or not key:
             raise Refused(f"%%worker: --env {pair!r} is not of the form NAME=value")
         env[key] = value
-    return WorkerLine(name, Options(tuple(options.when), env), options.shared, options.restart, options.quiet)
+    if options.file is not None and options.command is None:
+        raise Refused("%%worker: --file goes with --command; Python workers need no file")
+    return WorkerLine(
+        name,
+        Options(tuple(options.when), env),
+        options.shared,
+        options.restart,
+        options.quiet,
+        options.command,
+        options.file,
+    )
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,15 +102,29 @@ class Parser(argparse.ArgumentParser):
         """
         return self.parse_intermixed_args(words)
 
+    def options(self) -> list[str]:
+        """Return all options, in their long form."""
+        return [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+
+    def words(self) -> list[str]:
+        """Return the words that may stand first, where there is a choice of them."""
+        positional = [action for action in self._actions if not action.option_strings]
+        return [str(choice) for choice in (positional[0].choices or ())] if positional else []
+
     def error(self, message: str) -> NoReturn:
         """Raise with the nearest option's name, if there is one near."""
         if message.startswith(_UNRECOGNIZED):
             word = message.removeprefix(_UNRECOGNIZED).split()[0]
             known = [option for action in self._actions for option in action.option_strings]
-            near = difflib.get_close_matches(word.partition("=")[0], known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"options: {', '.join(sorted(known))}"
-            message = f"unknown option {word!r}; {hint}" if word.startswith("-") else f"unexpected {word!r}"
+            hint = nearest(word.partition("=")[0], known) or f"; options: {', '.join(sorted(known))}"
+            message = f"unknown option {word!r}{hint}" if word.startswith("-") else f"unexpected {word!r}"
         raise Refused(f"{self.prog}: {message}. {self.prog} --help shows how")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?`, or nothing where nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def split(line: str) -> list[str]:

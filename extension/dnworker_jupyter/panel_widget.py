@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,41 +17,50 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 
 from dnworker.lifecycle import WorkerState
-from dnworker_jupyter.magics import workers_table
+from dnworker.trace import Row, Trace
+from dnworker_jupyter.views import workers_table
 
 if TYPE_CHECKING:
     from dnworker.logs import LogLine
     from dnworker.manager import ManagedWorker
-    from dnworker.runtime import Runtime
+    from dnworker.watchdog import Block
+    from dnworker_jupyter.notebook import Notebook
 
 log = logging.getLogger("dnworker.panel")
 
 STATIC = Path(__file__).parent / "static"
 LOG_TAIL = 200
+EVENTS_SHOWN = 50
+LONGEST_TEXT = 2_000
 INTERVAL = 0.1
 """Seconds between messages to the views: ten a second at most, whatever happens."""
 
 
 class Panel(anywidget.AnyWidget):
-    """Workers with state and handler figures, and the tail of the log, live."""
+    """Workers with state and handler figures, the latest events with their traces, and the log's tail."""
 
     _esm = STATIC / "panel.js"
     _css = STATIC / "panel.css"
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, book: Notebook) -> None:
         super().__init__()
-        self._runtime = runtime
-        self._loop = asyncio.get_running_loop()
+        self._book = book
+        self._runtime = book.runtime
         self._changed = asyncio.Event()
         self._sent_line = 0
+        self._sent_seq = 0
+        self._only: str | None = None
+        self.last_thread = ""
         self.is_closed = False
         self.on_msg(self._receive)
         self._unlisten = [
-            runtime.listen(self._changed.set),
-            runtime.logs.listen(lambda _: self._changed.set()),
-            runtime.history.listen(lambda _: self._changed.set()),
+            self._runtime.listen(self._poke),
+            self._runtime.logs.listen(lambda _: self._poke()),
+            self._runtime.history.listen(lambda _: self._poke()),
+            self._runtime.bus.tap(lambda _: self._poke()),
         ]
-        self._pump = self._loop.create_task(self._send_changes(), name="dnworker panel")
+        self._loop_thread = threading.get_ident()
+        self._pump = asyncio.get_running_loop().create_task(self._send_changes(), name="dnworker panel")
         self._commands: set[asyncio.Task[None]] = set()
 
     def close(self) -> None:
@@ -63,31 +73,41 @@ class Panel(anywidget.AnyWidget):
         self._pump.cancel()
         super().close()
 
+    def show_worker(self, name: str | None) -> None:
+        """Show one worker, by its qualified name, or all."""
+        self._only = name
+        self._poke()
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Add a static table for where no widget can live: GitHub, nbviewer, a terminal."""
+        """Add a static table for where no widget can live: GitHub, nbviewer, VS Code without its CDN."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        table = workers_table(self._runtime.workers())
-        tail = "\n".join(line.text for line in self._runtime.logs.tail(20))
-        html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
-        return data | {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}, metadata
+        return data | static_panel(self._book), metadata
 
     # -- to the views ----------------------------------------------------------------------------------
+
+    def _poke(self) -> None:
+        if threading.get_ident() == self._loop_thread:
+            self._changed.set()
+        else:  # a line from a thread: set there, it would wake nobody
+            self._book.host.post(self._changed.set)
 
     async def _send_changes(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            self.send(self._message("update", self._new_lines()))
+            self.send(self._message("update"))
             await asyncio.sleep(INTERVAL)
 
-    def _new_lines(self) -> list[LogLine]:
-        lines = self._runtime.logs.since(self._sent_line, LOG_TAIL)
-        if lines:
-            self._sent_line = lines[-1].number
-        return lines
-
-    def _message(self, kind: str, lines: list[LogLine]) -> dict[str, Any]:
+    def _message(self, kind: str) -> dict[str, Any]:
+        whole = kind == "snapshot"
+        logs, history = self._runtime.logs, self._runtime.history
+        lines = logs.tail(LOG_TAIL) if whole else logs.since(self._sent_line, LOG_TAIL)
+        events = [e for e in history.events(EVENTS_SHOWN) if whole or e.seq > self._sent_seq]
+        self._sent_line = lines[-1].number if lines else self._sent_line
+        self._sent_seq = self._runtime.bus.latest_seq
+        block = self._book.watchdog.block if self._book.watchdog is not None else None
+        workers = [w for w in self._runtime.workers() if self._only in (None, w.qualified_name)]
         return {
             "type": kind,
             "runtime": {
@@ -95,35 +115,48 @@ class Panel(anywidget.AnyWidget):
                 "url": self._runtime.url,
                 "events": self._runtime.bus.latest_seq,
             },
-            "workers": [worker_figures(worker) for worker in self._runtime.workers()],
-            "lines": [
-                {
-                    "number": n.number,
-                    "worker": n.worker,
-                    "level": n.level,
-                    "source": n.source,
-                    "text": n.text[:2000],
-                }
-                for n in lines
+            "paused": None if block is None else block.who,
+            "workers": [worker_figures(worker) for worker in workers],
+            "events": [
+                {"id": e.event_id, "seq": e.seq, "kind": e.kind, "session": e.session_id} for e in events
             ],
+            "lines": [line_figures(line) for line in lines],
         }
+
+    def tell_paused(self, block: Block | None) -> None:
+        """Tell the views, from any thread, that the loop stands still, or turns again."""
+        self.send({"type": "paused", "by": None if block is None else block.who})
 
     # -- from the views --------------------------------------------------------------------------------
 
     def _receive(self, _: Any, content: Any, __: Any) -> None:
         """Take a message of a view; on some kernels this runs on another thread."""
-        self._loop.call_soon_threadsafe(self._obey, content)
+        self.last_thread = threading.current_thread().name
+        if threading.get_ident() != self._loop_thread and isinstance(content, dict) and "id" in content:
+            cell = self._book.cells.running
+            self.send({"type": "queued", "id": content["id"], "by": cell.label if cell is not None else None})
+        self._book.host.post(self._obey, content)
 
     def _obey(self, content: Any) -> None:
         match content:
             case {"type": "hello"}:
-                self.send(self._message("snapshot", self._runtime.logs.tail(LOG_TAIL)))
+                self.send(self._message("snapshot"))
+            case {"type": "trace", "event": str(event_id), "id": int(number)}:
+                self._send_trace(event_id, number)
             case {"type": "stop" | "start" | "restart" as verb, "worker": str(name), "id": int(number)}:
-                task = self._loop.create_task(self._drive(verb, name, number), name=f"panel {verb} {name}")
+                task = asyncio.ensure_future(self._drive(verb, name, number))
                 self._commands.add(task)
                 task.add_done_callback(self._commands.discard)
             case _:
                 log.warning("the panel sent a message that is not understood: %r", content)
+
+    def _send_trace(self, event_id: str, number: int) -> None:
+        event = self._runtime.history.event(event_id)
+        if event is None:
+            self.send({"type": "failed", "id": number, "text": "that event is kept no longer"})
+            return
+        rows = [row_figures(row) for row in Trace(event, self._runtime.history).rows()]
+        self.send({"type": "trace", "id": number, "event": event_id, "rows": rows})
 
     async def _drive(self, verb: str, name: str, number: int) -> None:
         self.send({"type": "ack", "id": number})
@@ -137,7 +170,47 @@ class Panel(anywidget.AnyWidget):
             self.send({"type": "failed", "id": number, "text": f"{verb} {name}: {exc}"})
         else:
             self.send({"type": "done", "id": number})
-        self._changed.set()
+        self._poke()
+
+
+class StaticPanel:
+    """What `%panel` shows where nothing live can be drawn: a terminal."""
+
+    def __init__(self, book: Notebook) -> None:
+        self._book = book
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        return static_panel(self._book)
+
+
+def static_panel(book: Notebook) -> dict[str, str]:
+    """Return the workers and the end of the log, as text and as HTML without script."""
+    table = workers_table(book.runtime.workers())
+    tail = "\n".join(line.text for line in book.runtime.logs.tail(20))
+    html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
+    return {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}
+
+
+def line_figures(line: LogLine) -> dict[str, Any]:
+    """Return what a view draws of one line of the log."""
+    return {
+        "number": line.number,
+        "worker": line.worker,
+        "level": line.level,
+        "source": line.source,
+        "text": line.text[:LONGEST_TEXT],
+    }
+
+
+def row_figures(row: Row) -> dict[str, Any]:
+    """Return what a view draws of one row of a trace."""
+    return {
+        "depth": row.depth,
+        "sort": row.sort,
+        "text": row.text[:LONGEST_TEXT],
+        "outcome": row.outcome,
+        "bar": row.bar,
+    }
 
 
 def worker_figures(worker: ManagedWorker) -> dict[str, Any]:
@@ -146,6 +219,7 @@ def worker_figures(worker: ManagedWorker) -> dict[str, Any]:
         "name": worker.qualified_name,
         "state": str(worker.state),
         "topology": worker.topology_label,
+        "inProcess": worker.topology == "in-process",
         "generation": worker.generation,
         "restarts": worker.restarts,
         "error": worker.error,
@@ -162,6 +236,7 @@ def worker_figures(worker: ManagedWorker) -> dict[str, Any]:
                 "calls": figures.calls,
                 "errors": figures.errors,
                 "inFlight": figures.in_flight,
+                "missed": figures.missed,
                 "lastError": str(figures.last_error) if figures.last_error else None,
             }
             for key, figures in worker.figures.items()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from dnworker import shadow
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Refused
 from dnworker.invocation import current as current_invocation
@@ -15,6 +17,7 @@ from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.schedule import ScheduleSpec
 from dnworker.topologies import InProcessWorker
 from dnworker.worker import Worker
+from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.options import Options
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ class Registration:
     handlers: tuple[Handler, ...]
     seeds: dict[str, Any] = field(default_factory=dict)
     shared: bool = False
+    at: float = field(default_factory=time.time)
+    """When it took effect, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,15 @@ class Change:
 class LiveWorker:
     """A worker made of cells."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, bridges: Bridges) -> None:
         self.name = name
+        self.topology: LiveTopology = "in-process"
+        self._bridges = bridges
         self.options = Options()
         self.state: dict[str, Any] = {}
         self.generation = 0
         self.registrations: dict[str, Registration] = {}
-        self.managed: InProcessWorker | None = None
+        self.managed: InProcessWorker | BridgedWorker | None = None
         self._earlier: list[dict[str, Registration]] = []
 
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
@@ -103,6 +110,42 @@ class LiveWorker:
         self.options = options
         return await self._become(runtime, merged, taken, force_restart=gate_changed, written=new.seeds)
 
+    async def drop(self, runtime: Runtime, key: str) -> Change:
+        """Let what a cell registered end: it was run again, and registers nothing here any more."""
+        kept = {k: r for k, r in self.registrations.items() if k != key}
+        return await self._become(runtime, kept, [])
+
+    async def move(self, runtime: Runtime, topology: LiveTopology) -> None:
+        """Run in another way from now on: a start with empty state, as a deploy would be.
+
+        Raises:
+            ExportRefused: something that the handlers need cannot leave the kernel; the worker runs on as
+            it was. WorkerFailed: the process did not come up.
+        """
+        before, self.topology = self.topology, topology
+        try:
+            await self._run(runtime, restart=True)
+        except Refused:
+            self.topology = before
+            raise
+        if isinstance(self.managed, BridgedWorker):
+            await until_connected(self.managed)
+
+    def previous(self) -> Callable[[], Worker] | None:
+        """Return what makes the Worker of the generation before, as at a start; None without one."""
+        if not self._earlier:
+            return None
+        earlier = self._earlier[-1]
+        return lambda: self.make_shadow(earlier)
+
+    def make_shadow(self, registrations: dict[str, Registration] | None = None) -> Worker:
+        """Make a Worker with a state of its own, as at a start; by default of the present generation."""
+        chosen = self.registrations if registrations is None else registrations
+        worker = _make_worker(self.name, [h for r in chosen.values() for h in r.handlers])
+        for registration in chosen.values():
+            worker.state.update(registration.seeds)
+        return worker
+
     async def rollback(self, runtime: Runtime) -> Change:
         """Bring the previous generation back.
 
@@ -127,13 +170,19 @@ class LiveWorker:
         before = [handler for handler, _ in self.handlers()]
         if keep and self.registrations:
             self._earlier = [*self._earlier, self.registrations][-GENERATIONS_KEPT:]
+        present = self.registrations
         self.registrations = _keep_unchanged_tasks(registrations, before)
         self.generation += 1
         after = [handler for handler, _ in self.handlers()]
         restart = force_restart or _life_cycle(before) != _life_cycle(after)
         if written is not None:
             self.state.update(written)
-        await self._run(runtime, restart)
+        try:
+            await self._run(runtime, restart)
+        except Refused:  # a worker that is a process: its new cells cannot leave the kernel
+            self.registrations = present
+            self.generation -= 1
+            raise
         old, new = {h.code for h in before}, {h.code for h in after}
         old_names = {(h.decorator, h.what, h.name) for h in before}
         new_names = {(h.decorator, h.what, h.name) for h in after}
@@ -147,7 +196,12 @@ class LiveWorker:
         )
 
     async def _run(self, runtime: Runtime, restart: bool) -> None:
-        if self.managed is None:
+        if self.topology != "in-process":
+            bridged = self._bridges.make(self.name, self.topology, self.options, self.generation)
+            self.managed = bridged
+            await runtime.adopt(bridged)
+            return
+        if not isinstance(self.managed, InProcessWorker):
             definition = WorkerDefinition(self.name, when=self.options.when)
             home = runtime.capability(LIVE_CAPABILITY)
             self.managed = InProcessWorker(runtime, home, definition, self._make_fresh)
@@ -164,33 +218,48 @@ class LiveWorker:
         return self._make()
 
     def _make(self) -> Worker:
-        worker = Worker(self.name)
+        worker = _make_worker(self.name, [handler for handler, _ in self.handlers()])
         worker.state = self.state
-        for handler, _ in self.handlers():
-            match handler.decorator:
-                case "on_startup":
-                    worker._startup_handlers.append(handler.function)
-                case "on_shutdown":
-                    worker._shutdown_handlers.append(handler.function)
-                case "on_event":
-                    worker._event_handlers.setdefault(handler.what, []).append(handler.function)
-                case "every":
-                    assert handler.schedule is not None
-                    worker._every_handlers.append((handler.schedule, handler.function))
-                case "task":
-                    worker._task_handlers.append(handler.function)
         return worker
+
+
+def _make_worker(name: str, handlers: Iterable[Handler]) -> Worker:
+    worker = Worker(name)
+    for handler in handlers:
+        match handler.decorator:
+            case "on_startup":
+                worker._startup_handlers.append(handler.function)
+            case "on_shutdown":
+                worker._shutdown_handlers.append(handler.function)
+            case "on_event":
+                worker._event_handlers.setdefault(handler.what, []).append(handler.function)
+            case "every":
+                assert handler.schedule is not None
+                worker._every_handlers.append((handler.schedule, handler.function))
+            case "task":
+                worker._task_handlers.append(handler.function)
+    return worker
 
 
 class CellTransaction:
     """One run of a `%%worker` cell: what it registers takes effect when it succeeds, or not at all."""
 
-    def __init__(self, live: LiveWorker, cell: Cell, options: Options, *, shared: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        live: LiveWorker,
+        cell: Cell,
+        options: Options,
+        *,
+        shared: bool = False,
+        quiet: bool = False,
+        restart: bool = False,
+    ) -> None:
         self.live = live
         self.cell = cell
         self.options = options
         self.shared = shared
         self.quiet = quiet
+        self.restart = restart
         self.recording = Worker(live.name)
         self._state = _StagedState(live.state)
         self.recording.state = self._state
@@ -249,6 +318,9 @@ class CurrentWorker:
         return repr(self._now())
 
     def _now(self) -> Worker:
+        hidden = shadow.current.get()
+        if hidden is not None:
+            return hidden
         invocation = current_invocation.get()
         resolve: Callable[[str | None], Worker] = object.__getattribute__(self, "_resolve")
         return resolve(invocation.worker if invocation is not None else None)

@@ -1,24 +1,40 @@
-"""Sends what handlers print to their worker's log, and never into a cell (design 8).
+"""Sends what handlers say to their worker's log, and never into a cell (design 8).
 
 The two stream objects stay where they are and get another class: a logging handler, a loguru sink or a rich
 console made earlier holds the same objects, and is routed too. `write` is a property there, because IPython
 sets and restores `write` on the instance around every cell; a property is asked first all the same.
+Threads that a handler starts say on its behalf; a pool's threads on behalf of whoever submitted.
 """
 
 from __future__ import annotations
 
+import concurrent.futures.thread
+import functools
+import logging
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.displaypub import CapturingDisplayPublisher
+
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
+from dnworker.loglevels import current_level, follow_records
+from dnworker_jupyter import redirects
+from dnworker_jupyter.patching import replace
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
 _Key = tuple[str, str]  # invocation id, stream name
 _INNER = "_dnworker_inner_write"
+_ROUTED = "_dnworker_routed"
+
+DISPLAY_KEPT = 2_000_000
+"""Characters of one displayed thing that the log keeps beside its text."""
+
+_KEPT_FORMS = ("text/plain", "image/png", "image/jpeg", "image/svg+xml", "text/markdown", "application/json")
 
 
 class OutputRouter:
@@ -28,24 +44,36 @@ class OutputRouter:
         self._runtime = runtime
         self._shell = shell
         self._partial: dict[_Key, str] = {}
+        self._lock = threading.Lock()
+        self._taken = 0
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
         """Begin to route."""
-        self._undo = [
-            self._patch(stream, name) for stream, name in ((sys.stdout, "stdout"), (sys.stderr, "stderr"))
-        ]
-        self._undo.append(self._runtime.history.listen(self._flush_ended))
-        publisher = self._shell.display_pub
-        if hasattr(publisher, "register_hook"):  # a kernel's; a terminal prints what is displayed
-            publisher.register_hook(self._take_display)
-            self._undo.append(lambda: publisher.unregister_hook(self._take_display))
+        self._undo = [self._patch(stream, name) for name, stream in redirects.streams()]
+        self._undo.append(self._runtime.history.listen(self._follow))
+        self._undo += redirects.install(self.guard_streams)
+        self._undo.append(follow_records(self._take_record))
+        self._undo.append(replace(threading.Thread, "start", _start_on_behalf))
+        pool = concurrent.futures.thread.ThreadPoolExecutor
+        self._undo.append(replace(pool, "submit", _submit_on_behalf))
+        for publisher in {type(self._shell.display_pub), CapturingDisplayPublisher}:
+            self._undo.append(replace(publisher, "publish", self._routed_publish))
+            self._undo.append(replace(publisher, "clear_output", self._routed_clear))
 
     def uninstall(self) -> None:
-        """Leave the streams as they were."""
-        for undo in self._undo:
+        """Leave everything as it was."""
+        for undo in reversed(self._undo):
             undo()
         self._undo = []
+
+    def guard_streams(self) -> None:
+        """Route handlers' text past whatever stands in the place of a stream now, such as a cell's buffer."""
+        for name, stream in redirects.streams():
+            if stream is not None and not getattr(stream, _ROUTED, False):
+                setattr(sys, name, _Guarded(stream, self, name))
+
+    # -- text ------------------------------------------------------------------------------------------
 
     def _patch(self, stream: Any, name: str) -> Callable[[], None]:
         original = type(stream)
@@ -53,8 +81,9 @@ class OutputRouter:
         try:
             stream.__class__ = _routed(original, self, name)
         except TypeError:  # a stream of the terminal, whose class cannot be changed
-            stream.write = _Write(self, name, earlier or stream.write)
-            return lambda: stream.__dict__.pop("write", None)
+            stream.write = Write(self, name, earlier or stream.write)
+            setattr(stream, _ROUTED, True)
+            return lambda: _forget(stream, "write", _ROUTED)
         if earlier is not None:
             stream.write = earlier
 
@@ -67,37 +96,89 @@ class OutputRouter:
         return undo
 
     def take(self, invocation: Invocation, name: str, text: str) -> None:
-        """Put what a handler wrote into its worker's log, line by line."""
-        key = (invocation.id, name)
-        *lines, rest = (self._partial.pop(key, "") + text).split("\n")
-        for line in lines:
-            self._runtime.log_line(invocation.worker, line.rstrip("\r"), source=name)
-        if rest:
-            self._partial[key] = rest
-
-    def _take_display(self, message: Any) -> Any:
-        """Keep what a handler displays as text of its log; a cell's own display passes through."""
-        invocation = current_invocation.get()
-        if invocation is None:
-            return message
-        text = message.get("content", {}).get("data", {}).get("text/plain", "")
-        for line in str(text).splitlines():
-            self._runtime.log_line(invocation.worker, line, source="display")
-        return None
-
-    def _flush_ended(self, invocation: Invocation) -> None:
-        if invocation.outcome == "running":
+        """Put what a handler wrote where it wants it, else into its worker's log, line by line."""
+        wanted = (redirects.targets.get() or {}).get(name)
+        if wanted is not None:
+            wanted.write(text)
             return
-        for name in ("stdout", "stderr"):
-            rest = self._partial.pop((invocation.id, name), "")
+        self._taken += 1
+        level = current_level.get()
+        source = name if level is None else "log"
+        key = (invocation.id, source)
+        with self._lock:
+            *lines, rest = (self._partial.pop(key, "") + text).split("\n")
             if rest:
-                line = self._runtime.logs.add(
-                    invocation.worker, rest, source=name, invocation_id=invocation.id
+                self._partial[key] = rest
+        for line in lines:
+            self._runtime.log_line(
+                invocation.worker,
+                line.rstrip("\r"),
+                source=source,
+                level=level or "info",
+                invocation=invocation,
+            )
+
+    def _take_record(self, record: logging.LogRecord) -> None:
+        """Keep a log record of a handler that reached no stream: a file's handler, or none, had it alone."""
+        invocation = current_invocation.get()
+        taken, self._taken = self._taken, 0
+        if invocation is None or taken:
+            return
+        text = f"{record.levelname} {record.name}: {record.getMessage()}"
+        for line in text.splitlines():
+            self._runtime.log_line(
+                invocation.worker, line, source="log", level=record.levelname.lower(), invocation=invocation
+            )
+
+    def _follow(self, invocation: Invocation) -> None:
+        if invocation.outcome == "running":
+            self.guard_streams()
+            return
+        for source in ("stdout", "stderr", "log"):
+            with self._lock:
+                rest = self._partial.pop((invocation.id, source), "")
+            if rest:
+                self._runtime.log_line(invocation.worker, rest, source=source, invocation=invocation)
+
+    # -- displays --------------------------------------------------------------------------------------
+
+    def _routed_publish(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def publish(publisher: Any, data: Any, *args: Any, **fields: Any) -> Any:
+            invocation = current_invocation.get()
+            if invocation is None:
+                return original(publisher, data, *args, **fields)
+            captured = (redirects.targets.get() or {}).get("display")
+            if captured is not None:
+                captured.append(
+                    {"data": data, "metadata": fields.get("metadata") or (args[0] if args else {})}
                 )
-                invocation.note_log(line)
+            else:
+                self._take_display(invocation, data)
+            return None
+
+        return publish
+
+    def _routed_clear(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def clear_output(publisher: Any, *args: Any, **fields: Any) -> Any:
+            # A handler has no output of its own to clear, and a cell's is not its.
+            return original(publisher, *args, **fields) if current_invocation.get() is None else None
+
+        return clear_output
+
+    def _take_display(self, invocation: Invocation, data: dict[str, Any]) -> None:
+        """Make one entry of the log of what a handler displays: text, and what else can be shown safely."""
+        kept = {kind: data[kind] for kind in _KEPT_FORMS if kind in data}
+        if sum(len(str(value)) for value in kept.values()) > DISPLAY_KEPT:
+            kept = {}
+        text = str(data.get("text/plain", "")) or f"({', '.join(data) or 'nothing'})"
+        self._runtime.log_line(
+            invocation.worker, text, source="display", data=kept or None, invocation=invocation
+        )
 
 
-class _Write:
+class Write:
     """The `write` of a routed stream: a handler's text goes to its log, any other to `inner`."""
 
     def __init__(self, router: OutputRouter, name: str, inner: Callable[..., Any]) -> None:
@@ -113,15 +194,77 @@ class _Write:
         return len(text)
 
 
+class _Guarded:
+    """Stands before a cell's buffer: everything is the buffer's, but handlers' text."""
+
+    def __init__(self, target: Any, router: OutputRouter, name: str) -> None:
+        self._target = target
+        self.write = Write(router, name, target.write)
+        setattr(self, _ROUTED, True)
+
+    def writelines(self, lines: Any) -> None:
+        """Write them one by one."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._target)
+
+
 def _routed(base: type, router: OutputRouter, name: str) -> type:
     """Return a subclass of a stream's class that routes what is written."""
 
-    def get(self: Any) -> _Write:
+    def get(self: Any) -> Write:
         inner = self.__dict__.get(_INNER) or base.write.__get__(self)  # type: ignore[attr-defined]
-        return _Write(router, name, inner)
+        return Write(router, name, inner)
 
     def put(self: Any, write: Any) -> None:
         # Somebody who restores what he read from us restores what was beneath it.
-        self.__dict__[_INNER] = write.inner if isinstance(write, _Write) else write
+        self.__dict__[_INNER] = write.inner if isinstance(write, Write) else write
 
-    return type(base.__name__, (base,), {"write": property(get, put), "__module__": base.__module__})
+    return type(
+        base.__name__, (base,), {"write": property(get, put), "__module__": base.__module__, _ROUTED: True}
+    )
+
+
+def _forget(stream: Any, *names: str) -> None:
+    for name in names:
+        stream.__dict__.pop(name, None)
+
+
+def _start_on_behalf(original: Any) -> Any:
+    def start(thread: threading.Thread) -> None:
+        invocation = current_invocation.get()
+        is_pools = getattr(thread, "_target", None) is concurrent.futures.thread._worker  # type: ignore[attr-defined]
+        if invocation is not None and not is_pools:
+            run = thread.run
+
+            def run_on_behalf() -> None:
+                current_invocation.set(invocation)
+                run()
+
+            thread.run = run_on_behalf  # type: ignore[method-assign]
+        original(thread)
+
+    return start
+
+
+def _submit_on_behalf(original: Any) -> Any:
+    def submit(pool: Any, function: Any, /, *args: Any, **fields: Any) -> Any:
+        invocation = current_invocation.get()
+        if invocation is not None:
+            function = functools.partial(_call_on_behalf, invocation, function)
+        return original(pool, function, *args, **fields)
+
+    return submit
+
+
+def _call_on_behalf(invocation: Invocation, function: Any, *args: Any, **fields: Any) -> Any:
+    token = current_invocation.set(invocation)
+    try:
+        return function(*args, **fields)
+    finally:
+        current_invocation.reset(token)

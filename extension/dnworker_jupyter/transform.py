@@ -11,35 +11,39 @@ import ast
 import re
 
 PACKAGE = "dnworker_jupyter"
-AWAITED = frozenset({"fire", "worker", "panel", "capability", "events", "runtime"})
+AWAITED = frozenset(
+    {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent"}
+)
+DECORATORS = frozenset({"on_startup", "on_shutdown", "on_event", "every", "task"})
 LAST_VALUE = "__dnworker_last__"
 
-_WORKER_LINE = re.compile(r"%%worker(?=\s|$)(?P<options>.*)", re.DOTALL)
+_OPENED_LINE = re.compile(r"%%(?P<magic>worker|agent)(?=\s|$)(?P<options>.*)", re.DOTALL)
+_OTHER_BODY = re.compile(r"\s--(command|model)[\s=]")
 _FUTURE = re.compile(r"from __future__ import [\w, ]+(#.*)?$")
-_OUR_CELL_MAGIC = re.compile(r"%%(fire|capability)(?=\s|$)")
+_OUR_CELL_MAGIC = re.compile(r"%%(fire|capability|worker|agent)(?=\s|$)")
 _HELP = re.compile(r"(^|\s)(-h|--help)(\s|$)")
 _CALLS = frozenset({"run_line_magic", "run_cell_magic"})
 
 
 def worker_cell(lines: list[str]) -> list[str]:
-    """Input transformer: replace a `%%worker` line by the call that opens the cell.
+    """Input transformer: replace a `%%worker` or `%%agent` line by the call that opens the cell.
 
     Comments and blank lines may stand above it. They stay, so that line numbers stay.
     """
     first = _first_code_line(lines)
     if first is None:
         return lines
-    if other := _OUR_CELL_MAGIC.match(lines[first]):
-        if _HELP.search(lines[first]):
-            return [f"%{other[1]} --help\n"]
-        return lines[first:]  # a body in another language: IPython wants the magic on top
-    match = _WORKER_LINE.match(lines[first])
-    if match is None:
+    ours = _OUR_CELL_MAGIC.match(lines[first])
+    if ours is None:
         return lines
-    if _HELP.search(match["options"]):
-        return [f"print(__import__({PACKAGE!r})._worker_help())\n"]
+    if _HELP.search(lines[first]):
+        helped = f"print(__import__({PACKAGE!r})._cell_help({ours[1]!r}))\n"
+        return [helped if ours[1] in ("worker", "agent") else f"%{ours[1]} --help\n"]
+    match = _OPENED_LINE.match(lines[first])
+    if match is None or _OTHER_BODY.search(lines[first]):
+        return lines[first:]  # a body in another language: IPython wants the magic on top
     above = ["#\n" if line.isspace() else line for line in lines[:first]]
-    call = f"await __import__({PACKAGE!r})._open_cell({match['options'].strip()!r})\n"
+    call = f"await __import__({PACKAGE!r})._open_{match['magic']}({match['options'].strip()!r})\n"
     body, future = _take_future_imports(lines[first + 1 :])
     return [*above, future + call, *body]
 
@@ -79,18 +83,57 @@ def await_magics(lines: list[str], *, nested: bool = False) -> list[str]:
     return [line.decode() for line in changed]
 
 
+def end_plain_cell(lines: list[str]) -> list[str]:
+    """Input transformer: end a cell that registers handlers in plain Python with its commit.
+
+    The commit stands on a line of its own below the cell, so that no line number changes; `CommitTransformer`
+    puts it before the last value. A `;` at the end, which hides that value, is kept.
+    """
+    text = "".join(lines)
+    if not _MAY_REGISTER.search(text):
+        return lines
+    try:
+        tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError):
+        return lines  # IPython tells the user where
+    if not tree.body or _is_opening(tree.body[0]) or not any(map(_registers, ast.walk(tree))):
+        return lines
+    quiet = ";" if text.rstrip().endswith(";") else ""
+    ended = lines if lines[-1].endswith("\n") else [*lines[:-1], f"{lines[-1]}\n"]
+    return [*ended, f"await __import__({PACKAGE!r})._close_cell(){quiet}\n"]
+
+
+_MAY_REGISTER = re.compile(rf"\bWorker\b|\.worker\b|\.({'|'.join(sorted(DECORATORS))})\b")
+
+
+def _registers(node: ast.AST) -> bool:
+    """Tell whether a node makes a worker, or puts one of its decorators on a function."""
+    match node:
+        case ast.Call(func=ast.Name(id="Worker") | ast.Attribute(attr="Worker")):
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Name(), attr="worker"), args=[_, *_]):
+            return True
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+            return any(isinstance(d, ast.Attribute) and d.attr in DECORATORS for d in decorators)
+    return False
+
+
 class CommitTransformer(ast.NodeTransformer):
-    """AST transformer: end a `%%worker` cell with its commit, before its last value is displayed."""
+    """AST transformer: end a cell that registers with its commit, before its last value is displayed."""
 
     def visit_Module(self, node: ast.Module) -> ast.Module:
-        """Append the commit to a cell that opens with our call."""
+        """Append the commit to a cell that opens with our call, or put the one at its end in its place."""
         code = [statement for statement in node.body if not _is_future_import(statement)]
-        if not code or not _is_opening(code[0]):
+        ends = len(code) > 1 and _is_call(code[-1], "_close_cell")
+        if not code or not (ends or _is_opening(code[0])):
             return node
+        if ends:
+            node.body.pop()
         last = node.body[-1]
         commit = ast.parse(f"__import__({PACKAGE!r})._close_cell()", mode="eval").body
         statement = ast.copy_location(ast.Expr(ast.Await(commit)), last)
-        if isinstance(last, ast.Expr) and len(code) > 1:
+        if isinstance(last, ast.Expr) and not _is_opening(last):
             keep = ast.copy_location(ast.Assign([ast.Name(LAST_VALUE, ast.Store())], last.value), last)
             show = ast.copy_location(ast.Expr(ast.Name(LAST_VALUE, ast.Load())), last)
             node.body[-1:] = [keep, statement, show]
@@ -160,9 +203,13 @@ def _is_future_import(node: ast.stmt) -> bool:
 
 
 def _is_opening(node: ast.stmt) -> bool:
+    return _is_call(node, "_open_worker") or _is_call(node, "_open_agent")
+
+
+def _is_call(node: ast.stmt, name: str) -> bool:
     match node:
-        case ast.Expr(value=ast.Await(value=ast.Call(func=ast.Attribute(attr="_open_cell")))):
-            return True
+        case ast.Expr(value=ast.Await(value=ast.Call(func=ast.Attribute(attr=attr)))):
+            return attr == name
     return False
 
 

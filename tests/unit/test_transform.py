@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dnworker_jupyter.transform import CommitTransformer, await_magics, worker_cell
+from dnworker_jupyter.transform import CommitTransformer, await_magics, end_plain_cell, worker_cell
 
 
 def opened(text: str) -> list[str]:
@@ -21,7 +21,7 @@ def awaited(text: str) -> str:
     return "".join(await_magics(lines))
 
 
-OPEN = "await __import__('dnworker_jupyter')._open_cell"
+OPEN = "await __import__('dnworker_jupyter')._open_worker"
 
 
 def test_only_the_first_line_of_a_worker_cell_changes():
@@ -45,12 +45,58 @@ def test_future_imports_come_before_the_call_on_its_line():
 
 
 def test_help_is_shown_instead_of_running_the_body():
-    assert opened("%%worker --help\nx = 1\n") == ["print(__import__('dnworker_jupyter')._worker_help())\n"]
+    assert opened("%%worker --help\nx = 1\n") == [
+        "print(__import__('dnworker_jupyter')._cell_help('worker'))\n"
+    ]
     assert opened("%%fire --help\n{}\n") == ["%fire --help\n"]
 
 
 def test_comments_above_our_other_cell_magics_are_dropped():
     assert opened("# c\n%%fire x\n{}\n") == ["%%fire x\n", "{}\n"]
+
+
+@pytest.mark.parametrize("line", ["%%worker w --command node", "%%agent a --model=m"])
+def test_a_body_that_is_no_python_stays_a_cell_magic(line):
+    assert opened(f"# c\n{line}\nnot python\n") == [f"{line}\n", "not python\n"]
+
+
+def test_an_agents_cell_opens_too():
+    assert opened("%%agent triage\nx\n")[0] == "await __import__('dnworker_jupyter')._open_agent('triage')\n"
+
+
+def ended(text: str) -> str:
+    lines = end_plain_cell(text.splitlines(keepends=True))
+    return ast.unparse(CommitTransformer().visit(compile("".join(lines), "c", "exec", ASYNC)))
+
+
+ASYNC = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "w = Worker(name='x')",
+        "w = dnworker.Worker('x')",
+        "b = dn.worker('bridge')",
+        "@b.on_event('a')\nasync def h(e, c):\n    pass",
+        "@b.task\nasync def h(c):\n    pass",
+    ],
+)
+def test_a_plain_cell_that_registers_ends_with_its_commit(text):
+    assert ended(text).endswith(CLOSE)
+
+
+def test_the_last_value_of_a_plain_cell_is_shown_after_its_commit():
+    assert ended("b = dn.worker('bridge')\nb.name").splitlines()[-2:] == [CLOSE, "__dnworker_last__"]
+
+
+def test_a_semicolon_still_hides_the_last_value():
+    assert end_plain_cell(["dn.worker('b');"])[-1].endswith("_close_cell();\n")
+
+
+@pytest.mark.parametrize("text", ["x = Workers()", "x.worker", "def f():\n    pass", "Worker(", "# Worker("])
+def test_a_plain_cell_that_registers_nothing_stays_as_it_is(text):
+    assert end_plain_cell([text]) == [text]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ class Plan:
 
     name: str
     files: dict[str, bytes]
+    scripts: dict[str, str]
+    """The path of each worker's script."""
 
 
 class ExportRefused(Refused):
@@ -50,6 +52,7 @@ def plan_export(
     default_name: str,
     target: TargetName = "dreadnode",
     topology: Topology = "uv",
+    only: str | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -58,13 +61,14 @@ def plan_export(
         default_name: the capability's name where no `%%capability` cell gives one.
         target: what the scripts import.
         topology: how the manifest runs them.
+        only: the one worker to export; None for all.
 
     Raises:
         ExportRefused: something cannot travel; all of it is told at once.
         ManifestError: the manifest's head breaks a rule.
     """
     sources = read_cells(cells)
-    names = worker_names(sources)
+    names = [name for name in worker_names(sources) if only in (None, name)]
     if not names:
         raise ExportRefused(["there is no worker; define one in a cell that begins with %%worker NAME"])
     slices = [slice_worker(sources, name) for name in names]
@@ -82,6 +86,7 @@ def plan_export(
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, object]] = {}
+    scripts: dict[str, str] = {}
     needed = [_needs(piece, topology, target) for piece in slices]
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
     for piece, needs in zip(slices, needed, strict=True):
@@ -89,6 +94,7 @@ def plan_export(
         text = render.script(piece, _target(target), needs.requirements.values(), _requires_python())
         compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
         files[path] = text.encode()
+        scripts[piece.worker] = path
         files |= _bundle(needs)
         entries[piece.worker] = _entry(path, topology, _options(sources, piece.worker))
     manifest = render.manifest(head, entries)
@@ -98,7 +104,7 @@ def plan_export(
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
-    return Plan(declared.name, dict(sorted(files.items())))
+    return Plan(declared.name, dict(sorted(files.items())), scripts)
 
 
 def _script_path(worker: str, modules: set[str]) -> str:

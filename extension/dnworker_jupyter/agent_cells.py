@@ -1,0 +1,131 @@
+"""`%%agent NAME`: the cell says how an agent answers turns, by a script or by a model."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dnworker.errors import Refused
+from dnworker_jupyter.options import Parser, split
+from dnworker_jupyter.views import Note
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.notebook import Notebook
+
+REPLY = "reply"
+EVERYBODY = "default"
+
+
+def agent_parser() -> Parser:
+    """Return the parser of the `%%agent` line."""
+    parser = Parser(
+        "%%agent", "Say how an agent answers turns: the body is its script, or a model's system prompt."
+    )
+    parser.add_argument("name", nargs="?", help=f"the agent; {EVERYBODY!r} answers for all without a script")
+    parser.add_argument("--model", metavar="M", help="let this model answer; the body is its system prompt")
+    parser.add_argument(
+        "--base-url", metavar="URL", help="of an OpenAI-compatible API, such as http://127.0.0.1:11434/v1"
+    )
+    parser.add_argument(
+        "--key-env", metavar="NAME", help="the environment variable with the key (OPENAI_API_KEY by default)"
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class AgentCell:
+    """A scripted agent's cell, while it runs."""
+
+    book: Notebook
+    name: str
+    cell: Cell
+
+    async def commit(self) -> str:
+        """Let the function that the cell defined answer from now on; returns what to tell.
+
+        Raises:
+            Refused: the cell defines no function that could.
+        """
+        names = self._functions()
+        chosen = REPLY if REPLY in names else names[-1] if names else None
+        reply = self.book.shell.user_ns.get(chosen) if chosen else None
+        if not callable(reply):
+            raise Refused(
+                f"%%agent {self.name}: the cell defines no async function of the turn, such as: "
+                "async def reply(turn): return 'hello'"
+            )
+        if not _takes_one(reply):
+            raise Refused(
+                f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)"
+            )
+        agents = self.book.runtime.agents
+        if self.name == EVERYBODY:
+            agents.default(reply)
+            return f"every agent without a script is answered for by {chosen}"
+        agents.register(self.name, reply)
+        return f"agent {self.name} answers by {chosen}"
+
+    def _functions(self) -> list[str]:
+        """Return the names of the functions that the cell defines at its top level, async ones last."""
+        lines = self.cell.source.splitlines()
+        body = "\n".join("#" if line.lstrip().startswith(("%%", "%", "!")) else line for line in lines)
+        try:
+            tree = compile(body, "<agent>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        except (SyntaxError, ValueError):
+            return []
+        plain = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+        return plain + [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
+
+
+def open_agent(book: Notebook, line: str) -> AgentCell:
+    """Read the line of a scripted agent's cell.
+
+    Raises:
+        Refused: the line is wrong.
+    """
+    options = agent_parser().read(split(line))
+    cell = book.cells.running
+    if options.name is None:
+        raise Refused("%%agent needs the agent's name, as in: %%agent triage")
+    if cell is None:
+        raise Refused("%%agent must be the first line of a cell")
+    if options.base_url or options.key_env:
+        raise Refused("%%agent: --base-url and --key-env are for an agent with a --model")
+    return AgentCell(book, options.name, cell)
+
+
+async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
+    """Let a model answer an agent's turns.
+
+    Raises:
+        Refused: the line is wrong, or the variable of the key is not set.
+    """
+    if options.name is None or not options.model:
+        raise Refused("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
+    key = None
+    if options.key_env is not None:
+        key = os.environ.get(options.key_env)
+        if not key:
+            raise Refused(
+                f"%%agent: the environment has no {options.key_env}; set it before the kernel starts"
+            )
+    agents = book.runtime.agents
+    agents.register_model(
+        options.name, options.model, base_url=options.base_url, api_key=key, prompt=prompt.strip()
+    )
+    where = options.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+    return Note(f"agent {options.name} is answered for by {options.model} at {where}")
+
+
+def _takes_one(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a callable that tells nothing
+        return True
+    return True

@@ -1,0 +1,180 @@
+"""`%clock`: schedules, backoff and sleeps under control, while the kernel's own loop goes on as ever."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dnworker.clock import SwitchClock
+from dnworker.errors import Refused
+from dnworker_jupyter.options import Parser
+from dnworker_jupyter.trace_view import Table
+from dnworker_jupyter.views import next_runs, until
+
+if TYPE_CHECKING:
+    from dnworker.invocation import Invocation
+    from dnworker.runtime import Runtime
+    from dnworker_jupyter.notebook import Notebook
+
+VERBS = ("real", "virtual", "advance", "next")
+LIMIT = 1_000
+"""Wakes after which `advance` stops by default: `every(seconds=0.001)` has 3.6 million in an hour."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
+
+
+def clock_parser() -> Parser:
+    """Return the parser of the `%clock` line."""
+    parser = Parser("%clock", "Show or set the clock that schedules, backoff and sleeps go by.")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="[virtual | real | advance TIME | next [N]]",
+        help="TIME is like 1h30m, 90s, 2d",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=LIMIT, metavar="N", help=f"stop after N wakes ({LIMIT} by default)"
+    )
+    return parser
+
+
+def read_duration(text: str) -> float:
+    """Return the seconds of `90`, `90s`, `1h30m`, `250ms`, `2d`.
+
+    Raises:
+        Refused: it is none of these.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        parts = _PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise Refused(
+                f"{text!r} is not a length of time; write it like 90s, 1h30m, 250ms or 2d"
+            ) from None
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= seconds < float("inf"):
+        raise Refused(f"{text!r}: a clock goes forward")
+    return seconds
+
+
+async def run_clock(book: Notebook, options: Any) -> object:
+    """Do what `%clock` says.
+
+    Raises:
+        Refused: the line is wrong, or the clock is real where it must be virtual.
+    """
+    runtime = book.runtime
+    clock = runtime.clock
+    assert isinstance(clock, SwitchClock)
+    match options.words:
+        case []:
+            return Clock(runtime)
+        case ["virtual"]:
+            clock.be_virtual()
+            return Clock(runtime)
+        case ["real"]:
+            clock.be_real()
+            return Clock(runtime)
+        case ["advance", *parts] if parts:
+            return await _advance(runtime, clock, read_duration("".join(parts)), options.limit)
+        case ["next", *count] if len(count) <= 1:
+            times = count[0] if count else "1"
+            if not times.isdecimal() or int(times) < 1:
+                raise Refused(f"%clock next {times}: how many? as in: %clock next 3")
+            return await _next(runtime, clock, int(times))
+    raise Refused(f"%clock takes: virtual, real, advance 1h, next [N]; not {' '.join(options.words)!r}")
+
+
+async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Firings:
+    _check_virtual(clock)
+    if limit < 1:
+        raise Refused(f"--limit {limit}: at least one")
+    end = clock.monotonic() + seconds
+    with _Watching(runtime) as seen:
+        await runtime.advance(seconds, limit=limit)
+    left = end - clock.monotonic()
+    stopped = f"stopped after {limit} wakes, {left:g} s before the end; go on with: %clock advance {left:g}"
+    return Firings(runtime, seen.runs, stopped if left > 1e-6 else None)
+
+
+async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Firings:
+    _check_virtual(clock)
+    with _Watching(runtime) as seen:
+        for _ in range(times):
+            wait = clock.next_wake
+            if wait is None:
+                return Firings(runtime, seen.runs, "nothing is waiting for a time to come")
+            await runtime.advance(max(0.0, wait))
+    return Firings(runtime, seen.runs, None)
+
+
+def _check_virtual(clock: SwitchClock) -> None:
+    if not clock.is_virtual:
+        raise Refused("the clock is real, and goes by itself; make it virtual first: %clock virtual")
+
+
+class _Watching:
+    """Notes the invocations that begin meanwhile, and the clock's time then."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runs: list[tuple[datetime, Invocation]] = []
+        self._runtime = runtime
+
+    def __enter__(self) -> _Watching:
+        self._end = self._runtime.history.listen(self._note)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end()
+
+    def _note(self, invocation: Invocation) -> None:
+        if invocation.outcome == "running":
+            self.runs.append((self._runtime.clock.now(), invocation))
+
+
+class Clock(Table):
+    """The time, and what is due next."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        clock = runtime.clock
+        virtual = isinstance(clock, SwitchClock) and clock.is_virtual
+        rows = [
+            [until(clock, when), worker.qualified_name, key[2], f"every {key[1]}"]
+            for worker in runtime.workers()
+            for key, when in sorted(next_runs(worker).items(), key=lambda item: item[1])
+        ]
+        super().__init__(["due", "worker", "handler", "schedule"], sorted(rows), "nothing is scheduled")
+        self.title = f"the clock is {'virtual' if virtual else 'real'}: {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+
+    def __repr__(self) -> str:
+        return f"{self.title}\n{super().__repr__()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.title}</p>{super()._repr_html_()}"
+
+
+class Firings(Table):
+    """What ran while time moved on."""
+
+    def __init__(self, runtime: Runtime, runs: list[tuple[datetime, Invocation]], note: str | None) -> None:
+        rows = []
+        for when, run in runs:
+            said = [line.text for line in list(run.logs)]
+            happened = str(run.error) if run.error is not None else "; ".join(said)
+            kinds = ", ".join(event.kind for event in run.published)
+            rows.append([f"{when:%H:%M:%S}", run.label, run.cause, run.outcome, kinds, happened[:120]])
+        headings = ["at", "handler", "because of", "outcome", "published", "said"]
+        super().__init__(headings, rows, "nothing was due")
+        self.title = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
+        self.runs = [run for _, run in runs]
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()}\n{self.title}"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"{super()._repr_html_()}<p>{escape(self.title)}</p>"

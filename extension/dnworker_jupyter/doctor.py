@@ -1,0 +1,246 @@
+"""`%runtime doctor`: what this notebook runs on, what is wrong with it, and what to do about each."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+
+from dnworker import __version__
+from dnworker_jupyter.ghosts import ghost, notebook_path, read_saved
+from dnworker_jupyter.trace_view import Table
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.notebook import Notebook
+
+NEST_MODULES = ("nest_asyncio", "nest_asyncio2")
+TASKS_TIMED = 2_000
+ROUNDS = 5
+
+Mark = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; a remedy where something can be done."""
+
+    subject: str
+    mark: Mark
+    text: str
+    remedy: str = ""
+
+
+class Findings(Table):
+    """All of them, as a table."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        rows = [
+            [f.subject, {"ok": "ok", "note": "note", "wrong": "WRONG"}[f.mark], f.text, f.remedy]
+            for f in findings
+        ]
+        super().__init__(["looked at", "", "found", "what to do"], rows)
+
+
+async def examine(book: Notebook) -> Findings:
+    """Look at everything."""
+    found = [*_versions(book), *_comms(book), _loop(book), await _nest(), *_blocks(book)]
+    found += [await _server(book), *_journal(book), await _uv(), *_ghosts(book)]
+    return Findings(found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _versions(book: Notebook) -> Iterator[Finding]:
+    yield Finding("dnworker", "ok", f"{__version__}, Python {sys.version.split()[0]}")
+    kernel = _version("ipykernel") if not book.host.has_thread else None
+    shell = f"IPython {_version('ipython')}"
+    if kernel is None:
+        yield Finding("kernel", "note", f"{shell} in a terminal; the runtime lives on a thread of its own")
+    else:
+        yield Finding("kernel", "ok", f"ipykernel {kernel}, {shell}")
+    front = _front_end(book)
+    widgets = ", ".join(f"{n} {_version(n)}" for n in ("anywidget", "ipywidgets") if _version(n))
+    yield Finding("front end", "ok", f"{front}; {widgets}")
+
+
+def _front_end(book: Notebook) -> str:
+    if book.host.has_thread:
+        return "terminal"
+    if os.environ.get("VSCODE_PID") or "__vsc_ipynb_file__" in book.shell.user_ns:
+        return "VS Code"
+    if os.environ.get("JPY_SESSION_NAME"):
+        lab = _version("jupyterlab")
+        return f"Jupyter server{f', JupyterLab {lab}' if lab else ''}"
+    return "a program that drives the kernel, such as nbclient or papermill"
+
+
+def _comms(book: Notebook) -> Iterator[Finding]:
+    """Say where callbacks of buttons arrive; see the table in the documentation of ipykernel's subshells."""
+    kernel = _version("ipykernel")
+    if kernel is None or book.host.has_thread:
+        return
+    major, minor = (int(part) for part in kernel.split(".")[:2])
+    panel = book.panel_widget
+    seen = f"; the last one came on {panel.last_thread}" if panel is not None and panel.last_thread else ""
+    if major < 7:
+        text = "buttons reach the kernel when no cell holds it"
+    elif (major, minor) < (7, 4):
+        text = "buttons arrive on a thread beside the kernel's, and are handed over at once"
+    else:
+        text = "buttons reach the kernel between awaits"
+    yield Finding("comms", "ok", text + seen)
+
+
+def _loop(book: Notebook) -> Finding:
+    loop = asyncio.get_running_loop()
+    name = f"{type(loop).__module__}.{type(loop).__name__}"
+    return Finding(
+        "loop", "ok", f"{name}, {'of its own thread' if book.host.has_thread else 'the kernel`s own'}"
+    )
+
+
+async def _nest() -> Finding:
+    """Tell whether somebody made asyncio re-entrant, who, and what it costs here."""
+    if asyncio.Task.__module__ == "_asyncio":  # it swaps the class for the one written in Python
+        return Finding("nest_asyncio", "ok", "not applied")
+    present, original = await _task_seconds(asyncio.Task), await _task_seconds(_c_task())
+    module = next((name for name in NEST_MODULES if name in sys.modules), "somebody")
+    users = sorted(
+        {
+            name.partition(".")[0]
+            for name, loaded in [*sys.modules.items()]
+            if name not in NEST_MODULES and any(_holds(loaded, nest) for nest in NEST_MODULES)
+        }
+        - {"dnworker_jupyter"}
+    )
+    whose = f"; imported by {', '.join(users)}" if users else ""
+    return Finding(
+        "nest_asyncio",
+        "note",
+        f"{module} is applied{whose}: a task costs {present / original:.1f} times what it does without",
+        "take the call of apply() out, and await instead; then restart the kernel",
+    )
+
+
+def _holds(module: Any, name: str) -> bool:
+    return getattr(module, "__dict__", {}).get(name) is sys.modules.get(name) is not None
+
+
+def _c_task() -> Any:
+    import _asyncio
+
+    return _asyncio.Task
+
+
+async def _task_seconds(make: Any) -> float:
+    loop = asyncio.get_running_loop()
+
+    async def nothing() -> None: ...
+
+    best = float("inf")
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for task in [make(nothing(), loop=loop) for _ in range(TASKS_TIMED)]:
+            await task
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _blocks(book: Notebook) -> Iterator[Finding]:
+    blocks = list(book.watchdog.blocks) if book.watchdog is not None else []
+    if not blocks:
+        yield Finding("blocking", "ok", "nothing has held the loop for a second or longer")
+        return
+    worst = max(blocks, key=lambda block: block.seconds)
+    longest = f"longest {worst.seconds:.1f} s by {worst.who}: {worst.source}"
+    yield Finding(
+        "blocking",
+        "note",
+        f"the loop was held {len(blocks)} times, {longest}",
+        "await asyncio.to_thread(...) what blocks, so that workers go on",
+    )
+
+
+async def _server(book: Notebook) -> Finding:
+    url = book.runtime.url
+    if url is None:
+        return Finding(
+            "server", "wrong", "no server: worker processes cannot connect", "%reload_ext dnworker"
+        )
+    try:
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            status = (await client.get(f"{url}/api/health")).status_code
+    except httpx.HTTPError as exc:
+        return Finding(
+            "server", "wrong", f"{url} does not answer: {exc or type(exc).__name__}", "%reload_ext dnworker"
+        )
+    if status != 200:
+        return Finding("server", "wrong", f"{url} answers {status}", "%reload_ext dnworker")
+    return Finding("server", "ok", f"{url}, loopback only, with a bearer token (never shown)")
+
+
+def _journal(book: Notebook) -> Iterator[Finding]:
+    journal = book.runtime.journal
+    if journal is None:
+        yield Finding(
+            "journal",
+            "note",
+            "events are not recorded; a restart of the kernel forgets them",
+            "set DNWORKER_JOURNAL to a file before the kernel starts",
+        )
+    elif journal.failure is not None:
+        yield Finding(
+            "journal", "wrong", f"{journal.path}: {journal.failure}", "make room, or name another file"
+        )
+    else:
+        size = journal.path.stat().st_size / 2**20 if journal.path.exists() else 0.0
+        lost = f", {journal.lost} entries lost" if journal.lost else ""
+        yield Finding("journal", "ok", f"{journal.path}, {size:.1f} MiB{lost}")
+
+
+async def _uv() -> Finding:
+    path = shutil.which("uv")
+    if path is None:
+        try:
+            from uv import find_uv_bin
+
+            path = find_uv_bin()
+        except (ImportError, FileNotFoundError):
+            return Finding("uv", "wrong", "not found: no worker can run under uv", "pip install uv")
+    done = await asyncio.to_thread(
+        subprocess.run, [path, "--version"], capture_output=True, text=True, check=False, timeout=20
+    )
+    if done.returncode != 0:
+        return Finding(
+            "uv", "wrong", f"{path} fails: {done.stderr.strip()[:200]}", "pip install --upgrade uv"
+        )
+    return Finding("uv", "ok", done.stdout.strip())
+
+
+def _ghosts(book: Notebook) -> Iterator[Finding]:
+    saved = read_saved(notebook_path(book.shell))
+    found = [
+        f"{live.name} ({registration.cell.label}: {why})"
+        for live in book.live.values()
+        for registration in live.registrations.values()
+        if registration.handlers and (why := ghost(registration, book.cells, saved))
+    ]
+    if found:
+        yield Finding("ghosts", "note", "; ".join(found), "run those cells again, or %worker remove NAME")
+    else:
+        yield Finding("ghosts", "ok", "every handler is from a cell as it stands, as far as can be known")

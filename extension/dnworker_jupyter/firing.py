@@ -1,0 +1,171 @@
+"""`%fire`: the payload of an event, the event itself, what goes wrong on purpose, and what it caused."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from dnworker.chaos import Saboteur, Shot, read_chaos
+from dnworker.errors import ApiError, Invalid, NotFound, Refused
+from dnworker.replay import pause, recorded, wait_quiet
+from dnworker.runner import WorkerRunner
+from dnworker.skeletons import skeleton
+from dnworker.templates import TEMPLATES, template
+from dnworker_jupyter.options import read_body, read_payload
+from dnworker_jupyter.views import Note
+
+if TYPE_CHECKING:
+    from dnworker.events import EventEnvelope
+    from dnworker.trace import Trace
+    from dnworker_jupyter.notebook import Notebook
+
+
+async def fire(book: Notebook, options: Any, body: str | None) -> object:
+    """Fire as the line of `%fire`, and the body of `%%fire`, say.
+
+    Raises:
+        Refused: the line is wrong, or the payload is.
+    """
+    if options.kind is None:
+        raise Refused("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
+    if options.times < 1:
+        raise Refused(f"--times {options.times}: fire at least once")
+    if options.rate is not None and options.rate <= 0:
+        raise Refused(f"--rate {options.rate:g}: more than none a second is wanted")
+    if options.template:
+        payload, _ = await suggest(book, options.kind)
+        return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
+    given = read_payload(options.payload, book.shell.user_ns) if body is None else read_body(body)
+    if given is None:
+        given, whence = await suggest(book, options.kind)
+        if whence:
+            print(f"payload: {whence}: {_short(given)}; %fire {options.kind} --template gives it to edit")  # noqa: T201
+    shots = [Shot(n, 0.0) for n in range(options.times)]
+    if options.chaos is None:
+        traces = await _deliver(book, options, given, shots, together=False)
+    else:
+        traces = await _deliver_in_chaos(book, options, given)
+    return _told(book, options, traces)
+
+
+async def suggest(book: Notebook, kind: str) -> tuple[dict[str, Any], str]:
+    """Return a payload for a kind, and where it is from if that is worth saying.
+
+    A kind of the runtime has a realistic one. Any other has what was fired last, this run or an earlier,
+    else what its handlers read.
+    """
+    if kind in TEMPLATES:
+        return template(kind), ""
+    before = await _fired_before(book, kind)
+    if before is not None and before.payload:
+        return before.payload, f"as of #{before.seq}"
+    sources = [
+        handler.source
+        for live in book.live.values()
+        for handler, _ in live.handlers()
+        if handler.decorator == "on_event" and handler.what == kind
+    ]
+    read = skeleton(sources)
+    return read, "made of what handlers read" if read else ""
+
+
+async def _fired_before(book: Notebook, kind: str) -> EventEnvelope | None:
+    """Return the newest event of a kind; of earlier runs, the journal is asked once."""
+    history = book.runtime.history
+    newest = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
+    if newest is not None:
+        return newest
+    if kind not in book.fired_earlier:
+        found = await recorded(book.runtime, 1, kind=kind)
+        book.fired_earlier[kind] = found[0] if found else None
+    return book.fired_earlier[kind]
+
+
+async def _deliver(
+    book: Notebook, options: Any, payload: dict[str, Any], shots: list[Shot], *, together: bool
+) -> list[Trace]:
+    """Fire each shot; `together`: without waiting for what the one before causes."""
+    runtime = book.runtime
+    traces: list[Trace] = []
+    started = time.monotonic()
+    for number, shot in enumerate(shots):
+        if options.rate and number:
+            await asyncio.sleep(max(0.0, started + number / options.rate - time.monotonic()))
+        if shot.delay:
+            await pause(runtime, shot.delay)
+        try:
+            traces.append(
+                await runtime.fire(
+                    options.kind,
+                    payload,
+                    session_id=options.session,
+                    timeout=options.timeout,
+                    wait=not (options.no_wait or together),
+                    only=options.worker,
+                )
+            )
+        except NotFound as exc:
+            raise Refused(f"%fire --worker: {exc}") from None
+        except (Invalid, ApiError) as exc:
+            raise Refused(f"%fire {options.kind}: {exc}") from None
+    if together and not options.no_wait:
+        await wait_quiet(runtime, traces, options.timeout)
+    return traces
+
+
+async def _deliver_in_chaos(book: Notebook, options: Any, payload: dict[str, Any]) -> list[Trace]:
+    chaos = read_chaos(options.chaos)
+    shots = chaos.shots(options.times)
+    saboteur = Saboteur(chaos)
+    clients = [
+        worker._runner._client
+        for worker in book.runtime.workers()
+        if isinstance(worker._runner, WorkerRunner)
+    ]
+    print(chaos.describe(shots))  # noqa: T201
+    if chaos.faults and options.no_wait:
+        raise Refused("--chaos fail=... ends with the cell; leave --no-wait out")
+    with saboteur.at_work(clients):
+        traces = await _deliver(book, options, payload, shots, together=True)
+    for failed in saboteur.failed:
+        print(f"chaos: failed {failed}")  # noqa: T201
+    return traces
+
+
+def _told(book: Notebook, options: Any, traces: list[Trace]) -> Trace:
+    """Say how it went, and return the trace to show: the last, or the last that is not well."""
+    failed = [trace for trace in traces if not trace.ok and not options.no_wait]
+    shown = failed[-1] if failed else traces[-1]
+    if len(traces) > 1:
+        print(f"fired {len(traces)} times: {len(traces) - len(failed)} ok, {len(failed)} not ok")  # noqa: T201
+    if not shown.invocations and not options.no_wait:
+        print(nobody(book, options.kind))  # noqa: T201
+    return shown
+
+
+def nobody(book: Notebook, kind: str) -> str:
+    """Say that no handler ran, and which kind may have been meant."""
+    heard = kinds_heard(book)
+    if kind in heard:
+        return f"no handler ran for {kind}; is its worker running? see %worker"
+    near = difflib.get_close_matches(kind, sorted(heard | TEMPLATES.keys()), n=1)
+    hint = f"; did you mean {near[0]}?" if near and near[0] != kind else ""
+    others = [w.name for w in book.runtime.workers() if w.topology == "subprocess" and not w.figures]
+    elsewhere = f" (what {', '.join(others)} does with it is in %worker logs)" if others else ""
+    return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
+
+
+def kinds_heard(book: Notebook) -> set[str]:
+    """Return the kinds that some handler listens to."""
+    heard = {key[1] for w in book.runtime.workers() for key in w.figures if key[0] == "on_event"}
+    for live in book.live.values():
+        heard |= {h.what for h, _ in live.handlers() if h.decorator == "on_event"}
+    return heard
+
+
+def _short(payload: dict[str, Any]) -> str:
+    text = json.dumps(payload)
+    return text if len(text) <= 80 else f"{text[:80]}..."

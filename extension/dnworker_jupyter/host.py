@@ -1,0 +1,95 @@
+"""Which loop the runtime lives on, and the one door that leads to it from anywhere.
+
+In a kernel it is the kernel's own loop. The loop of a plain terminal turns only while a cell runs, so
+workers would stand still at the prompt: there the runtime gets a thread with a loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger("dnworker.host")
+
+STOP_LIMIT = 10.0
+
+
+class HandlerInterrupted(Exception):
+    """Raised in a handler that is interrupted where KeyboardInterrupt would end the loop."""
+
+
+class Host:
+    """The loop of one notebook's runtime."""
+
+    def __init__(self, shell: Any) -> None:
+        self.has_thread = getattr(shell, "kernel", None) is None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ending = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop, once it is known."""
+        return self._loop
+
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that the loop turns on, where it is one of ours."""
+        return self._thread.ident if self._thread is not None else None
+
+    def start(self) -> bool:
+        """Find the loop, or start one; False while a kernel has not begun to run."""
+        if self._loop is not None:
+            return True
+        if self.has_thread:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=self._run, args=(self._loop,), name="dnworker", daemon=True
+            )
+            self._thread.start()
+            return True
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:  # named in a configuration, and so loaded before the kernel runs
+            return False
+        return True
+
+    async def enter(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on the loop, from whichever loop this is, and return its result."""
+        assert self._loop is not None
+        if asyncio.get_running_loop() is self._loop:
+            return await make()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), self._loop))
+
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call something on the loop soon, from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    def finish(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a last coroutine on a loop of ours, from another thread, and end the loop."""
+        loop, thread = self._loop, self._thread
+        assert loop is not None
+        assert thread is not None
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, loop).result(STOP_LIMIT)
+        except TimeoutError:
+            log.warning("the runtime did not stop within %g s", STOP_LIMIT)
+        finally:
+            self._ending = True
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(STOP_LIMIT)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        while not self._ending:
+            try:
+                loop.run_forever()
+            except HandlerInterrupted:  # it came a moment too late for its handler
+                log.debug("an interrupt met the loop itself; it goes on")
+        loop.close()

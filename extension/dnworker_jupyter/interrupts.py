@@ -1,0 +1,104 @@
+"""Interrupt stops a handler that holds the loop, and nothing else.
+
+A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
+would run to its end. These handlers of the signal look first whether the loop stands still within a
+handler. If so, that handler gets the exception, which its runner counts as its error; if not, the signal
+means what it meant before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from dnworker.invocation import current as current_invocation
+from dnworker.watchdog import invocation_of, running_invocation
+from dnworker_jupyter.host import HandlerInterrupted, Host
+
+if TYPE_CHECKING:
+    from dnworker.watchdog import Watchdog
+
+SHORTEST = 0.2
+"""Seconds that the loop must have stood still: a handler in passing is not what the user wants to stop."""
+
+_SAVED = "saved_sigint_handler"
+
+
+class Interrupts:
+    """Looks at every SIGINT of one notebook first."""
+
+    def __init__(self, shell: Any, host: Host, watchdog: Callable[[], Watchdog | None]) -> None:
+        self._kernel = getattr(shell, "kernel", None)
+        self._host = host
+        self._watchdog = watchdog
+        self._before_idle: Any = None
+
+    def begin_cell(self) -> None:
+        """Stand before whatever SIGINT means to the cell that begins."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # a subshell: signals are not its business
+        meaning = signal.getsignal(signal.SIGINT)
+        if not isinstance(meaning, _Meaning):
+            signal.signal(signal.SIGINT, _Meaning(self, meaning))
+
+    def end_cell(self) -> None:
+        """Stand before what SIGINT means between cells: the kernel puts back what it has saved."""
+        if self._kernel is None or threading.current_thread() is not threading.main_thread():
+            return
+        saved = getattr(self._kernel, _SAVED, None)
+        if saved is not None and not isinstance(saved, _Meaning):
+            self._before_idle = saved
+            setattr(self._kernel, _SAVED, _Meaning(self, saved))
+
+    def uninstall(self) -> None:
+        """Let SIGINT mean what it meant."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        meaning = signal.getsignal(signal.SIGINT)
+        if isinstance(meaning, _Meaning):
+            signal.signal(signal.SIGINT, meaning.before)
+        if self._kernel is not None and isinstance(getattr(self._kernel, _SAVED, None), _Meaning):
+            setattr(self._kernel, _SAVED, self._before_idle)
+
+    def stop_handler(self, frame: FrameType | None) -> bool:
+        """Interrupt the handler that holds the loop, if one does; raises in it where this is its thread."""
+        watchdog, loop = self._watchdog(), self._host.loop
+        if watchdog is None or loop is None or watchdog.blocked_for < SHORTEST:
+            return False
+        if self._host.thread_id is not None:
+            return self._stop_in_thread(self._host.thread_id, loop)
+        if (invocation := running_invocation(frame)) is not None:
+            raise KeyboardInterrupt(f"{invocation.label} was interrupted")
+        if (invocation := current_invocation.get()) is not None:
+            # In a task that the handler started. A KeyboardInterrupt would pass through it into the loop.
+            raise HandlerInterrupted(f"{invocation.label} was interrupted")
+        return False
+
+    def _stop_in_thread(self, thread_id: int, loop: asyncio.AbstractEventLoop) -> bool:
+        if invocation_of(sys._current_frames().get(thread_id), loop) is None:
+            return False
+        raised = ctypes.py_object(HandlerInterrupted)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
+        return True
+
+
+class _Meaning:
+    """A handler of SIGINT that has something standing behind it."""
+
+    def __init__(self, interrupts: Interrupts, before: Any) -> None:
+        self.before = before
+        self._interrupts = interrupts
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupts.stop_handler(frame):
+            return
+        if callable(self.before):
+            self.before(number, frame)
+        elif self.before == signal.SIG_DFL:
+            signal.default_int_handler(number, frame)

@@ -1,0 +1,61 @@
+"""`%%worker NAME --command CMD`: a worker in any language, whose file is the cell's body."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnworker.capability.manifest import WorkerDefinition
+from dnworker.errors import Refused
+from dnworker.lifecycle import WorkerState
+from dnworker.runtime import LIVE_CAPABILITY
+from dnworker_jupyter.bridge import BridgedWorker
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.notebook import Notebook
+    from dnworker_jupyter.options import WorkerLine
+
+
+async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
+    """Write the body to a file and run the command with it; returns what to tell.
+
+    The command's words come first and the file's path last, unless the command has `{file}` in the path's
+    place.
+
+    Raises:
+        Refused: the line is wrong, or the name is that of a worker made of handlers.
+    """
+    assert line.command is not None
+    if line.name in book.live:
+        raise Refused(
+            f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"
+        )
+    book.check_gate(line.name, line.options.when)
+    root = book.bridges.directory_of(line.name)
+    relative = Path(line.file or line.name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise Refused(
+            f"--file {line.file!r} must be a path inside of the capability, such as workers/relay.mjs"
+        )
+    file = root / relative
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(body, encoding="utf-8")
+    file.chmod(0o755)
+    words = shlex.split(line.command)
+    if not words:
+        raise Refused("--command is empty; name the program, as in: --command node")
+    args = [word.replace("{file}", str(file)) for word in words]
+    command, *rest = args if "{file}" in line.command else [*args, str(file)]
+    definition = WorkerDefinition(
+        line.name, command=command, args=tuple(rest), env=dict(line.options.env), when=line.options.when
+    )
+    runtime = book.runtime
+    home = runtime.capability(LIVE_CAPABILITY)
+    present = home.workers.get(line.name)
+    number = present.generation + 1 if present is not None else 1
+    worker = BridgedWorker(runtime, home, definition, root, number)
+    await runtime.adopt(worker)
+    if worker.state is WorkerState.ERROR:
+        raise Refused(f"worker {line.name!r} is in state error: {worker.error}")
+    return f"{line.name} is {worker.state} as a process ({words[0]}), generation {number}"

@@ -1,0 +1,200 @@
+"""`%replay` and `%events`: recorded events, again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnworker.errors import ApiError, NotFound, Refused
+from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
+from dnworker.shadow import Comparison, compare
+from dnworker_jupyter.options import Parser, read_value
+from dnworker_jupyter.trace_view import Table
+from dnworker_jupyter.views import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dnworker.events import EventEnvelope
+    from dnworker.trace import Trace
+    from dnworker_jupyter.notebook import Notebook
+
+_LAST = re.compile(r"last\[?(\d*)\]?")
+
+
+class Traces:
+    """Several traces, one after the other."""
+
+    def __init__(self, traces: list[Trace]) -> None:
+        self.traces = traces
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are."""
+        return all(trace.ok for trace in self.traces)
+
+    def __iter__(self) -> Any:
+        return iter(self.traces)
+
+    def __len__(self) -> int:
+        return len(self.traces)
+
+    def __getitem__(self, index: int) -> Trace:
+        return self.traces[index]
+
+    def _title(self) -> str:
+        wrong = sum(1 for trace in self.traces if not trace.ok)
+        return f"{len(self.traces)} events fired again: {len(self.traces) - wrong} ok, {wrong} not ok"
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title(), *map(str, self.traces)])
+
+    def _repr_html_(self) -> str:
+        from dnworker_jupyter.trace_view import trace_html
+
+        return f"<p>{self._title()}</p>" + "".join(map(trace_html, self.traces))
+
+
+def replay_parser() -> Parser:
+    """Return the parser of the `%replay` line."""
+    parser = Parser("%replay", "Fire recorded events again.")
+    parser.add_argument("what", nargs="*", metavar="#SEQ | ID | last [N] | FILE", help="which events")
+    parser.add_argument("--kind", metavar="K", help="with last: only this kind, whoever published it")
+    parser.add_argument(
+        "--edit", action="append", default=[], metavar="k=v", help="change a field; a.b goes down"
+    )
+    parser.add_argument(
+        "--speed", type=float, metavar="X", help="1: as they came; 2: twice as fast; else at once"
+    )
+    parser.add_argument("--worker", metavar="NAME", help="only this worker gets them")
+    parser.add_argument("--session", metavar="ID", help="publish in this session")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds for each"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="run the previous and the present generation, in shadow"
+    )
+    return parser
+
+
+async def run_replay(book: Notebook, options: Any) -> object:
+    """Do what `%replay` says.
+
+    Raises:
+        Refused: there is no such event, file or worker, or the line is wrong.
+    """
+    if options.speed is not None and options.speed <= 0:
+        raise Refused(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
+    events = await _chosen(book, options)
+    if not events:
+        return Note("there is nothing to replay yet; fire something first")
+    if options.compare:
+        return await _compare(book, events, options.worker)
+    edits = [_edit(text, book.shell.user_ns) for text in options.edit]
+    try:
+        traces = await replay(
+            book.runtime,
+            events,
+            edits=edits,
+            speed=options.speed,
+            only=options.worker,
+            session_id=options.session,
+            timeout=options.timeout,
+        )
+    except NotFound as exc:
+        raise Refused(f"%replay: {exc}") from None
+    except ApiError as exc:
+        raise Refused(f"%replay: {exc}") from None
+    return traces[0] if len(traces) == 1 else Traces(traces)
+
+
+async def _chosen(book: Notebook, options: Any) -> list[EventEnvelope]:
+    words: list[str] = options.what or ["last"]
+    match = _LAST.fullmatch(words[0])
+    if match is not None and len(words) <= 2:
+        count = match[1] or (words[1] if len(words) == 2 else "1")
+        if not count.isdecimal() or int(count) < 1:
+            raise Refused(f"%replay last {count}: how many? as in: %replay last 5")
+        return await recorded(book.runtime, int(count), kind=options.kind)
+    if options.kind:
+        raise Refused("--kind chooses among the last: %replay last 5 --kind turn.completed")
+    events = []
+    for word in words:
+        path = Path(word).expanduser()
+        if path.suffix in (".jsonl", ".ndjson", ".json") or path.is_file():
+            events += read_events(path)
+        else:
+            events.append(await find(book.runtime, word))
+    return events
+
+
+async def _compare(book: Notebook, events: list[EventEnvelope], name: str | None) -> Comparison:
+    candidates = [
+        live for live in book.live.values() if live.previous() is not None and name in (None, live.name)
+    ]
+    if len(candidates) != 1:
+        known = ", ".join(live.name for live in candidates) or "none"
+        raise Refused(
+            f"--compare needs one worker with an earlier generation; there are: {known}. "
+            "Name it: --worker NAME"
+        )
+    (live,) = candidates
+    before = live.previous()
+    assert before is not None
+    labels = (f"{live.name}, the generation before", f"{live.name}, generation {live.generation}")
+    return await compare(before, live.make_shadow, events, book.runtime.client(), labels)
+
+
+def _edit(text: str, names: Mapping[str, Any]) -> Edit:
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise Refused(f"--edit {text!r} is not of the form field=value")
+    return path, read_value(value, names)
+
+
+def events_parser() -> Parser:
+    """Return the parser of the `%events` line."""
+    parser = Parser("%events", "Show the latest events, or save them.")
+    parser.add_argument(
+        "words", nargs="*", metavar="[save FILE]", help="save: to a JSON Lines file, for %%replay FILE"
+    )
+    parser.add_argument("--kind", metavar="K", help="only this kind")
+    parser.add_argument("--last", type=int, default=20, metavar="N", help="how many")
+    parser.add_argument("--all", action="store_true", help="earlier runs too, from the journal")
+    return parser
+
+
+async def run_events(book: Notebook, options: Any) -> object:
+    """Do what `%events` says.
+
+    Raises:
+        Refused: the line is wrong, or the file cannot be written.
+    """
+    words: list[str] = options.words
+    if options.last < 1:
+        raise Refused(f"--last {options.last}: show at least one")
+    if words and (words[0] != "save" or len(words) != 2):
+        raise Refused(f"%events takes: save FILE; not {' '.join(words)!r}")
+    if words:
+        path = Path(words[1]).expanduser()
+        found = await recorded(book.runtime, options.last, kind=options.kind)
+        count = write_events(path, found)
+        return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
+    if options.all:
+        found = await recorded(book.runtime, options.last, kind=options.kind)
+    else:
+        history = book.runtime.history
+        found = [e for e in history.events(history.kept) if options.kind in (None, e.kind)][-options.last :]
+    rows = [
+        [
+            f"#{e.seq}",
+            e.event_id[:8],
+            e.timestamp.strftime("%H:%M:%S"),
+            e.kind,
+            e.session_id or "",
+            str(e.payload)[:80],
+        ]
+        for e in found
+    ]
+    return Table(["event", "id", "at", "kind", "session", "payload"], rows, "no events yet")

@@ -1,0 +1,107 @@
+"""What magics show of workers: tables that are text in a terminal and HTML in a notebook."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dnworker.clock import Clock
+from dnworker.runner import HandlerKey, WorkerRunner
+from dnworker_jupyter.ghosts import ghost, label, notebook_path, read_saved
+from dnworker_jupyter.trace_view import Table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dnworker.manager import ManagedWorker
+    from dnworker_jupyter.notebook import Notebook
+
+
+WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology")
+
+
+class Note:
+    """A text that is displayed as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Table:
+    """Return the table that `%worker` shows; `paused` says by whom workers on the loop are held up."""
+    rows = []
+    for worker in workers:
+        figures = worker.figures.values()
+        state = str(worker.state)
+        if paused and worker.topology == "in-process":
+            state += f", paused by {paused}"
+        rows.append(
+            [
+                worker.qualified_name,
+                state,
+                worker.topology_label,
+                str(worker.generation),
+                str(sum(f.calls for f in figures)),
+                str(sum(f.errors for f in figures)),
+                str(worker.restarts),
+                worker.error or worker.last_handler_error or "",
+            ]
+        )
+    headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]
+    return Table(headings, rows, "no workers yet; define one in a %%worker cell")
+
+
+def next_runs(worker: ManagedWorker) -> dict[HandlerKey, datetime]:
+    """Return when each schedule of a worker runs next; nothing of a worker that is a process."""
+    runner = worker._runner
+    return dict(runner.next_runs) if isinstance(runner, WorkerRunner) else {}
+
+
+def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
+    """Return the table that `%worker NAME` shows: every handler, the cell it is from, and ghosts."""
+    live = book.live.get(managed.name)
+    saved = read_saved(notebook_path(book.shell))
+    origins: dict[HandlerKey, str] = {}
+    if live is not None and live.managed is managed:
+        for registration in live.registrations.values():
+            why = ghost(registration, book.cells, saved)
+            for handler in registration.handlers:
+                origins[handler.decorator, handler.what, handler.name] = label(registration.cell, why)
+    upcoming = next_runs(managed)
+    rows = []
+    for key, figures in managed.figures.items():
+        when = upcoming.get(key)
+        rows.append(
+            [
+                f"{key[0]} {key[1]}".strip(),
+                key[2],
+                origins.pop(key, ""),
+                str(figures.calls),
+                str(figures.errors),
+                str(figures.missed) if key[0] == "every" else "",
+                until(book.runtime.clock, when) if when is not None else "",
+                str(figures.last_error) if figures.last_error else "",
+            ]
+        )
+    for key, origin in origins.items():
+        rows.append([f"{key[0]} {key[1]}".strip(), key[2], origin, "0", "0", "", "", ""])
+    headings = ["registered for", "handler", "from", "calls", "errors", "missed", "next run", "last error"]
+    return Table(headings, rows, "no handlers")
+
+
+def until(clock: Clock, when: datetime) -> str:
+    """Return a time to come as people say it: `14:00:00 (in 2 min)`."""
+    return f"{when:%H:%M:%S} (in {span((when - clock.now()).total_seconds())})"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its largest fitting unit."""
+    seconds = max(0.0, seconds)
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 1 or not seconds else f"{seconds * 1000:.0f} ms"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return str(timedelta(seconds=round(seconds)))
