@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import importlib
 import itertools
 import linecache
 import re
@@ -12,7 +11,6 @@ import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +28,8 @@ _numbers = itertools.count(1)
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
 
-_NOT_THEIRS = (str(Path(__file__).parent), "<frozen importlib", str(importlib.__file__))
+_NOT_THEIRS = frozenset({"dnworker", "dnworker_jupyter", "importlib", "asyncio", "threading", "concurrent"})
+"""Modules whose frames tell a user nothing of the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +150,12 @@ def read_traceparent(text: str) -> tuple[str, str] | None:
 def describe(exc: BaseException) -> HandlerError:
     """Keep what a user needs of an exception, and none of its objects."""
     frames = []
-    for summary in traceback.extract_tb(exc.__traceback__):
-        if summary.filename.startswith(_NOT_THEIRS):
+    for frame, line in traceback.walk_tb(exc.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _NOT_THEIRS:
             continue
-        line = summary.lineno or 0
-        source = valid_text(linecache.getline(summary.filename, line).strip())
-        frames.append(Frame(place_of(summary.filename, line), summary.name, source))
+        file = frame.f_code.co_filename
+        source = valid_text(linecache.getline(file, line).strip())
+        frames.append(Frame(place_of(file, line), frame.f_code.co_name, source))
     if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
         place = place_of(exc.filename, exc.lineno or 0)
         frames.append(Frame(place, "module", valid_text((exc.text or "").strip())))

@@ -75,7 +75,9 @@ class Reporter:
     def _writer(self, source: str) -> Callable[[str], int]:
         def write(text: str) -> int:
             invocation = current_invocation.get()
-            says = reports.Says(invocation.id if invocation else None, source, current_level.get() or "info")
+            level = current_level.get()
+            come_from = source if level is None else "log"
+            says = reports.Says(invocation.id if invocation else None, come_from, level or "info")
             self._say(says, text)
             return len(text)
 

@@ -109,9 +109,8 @@ def _comms(book: Notebook) -> Iterator[Finding]:
 def _loop(book: Notebook) -> Finding:
     loop = asyncio.get_running_loop()
     name = f"{type(loop).__module__}.{type(loop).__name__}"
-    return Finding(
-        "loop", "ok", f"{name}, {'of its own thread' if book.host.has_thread else 'the kernel`s own'}"
-    )
+    whose = "on a thread of its own" if book.host.has_thread else "the kernel's own"
+    return Finding("loop", "ok", f"{name}, {whose}")
 
 
 async def _nest() -> Finding:

@@ -15,6 +15,7 @@ _MUTED = "opacity:.7"
 _PRE = "margin:0;white-space:pre-wrap;background:none"
 _BAR = "white-space:pre;background:rgba(128,128,128,.15)"
 _LEVELS = {"error": ";color:#d32f2f", "critical": ";color:#d32f2f", "warning": ";color:#b26a00"}
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # a terminal's colours, which HTML has no use for
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MARKS = {
     "ok": ("✓", "#2e7d32"),
@@ -88,7 +89,7 @@ def _row(row: Row) -> str:
 
 def _log(row: Row) -> str:
     colour = _LEVELS.get(row.line.level if row.line else "info", "")
-    shown = f"<pre style='{_PRE}{colour}'>{escape(row.text)}</pre>"
+    shown = f"<pre style='{_PRE}{colour}'>{escape(_ANSI.sub('', row.text))}</pre>"
     data = row.line.data if row.line is not None and row.line.data is not None else {}
     for kind in ("image/png", "image/jpeg"):
         picture = data.get(kind)

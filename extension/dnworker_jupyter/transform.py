@@ -16,6 +16,8 @@ AWAITED = frozenset(
 )
 DECORATORS = frozenset({"on_startup", "on_shutdown", "on_event", "every", "task"})
 LAST_VALUE = "__dnworker_last__"
+OUT_OF_SIGHT = ["\n"] * 5
+"""Between a cell and what we add below: tracebacks show a few lines around an error."""
 
 _OPENED_LINE = re.compile(r"%%(?P<magic>worker|agent)(?=\s|$)(?P<options>.*)", re.DOTALL)
 _OTHER_BODY = re.compile(r"\s--(command|model)[\s=]")
@@ -100,7 +102,7 @@ def end_plain_cell(lines: list[str]) -> list[str]:
         return lines
     quiet = ";" if text.rstrip().endswith(";") else ""
     ended = lines if lines[-1].endswith("\n") else [*lines[:-1], f"{lines[-1]}\n"]
-    return [*ended, f"await __import__({PACKAGE!r})._close_cell(){quiet}\n"]
+    return [*ended, *OUT_OF_SIGHT, f"await __import__({PACKAGE!r})._close_cell(){quiet}\n"]
 
 
 _MAY_REGISTER = re.compile(rf"\bWorker\b|\.worker\b|\.({'|'.join(sorted(DECORATORS))})\b")

@@ -8,6 +8,7 @@ import pytest
 from uv import find_uv_bin
 
 from .session import KernelSession
+from .versions import VERSIONS, kernel_python
 
 UV_CACHE = subprocess.run(
     [find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True
@@ -22,6 +23,22 @@ def shared_kernel(tmp_path_factory):
         patch.chdir(directory)
         patch.setenv("HOME", str(directory))
         session = KernelSession()
+        assert session.run("%load_ext dnworker").status == "ok"
+        yield session
+        session.close()
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def any_kernel(request, tmp_path_factory):
+    """A kernel of each ipykernel that matters, with the extension; shared by the tests of a module."""
+    python = kernel_python(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        directory = tmp_path_factory.mktemp("any")
+        patch.chdir(directory)
+        patch.setenv("HOME", str(directory))
+        patch.setenv("UV_CACHE_DIR", UV_CACHE)
+        session = KernelSession(str(python))
+        session.version = request.param
         assert session.run("%load_ext dnworker").status == "ok"
         yield session
         session.close()

@@ -34,16 +34,23 @@ class Reply:
 class KernelSession:
     """Starts a kernel; `run` executes a cell and waits until the kernel is idle again."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str | None = None) -> None:
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.kernel_spec.argv[0] = sys.executable
+        self.manager.kernel_spec.argv[0] = python or sys.executable
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
+        self._held: list[dict[str, Any]] = []  # read while something else was waited for
+        self.comms: list[dict[str, Any]] = []
+        """What comms sent to the front end, whichever cell it came from."""
 
     def run(self, code: str, cell_id: str | None = None, timeout: float = 30) -> Reply:
         """Execute a cell as a front end would, with its cell id."""
+        return self.collect(self.begin(code, cell_id), timeout)
+
+    def begin(self, code: str, cell_id: str | None = None) -> str:
+        """Begin to execute a cell, and return what `collect` wants to know of it."""
         message = self.client.session.msg(
             "execute_request",
             {
@@ -57,14 +64,67 @@ class KernelSession:
             metadata={"cellId": cell_id} if cell_id else {},
         )
         self.client.shell_channel.send(message)
-        return self._collect(message["header"]["msg_id"], timeout)
+        return str(message["header"]["msg_id"])
 
-    def _collect(self, parent: str, timeout: float) -> Reply:
+    def interrupt(self) -> None:
+        """Send SIGINT, as the stop button does."""
+        self.manager.interrupt_kernel()
+
+    def subshell(self) -> str | None:
+        """Make a subshell, as JupyterLab does for comms; None where the kernel has none."""
+        request = self.client.session.msg("create_subshell_request", {})
+        self.client.control_channel.send(request)
+        while True:
+            answer = self.client.get_control_msg(timeout=10)
+            if answer["parent_header"].get("msg_id") == request["header"]["msg_id"]:
+                return answer["content"].get("subshell_id")
+
+    def send_to_comm(self, comm_id: str, content: dict[str, Any], subshell: str | None = None) -> None:
+        """Send a widget's custom message, as a click does."""
+        data = {"method": "custom", "content": content}
+        message = self.client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(message)
+
+    def until_comm(self, wanted: str, timeout: float = 20, **fields: Any) -> dict[str, Any]:
+        """Return the next custom message of the type `wanted`, kept ones among them."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for message in self.comms:
+                if message.get("type") == wanted and fields.items() <= message.items():
+                    self.comms.remove(message)
+                    return message
+            try:
+                self._held.append(self._read(deadline))
+            except queue.Empty:
+                raise TimeoutError(f"no {wanted} came within {timeout} s; there are: {self.comms}") from None
+
+    def until_stream(self, text: str, timeout: float = 20) -> None:
+        """Return when some cell has printed `text`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self._read(deadline)
+            self._held.append(message)
+            if message["msg_type"] == "stream" and text in message["content"]["text"]:
+                return
+
+    def _read(self, deadline: float) -> dict[str, Any]:
+        """Read the next message of the iopub channel; what comms send is kept aside."""
+        message: dict[str, Any] = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+        if message["msg_type"] == "comm_msg":
+            data = message["content"]["data"]
+            if data.get("method") == "custom":
+                self.comms.append(data["content"])
+        return message
+
+    def collect(self, parent: str, timeout: float = 30) -> Reply:
+        """Return what a cell that was begun answers."""
         reply = Reply("unknown")
         deadline = time.monotonic() + timeout
         while True:
             try:
-                message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+                message = self._held.pop(0) if self._held else self._read(deadline)
             except queue.Empty:
                 raise TimeoutError(f"the cell did not end within {timeout} s; so far: {reply}") from None
             if message["parent_header"].get("msg_id") != parent:

@@ -104,7 +104,7 @@ async def test_a_trace_goes_on_in_a_worker_process(process):
     said = [(line.text, line.source, line.level) for line in asked.logs]
     assert said == [
         ("asked 7", "stdout", "info"),
-        ("WARNING x: careful", "stderr", "warning"),
+        ("WARNING x: careful", "log", "warning"),
         ("to stderr", "stderr", "info"),
     ]
     (answer,) = asked.events
