@@ -10,6 +10,7 @@ from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.skeletons import skeleton
 from dnworker.templates import TEMPLATES
 from dnworker_jupyter.bridge import TOPOLOGIES
+from dnworker_jupyter.clocking import VERBS
 from dnworker_jupyter.firing import kinds_heard
 from dnworker_jupyter.options import Parser
 from dnworker_jupyter.views import WORKER_VERBS
@@ -88,6 +89,10 @@ def _offered(book: Notebook, magic: str, words: list[str], word: str, parser: Pa
             return book.runtime.agents.names()
         case "%replay", []:
             return ["last", *(f"#{e.seq}" for e in book.runtime.history.events(20))]
+        case "%clock", []:
+            return VERBS
+        case "%events", []:
+            return ["save"]
         case _, []:
             return parser.words()
     return []

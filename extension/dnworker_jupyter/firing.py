@@ -8,7 +8,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from dnworker.chaos import Saboteur, Shot, read_chaos
+from dnworker.chaos import Chaos, Saboteur, Shot, read_chaos
 from dnworker.errors import ApiError, Invalid, NotFound, Refused
 from dnworker.replay import pause, recorded, wait_quiet
 from dnworker.runner import WorkerRunner
@@ -38,16 +38,17 @@ async def fire(book: Notebook, options: Any, body: str | None) -> object:
     if options.template:
         payload, _ = await suggest(book, options.kind)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
+    chaos = None if options.chaos is None else read_chaos(options.chaos)
     given = read_payload(options.payload, book.shell.user_ns) if body is None else read_body(body)
     if given is None:
         given, whence = await suggest(book, options.kind)
         if whence:
             print(f"payload: {whence}: {_short(given)}; %fire {options.kind} --template gives it to edit")  # noqa: T201
     shots = [Shot(n, 0.0) for n in range(options.times)]
-    if options.chaos is None:
+    if chaos is None:
         traces = await _deliver(book, options, given, shots, together=False)
     else:
-        traces = await _deliver_in_chaos(book, options, given)
+        traces = await _deliver_in_chaos(book, options, given, chaos)
     return _told(book, options, traces)
 
 
@@ -116,8 +117,9 @@ async def _deliver(
     return traces
 
 
-async def _deliver_in_chaos(book: Notebook, options: Any, payload: dict[str, Any]) -> list[Trace]:
-    chaos = read_chaos(options.chaos)
+async def _deliver_in_chaos(
+    book: Notebook, options: Any, payload: dict[str, Any], chaos: Chaos
+) -> list[Trace]:
     shots = chaos.shots(options.times)
     saboteur = Saboteur(chaos)
     clients = [

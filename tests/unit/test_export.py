@@ -429,3 +429,56 @@ def test_the_tutorial_exports_without_a_kernel(tmp_path):
     write(made, tmp_path / "out")
     assert made.name == "quickstart"
     assert load_manifest(tmp_path / "out").workers["bridge"].command == "uv"
+
+
+# -- workers in plain Python ---------------------------------------------------------------------------
+
+
+def test_a_workers_file_pasted_into_a_cell_is_exported_as_it_is():
+    text = script(
+        """
+        from dreadnode.capabilities.worker import Worker, EventEnvelope, RuntimeClient
+        worker = Worker(name="bridge")
+
+        @worker.on_event("a")
+        async def on_a(event: EventEnvelope, client: RuntimeClient) -> None:
+            worker.state["seen"] = event.payload["x"]
+
+        if __name__ == "__main__":
+            worker.run()
+        """
+    )
+    assert text.count("worker.run()") == 1
+    assert text.count("Worker(name=") == 1
+    assert 'worker.state["seen"]' in text
+
+
+def test_two_plain_workers_of_one_cell_become_two_scripts():
+    files = plan(
+        """
+        import dnworker_jupyter as dn
+        one, limit = dn, 3
+        a = dn.worker("a")
+        b = dn.worker("b", env={"LEVEL": "info"})
+
+        @a.on_event("x")
+        async def on_x(event, client): print(limit_of(a))
+
+        @b.on_event("x")
+        async def on_x2(event, client): print(b.state)
+
+        def limit_of(worker): return 3
+        """
+    ).files
+    assert "on_x2" not in files["workers/a.py"].decode()
+    assert "limit_of(worker)" in files["workers/a.py"].decode()
+    assert "print(worker.state)" in files["workers/b.py"].decode()
+    assert "LEVEL: info" in files["capability.yaml"].decode()
+
+
+def test_a_refusal_in_a_plain_cell_names_its_line():
+    (refusal,) = refusals(
+        "df = load()",
+        "b = dn.worker('bridge')\n@b.on_event('a')\nasync def h(event, client):\n    print(df)",
+    )
+    assert "cell [2], line 4" in refusal

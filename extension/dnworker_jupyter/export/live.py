@@ -54,7 +54,11 @@ def _export(cells: list[Cell], directory: Path, target: TargetName, topology: To
 def live_cells(notebook: Notebook) -> list[Cell]:
     """Return the cells that count: of workers what is registered now, of others what ran to its end."""
     registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
-    others = [cell for cell in notebook.cells.all() if not WORKER_CELL.search(cell.source)]
+    others = [
+        cell
+        for cell in notebook.cells.all()
+        if cell.key not in registered and not WORKER_CELL.search(cell.source)
+    ]
     return sorted([*registered.values(), *others], key=lambda cell: cell.number)
 
 

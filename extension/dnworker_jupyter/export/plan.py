@@ -14,6 +14,7 @@ from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_ma
 from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
+from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.requirements import Needs, imported_modules, optional_modules, resolve
 from dnworker_jupyter.export.slice import Refusal, Slice, Statement, slice_worker, worker_names
@@ -67,7 +68,7 @@ def plan_export(
         ExportRefused: something cannot travel; all of it is told at once.
         ManifestError: the manifest's head breaks a rule.
     """
-    sources = read_cells(cells)
+    sources = unfold(read_cells(cells))
     names = [name for name in worker_names(sources) if only in (None, name)]
     if not names:
         raise ExportRefused(["there is no worker; define one in a cell that begins with %%worker NAME"])

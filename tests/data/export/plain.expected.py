@@ -1,0 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "dreadnode>=2.0,<3.0",
+# ]
+# ///
+"""Worker bridge, exported from a notebook by dnworker."""
+
+from __future__ import annotations
+
+from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
+
+worker = Worker(name="bridge")
+
+PREFIX = "capability.demo"
+seen = 3
+
+
+def kind(name):
+    return f"{PREFIX}.{name}"
+
+
+# counts what it hears
+@worker.on_event("turn.completed")
+async def on_turn(event: EventEnvelope, client: RuntimeClient) -> None:
+    worker.state["n"] = worker.state.get("n", 0) + seen
+    await client.publish(kind("counted"), {"n": worker.state["n"]})
+
+
+@worker.every(minutes=5)
+async def report(client: RuntimeClient) -> None:
+    print(worker.state)
+
+
+if __name__ == "__main__":
+    worker.run()
