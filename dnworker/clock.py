@@ -205,6 +205,7 @@ class SwitchClock(VirtualClock):
             self._elapsed = self.monotonic()
             self._start = datetime.now(UTC) - timedelta(seconds=self._elapsed)
             self.is_virtual = True
+            self._wake_until(still=True)
             self._arm()
 
     def be_real(self) -> None:
@@ -212,10 +213,14 @@ class SwitchClock(VirtualClock):
         if self.is_virtual:
             self.is_virtual = False
             self._anchor = time.monotonic()
-            for wake in self._until:
-                if not wake.done():
-                    wake.set_result(False)
+            self._wake_until(still=False)
             self._arm()
+
+    def _wake_until(self, *, still: bool) -> None:
+        """Let who sleeps until a time of day look at the clock: still the same day's, or another."""
+        for wake in self._until:
+            if not wake.done():
+                wake.set_result(still)
 
     async def sleep_until(self, when: datetime) -> bool:
         """Return True at `when`; False before, when the clock became real meanwhile."""

@@ -74,6 +74,7 @@ async def run_clock(book: Notebook, options: Any) -> object:
             return Clock(runtime)
         case ["virtual"]:
             clock.be_virtual()
+            await turn_loop()
             return Clock(runtime)
         case ["real"]:
             clock.be_real()

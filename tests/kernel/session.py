@@ -21,6 +21,7 @@ class Reply:
     displays: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
     traceback: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -65,6 +66,15 @@ class KernelSession:
         )
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
+
+    def complete(self, code: str) -> list[str]:
+        """Return what Tab offers at the end of `code`."""
+        parent = self.client.complete(code, len(code))
+        while True:
+            answer = self.client.get_shell_msg(timeout=20)
+            if answer["parent_header"].get("msg_id") == parent:
+                matches: list[str] = answer["content"]["matches"]
+                return matches
 
     def interrupt(self) -> None:
         """Send SIGINT, as the stop button does."""
@@ -146,6 +156,8 @@ class KernelSession:
             answer = self.client.get_shell_msg(timeout=max(0.1, deadline - time.monotonic()))
             if answer["parent_header"].get("msg_id") == parent:
                 reply.status = answer["content"]["status"]
+                payload = answer["content"].get("payload", [])
+                reply.pages = [p["data"]["text/plain"] for p in payload if p["source"] == "page"]
                 return reply
 
     def close(self) -> None:

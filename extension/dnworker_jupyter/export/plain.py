@@ -42,8 +42,8 @@ def _unfold(cell: SourceCell, handles: dict[str, WorkerLine]) -> Iterator[Source
             handles[variable] = line
             own.setdefault(variable, [])
             away.append(node)
-        elif (variable := _handle_of(node, handles)) is not None:
-            own.setdefault(variable, []).append(node)
+        elif (handle := _handle_of(node, handles)) is not None:
+            own.setdefault(handle, []).append(node)
             away.append(node)
         elif _is_guard(node, handles) and (own or handles):
             away.append(node)
