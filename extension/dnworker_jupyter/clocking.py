@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dnworker.clock import SwitchClock
+from dnworker.clock import SwitchClock, turn_loop
 from dnworker.errors import Refused
 from dnworker_jupyter.options import Parser
 from dnworker_jupyter.trace_view import Table
@@ -78,6 +78,7 @@ async def run_clock(book: Notebook, options: Any) -> object:
             return Clock(runtime)
         case ["real"]:
             clock.be_real()
+            await turn_loop()  # schedules work their next runs out again
             return Clock(runtime)
         case ["advance", *parts] if parts:
             return await _advance(runtime, clock, read_duration("".join(parts)), options.limit)

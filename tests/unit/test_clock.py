@@ -97,6 +97,19 @@ async def test_a_switch_back_wakes_who_sleeps_until_a_time_of_day():
     assert await waiting is False
 
 
+async def test_who_began_to_sleep_in_real_time_wakes_no_earlier_in_virtual_time():
+    clock = SwitchClock()
+    waiting = asyncio.create_task(clock.sleep_until(clock.now() + timedelta(hours=1)))
+    await turn_loop()
+    clock.be_virtual()
+    await turn_loop()
+    assert clock.next_wake == pytest.approx(3600, abs=5)
+    await clock.advance(3590)
+    assert not waiting.done()
+    await clock.advance(20)
+    assert await waiting
+
+
 async def test_virtual_time_begins_now_and_is_real_again_after():
     clock = SwitchClock()
     clock.be_virtual()
