@@ -22,6 +22,9 @@ STOP_LIMIT = 10.0
 class HandlerInterrupted(Exception):
     """Raised in a handler that is interrupted where KeyboardInterrupt would end the loop."""
 
+    def __init__(self, text: str = "interrupted by the user") -> None:
+        super().__init__(text)
+
 
 class Host:
     """The loop of one notebook's runtime."""

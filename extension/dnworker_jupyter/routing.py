@@ -45,6 +45,7 @@ class OutputRouter:
         self._shell = shell
         self._partial: dict[_Key, str] = {}
         self._lock = threading.Lock()
+        self._stubborn: list[tuple[str, Any]] = []
         self._taken = 0
         self._undo: list[Callable[[], None]] = []
 
@@ -66,12 +67,20 @@ class OutputRouter:
         for undo in reversed(self._undo):
             undo()
         self._undo = []
+        self._stubborn = []
 
     def guard_streams(self) -> None:
         """Route handlers' text past whatever stands in the place of a stream now, such as a cell's buffer."""
+        for name, stream in self._stubborn:
+            self._hold(name, stream)
         for name, stream in redirects.streams():
             if stream is not None and not getattr(stream, _ROUTED, False):
                 setattr(sys, name, _Guarded(stream, self, name))
+
+    def _hold(self, name: str, stream: Any) -> None:
+        """Stand before the `write` of a stream's instance, again where IPython put back what was there."""
+        if not isinstance(stream.__dict__.get("write"), Write):
+            stream.write = Write(self, name, stream.write)
 
     # -- text ------------------------------------------------------------------------------------------
 
@@ -81,9 +90,12 @@ class OutputRouter:
         try:
             stream.__class__ = _routed(original, self, name)
         except TypeError:  # a stream of the terminal, whose class cannot be changed
-            stream.write = Write(self, name, earlier or stream.write)
+            if earlier is not None:
+                stream.write = earlier
             setattr(stream, _ROUTED, True)
-            return lambda: _forget(stream, "write", _ROUTED)
+            self._stubborn.append((name, stream))
+            self._hold(name, stream)
+            return lambda: _release(stream)
         if earlier is not None:
             stream.write = earlier
 
@@ -230,9 +242,11 @@ def _routed(base: type, router: OutputRouter, name: str) -> type:
     )
 
 
-def _forget(stream: Any, *names: str) -> None:
-    for name in names:
-        stream.__dict__.pop(name, None)
+def _release(stream: Any) -> None:
+    write = stream.__dict__.pop("write", None)
+    if write is not None and not isinstance(write, Write):
+        stream.write = write
+    stream.__dict__.pop(_ROUTED, None)
 
 
 def _start_on_behalf(original: Any) -> Any:

@@ -1,0 +1,67 @@
+"""Notebooks that nobody watches: nbclient and papermill fail when a handler failed."""
+
+from __future__ import annotations
+
+import nbformat
+import papermill
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+
+WORKER = "%%worker w\n@worker.on_event('a')\nasync def h(event, client):\n    print('heard', 1 / event.payload['by'])"
+
+
+def notebook(*cells):
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return made
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DNWORKER_JOURNAL", "off")
+    return tmp_path
+
+
+def run_with_nbclient(book, place):
+    NotebookClient(book, timeout=60, resources={"metadata": {"path": str(place)}}).execute()
+    return book
+
+
+def run_with_papermill(book, place):
+    nbformat.write(book, place / "in.ipynb")
+    papermill.execute_notebook(
+        place / "in.ipynb", place / "out.ipynb", cwd=place, progress_bar=False, kernel_name="python3"
+    )
+    return nbformat.read(place / "out.ipynb", as_version=4)
+
+
+RUNNERS = pytest.mark.parametrize("run", [run_with_nbclient, run_with_papermill])
+
+
+@RUNNERS
+def test_a_run_without_failures_passes_with_every_output_in_its_cell(run, place):
+    done = run(notebook("%load_ext dnworker", WORKER, "%fire a by=2", "await dn.settle()"), place)
+    texts = [str(cell.outputs) for cell in done.cells if cell.cell_type == "code"]
+    fired = next(n for n, cell in enumerate(done.cells) if cell.source.startswith("%fire"))
+    assert "heard 0.5" in texts[fired]
+    assert [n for n, text in enumerate(texts) if "heard 0.5" in text] == [fired]
+
+
+@RUNNERS
+def test_a_run_fails_when_a_handler_failed(run, place):
+    book = notebook(
+        "%load_ext dnworker", WORKER, "await dn.fire('a', {'by': 0})", "await dn.settle()", "print('never')"
+    )
+    with pytest.raises((CellExecutionError, papermill.PapermillExecutionError), match="ZeroDivisionError"):
+        run(book, place)
+
+
+@RUNNERS
+def test_a_worker_cell_that_fails_stops_the_run(run, place):
+    book = notebook("%load_ext dnworker", "%%worker w\n1 / 0", "print('never')")
+    with pytest.raises((CellExecutionError, papermill.PapermillExecutionError), match="ZeroDivisionError"):
+        run(book, place)

@@ -1,0 +1,102 @@
+"""Plain IPython in a real terminal, whose loop does not turn at the prompt."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pexpect
+import pytest
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+
+PROMPT = r"In \[\d+\]: "
+
+
+class Terminal:
+    """IPython at a pseudo terminal; `send` types a line and returns what was shown until the next prompt."""
+
+    def __init__(self, home):
+        flags = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", "--no-confirm-exit"]
+        environ = {**__import__("os").environ, "HOME": str(home)}
+        self.child = pexpect.spawn(
+            sys.executable,
+            flags,
+            encoding="utf8",
+            timeout=30,
+            cwd=str(home),
+            env=environ,
+            dimensions=(50, 200),
+        )
+        self.child.expect(PROMPT)
+        self.marks = 0
+
+    def send(self, text):
+        """Type lines, and return everything shown until they are dealt with."""
+        self.marks += 1
+        self.child.sendline(text)
+        return self.until_done()
+
+    def until_done(self):
+        """Return what is shown until everything typed so far is dealt with."""
+        self.child.sendline(f"print('done' + '-{self.marks}')")
+        self.child.expect(rf"done-{self.marks}\r\n")
+        return self.child.before
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    started = Terminal(tmp_path)
+    assert "lives on a thread of its own" in started.send("%load_ext dnworker")
+    started.send("bee = dn.worker('bee')")
+    yield started
+    started.child.close(force=True)
+
+
+def test_workers_live_at_the_prompt_and_what_they_say_is_in_the_trace(terminal):
+    terminal.send("@bee.on_event('a')\nasync def h(event, client): print('heard', event.payload)\n")
+    terminal.send(
+        "@bee.every(seconds=0.05)\nasync def tick(client): bee.state['t'] = bee.state.get('t', 0) + 1\n"
+    )
+    shown = terminal.send("%fire a x=1")
+    assert re.search(r"\+ notebook:bee\.h  ok.*\s+\| heard \{'x': 1\}", shown)
+    assert shown.count("heard") == 1
+    before = ticks(terminal)
+    terminal.send(f"import time\nwhile bee.state['t'] < {before} + 5: time.sleep(0.01)\n")
+    assert ticks(terminal) >= before + 5  # at the prompt, between the cells
+    assert "notebook:bee  running" in terminal.send("%panel")
+    assert "trace.ok is True" in terminal.send("trace = %fire a x=2\n") + terminal.send(
+        "print('trace.ok is', trace.ok)"
+    )
+
+
+def ticks(terminal):
+    return int(re.search(r"ticks=(\d+)", terminal.send("print('ticks=' + str(bee.state['t']))"))[1])
+
+
+def test_ctrl_c_stops_the_handler_that_holds_the_loop_and_nothing_else(terminal):
+    terminal.send(
+        "@bee.on_event('spin')\nasync def spin(event, client):\n    print('spinning', flush=True)\n    while True: pass\n"
+    )
+    terminal.send("@bee.on_event('fine')\nasync def fine(event, client): print('still here')\n")
+    terminal.send("%worker")
+    terminal.send("import threading, time, os, signal; book = dn._active()")
+    terminal.send(
+        "def press():\n    while book.watchdog.block is None: time.sleep(0.05)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    shown = terminal.send("threading.Thread(target=press).start()\n%fire spin")
+    assert "HandlerInterrupted: interrupted by the user" in shown
+    assert "| still here" in terminal.send("%fire fine")
+
+
+def test_the_clock_and_the_doctor_work_and_leaving_leaves_nothing(terminal):
+    terminal.send("@bee.every(minutes=1)\nasync def tick(client): print('ticked')\n")
+    terminal.send("%clock virtual")
+    assert terminal.send("%clock advance 3m").count("ticked") == 3
+    assert "in a terminal; the runtime lives on a thread of its own" in terminal.send("%runtime doctor")
+    terminal.send("%unload_ext dnworker")
+    assert "here" in terminal.send("print('here')")
+    terminal.child.sendline("exit")
+    terminal.child.expect(pexpect.EOF)
+    terminal.child.wait()
+    assert terminal.child.exitstatus == 0
