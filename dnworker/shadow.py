@@ -129,8 +129,8 @@ class Comparison:
             shown.append("")
             shown.append(_title(self.before.index(old), old.event))
             shown += [line for line in difflib.ndiff(old.lines, new.lines) if not line.startswith("? ")]
-        same = events - sum(1 for old, _ in differing if old.event is not None)
-        return [*shown, "", f"{same} of {events} events: no difference"]
+        count = sum(1 for old, _ in differing if old.event is not None)
+        return [*shown, "", f"{count} of {events} events differ"]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.errors import Refused
-from dnworker_jupyter.options import Parser, split
+from dnworker_jupyter.options import Parser, read_value, split
 from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
@@ -113,11 +113,10 @@ async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
             raise Refused(
                 f"%%agent: the environment has no {options.key_env}; set it before the kernel starts"
             )
+    url = None if options.base_url is None else str(read_value(options.base_url, book.shell.user_ns))
     agents = book.runtime.agents
-    agents.register_model(
-        options.name, options.model, base_url=options.base_url, api_key=key, prompt=prompt.strip()
-    )
-    where = options.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+    agents.register_model(options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip())
+    where = url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
     return Note(f"agent {options.name} is answered for by {options.model} at {where}")
 
 

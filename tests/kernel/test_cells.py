@@ -130,9 +130,7 @@ def test_an_agent_may_be_a_model_with_the_body_as_its_prompt(kernel):
         "await server.__aenter__()\nimport os\nos.environ['MY_KEY'] = 'secret-key'"
     )
     kernel.run("url = server.base_url")
-    told = kernel.run(
-        "get_ipython().run_cell_magic('agent', f'x --model m --base-url {url} --key-env MY_KEY', 'Be brief.')\n"
-    )
+    told = kernel.run("%%agent x --model m --base-url {url} --key-env MY_KEY\nBe brief.")
     assert "secret-key" not in told.text
     done = kernel.run(
         "r = await dn.runtime().client().run_turn(session_id='s2', message='hello', agent='x')\nr['response_text']"

@@ -153,7 +153,7 @@ async def test_generations_that_differ_are_shown_event_by_event():
     assert "ask  #1" in told
     assert "- on_ask notifies notify {'title': 'hi 1'}" in told
     assert "+ on_ask notifies notify {'title': 'hello 1'}" in told
-    assert "2 of 3 events: no difference" in told
+    assert "1 of 3 events differ" in told
 
 
 async def test_a_shadow_publishes_nothing(runtime):

@@ -1,14 +1,6 @@
-"""Writes notebooks/01-quickstart.ipynb; the text of the tutorial lives here, where it can be reviewed."""
+"""A worker in five minutes."""
 
 from __future__ import annotations
-
-import hashlib
-from pathlib import Path
-from textwrap import dedent
-
-import nbformat
-
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01-quickstart.ipynb"
 
 CELLS: list[tuple[str, str]] = [
     (
@@ -162,22 +154,3 @@ CELLS: list[tuple[str, str]] = [
     ),
     ("code", "await dn.settle()"),
 ]
-
-
-def build() -> nbformat.NotebookNode:
-    """Return the notebook; the ids of cells depend on nothing but their text."""
-    cells = []
-    for kind, text in CELLS:
-        source = dedent(text).strip()
-        make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
-        cells.append(make(source, id=hashlib.sha256(source.encode()).hexdigest()[:8]))
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(
-        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
-    )
-
-
-if __name__ == "__main__":
-    NOTEBOOK.parent.mkdir(exist_ok=True)
-    nbformat.write(build(), NOTEBOOK)
-    print(NOTEBOOK.name)
