@@ -1,0 +1,75 @@
+"""Buttons, traces and the same notebook in Notebook 7, by hand as far as a program can."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from lab import has_run, open_notebook, run_all
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def tutorial(page, lab, request):
+    """The tutorial with every cell run, in a file and kernel of its own."""
+    page.notebook = f"{request.node.name}.ipynb"
+    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / page.notebook)
+    open_notebook(page, lab, page.notebook)
+    run_all(page)
+    return page
+
+
+def begin_cell(page, code: str):
+    """Put code into a new last cell, run it, and return the cell without waiting for its end."""
+    page.locator(".jp-Notebook .jp-CodeCell").last.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Shift+Enter")
+    return page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+
+
+def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(tutorial):
+    panel = tutorial.locator(".dnw-panel")
+    card = panel.locator('[data-worker="notebook:bridge"]')
+    card.get_by_text("● running").wait_for()
+    busy = begin_cell(tutorial, "import time; time.sleep(4)")
+    card.get_by_text("paused by cell [").wait_for()
+    card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
+    panel.get_by_role("status").get_by_text("queued: kernel is busy").wait_for()
+    has_run(busy).wait_for()
+    card.get_by_text("○ stopped").wait_for()
+    assert card.get_by_text("paused by").count() == 0
+    panel.get_by_role("status").filter(has_text=re.compile("^$")).wait_for(state="attached")
+
+
+def test_a_click_on_an_event_shows_its_trace_with_bars(tutorial):
+    panel = tutorial.locator(".dnw-panel")
+    panel.get_by_role("option", name=re.compile("turn.completed")).first.click()
+    trace = panel.get_by_role("tree")
+    trace.get_by_text("✓ notebook:bridge.count").wait_for()
+    assert trace.get_by_text("wrote 14 tokens").count() == 1
+
+
+def test_a_trace_in_a_cell_is_a_tree_without_script(tutorial):
+    fired = tutorial.locator(".jp-CodeCell").filter(has_text="%fire turn.completed turn_id=t1").first
+    tree = fired.get_by_role("tree")
+    assert "turn t1 took 147 ms" in tree.inner_text()
+    assert tree.locator("script").count() == 0
+
+
+def test_the_tutorial_runs_in_notebook_7(page, lab):
+    name = "notebook-7.ipynb"
+    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / name)
+    page.goto(f"{lab.url}/notebooks/{name}?token={lab.token}")
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    cells.first.wait_for(timeout=60_000)
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(timeout=60_000)
+    run_all(page)
+    page.locator(".dnw-panel").get_by_text("● running").first.wait_for()
+    text = page.locator(".jp-Notebook").inner_text()
+    assert "wrote 14 tokens" in text
+    assert "Traceback" not in text
