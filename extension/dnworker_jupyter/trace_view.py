@@ -62,12 +62,14 @@ def register_formatters(shell: Any) -> None:
 
 def trace_html(trace: Trace) -> str:
     """Return a trace as HTML: a tree with a waterfall, what was printed, and errors."""
-    rows = "".join(_row(row) for row in trace.rows())
-    return f"<div style='{_BOX}' role='tree' aria-label='trace'>{rows}</div>"
+    rows = trace.rows()
+    width = max((2 * row.depth + len(row.text) for row in rows if row.bar is not None), default=0) + 3
+    shown = "".join(_row(row, width) for row in rows)
+    return f"<div style='{_BOX}' role='tree' aria-label='trace'>{shown}</div>"
 
 
-def _row(row: Row) -> str:
-    style = f"margin-left:{row.depth * 1.2:g}em"
+def _row(row: Row, width: int) -> str:
+    indent = 2 * row.depth
     text = escape(row.text)
     match row.sort:
         case "event":
@@ -76,15 +78,17 @@ def _row(row: Row) -> str:
         case "invocation":
             sign, colour = _MARKS[row.outcome]
             mark = f"<span style='color:{colour}' role='img' aria-label='{row.outcome}'>{sign}</span>"
-            bar = f" <code style='{_BAR};color:{colour}'>{row.drawn()}</code>" if row.bar else ""
-            inner = f"{mark} {text}{bar}"
+            inner = f"{mark} {text}"
+            if row.bar is not None:  # bars stand below each other, whatever the depth
+                inner = f"<span style='display:inline-block;min-width:{width - indent}ch'>{inner}</span>"
+                inner += f"<code style='{_BAR};color:{colour}'>{row.drawn()}</code>"
         case "log":
             inner = _log(row)
         case "error":
             inner = f"<pre style='{_PRE};color:{_MARKS['error'][1]}'>{text}</pre>"
         case _:
             inner = text
-    return f"<div style='{style}' role='treeitem'>{inner}</div>"
+    return f"<div style='margin-left:{indent}ch' role='treeitem'>{inner}</div>"
 
 
 def _log(row: Row) -> str:
