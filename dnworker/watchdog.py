@@ -24,7 +24,7 @@ from dnworker.runner import WorkerRunner
 from dnworker.sessions.turns import Turns
 
 THRESHOLD = 1.0
-INTERVAL = 0.25
+INTERVAL = 0.5
 """Seconds between looks; a look costs the loop a few dozen microseconds."""
 
 BLOCKS_KEPT = 50
