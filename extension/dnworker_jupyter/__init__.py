@@ -68,7 +68,7 @@ def worker(
     from dnworker_jupyter.options import Options
 
     options = Options(tuple(when), dict(env or {})) if when or env else None
-    return _active().handle(name, options, restart=restart, quiet=quiet)
+    return _active().transactions.handle(name, options, restart=restart, quiet=quiet)
 
 
 def agent(name: str) -> Callable[[Any], Any]:
@@ -187,7 +187,7 @@ def _cell_help(magic: str) -> str:
 
 async def _open_worker(line: str) -> None:
     """What `%%worker ...` becomes: the first statement of its cell."""
-    await _active().open_worker(line)
+    await _active().transactions.open_worker(line)
 
 
 async def _open_agent(line: str) -> None:
@@ -196,12 +196,12 @@ async def _open_agent(line: str) -> None:
 
     book = _active()
     await book.ready()
-    book.agent_cell = open_agent(book, line)
+    book.transactions.agent_cell = open_agent(book, line)
 
 
 async def _close_cell() -> None:
     """The last statement of a cell that registers: its handlers become the new generation."""
-    await _active().close_cell()
+    await _active().transactions.close_cell()
 
 
 def _show_soon(awaitable: Awaitable[object]) -> None:

@@ -9,7 +9,7 @@ from dnworker.invocation import current as current_invocation
 from dnworker.worker import Worker, check_worker_name
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.notebook import Notebook
+    from dnworker_jupyter.transactions import Transactions
 
 _STATE = "_plain_state"
 
@@ -20,8 +20,8 @@ class LiveHandle(Worker):
     `Worker(name=...)` in a cell becomes one of these, so that a worker's file pasted into a cell runs live.
     """
 
-    def __init__(self, book: Notebook, name: str) -> None:
-        self._book = book
+    def __init__(self, transactions: Transactions, name: str) -> None:
+        self._transactions = transactions
         super().__init__(name)
         vars(self).pop(_STATE, None)
 
@@ -32,7 +32,7 @@ class LiveHandle(Worker):
         if hidden is not None and hidden.name == self.name:
             return hidden.state
         assert self.name is not None
-        return self._book.state_of(self.name, in_handler=current_invocation.get() is not None)
+        return self._transactions.state_of(self.name, in_handler=current_invocation.get() is not None)
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
@@ -66,22 +66,22 @@ class LiveHandle(Worker):
 
     def _recording(self) -> Worker:
         assert self.name is not None
-        return self._book.open_transaction(self.name).recording
+        return self._transactions.open(self.name).recording
 
 
-def make_handle(book: Notebook, name: str) -> LiveHandle:
+def make_handle(transactions: Transactions, name: str) -> LiveHandle:
     """Return a handle of the worker `name`.
 
     Raises:
         BadName: a ValueError: the name breaks the rule of contract 1.1.
     """
-    return LiveHandle(book, check_worker_name(name))
+    return LiveHandle(transactions, check_worker_name(name))
 
 
-def adopt(book: Notebook, worker: Worker) -> None:
+def adopt(transactions: Transactions, worker: Worker) -> None:
     """Make a plain Worker of a cell a live one: what was registered with it belongs to the running cell."""
     assert worker.name is not None
-    recording = book.open_transaction(worker.name).recording
+    recording = transactions.open(worker.name).recording
     recording._startup_handlers += worker._startup_handlers
     recording._shutdown_handlers += worker._shutdown_handlers
     for kind, handlers in worker._event_handlers.items():
@@ -90,4 +90,4 @@ def adopt(book: Notebook, worker: Worker) -> None:
     recording._task_handlers += worker._task_handlers
     recording.state.update(vars(worker).pop("state"))
     worker.__class__ = LiveHandle
-    vars(worker)["_book"] = book
+    vars(worker)["_transactions"] = transactions

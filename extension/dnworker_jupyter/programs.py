@@ -31,7 +31,7 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
         raise Refused(
             f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"
         )
-    book.check_gate(line.name, line.options.when)
+    book.transactions.check_gate(line.name, line.options.when)
     root = book.bridges.directory_of(line.name)
     relative = Path(line.file or line.name)
     if relative.is_absolute() or ".." in relative.parts:

@@ -12,7 +12,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from lab import launch, running_lab  # noqa: E402  after the path to it is known
+from lab import launch, open_notebook, run_all, running_lab  # noqa: E402  after the path to it is known
 
 
 @pytest.fixture(scope="module")  # ended before other tests want the loop
@@ -48,3 +48,29 @@ def page(browser):
     opened.on("console", lambda message: print("console:", message.text))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def tutorial(page, lab, request):
+    """The tutorial with every cell run, in a file and kernel of its own."""
+    page.notebook = f"{request.node.name}.ipynb"
+    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / page.notebook)
+    open_notebook(page, lab, page.notebook)
+    run_all(page)
+    return page
+
+
+@pytest.fixture
+def begin_cell(tutorial):
+    """Puts code into a new last cell, runs it, and returns the cell without waiting for its end."""
+
+    def begin(code: str):
+        tutorial.locator(".jp-Notebook .jp-CodeCell").last.click()
+        tutorial.keyboard.press("Escape")
+        tutorial.keyboard.press("b")
+        tutorial.keyboard.press("Enter")
+        tutorial.keyboard.insert_text(code)
+        tutorial.keyboard.press("Shift+Enter")
+        return tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+
+    return begin

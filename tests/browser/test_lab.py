@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from lab import has_run, open_notebook, run_all
+from lab import has_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def tutorial(page, lab, request):
-    """The tutorial with every cell run, in a file and kernel of its own."""
-    page.notebook = f"{request.node.name}.ipynb"
-    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / page.notebook)
-    open_notebook(page, lab, page.notebook)
-    run_all(page)
-    return page
 
 
 def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab):
@@ -47,14 +36,15 @@ def test_the_panel_shows_workers_and_log_and_drives_them(tutorial):
     card.get_by_text("● running").wait_for()
 
 
-def test_what_a_handler_says_is_text_in_the_panel(tutorial):
+def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell):
     tutorial.evaluate("window.attacked = false")
-    run_cell(
-        tutorial,
-        "%%worker rude\n@worker.on_event('rude')\nasync def say(e, c):\n"
-        "    print('<img src=x onerror=\"window.attacked = true\">')",
-    )
-    run_cell(tutorial, "%fire rude")
+    has_run(
+        begin_cell(
+            "%%worker rude\n@worker.on_event('rude')\nasync def say(e, c):\n"
+            "    print('<img src=x onerror=\"window.attacked = true\">')"
+        )
+    ).wait_for()
+    has_run(begin_cell("%fire rude")).wait_for()
     tutorial.locator(".dnw-log").get_by_text("<img src=x").first.wait_for()
     assert tutorial.evaluate("window.attacked") is False
 
@@ -71,15 +61,3 @@ def test_a_saved_notebook_holds_no_widget_state(tutorial, lab):
         if "widget-view" in json.dumps(o.get("data", {}))
     ]
     assert all("text/html" in o["data"] for o in panels)
-
-
-def run_cell(page, code: str) -> None:
-    """Put code into a new last cell and run it."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("b")
-    page.keyboard.press("Enter")
-    page.keyboard.insert_text(code)
-    page.keyboard.press("Shift+Enter")
-    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
-    has_run(cell).wait_for()

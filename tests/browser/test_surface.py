@@ -6,37 +6,16 @@ import re
 import shutil
 
 import pytest
-from lab import has_run, open_notebook, run_all
+from lab import has_run, run_all
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-@pytest.fixture
-def tutorial(page, lab, request):
-    """The tutorial with every cell run, in a file and kernel of its own."""
-    page.notebook = f"{request.node.name}.ipynb"
-    shutil.copy(lab.directory / "01-quickstart.ipynb", lab.directory / page.notebook)
-    open_notebook(page, lab, page.notebook)
-    run_all(page)
-    return page
-
-
-def begin_cell(page, code: str):
-    """Put code into a new last cell, run it, and return the cell without waiting for its end."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("b")
-    page.keyboard.press("Enter")
-    page.keyboard.insert_text(code)
-    page.keyboard.press("Shift+Enter")
-    return page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
-
-
-def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(tutorial):
+def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(tutorial, begin_cell):
     panel = tutorial.locator(".dnw-panel")
     card = panel.locator('[data-worker="notebook:bridge"]')
     card.get_by_text("● running").wait_for()
-    busy = begin_cell(tutorial, "import time; time.sleep(4)")
+    busy = begin_cell("import time; time.sleep(4)")
     card.get_by_text("paused by cell [").wait_for()
     card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
     panel.get_by_role("status").get_by_text("queued: kernel is busy").wait_for()

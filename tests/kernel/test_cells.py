@@ -321,3 +321,22 @@ def test_a_disk_that_refuses_the_journal_stops_nothing(bare_kernel, tmp_path):
     assert "| heard" in bare_kernel.run("%fire a").text
     assert "events are not recorded" in bare_kernel.run("%runtime doctor").text
     assert "(again, as #" in bare_kernel.run("%replay last").text
+
+
+def test_using_a_handle_in_another_cell_registers_nothing(kernel):
+    kernel.run(BEE, "c1")
+    answer = kernel.run("dn.worker('bee').state['n']", "c2")
+    assert answer.result["text/plain"] == "5"
+    assert answer.streams == {}
+    assert "generation" not in kernel.run("bee.state['n'] = 7", "c3").text
+    assert "| buzzed 8" in kernel.run("%fire buzz").text
+
+
+def test_errors_that_nobody_awaits_are_kept_after_a_reload_too(kernel):
+    kernel.run(
+        "%%worker w\nimport asyncio\n@worker.on_event('a')\nasync def h(event, client): asyncio.create_task(boom())\n"
+        "async def boom(): raise ValueError('lost?')"
+    )
+    kernel.run("%reload_ext dnworker")
+    kernel.run("%fire a")
+    assert "ValueError: lost?" in kernel.run("await dn.settle()").error
