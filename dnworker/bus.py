@@ -93,7 +93,7 @@ class Subscription:
         self._waiter: asyncio.Future[None] | None = None
         self._lost = 0
         self._closed = False
-        self._watcher = watcher
+        self.watcher = watcher
         self._empty: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
@@ -116,8 +116,8 @@ class Subscription:
             self._lost += 1
             return False
         self._queue.append(envelope)
-        if self._watcher is not None:
-            self._watcher.expect(envelope)
+        if self.watcher is not None:
+            self.watcher.expect(envelope)
         self._wake()
         return True
 
@@ -156,9 +156,9 @@ class Subscription:
     def close(self) -> None:
         """Stop receiving; a waiting reader ends. May be called again."""
         self._closed = True
-        if self._watcher is not None:
+        if self.watcher is not None:
             for envelope in self._queue:
-                self._watcher.delivered(envelope)
+                self.watcher.delivered(envelope)
         self._queue.clear()
         self._bus.forget(self)
         self._tell_empty()
@@ -225,7 +225,7 @@ class EventBus:
         self._runtime_scope = ReplayBuffer(*RUNTIME_BUFFER)
         self._sessions: dict[str, _Scope] = {}
         self._subscribers = _Subscribers()
-        self._taps: list[Callable[[EventEnvelope], None]] = []
+        self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
 
     @property
     def latest_seq(self) -> int:
@@ -274,8 +274,9 @@ class EventBus:
             timestamp=self._clock.now(),
         )
         scope.append(envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
-        for tap in self._taps:
-            tap(envelope)
+        for tap, owner in self._taps:
+            if only is None or owner is None or owner == only:
+                tap(envelope)
         for subscription in self._subscribers.of_kind(kind):
             if (subscription.session_id is None or subscription.session_id == session_id) and (
                 only is None or subscription.owner == only
@@ -322,10 +323,14 @@ class EventBus:
         """Deliver nothing more to `subscription`."""
         self._subscribers.remove(subscription)
 
-    def tap(self, listener: Callable[[EventEnvelope], None]) -> Callable[[], None]:
-        """Call `listener` with every event before its delivery; returns the function that ends it."""
-        self._taps.append(listener)
-        return lambda: self._taps.remove(listener) if listener in self._taps else None
+    def tap(self, listener: Callable[[EventEnvelope], None], owner: str | None = None) -> Callable[[], None]:
+        """Call `listener` with every event before its delivery; returns the function that ends it.
+
+        One that listens for an `owner` does not hear of events that are for another alone.
+        """
+        entry = (listener, owner)
+        self._taps.append(entry)
+        return lambda: self._taps.remove(entry) if entry in self._taps else None
 
     def open_session(self, session_id: str) -> None:
         """Make the session's scope live, again if it was deleted (contract 13 no. 11)."""

@@ -24,6 +24,11 @@ from dnworker.invocation import current as current_invocation
 class Clock(Protocol):
     """What schedules, backoff and timestamps take their time from."""
 
+    @property
+    def can_advance(self) -> bool:
+        """Whether it stands still until it is advanced."""
+        ...
+
     def now(self) -> datetime:
         """Return the time of day, aware, in UTC."""
         ...
@@ -51,6 +56,9 @@ ROUNDING = 1e-4
 
 class RealClock:
     """The machine's clock."""
+
+    can_advance = False
+    """It goes by itself."""
 
     def now(self) -> datetime:
         """Return the time of day, aware, in UTC."""
@@ -86,6 +94,12 @@ class VirtualClock:
         self.asleep: Counter[Invocation] = Counter()
         """Whose handlers sleep on this clock: nothing happens in them until it moves."""
         self.on_sleep: Callable[[], None] = lambda: None
+        self._cancelled = 0
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether it stands still until it is advanced."""
+        return True
 
     def now(self) -> datetime:
         """Return the virtual time of day, aware, in UTC."""
@@ -118,17 +132,27 @@ class VirtualClock:
     @contextmanager
     def _asleep_here(self) -> Iterator[None]:
         invocation = current_invocation.get()
-        if invocation is None:
-            yield
-            return
-        self.asleep[invocation] += 1
-        self.on_sleep()
+        if invocation is not None:
+            self.asleep[invocation] += 1
+            self.on_sleep()
         try:
             yield
+        except asyncio.CancelledError:
+            self._forget_cancelled()
+            raise
         finally:
-            self.asleep[invocation] -= 1
-            if not self.asleep[invocation]:
-                del self.asleep[invocation]
+            if invocation is not None:
+                self.asleep[invocation] -= 1
+                if not self.asleep[invocation]:
+                    del self.asleep[invocation]
+
+    def _forget_cancelled(self) -> None:
+        """Take cancelled sleepers out of the heap, once they are most of it."""
+        self._cancelled += 1
+        if self._cancelled > max(64, len(self._sleepers) // 2):
+            self._sleepers = [entry for entry in self._sleepers if not entry[2].done()]
+            heapq.heapify(self._sleepers)
+            self._cancelled = 0
 
     def _wake_at(self, deadline: float) -> asyncio.Future[bool]:
         wake: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -160,14 +184,15 @@ class VirtualClock:
         end = self._elapsed + seconds
         woken = 0
         while (wait := self.next_wake) is not None and self._elapsed + wait <= end + 1e-9:
-            if woken == limit:
+            if woken == limit or not self.can_advance:  # a handler may have made it real
                 return woken
             deadline, _, wake = heapq.heappop(self._sleepers)
             self._elapsed = max(self._elapsed, deadline)
             wake.set_result(True)
             woken += 1
             await settle()
-        self._elapsed = max(self._elapsed, end)
+        if self.can_advance:
+            self._elapsed = max(self._elapsed, end)
         return woken
 
 
@@ -184,6 +209,12 @@ class SwitchClock(VirtualClock):
         self._anchor = time.monotonic()
         self._until: set[asyncio.Future[bool]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether it stands still until it is advanced."""
+        return self.is_virtual
 
     def now(self) -> datetime:
         """Return the time of day, aware, in UTC."""
@@ -221,6 +252,15 @@ class SwitchClock(VirtualClock):
         for wake in self._until:
             if not wake.done():
                 wake.set_result(still)
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds` of this clock's time; on a loop of somebody else's, of the machine's."""
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if loop is self._loop:
+            await super().sleep(seconds)
+        else:  # asyncio.run() in a thread that a handler started: sleepers and timer are not that loop's
+            await asyncio.sleep(seconds)
 
     async def sleep_until(self, when: datetime) -> bool:
         """Return True at `when`; False before, when the clock became real meanwhile."""

@@ -88,12 +88,12 @@ def is_reserved(kind: str) -> bool:
     return kind.startswith(RESERVED_PREFIXES)
 
 
-_NOISE = ("component.", "capabilities.", "transport.")
+NOISE = ("component.", "capabilities.", "transport.")
 
 
 def is_noise(kind: str) -> bool:
     """Tell whether the runtime publishes `kind` about itself: nothing that is worth firing again."""
-    return kind.startswith(_NOISE)
+    return kind.startswith(NOISE)
 
 
 def check_kind(kind: object) -> str:

@@ -115,6 +115,11 @@ class History:
         if self._waiters:
             self._changed()
 
+    def reopen(self, invocation: Invocation) -> None:
+        """Note that an invocation which counted as over has only begun."""
+        invocation.outcome, invocation.duration = "running", None
+        self._running.add(invocation)
+
     def stray(self, invocation: Invocation, error: HandlerError) -> None:
         """Note what a task raised that the invocation started and nobody awaited; `settle` raises it too."""
         invocation.strays = (*invocation.strays, error)
@@ -151,7 +156,17 @@ class History:
 
     def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
         """Tell whether no event is queued and no handler is running but tasks, and those that are asleep."""
-        return not self._undelivered and all(i.cause == "task" or i in asleep for i in self._running)
+        return not self._undelivered and all(
+            i.cause == "task" or i in asleep or self._waits_for_sleeper(i, asleep) for i in self._running
+        )
+
+    def _waits_for_sleeper(self, invocation: Invocation, asleep: Container[Invocation]) -> bool:
+        """Tell whether a turn that the invocation started is asleep: it can only wait."""
+        return any(
+            below.outcome == "running" and below.cause == "turn" and below in asleep
+            for event in invocation.published
+            for below in self._by_event.get(event.event_id, ())
+        )
 
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""

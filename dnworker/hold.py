@@ -18,19 +18,19 @@ class Hold:
     Per kind, so that a flood of events that the worker never asked for pushes out none that it did.
     """
 
-    def __init__(self, bus: EventBus, kept: int = KEPT_PER_KIND) -> None:
+    def __init__(self, bus: EventBus, kept: int = KEPT_PER_KIND, *, owner: str | None = None) -> None:
         self._bus = bus
         self._kept = kept
         self._events: dict[str, deque[EventEnvelope]] = {}
         self._lost: dict[str, int] = {}
-        self._release = bus.tap(self._note)
+        self._owner = owner
+        self._release = bus.tap(self._note, owner)
 
     def claim(
         self,
         kinds: Collection[str] | None,
         limit: int,
         watcher: DeliveryWatcher | None = None,
-        owner: str | None = None,
     ) -> tuple[Subscription, int]:
         """Return a subscription that begins with the kept events, and how many of its kinds were lost."""
         self.close()
@@ -40,7 +40,9 @@ class Hold:
         if watcher is not None:
             for envelope in queued:
                 watcher.expect(envelope)
-        return self._bus.subscribe(kinds, limit=limit, queued=queued, watcher=watcher, owner=owner), lost
+        return self._bus.subscribe(
+            kinds, limit=limit, queued=queued, watcher=watcher, owner=self._owner
+        ), lost
 
     def close(self) -> None:
         """Keep nothing more; may be called again."""

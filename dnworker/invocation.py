@@ -25,6 +25,11 @@ Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
 _PROCESS = new_id()[:8]
 _numbers = itertools.count(1)
 
+FRAMES_KEPT = 100
+LONGEST_MESSAGE = 10_000
+LONGEST_SOURCE = 500
+"""Characters of an exception's text, and of a line of source, that are kept."""
+
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
 
@@ -89,6 +94,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     published: Sequence[EventEnvelope] = ()
     strays: Sequence[HandlerError] = ()
     """What tasks that it started, and nobody awaited, raised."""
+    key: tuple[str, str, str] | None = None
+    """Its handler's identity: decorator, kind or schedule, function name."""
     muted: bool = False
     """What it says is kept with it alone, and stands in no log."""
     remote_id: str | None = None
@@ -154,20 +161,26 @@ def describe(exc: BaseException) -> HandlerError:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _NOT_THEIRS:
             continue
         file = frame.f_code.co_filename
-        source = valid_text(linecache.getline(file, line).strip())
+        source = _cut(linecache.getline(file, line).strip(), LONGEST_SOURCE)
         frames.append(Frame(place_of(file, line), frame.f_code.co_name, source))
     if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
         place = place_of(exc.filename, exc.lineno or 0)
         frames.append(Frame(place, "module", valid_text((exc.text or "").strip())))
         return HandlerError(type(exc).__name__, valid_text(exc.msg), tuple(frames))
-    return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames))
+    return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames[-FRAMES_KEPT:]))
 
 
 def _message_of(exc: BaseException) -> str:
     try:
-        return valid_text(str(exc))
+        return _cut(str(exc), LONGEST_MESSAGE)
     except Exception as broken:  # somebody else's __str__
         return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) > longest:
+        text = f"{text[:longest]} [cut: {len(text) - longest:,} more characters]"
+    return valid_text(text)
 
 
 def handler_name(handler: Any) -> str:

@@ -14,14 +14,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.errors import JournalError
-from dnworker.events import EventEnvelope, decode, encode, is_noise
+from dnworker.events import NOISE, EventEnvelope, decode, encode
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
 
@@ -43,6 +42,8 @@ PRUNE_EVERY = 20_000
 PRUNE_SHARE = 0.1
 LOGS_KEPT = 200
 SHORTEST_ID = 4
+LONGEST_SEQ = 18
+"""Characters of a `#seq`: SQLite's integers have 63 bits."""
 
 _SCHEMA = f"""
 PRAGMA user_version = {VERSION};
@@ -117,6 +118,8 @@ class Journal:
         self._written = threading.Condition()
         self._ending = False
         self._hurry = threading.Event()
+        self._noted = 0
+        self._done = 0
         self._run = 0
         self._since_prune = 0
 
@@ -168,14 +171,17 @@ class Journal:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything noted so far is in the file; False when the time was up before."""
+        noted = self._noted
         self._hurry.set()
+        self._filled.set()
         with self._written:
-            return self._written.wait_for(lambda: not self._pending and not self._batch, timeout)
+            return self._written.wait_for(lambda: self._done >= noted, timeout)
 
     def _note(self, table: str, entry: tuple[Any, ...]) -> None:
         if len(self._pending) >= PENDING_LIMIT:
             self.lost += 1
             return
+        self._noted += 1
         self._pending.append((table, entry))
         if not self._filled.is_set():
             self._filled.set()
@@ -215,6 +221,7 @@ class Journal:
             self.failure = None
         written = len(self._batch)
         with self._written:
+            self._done += written
             self._batch = []
             self._written.notify_all()
         try:
@@ -279,20 +286,18 @@ class JournalReader:
         from_outside: bool = False,
     ) -> list[EventEnvelope]:
         """Return the newest `last` events, oldest first; `from_outside`: of those that no handler caused."""
+        quiet = "".join(f" AND kind NOT LIKE '{prefix}%'" for prefix in NOISE)
         rows = self._connection.execute(
-            "SELECT envelope FROM events WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR session_id = ?2)"
-            " AND (?4 = 0 OR cause IS NULL) ORDER BY id DESC",
-            (kind, session_id, last, from_outside),
+            "SELECT envelope FROM events WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR session_id = ?2)"  # noqa: S608
+            f" AND (?3 = 0 OR (cause IS NULL {quiet})) ORDER BY id DESC LIMIT ?4",
+            (kind, session_id, from_outside, last),
         )
-        found = (decode(row[0]) for row in rows)
-        if from_outside:
-            found = (envelope for envelope in found if not is_noise(envelope.kind))
-        return list(islice(found, last))[::-1]
+        return [decode(row[0]) for row in rows][::-1]
 
     def find(self, name: str) -> EventEnvelope | None:
         """Return the newest event of a `#seq`, an id, or the beginning of an id of at least four digits."""
         if name.startswith("#"):
-            seq = int(name[1:]) if name[1:].isdecimal() else 0
+            seq = int(name[1:]) if name[1:].isdecimal() and len(name) < LONGEST_SEQ else 0
             query, value = "SELECT envelope FROM events WHERE seq = ? ORDER BY id DESC", seq
             row = self._connection.execute(query, (value,)).fetchone()
         elif len(name) < SHORTEST_ID:

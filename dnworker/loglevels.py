@@ -1,31 +1,42 @@
-"""The level of a log record, for the lines that its handlers write while they have it."""
+"""The log record that is being written, for the lines that its handlers write meanwhile."""
 
 from __future__ import annotations
 
 import contextvars
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-current_level: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_level", default=None)
-"""The level of the record that is being written here, in lower case; None outside of `logging`."""
+
+@dataclass
+class Emission:
+    """One record on its way: its level in lower case, and how many writes of it were noticed."""
+
+    level: str
+    written: int = 0
 
 
-def follow_records(missed: Callable[[logging.LogRecord], None]) -> Callable[[], None]:
-    """Set `current_level` while `logging` hands a record to its handlers; returns what ends it.
+current: contextvars.ContextVar[Emission | None] = contextvars.ContextVar("dnworker_emission", default=None)
+"""The record that is being written here; None outside of `logging`."""
+
+
+def follow_records(done: Callable[[logging.LogRecord, Emission], None]) -> Callable[[], None]:
+    """Set `current` while `logging` hands a record to its handlers; returns what ends it.
 
     Args:
-        missed: called with a record after it was handed out; it may have reached no stream.
+        done: called with a record after it was handed out; it may have reached no stream.
     """
     original = logging.Logger.callHandlers
 
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> Any:
-        token = current_level.set(record.levelname.lower())
+        emission = Emission(record.levelname.lower())
+        token = current.set(emission)
         try:
             original(logger, record)
-            missed(record)
         finally:
-            current_level.reset(token)
+            current.reset(token)
+        done(record, emission)
 
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]
 

@@ -42,7 +42,8 @@ class SubprocessWorkerRunner:
         log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
         on_state_change: called with each new state and its error text.
         on_line: called with every line of output, and whose it is.
-        on_report: called with every report in the output; they are taken out of it only if this is given.
+        on_report: called with every report in the output, which is taken out of it.
+        report_word: by which reports are known; without one there are none.
         grace_period_s: seconds between SIGTERM and SIGKILL.
         guard: ends the group if this process dies.
     """
@@ -63,6 +64,7 @@ class SubprocessWorkerRunner:
         on_state_change: StateListener | None = None,
         on_line: LineListener | None = None,
         on_report: Callable[[Report], None] | None = None,
+        report_word: str | None = None,
         qualified_name: str | None = None,
         grace_period_s: float | None = None,
         guard: Guard | None = None,
@@ -78,6 +80,7 @@ class SubprocessWorkerRunner:
         self._on_state_change = on_state_change
         self._on_line = on_line
         self._on_report = on_report
+        self._report_word = report_word
         self._label = qualified_name or command
         self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
         self._guard = guard
@@ -178,7 +181,7 @@ class SubprocessWorkerRunner:
             self._move(WorkerState.ERROR, self._exit_text(code))
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
-        reader = ReportReader() if self._on_report is not None else None
+        reader = ReportReader(self._report_word) if self._report_word is not None else None
         says, rest = Says(), b""
         while chunk := await stream.read(65_536):
             for piece in (chunk,) if reader is None else reader.feed(chunk):

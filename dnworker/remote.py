@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker import reports
@@ -18,11 +20,42 @@ INVOCATIONS_KEPT = 2_000
 UNKNOWN = "(process)"
 
 
-class RemoteInvocations:
-    """Turns the reports of one process into invocations, and counts which of its events it has dealt with.
+class HandlerStream:
+    """Counts the events that are under way to a process's handlers over one stream, for `fire` to wait for.
 
-    Also the watcher of the events that wait on the process's stream: `fire` knows what is under way there.
+    The watcher of that stream's subscription. An event is done with when the process reports that its
+    handlers have begun, or when the stream is gone.
     """
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._outstanding: dict[str, EventEnvelope] = {}
+        self._closed = False
+
+    def expect(self, envelope: EventEnvelope) -> None:
+        """Note that the event is on its way."""
+        if not self._closed and envelope.event_id not in self._outstanding:
+            self._outstanding[envelope.event_id] = envelope
+            self._history.expect(envelope)
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Note that it will not be sent."""
+        self.done(envelope.event_id)
+
+    def done(self, event_id: str) -> None:
+        """Note that its handlers have begun."""
+        if (envelope := self._outstanding.pop(event_id, None)) is not None:
+            self._history.delivered(envelope)
+
+    def close(self) -> None:
+        """Wait for nothing more: what was sent and not answered never will be."""
+        self._closed = True
+        for event_id in [*self._outstanding]:
+            self.done(event_id)
+
+
+class RemoteInvocations:
+    """Turns the reports of one process into invocations in the history."""
 
     def __init__(self, history: History, worker: str, generation: int = 1) -> None:
         self.figures: dict[HandlerKey, Figures] = {}
@@ -31,8 +64,9 @@ class RemoteInvocations:
         self._worker = worker
         self._generation = generation
         self._invocations: dict[str, Invocation] = {}
-        self._keys: dict[str, HandlerKey] = {}
-        self._outstanding: dict[str, EventEnvelope] = {}
+        self._early: set[str] = set()
+        self._newest = ""
+        self._stream: HandlerStream | None = None
 
     def take(self, report: reports.Report) -> None:
         """Note one report; one that makes no sense is left aside."""
@@ -45,8 +79,21 @@ class RemoteInvocations:
             case reports.End():
                 self._end(report)
             case reports.Delivered(event_id=event_id):
-                if (envelope := self._outstanding.pop(event_id, None)) is not None:
-                    self._history.delivered(envelope)
+                if self._stream is not None:
+                    self._stream.done(event_id)
+
+    def stream(self, kinds: Collection[str]) -> HandlerStream | None:
+        """Return the watcher of a stream that the process opens, if it is the one that feeds its handlers.
+
+        Others, such as that of a task which subscribes by itself, are read by code that reports nothing.
+        """
+        wanted = {key[1] for key in self.figures if key[0] == "on_event"}
+        if not self.reports or set(kinds) != wanted or not wanted:
+            return None
+        if self._stream is not None:
+            self._stream.close()  # it broke, and this is the next
+        self._stream = HandlerStream(self._history)
+        return self._stream
 
     def named(self, invocation_id: str | None) -> Invocation | None:
         """Return an invocation of the process."""
@@ -55,43 +102,33 @@ class RemoteInvocations:
     def cause(self, event_id: str, invocation_id: str) -> Invocation | None:
         """Return the invocation that a request names as its cause; None for one that names nothing of ours.
 
-        A request may arrive before the report that its handler began. A program that is not ours, and reports
-        nothing, need only pass on the id of the event it answers.
+        A request may arrive before the report that its handler began; until then the invocation counts as
+        over, as that of a program which reports nothing, and need only pass on the id of the event it
+        answers.
         """
         if (known := self._invocations.get(invocation_id)) is not None:
             return known
         event = self._history.event(event_id)
-        if event is None:
+        if event is None or (
+            self.reports and invocation_id <= self._newest
+        ):  # ids rise: it is long forgotten
             return None
         made = Invocation(self._worker, UNKNOWN, "event", event, self._generation)
-        invocation = self._keep(made, invocation_id)
-        self._history.begin(invocation)
-        if not self.reports:
-            self._history.finish(invocation, "ok")
-        return invocation
+        self._history.begin(self._keep(made, invocation_id))
+        self._history.finish(made, "ok")
+        self._early.add(invocation_id)
+        return made
 
     def close(self) -> None:
         """The process is gone: nothing of it is under way any more."""
+        self.reports = False
         for invocation in self._invocations.values():
             if invocation.outcome == "running":
                 self._history.finish(invocation, "cancelled")
-        for envelope in self._outstanding.values():
-            self._history.delivered(envelope)
         self._invocations.clear()
-        self._outstanding.clear()
-
-    # -- what the process's stream tells ---------------------------------------------------------------
-
-    def expect(self, envelope: EventEnvelope) -> None:
-        """Note that the event is on its way to the process."""
-        if self.reports:
-            self._outstanding[envelope.event_id] = envelope
-            self._history.expect(envelope)
-
-    def delivered(self, envelope: EventEnvelope) -> None:
-        """Note that the event will not be sent: its stream was closed."""
-        if self._outstanding.pop(envelope.event_id, None) is not None:
-            self._history.delivered(envelope)
+        self._early.clear()
+        if self._stream is not None:
+            self._stream.close()
 
     # -- reports ---------------------------------------------------------------------------------------
 
@@ -99,31 +136,35 @@ class RemoteInvocations:
         figures = self.figures.setdefault(report.key, Figures())
         figures.calls += 1
         figures.in_flight += 1
-        self._keys[report.id] = report.key
+        self._newest = max(self._newest, report.id)
         early = self._invocations.get(report.id)
-        if early is not None:
-            early.handler, early.cause = report.key[2], report.cause
+        if early is not None and report.id in self._early:
+            self._early.discard(report.id)
+            early.handler, early.cause, early.key = report.key[2], report.cause, report.key
+            self._history.reopen(early)
             return
         event = None if report.event_id is None else self._history.event(report.event_id)
-        made = Invocation(self._worker, report.key[2], report.cause, event, self._generation)
+        made = Invocation(self._worker, report.key[2], report.cause, event, self._generation, key=report.key)
         self._history.begin(self._keep(made, report.id))
 
     def _end(self, report: reports.End) -> None:
         invocation = self._invocations.get(report.id)
-        key = self._keys.pop(report.id, None)
-        if key is not None and (figures := self.figures.get(key)) is not None:
+        if invocation is None or invocation.outcome != "running" or invocation.key is None:
+            return
+        if (figures := self.figures.get(invocation.key)) is not None:
             figures.in_flight -= 1
             if report.error is not None:
                 figures.errors += 1
                 figures.last_error = report.error
-        if invocation is not None and invocation.outcome == "running":
-            self._history.finish(invocation, report.outcome, report.error, duration=report.duration)
+        self._history.finish(invocation, report.outcome, report.error, duration=report.duration)
 
     def _keep(self, invocation: Invocation, its_id: str) -> Invocation:
         invocation.remote_id = its_id
         self._invocations[its_id] = invocation
         if len(self._invocations) > INVOCATIONS_KEPT:
-            oldest = next((i for i, kept in self._invocations.items() if kept.outcome != "running"), None)
-            if oldest is not None:
-                del self._invocations[oldest]
+            oldest = islice(self._invocations.items(), 16)  # tasks run for ever: look at a few
+            ended = next((i for i, kept in oldest if kept.outcome != "running"), None)
+            if ended is not None:
+                del self._invocations[ended]
+                self._early.discard(ended)
         return invocation

@@ -8,12 +8,12 @@ import copy
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.clock import SwitchClock, VirtualClock
 from dnworker.errors import Invalid, JournalError, Refused
 from dnworker.events import EventEnvelope, decode, encode, is_noise
 from dnworker.journal import SHORTEST_ID, JournalReader
@@ -169,8 +169,7 @@ async def wait_quiet(runtime: Runtime, traces: Sequence[Trace], timeout: float |
 
 async def pause(runtime: Runtime, seconds: float) -> None:
     """Let `seconds` pass: of the day, or of the virtual clock, which is advanced."""
-    clock = runtime.clock
-    if isinstance(clock, VirtualClock) and not (isinstance(clock, SwitchClock) and not clock.is_virtual):
+    if runtime.clock.can_advance:
         await runtime.advance(seconds)
     else:
         await asyncio.sleep(seconds)
@@ -214,7 +213,10 @@ def read_events(path: Path) -> list[EventEnvelope]:
             continue
         try:
             raw = msgspec.json.decode(line, type=dict[str, Any])
-            events.append(decode(msgspec.json.encode({"seq": number, **raw})))
-        except (msgspec.MsgspecError, Invalid, UnicodeDecodeError) as exc:
+            event = decode(msgspec.json.encode({"seq": number, **raw}))
+            if event.timestamp.tzinfo is None:
+                event = msgspec.structs.replace(event, timestamp=event.timestamp.replace(tzinfo=UTC))
+            events.append(event)
+        except (msgspec.MsgspecError, Invalid, UnicodeDecodeError, RecursionError) as exc:
             raise Refused(f"{path}, line {number}: not an event: {exc}") from exc
     return events

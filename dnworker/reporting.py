@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 from dnworker import reports
 from dnworker.invocation import Invocation, describe
 from dnworker.invocation import current as current_invocation
-from dnworker.loglevels import current_level, follow_records
-from dnworker.runner import keys_of
+from dnworker.loglevels import Emission, follow_records
+from dnworker.loglevels import current as current_emission
+from dnworker.runner import keys_of, log_failure
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
     from dnworker.worker import Worker
 
+_NOBODYS = reports.Says()
+
 
 def reporter_from_environment(worker: Worker) -> Reporter | None:
     """Return a reporter if the runtime that spawned this process listens; its children do not report."""
-    return Reporter(worker) if os.environ.pop(reports.VARIABLE, None) == "1" else None
+    word = os.environ.pop(reports.VARIABLE, None)
+    return Reporter(worker, word) if word else None
 
 
 class Reporter:
@@ -30,37 +34,41 @@ class Reporter:
     Everything goes through the one stream that the runtime reads, under a lock: handlers start threads.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, word: str) -> None:
+        self._word = word
         self._write = sys.stdout.write
         self._flush = sys.stdout.flush
         self._lock = threading.RLock()
-        self._last: reports.Says = reports.Says()
+        self._last = _NOBODYS
         self._at_line_start = True
-        self._keys = {key[2]: key for key in keys_of(worker)}
+        self._telling: str | None = None
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             # On the instance: whoever holds the stream already, a log handler or a console, is followed too.
             stream.write = self._writer(name)
-        follow_records(lambda record: None)
+        follow_records(lambda record, emission: None)
         self._tell(reports.Hello(keys_of(worker)))
 
     def begin(self, invocation: Invocation) -> None:
         """Report that it begins."""
-        key = self._keys.get(invocation.handler) or (invocation.cause, "", invocation.handler)
+        assert invocation.key is not None
         event_id = invocation.event.event_id if invocation.event is not None else None
-        self._tell(reports.Begin(invocation.id, key, invocation.cause, event_id))
+        self._tell(reports.Begin(invocation.id, invocation.key, invocation.cause, event_id))
 
     def end(
         self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
     ) -> None:
-        """Report how it ended; what failed stands in the output as well, as it does without a reporter."""
+        """Report how it ended; what failed is logged as well, as it is without a reporter."""
         outcome: Any = "error" if exc else "cancelled" if cancelled else "ok"
         invocation.end(outcome, describe(exc) if exc else None)
         assert invocation.duration is not None
         with self._lock:
-            if invocation.error is not None:
-                lines = [f"{invocation.label} ({invocation.cause}) failed:", *invocation.error.lines()]
-                self._say(reports.Says(invocation.id, "runtime", "error", told=True), "\n".join([*lines, ""]))
+            self._telling = invocation.id
+            try:
+                log_failure(invocation)  # marked as told: the runtime makes lines of its own of the report
+            finally:
+                self._telling = None
+            self._say(_NOBODYS, "")
             self._tell(reports.End(invocation.id, outcome, invocation.duration, invocation.error))
 
     def delivered(self, envelope: EventEnvelope) -> None:
@@ -69,28 +77,36 @@ class Reporter:
 
     def _tell(self, report: reports.Report) -> None:
         with self._lock:
-            self._write(reports.encode(report))
+            self._write(reports.encode(report, self._word))
             self._flush()
 
     def _writer(self, source: str) -> Callable[[str], int]:
         def write(text: str) -> int:
-            invocation = current_invocation.get()
-            level = current_level.get()
-            come_from = source if level is None else "log"
-            says = reports.Says(invocation.id if invocation else None, come_from, level or "info")
-            self._say(says, text)
+            self._say(self._says(source), text)
             return len(text)
 
         return write
 
+    def _says(self, source: str) -> reports.Says:
+        if self._telling is not None:
+            return reports.Says(self._telling, "runtime", "error", told=True)
+        invocation: Invocation | None = current_invocation.get()
+        emission: Emission | None = current_emission.get()
+        if emission is not None:
+            source, level = "log", emission.level
+        else:
+            level = "info"
+        return reports.Says(invocation.id if invocation else None, source, level)
+
     def _say(self, says: reports.Says, text: str) -> None:
-        if not text:
-            return
         with self._lock:
+            if says.told and not self._at_line_start:
+                self._write("\n")  # the line that the failure cut off stays a line of its own
+                self._at_line_start = True
             if self._at_line_start and says != self._last:
-                self._write(reports.encode(says))
+                self._write(reports.encode(says, self._word))
                 self._last = says
-            self._write(text)
-            self._at_line_start = text.endswith("\n")
-            if self._at_line_start:
-                self._flush()
+            if text:
+                self._write(text)
+                self._at_line_start = text.endswith("\n")
+            self._flush()

@@ -10,6 +10,7 @@ anybody else sees the output.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from typing import Literal
 
@@ -18,10 +19,11 @@ import msgspec
 from dnworker.invocation import Cause, HandlerError
 
 VARIABLE = "DNWORKER_REPORTS"
+"""Holds a word that only the runtime and the process know: what a handler prints cannot pass for a report."""
+
 LONGEST = 1_000_000
 """Bytes after which something that began like a report is taken for text."""
 
-_START = b"\x1b_dnworker:"
 _END = b"\x1b\\"
 
 Key = tuple[str, str, str]
@@ -29,7 +31,7 @@ Key = tuple[str, str, str]
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="is"):
-    """The process reports; its handlers are these."""
+    """The process reports; its handlers are these, and their events come over one stream for these kinds."""
 
     handlers: list[Key]
 
@@ -73,24 +75,34 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 
 
-def encode(report: Report) -> str:
+def new_word() -> str:
+    """Return a fresh word for a process."""
+    return secrets.token_hex(8)
+
+
+def _start(word: str) -> bytes:
+    return f"\x1b_dnworker:{word}:".encode()
+
+
+def encode(report: Report, word: str) -> str:
     """Return the report as it stands in the output; JSON escapes what could end it early."""
-    return (_START + _encoder.encode(report) + _END).decode()
+    return (_start(word) + _encoder.encode(report) + _END).decode()
 
 
 class ReportReader:
     """Takes the reports out of a stream of output, wherever its chunks are cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, word: str) -> None:
+        self._start = _start(word)
         self._held = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes | Report]:
         """Give text and reports in their order; what may be the beginning of a report is held back."""
         data, self._held = self._held + chunk, b""
         while data:
-            start = data.find(_START)
+            start = data.find(self._start)
             if start < 0:
-                keep = _tail_that_may_start(data)
+                keep = self._tail_that_may_start(data)
                 text, self._held = (data[:-keep], data[-keep:]) if keep else (data, b"")
                 if text:
                     yield text
@@ -104,10 +116,10 @@ class ReportReader:
             report = None
             if end >= 0:
                 with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    report = _decoder.decode(data[start + len(_START) : end])
-            if report is None:  # a handler may print what it likes: it is text
-                yield data[start : start + len(_START)]
-                data = data[start + len(_START) :]
+                    report = _decoder.decode(data[start + len(self._start) : end])
+            if report is None:  # not what `encode` makes: it is text
+                yield self._start
+                data = data[start + len(self._start) :]
             else:
                 yield report
                 data = data[end + len(_END) :]
@@ -117,7 +129,7 @@ class ReportReader:
         held, self._held = self._held, b""
         return held
 
-
-def _tail_that_may_start(data: bytes) -> int:
-    """Return how many of the last bytes may be the beginning of a report."""
-    return next((n for n in range(min(len(_START) - 1, len(data)), 0, -1) if data.endswith(_START[:n])), 0)
+    def _tail_that_may_start(self, data: bytes) -> int:
+        """Return how many of the last bytes may be the beginning of a report."""
+        longest = min(len(self._start) - 1, len(data))
+        return next((n for n in range(longest, 0, -1) if data.endswith(self._start[:n])), 0)

@@ -76,12 +76,17 @@ class LoggingRecorder:
     ) -> None:
         """Log a failure with the user's frames."""
         invocation.end("error" if exc else "cancelled" if cancelled else "ok", describe(exc) if exc else None)
-        if invocation.error is not None:
-            lines = "\n".join(invocation.error.lines())
-            log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)
+        log_failure(invocation)
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Nothing to do."""
+
+
+def log_failure(invocation: Invocation) -> None:
+    """Log what a handler raised, if it did."""
+    if invocation.error is not None:
+        lines = "\n".join(invocation.error.lines())
+        log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)
 
 
 @dataclass(slots=True)
@@ -301,7 +306,9 @@ class WorkerRunner:
         """Start one task for every handler of the event's kind; the cost of this is the cost of an event."""
         args = (envelope, self._client)
         for bound in self._bound.get(envelope.kind, ()):
-            invocation = Invocation(self._label, bound.name, "event", envelope, self.generation)
+            invocation = Invocation(
+                self._label, bound.name, "event", envelope, self.generation, key=bound.key
+            )
             self._recorder.begin(invocation)
             run = self._run(bound.handler, args, invocation, bound.key, bound.title)
             self._in_flight[self._spawn(run, bound.task_name)] = invocation
@@ -340,13 +347,12 @@ class WorkerRunner:
             if isinstance(last, datetime):
                 if timedelta() < last - begun < CLOCK_ROUNDING:
                     begun = last  # or the same tick would come twice
-                elif last < begun:  # while the run before was going on
+                else:  # it woke late, or the run before took its time
                     self._note_missed(key, spec.ticks_between(last, begun))
             due = self._due[key] = spec.next_run(begun)
             if not await clock.sleep_until(due):
                 self._due.pop(key, None)
                 return False
-            self._note_missed(key, spec.ticks_between(due, clock.now()))
             return True
         started = clock.monotonic()
         self._due[key] = started + spec.interval_seconds
@@ -372,7 +378,7 @@ class WorkerRunner:
 
         When the schedule changes, the run under way finishes all the same.
         """
-        invocation = self._new_invocation(handler, "schedule")
+        invocation = self._new_invocation(handler, "schedule", key)
         run = self._run(handler, (self._client,), invocation, key, title)
         task = self._spawn(run, invocation.label)
         self._in_flight[task] = invocation
@@ -385,7 +391,7 @@ class WorkerRunner:
     async def _supervise(self, key: HandlerKey, supervised: _Supervised) -> None:
         while self.state in (WorkerState.STARTING, WorkerState.RUNNING):
             started = supervised.running_since = self._clock.monotonic()
-            invocation = self._new_invocation(supervised.handler, "task")
+            invocation = self._new_invocation(supervised.handler, "task", key)
             await self._run(supervised.handler, (self._client,), invocation, key, None)
             supervised.running_since = None
             if key not in self._supervisors or self._supervisors[key][0] is not supervised:
@@ -404,9 +410,9 @@ class WorkerRunner:
 
     # -- one invocation --------------------------------------------------------------------------------
 
-    def _new_invocation(self, handler: Any, cause: Cause, event: EventEnvelope | None = None) -> Invocation:
+    def _new_invocation(self, handler: Any, cause: Cause, key: HandlerKey) -> Invocation:
         invocation = Invocation(
-            self._label, handler_name(handler), cause, event=event, generation=self.generation
+            self._label, handler_name(handler), cause, generation=self.generation, key=key
         )
         self._recorder.begin(invocation)
         return invocation
@@ -448,8 +454,8 @@ class WorkerRunner:
 
     async def _run_startup(self) -> str | None:
         for handler in self.worker._startup_handlers:
-            invocation = self._new_invocation(handler, "startup")
-            key = ("on_startup", "", invocation.handler)
+            key = ("on_startup", "", handler_name(handler))
+            invocation = self._new_invocation(handler, "startup", key)
             title = f"{self.worker.name} startup"
             if (failure := await self._run(handler, (self._client,), invocation, key, title)) is not None:
                 return valid_text(str(failure)) or type(failure).__name__
@@ -460,8 +466,8 @@ class WorkerRunner:
 
         async def run_all() -> None:
             for handler in reversed(self.worker._shutdown_handlers):
-                invocation = self._new_invocation(handler, "shutdown")
-                key = ("on_shutdown", "", invocation.handler)
+                key = ("on_shutdown", "", handler_name(handler))
+                invocation = self._new_invocation(handler, "shutdown", key)
                 title = f"{self.worker.name} shutdown"
                 failure = await self._run(handler, (self._client,), invocation, key, title)
                 if failure is not None:

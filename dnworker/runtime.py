@@ -21,7 +21,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
-from dnworker.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
+from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
 from dnworker.errors import Conflict, HandlerFailed, NotFound
 from dnworker.events import EventEnvelope, check_publishable, valid_text
 from dnworker.guard import Guard
@@ -520,7 +520,7 @@ class Runtime:
             TypeError: the clock is real.
         """
         clock = self.clock
-        if not isinstance(clock, VirtualClock) or (isinstance(clock, SwitchClock) and not clock.is_virtual):
+        if not isinstance(clock, VirtualClock) or not clock.can_advance:
             raise TypeError("only a virtual clock can be advanced: Runtime(clock=VirtualClock())")
         return await clock.advance(seconds, self._settle_step, limit=limit)
 
@@ -612,11 +612,9 @@ class Runtime:
             figures = self.worker(invocation.worker).figures
         except NotFound:
             return
-        for key, counted in figures.items():
-            if key[2] == invocation.handler:
-                counted.errors += 1
-                counted.last_error = error
-                break
+        if invocation.key is not None and (counted := figures.get(invocation.key)) is not None:
+            counted.errors += 1
+            counted.last_error = error
 
     def _log_failure(self, invocation: Invocation) -> None:
         if invocation.error is not None:

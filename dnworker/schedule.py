@@ -34,12 +34,6 @@ class ScheduleSpec:
             return now + timedelta(seconds=self.interval_seconds)
         return next(self._ticks(now))
 
-    def delay(self, now: datetime) -> float:
-        """Return the seconds from `now` to the next run."""
-        if self.interval_seconds is not None:
-            return self.interval_seconds
-        return max(0.0, (self.next_run(now) - now).total_seconds())
-
     def ticks_between(self, start: datetime, end: datetime, limit: int = 10_000) -> int:
         """Count the runs of cron text after `start` and not after `end`, up to `limit`."""
         return sum(1 for _ in takewhile(lambda tick: tick <= end, islice(self._ticks(start), limit)))

@@ -80,6 +80,14 @@ class ShadowClient:
         """There is no group."""
         yield None
 
+    workflow = session_group
+
+    async def subscribe(self, *kinds: str) -> AsyncIterator[EventEnvelope]:
+        """Give nothing, and end: a shadow hears the events of the comparison alone."""
+        nothing: list[EventEnvelope] = []
+        for event in nothing:
+            yield event
+
     def __getattr__(self, method: str) -> Any:
         if method.startswith("_"):
             raise AttributeError(method)
@@ -114,9 +122,10 @@ class Comparison:
     labels: tuple[str, str]
 
     @property
-    def differing(self) -> list[tuple[Observation, Observation]]:
-        """The pairs in which they differ."""
-        return [(a, b) for a, b in zip(self.before, self.after, strict=True) if a.lines != b.lines]
+    def differing(self) -> list[tuple[str, Observation, Observation]]:
+        """What the pairs are called in which they differ, and the pairs."""
+        pairs = enumerate(zip(self.before, self.after, strict=True))
+        return [(_title(n, a.event), a, b) for n, (a, b) in pairs if a.lines != b.lines]
 
     def lines(self) -> list[str]:
         """Return the differences as text; `-` is the generation before, `+` the one of now."""
@@ -125,11 +134,10 @@ class Comparison:
         if not differing:
             return [f"{events} events: no difference between {self.labels[0]} and {self.labels[1]}"]
         shown = [f"--- {self.labels[0]}", f"+++ {self.labels[1]}"]
-        for old, new in differing:
-            shown.append("")
-            shown.append(_title(self.before.index(old), old.event))
+        for title, old, new in differing:
+            shown += ["", title]
             shown += [line for line in difflib.ndiff(old.lines, new.lines) if not line.startswith("? ")]
-        count = sum(1 for old, _ in differing if old.event is not None)
+        count = sum(1 for _, old, _ in differing if old.event is not None)
         return [*shown, "", f"{count} of {events} events differ"]
 
     def __repr__(self) -> str:
@@ -182,10 +190,12 @@ async def _run(
     context.run(current.set, worker)
     task = asyncio.create_task(handler(*args), name=f"shadow {invocation.label}", context=context)
     name = invocation.handler
-    done, _ = await asyncio.wait({task}, timeout=LIMIT)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=LIMIT)
+    finally:
+        task.cancel()  # harmless when it is done
     if not done:
-        task.cancel()
-        await asyncio.wait({task})
+        await asyncio.wait({task}, timeout=1)  # one that ignores it is left behind
         seen.lines.append(f"{name} took longer than {LIMIT:g} s")
     elif task.cancelled():
         seen.lines.append(f"{name} was cancelled")

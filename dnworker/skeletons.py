@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -105,8 +106,7 @@ class _Reader(ast.NodeVisitor):
         """Note `payload.get("a", default)`."""
         path = self._path(node)
         default = node.args[1] if len(node.args) > 1 else None
-        known = isinstance(default, ast.Constant) and default.value is not None
-        self._note(path, default.value if known else _UNKNOWN)  # type: ignore[union-attr]
+        self._note(path, _plain(default.value) if isinstance(default, ast.Constant) else _UNKNOWN)
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
@@ -118,7 +118,7 @@ class _Reader(ast.NodeVisitor):
                 if (path := self._path(where)) is not None:
                     self._note((*path, key))
             case ast.Compare(left=left, ops=[_], comparators=[ast.Constant(value=value)]):
-                self._note(self._path(left), _UNKNOWN if value is None else value)
+                self._note(self._path(left), _plain(value))
         self.generic_visit(node)
 
     def visit_Match(self, node: ast.Match) -> None:
@@ -136,12 +136,19 @@ class _Reader(ast.NodeVisitor):
                     if isinstance(key, ast.Constant) and isinstance(key.value, str):
                         self._pattern((*path, key.value), inner)
             case ast.MatchValue(value=ast.Constant(value=value)):
-                self._note(path, value)
+                self._note(path, _plain(value))
             case ast.MatchAs() | ast.MatchClass():
                 self._note(path)
             case ast.MatchOr(patterns=patterns):
                 for inner in patterns:
                     self._pattern(path, inner)
+
+
+def _plain(value: Any) -> Any:
+    """Return a constant that JSON has a form for, and tells something; else that it is not known."""
+    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return _UNKNOWN
 
 
 def _guess(name: str) -> Any:

@@ -24,22 +24,22 @@ def run(worker: Worker) -> None:
     """Log to stderr and run until SIGTERM or SIGINT; a failure ends the process with code 1."""
     if attach is not None and attach(worker):
         return
-    from dnworker.reporting import reporter_from_environment
-
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        asyncio.run(arun(worker, reporter_from_environment(worker)))
+        asyncio.run(arun(worker))
     except (RuntimeError, ValueError) as exc:
         # What a person reads in the log is the reason, not where in our code it came to light.
         print(f"worker {worker.name or '(no name)'}: {exc}", file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
 
-async def arun(worker: Worker, recorder: Recorder | None = None) -> None:
-    """Run on the current loop until SIGTERM or SIGINT; `recorder` is told of every invocation."""
+async def arun(worker: Worker) -> None:
+    """Run on the current loop until SIGTERM or SIGINT."""
     if attach is not None and attach(worker):
         return
+    from dnworker.reporting import reporter_from_environment
+
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -47,7 +47,7 @@ async def arun(worker: Worker, recorder: Recorder | None = None) -> None:
             loop.add_signal_handler(number, stop.set)
         except (NotImplementedError, RuntimeError):  # a loop without signals, or not the main thread
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await run_until(worker, stop, recorder)
+    await run_until(worker, stop, reporter_from_environment(worker))
 
 
 async def run_until(worker: Worker, stop: asyncio.Event, recorder: Recorder | None = None) -> None:

@@ -148,11 +148,18 @@ class SubprocessWorker(ManagedWorker):
         """The program's name, as in `subprocess (uv)`."""
         return f"subprocess ({Path(self.definition.command or '').name})"
 
-    def claim_held(self, kinds: list[str], limit: int) -> tuple[Subscription, int] | None:
-        """Hand over, once, what was published since the spawn, and how many events had to be cut."""
+    def open_stream(self, kinds: list[str], limit: int) -> tuple[Subscription, int]:
+        """Return a subscription for a stream of the process, and how many events it missed.
+
+        The first begins with what was published since the spawn.
+        """
         held, self._held = self._held, None
         self.connected.set()
-        return None if held is None else held.claim(kinds or None, limit, self.remote, self.qualified_name)
+        watcher = self.remote.stream(kinds)
+        if held is not None:
+            return held.claim(kinds or None, limit, watcher)
+        bus = self._runtime.bus
+        return bus.subscribe(kinds or None, limit=limit, watcher=watcher, owner=self.qualified_name), 0
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
@@ -178,7 +185,8 @@ class SubprocessWorker(ManagedWorker):
         self._token = runtime.tokens.mint(self.qualified_name)
         self.connected.clear()
         self.remote = RemoteInvocations(runtime.history, self.qualified_name, self.generation)
-        self._held = Hold(runtime.bus)
+        self._held = Hold(runtime.bus, owner=self.qualified_name)
+        word = reports.new_word()
         declared = {
             key: interpolate(value, environ, f"{place}, env {key}") for key, value in definition.env.items()
         }
@@ -196,12 +204,13 @@ class SubprocessWorker(ManagedWorker):
                 connection=runtime.connection(self._token),
                 path_entries=capability.manifest.path_entries,
             )
-            | {reports.VARIABLE: "1"},
+            | {reports.VARIABLE: word},
             cwd=self._root,
             log_path=self._log_path,
             on_state_change=self._set,
             on_line=self._take_line,
             on_report=self.remote.take,
+            report_word=word,
             qualified_name=self.qualified_name,
             guard=runtime.guard,
         )

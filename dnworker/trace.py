@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STREAMED = "turn.event"
 BAR_WIDTH = 20
+LEVELS_SHOWN = 50
 LONGEST_ALIGNED = 96
 """Characters of a line that a waterfall's bar still stands beside."""
 
@@ -156,10 +157,11 @@ class Trace:
         return [e for i in every for e in (*([i.error] if i.error else []), *i.strays)]
 
     def _walk(self) -> Iterator[Trace]:
-        yield self
-        for invocation in self.invocations:
-            for below in invocation.events:
-                yield from below._walk()
+        waiting = [self]  # not by recursion: a chain may be of any length
+        while waiting:
+            trace = waiting.pop()
+            yield trace
+            waiting += [below for run in trace.invocations for below in run.events][::-1]
 
     def __repr__(self) -> str:
         return f"<Trace {self.event.kind} #{self.event.seq}: {'ok' if self.ok else 'not ok'}>"
@@ -178,6 +180,9 @@ class Trace:
         scope = f"  session {self.event.session_id}" if self.event.session_id else ""
         again = f"  (again, as #{self.replayed.seq})" if self.replayed is not None else ""
         yield Row(depth, "event", f"{self.event.kind}  #{self.event.seq}{scope}{again}")
+        if depth > 2 * LEVELS_SHOWN:
+            yield Row(depth + 1, "note", f"(what it caused is {LEVELS_SHOWN} levels down, and not shown)")
+            return
         if self.timed_out:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         for run in self.invocations:

@@ -82,6 +82,7 @@ class Watchdog:
         self._threshold = threshold
         self._interval = interval
         self._ending = threading.Event()
+        self._lock = threading.Lock()
         self._asked: float | None = None
         self._block: Block | None = None
         self._loop_thread = threading.get_ident()
@@ -109,26 +110,33 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._ending.wait(self._interval):
-            if self._asked is None:
+            asked = self._asked
+            if asked is None:
                 self._asked = time.monotonic()
                 try:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
             elif self._block is None and self.blocked_for >= self._threshold:
-                frame = sys._current_frames().get(self._loop_thread)
-                block = explain(frame, self._loop)
-                block.began = self._asked
-                self._block = block
-                self.blocks.append(block)
-                self._on_blocked(block)
-            if self._block is not None:
-                self._block.seconds = time.monotonic() - self._block.began
+                self._look(asked)
+            if (block := self._block) is not None:
+                block.seconds = time.monotonic() - block.began
+
+    def _look(self, asked: float) -> None:
+        block = explain(sys._current_frames().get(self._loop_thread), self._loop)
+        block.began = asked
+        with self._lock:
+            if self._asked != asked:
+                return  # it turned while we looked
+            self._block = block
+            self.blocks.append(block)
+        self._on_blocked(block)
 
     def _answer(self) -> None:
         """The loop turns."""
-        self._asked = None
-        block, self._block = self._block, None
+        with self._lock:
+            self._asked = None
+            block, self._block = self._block, None
         if block is not None:
             block.seconds = time.monotonic() - block.began
             block.over = True

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.errors import NotFound, SubscriberTooSlow
 from dnworker.events import SUBSCRIBER_DROPPED, EventEnvelope, encode
+from dnworker.remote import HandlerStream
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.tokens import TICKET_SECONDS
 from dnworker.topologies import SubprocessWorker
@@ -84,6 +85,8 @@ class EventStream:
                 await asyncio.gather(sending, leaving, return_exceptions=True)
         finally:
             subscription.close()
+            if isinstance(subscription.watcher, HandlerStream):
+                subscription.watcher.close()
 
 
 def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[Subscription, int]:
@@ -93,13 +96,7 @@ def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[
         except NotFound:
             managed = None
         if isinstance(managed, SubprocessWorker):
-            held = managed.claim_held(kinds, SUBSCRIBER_LIMIT)
-            if held is not None:
-                return held
-            watcher, owner = managed.remote, managed.qualified_name
-            return runtime.bus.subscribe(
-                kinds or None, limit=SUBSCRIBER_LIMIT, watcher=watcher, owner=owner
-            ), 0
+            return managed.open_stream(kinds, SUBSCRIBER_LIMIT)
     return runtime.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
 
 

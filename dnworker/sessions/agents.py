@@ -187,9 +187,9 @@ class Agents:
         """
         definition = self._definition(session, turn.agent)
         tools = self._tools_of(definition)
-        if (own := self._models.get(turn.agent)) is not None:
-            return ModelAgent(own.endpoint, own.model, prompt=own.prompt, tools=tools, clock=self._clock)
-        return self.plain_model(turn.agent, turn.model, definition.prompt if definition else "", tools)
+        own = self._models.get(turn.agent)
+        prompt = own.prompt if own is not None else definition.prompt if definition is not None else ""
+        return self.plain_model(turn.agent, turn.model, prompt, tools)
 
     def plain_model(
         self, agent: str, model: str | None, prompt: str = "", tools: Sequence[Tool] = ()
@@ -199,6 +199,8 @@ class Agents:
         Raises:
             TurnFailure: none is configured; says how to.
         """
+        if (own := self._models.get(agent)) is not None:
+            return ModelAgent(own.endpoint, model or own.model, prompt=prompt, tools=tools, clock=self._clock)
         if model is None or not self.endpoint.is_configured:
             raise TurnFailure(
                 f"agent {agent!r} has no script, and no model is configured. Script it: "

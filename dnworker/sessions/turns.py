@@ -207,7 +207,8 @@ class Turns:
         ask = "Summarise the conversation so far for whoever goes on with it; keep names and decisions."
         told = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
         try:
-            model = self._agents.plain_model(session.agent or "", self._agents.model_for(session))
+            name = self._agents.name_for(session)
+            model = self._agents.plain_model(name, self._agents.model_for(session))
             summary = await model.complete([*told, {"role": "user", "content": f"{ask} {guidance}".strip()}])
         except TurnFailure as exc:
             return {"status": "failed", "reason": str(exc), "messages_before": before}

@@ -20,7 +20,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
-from dnworker.loglevels import current_level, follow_records
+from dnworker.loglevels import Emission, follow_records
+from dnworker.loglevels import current as current_emission
 from dnworker_jupyter import redirects
 from dnworker_jupyter.patching import replace
 
@@ -46,7 +47,6 @@ class OutputRouter:
         self._partial: dict[_Key, str] = {}
         self._lock = threading.Lock()
         self._stubborn: list[tuple[str, Any]] = []
-        self._taken = 0
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -113,8 +113,10 @@ class OutputRouter:
         if wanted is not None:
             wanted.write(text)
             return
-        self._taken += 1
-        level = current_level.get()
+        emission = current_emission.get()
+        if emission is not None:
+            emission.written += 1
+        level = None if emission is None else emission.level
         source = name if level is None else "log"
         key = (invocation.id, source)
         with self._lock:
@@ -130,11 +132,10 @@ class OutputRouter:
                 invocation=invocation,
             )
 
-    def _take_record(self, record: logging.LogRecord) -> None:
+    def _take_record(self, record: logging.LogRecord, emission: Emission) -> None:
         """Keep a log record of a handler that reached no stream: a file's handler, or none, had it alone."""
         invocation = current_invocation.get()
-        taken, self._taken = self._taken, 0
-        if invocation is None or taken:
+        if invocation is None or emission.written:
             return
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
         for line in text.splitlines():

@@ -170,3 +170,57 @@ async def test_the_next_run_of_a_schedule_is_known(runtime):
     managed = await runtime.add(worker)
     await turn_loop()
     assert [str(when) for when in managed._runner.next_runs.values()] == ["2030-01-01 01:00:00+00:00"]
+
+
+async def test_ticks_that_a_late_clock_missed_are_counted_once(runtime):
+    worker = Worker(name="w")
+
+    @worker.every(cron="* * * * *")
+    async def tick(client): ...
+
+    managed = await runtime.add(worker)
+    await turn_loop()
+    runtime.clock._elapsed += 210  # as after a machine was suspended
+    await runtime.clock.advance(60)
+    await turn_loop()
+    assert [f.missed for f in managed.figures.values()] == [2]  # 0:02 and 0:03; that of 0:01 came late
+
+
+async def test_a_sleep_on_a_loop_of_somebody_elses_leaves_the_clock_alone():
+    clock = SwitchClock()
+    slept = asyncio.create_task(clock.sleep(0.2))
+    await turn_loop()
+    await asyncio.to_thread(lambda: asyncio.run(clock.sleep(0.01)))
+    await asyncio.wait_for(slept, 10)
+
+
+async def test_cancelled_sleepers_are_forgotten():
+    clock = VirtualClock()
+    kept = asyncio.create_task(clock.sleep(60))
+    for _ in range(1_000):
+        task = asyncio.create_task(clock.sleep(3600))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+    assert len(clock._sleepers) < 200
+    await clock.advance(60)
+    await kept
+
+
+async def test_a_handler_that_awaits_a_sleeping_turn_does_not_hold_time_up(runtime):
+    async def reply(turn):
+        await turn.sleep(5)
+        return "done"
+
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        await client.run_turn(session_id="s", message="m", agent="slow")
+
+    runtime.agents.register("slow", reply)
+    await runtime.add(worker)
+    trace = await runtime.fire("a", wait=False)
+    async with asyncio.timeout(5):
+        await runtime.advance(10)
+    assert trace.ok

@@ -269,3 +269,14 @@ def test_the_environment_configures_the_endpoint(monkeypatch):
     monkeypatch.setenv("DNWORKER_MODEL", "m-1")
     endpoint = Runtime(port=None).agents.endpoint
     assert (endpoint.base_url, endpoint.api_key, endpoint.model) == ("http://127.0.0.1:9/v1", KEY, "m-1")
+
+
+async def test_a_model_of_one_agents_own_is_asked_for_all_that_concerns_it(runtime):
+    async with ModelServer([Says("a summary")]) as server:
+        runtime.agents.register_model("private", "local", base_url=server.base_url, prompt="Be brief.")
+        asked = runtime.agents.plain_model("private", None)
+        assert await asked.complete([{"role": "user", "content": "sum up"}]) == "a summary"
+        assert server.requests[0]["model"] == "local"
+        assert "private" in runtime.agents.names()
+        runtime.agents.remove("private")
+        assert "private" not in runtime.agents.names()

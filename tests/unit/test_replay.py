@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from dnworker import Runtime, VirtualClock, Worker
@@ -161,3 +163,91 @@ async def test_a_shadow_publishes_nothing(runtime):
     before = runtime.bus.latest_seq
     await compare(lambda: echo(), lambda: echo(), [make_envelope("ask", {"n": 1})], runtime.client())
     assert runtime.bus.latest_seq == before
+
+
+async def test_timestamps_without_a_zone_are_read_as_utc(runtime, tmp_path):
+    (tmp_path / "e.jsonl").write_text(
+        '{"kind": "a", "timestamp": "2030-01-01T00:00:00"}\n{"kind": "b", "timestamp": "2030-01-01T00:00:05Z"}\n'
+    )
+    before = runtime.clock.monotonic()
+    assert len(await replay(runtime, read_events(tmp_path / "e.jsonl"), speed=1)) == 2
+    assert runtime.clock.monotonic() - before == 5
+
+
+def test_a_line_nested_too_deep_is_refused(tmp_path):
+    (tmp_path / "e.jsonl").write_text("[" * 100_000)
+    with pytest.raises(Refused, match="line 1: not an event"):
+        read_events(tmp_path / "e.jsonl")
+
+
+async def test_a_number_beyond_all_events_names_none(runtime, tmp_path):
+    async with Runtime(port=None, journal=tmp_path / "j.db") as recording:
+        with pytest.raises(Refused, match="there is no event"):
+            await find(recording, "#99999999999999999999")
+
+
+async def test_a_journal_is_flushed_up_to_what_was_noted_while_more_comes(tmp_path):
+    async with Runtime(port=None, journal=tmp_path / "j.db") as recording:
+        ending = asyncio.Event()
+
+        async def publish():
+            while not ending.is_set():
+                recording.publish("noise")
+                await asyncio.sleep(0)
+
+        busy = asyncio.create_task(publish())
+        assert await asyncio.to_thread(recording.journal.flush, 5)
+        ending.set()
+        await busy
+
+
+async def test_a_handler_that_ignores_its_cancellation_does_not_hang_a_comparison(monkeypatch):
+    monkeypatch.setattr("dnworker.shadow.LIMIT", 0.05)
+    let_go = asyncio.Event()
+
+    def make():
+        worker = Worker(name="w")
+
+        @worker.on_event("a")
+        async def stubborn(event, client):
+            while not let_go.is_set():
+                try:
+                    await let_go.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        return worker
+
+    told = await compare(make, make, [make_envelope("a")], None)
+    assert "stubborn took longer than 0.05 s" in told.before[1].lines
+    let_go.set()
+
+
+async def test_a_difference_in_the_state_at_the_end_is_called_that():
+    def make(value):
+        def worker():
+            made = Worker(name="w")
+            made.state["n"] = value
+            return made
+
+        return worker
+
+    told = str(await compare(make(1), make(2), [make_envelope("a")], None))
+    assert "state at the end\n- n = 1\n+ n = 2" in told
+
+
+async def test_a_shadow_may_group_and_subscribe():
+    def make():
+        worker = Worker(name="w")
+
+        @worker.on_event("a")
+        async def h(event, client):
+            async with client.workflow("title"):
+                async for _ in client.subscribe("b"):
+                    pass
+            await client.notify(title="done")
+
+        return worker
+
+    told = await compare(make, make, [make_envelope("a")], None)
+    assert told.before[1].lines == ["h notifies notify {'title': 'done'}"]

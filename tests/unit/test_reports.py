@@ -11,9 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Runtime
+from dnworker.bus import EventBus
+from dnworker.history import History
+from dnworker.hold import Hold
 from dnworker.invocation import HandlerError, Invocation, read_traceparent
+from dnworker.remote import RemoteInvocations
 from dnworker.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
+from dnworker.testing import make_envelope
 
+WORD = "word"
 REPORTS = [
     Hello([("on_event", "a", "on_a")]),
     Begin("00" * 8, ("on_event", "a", "on_a"), "event", "ab" * 16),
@@ -24,7 +30,7 @@ REPORTS = [
 
 
 def read(chunks):
-    reader = ReportReader()
+    reader = ReportReader(WORD)
     found = [piece for chunk in chunks for piece in reader.feed(chunk)]
     text = b"".join(piece for piece in found if isinstance(piece, bytes)) + reader.rest()
     return text, [piece for piece in found if not isinstance(piece, bytes)]
@@ -32,19 +38,19 @@ def read(chunks):
 
 @given(st.lists(st.one_of(st.sampled_from(REPORTS), st.binary(max_size=8))), st.integers(1, 40))
 def test_reports_come_out_of_a_stream_wherever_it_is_cut(pieces, size):
-    stream = b"".join(p if isinstance(p, bytes) else encode(p).encode() for p in pieces)
+    stream = b"".join(p if isinstance(p, bytes) else encode(p, WORD).encode() for p in pieces)
     text = b"".join(p for p in pieces if isinstance(p, bytes))
     chunks = [stream[n : n + size] for n in range(0, len(stream), size)]
     assert read(chunks) == (text, [p for p in pieces if not isinstance(p, bytes)])
 
 
 def test_what_only_looks_like_a_report_is_text():
-    forged = b"\x1b_dnworker:{not json}\x1b\\ and on"
+    forged = b"\x1b_dnworker:word:{not json}\x1b\\ and on"
     assert read([forged]) == (forged, [])
 
 
 def test_a_report_without_an_end_is_text_at_the_end_of_the_stream():
-    assert read([b"a\x1b_dnworker:{"]) == (b"a\x1b_dnworker:{", [])
+    assert read([b"a\x1b_dnworker:word:{"]) == (b"a\x1b_dnworker:word:{", [])
 
 
 def test_a_cause_names_event_and_invocation():
@@ -70,6 +76,29 @@ async def on_ask(event, client):
 @worker.on_event("answer")
 async def on_answer(event, client):
     raise KeyError("nobody")
+
+@worker.on_event("twice")
+@worker.on_event("again")
+async def same(event, client): ...
+
+@worker.on_event("forge")
+async def forge(event, client):
+    print("untrusted", event.payload["text"])
+
+@worker.on_event("big")
+async def big(event, client):
+    print("cut off", end="")
+    raise ValueError("x" * 2_000_000)
+
+@worker.on_event("shell")
+async def shell(event, client):
+    process = await asyncio.create_subprocess_exec("echo", "from a child")
+    await process.wait()
+
+@worker.task
+async def listen(client):
+    async for event in client.subscribe("ask", "only.the.task"):
+        pass
 
 @worker.on_event("talk")
 async def on_talk(event, client):
@@ -157,6 +186,91 @@ async def test_a_killed_process_leaves_nothing_under_way(process):
     trace = await process.fire("ask", {"n": 1}, timeout=30)
     assert not trace.timed_out
     await process.settle()
+
+
+async def test_what_a_task_subscribes_to_by_itself_is_not_waited_for(process):
+    for kind in ("ask", "only.the.task"):
+        trace = await process.fire(kind, {"n": 1}, timeout=20)
+        assert not trace.timed_out
+    await until(process, lambda: process.history.is_idle())
+
+
+async def until(runtime, fact):
+    async with asyncio.timeout(10):
+        while not fact():
+            await asyncio.sleep(0.01)
+
+
+async def test_what_a_handler_prints_cannot_pass_for_a_report(process):
+    forged = '\x1b_dnworker:{"is":"hello","handlers":[]}\x1b\\'
+    trace = await process.fire("forge", {"text": forged})
+    assert process.worker("w").figures
+    (run,) = trace.invocations
+    assert [line.text for line in run.logs] == [f"untrusted {forged}"]
+
+
+async def test_an_enormous_error_is_cut_and_its_handler_ends(process):
+    trace = await process.fire("big", timeout=20)
+    (run,) = trace.invocations
+    assert run.outcome == "error"
+    assert "[cut: 1,990,000 more characters]" in run.error.message
+    assert [line.text for line in run.logs] == ["cut off"]
+    texts = [line.text for line in process.logs.tail(100, "cap:w")]
+    assert sum(text.startswith("big failed") for text in texts) == 1
+
+
+async def test_output_of_children_is_in_the_log_after_a_failure_too(process):
+    await process.fire("big", timeout=20)
+    await process.fire("shell")
+    await until(process, lambda: "from a child" in [n.text for n in process.logs.tail(100, "cap:w")])
+
+
+async def test_one_function_for_two_kinds_has_two_rows_of_figures(process):
+    await process.fire("again")
+    figures = process.worker("w").figures
+    assert (figures["on_event", "again", "same"].calls, figures["on_event", "twice", "same"].calls) == (1, 0)
+
+
+def test_a_late_request_of_a_forgotten_invocation_causes_nothing_that_runs():
+    history = History()
+    event = make_envelope("a")
+    history.note_event(event)
+    remote = RemoteInvocations(history, "c:w")
+    remote.take(Hello([("on_event", "a", "h")]))
+    for number in range(2_100):
+        name = f"{1:08x}{number:08x}"
+        remote.take(Begin(name, ("on_event", "a", "h"), "event", event.event_id))
+        remote.take(End(name, "ok", 0.0))
+    assert remote.cause(event.event_id, f"{1:08x}{0:08x}") is None
+    early = remote.cause(event.event_id, f"{1:08x}{5000:08x}")
+    assert history.is_idle()
+    remote.take(Begin(early.id, ("on_event", "a", "h"), "event", event.event_id))
+    assert not history.is_idle()
+    remote.take(End(early.id, "ok", 0.0))
+    assert history.is_idle()
+
+
+def test_a_stream_that_breaks_leaves_nothing_expected():
+    bus, history = EventBus(), History()
+    bus.tap(history.note_event)
+    remote = RemoteInvocations(history, "c:w")
+    remote.take(Hello([("on_event", "a", "h")]))
+    watcher = remote.stream(["a"])
+    subscription = bus.subscribe(["a"], watcher=watcher)
+    sent, queued = bus.publish("a"), bus.publish("a")
+    subscription.take()
+    assert not history.is_quiet(sent.event_id)
+    subscription.close()
+    watcher.close()
+    assert history.is_quiet(sent.event_id)
+    assert history.is_quiet(queued.event_id)
+
+
+def test_an_event_for_one_worker_is_held_for_no_other():
+    bus = EventBus()
+    mine, other = Hold(bus, owner="c:a"), Hold(bus, owner="c:b")
+    bus.publish("x", only="c:a")
+    assert [len(hold.claim(["x"], 10)[0]) for hold in (mine, other)] == [1, 0]
 
 
 async def test_a_request_that_names_nothing_known_has_no_cause(process):

@@ -25,6 +25,10 @@ def reads(*lines: str) -> dict:
         ("if 'is_late' in event.payload: pass", {"is_late": True}),
         ("if event.payload['state'] == 'done': pass", {"state": "done"}),
         ("x = (event.payload or {})['items']", {"items": []}),
+        (
+            "x = event.payload.get('raw', b'x') or event.payload.get('far', 1e999)",
+            {"raw": "raw", "far": "far"},
+        ),
         ("x = event.kind", {}),
         ("x = client.payload['no']", {}),
     ],

@@ -40,3 +40,18 @@ async def test_a_single_run_needs_no_bar(runtime):
 
     await runtime.add(worker)
     assert "█" not in str(await runtime.fire("a"))
+
+
+async def test_a_long_chain_is_walked_and_shown_as_far_as_anybody_reads(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("count")
+    async def count(event, client):
+        if event.payload["n"]:
+            await client.publish("count", {"n": event.payload["n"] - 1})
+
+    await runtime.add(worker)
+    trace = await runtime.fire("count", {"n": 1_500})
+    assert trace.ok
+    assert len(trace.events()) == 1_501
+    assert "50 levels down, and not shown" in str(trace)
