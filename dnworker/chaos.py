@@ -98,7 +98,12 @@ class Saboteur:
                 for method in dict.fromkeys(fault.method for fault in self._chaos.faults):
                     original = getattr(client, method, None)
                     if method.startswith("_") or not callable(original):
-                        raise Refused(f"--chaos fail={_PREFIX}{method}: a client has no method {method!r}")
+                        from difflib import get_close_matches
+
+                        known = [m for m in dir(client) if not m.startswith("_")]
+                        near = get_close_matches(method, known, n=1)
+                        hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+                        raise Refused(f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}")
                     # On the instance, over the class's own: nothing is paid for it where there is no chaos.
                     setattr(client, method, partial(self._call, method, original))
                     undo.callback(vars(client).pop, method, None)

@@ -120,10 +120,10 @@ class History:
         invocation.outcome, invocation.duration = "running", None
         self._running.add(invocation)
 
-    def stray(self, invocation: Invocation, error: HandlerError) -> None:
-        """Note what a task raised that the invocation started and nobody awaited; `settle` raises it too."""
+    def stray(self, invocation: Invocation, error: HandlerError, what: str) -> None:
+        """Note what came of something that the invocation started; `settle` raises it too."""
         invocation.strays = (*invocation.strays, error)
-        self._unseen_failures.append(f"{invocation.label} (a task it started): {error}")
+        self._unseen_failures.append(f"{invocation.label} ({what}): {error}")
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event."""

@@ -26,12 +26,16 @@ Edit = tuple[str, Any]
 """A field of the payload, with dots between the steps, and its new value."""
 
 
-async def recorded(runtime: Runtime, last: int, *, kind: str | None = None) -> list[EventEnvelope]:
+async def recorded(
+    runtime: Runtime, last: int, *, kind: str | None = None, everything: bool = False
+) -> list[EventEnvelope]:
     """Return the newest `last` events that came from outside, oldest first; of `kind`, all events of it.
+
+    With `everything` it is all events, those that handlers and the runtime itself published among them.
 
     They come from the journal, those of earlier runs among them, else from the memory of this run.
     """
-    from_outside = kind is None
+    from_outside = kind is None and not everything
     if (reader := await _reader(runtime)) is not None:
         with reader:
             return await asyncio.to_thread(reader.events, last, kind=kind, from_outside=from_outside)
@@ -41,7 +45,7 @@ async def recorded(runtime: Runtime, last: int, *, kind: str | None = None) -> l
     found = [
         e
         for e in runtime.history.events(runtime.history.kept)
-        if (e.kind == kind if kind else not is_noise(e.kind) and e.event_id not in caused)
+        if kind in (None, e.kind) and not (from_outside and (is_noise(e.kind) or e.event_id in caused))
     ]
     return found[-last:] if last else []
 
@@ -68,7 +72,7 @@ async def find(runtime: Runtime, name: str) -> EventEnvelope:
 
 async def _reader(runtime: Runtime) -> JournalReader | None:
     journal = runtime.journal
-    if journal is None or not await asyncio.to_thread(journal.flush):
+    if journal is None or journal.failure is not None or not await asyncio.to_thread(journal.flush):
         return None
     try:
         return JournalReader(journal.path)

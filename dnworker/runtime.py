@@ -603,11 +603,11 @@ class Runtime:
             return None
         return managed.remote.cause(*named)
 
-    def note_stray(self, invocation: Invocation, exc: BaseException) -> None:
-        """Note what a task raised that a handler started and nobody awaited: nothing must vanish."""
+    def note_stray(self, invocation: Invocation, exc: BaseException, what: str = "a task it started") -> None:
+        """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
-        self.history.stray(invocation, error)
-        self._log_error(invocation, f"a task that {invocation.handler} started failed:", error)
+        self.history.stray(invocation, error, what)
+        self._log_error(invocation, f"{invocation.handler}: {what} failed:", error)
         try:
             figures = self.worker(invocation.worker).figures
         except NotFound:

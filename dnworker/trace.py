@@ -193,7 +193,7 @@ class Trace:
                 yield Row(depth + 2, "log", line.text, line=line)
             for error in (*([run.error] if run.error is not None else []), *run.strays):
                 if error is not run.error:
-                    yield Row(depth + 2, "error", "a task that it started failed:")
+                    yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
                 for text in error.lines():
                     yield Row(depth + 2, "error", text)
             events, folded = run.folded_events()

@@ -108,7 +108,7 @@ async def events(last: int = 20, *, kind: str | None = None) -> list[EventEnvelo
 
 
 async def replay(
-    what: EventEnvelope | Iterable[EventEnvelope] | str | PathLike[str],
+    what: EventEnvelope | Iterable[EventEnvelope] | str | PathLike[str] = "last",
     *,
     edit: Mapping[str, Any] | None = None,
     speed: float | None = None,
@@ -118,18 +118,17 @@ async def replay(
     """Fire recorded events again, as `%replay` does, and return their traces.
 
     Args:
-        what: an event, several, the name of one (`#12` or its id), or a file of `%events save`.
+        what: an event, several, or what `%replay` takes: `#12`, an id, `last`, `last 5`, a file.
         edit: new values of fields; dots lead down, as in `usage.tokens`.
         speed: 1 for the pace at which they came; None for one after the other.
         only: the one worker that gets them.
         timeout: seconds to wait for what each causes.
     """
-    from os import PathLike
-    from pathlib import Path
+    from os import PathLike, fspath
 
     from dnworker.events import EventEnvelope
-    from dnworker.replay import find, read_events
     from dnworker.replay import replay as fire_again
+    from dnworker_jupyter.replaying import choose
 
     book = _active()
     await book.ready()
@@ -137,10 +136,9 @@ async def replay(
     async def run() -> list[Trace]:
         if isinstance(what, EventEnvelope):
             chosen = [what]
-        elif isinstance(what, str) and not Path(what).is_file():
-            chosen = [await find(book.runtime, what)]
         elif isinstance(what, str | PathLike):
-            chosen = read_events(Path(what))
+            text = fspath(what)
+            chosen = await choose(book, text.split() if text.startswith("last") else [text])
         else:
             chosen = list(what)
         edits = list((edit or {}).items())
@@ -151,8 +149,12 @@ async def replay(
 
 async def advance(seconds: float) -> int:
     """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
+    from dnworker.errors import Refused
+
     book = _active()
     await book.ready()
+    if not book.runtime.clock.can_advance:
+        raise Refused("the clock is real, and goes by itself; make it virtual first: %clock virtual")
     return await book.enter(lambda: book.runtime.advance(seconds))
 
 
@@ -164,12 +166,17 @@ async def settle(timeout: float | None = 5) -> None:
     await book.ready()
     if _showing:  # magics that nobody could await
         await asyncio.wait([*_showing], timeout=timeout)
+    book.raise_later()
     await book.enter(lambda: book.runtime.settle(timeout))
 
 
 def panel() -> Panel:
     """Return the panel, to be displayed."""
     return _active().panel()
+
+
+def __dir__() -> list[str]:
+    return __all__  # what Tab offers after `dn.`
 
 
 def _active() -> Notebook:
@@ -196,7 +203,7 @@ async def _open_agent(line: str) -> None:
 
     book = _active()
     await book.ready()
-    book.transactions.agent_cell = open_agent(book, line)
+    open_agent(book, line)
 
 
 async def _close_cell() -> None:
@@ -216,7 +223,7 @@ def _show_soon(awaitable: Awaitable[object]) -> None:
 def _shown(task: asyncio.Task[None]) -> None:
     _showing.discard(task)
     if not task.cancelled() and (exc := task.exception()) is not None:
-        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  nobody awaits it: this is where it is seen
+        _active().failed_later(exc)
 
 
 async def _show(awaitable: Any) -> None:

@@ -81,21 +81,22 @@ class AgentCell:
         return plain + [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
 
 
-def open_agent(book: Notebook, line: str) -> AgentCell:
-    """Read the line of a scripted agent's cell.
+def open_agent(book: Notebook, line: str) -> None:
+    """Begin a scripted agent's cell.
 
     Raises:
         Refused: the line is wrong.
     """
     options = agent_parser().read(split(line))
-    cell = book.cells.running
+    running = book.cells.now
+    book.transactions.show_magic(f"%%agent {line}")
     if options.name is None:
         raise Refused("%%agent needs the agent's name, as in: %%agent triage")
-    if cell is None:
+    if running is None:
         raise Refused("%%agent must be the first line of a cell")
     if options.base_url or options.key_env:
         raise Refused("%%agent: --base-url and --key-env are for an agent with a --model")
-    return AgentCell(book, options.name, cell)
+    running.agent = AgentCell(book, options.name, running.cell)
 
 
 async def model_agent(book: Notebook, options: Any, prompt: str) -> object:

@@ -54,6 +54,7 @@ class Bridges:
     def __init__(self, book: Notebook) -> None:
         self._book = book
         self._directory: Path | None = None
+        self._made = 0
 
     def make(self, name: str, topology: LiveTopology, options: Options, generation: int) -> BridgedWorker:
         """Write the worker's script as an export would, and return a worker that runs it.
@@ -61,7 +62,7 @@ class Bridges:
         Raises:
             ExportRefused: something that its handlers need cannot leave the kernel; says what, and where.
         """
-        from dnworker_jupyter.export.live import live_cells
+        from dnworker_jupyter.export.live import live_cells, registered_names
         from dnworker_jupyter.export.plan import plan_export
 
         assert topology != "in-process"
@@ -71,6 +72,7 @@ class Bridges:
             target="dnworker",
             topology=topology,
             only=name,
+            registered=registered_names(self._book),
         )
         root = self.directory_of(name)
         for path, data in plan.files.items():
@@ -92,11 +94,12 @@ class Bridges:
             shutil.rmtree(directory, ignore_errors=True)
 
     def directory_of(self, name: str) -> Path:
-        """Return an empty directory for a worker's files."""
+        """Return a new empty directory for a worker's files; what runs keeps those it was started with."""
         if self._directory is None:
             self._directory = Path(tempfile.mkdtemp(prefix="dnworker-"))
-        root = self._directory / name
-        shutil.rmtree(root, ignore_errors=True)
+        self._made += 1
+        root = self._directory / f"{name}-{self._made}"
+        root.mkdir()
         return root
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.agent_cells import AgentCell
+    from dnworker_jupyter.registration import CellTransaction
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 
@@ -32,39 +37,90 @@ class Cell:
         return f"cell [{self.number}]"
 
 
+@dataclass
+class RunningCell:
+    """A cell while it runs, and what it has registered so far.
+
+    Code that runs within it, such as the body of `%%capture`, belongs to it: `depth` counts that.
+    """
+
+    source: str
+    id: str | None
+    count: Callable[[], int]
+    """Gives its execution count, which IPython settles only after the cell has begun."""
+    workers_before: dict[int, int] = field(default_factory=dict)
+    """The Workers that were there when it began, by identity, and how many handlers they had."""
+    transactions: dict[str, CellTransaction] = field(default_factory=dict)
+    agent: AgentCell | None = None
+    depth: int = 1
+    closed: bool = False
+
+    @property
+    def cell(self) -> Cell:
+        """The cell, as it is known from now on."""
+        return Cell(self.count(), self.source, self.id)
+
+
 class CellBook:
-    """Keeps every cell that ran to its end, in the order of the last runs."""
+    """Keeps every cell that ran to its end, in the order of the last runs.
+
+    Cells of a subshell run on a thread of their own, beside that of the kernel.
+    """
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._cells: dict[str, Cell] = {}
         self._latest: dict[str, tuple[Cell, bool]] = {}
-        self._running: tuple[str, str | None] | None = None
+        self._here = threading.local()
+        self._newest: RunningCell | None = None
+
+    @property
+    def now(self) -> RunningCell | None:
+        """What runs on this thread."""
+        return getattr(self._here, "running", None)
 
     @property
     def running(self) -> Cell | None:
-        """The cell that runs now."""
-        if self._running is None:
+        """The cell that runs on this thread."""
+        return self.now.cell if self.now is not None else None
+
+    @property
+    def anywhere(self) -> Cell | None:
+        """The cell that runs on any thread, the newest where there are several."""
+        return self._newest.cell if self._newest is not None else None
+
+    def begin(self, info: Any) -> RunningCell | None:
+        """`pre_run_cell`: note which cell runs now; returns it if it is not code within another."""
+        if (outer := self.now) is not None:
+            outer.depth += 1
             return None
-        # Not shell.execution_count: IPython 9 counts it up before the cell runs, 8 after.
-        number = len(self._shell.history_manager.input_hist_raw) - 1
-        return Cell(number, *self._running)
-
-    def begin(self, info: Any) -> None:
-        """`pre_run_cell`: note which cell runs now."""
         source = info.raw_cell if isinstance(info.raw_cell, str) else ""
-        self._running = (source, getattr(info, "cell_id", None))
+        running = RunningCell(source, getattr(info, "cell_id", None), self._count)
+        self._here.running = self._newest = running
+        return running
 
-    def end(self, succeeded: bool) -> None:
-        """`post_run_cell`: keep the cell if it ran to its end."""
-        cell, self._running = self.running, None
-        if cell is None or not cell.source.strip():
-            return
-        self._latest[cell.key] = cell, succeeded
-        if not succeeded:
-            return
-        self._cells.pop(cell.key, None)  # run again: it moves to the end
-        self._cells[cell.key] = cell
+    def _count(self) -> int:
+        # Not shell.execution_count: IPython 9 counts it up before the cell runs, 8 after.
+        return len(self._shell.history_manager.input_hist_raw) - 1
+
+    def end(self, succeeded: bool) -> RunningCell | None:
+        """`post_run_cell`: keep the cell if it ran to its end; returns what ended, if it was a cell."""
+        running = self.now
+        if running is None:
+            return None
+        running.depth -= 1
+        if running.depth:
+            return None
+        self._here.running = None
+        if self._newest is running:
+            self._newest = None
+        cell = running.cell
+        if cell.source.strip():
+            self._latest[cell.key] = cell, succeeded
+            if succeeded:
+                self._cells.pop(cell.key, None)  # run again: it moves to the end
+                self._cells[cell.key] = cell
+        return running
 
     def all(self) -> list[Cell]:
         """Return the cells in the order in which they ran last."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.clock import SwitchClock, turn_loop
 from dnworker.errors import Refused
-from dnworker_jupyter.options import Parser
+from dnworker_jupyter.options import Parser, nearest
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import next_runs, until
 
@@ -87,7 +87,9 @@ async def run_clock(book: Notebook, options: Any) -> object:
             if not times.isdecimal() or int(times) < 1:
                 raise Refused(f"%clock next {times}: how many? as in: %clock next 3")
             return await _next(runtime, clock, int(times))
-    raise Refused(f"%clock takes: virtual, real, advance 1h, next [N]; not {' '.join(options.words)!r}")
+    said = " ".join(options.words)
+    hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
+    raise Refused(f"%clock takes: virtual, real, advance 1h, next [N]; not {said!r}{hint}")
 
 
 async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Firings:
@@ -96,21 +98,22 @@ async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: 
         raise Refused(f"--limit {limit}: at least one")
     end = clock.monotonic() + seconds
     with _Watching(runtime) as seen:
-        await runtime.advance(seconds, limit=limit)
+        woken = await runtime.advance(seconds, limit=limit)
     left = end - clock.monotonic()
     stopped = f"stopped after {limit} wakes, {left:g} s before the end; go on with: %clock advance {left:g}"
-    return Firings(runtime, seen.runs, stopped if left > 1e-6 else None)
+    return Firings(runtime, seen.runs, woken, stopped if left > 1e-6 else None)
 
 
 async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Firings:
     _check_virtual(clock)
     with _Watching(runtime) as seen:
+        woken = 0
         for _ in range(times):
             wait = clock.next_wake
             if wait is None:
-                return Firings(runtime, seen.runs, "nothing is waiting for a time to come")
-            await runtime.advance(max(0.0, wait))
-    return Firings(runtime, seen.runs, None)
+                return Firings(runtime, seen.runs, woken, "nothing is waiting for a time to come")
+            woken += await runtime.advance(max(0.0, wait))
+    return Firings(runtime, seen.runs, woken, None)
 
 
 def _check_virtual(clock: SwitchClock) -> None:
@@ -142,26 +145,22 @@ class Clock(Table):
 
     def __init__(self, runtime: Runtime) -> None:
         clock = runtime.clock
-        virtual = isinstance(clock, SwitchClock) and clock.is_virtual
+        due = [(when, worker, key) for worker in runtime.workers() for key, when in next_runs(worker).items()]
         rows = [
             [until(clock, when), worker.qualified_name, key[2], f"every {key[1]}"]
-            for worker in runtime.workers()
-            for key, when in sorted(next_runs(worker).items(), key=lambda item: item[1])
+            for when, worker, key in sorted(due, key=lambda item: item[0])
         ]
-        super().__init__(["due", "worker", "handler", "schedule"], sorted(rows), "nothing is scheduled")
-        self.title = f"the clock is {'virtual' if virtual else 'real'}: {clock.now():%Y-%m-%d %H:%M:%S} UTC"
-
-    def __repr__(self) -> str:
-        return f"{self.title}\n{super().__repr__()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.title}</p>{super()._repr_html_()}"
+        is_virtual = "virtual" if clock.can_advance else "real"
+        title = f"the clock is {is_virtual}: {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+        super().__init__(["due", "worker", "handler", "schedule"], rows, "nothing is scheduled", title=title)
 
 
 class Firings(Table):
     """What ran while time moved on."""
 
-    def __init__(self, runtime: Runtime, runs: list[tuple[datetime, Invocation]], note: str | None) -> None:
+    def __init__(
+        self, runtime: Runtime, runs: list[tuple[datetime, Invocation]], woken: int, note: str | None
+    ) -> None:
         rows = []
         for when, run in runs:
             said = [line.text for line in list(run.logs)]
@@ -169,14 +168,7 @@ class Firings(Table):
             kinds = ", ".join(event.kind for event in run.published)
             rows.append([f"{when:%H:%M:%S}", run.label, run.cause, run.outcome, kinds, happened[:120]])
         headings = ["at", "handler", "because of", "outcome", "published", "said"]
-        super().__init__(headings, rows, "nothing was due")
-        self.title = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
+        slept = {0: "nothing was due", 1: "a sleeper woke"}.get(woken, f"{woken} sleepers woke")
+        told = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
+        super().__init__(headings, rows, slept, note=told)
         self.runs = [run for _, run in runs]
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()}\n{self.title}"
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"{super()._repr_html_()}<p>{escape(self.title)}</p>"

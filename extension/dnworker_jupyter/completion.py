@@ -29,8 +29,8 @@ def install_completion(shell: Any, book: Notebook) -> Callable[[], None]:
     def dnworker_matcher(context: Any) -> Any:
         found = complete(book, context.line_with_cursor[: context.cursor_position], context.token)
         return {
-            "completions": [SimpleCompletion(text=text, type="magic") for text in found],
-            "suppress": bool(found),
+            "completions": [SimpleCompletion(text=text, type="magic") for text in found or ()],
+            "suppress": found is not None,  # of a magic's line, Python's own words are no part
         }
 
     matchers = shell.Completer.custom_matchers
@@ -38,17 +38,17 @@ def install_completion(shell: Any, book: Notebook) -> Callable[[], None]:
     return lambda: matchers.remove(dnworker_matcher) if dnworker_matcher in matchers else None
 
 
-def complete(book: Notebook, line: str, token: str) -> list[str]:
+def complete(book: Notebook, line: str, token: str) -> list[str] | None:
     """Return what may stand in the place of `token` at the end of `line`, where the line is one of ours."""
     match = _LINE.match(line.rpartition("\n")[2])
-    if match is None or match[3] is None:
-        return []
+    if match is None or match[3] is None or "{" in match[3].rpartition(" ")[2]:
+        return None
     magic, before = f"{match[1]}{match[2]}", match[3]
     from dnworker_jupyter.magics import parsers  # which need no completion to work
 
     parser = parsers().get(magic)
     if parser is None:
-        return []
+        return None
     word = before.rpartition(" ")[2]
     words = before.split()
     if before.endswith(word) and word:
@@ -66,6 +66,8 @@ def _offered(book: Notebook, magic: str, words: list[str], word: str, parser: Pa
         return _kinds(book)
     if words and words[-1] == "--when":
         return list(book.runtime.capability(LIVE_CAPABILITY).manifest.flags)
+    if words and (choices := parser.choices(words[-1])):
+        return choices
     if words and words[-1] == "--session":
         return [session.session_id for session in book.runtime.sessions.list()]
     if word.startswith("-"):
@@ -81,6 +83,8 @@ def _offered(book: Notebook, magic: str, words: list[str], word: str, parser: Pa
             return [*book.live]
         case "%worker", []:
             return [*_workers(book), *WORKER_VERBS, "list"]
+        case "%worker", ["list"]:
+            return []
         case "%worker", [verb] if verb in WORKER_VERBS:
             return _workers(book)
         case "%worker", ["topology", _]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from dnworker import __version__
+from dnworker.lifecycle import WorkerState
 from dnworker_jupyter.ghosts import ghost, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table
 
@@ -53,7 +54,7 @@ class Findings(Table):
 
 async def examine(book: Notebook) -> Findings:
     """Look at everything."""
-    found = [*_versions(book), *_comms(book), _loop(book), await _nest(), *_blocks(book)]
+    found = [*_versions(book), *_comms(book), _loop(book), await _nest(book), *_blocks(book), *_workers(book)]
     found += [await _server(book), *_journal(book), await _uv(), *_ghosts(book)]
     return Findings(found)
 
@@ -113,7 +114,7 @@ def _loop(book: Notebook) -> Finding:
     return Finding("loop", "ok", f"{name}, {whose}")
 
 
-async def _nest() -> Finding:
+async def _nest(book: Notebook) -> Finding:
     """Tell whether somebody made asyncio re-entrant, who, and what it costs here."""
     if asyncio.Task.__module__ == "_asyncio":  # it swaps the class for the one written in Python
         return Finding("nest_asyncio", "ok", "not applied")
@@ -127,12 +128,16 @@ async def _nest() -> Finding:
         }
         - {"dnworker_jupyter"}
     )
-    whose = f"; imported by {', '.join(users)}" if users else ""
+    if book.is_nested:
+        whose, remedy = " by %runtime nest", "restart the kernel to undo it"
+    else:
+        whose = f"; imported by {', '.join(users)}" if users else ""
+        remedy = "take the call of apply() out, and await instead; then restart the kernel"
     return Finding(
         "nest_asyncio",
         "note",
         f"{module} is applied{whose}: a task costs {present / original:.1f} times what it does without",
-        "take the call of apply() out, and await instead; then restart the kernel",
+        remedy,
     )
 
 
@@ -196,11 +201,13 @@ async def _server(book: Notebook) -> Finding:
 def _journal(book: Notebook) -> Iterator[Finding]:
     journal = book.runtime.journal
     if journal is None:
+        problem = book.journal_problem
         yield Finding(
             "journal",
-            "note",
-            "events are not recorded; a restart of the kernel forgets them",
-            "set DNWORKER_JOURNAL to a file before the kernel starts",
+            "note" if problem is None else "wrong",
+            problem
+            or "events are not recorded, as DNWORKER_JOURNAL says; a restart of the kernel forgets them",
+            "set DNWORKER_JOURNAL to a file that can be written before the kernel starts",
         )
     elif journal.failure is not None:
         yield Finding(
@@ -208,8 +215,15 @@ def _journal(book: Notebook) -> Iterator[Finding]:
         )
     else:
         size = journal.path.stat().st_size / 2**20 if journal.path.exists() else 0.0
-        lost = f", {journal.lost} entries lost" if journal.lost else ""
-        yield Finding("journal", "ok", f"{journal.path}, {size:.1f} MiB{lost}")
+        if journal.lost:
+            yield Finding(
+                "journal",
+                "wrong",
+                f"{journal.path}: {journal.lost} entries were lost",
+                "more came at once than it could write; fire at a --rate, or find room on the disk",
+            )
+        else:
+            yield Finding("journal", "ok", f"{journal.path}, {size:.1f} MiB")
 
 
 async def _uv() -> Finding:
@@ -229,6 +243,16 @@ async def _uv() -> Finding:
             "uv", "wrong", f"{path} fails: {done.stderr.strip()[:200]}", "pip install --upgrade uv"
         )
     return Finding("uv", "ok", done.stdout.strip())
+
+
+def _workers(book: Notebook) -> Iterator[Finding]:
+    failed = [w for w in book.runtime.workers() if w.state is WorkerState.ERROR]
+    for worker in failed:
+        why = (worker.error or "").partition("\n")[0]
+        remedy = f"%worker logs {worker.name}, then %worker restart {worker.name}"
+        yield Finding("worker", "wrong", f"{worker.qualified_name} is in state error: {why}", remedy)
+    if not failed:
+        yield Finding("workers", "ok", f"{len(book.runtime.workers())}, none in state error")
 
 
 def _ghosts(book: Notebook) -> Iterator[Finding]:

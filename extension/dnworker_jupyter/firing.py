@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.chaos import Chaos, Saboteur, Shot, read_chaos
 from dnworker.errors import ApiError, Invalid, NotFound, Refused
+from dnworker.lifecycle import WorkerState
 from dnworker.replay import pause, recorded, wait_quiet
 from dnworker.runner import WorkerRunner
 from dnworker.skeletons import skeleton
@@ -39,6 +40,11 @@ async def fire(book: Notebook, options: Any, body: str | None) -> object:
         payload, _ = await suggest(book, options.kind)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     chaos = None if options.chaos is None else read_chaos(options.chaos)
+    if body is not None and options.payload:
+        said = " ".join(options.payload)
+        raise Refused(
+            f"%%fire {options.kind}: the payload is the body; put {said!r} there, or fire with %fire"
+        )
     given = read_payload(options.payload, book.shell.user_ns) if body is None else read_body(body)
     if given is None:
         given, whence = await suggest(book, options.kind)
@@ -143,6 +149,8 @@ def _told(book: Notebook, options: Any, traces: list[Trace]) -> Trace:
     shown = failed[-1] if failed else traces[-1]
     if len(traces) > 1:
         print(f"fired {len(traces)} times: {len(traces) - len(failed)} ok, {len(failed)} not ok")  # noqa: T201
+    if shown.timed_out and book.runtime.clock.can_advance:
+        print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
     if not shown.invocations and not options.no_wait:
         print(nobody(book, options.kind))  # noqa: T201
     return shown
@@ -152,12 +160,24 @@ def nobody(book: Notebook, kind: str) -> str:
     """Say that no handler ran, and which kind may have been meant."""
     heard = kinds_heard(book)
     if kind in heard:
-        return f"no handler ran for {kind}; is its worker running? see %worker"
+        return f"no handler ran for {kind}{_asleep(book, kind)}"
     near = difflib.get_close_matches(kind, sorted(heard | TEMPLATES.keys()), n=1)
     hint = f"; did you mean {near[0]}?" if near and near[0] != kind else ""
     others = [w.name for w in book.runtime.workers() if w.topology == "subprocess" and not w.figures]
     elsewhere = f" (what {', '.join(others)} does with it is in %worker logs)" if others else ""
     return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
+
+
+def _asleep(book: Notebook, kind: str) -> str:
+    """Say which workers listen to a kind and do not run, and the way out."""
+    named = []
+    for worker in book.runtime.workers():
+        listens = any(key[:2] == ("on_event", kind) for key in worker.figures)
+        live = book.live.get(worker.name)
+        listens = listens or (live is not None and any(h.what == kind for h, _ in live.handlers()))
+        if listens and worker.state is not WorkerState.RUNNING:
+            named.append(f"{worker.name} is {worker.state}; %worker restart {worker.name}")
+    return f": {'; '.join(named)}" if named else "; see %worker"
 
 
 def kinds_heard(book: Notebook) -> set[str]:

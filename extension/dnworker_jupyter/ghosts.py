@@ -33,6 +33,9 @@ def ghost(registration: Registration, cells: CellBook, saved: SavedNotebook | No
         return f"its cell failed when it ran again as {latest[0].label}"
     if saved is None or cell.id is None or saved.saved_at < registration.at:
         return None
+    if ":" in cell.id:  # VS Code names cells by address, and the file by ids of its own: the text must tell
+        texts = {_text(source) for source in saved.sources.values()}
+        return None if _text(cell.source) in texts else "its cell was edited since, or deleted"
     if cell.id not in saved.sources:
         return "its cell was deleted"
     if _text(saved.sources[cell.id]) != _text(cell.source):

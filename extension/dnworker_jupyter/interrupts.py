@@ -96,6 +96,7 @@ class _Meaning:
         self._interrupts = interrupts
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        __tracebackhide__ = True  # of a cell that is interrupted, people want to see their own lines
         if self._interrupts.stop_handler(frame):
             return
         if callable(self.before):

@@ -21,15 +21,16 @@ from IPython.core.magic import (
 
 from dnworker.capability.manifest import parse_manifest
 from dnworker.errors import NotFound, Refused
+from dnworker.lifecycle import WorkerState
 from dnworker_jupyter.agent_cells import agent_parser, model_agent
-from dnworker_jupyter.bridge import TOPOLOGIES
+from dnworker_jupyter.bridge import TOPOLOGIES, BridgedWorker, until_connected
 from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
 from dnworker_jupyter.options import Parser, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
-from dnworker_jupyter.views import WORKER_VERBS, Note, worker_table, workers_table
+from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table
 
 if TYPE_CHECKING:
     from dnworker.manager import ManagedWorker
@@ -173,15 +174,15 @@ class DnworkerMagics(Magics):
             )
         managed = self._find(name)
         match verb:
-            case "start":
-                await managed.restart()
-            case "restart":
-                await managed.restart(force=True)
+            case "start" | "restart":
+                await managed.restart(force=verb == "restart")
+                if isinstance(managed, BridgedWorker) and managed.state is WorkerState.RUNNING:
+                    await until_connected(managed)
             case "stop":
                 await managed.stop()
             case "remove":
                 await book.runtime.remove(managed.qualified_name)
-                book.live.pop(managed.name, None)
+                book.forget(managed)
                 return Note(f"{managed.name} is removed")
             case "rollback":
                 live = self._live(managed)
@@ -192,8 +193,7 @@ class DnworkerMagics(Magics):
             case "topology":
                 return await self._move(managed, rest[0])
             case "logs":
-                lines = book.runtime.logs.tail(LOG_LINES, managed.qualified_name)
-                return Note("\n".join(line.text for line in lines) or f"{name} has said nothing yet")
+                return worker_log(book, managed, options.last)
         why = f": {managed.error}" if managed.error else ""
         return Note(f"{managed.name} is {managed.state}{why}")
 
@@ -240,11 +240,17 @@ class DnworkerMagics(Magics):
             case "doctor":
                 return await examine(self._notebook)
             case "stop":
+                up = (WorkerState.RUNNING, WorkerState.STARTING)
+                ran = [w.qualified_name for w in runtime.workers() if w.state in up]
                 await runtime.stop()
-                self._notebook.stopped()
-                return Note("the runtime is stopped, and its workers with it; the next magic starts it again")
+                self._notebook.stopped(ran)
+                return Note(
+                    "the runtime is stopped, and its workers with it; the next magic starts them again"
+                )
             case "nest":
-                return Note(_nest())
+                told = _nest()
+                self._notebook.is_nested = True
+                return Note(told)
         states = [str(worker.state) for worker in runtime.workers()]
         counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none"
         return Note(
@@ -288,13 +294,20 @@ class DnworkerMagics(Magics):
     async def _act(self, act: Any, options: Any, parser: Parser) -> object:
         if options is None:
             return Note(parser.format_help())
-        await self._notebook.ready()
 
         def make() -> Coroutine[Any, Any, object]:
             made: Coroutine[Any, Any, object] = act(options)
             return made
 
-        return await self._notebook.enter(make)
+        try:
+            await self._notebook.ready()
+            return await self._notebook.enter(make)
+        except asyncio.CancelledError:  # the cell was interrupted: no traceback of ours for that
+            raise Interrupted(f"{parser.prog} was interrupted; what it began goes on") from None
+
+
+class Interrupted(Refused):
+    """The user interrupted a magic while it waited."""
 
 
 def parsers() -> dict[str, Parser]:
@@ -323,7 +336,9 @@ def fire_parser(*, is_cell: bool = False) -> Parser:
     parser.add_argument("--worker", metavar="NAME", help="only this worker gets it")
     parser.add_argument("--times", type=int, default=1, metavar="N", help="fire N times")
     parser.add_argument("--rate", type=float, metavar="R", help="at most R a second")
-    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds, 30 by default"
+    )
     parser.add_argument("--no-wait", action="store_true", help="do not wait for what it causes")
     parser.add_argument("--template", action="store_true", help="fire nothing; show a payload to edit")
     parser.add_argument(
@@ -337,6 +352,7 @@ def fire_parser(*, is_cell: bool = False) -> Parser:
 def _worker_parser() -> Parser:
     parser = Parser("%worker", "See and drive workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(VERBS))
+    parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
     return parser
 
 

@@ -7,7 +7,7 @@ import atexit
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dnworker import standalone
@@ -31,6 +31,7 @@ from dnworker_jupyter.transactions import Transactions
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
+    from dnworker.manager import ManagedWorker
     from dnworker_jupyter.panel_widget import Panel
 
 T = TypeVar("T")
@@ -108,6 +109,11 @@ class Notebook:
         self._magics: Any = None
         self._stopping: asyncio.Task[None] | None = None
         self._commit = transform.CommitTransformer()
+        self._open_cell = self._cell_opener()
+        self._later: list[BaseException] = []
+        self._to_start: list[str] = []
+        self.journal_problem: str | None = None
+        self.is_nested = False
 
     # -- hooks -----------------------------------------------------------------------------------------
 
@@ -120,7 +126,7 @@ class Notebook:
         shell = self.shell
         add_locator(self.cells.locate)
         self._router.install()
-        shell.input_transformer_manager.cleanup_transforms.insert(0, transform.worker_cell)
+        shell.input_transformer_manager.cleanup_transforms.insert(0, self._open_cell)
         shell.input_transformers_post += [self._await_magics, self._end_plain_cell]
         shell.ast_transformers.append(self._commit)
         shell.events.register("pre_run_cell", self._pre_run_cell)
@@ -146,7 +152,7 @@ class Notebook:
         """Take every hook out; the runtime runs on until `stop`."""
         shell = self.shell
         for hooks, hook in (
-            (shell.input_transformer_manager.cleanup_transforms, transform.worker_cell),
+            (shell.input_transformer_manager.cleanup_transforms, self._open_cell),
             (shell.input_transformers_post, self._await_magics),
             (shell.input_transformers_post, self._end_plain_cell),
             (shell.ast_transformers, self._commit),
@@ -159,9 +165,16 @@ class Notebook:
             for name in magics:
                 shell.magics_manager.magics[kind].pop(name, None)
         self._uncomplete()
-        self.transactions.forget_names()
+        for registered in (shell.configurables, list(shell.magics_manager.registry)):
+            if self._magics in registered:
+                registered.remove(self._magics)
+        shell.magics_manager.registry.pop(type(self._magics).__name__, None)
+        import dnworker_jupyter
+
+        if shell.user_ns.get("dn") is dnworker_jupyter:
+            del shell.user_ns["dn"]
+        shell.user_ns.pop(transform.LAST_VALUE, None)
         for name in ("dn", transform.LAST_VALUE):
-            shell.user_ns.pop(name, None)
             shell.user_ns_hidden.pop(name, None)
         remove_locator(self.cells.locate)
         standalone.attach = None
@@ -172,6 +185,7 @@ class Notebook:
 
     def stop(self) -> None:
         """Close the panel and stop the runtime in full."""
+        self.transactions.forget_names()  # not before: workers that a reload keeps mean them
         if self.watchdog is not None:
             self.watchdog.stop()
             self.watchdog = None
@@ -220,8 +234,12 @@ class Notebook:
             await self.runtime.start()
         except JournalError as exc:
             log.warning("%s; this run is not recorded", exc)
+            self.journal_problem = str(exc)
             self.runtime.journal = None
             await self.runtime.start()
+        wanted, self._to_start = self._to_start, []
+        for name in wanted:
+            await self.runtime.worker(name).restart()
 
     def _begin(self) -> None:
         if not self.host.start():
@@ -242,23 +260,47 @@ class Notebook:
 
     # -- around every cell -----------------------------------------------------------------------------
 
+    def _cell_opener(self) -> Callable[[list[str]], list[str]]:
+        def open_cell(lines: list[str]) -> list[str]:
+            # What is transformed while a cell runs is a body within it, and no cell of its own.
+            return lines if self.cells.now is not None else transform.worker_cell(lines)
+
+        # IPython asks whether a cell is complete by transforming it: as a magic, that is how ours are judged.
+        open_cell.has_side_effects = True  # type: ignore[attr-defined]
+        return open_cell
+
     def _await_magics(self, lines: list[str]) -> list[str]:
-        # A cell is transformed before it runs; what is transformed while one runs is a body within it.
-        return transform.await_magics(lines, nested=self.cells.running is not None)
+        return transform.await_magics(lines, nested=self.cells.now is not None)
 
     def _end_plain_cell(self, lines: list[str]) -> list[str]:
-        return lines if self.cells.running is not None else transform.end_plain_cell(lines)
+        if self.cells.now is not None or not self.shell.autoawait:
+            return lines  # it is committed after it has run
+        return transform.end_plain_cell(lines, self.transactions.is_handle)
 
     def _pre_run_cell(self, info: Any) -> None:
         self._begin()
-        self.cells.begin(info)
-        self._interrupts.begin_cell()
+        running = self.cells.begin(info)
+        if running is not None:
+            self.transactions.begin_cell(running)
+            self._interrupts.begin_cell()
 
     def _post_run_cell(self, result: Any) -> None:
         succeeded = bool(result.success)
-        self.transactions.leave_cell(succeeded)
-        self.cells.end(succeeded)
-        self._interrupts.end_cell()
+        running = self.cells.end(succeeded)
+        if running is not None:
+            self.transactions.leave_cell(running, succeeded)
+            self._interrupts.end_cell()
+
+    def failed_later(self, exc: BaseException) -> None:
+        """Tell of an error that came to light after its cell; `settle` raises it."""
+        self._later.append(exc)
+        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  the cell has ended; this is where it is seen
+
+    def raise_later(self) -> None:
+        """Raise the first of those errors, once."""
+        later, self._later = self._later, []
+        if later:
+            raise later[0]
 
     # -- a loop that stands still ----------------------------------------------------------------------
 
@@ -301,6 +343,15 @@ class Notebook:
             self.panel_widget = Panel(self)
         return self.panel_widget
 
-    def stopped(self) -> None:
-        """Note that the runtime was stopped: what needs it starts it again."""
+    def forget(self, managed: ManagedWorker) -> None:
+        """Forget what cells know of a worker that was removed."""
+        live = self.live.get(managed.name)
+        if live is not None and live.managed is managed:
+            del self.live[managed.name]
+        if managed.capability == LIVE_CAPABILITY:
+            self.transactions.programs.pop(managed.name, None)
+
+    def stopped(self, running: Iterable[str]) -> None:
+        """Note that the runtime was stopped, and of which workers: what needs it starts both again."""
         self._ready = None
+        self._to_start = list(running)

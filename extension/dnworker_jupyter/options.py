@@ -106,6 +106,11 @@ class Parser(argparse.ArgumentParser):
         """Return all options, in their long form."""
         return [o for action in self._actions for o in action.option_strings if o.startswith("--")]
 
+    def choices(self, option: str) -> list[str]:
+        """Return what an option may be set to, where there is a choice."""
+        action = next((a for a in self._actions if option in a.option_strings), None)
+        return [str(choice) for choice in (action.choices or ())] if action is not None else []
+
     def words(self) -> list[str]:
         """Return the words that may stand first, where there is a choice of them."""
         positional = [action for action in self._actions if not action.option_strings]
@@ -118,7 +123,11 @@ class Parser(argparse.ArgumentParser):
             known = [option for action in self._actions for option in action.option_strings]
             hint = nearest(word.partition("=")[0], known) or f"; options: {', '.join(sorted(known))}"
             message = f"unknown option {word!r}{hint}" if word.startswith("-") else f"unexpected {word!r}"
-        raise Refused(f"{self.prog}: {message}. {self.prog} --help shows how")
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice is not None:
+            message += nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
+        stop = "" if message.endswith("?") else "."
+        raise Refused(f"{self.prog}: {message}{stop} {self.prog} --help shows how")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -158,6 +167,8 @@ def split(line: str) -> list[str]:
         raise Refused(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end")
     if word:
         words.append(word)
+    if "#" in words:  # a comment, as in Python
+        words = words[: words.index("#")]
     return [_unquote(word) for word in words]
 
 
@@ -165,7 +176,7 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     """Read a value: JSON, a Python literal, `{name}` from the notebook, else the text itself.
 
     Raises:
-        Refused: `{name}` names nothing in the notebook.
+        Refused: `{name}` names nothing in the notebook, or what stands in braces is nothing of these.
     """
     if match := _NAME_REFERENCE.fullmatch(text):
         if match[1] not in names:
@@ -176,6 +187,10 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
             return read(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
+    if text.startswith("{") and text.endswith("}"):
+        raise Refused(
+            f"{text} is neither JSON, a Python dict nor the name of a variable; quote it if it is text"
+        )
     return text
 
 

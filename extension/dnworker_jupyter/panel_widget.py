@@ -133,7 +133,7 @@ class Panel(anywidget.AnyWidget):
         """Take a message of a view; on some kernels this runs on another thread."""
         self.last_thread = threading.current_thread().name
         if threading.get_ident() != self._loop_thread and isinstance(content, dict) and "id" in content:
-            cell = self._book.cells.running
+            cell = self._book.cells.anywhere
             self.send({"type": "queued", "id": content["id"], "by": cell.label if cell is not None else None})
         self._book.host.post(self._obey, content)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import WorkerDefinition
@@ -32,21 +32,19 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
             f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"
         )
     book.transactions.check_gate(line.name, line.options.when)
+    relative = program_file(line)
+    try:
+        words = shlex.split(line.command)
+    except ValueError as exc:
+        raise Refused(f"--command {line.command!r}: {exc}") from None
+    if not words:
+        raise Refused("--command is empty; name the program, as in: --command node")
     root = book.bridges.directory_of(line.name)
-    relative = Path(line.file or line.name)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise Refused(
-            f"--file {line.file!r} must be a path inside of the capability, such as workers/relay.mjs"
-        )
     file = root / relative
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(body, encoding="utf-8")
     file.chmod(0o755)
-    words = shlex.split(line.command)
-    if not words:
-        raise Refused("--command is empty; name the program, as in: --command node")
-    args = [word.replace("{file}", str(file)) for word in words]
-    command, *rest = args if "{file}" in line.command else [*args, str(file)]
+    command, *rest = command_words(words, str(file))
     definition = WorkerDefinition(
         line.name, command=command, args=tuple(rest), env=dict(line.options.env), when=line.options.when
     )
@@ -58,4 +56,28 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     await runtime.adopt(worker)
     if worker.state is WorkerState.ERROR:
         raise Refused(f"worker {line.name!r} is in state error: {worker.error}")
+    cell = book.cells.running
+    if cell is not None:
+        book.transactions.programs[line.name] = cell
     return f"{line.name} is {worker.state} as a process ({words[0]}), generation {number}"
+
+
+def program_file(line: WorkerLine) -> PurePosixPath:
+    """Return the path of a program's file in its capability.
+
+    Raises:
+        Refused: it leads out of it.
+    """
+    relative = PurePosixPath(line.file or f"workers/{line.name}")
+    if relative.is_absolute() or ".." in relative.parts:
+        raise Refused(
+            f"--file {line.file!r} must be a path inside of the capability, such as workers/relay.mjs"
+        )
+    return relative
+
+
+def command_words(words: list[str], file: str) -> list[str]:
+    """Return the words that start a program: its file stands for `{file}`, or comes last."""
+    if any("{file}" in word for word in words):
+        return [word.replace("{file}", file) for word in words]
+    return [*words, file]

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 from dnworker import shadow
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Refused
-from dnworker.invocation import current as current_invocation
 from dnworker.invocation import handler_name
+from dnworker.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.schedule import ScheduleSpec
 from dnworker.topologies import InProcessWorker
 from dnworker.worker import Worker
 from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.options import Options
+from dnworker_jupyter.transform import DECORATORS
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
     from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.transactions import Transactions
 
 GENERATIONS_KEPT = 20
 
@@ -37,11 +39,13 @@ class Handler:
     function: Any
     source: str
     schedule: ScheduleSpec | None = None
+    enclosed: tuple[Any, ...] = ()
+    """What its source does not tell: the objects that it closes over, and its defaults."""
 
     @property
-    def code(self) -> tuple[str, str, str, str]:
+    def code(self) -> tuple[Any, ...]:
         """What must be equal for two handlers to be the same, unchanged."""
-        return (self.decorator, self.what, self.name, self.source)
+        return (self.decorator, self.what, self.name, self.source, self.enclosed)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class Registration:
     cell: Cell
     handlers: tuple[Handler, ...]
     seeds: dict[str, Any] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+    """Keys that its cell took out of the state."""
+    twice: tuple[str, ...] = ()
+    """Names that its cell registered more than once in the same way; the last counts."""
     shared: bool = False
     at: float = field(default_factory=time.time)
     """When it took effect, in seconds since 1970."""
@@ -65,6 +73,7 @@ class Change:
     removed: tuple[Handler, ...]
     taken_over: tuple[tuple[Handler, Cell], ...]
     restarted: bool
+    twice: tuple[str, ...] = ()
 
 
 class LiveWorker:
@@ -103,12 +112,17 @@ class LiveWorker:
         merged.setdefault(new.cell.key, new)
         return merged, taken
 
-    async def commit(self, runtime: Runtime, new: Registration, options: Options) -> Change:
-        """Make `new` part of the next generation and let it run."""
+    async def commit(self, runtime: Runtime, transaction: CellTransaction) -> Change:
+        """Make what a cell registered part of the next generation and let it run.
+
+        Raises:
+            ExportRefused: the worker is a process, and something that the handlers need cannot leave the
+                kernel; nothing has changed then.
+        """
+        new = transaction.registration()
         merged, taken = self.merge(new)
-        gate_changed = self.managed is not None and options.when != self.options.when
-        self.options = options
-        return await self._become(runtime, merged, taken, force_restart=gate_changed, written=new.seeds)
+        change = await self._become(runtime, merged, taken, options=transaction.options, written=new)
+        return replace(change, twice=new.twice)
 
     async def drop(self, runtime: Runtime, key: str) -> Change:
         """Let what a cell registered end: it was run again, and registers nothing here any more."""
@@ -128,8 +142,6 @@ class LiveWorker:
         except Refused:
             self.topology = before
             raise
-        if isinstance(self.managed, BridgedWorker):
-            await until_connected(self.managed)
 
     def previous(self) -> Callable[[], Worker] | None:
         """Return what makes the Worker of the generation before, as at a start; None without one."""
@@ -154,8 +166,7 @@ class LiveWorker:
         """
         if not self._earlier:
             raise Refused(f"worker {self.name!r} has no earlier generation to go back to")
-        earlier = self._earlier.pop()
-        return await self._become(runtime, earlier, [], keep=False)
+        return await self._become(runtime, self._earlier[-1], [], earlier=self._earlier[:-1])
 
     async def _become(
         self,
@@ -163,25 +174,32 @@ class LiveWorker:
         registrations: dict[str, Registration],
         taken: list[tuple[Handler, Cell]],
         *,
-        keep: bool = True,
-        force_restart: bool = False,
-        written: dict[str, Any] | None = None,
+        earlier: list[dict[str, Registration]] | None = None,
+        options: Options | None = None,
+        written: Registration | None = None,
     ) -> Change:
         before = [handler for handler, _ in self.handlers()]
-        if keep and self.registrations:
+        undo = self.registrations, self._earlier, self.options, self.generation, dict(self.state)
+        if earlier is not None:
+            self._earlier = earlier
+        elif self.registrations:
             self._earlier = [*self._earlier, self.registrations][-GENERATIONS_KEPT:]
-        present = self.registrations
+        gate_changed = self.managed is not None and options is not None and options.when != self.options.when
+        self.options = options or self.options
         self.registrations = _keep_unchanged_tasks(registrations, before)
         self.generation += 1
         after = [handler for handler, _ in self.handlers()]
-        restart = force_restart or _life_cycle(before) != _life_cycle(after)
+        restart = gate_changed or _life_cycle(before) != _life_cycle(after)
         if written is not None:
-            self.state.update(written)
+            self.state.update(written.seeds)
+            for key in written.removed:
+                self.state.pop(key, None)
         try:
             await self._run(runtime, restart)
-        except Refused:  # a worker that is a process: its new cells cannot leave the kernel
-            self.registrations = present
-            self.generation -= 1
+        except Refused:
+            self.registrations, self._earlier, self.options, self.generation, state = undo
+            self.state.clear()
+            self.state.update(state)
             raise
         old, new = {h.code for h in before}, {h.code for h in after}
         old_names = {(h.decorator, h.what, h.name) for h in before}
@@ -200,6 +218,8 @@ class LiveWorker:
             bridged = self._bridges.make(self.name, self.topology, self.options, self.generation)
             self.managed = bridged
             await runtime.adopt(bridged)
+            if bridged.state is WorkerState.RUNNING:
+                await until_connected(bridged)  # running is not yet listening
             return
         if not isinstance(self.managed, InProcessWorker):
             definition = WorkerDefinition(self.name, when=self.options.when)
@@ -266,8 +286,16 @@ class CellTransaction:
 
     def registration(self) -> Registration:
         """Return what the cell registered."""
-        handlers = _last_of_each(handlers_of(self.recording))
-        return Registration(self.cell, tuple(handlers), self._state.written(), self.shared)
+        found = handlers_of(self.recording)
+        handlers = _last_of_each(found)
+        kept = {id(handler) for handler in handlers}
+        twice = tuple(dict.fromkeys(h.name for h in found if id(h) not in kept))
+        state = self.recording.state
+        if state is self._state:
+            written, removed = self._state.written(), self._state.removed()
+        else:  # another dict was put in its place
+            written, removed = dict(state), frozenset(self._state.before()) - frozenset(state)
+        return Registration(self.cell, tuple(handlers), written, removed, twice, self.shared)
 
 
 class _StagedState(dict[str, Any]):
@@ -285,6 +313,14 @@ class _StagedState(dict[str, Any]):
         self._keys.add(key)
         super().__setitem__(key, value)
 
+    def before(self) -> dict[str, Any]:
+        """Return what there was when the cell began."""
+        return self._before
+
+    def removed(self) -> frozenset[str]:
+        """Return what was taken out."""
+        return frozenset(self._before) - frozenset(self)
+
     def written(self) -> dict[str, Any]:
         """Return what was set, also where it was set to what it had been."""
         return {
@@ -294,22 +330,27 @@ class _StagedState(dict[str, Any]):
         }
 
 
+class NoWorker(Refused, AttributeError):
+    """There is no worker that `worker` could mean."""
+
+
 class CurrentWorker:
     """What `worker` is in a notebook: the worker whose handler is running, else that of the newest cell.
 
     One name serves all `%%worker` cells: a handler of the first that says `worker.state` finds its own
-    state, although a later cell was about another worker.
+    state, although a later cell was about another worker. Its decorators in a plain cell register for that.
     """
 
-    def __init__(self, resolve: Callable[[str | None], Worker]) -> None:
-        object.__setattr__(self, "_resolve", resolve)
+    def __init__(self, transactions: Transactions) -> None:
+        object.__setattr__(self, "_transactions", transactions)
 
     @property  # type: ignore[misc]  # isinstance(worker, Worker) holds, as in the exported script
     def __class__(self) -> type:
         return Worker
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._now(), name)
+        __tracebackhide__ = True
+        return getattr(self._now(registers=name in DECORATORS), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._now(), name, value)
@@ -317,13 +358,32 @@ class CurrentWorker:
     def __repr__(self) -> str:
         return repr(self._now())
 
-    def _now(self) -> Worker:
+    def __copy__(self) -> CurrentWorker:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> CurrentWorker:
+        return self
+
+    def _now(self, *, registers: bool = False) -> Worker:
         hidden = shadow.current.get()
         if hidden is not None:
             return hidden
-        invocation = current_invocation.get()
-        resolve: Callable[[str | None], Worker] = object.__getattribute__(self, "_resolve")
-        return resolve(invocation.worker if invocation is not None else None)
+        transactions: Transactions = object.__getattribute__(self, "_transactions")
+        if registers and not transactions.is_recording():
+            return transactions.latest_handle()
+        return transactions.current_worker()
+
+
+def wrong_signature(handler: Handler) -> str | None:
+    """Say what is wrong with a handler's arguments; None when it can be called as it will be."""
+    wanted = ("event", "client") if handler.decorator == "on_event" else ("client",)
+    try:
+        inspect.signature(handler.function).bind(*wanted)
+    except TypeError:
+        return f"cannot be called: it must take ({', '.join(wanted)})"
+    except ValueError:  # a callable that tells nothing of itself
+        return None
+    return None
 
 
 def handlers_of(worker: Worker) -> list[Handler]:
@@ -337,7 +397,26 @@ def handlers_of(worker: Worker) -> list[Handler]:
 
 
 def _record(decorator: str, what: str, function: Any, schedule: ScheduleSpec | None = None) -> Handler:
-    return Handler(decorator, what, handler_name(function), function, _source(function), schedule)
+    source, enclosed = _source(function), _enclosed(function)
+    return Handler(decorator, what, handler_name(function), function, source, schedule, enclosed)
+
+
+def _enclosed(function: Any) -> tuple[Any, ...]:
+    cells = getattr(function, "__closure__", None) or ()
+    held = [id(cell.cell_contents) for cell in cells if _is_filled(cell)]
+    return (
+        *held,
+        repr(getattr(function, "__defaults__", None)),
+        repr(getattr(function, "__kwdefaults__", None)),
+    )
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  it raises while it is empty
+    except ValueError:
+        return False
+    return True
 
 
 def _source(function: Any) -> str:
@@ -353,7 +432,7 @@ def _last_of_each(handlers: list[Handler]) -> list[Handler]:
     return list({(h.decorator, h.what, h.name): h for h in handlers}.values())
 
 
-def _life_cycle(handlers: list[Handler]) -> list[tuple[str, str, str, str]]:
+def _life_cycle(handlers: list[Handler]) -> list[tuple[Any, ...]]:
     return [h.code for h in handlers if h.decorator in ("on_startup", "on_shutdown")]
 
 

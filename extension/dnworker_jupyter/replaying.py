@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.errors import ApiError, NotFound, Refused
 from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.shadow import Comparison, compare
-from dnworker_jupyter.options import Parser, read_value
+from dnworker_jupyter.options import Parser, nearest, read_value
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import Note
 
@@ -86,9 +86,12 @@ async def run_replay(book: Notebook, options: Any) -> object:
     """
     if options.speed is not None and options.speed <= 0:
         raise Refused(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
-    events = await _chosen(book, options)
+    if options.kind and options.what and not options.what[0].startswith("last"):
+        raise Refused("--kind chooses among the last: %replay last 5 --kind turn.completed")
+    events = await choose(book, options.what or ["last"], kind=options.kind)
     if not events:
-        return Note("there is nothing to replay yet; fire something first")
+        what = f" of kind {options.kind}" if options.kind else ""
+        return Note(f"there is nothing{what} to replay; fire something first, or see %events")
     if options.compare:
         return await _compare(book, events, options.worker)
     edits = [_edit(text, book.shell.user_ns) for text in options.edit]
@@ -109,16 +112,18 @@ async def run_replay(book: Notebook, options: Any) -> object:
     return traces[0] if len(traces) == 1 else Traces(traces)
 
 
-async def _chosen(book: Notebook, options: Any) -> list[EventEnvelope]:
-    words: list[str] = options.what or ["last"]
+async def choose(book: Notebook, words: list[str], *, kind: str | None = None) -> list[EventEnvelope]:
+    """Return the events that words name: `last`, `last 5`, `#12`, ids, files.
+
+    Raises:
+        Refused: a word names none.
+    """
     match = _LAST.fullmatch(words[0])
     if match is not None and len(words) <= 2:
         count = match[1] or (words[1] if len(words) == 2 else "1")
         if not count.isdecimal() or int(count) < 1:
             raise Refused(f"%replay last {count}: how many? as in: %replay last 5")
-        return await recorded(book.runtime, int(count), kind=options.kind)
-    if options.kind:
-        raise Refused("--kind chooses among the last: %replay last 5 --kind turn.completed")
+        return await recorded(book.runtime, int(count), kind=kind)
     events = []
     for word in words:
         path = Path(word).expanduser()
@@ -175,26 +180,27 @@ async def run_events(book: Notebook, options: Any) -> object:
     if options.last < 1:
         raise Refused(f"--last {options.last}: show at least one")
     if words and (words[0] != "save" or len(words) != 2):
-        raise Refused(f"%events takes: save FILE; not {' '.join(words)!r}")
+        raise Refused(f"%events takes: save FILE; not {' '.join(words)!r}{nearest(words[0], ['save'])}")
     if words:
         path = Path(words[1]).expanduser()
         found = await recorded(book.runtime, options.last, kind=options.kind)
         count = write_events(path, found)
         return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
     if options.all:
-        found = await recorded(book.runtime, options.last, kind=options.kind)
+        found = await recorded(book.runtime, options.last, kind=options.kind, everything=True)
     else:
         history = book.runtime.history
         found = [e for e in history.events(history.kept) if options.kind in (None, e.kind)][-options.last :]
+    empty = f"no events of kind {options.kind}" if options.kind else "no events yet"
     rows = [
         [
             f"#{e.seq}",
             e.event_id[:8],
-            e.timestamp.strftime("%H:%M:%S"),
+            e.timestamp.strftime("%Y-%m-%d %H:%M:%S" if options.all else "%H:%M:%S"),
             e.kind,
             e.session_id or "",
             str(e.payload)[:80],
         ]
         for e in found
     ]
-    return Table(["event", "id", "at", "kind", "session", "payload"], rows, "no events yet")
+    return Table(["event", "id", "at", "kind", "session", "payload"], rows, empty)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
+from dnworker_jupyter.patching import replace
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook
+
+HAS_CONTEXTS = sys.version_info >= (3, 12)
+RAISED_KEPT = 100
 
 
 class Strays:
@@ -21,6 +28,8 @@ class Strays:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._before: Any = None
         self._threads_before: Any = None
+        self._raised: deque[tuple[BaseException, Invocation]] = deque(maxlen=RAISED_KEPT)
+        self._untrack: Callable[[], None] = lambda: None
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stand before the loop's handler of exceptions, and that of threads."""
@@ -30,11 +39,15 @@ class Strays:
         loop.set_exception_handler(self._take)
         self._threads_before = threading.excepthook
         threading.excepthook = self._take_of_thread
+        if not HAS_CONTEXTS:
+            self._untrack = replace(asyncio, "create_task", self._follow_tasks)
 
     def uninstall(self) -> None:
         """Let both be what they were."""
         if self._loop is None:
             return
+        self._untrack()
+        self._raised.clear()
         if self._loop.get_exception_handler() == self._take:
             self._loop.set_exception_handler(self._before)
         if threading.excepthook == self._take_of_thread:
@@ -44,10 +57,12 @@ class Strays:
     def _take(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         exc = context.get("exception")
         if isinstance(exc, BaseException):
-            # From Python 3.12 on this runs in the task's own context; before, the frames have to tell.
-            invocation = current_invocation.get() or self._by_frames(exc)
+            # From Python 3.12 on this runs in the task's own context.
+            invocation = next((i for e, i in self._raised if e is exc), None) or (
+                current_invocation.get() if HAS_CONTEXTS else None
+            )
             if invocation is not None:
-                self._book.runtime.note_stray(invocation, exc)
+                self._book.runtime.note_stray(invocation, exc, "a task it started")
                 return
         if self._before is not None:
             self._before(loop, context)
@@ -59,22 +74,22 @@ class Strays:
         if invocation is None or args.exc_value is None:
             self._threads_before(args)
         else:
-            self._book.host.post(self._book.runtime.note_stray, invocation, args.exc_value)
+            what = "a thread it started"
+            self._book.host.post(self._book.runtime.note_stray, invocation, args.exc_value, what)
 
-    def _by_frames(self, exc: BaseException) -> Invocation | None:
-        """Return the newest invocation of the worker whose cell the exception comes from."""
-        files = set()
-        trace = exc.__traceback__
-        while trace is not None:
-            files.add(trace.tb_frame.f_code.co_filename)
-            trace = trace.tb_next
-        names = {
-            live.managed.qualified_name
-            for live in self._book.live.values()
-            for handler, _ in live.handlers()
-            if live.managed is not None
-            and getattr(handler.function, "__code__", None) is not None
-            and handler.function.__code__.co_filename in files
-        }
-        found = [i for i in self._book.runtime.history.invocations() if i.worker in names]
-        return found[-1] if found else None
+    def _follow_tasks(self, original: Any) -> Any:
+        """Note whose tasks are: before Python 3.12 the loop does not tell their context."""
+
+        def create_task(*args: Any, **fields: Any) -> Any:
+            task = original(*args, **fields)
+            invocation = current_invocation.get()
+            if invocation is not None:
+                task.add_done_callback(lambda done: self._note(done, invocation))
+            return task
+
+        return create_task
+
+    def _note(self, task: asyncio.Task[Any], invocation: Invocation) -> None:
+        exc = getattr(task, "_exception", None)  # not exception(): that would count as looking at it
+        if exc is not None:
+            self._raised.append((exc, invocation))

@@ -26,16 +26,27 @@ _MARKS = {
 
 
 class Table:
-    """Rows under headings, as text and as HTML."""
+    """Rows under headings, as text and as HTML; a title above them, a note below."""
 
     def __init__(
-        self, headings: Sequence[str], rows: Sequence[Sequence[str]], empty: str = "nothing yet"
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        empty: str = "nothing yet",
+        *,
+        title: str = "",
+        note: str = "",
     ) -> None:
         self.headings = list(headings)
         self.rows = [list(row) for row in rows]
         self.empty = empty
+        self.title = title
+        self.note = note
 
     def __repr__(self) -> str:
+        return "\n".join(filter(None, [self.title, self._text(), self.note]))
+
+    def _text(self) -> str:
         if not self.rows:
             return self.empty
         table = [self.headings, *self.rows]
@@ -45,12 +56,15 @@ class Table:
         )
 
     def _repr_html_(self) -> str:
+        above = f"<p>{escape(self.title)}</p>" if self.title else ""
+        below = f"<p>{escape(self.note)}</p>" if self.note else ""
         if not self.rows:
-            return f"<p>{escape(self.empty)}</p>"
+            return f"{above}<p>{escape(self.empty)}</p>{below}"
         head = "".join(f"<th style='text-align:left'>{escape(h)}</th>" for h in self.headings)
         cell = "<td style='text-align:left;vertical-align:top;white-space:pre-wrap'>{}</td>"
         body = "".join(f"<tr>{''.join(cell.format(escape(c)) for c in row)}</tr>" for row in self.rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{above}{table}{below}"
 
 
 def register_formatters(shell: Any) -> None:

@@ -8,7 +8,10 @@ as in any cell. The other magics become awaited calls wherever a top-level state
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
+from collections.abc import Callable
 
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
@@ -85,8 +88,10 @@ def await_magics(lines: list[str], *, nested: bool = False) -> list[str]:
     return [line.decode() for line in changed]
 
 
-def end_plain_cell(lines: list[str]) -> list[str]:
+def end_plain_cell(lines: list[str], is_handle: Callable[[str], bool] = lambda name: False) -> list[str]:
     """Input transformer: end a cell that registers handlers in plain Python with its commit.
+
+    A decorator such as `@app.task` counts where `app` is a worker: by `is_handle`, or made in the cell.
 
     The commit stands on a line of its own below the cell, so that no line number changes; `CommitTransformer`
     puts it before the last value. A `;` at the end, which hides that value, is kept.
@@ -98,9 +103,9 @@ def end_plain_cell(lines: list[str]) -> list[str]:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return lines  # IPython tells the user where
-    if not tree.body or _is_opening(tree.body[0]) or not any(map(_registers, ast.walk(tree))):
+    if not tree.body or _is_opening(tree.body[0]) or not _registers(tree, is_handle):
         return lines
-    quiet = ";" if text.rstrip().endswith(";") else ""
+    quiet = ";" if _is_quiet(text) else ""
     ended = lines if lines[-1].endswith("\n") else [*lines[:-1], f"{lines[-1]}\n"]
     return [*ended, *OUT_OF_SIGHT, f"await __import__({PACKAGE!r})._close_cell(){quiet}\n"]
 
@@ -108,17 +113,43 @@ def end_plain_cell(lines: list[str]) -> list[str]:
 _MAY_REGISTER = re.compile(rf"\bWorker\b|\.worker\b|\.({'|'.join(sorted(DECORATORS))})\b")
 
 
-def _registers(node: ast.AST) -> bool:
-    """Tell whether a node makes a worker, or puts one of its decorators on a function."""
-    match node:
-        case ast.Call(func=ast.Name(id="Worker") | ast.Attribute(attr="Worker")):
-            return True
-        case ast.Call(func=ast.Attribute(value=ast.Name(), attr="worker"), args=[_, *_]):
-            return True
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
-            return any(isinstance(d, ast.Attribute) and d.attr in DECORATORS for d in decorators)
-    return False
+def _registers(tree: ast.AST, is_handle: Callable[[str], bool]) -> bool:
+    """Tell whether code makes a worker, or puts a worker's decorator on a function."""
+    classes, doors, decorated = {"Worker"}, {"dn", "dnworker"}, set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module)) if _is_ours(module):
+                classes |= {a.asname or a.name for a in node.names if a.name == "Worker"}
+            case ast.Import():
+                doors |= {a.asname or a.name for a in node.names if _is_ours(a.name)}
+            case ast.Call(func=ast.Name(id=name)) if name in classes:
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="worker" | "Worker")) if (
+                name in doors
+            ):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attr)) if attr in DECORATORS:
+                decorated.add(name)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                for decorator in node.decorator_list:
+                    match decorator:
+                        case ast.Attribute(value=ast.Name(id=name), attr=attr) if attr in DECORATORS:
+                            decorated.add(name)
+    return any(map(is_handle, decorated))
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("dnworker", "dreadnode", PACKAGE)
+
+
+def _is_quiet(text: str) -> bool:
+    """Tell whether a cell ends with the `;` that hides its value, as IPython does."""
+    passed = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
+    try:
+        tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in passed]
+    except (tokenize.TokenError, SyntaxError):
+        return False
+    return bool(tokens) and tokens[-1].string == ";"
 
 
 class CommitTransformer(ast.NodeTransformer):

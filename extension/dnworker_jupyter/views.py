@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dnworker.clock import Clock
+from dnworker.lifecycle import WorkerState
 from dnworker.runner import HandlerKey, WorkerRunner
 from dnworker_jupyter.ghosts import ghost, label, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table
@@ -54,9 +55,21 @@ def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Ta
     return Table(headings, rows, "no workers yet; define one in a %%worker cell")
 
 
+def worker_log(book: Notebook, managed: ManagedWorker, last: int) -> Note:
+    """Return the end of a worker's log: time, level where it is worth one, text."""
+    lines = book.runtime.logs.tail(max(1, last), managed.qualified_name)
+    shown = []
+    for line in lines:
+        level = "" if line.level == "info" else f"{line.level}  "
+        shown.append(f"{line.timestamp:%H:%M:%S}  {level}{line.text}")
+    return Note("\n".join(shown) or f"{managed.name} has said nothing yet")
+
+
 def next_runs(worker: ManagedWorker) -> dict[HandlerKey, datetime]:
     """Return when each schedule of a worker runs next; nothing of a worker that is a process."""
     runner = worker._runner
+    if worker.state is not WorkerState.RUNNING:
+        return {}
     return dict(runner.next_runs) if isinstance(runner, WorkerRunner) else {}
 
 
@@ -89,12 +102,16 @@ def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
     for key, origin in origins.items():
         rows.append([f"{key[0]} {key[1]}".strip(), key[2], origin, "0", "0", "", "", ""])
     headings = ["registered for", "handler", "from", "calls", "errors", "missed", "next run", "last error"]
-    return Table(headings, rows, "no handlers")
+    why = f": {managed.error.partition(chr(10))[0]}" if managed.error else ""
+    wayout = f"; %worker restart {managed.name}" if managed.state is WorkerState.ERROR else ""
+    title = f"{managed.qualified_name} is {managed.state}, {managed.topology_label}{why}{wayout}"
+    return Table(headings, rows, "no handlers", title=title)
 
 
 def until(clock: Clock, when: datetime) -> str:
     """Return a time to come as people say it: `14:00:00 (in 2 min)`."""
-    return f"{when:%H:%M:%S} (in {span((when - clock.now()).total_seconds())})"
+    day = "" if when.date() == clock.now().date() else f"{when:%Y-%m-%d} "
+    return f"{day}{when:%H:%M:%S} (in {span((when - clock.now()).total_seconds())})"
 
 
 def span(seconds: float) -> str:

@@ -68,7 +68,7 @@ async def test_the_third_call_fails_and_the_client_is_whole_afterwards():
 
 def test_a_method_that_clients_do_not_have_is_refused():
     with (
-        pytest.raises(Refused, match="has no method"),
+        pytest.raises(Refused, match="has no such method"),
         Saboteur(Chaos(1, faults=(Fault("_answer"),))).at_work([FakeClient()]),
     ):
         pass

@@ -471,8 +471,8 @@ def test_two_plain_workers_of_one_cell_become_two_scripts():
         """
     ).files
     assert "on_x2" not in files["workers/a.py"].decode()
-    assert "limit_of(worker)" in files["workers/a.py"].decode()
-    assert "print(worker.state)" in files["workers/b.py"].decode()
+    assert "a = worker" in files["workers/a.py"].decode()
+    assert "print(b.state)" in files["workers/b.py"].decode()
     assert "LEVEL: info" in files["capability.yaml"].decode()
 
 
@@ -482,3 +482,66 @@ def test_a_refusal_in_a_plain_cell_names_its_line():
         "b = dn.worker('bridge')\n@b.on_event('a')\nasync def h(event, client):\n    print(df)",
     )
     assert "cell [2], line 4" in refusal
+
+
+def test_a_handle_keeps_its_name_and_shadows_stay_shadows():
+    text = script(
+        """
+        w = dn.worker("bridge"); LIMIT = 5
+
+        def bump():
+            w.state["n"] = LIMIT
+
+        @w.on_event("a")
+        async def on_a(event, client):
+            bump()
+            print(sorted(event.payload, key=lambda w: len(w)))
+        """
+    )
+    assert "w = worker" in text
+    assert "LIMIT = 5" in text
+    assert "key=lambda w: len(w)" in text
+
+
+def test_a_cell_that_makes_the_handle_may_have_run_after_those_that_use_it():
+    text = script(
+        "@bee.on_event('a')\nasync def on_a(event, client): print(bee.state)", "bee = dn.worker('bridge')"
+    )
+    assert "async def on_a" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["bee.state['n'] = 5", "bee.on_event('c')(on_a)", "for kind in 'xy':\n    bee.on_event(kind)(on_a)"],
+)
+def test_what_registers_when_the_cell_runs_is_refused_as_in_a_worker_cell(line):
+    (refusal,) = refusals(
+        f"bee = dn.worker('bridge')\n@bee.on_event('a')\nasync def on_a(event, client): pass\n{line}"
+    )
+    assert "cell [1], line 4" in refusal
+
+
+def test_a_handler_that_runs_live_and_is_not_found_is_refused():
+    with pytest.raises(ExportRefused, match="handler 'on_b' runs here"):
+        plan(handler("pass"), registered={"bridge": ["on_a", "on_b"]})
+
+
+def test_a_program_travels_with_its_command():
+    files = plan(
+        handler("pass"),
+        "%%worker relay --command 'node {file} --fast' --file workers/relay.mjs --env A=1\nconsole.log(1)",
+    ).files
+    assert files["workers/relay.mjs"] == b"console.log(1)\n"
+    manifest = files["capability.yaml"].decode()
+    assert "command: node" in manifest
+    assert "${CAPABILITY_ROOT}/workers/relay.mjs" in manifest
+    assert "A: '1'" in manifest
+
+
+def test_a_notebook_of_programs_alone_is_exported():
+    assert "workers/c" in plan("%%worker c --command sh\necho hi").files
+
+
+def test_a_program_whose_file_leads_out_of_the_capability_is_refused():
+    with pytest.raises(Refused, match="inside of the capability"):
+        plan("%%worker c --command sh --file ../c.sh\necho hi")

@@ -51,7 +51,7 @@ def test_any_line_is_split_or_refused(line):
         (['{"a": 1}'], {"a": 1}),
         (["v={name}"], {"v": 42}),
         (["empty="], {"empty": ""}),
-        (["a={[1]: 2}"], {"a": "{[1]: 2}"}),
+        (["a='{[1]: 2}'"], {"a": "{[1]: 2}"}),
     ],
 )
 def test_values_are_json_python_names_or_text(words, payload):
@@ -118,3 +118,14 @@ def test_a_worker_line_is_read():
 def test_a_wrong_worker_line_is_refused_with_the_way_out(line, message):
     with pytest.raises(Refused, match=message):
         read_worker_line(line)
+
+
+@pytest.mark.parametrize("value", ["{[1]: 2}", "{1+1}", "{d['x']}"])
+def test_braces_around_nothing_that_can_be_read_are_refused(value):
+    with pytest.raises(Refused, match="is neither JSON, a Python dict nor the name of a variable"):
+        read_payload([f"a={value}"], {"d": {"x": 1}})
+
+
+def test_a_comment_ends_a_line():
+    assert split("e a=1 # why") == ["e", "a=1"]
+    assert split("#12 --edit a=1") == ["#12", "--edit", "a=1"]

@@ -65,7 +65,7 @@ def test_an_agents_cell_opens_too():
 
 
 def ended(text: str) -> str:
-    lines = end_plain_cell(text.splitlines(keepends=True))
+    lines = end_plain_cell(text.splitlines(keepends=True), lambda name: name == "b")
     return ast.unparse(CommitTransformer().visit(compile("".join(lines), "c", "exec", ASYNC)))
 
 
@@ -94,7 +94,24 @@ def test_a_semicolon_still_hides_the_last_value():
     assert end_plain_cell(["dn.worker('b');"])[-1].endswith("_close_cell();\n")
 
 
-@pytest.mark.parametrize("text", ["x = Workers()", "x.worker", "def f():\n    pass", "Worker(", "# Worker("])
+@pytest.mark.parametrize("text", ["dn.worker('b')", "dn.worker('b') # ;", "';'; dn.worker('b')"])
+def test_what_only_looks_like_a_semicolon_at_the_end_hides_nothing(text):
+    assert end_plain_cell([text])[-1].endswith("_close_cell()\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = Workers()",
+        "x.worker",
+        "def f():\n    pass",
+        "Worker(",
+        "# Worker(",
+        "@app.task\ndef f(): pass",
+        "@scheduler.every(seconds=5)\nasync def f(): pass",
+        "pool.worker('x')",
+    ],
+)
 def test_a_plain_cell_that_registers_nothing_stays_as_it_is(text):
     assert end_plain_cell([text]) == [text]
 

@@ -27,7 +27,7 @@ def export_notebook(
         Refused: something cannot travel, or the directory was edited by hand.
         ManifestError: the manifest's head breaks a rule.
     """
-    return _export(live_cells(notebook), directory, target, topology, force)
+    return _export(live_cells(notebook), directory, target, topology, force, registered_names(notebook))
 
 
 def export_file(file: Path, directory: Path, *, target: TargetName, topology: Topology, force: bool) -> str:
@@ -40,8 +40,21 @@ def export_file(file: Path, directory: Path, *, target: TargetName, topology: To
     return _export(read_notebook(file), directory, target, topology, force)
 
 
-def _export(cells: list[Cell], directory: Path, target: TargetName, topology: Topology, force: bool) -> str:
-    plan = plan_export(cells, default_name=capability_name(directory), target=target, topology=topology)
+def _export(
+    cells: list[Cell],
+    directory: Path,
+    target: TargetName,
+    topology: Topology,
+    force: bool,
+    registered: dict[str, list[str]] | None = None,
+) -> str:
+    plan = plan_export(
+        cells,
+        default_name=capability_name(directory),
+        target=target,
+        topology=topology,
+        registered=registered,
+    )
     try:
         changed = write(plan, directory, force=force)
     except OSError as exc:
@@ -54,12 +67,18 @@ def _export(cells: list[Cell], directory: Path, target: TargetName, topology: To
 def live_cells(notebook: Notebook) -> list[Cell]:
     """Return the cells that count: of workers what is registered now, of others what ran to its end."""
     registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
+    registered |= {cell.key: cell for cell in notebook.transactions.programs.values()}
     others = [
         cell
         for cell in notebook.cells.all()
         if cell.key not in registered and not WORKER_CELL.search(cell.source)
     ]
     return sorted([*registered.values(), *others], key=lambda cell: cell.number)
+
+
+def registered_names(notebook: Notebook) -> dict[str, list[str]]:
+    """Return the names of the handlers that run live, by worker."""
+    return {name: [h.name for h, _ in live.handlers()] for name, live in notebook.live.items()}
 
 
 def capability_name(directory: Path) -> str:

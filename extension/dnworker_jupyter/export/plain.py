@@ -1,7 +1,7 @@
 """Workers in plain Python, `bridge = dn.worker("bridge")`, as the exporter sees `%%worker` cells.
 
-A plain cell that registers becomes one cell a worker, with its handlers alone and the handle renamed to
-`worker`, and one with the rest. Lines keep their numbers, so that what is refused is found.
+A plain cell that registers is seen as one cell a worker, with the statements that are about it, and one
+with the rest. Nothing is rewritten: the script binds the handle's name to its worker.
 """
 
 from __future__ import annotations
@@ -13,48 +13,56 @@ from typing import Any
 
 from dnworker_jupyter.export.reading import SourceCell
 from dnworker_jupyter.options import Options, WorkerLine
-from dnworker_jupyter.transform import DECORATORS
 
-_WORKER = "worker"
+Handles = dict[str, WorkerLine]
+"""What the `%%worker` line of each handle would say, by the name that is bound to it."""
 
 
 def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
     """Return the cells with those that register in plain Python taken apart."""
-    handles: dict[str, WorkerLine] = {}
+    handles: Handles = {}
+    plain = [(cell, _nodes(cell)) for cell in cells]
+    for cell, nodes in plain:  # all of them first: cells may have run in another order than they stand
+        if cell.sort == "plain":
+            handles.update(made for node in nodes if (made := _made(node)) is not None)
     unfolded: list[SourceCell] = []
-    for cell in cells:
-        unfolded += _unfold(cell, handles) if cell.sort == "plain" else [cell]
+    for cell, nodes in plain:
+        unfolded += _unfold(cell, nodes, handles) if cell.sort == "plain" and handles else [cell]
     return unfolded
 
 
-def _unfold(cell: SourceCell, handles: dict[str, WorkerLine]) -> Iterator[SourceCell]:
+def _nodes(cell: SourceCell) -> list[ast.stmt]:
     try:
-        nodes = cell.tree.body
+        return cell.tree.body if cell.sort == "plain" else []
     except SyntaxError:
-        yield cell
-        return
-    own: dict[str, list[ast.stmt]] = {}
-    away: list[ast.stmt] = []
-    for node in nodes:
+        return []
+
+
+def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterator[SourceCell]:
+    own: dict[str, list[int]] = {}
+    away: set[int] = set()
+    for number, node in enumerate(nodes):
         made = _made(node)
         if made is not None:
-            variable, line = made
-            handles[variable] = line
-            own.setdefault(variable, [])
-            away.append(node)
-        elif (handle := _handle_of(node, handles)) is not None:
-            own.setdefault(handle, []).append(node)
-            away.append(node)
-        elif _is_guard(node, handles) and (own or handles):
-            away.append(node)
-    if not away:
-        yield cell
+            own.setdefault(made[0], [])
+            away.add(number)
+        elif _is_guard(node, handles):
+            away.add(number)
+        else:
+            for variable in _registers_with(node, handles):
+                own.setdefault(variable, []).append(number)
+                away.add(number)
+    if not own:
+        yield cell if not away else replace(cell, only=_rest(nodes, away))
         return
-    yield replace(cell, body=_without(cell.lines, away))
-    for variable, handlers in own.items():
-        others = [node for node in nodes if node not in handlers]
-        body = _renamed(_without(cell.lines, others), variable)
-        yield replace(cell, sort="worker", line=handles[variable], body=body)
+    yield replace(cell, only=_rest(nodes, away))
+    for variable, numbers in own.items():
+        line = handles[variable]
+        yield replace(cell, sort="worker", line=line, only=frozenset(numbers), alias=variable)
+
+
+def _rest(nodes: list[ast.stmt], away: set[int]) -> frozenset[int]:
+    return frozenset(range(len(nodes))) - away
 
 
 def _made(node: ast.stmt) -> tuple[str, WorkerLine] | None:
@@ -91,46 +99,27 @@ def _literal(node: ast.expr | None, default: Any) -> Any:
         return default
 
 
-def _handle_of(node: ast.stmt, handles: dict[str, WorkerLine]) -> str | None:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        for decorator in node.decorator_list:
-            called = decorator.func if isinstance(decorator, ast.Call) else decorator
-            match called:
-                case ast.Attribute(value=ast.Name(id=variable), attr=attr) if attr in DECORATORS:
-                    return variable if variable in handles else None
-    return None
+def _registers_with(node: ast.stmt, handles: Handles) -> list[str]:
+    """Return the handles that a statement does something with when it runs.
+
+    A function that is not registered only mentions them when it is called: it is a helper like any other.
+    """
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        seen: list[ast.AST] = [*node.decorator_list]
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Attribute | ast.Name | ast.Subscript):
+        return []  # a value that is looked at
+    else:
+        seen = [node]
+    found = {n.id: None for top in seen for n in ast.walk(top) if isinstance(n, ast.Name) and n.id in handles}
+    return list(found)
 
 
-def _is_guard(node: ast.stmt, handles: dict[str, WorkerLine]) -> bool:
+def _is_guard(node: ast.stmt, handles: Handles) -> bool:
     """Tell whether a statement only runs the worker: the script has a run guard of its own."""
     if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
         return True
-    match node:
-        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=variable), attr="run" | "arun"))):
+    value = node.value if isinstance(node, ast.Expr) else None
+    match value.value if isinstance(value, ast.Await) else value:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=variable), attr="run" | "arun")):
             return variable in handles
     return False
-
-
-def _without(lines: Sequence[str], nodes: Sequence[ast.stmt]) -> str:
-    """Return the text with the lines of some statements left empty."""
-    kept = [*lines]
-    for node in nodes:
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        assert node.end_lineno is not None
-        for number in range(first - 1, node.end_lineno):
-            kept[number] = ""
-    return "\n".join(kept) + "\n"
-
-
-def _renamed(body: str, variable: str) -> str:
-    """Return the text with a handle's name replaced by the one that scripts have."""
-    if variable == _WORKER:
-        return body
-    lines = [line.encode() for line in body.splitlines()]
-    tree = ast.parse(body)
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == variable]
-    for node in sorted(found, key=lambda n: (n.lineno, n.col_offset), reverse=True):
-        row = lines[node.lineno - 1]
-        end = node.col_offset + len(variable.encode())
-        lines[node.lineno - 1] = row[: node.col_offset] + _WORKER.encode() + row[end:]
-    return "\n".join(line.decode() for line in lines) + "\n"

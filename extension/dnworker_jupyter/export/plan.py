@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,8 @@ from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.requirements import Needs, imported_modules, optional_modules, resolve
 from dnworker_jupyter.export.slice import Refusal, Slice, Statement, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
-from dnworker_jupyter.options import Options
+from dnworker_jupyter.options import Options, WorkerLine
+from dnworker_jupyter.programs import command_words, program_file
 
 TargetName = Literal["dreadnode", "dnworker"]
 Topology = Literal["uv", "python", "in-process"]
@@ -54,6 +56,7 @@ def plan_export(
     target: TargetName = "dreadnode",
     topology: Topology = "uv",
     only: str | None = None,
+    registered: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -63,6 +66,7 @@ def plan_export(
         target: what the scripts import.
         topology: how the manifest runs them.
         only: the one worker to export; None for all.
+        registered: the names of the handlers that run live, by worker: each must be found in the cells.
 
     Raises:
         ExportRefused: something cannot travel; all of it is told at once.
@@ -70,13 +74,17 @@ def plan_export(
     """
     sources = unfold(read_cells(cells))
     names = [name for name in worker_names(sources) if only in (None, name)]
-    if not names:
+    programs = {
+        c.line.name: c for c in sources if c.sort == "program" and c.line is not None and only is None
+    }
+    if not names and not programs:
         raise ExportRefused(["there is no worker; define one in a cell that begins with %%worker NAME"])
     slices = [slice_worker(sources, name) for name in names]
     refusals: list[Refusal | str] = [refusal for piece in slices for refusal in piece.refusals]
     refusals += [
         f"worker {p.worker!r} has no handlers; add one, or remove its cell" for p in slices if not p.handlers
     ]
+    refusals += [text for p in slices for text in _not_found(p, (registered or {}).get(p.worker, ()))]
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
@@ -98,6 +106,11 @@ def plan_export(
         scripts[piece.worker] = path
         files |= _bundle(needs)
         entries[piece.worker] = _entry(path, topology, _options(sources, piece.worker))
+    for name, cell in programs.items():
+        assert cell.line is not None
+        path = program_file(cell.line).as_posix()
+        files[path] = cell.body.encode()
+        entries[name] = _program_entry(cell.line, path)
     manifest = render.manifest(head, entries)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
@@ -106,6 +119,28 @@ def plan_export(
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
     return Plan(declared.name, dict(sorted(files.items())), scripts)
+
+
+def _not_found(piece: Slice, registered: Collection[str]) -> list[str]:
+    """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
+    found = {getattr(statement.node, "name", "") for statement in piece.handlers}
+    return [
+        f"worker {piece.worker!r}: handler {name!r} runs here, and no top-level function with a decorator "
+        "of the worker is its definition; define it that way"
+        for name in registered
+        if name not in found
+    ]
+
+
+def _program_entry(line: WorkerLine, path: str) -> dict[str, object]:
+    assert line.command is not None
+    command, *args = command_words(shlex.split(line.command), f"{ROOT_REFERENCE}/{path}")
+    entry: dict[str, object] = {"command": command, "args": args}
+    if line.options.env:
+        entry["env"] = dict(line.options.env)
+    if line.options.when:
+        entry["when"] = list(line.options.when)
+    return entry
 
 
 def _script_path(worker: str, modules: set[str]) -> str:

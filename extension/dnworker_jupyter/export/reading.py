@@ -17,7 +17,7 @@ from dnworker.errors import Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.options import WorkerLine, read_worker_line
 
-Sort = Literal["plain", "worker", "capability", "opaque"]
+Sort = Literal["plain", "worker", "program", "capability", "opaque"]
 
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
 """Cell magics whose body binds names in the notebook; other bodies are another language."""
@@ -34,7 +34,11 @@ class SourceCell:
     sort: Sort
     line: WorkerLine | None
     body: str
-    """The Python text, with as many lines as the cell: a `%%` line is a comment here."""
+    """The Python text, with as many lines as the cell: a `%%` line is a comment. Of a program, its file."""
+    only: frozenset[int] | None = None
+    """The statements of the body that this is about, by number; None for all."""
+    alias: str | None = None
+    """The name under which the cell knows its worker, beside `worker`."""
 
     @property
     def label(self) -> str:
@@ -56,6 +60,15 @@ class SourceCell:
             dont_inherit=True,
         )
         return tree
+
+    @property
+    def statements(self) -> list[ast.stmt]:
+        """The top-level statements that this is about.
+
+        Raises:
+            SyntaxError: the body is no Python.
+        """
+        return [node for n, node in enumerate(self.tree.body) if self.only is None or n in self.only]
 
     @cached_property
     def lines(self) -> list[str]:
@@ -107,6 +120,8 @@ def _read(cell: Cell, order: int) -> SourceCell:
         name, options = match.groups()
         if name == "worker":
             sort, line = "worker", read_worker_line(options)
+            if line.command is not None:
+                return SourceCell(cell, order, "program", line, "\n".join([*lines[first + 1 :], ""]))
         elif name == "capability":
             return SourceCell(cell, order, "capability", None, "\n".join(lines[first + 1 :]))
         elif name in PYTHON_MAGICS:

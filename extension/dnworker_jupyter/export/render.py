@@ -44,7 +44,7 @@ def script(piece: Slice, target: Target, requirements: Iterable[Requirement], re
         "from __future__ import annotations\n",
         *_imports(piece, target),
         f"from {target.module} import {names}\n",
-        f'worker = Worker(name="{piece.worker}")\n',
+        "\n".join([f'worker = Worker(name="{piece.worker}")', *(f"{a} = worker" for a in piece.aliases), ""]),
     ]
     parts += _blocks(piece.definitions)
     parts += _blocks(piece.handlers)

@@ -55,7 +55,7 @@ class Statement:
         """What it is to the exporter; `other` is what runs, and so cannot simply travel."""
         if self.cell.sort == "opaque":
             return "other"
-        if self.cell.sort == "worker" and _is_handler(self.node):
+        if self.cell.sort == "worker" and _is_handler(self.node, self.cell.alias):
             return "handler"
         return _sort(self.node)
 
@@ -106,6 +106,8 @@ class Slice:
     definitions: tuple[Statement, ...]
     handlers: tuple[Statement, ...]
     refusals: tuple[Refusal, ...]
+    aliases: tuple[str, ...] = ()
+    """Other names for `worker` that the script needs."""
 
 
 def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
@@ -120,6 +122,8 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
     refusals += [
         _refuse_effect(s) for s in own if s not in shared and s.sort == "other" and not _is_harmless(s.node)
     ]
+    aliases = {c.alias for c in cells if c.line is not None and c.line.name == worker and c.alias}
+    bound = BOUND | aliases
     roots = [*handlers, *shared]
     taken = dict.fromkeys(shared)
     names: set[str] = set()
@@ -128,7 +132,7 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
     while waiting:
         user = waiting.pop(0)
         for name in sorted(user.needs):
-            if name in BOUND or (name in _BUILTINS and name not in definitions):
+            if name in bound or (name in _BUILTINS and name not in definitions):
                 continue
             sources = definitions.get(name, [])
             source = sources[-1] if sources else None
@@ -156,6 +160,9 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
         definitions=tuple(s for s in ordered if s.sort not in ("import", "handler")),
         handlers=tuple(handlers),
         refusals=tuple(dict.fromkeys(refusals)),
+        aliases=tuple(
+            sorted({name for s in (*handlers, *ordered) for name in s.needs} & aliases - {"worker"})
+        ),
     )
 
 
@@ -264,10 +271,10 @@ def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
 
 def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
     for cell in cells:
-        if cell.sort == "capability":
+        if cell.sort in ("capability", "program"):
             continue
         try:
-            nodes = cell.tree.body
+            nodes = cell.statements
         except SyntaxError as exc:
             if cell.line is not None and cell.line.name == worker:
                 remedy = "mend the cell and run it"
@@ -309,10 +316,10 @@ def _name_of(statement: Statement) -> str:
     return str(getattr(statement.node, "name", ""))
 
 
-def _is_handler(node: ast.stmt) -> bool:
+def _is_handler(node: ast.stmt, alias: str | None) -> bool:
     if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
         return False
-    return any(_root_name(decorator) == "worker" for decorator in node.decorator_list)
+    return any(_root_name(decorator) in ("worker", alias) for decorator in node.decorator_list)
 
 
 def _root_name(node: ast.expr) -> str | None:
@@ -494,4 +501,4 @@ def _where_used(node: ast.stmt, name: str) -> tuple[int, int]:
 
 def worker_names(cells: Iterable[SourceCell]) -> list[str]:
     """Return the workers that cells define, in order."""
-    return list(dict.fromkeys(cell.line.name for cell in cells if cell.line is not None))
+    return list(dict.fromkeys(c.line.name for c in cells if c.line is not None and c.sort == "worker"))

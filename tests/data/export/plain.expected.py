@@ -11,6 +11,7 @@ from __future__ import annotations
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
 worker = Worker(name="bridge")
+bridge = worker
 
 PREFIX = "capability.demo"
 seen = 3
@@ -21,15 +22,15 @@ def kind(name):
 
 
 # counts what it hears
-@worker.on_event("turn.completed")
+@bridge.on_event("turn.completed")
 async def on_turn(event: EventEnvelope, client: RuntimeClient) -> None:
-    worker.state["n"] = worker.state.get("n", 0) + seen
-    await client.publish(kind("counted"), {"n": worker.state["n"]})
+    bridge.state["n"] = bridge.state.get("n", 0) + seen
+    await client.publish(kind("counted"), {"n": bridge.state["n"]})
 
 
-@worker.every(minutes=5)
+@bridge.every(minutes=5)
 async def report(client: RuntimeClient) -> None:
-    print(worker.state)
+    print(bridge.state)
 
 
 if __name__ == "__main__":
