@@ -176,8 +176,10 @@ class DnworkerMagics(Magics):
         match verb:
             case "start" | "restart":
                 await managed.restart(force=verb == "restart")
-                if isinstance(managed, BridgedWorker) and managed.state is WorkerState.RUNNING:
-                    await until_connected(managed)
+                live = book.live.get(managed.name)
+                is_live = live is not None and live.managed is managed
+                if is_live and isinstance(managed, BridgedWorker) and managed.state is WorkerState.RUNNING:
+                    await until_connected(managed)  # running is not yet listening
             case "stop":
                 await managed.stop()
             case "remove":

@@ -198,6 +198,8 @@ class Notebook:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(), name="dnworker stop")
 
     async def _stop(self) -> None:
+        if self._ready is not None:
+            await asyncio.wait({self._ready})  # unloaded before it had started: what starts must be stopped
         self._ready = None
         await self.runtime.stop()
         self.bridges.close()

@@ -50,7 +50,7 @@ class KernelSession:
         """Execute a cell as a front end would, with its cell id."""
         return self.collect(self.begin(code, cell_id), timeout)
 
-    def begin(self, code: str, cell_id: str | None = None) -> str:
+    def begin(self, code: str, cell_id: str | None = None, subshell: str | None = None) -> str:
         """Begin to execute a cell, and return what `collect` wants to know of it."""
         message = self.client.session.msg(
             "execute_request",
@@ -64,6 +64,8 @@ class KernelSession:
             },
             metadata={"cellId": cell_id} if cell_id else {},
         )
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)
         return str(message["header"]["msg_id"])
 
