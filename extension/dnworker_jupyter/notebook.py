@@ -114,6 +114,7 @@ class Notebook:
         self._to_start: list[str] = []
         self.journal_problem: str | None = None
         self.is_nested = False
+        self._is_installed = False
 
     # -- hooks -----------------------------------------------------------------------------------------
 
@@ -124,6 +125,7 @@ class Notebook:
         from dnworker_jupyter.trace_view import register_formatters
 
         shell = self.shell
+        self._is_installed = True
         add_locator(self.cells.locate)
         self._router.install()
         shell.input_transformer_manager.cleanup_transforms.insert(0, self._open_cell)
@@ -151,6 +153,7 @@ class Notebook:
     def uninstall(self) -> None:
         """Take every hook out; the runtime runs on until `stop`."""
         shell = self.shell
+        self._is_installed = False
         for hooks, hook in (
             (shell.input_transformer_manager.cleanup_transforms, self._open_cell),
             (shell.input_transformers_post, self._await_magics),
@@ -224,7 +227,8 @@ class Notebook:
             loop = asyncio.get_running_loop()
             self._ready = loop.create_task(self._start(), name="dnworker start")
         await asyncio.shield(self._ready)
-        self._strays.install(asyncio.get_running_loop())  # again, after %reload_ext
+        if self._is_installed:
+            self._strays.install(asyncio.get_running_loop())  # again, after %reload_ext
         await self.transactions.finished()
 
     async def _start(self) -> None:
