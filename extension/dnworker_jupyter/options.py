@@ -182,14 +182,18 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
         if match[1] not in names:
             raise Refused(f"there is no variable {match[1]!r} in this notebook to put for {text}")
         return names[match[1]]
+    problem = ""
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
+        except json.JSONDecodeError as exc:
+            problem = f"column {exc.colno}: {exc.msg}"
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     if text.startswith("{") and text.endswith("}"):
         raise Refused(
-            f"{text} is neither JSON, a Python dict nor the name of a variable; quote it if it is text"
+            f"{text} is neither JSON ({problem}), a Python dict nor the name of a variable; "
+            "quote it if it is text"
         )
     return text
 

@@ -18,6 +18,7 @@ import anywidget
 
 from dnworker.lifecycle import WorkerState
 from dnworker.trace import Row, Trace
+from dnworker_jupyter.trace_view import BASE64
 from dnworker_jupyter.views import workers_table
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ STATIC = Path(__file__).parent / "static"
 LOG_TAIL = 200
 EVENTS_SHOWN = 50
 LONGEST_TEXT = 2_000
+LONGEST_IMAGE = 200_000
+"""Characters of one picture that is sent to the views."""
 INTERVAL = 0.1
 """Seconds between messages to the views: ten a second at most, whatever happens."""
 
@@ -199,7 +202,17 @@ def line_figures(line: LogLine) -> dict[str, Any]:
         "level": line.level,
         "source": line.source,
         "text": line.text[:LONGEST_TEXT],
+        "image": image_of(line),
     }
+
+
+def image_of(line: LogLine) -> str | None:
+    """Return the picture that a handler displayed, as a data URL, if it is one and not too large."""
+    for kind in ("image/png", "image/jpeg"):
+        data = (line.data or {}).get(kind)
+        if isinstance(data, str) and len(data) <= LONGEST_IMAGE and BASE64.fullmatch(data):
+            return f"data:{kind};base64,{''.join(data.split())}"
+    return None
 
 
 def row_figures(row: Row) -> dict[str, Any]:

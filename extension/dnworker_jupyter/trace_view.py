@@ -16,7 +16,7 @@ _PRE = "margin:0;white-space:pre-wrap;background:none"
 _BAR = "white-space:pre;background:rgba(128,128,128,.15)"
 _LEVELS = {"error": ";color:#d32f2f", "critical": ";color:#d32f2f", "warning": ";color:#b26a00"}
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # a terminal's colours, which HTML has no use for
-_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
+BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MARKS = {
     "ok": ("✓", "#2e7d32"),
     "error": ("✗", "#d32f2f"),
@@ -111,6 +111,6 @@ def _log(row: Row) -> str:
     data = row.line.data if row.line is not None and row.line.data is not None else {}
     for kind in ("image/png", "image/jpeg"):
         picture = data.get(kind)
-        if isinstance(picture, str) and _BASE64.fullmatch(picture):
-            shown += f"<img alt='{escape(row.text)}' src='data:{kind};base64,{picture}'>"
+        if isinstance(picture, str) and BASE64.fullmatch(picture):
+            shown += f"<img alt='{escape(row.text)}' src='data:{kind};base64,{''.join(picture.split())}'>"
     return shown

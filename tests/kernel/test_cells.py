@@ -183,11 +183,13 @@ def shape(reply):
     return re.sub(r"(cell \[\d+\]|\S+/twofold.py), line \d+", "PLACE", text)
 
 
-def test_the_same_cells_as_a_process_look_the_same_and_come_back(kernel):
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("topology", ["python", "uv"])
+def test_the_same_cells_as_a_process_look_the_same_and_come_back(kernel, topology):
     kernel.run(TWOFOLD, "c1")
     inside = shape(kernel.run("%fire ask n=1"))
-    moved = kernel.run("%worker topology twofold python", timeout=60)
-    assert "twofold is running, as a process (python), with empty state" in moved.text
+    moved = kernel.run(f"%worker topology twofold {topology}", timeout=150)
+    assert f"twofold is running, as a process ({topology}), with empty state" in moved.text
     outside = shape(kernel.run("%fire ask n=1"))
     assert outside.replace("WARNING x: careful", "careful") == inside
     table = kernel.run("%worker twofold").text

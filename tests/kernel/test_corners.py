@@ -309,7 +309,8 @@ def test_unloading_leaves_no_notebook_behind(kernel):
         ("%fire a --chaos fail=client.pubish", "did you mean client.publish?"),
         ("%fire a --sesion s", "did you mean --session? %fire --help shows how"),
         ("%%fire e a=1\nb: 2", "the payload is the body; put 'a=1' there"),
-        ("%fire e a={1+1}", "is neither JSON, a Python dict nor the name of a variable"),
+        ('%fire e {"a": }', "is neither JSON (column 7: Expecting value)"),
+        ("%fire e a={1+1}", "is neither JSON (column 2: "),
     ],
 )
 def test_more_bad_input_is_answered_with_the_way_out(shared_kernel, code, said):

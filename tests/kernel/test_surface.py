@@ -230,3 +230,34 @@ def test_errors_of_tasks_and_threads_that_nobody_awaits_are_raised_by_settle(any
     assert "a task it started): ValueError: lost?" in answer.text
     assert "ZeroDivisionError" in answer.text
     assert "threading.py" not in any_kernel.run("%worker logs stray").text
+
+
+def test_what_schedules_tasks_and_their_threads_say_is_in_the_log_with_its_invocation(any_kernel):
+    any_kernel.run(
+        "%%worker rhythm\nimport asyncio, threading\nsaid = asyncio.Event()\n"
+        "@worker.every(seconds=0.05)\nasync def tick(client):\n    print('ticked')\n"
+        "    threading.Thread(target=print, args=['from the thread of a schedule']).start()\n"
+        "@worker.task\nasync def keep(client):\n    print('kept')\n    await asyncio.Event().wait()\n"
+    )
+    answer = any_kernel.run(
+        "import asyncio\ndef said():\n    return {n.text: n.invocation_id for n in dn.runtime().logs.tail(50, 'notebook:rhythm')}\n"
+        "async with asyncio.timeout(20):\n    while len(said()) < 3: await asyncio.sleep(0.02)\n"
+        "print(sorted(said()), all(said().values()))"
+    )
+    assert answer.streams["stdout"] == "['from the thread of a schedule', 'kept', 'ticked'] True\n"
+    any_kernel.run("%worker remove rhythm")
+
+
+def test_a_picture_that_a_handler_displays_is_in_log_panel_and_trace(any_kernel, panel):
+    picture = (
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    any_kernel.run(
+        f"%%worker painter\nimport base64\nfrom IPython.display import Image, display\n@worker.on_event('paint')\n"
+        f"async def paint(event, client): display(Image(base64.b64decode('{picture}')))"
+    )
+    html = any_kernel.run("%fire paint x=1").displays[-1]["text/html"]
+    assert f"src='data:image/png;base64,{picture}'" in html
+    any_kernel.send_to_comm(panel, {"type": "hello"})
+    lines = any_kernel.until_comm("snapshot")["lines"]
+    assert [n["image"] for n in lines if n["image"]] == [f"data:image/png;base64,{picture}"]

@@ -122,7 +122,7 @@ def test_a_wrong_worker_line_is_refused_with_the_way_out(line, message):
 
 @pytest.mark.parametrize("value", ["{[1]: 2}", "{1+1}", "{d['x']}"])
 def test_braces_around_nothing_that_can_be_read_are_refused(value):
-    with pytest.raises(Refused, match="is neither JSON, a Python dict nor the name of a variable"):
+    with pytest.raises(Refused, match=r"is neither JSON \(column \d+: .*\), a Python dict nor the name"):
         read_payload([f"a={value}"], {"d": {"x": 1}})
 
 

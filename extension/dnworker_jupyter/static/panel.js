@@ -181,6 +181,7 @@ function render({ model, el }) {
       element("div", { cls: `dnw-line dnw-level-${line.level === "error" ? "error" : "info"}` }, [
         element("span", { cls: "dnw-muted", text: `${line.worker}  ` }),
         document.createTextNode(line.text),
+        ...(line.image ? [element("img", { cls: "dnw-image", src: line.image, alt: line.text })] : []),
       ])));
     if (following) tail.scrollTop = tail.scrollHeight;
   };
