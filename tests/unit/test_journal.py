@@ -143,6 +143,7 @@ async def test_a_second_run_adds_to_the_first(path):
 async def test_nothing_that_was_flushed_is_lost_by_a_kill(path):
     program = """
 import asyncio, sys
+from contextlib import closing
 from pathlib import Path
 from dnworker import Runtime
 
@@ -200,9 +201,9 @@ def test_what_is_too_old_goes(path, monkeypatch):
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path):
     text, foreign, later = tmp_path / "notes.txt", tmp_path / "other.db", tmp_path / "later.db"
     text.write_text("my notes, which are long enough to be looked at" * 5)
-    with sqlite3.connect(foreign) as connection:
+    with closing(sqlite3.connect(foreign)) as connection, connection:
         connection.execute("CREATE TABLE mine (x)")
-    with sqlite3.connect(later) as connection:
+    with closing(sqlite3.connect(later)) as connection, connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     for file, says in ((text, "no journal"), (foreign, "something else"), (later, "later version")):
         before = file.read_bytes()
