@@ -18,7 +18,9 @@ count=0
 while :; do
     count=$((count + 1))
     workers=$(api GET /api/runtime | tr ',' '\n' | grep -c '"kind":"worker"' || true)
-    api POST /api/events "{\"kind\":\"demo.beat\",\"payload\":{\"n\":$count,\"workers\":$workers}}" && echo
+    # The answer is kept and then printed, a line in one piece: told to stop in between, it says that on its own line.
+    answer=$(api POST /api/events "{\"kind\":\"demo.beat\",\"payload\":{\"n\":$count,\"workers\":$workers}}" || true)
+    echo "$answer"
     sleep "$BEAT_SECONDS" &
     wait $!
 done
