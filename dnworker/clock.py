@@ -253,11 +253,13 @@ class SwitchClock(VirtualClock):
             if not wake.done():
                 wake.set_result(still)
 
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the loop whose sleepers this clock wakes; those of another sleep on the machine's."""
+        self._loop = loop
+
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds` of this clock's time; on a loop of somebody else's, of the machine's."""
-        loop = asyncio.get_running_loop()
-        self._loop = self._loop or loop
-        if loop is self._loop:
+        if self._loop in (None, asyncio.get_running_loop()):
             await super().sleep(seconds)
         else:  # asyncio.run() in a thread that a handler started: sleepers and timer are not that loop's
             await asyncio.sleep(seconds)

@@ -145,6 +145,11 @@ current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
 """The invocation whose handler is running here, by which output and published events find their cause."""
 
 
+feeds_handlers: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "dnworker_feeds_handlers", default=False
+)
+"""Whether what is subscribed to here goes to a worker's handlers, which report, and to nobody else."""
+
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 

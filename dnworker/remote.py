@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -82,13 +81,9 @@ class RemoteInvocations:
                 if self._stream is not None:
                     self._stream.done(event_id)
 
-    def stream(self, kinds: Collection[str]) -> HandlerStream | None:
-        """Return the watcher of a stream that the process opens, if it is the one that feeds its handlers.
-
-        Others, such as that of a task which subscribes by itself, are read by code that reports nothing.
-        """
-        wanted = {key[1] for key in self.figures if key[0] == "on_event"}
-        if not self.reports or set(kinds) != wanted or not wanted:
+    def stream(self) -> HandlerStream | None:
+        """Return the watcher of the stream that feeds the process's handlers; None if it does not report."""
+        if not self.reports:
             return None
         if self._stream is not None:
             self._stream.close()  # it broke, and this is the next

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from dnworker.worker import Worker
 
 _NOBODYS = reports.Says()
+_telling: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_telling", default=None)
+"""The invocation whose failure is being logged here."""
 
 
 def reporter_from_environment(worker: Worker) -> Reporter | None:
@@ -41,7 +44,6 @@ class Reporter:
         self._lock = threading.RLock()
         self._last = _NOBODYS
         self._at_line_start = True
-        self._telling: str | None = None
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             # On the instance: whoever holds the stream already, a log handler or a console, is followed too.
@@ -62,12 +64,12 @@ class Reporter:
         outcome: Any = "error" if exc else "cancelled" if cancelled else "ok"
         invocation.end(outcome, describe(exc) if exc else None)
         assert invocation.duration is not None
+        token = _telling.set(invocation.id)
+        try:
+            log_failure(invocation)  # marked as told: the runtime makes lines of its own of the report
+        finally:  # not under our lock: a thread that logs holds that of `logging`, and waits for ours
+            _telling.reset(token)
         with self._lock:
-            self._telling = invocation.id
-            try:
-                log_failure(invocation)  # marked as told: the runtime makes lines of its own of the report
-            finally:
-                self._telling = None
             self._say(_NOBODYS, "")
             self._tell(reports.End(invocation.id, outcome, invocation.duration, invocation.error))
 
@@ -88,8 +90,8 @@ class Reporter:
         return write
 
     def _says(self, source: str) -> reports.Says:
-        if self._telling is not None:
-            return reports.Says(self._telling, "runtime", "error", told=True)
+        if (failed := _telling.get()) is not None:
+            return reports.Says(failed, "runtime", "error", told=True)
         invocation: Invocation | None = current_invocation.get()
         emission: Emission | None = current_emission.get()
         if emission is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dnworker.clock import Clock, RealClock
 from dnworker.clock import current as current_clock
 from dnworker.events import valid_text
-from dnworker.invocation import Cause, HandlerError, Invocation, describe, handler_name
+from dnworker.invocation import Cause, HandlerError, Invocation, describe, feeds_handlers, handler_name
 from dnworker.invocation import current as current_invocation
 from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.schedule import STABLE_AFTER, Backoff, ScheduleSpec
@@ -278,6 +278,7 @@ class WorkerRunner:
     async def _dispatch_events(self, events: AsyncIterator[EventEnvelope]) -> None:
         why = "ended"
         taken = 0
+        feeds_handlers.set(True)
         take = getattr(events, "take", None)  # a subscription of the bus gives what is queued at once
         try:
             async for envelope in events:

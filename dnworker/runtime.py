@@ -21,7 +21,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
-from dnworker.clock import Clock, RealClock, VirtualClock, turn_loop
+from dnworker.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
 from dnworker.errors import Conflict, HandlerFailed, NotFound
 from dnworker.events import EventEnvelope, check_publishable, valid_text
 from dnworker.guard import Guard
@@ -129,6 +129,8 @@ class Runtime:
         if self._started:
             return
         compat.install()
+        if isinstance(self.clock, SwitchClock):
+            self.clock.bind(asyncio.get_running_loop())
         self._resources.enter_context(self.log.attached())
         if self.journal is not None:
             self._resources.enter_context(self.journal.recording(self.bus, self.history))

@@ -148,14 +148,16 @@ class SubprocessWorker(ManagedWorker):
         """The program's name, as in `subprocess (uv)`."""
         return f"subprocess ({Path(self.definition.command or '').name})"
 
-    def open_stream(self, kinds: list[str], limit: int) -> tuple[Subscription, int]:
+    def open_stream(
+        self, kinds: list[str], limit: int, *, feeds_handlers: bool = False
+    ) -> tuple[Subscription, int]:
         """Return a subscription for a stream of the process, and how many events it missed.
 
-        The first begins with what was published since the spawn.
+        The first begins with what was published since the spawn. `fire` waits for what goes to handlers.
         """
         held, self._held = self._held, None
         self.connected.set()
-        watcher = self.remote.stream(kinds)
+        watcher = self.remote.stream() if feeds_handlers else None
         if held is not None:
             return held.claim(kinds or None, limit, watcher)
         bus = self._runtime.bus

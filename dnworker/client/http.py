@@ -18,6 +18,7 @@ from dnworker.client.socket import InteractiveSocket
 from dnworker.errors import RuntimeUnavailable
 from dnworker.events import RECONNECTED, EventEnvelope, decode
 from dnworker.invocation import current as current_invocation
+from dnworker.invocation import feeds_handlers
 
 log = logging.getLogger("dnworker.client")
 
@@ -25,6 +26,9 @@ READY_BUDGET = 120.0
 READY_POLL = 0.25
 RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
+FOR, HANDLERS = "for", "handlers"
+"""What the query of an event stream says of whom it feeds."""
+
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
 
@@ -138,7 +142,10 @@ class HttpConnection:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         self._refuse_transport()
-        query = urlencode([("kinds", kind) for kind in kinds])
+        asked = [("kinds", kind) for kind in kinds]
+        if feeds_handlers.get():  # for our runtime; any other ignores it
+            asked.append((FOR, HANDLERS))
+        query = urlencode(asked)
         delay = RECONNECT_FIRST
         connected_before = False
         while True:

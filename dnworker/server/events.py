@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.client.http import FOR, HANDLERS
 from dnworker.errors import NotFound, SubscriberTooSlow
 from dnworker.events import SUBSCRIBER_DROPPED, EventEnvelope, encode
 from dnworker.remote import HandlerStream
@@ -70,7 +71,8 @@ class EventStream:
         socket = WebSocket(scope, receive, send)
         kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
         # Before the handshake completes, so that nothing published after it is missed.
-        subscription, cut = _subscribe(scope["runtime"], scope.get("worker"), kinds)
+        feeds_handlers = socket.query_params.get(FOR) == HANDLERS
+        subscription, cut = _subscribe(scope["runtime"], scope.get("worker"), kinds, feeds_handlers)
         try:
             await socket.accept()
             if cut:
@@ -89,14 +91,16 @@ class EventStream:
                 subscription.watcher.close()
 
 
-def _subscribe(runtime: Runtime, worker: str | None, kinds: list[str]) -> tuple[Subscription, int]:
+def _subscribe(
+    runtime: Runtime, worker: str | None, kinds: list[str], feeds_handlers: bool
+) -> tuple[Subscription, int]:
     if worker is not None:
         try:
             managed = runtime.worker(worker)
         except NotFound:
             managed = None
         if isinstance(managed, SubprocessWorker):
-            return managed.open_stream(kinds, SUBSCRIBER_LIMIT)
+            return managed.open_stream(kinds, SUBSCRIBER_LIMIT, feeds_handlers=feeds_handlers)
     return runtime.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
 
 

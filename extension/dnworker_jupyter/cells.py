@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,10 +55,16 @@ class RunningCell:
     agent: AgentCell | None = None
     depth: int = 1
     closed: bool = False
+    broken: bool = False
+    """Whether code within it failed, which the magic around that may keep to itself."""
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
-        """The cell, as it is known from now on."""
+        """The cell as it is known from now on; to be asked for on its own thread, once it runs."""
+        return self.peek()
+
+    def peek(self) -> Cell:
+        """Return the cell as far as it is known."""
         return Cell(self.count(), self.source, self.id)
 
 
@@ -87,7 +94,7 @@ class CellBook:
     @property
     def anywhere(self) -> Cell | None:
         """The cell that runs on any thread, the newest where there are several."""
-        return self._newest.cell if self._newest is not None else None
+        return self._newest.peek() if self._newest is not None else None
 
     def begin(self, info: Any) -> RunningCell | None:
         """`pre_run_cell`: note which cell runs now; returns it if it is not code within another."""
@@ -110,6 +117,7 @@ class CellBook:
             return None
         running.depth -= 1
         if running.depth:
+            running.broken |= not succeeded
             return None
         self._here.running = None
         if self._newest is running:

@@ -14,6 +14,7 @@ from dnworker import standalone
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.clock import SwitchClock
 from dnworker.errors import JournalError, Refused
+from dnworker.invocation import current as current_invocation
 from dnworker.lifecycle import WorkerState
 from dnworker.places import add_locator, remove_locator
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
@@ -229,7 +230,8 @@ class Notebook:
         await asyncio.shield(self._ready)
         if self._is_installed:
             self._strays.install(asyncio.get_running_loop())  # again, after %reload_ext
-        await self.transactions.finished()
+        if current_invocation.get() is None:  # a handler that a commit waits for must not wait for it
+            await self.transactions.finished()
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -291,6 +293,8 @@ class Notebook:
             self._interrupts.begin_cell()
 
     def _post_run_cell(self, result: Any) -> None:
+        if not (getattr(result.info, "raw_cell", None) or "").strip():
+            return  # IPython tells of the end of empty code, and not of its beginning
         succeeded = bool(result.success)
         running = self.cells.end(succeeded)
         if running is not None:

@@ -178,7 +178,7 @@ class Transactions:
 
     def leave_cell(self, running: RunningCell, succeeded: bool) -> None:
         """Note that a cell has ended; what it left open takes effect later, or, when it failed, never."""
-        if not succeeded or running.closed or self._book.host.loop is None:
+        if not succeeded or running.broken or running.closed or self._book.host.loop is None:
             return
         # Most cells have nothing left to do here: they close by themselves, or registered nothing.
         self._adopt_new(running, only_with_handlers=True)

@@ -318,3 +318,47 @@ def test_more_bad_input_is_answered_with_the_way_out(shared_kernel, code, said):
     answer = shared_kernel.run(code)
     assert answer.status == "error"
     assert said in answer.error
+
+
+def test_a_captured_cell_that_fails_registers_nothing(kernel):
+    kernel.run(
+        "%%capture\nw = dn.worker('half')\n@w.on_event('a')\nasync def h(event, client): pass\n1 / 0", "c1"
+    )
+    assert "notebook:half" not in kernel.run("await dn.settle()\n%worker").text
+
+
+def test_empty_code_within_a_worker_cell_ends_nothing(kernel):
+    answer = kernel.run(
+        "%%worker w\nget_ipython().run_cell('')\n@worker.on_event('a')\nasync def h(e, c): print('heard')"
+    )
+    assert answer.status == "ok", answer.text
+    assert "| heard" in kernel.run("%fire a").text
+
+
+def test_a_startup_that_asks_the_notebook_is_not_waited_for_by_what_it_asks(kernel):
+    kernel.run(
+        "%%capture\nw = dn.worker('asking')\n@w.on_startup\nasync def start(client): await dn.events()\n@w.on_event('a')\nasync def h(e, c): print('heard')"
+    )
+    assert "| heard" in kernel.run("await dn.settle()\n%fire a").text
+
+
+def test_the_first_sleep_on_another_loop_leaves_the_clock_to_the_notebook(kernel):
+    kernel.run("import asyncio, dnworker\nawait asyncio.to_thread(lambda: asyncio.run(dnworker.sleep(0.01)))")
+    kernel.run(
+        "%%worker w\nimport dnworker\n@worker.on_event('a')\nasync def h(e, c):\n    await dnworker.sleep(3600)\n    print('woke')"
+    )
+    kernel.run("%clock virtual")
+    kernel.run("%fire a --no-wait")
+    kernel.run("%clock advance 2h")
+    assert "woke" in kernel.run("%worker logs w").text
+
+
+def test_a_program_stays_whatever_runs_on_a_subshell_meanwhile(kernel):
+    subshell = kernel.subshell()
+    waiting = kernel.begin(
+        "import asyncio\nawait get_ipython().run_cell_magic('worker', 'prog --command sh', 'sleep 100')\nprint('begun', flush=True)\nawait asyncio.sleep(1)"
+    )
+    kernel.until_stream("begun")
+    assert kernel.collect(kernel.begin("y = 1", subshell=subshell)).status == "ok"
+    kernel.collect(waiting)
+    assert "notebook:prog" in kernel.run("await dn.settle()\n%worker").text

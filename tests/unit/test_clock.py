@@ -188,6 +188,8 @@ async def test_ticks_that_a_late_clock_missed_are_counted_once(runtime):
 
 async def test_a_sleep_on_a_loop_of_somebody_elses_leaves_the_clock_alone():
     clock = SwitchClock()
+    clock.bind(asyncio.get_running_loop())
+    await asyncio.to_thread(lambda: asyncio.run(clock.sleep(0.01)))
     slept = asyncio.create_task(clock.sleep(0.2))
     await turn_loop()
     await asyncio.to_thread(lambda: asyncio.run(clock.sleep(0.01)))

@@ -547,3 +547,28 @@ def test_a_notebook_of_programs_alone_is_exported():
 def test_a_program_whose_file_leads_out_of_the_capability_is_refused():
     with pytest.raises(Refused, match="inside of the capability"):
         plan("%%worker c --command sh --file ../c.sh\necho hi")
+
+
+def test_one_name_may_stand_for_two_workers_in_two_cells():
+    pasted = "from dnworker import Worker\nworker = Worker(name='NAME')\n@worker.on_event('x')\nasync def h_NAME(event, client): pass\n"
+    files = plan(pasted.replace("NAME", "one"), pasted.replace("NAME", "two")).files
+    for name, other in (("one", "two"), ("two", "one")):
+        text = files[f"workers/{name}.py"].decode()
+        assert f"h_{name}" in text
+        assert f"h_{other}" not in text
+
+
+def test_a_live_worker_that_no_cell_shows_is_refused():
+    with pytest.raises(
+        ExportRefused, match="worker 'hidden' runs here, and no cell that can be read defines it"
+    ):
+        plan(handler("pass"), registered={"hidden": ["h"]})
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["print(b.state)", "x = b.state.get('n')", "for b in range(3): print(b)", "rows = [b for b in range(3)]"],
+)
+def test_cells_that_only_look_at_a_handle_are_no_part_of_its_worker(line):
+    text = script("b = dn.worker('bridge')\n@b.on_event('a')\nasync def on_a(event, client): pass", line)
+    assert "async def on_a" in text

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -143,7 +144,6 @@ async def test_a_second_run_adds_to_the_first(path):
 async def test_nothing_that_was_flushed_is_lost_by_a_kill(path):
     program = """
 import asyncio, sys
-from contextlib import closing
 from pathlib import Path
 from dnworker import Runtime
 

@@ -64,6 +64,19 @@ import asyncio, logging, sys
 from dnworker import Worker
 
 worker = Worker(name="w")
+KINDS = ["again", "answer", "ask", "big", "fail.beside", "forge", "shell", "talk", "twice"]  # those of its handlers
+
+@worker.on_event("fail.beside")
+async def fail_beside(event, client):
+    import threading
+    ending = threading.Event()
+    def busy():
+        while not ending.is_set():
+            logging.info("busy")
+    thread = threading.Thread(target=busy)
+    thread.start()
+    asyncio.get_running_loop().call_later(0.3, ending.set)
+    raise ValueError("while another thread logs")
 
 @worker.on_event("ask")
 async def on_ask(event, client):
@@ -94,6 +107,12 @@ async def big(event, client):
 async def shell(event, client):
     process = await asyncio.create_subprocess_exec("echo", "from a child")
     await process.wait()
+
+@worker.task
+async def listen_once(client):
+    async for event in client.subscribe(*KINDS):
+        break
+    await asyncio.Event().wait()
 
 @worker.task
 async def listen(client):
@@ -140,7 +159,7 @@ async def test_a_trace_goes_on_in_a_worker_process(process):
     assert answer.event.kind == "answer"
     (failed,) = answer.invocations
     assert (failed.handler, failed.outcome, failed.error.type) == ("on_answer", "error", "KeyError")
-    assert failed.error.place.endswith("w.py, line 17")
+    assert failed.error.place.endswith("w.py, line 30")
 
 
 async def test_what_a_process_says_is_in_its_log_once_and_without_reports(process):
@@ -193,6 +212,18 @@ async def test_what_a_task_subscribes_to_by_itself_is_not_waited_for(process):
         trace = await process.fire(kind, {"n": 1}, timeout=20)
         assert not trace.timed_out
     await until(process, lambda: process.history.is_idle())
+
+
+async def test_a_stream_that_the_worker_opens_by_itself_takes_nothing_from_its_handlers(process):
+    for _ in range(3):
+        trace = await process.fire("ask", {"n": 1}, timeout=20)
+        assert [i.handler for i in trace.invocations] == ["on_ask"]
+
+
+async def test_a_handler_that_fails_while_a_thread_logs_ends_all_the_same(process):
+    for _ in range(3):
+        trace = await process.fire("fail.beside", timeout=20)
+        assert [i.outcome for i in trace.invocations] == ["error"]
 
 
 async def until(runtime, fact):
@@ -255,7 +286,7 @@ def test_a_stream_that_breaks_leaves_nothing_expected():
     bus.tap(history.note_event)
     remote = RemoteInvocations(history, "c:w")
     remote.take(Hello([("on_event", "a", "h")]))
-    watcher = remote.stream(["a"])
+    watcher = remote.stream()
     subscription = bus.subscribe(["a"], watcher=watcher)
     sent, queued = bus.publish("a"), bus.publish("a")
     subscription.take()

@@ -13,6 +13,7 @@ from typing import Any
 
 from dnworker_jupyter.export.reading import SourceCell
 from dnworker_jupyter.options import Options, WorkerLine
+from dnworker_jupyter.transform import DECORATORS
 
 Handles = dict[str, WorkerLine]
 """What the `%%worker` line of each handle would say, by the name that is bound to it."""
@@ -20,14 +21,17 @@ Handles = dict[str, WorkerLine]
 
 def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
     """Return the cells with those that register in plain Python taken apart."""
-    handles: Handles = {}
     plain = [(cell, _nodes(cell)) for cell in cells]
-    for cell, nodes in plain:  # all of them first: cells may have run in another order than they stand
-        if cell.sort == "plain":
-            handles.update(made for node in nodes if (made := _made(node)) is not None)
+    made = [dict(m for node in nodes if (m := _made(node)) is not None) for _, nodes in plain]
+    later: Handles = {}
+    for bound in reversed(made):  # the first of each: cells may have run in another order than they stand
+        later |= bound
+    handles: Handles = {}
     unfolded: list[SourceCell] = []
-    for cell, nodes in plain:
-        unfolded += _unfold(cell, nodes, handles) if cell.sort == "plain" and handles else [cell]
+    for (cell, nodes), bound in zip(plain, made, strict=True):
+        handles |= bound  # a name may stand for one worker here, and for another in a later cell
+        known = later | handles
+        unfolded += _unfold(cell, nodes, known) if cell.sort == "plain" and known else [cell]
     return unfolded
 
 
@@ -52,6 +56,11 @@ def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterat
             for variable in _registers_with(node, handles):
                 own.setdefault(variable, []).append(number)
                 away.add(number)
+    for number, node in enumerate(nodes):
+        # What else such a cell does to the state would be lost: it counts as if in a %%worker cell.
+        for variable in own.keys() & _changes_state(node):
+            own[variable].append(number)
+            away.add(number)
     if not own:
         yield cell if not away else replace(cell, only=_rest(nodes, away))
         return
@@ -100,18 +109,36 @@ def _literal(node: ast.expr | None, default: Any) -> Any:
 
 
 def _registers_with(node: ast.stmt, handles: Handles) -> list[str]:
-    """Return the handles that a statement does something with when it runs.
+    """Return the handles whose decorators a statement applies when it runs.
 
     A function that is not registered only mentions them when it is called: it is a helper like any other.
     """
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        seen: list[ast.AST] = [*node.decorator_list]
-    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Attribute | ast.Name | ast.Subscript):
-        return []  # a value that is looked at
-    else:
-        seen = [node]
-    found = {n.id: None for top in seen for n in ast.walk(top) if isinstance(n, ast.Name) and n.id in handles}
+    is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    seen: list[ast.AST] = [*node.decorator_list] if is_definition else [node]  # type: ignore[attr-defined]
+    found: dict[str, None] = {}
+    for inner in (n for top in seen for n in ast.walk(top)):
+        match inner:
+            case ast.Attribute(value=ast.Name(id=name), attr=attr) if attr in DECORATORS and name in handles:
+                found[name] = None
     return list(found)
+
+
+def _changes_state(node: ast.stmt) -> set[str]:
+    """Return the names whose `state` a statement changes."""
+    targets: list[ast.expr] = []
+    match node:
+        case ast.Assign(targets=assigned):
+            targets = assigned
+        case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
+            targets = [target]
+    found = set()
+    for inner in targets:
+        while isinstance(inner, ast.Subscript):
+            inner = inner.value
+        match inner:
+            case ast.Attribute(value=ast.Name(id=name), attr="state"):
+                found.add(name)
+    return found
 
 
 def _is_guard(node: ast.stmt, handles: Handles) -> bool:

@@ -85,6 +85,12 @@ def plan_export(
         f"worker {p.worker!r} has no handlers; add one, or remove its cell" for p in slices if not p.handlers
     ]
     refusals += [text for p in slices for text in _not_found(p, (registered or {}).get(p.worker, ()))]
+    refusals += [
+        f"worker {name!r} runs here, and no cell that can be read defines it; use %%worker {name}, or "
+        f'NAME = dn.worker("{name}") at the top level of a cell'
+        for name, handlers in (registered or {}).items()
+        if handlers and name not in names and only in (None, name)
+    ]
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
