@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -98,8 +98,3 @@ class LogBook:
         """Call `listener` with every new line; returns the function that ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
-
-
-def as_text(lines: Iterable[LogLine]) -> str:
-    """Join lines for a terminal."""
-    return "\n".join(line.text for line in lines)

@@ -7,7 +7,7 @@ import contextlib
 import copy
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ async def find(runtime: Runtime, name: str) -> EventEnvelope:
             return found
     raise Refused(
         f"there is no event {name!r}; name one by #seq or by its id, as %events shows them, "
-        "several as last5, or a file of %events save"
+        "several as: last 5, or a file of %events save"
     )
 
 
@@ -118,7 +118,6 @@ async def replay(
     only: str | None = None,
     session_id: str | None = None,
     timeout: float | None = 30,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> list[Trace]:
     """Fire events again, in their order, and return their traces.
 
@@ -131,7 +130,6 @@ async def replay(
         only: the one worker that gets them.
         session_id: in place of the recorded one.
         timeout: seconds to wait for what each causes.
-        progress: called with the number of those fired.
 
     Raises:
         Refused: an edit does not fit a payload; nothing is fired then.
@@ -154,7 +152,6 @@ async def replay(
         )
         trace.replayed = event
         traces.append(trace)
-        progress(number + 1)
     if speed is not None:
         await wait_quiet(runtime, traces, timeout)
     return traces

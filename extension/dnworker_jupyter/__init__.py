@@ -72,10 +72,18 @@ def worker(
 
 
 def agent(name: str) -> Callable[[Any], Any]:
-    """Let the decorated function answer the turns of an agent: `%%agent` in plain Python."""
+    """Let the decorated function answer the turns of an agent: `%%agent` in plain Python.
+
+    As there, `default` answers for every agent without a script.
+    """
+    from dnworker_jupyter.agent_cells import EVERYBODY
 
     def register(reply: Any) -> Any:
-        _active().runtime.agents.register(name, reply)
+        agents = _active().runtime.agents
+        if name == EVERYBODY:
+            agents.default(reply)
+        else:
+            agents.register(name, reply)
         return reply
 
     return register
@@ -90,7 +98,7 @@ async def fire(
     wait: bool = True,
     only: str | None = None,
 ) -> Trace:
-    """Fire an event and return its trace, as `%fire` does; see `Runtime.fire`."""
+    """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field."""
     book = _active()
     await book.ready()
     return await book.enter(

@@ -25,7 +25,11 @@ def agent_parser() -> Parser:
     parser = Parser(
         "%%agent", "Say how an agent answers turns: the body is its script, or a model's system prompt."
     )
-    parser.add_argument("name", nargs="?", help=f"the agent; {EVERYBODY!r} answers for all without a script")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        help=f"the agent; {EVERYBODY!r}: all without a script; with --model, turns that name no agent",
+    )
     parser.add_argument("--model", metavar="M", help="let this model answer; the body is its system prompt")
     parser.add_argument(
         "--base-url", metavar="URL", help="of an OpenAI-compatible API, such as http://127.0.0.1:11434/v1"
@@ -105,7 +109,7 @@ async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
     Raises:
         Refused: the line is wrong, or the variable of the key is not set.
     """
-    if options.name is None or not options.model:
+    if options.name is None:
         raise Refused("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
     key = None
     if options.key_env is not None:

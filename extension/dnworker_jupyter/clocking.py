@@ -99,6 +99,8 @@ async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: 
     end = clock.monotonic() + seconds
     with _Watching(runtime) as seen:
         woken = await runtime.advance(seconds, limit=limit)
+    if not clock.is_virtual:
+        return Firings(runtime, seen.runs, woken, "stopped: a handler made the clock real")
     left = end - clock.monotonic()
     stopped = f"stopped after {limit} wakes, {left:g} s before the end; go on with: %clock advance {left:g}"
     return Firings(runtime, seen.runs, woken, stopped if left > 1e-6 else None)

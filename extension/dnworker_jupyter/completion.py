@@ -83,8 +83,6 @@ def _offered(book: Notebook, magic: str, words: list[str], word: str, parser: Pa
             return [*book.live]
         case "%worker", []:
             return [*_workers(book), *WORKER_VERBS, "list"]
-        case "%worker", ["list"]:
-            return []
         case "%worker", [verb] if verb in WORKER_VERBS:
             return _workers(book)
         case "%worker", ["topology", _]:

@@ -16,4 +16,4 @@ def unload(shell: Any) -> None:
     """Stop the runtime and take every hook out again; harmless when it is not loaded."""
     from dnworker_jupyter.notebook import end
 
-    end(shell)
+    end()

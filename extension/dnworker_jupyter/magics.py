@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook
 
 LOG_LINES = 50
-VERBS = WORKER_VERBS
 RUNTIME_WORDS = ("status", "doctor", "url", "stop", "nest")
 CAPABILITY_VERBS = ("export", "load")
 
@@ -159,13 +158,15 @@ class DnworkerMagics(Magics):
         if not words or words == ["list"]:
             return workers_table(book.runtime.workers())
         if len(words) == 1:
-            if words[0] in VERBS:
+            if words[0] in WORKER_VERBS:
                 raise Refused(f"%worker {words[0]} needs the worker's name")
             return worker_table(book, self._find(words[0]))
         verb, name, *rest = words
-        if verb not in VERBS:
-            hint = nearest(verb, VERBS)
-            raise Refused(f"%worker takes {', '.join(VERBS)} and one name, not {' '.join(words)!r}{hint}")
+        if verb not in WORKER_VERBS:
+            hint = nearest(verb, WORKER_VERBS)
+            raise Refused(
+                f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {' '.join(words)!r}{hint}"
+            )
         if (verb == "topology") != (len(rest) == 1):
             raise Refused(
                 f"%worker topology takes a name and one of {', '.join(TOPOLOGIES)}"
@@ -229,7 +230,7 @@ class DnworkerMagics(Magics):
         if self._notebook.host.has_thread:
             from dnworker_jupyter.panel_widget import StaticPanel
 
-            return StaticPanel(self._notebook)
+            return StaticPanel(self._notebook, name)
         panel = self._notebook.panel()
         panel.show_worker(name)
         return panel
@@ -287,7 +288,7 @@ class DnworkerMagics(Magics):
         try:
             return self._notebook.runtime.worker(name)
         except NotFound as exc:
-            raise Refused(f"%worker: {exc}") from None
+            raise Refused(str(exc)) from None
 
     def _run(self, parser: Parser, line: str, act: Any) -> asyncio.Future[object]:
         options = parser.read(split(line)) if not _asks_help(line) else None
@@ -353,7 +354,7 @@ def fire_parser(*, is_cell: bool = False) -> Parser:
 
 def _worker_parser() -> Parser:
     parser = Parser("%worker", "See and drive workers.")
-    parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(VERBS))
+    parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
     return parser
 

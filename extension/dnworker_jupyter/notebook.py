@@ -64,7 +64,7 @@ def start(shell: Any) -> Notebook:
     return _active
 
 
-def end(shell: Any) -> None:
+def end() -> None:
     """Unload it."""
     global _active, _leaving
     if _active is None:

@@ -85,7 +85,7 @@ class Panel(anywidget.AnyWidget):
         """Add a static table for where no widget can live: GitHub, nbviewer, VS Code without its CDN."""
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return data | static_panel(self._book), metadata
+        return data | static_panel(self._book, self._only), metadata
 
     # -- to the views ----------------------------------------------------------------------------------
 
@@ -179,17 +179,18 @@ class Panel(anywidget.AnyWidget):
 class StaticPanel:
     """What `%panel` shows where nothing live can be drawn: a terminal."""
 
-    def __init__(self, book: Notebook) -> None:
+    def __init__(self, book: Notebook, only: str | None) -> None:
         self._book = book
+        self._only = only
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return static_panel(self._book)
+        return static_panel(self._book, self._only)
 
 
-def static_panel(book: Notebook) -> dict[str, str]:
-    """Return the workers and the end of the log, as text and as HTML without script."""
-    table = workers_table(book.runtime.workers())
-    tail = "\n".join(line.text for line in book.runtime.logs.tail(20))
+def static_panel(book: Notebook, only: str | None) -> dict[str, str]:
+    """Return the workers and the end of the log, or one worker's, as text and as HTML without script."""
+    table = workers_table([w for w in book.runtime.workers() if only in (None, w.qualified_name)])
+    tail = "\n".join(line.text for line in book.runtime.logs.tail(20, only))
     html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
     return {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}
 

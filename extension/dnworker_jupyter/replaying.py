@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import ApiError, NotFound, Refused
+from dnworker.errors import ApiError, Refused
 from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.shadow import Comparison, compare
 from dnworker_jupyter.options import Parser, nearest, read_value
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dnworker.trace import Trace
     from dnworker_jupyter.notebook import Notebook
 
-_LAST = re.compile(r"last\[?(\d*)\]?")
+_LAST = re.compile(r"last(\d*)")
 
 
 class Traces:
@@ -65,7 +65,10 @@ def replay_parser() -> Parser:
         "--edit", action="append", default=[], metavar="k=v", help="change a field; a.b goes down"
     )
     parser.add_argument(
-        "--speed", type=float, metavar="X", help="1: as they came; 2: twice as fast; else at once"
+        "--speed",
+        type=float,
+        metavar="X",
+        help="1: as they came; 2: twice as fast; left out: each when the one before has ended",
     )
     parser.add_argument("--worker", metavar="NAME", help="only this worker gets them")
     parser.add_argument("--session", metavar="ID", help="publish in this session")
@@ -105,8 +108,6 @@ async def run_replay(book: Notebook, options: Any) -> object:
             session_id=options.session,
             timeout=options.timeout,
         )
-    except NotFound as exc:
-        raise Refused(f"%replay: {exc}") from None
     except ApiError as exc:
         raise Refused(f"%replay: {exc}") from None
     return traces[0] if len(traces) == 1 else Traces(traces)
@@ -162,11 +163,14 @@ def events_parser() -> Parser:
     """Return the parser of the `%events` line."""
     parser = Parser("%events", "Show the latest events, or save them.")
     parser.add_argument(
-        "words", nargs="*", metavar="[save FILE]", help="save: to a JSON Lines file, for %%replay FILE"
+        "words",
+        nargs="*",
+        metavar="[save FILE]",
+        help="save: those from outside, to a JSON Lines file, for %%replay FILE",
     )
     parser.add_argument("--kind", metavar="K", help="only this kind")
     parser.add_argument("--last", type=int, default=20, metavar="N", help="how many")
-    parser.add_argument("--all", action="store_true", help="earlier runs too, from the journal")
+    parser.add_argument("--all", action="store_true", help="all, of earlier runs too, from the journal")
     return parser
 
 
@@ -183,7 +187,7 @@ async def run_events(book: Notebook, options: Any) -> object:
         raise Refused(f"%events takes: save FILE; not {' '.join(words)!r}{nearest(words[0], ['save'])}")
     if words:
         path = Path(words[1]).expanduser()
-        found = await recorded(book.runtime, options.last, kind=options.kind)
+        found = await recorded(book.runtime, options.last, kind=options.kind, everything=options.all)
         count = write_events(path, found)
         return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
     if options.all:

@@ -124,6 +124,14 @@ def test_an_agent_answers_by_the_cells_function(kernel):
     assert "turn.completed" in text
 
 
+def test_a_default_agent_in_plain_python_answers_for_every_agent(kernel):
+    kernel.run("@dn.agent('default')\nasync def reply(turn): return f'for {turn.agent}'")
+    told = kernel.run(
+        "r = await dn.runtime().client().run_turn(session_id='s', message='hi', agent='triage')\nr['response_text']"
+    )
+    assert told.text.strip() == "'for triage'"
+
+
 def test_an_agent_may_be_a_model_with_the_body_as_its_prompt(kernel):
     kernel.run(
         "from dnworker.testing import ModelServer, Says\nserver = ModelServer([Says('from the model')])\n"

@@ -91,6 +91,25 @@ def test_saved_events_are_a_file_that_can_be_replayed(kernel):
     assert "| sum 10" in kernel.run("%replay e.jsonl").text
 
 
+def test_all_that_happened_can_be_saved(kernel):
+    kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, client): await client.publish('b', {})")
+    kernel.run("%fire a")
+    kernel.run("%events save outside.jsonl")
+    kernel.run("%events save all.jsonl --all")
+    outside, everything = (
+        [json.loads(line)["kind"] for line in Path(name).read_text().splitlines()]
+        for name in ("outside.jsonl", "all.jsonl")
+    )
+    assert outside == ["a"]
+    assert everything[-2:] == ["a", "b"]
+
+
+def test_an_advance_in_which_a_handler_makes_the_clock_real_says_so(kernel):
+    kernel.run("%%worker w\n@worker.every(seconds=60)\nasync def tick(client): dn.runtime().clock.be_real()")
+    kernel.run("%clock virtual")
+    assert "stopped: a handler made the clock real" in kernel.run("%clock advance 1h").text
+
+
 def test_compare_shows_where_two_generations_differ_and_changes_nothing(kernel):
     kernel.run(COUNTER, "c1")
     kernel.run("%fire order amount=2")

@@ -122,6 +122,19 @@ def test_the_panel_has_a_text_and_an_html_fallback(kernel):
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
+def test_the_panel_of_one_worker_shows_that_worker(kernel):
+    kernel.run(
+        "%%worker w\nprint('w is here')\n@worker.on_event('a')\nasync def h(e, c): print('w heard')", "c1"
+    )
+    kernel.run("%%worker v\n@worker.on_event('a')\nasync def h(e, c): print('v heard')", "c2")
+    kernel.run("%fire a")
+    (bundle,) = kernel.run("%panel v").displays
+    assert "v heard" in bundle["text/plain"]
+    assert "notebook:w" not in bundle["text/plain"]
+    assert "w heard" not in bundle["text/html"]
+    assert kernel.run("%panel nosuch").error.startswith("Refused: no worker 'nosuch'")
+
+
 def test_the_notebook_exports_and_the_export_answers_as_a_process(kernel):
     kernel.run("%%capability\nname: spoken\nversion: 0.1.0\ndescription: d")
     kernel.run("WORD = 'pong'", "c1")
