@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,40 @@ def test_the_same_name_from_another_cell_replaces_it_with_a_warning(kernel):
     assert kernel.run("%fire a").text.count("on_a  ok") == 1
 
 
-def test_running_all_twice_doubles_nothing(kernel):
-    for _ in range(2):
-        kernel.run("%load_ext dnworker")
-        kernel.run(COUNTER, "c1")
+RUN_ALL = {
+    "c0": "%load_ext dnworker",
+    "c1": COUNTER,
+    "c2": "%%worker busy\n@worker.every(seconds=3600)\nasync def tick(client): pass\n"
+    "@worker.task\nasync def watch(client):\n    import asyncio\n    await asyncio.Event().wait()",
+    "c3": "%panel",
+}
+HOLDINGS = """
+import asyncio, collections, json, logging, psutil, threading
+events = get_ipython().events.callbacks
+loggers = [logging.getLogger(), *(x for x in logging.root.manager.loggerDict.values() if isinstance(x, logging.Logger))]
+print(json.dumps({
+    "tasks": sorted(t.get_coro().__qualname__ for t in asyncio.all_tasks()),
+    "servers": len([c for c in psutil.Process().net_connections("tcp") if c.status == "LISTEN"]),
+    "threads": sorted(t.name for t in threading.enumerate() if not t.name.startswith("asyncio_")),
+    "log hooks": sum(len(x.handlers) + len(x.filters) for x in loggers),
+    "event hooks": {name: len(found) for name, found in events.items()},
+    "transformers": [len(get_ipython().ast_transformers), len(get_ipython().input_transformers_post)],
+    "listeners": [len(dn.runtime().logs._listeners), len(dn.runtime().bus._taps)],
+}))
+"""
+
+
+@pytest.mark.parametrize("between", ["", "%reload_ext dnworker"], ids=["twice", "reloaded"])
+def test_running_all_twice_doubles_nothing(kernel, between):
+    def run_all():
+        for cell_id, code in RUN_ALL.items():
+            assert kernel.run(code, cell_id).status == "ok"
+        return json.loads(kernel.run(HOLDINGS).text)
+
+    first = run_all()
+    kernel.run(between)
+    assert run_all() == first
+    assert {"WorkerRunner._keep_schedule", "WorkerRunner._supervise", "Server.serve"} <= set(first["tasks"])
     assert kernel.run("%fire a").text.count("on_a  ok") == 1
 
 
