@@ -105,25 +105,28 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run every cell, and wait until the last has run; a failure tells what the page showed."""
+    """Run every cell, and wait until the last has run; a failure tells what the page showed.
+
+    On a slow machine a front end that is not connected yet asks for a kernel, before the first cell or
+    after it, or drops what it was told to run: with any notebook, not only with ours.
+    """
     from playwright.sync_api import TimeoutError as NotInTime
 
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    last = has_run(page.locator(".jp-Notebook .jp-CodeCell").last)
+    waiting = page.locator(".jp-InputPrompt", has_text="[*]")
     dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
-    for attempt in (1, 2):
+    for attempt in range(3):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        # JupyterLab asks for a kernel when the session it has just started is not connected yet.
-        dialog.or_(has_run(cells.first)).first.wait_for(timeout=60_000)
-        if dialog.is_visible():
-            dialog.get_by_role("button", name="Select Kernel").click()
         try:
-            has_run(cells.last).wait_for(timeout=30_000)
+            while not last.is_visible():
+                dialog.or_(last).first.wait_for(timeout=45_000)
+                if dialog.is_visible():
+                    dialog.get_by_role("button", name="Select Kernel").click(timeout=45_000)
+                    dialog.wait_for(state="hidden", timeout=45_000)
             return
         except NotInTime as exc:
-            # On a slow machine a front end may drop the queue of a session that has just connected: the first
-            # cell has run then, and none waits. Anything else is a failure.
-            if attempt == 2 or has_run(cells.nth(1)).count():
+            if attempt == 2 or waiting.count():  # a cell that hangs is a failure, and not the front end's
                 exc.add_note(f"the page shows: {page.locator('body').inner_text()}")
                 raise
 
