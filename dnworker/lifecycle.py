@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from dnworker.errors import InvalidTransition
 
@@ -35,6 +37,17 @@ NEXT: dict[WorkerState, frozenset[WorkerState]] = {
 
 STATUS = {_S.RUNNING: "ok", _S.ERROR: "error", _S.STOPPED: "stopped", _S.GATED_OFF: "gated_off"}
 """State to component status; a state without an entry leaves the status as it was (contract 2.7)."""
+
+
+MOVES_KEPT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step that a worker took: into which state, and when, by the time of day."""
+
+    state: WorkerState
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 def move(now: WorkerState, to: WorkerState) -> WorkerState:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.errors import Conflict
 from dnworker.events import valid_text
+from dnworker.figures import Figures
 from dnworker.invocation import describe
-from dnworker.lifecycle import STATUS, WorkerState, move
+from dnworker.lifecycle import MOVES_KEPT, STATUS, Move, WorkerState, move
 from dnworker.models import ComponentInfo
 from dnworker.process import SubprocessWorkerRunner
-from dnworker.runner import Figures, HandlerKey, WorkerRunner
+from dnworker.runner import HandlerKey, WorkerRunner
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability
@@ -33,7 +36,7 @@ class ManagedWorker:
 
     def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
         self.definition = definition
-        self.state = WorkerState.LOADING
+        self.moves: deque[Move] = deque([Move(WorkerState.LOADING)], maxlen=MOVES_KEPT)
         self.error: str | None = None
         self.restarts = 0
         self._declared = True  # not started yet: health says stopped
@@ -41,6 +44,16 @@ class ManagedWorker:
         self._capability = capability
         self._runner: WorkerRunner | SubprocessWorkerRunner | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def state(self) -> WorkerState:
+        """The state that it is in."""
+        return self.moves[-1].state
+
+    @state.setter
+    def state(self, state: WorkerState) -> None:
+        if state is not self.state:
+            self.moves.append(Move(state))
 
     @property
     def name(self) -> str:
@@ -71,6 +84,19 @@ class ManagedWorker:
     def figures(self) -> dict[HandlerKey, Figures]:
         """How each handler has done since the last start."""
         return {}
+
+    @property
+    def next_runs(self) -> dict[HandlerKey, datetime]:
+        """When each schedule runs next, and each task that crashed, by the runtime's clock."""
+        return {}
+
+    def run_schedule(self, key: HandlerKey) -> None:
+        """Begin a run of a schedule's handler now.
+
+        Raises:
+            Conflict: its schedules are not kept here.
+        """
+        raise Conflict(f"worker {self.qualified_name!r} keeps its schedules in a process of its own")
 
     async def start(self) -> None:
         """Evaluate the gate, load and start; a failure is state `error`, never an exception."""

@@ -6,8 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker import reports
+from dnworker.figures import Figures
 from dnworker.invocation import Invocation
-from dnworker.runner import Figures, HandlerKey
+from dnworker.runner import HandlerKey
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
@@ -129,8 +130,7 @@ class RemoteInvocations:
 
     def _begin(self, report: reports.Begin) -> None:
         figures = self.figures.setdefault(report.key, Figures())
-        figures.calls += 1
-        figures.in_flight += 1
+        figures.began()
         self._newest = max(self._newest, report.id)
         early = self._invocations.get(report.id)
         if early is not None and report.id in self._early:
@@ -146,12 +146,9 @@ class RemoteInvocations:
         invocation = self._invocations.get(report.id)
         if invocation is None or invocation.outcome != "running" or invocation.key is None:
             return
-        if (figures := self.figures.get(invocation.key)) is not None:
-            figures.in_flight -= 1
-            if report.error is not None:
-                figures.errors += 1
-                figures.last_error = report.error
         self._history.finish(invocation, report.outcome, report.error, duration=report.duration)
+        if (figures := self.figures.get(invocation.key)) is not None:
+            figures.ended(invocation)
 
     def _keep(self, invocation: Invocation, its_id: str) -> Invocation:
         invocation.remote_id = its_id

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.clock import Clock, RealClock
 from dnworker.clock import current as current_clock
+from dnworker.errors import Conflict
 from dnworker.events import valid_text
-from dnworker.invocation import Cause, HandlerError, Invocation, describe, feeds_handlers, handler_name
+from dnworker.figures import Figures
+from dnworker.invocation import Cause, Invocation, describe, feeds_handlers, handler_name
 from dnworker.invocation import current as current_invocation
 from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.schedule import STABLE_AFTER, Backoff, ScheduleSpec
@@ -87,18 +89,6 @@ def log_failure(invocation: Invocation) -> None:
     if invocation.error is not None:
         lines = "\n".join(invocation.error.lines())
         log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)
-
-
-@dataclass(slots=True)
-class Figures:
-    """How one handler has done so far."""
-
-    calls: int = 0
-    errors: int = 0
-    in_flight: int = 0
-    last_error: HandlerError | None = None
-    missed: int = 0
-    """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
 
 
 HandlerKey = tuple[str, str, str]
@@ -254,13 +244,13 @@ class WorkerRunner:
         schedules = _schedules_of(worker)
         for key in [key for key in self._schedules if key not in schedules]:
             self._schedules.pop(key).cancel()
-            self._due.pop(key, None)
         new_tasks, old_tasks = _tasks_of(worker), _tasks_of(old)
         ending = [
             self._supervisors.pop(key)[1]
             for key in [*self._supervisors]
             if new_tasks.get(key) != old_tasks.get(key)
         ]
+        self._due = {key: due for key, due in self._due.items() if key in schedules or key in new_tasks}
         await self._end(ending)
         for key in schedules:
             if key not in self._schedules:
@@ -363,7 +353,7 @@ class WorkerRunner:
 
     @property
     def next_runs(self) -> dict[HandlerKey, datetime]:
-        """When each schedule runs next, by the time of day."""
+        """When each schedule runs next, and each task that crashed, by the time of day."""
         now, elapsed = self._clock.now(), self._clock.monotonic()
         return {
             key: due if isinstance(due, datetime) else now + timedelta(seconds=max(0.0, due - elapsed))
@@ -379,11 +369,26 @@ class WorkerRunner:
 
         When the schedule changes, the run under way finishes all the same.
         """
+        await asyncio.wait({self._begin_scheduled(key, handler, title)})
+
+    def _begin_scheduled(self, key: HandlerKey, handler: Any, title: str) -> asyncio.Task[Any]:
         invocation = self._new_invocation(handler, "schedule", key)
         run = self._run(handler, (self._client,), invocation, key, title)
         task = self._spawn(run, invocation.label)
         self._in_flight[task] = invocation
-        await asyncio.wait({task})
+        return task
+
+    def run_schedule(self, key: HandlerKey) -> None:
+        """Begin a run of a schedule's handler now; its rhythm goes on as it was.
+
+        Raises:
+            Conflict: the worker is not running, or has no such schedule.
+        """
+        found = _schedules_of(self.worker).get(key)
+        if found is None or self.state is not WorkerState.RUNNING:
+            why = f"it is {self.state}" if found is not None else f"it has no schedule {key[2]!r}"
+            raise Conflict(f"worker {self._label!r}: {why}")
+        self._begin_scheduled(key, found[1], f"{self.worker.name} scheduled run")
 
     def _start_task(self, key: HandlerKey, handler: Any) -> None:
         supervised = _Supervised(handler)
@@ -392,16 +397,18 @@ class WorkerRunner:
     async def _supervise(self, key: HandlerKey, supervised: _Supervised) -> None:
         while self.state in (WorkerState.STARTING, WorkerState.RUNNING):
             started = supervised.running_since = self._clock.monotonic()
+            self._due.pop(key, None)
             invocation = self._new_invocation(supervised.handler, "task", key)
             await self._run(supervised.handler, (self._client,), invocation, key, None)
             supervised.running_since = None
             if key not in self._supervisors or self._supervisors[key][0] is not supervised:
                 return  # replaced while it swallowed its cancellation
-            delay = supervised.backoff.ended(self._clock.monotonic() - started)
             now = self._clock.monotonic()
+            delay = supervised.backoff.ended(now - started)
             if all(other.is_exhausted(now) for other, _ in self._supervisors.values()):
                 self._fail(ALL_TASKS_CRASHED)
                 return
+            self._due[key] = now + delay
             await self._clock.sleep(delay)
 
     @property
@@ -423,8 +430,7 @@ class WorkerRunner:
     ) -> BaseException | None:
         """Run a handler to its end and return what it raised; only a cancellation passes through."""
         figures = self.figures.get(key) or Figures()  # none for a handler that a swap took away
-        figures.calls += 1
-        figures.in_flight += 1
+        figures.began()
         token = current_invocation.set(invocation)
         failure: BaseException | None = None
         cancelled = True
@@ -445,12 +451,9 @@ class WorkerRunner:
             cancelled = False
         finally:
             current_invocation.reset(token)
-            figures.in_flight -= 1
             self._in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
             self._recorder.end(invocation, failure, cancelled=cancelled)
-            if failure is not None:
-                figures.errors += 1
-                figures.last_error = invocation.error
+            figures.ended(invocation)
         return failure
 
     async def _run_startup(self) -> str | None:

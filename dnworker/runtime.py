@@ -615,8 +615,7 @@ class Runtime:
         except NotFound:
             return
         if invocation.key is not None and (counted := figures.get(invocation.key)) is not None:
-            counted.errors += 1
-            counted.last_error = error
+            counted.failed(invocation, error)
 
     def _log_failure(self, invocation: Invocation) -> None:
         if invocation.error is not None:

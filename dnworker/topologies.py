@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.errors import Conflict
+from dnworker.figures import Figures
 from dnworker.hold import Hold
 from dnworker.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker
 from dnworker.process import SubprocessWorkerRunner
 from dnworker.remote import RemoteInvocations
-from dnworker.runner import Figures, HandlerKey, WorkerRunner
+from dnworker.runner import HandlerKey, WorkerRunner
 from dnworker.worker import Worker
 
 if TYPE_CHECKING:
@@ -57,6 +60,22 @@ class InProcessWorker(ManagedWorker):
     def figures(self) -> dict[HandlerKey, Figures]:
         """How each handler has done since the last start."""
         return self._runner.figures if isinstance(self._runner, WorkerRunner) else {}
+
+    @property
+    def next_runs(self) -> dict[HandlerKey, datetime]:
+        """When each schedule runs next, and each task that crashed, by the runtime's clock."""
+        running = isinstance(self._runner, WorkerRunner) and self.state is WorkerState.RUNNING
+        return dict(self._runner.next_runs) if running else {}  # type: ignore[union-attr]
+
+    def run_schedule(self, key: HandlerKey) -> None:
+        """Begin a run of a schedule's handler now.
+
+        Raises:
+            Conflict: the worker is not running, or has no such schedule.
+        """
+        if not isinstance(self._runner, WorkerRunner):
+            raise Conflict(f"worker {self.qualified_name!r}: it is {self.state}")
+        self._runner.run_schedule(key)
 
     async def swap(
         self, make: Callable[[], Worker], make_fresh: Callable[[], Worker], *, generation: int, restart: bool

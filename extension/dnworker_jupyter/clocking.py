@@ -10,7 +10,7 @@ from dnworker.clock import SwitchClock, turn_loop
 from dnworker.errors import Refused
 from dnworker_jupyter.options import Parser, nearest
 from dnworker_jupyter.trace_view import Table
-from dnworker_jupyter.views import next_runs, until
+from dnworker_jupyter.views import until
 
 if TYPE_CHECKING:
     from dnworker.invocation import Invocation
@@ -147,9 +147,14 @@ class Clock(Table):
 
     def __init__(self, runtime: Runtime) -> None:
         clock = runtime.clock
-        due = [(when, worker, key) for worker in runtime.workers() for key, when in next_runs(worker).items()]
+        due = [(when, worker, key) for worker in runtime.workers() for key, when in worker.next_runs.items()]
         rows = [
-            [until(clock, when), worker.qualified_name, key[2], f"every {key[1]}"]
+            [
+                until(clock, when),
+                worker.qualified_name,
+                key[2],
+                f"every {key[1]}" if key[1] else "after its crash",
+            ]
             for when, worker, key in sorted(due, key=lambda item: item[0])
         ]
         is_virtual = "virtual" if clock.can_advance else "real"

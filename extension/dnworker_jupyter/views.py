@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.clock import Clock
 from dnworker.lifecycle import WorkerState
-from dnworker.runner import HandlerKey, WorkerRunner
+from dnworker.runner import HandlerKey
 from dnworker_jupyter.ghosts import ghost, label, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table
 
@@ -65,14 +65,6 @@ def worker_log(book: Notebook, managed: ManagedWorker, last: int) -> Note:
     return Note("\n".join(shown) or f"{managed.name} has said nothing yet")
 
 
-def next_runs(worker: ManagedWorker) -> dict[HandlerKey, datetime]:
-    """Return when each schedule of a worker runs next; nothing of a worker that is a process."""
-    runner = worker._runner
-    if worker.state is not WorkerState.RUNNING:
-        return {}
-    return dict(runner.next_runs) if isinstance(runner, WorkerRunner) else {}
-
-
 def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
     """Return the table that `%worker NAME` shows: every handler, the cell it is from, and ghosts."""
     live = book.live.get(managed.name)
@@ -83,7 +75,7 @@ def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
             why = ghost(registration, book.cells, saved)
             for handler in registration.handlers:
                 origins[handler.decorator, handler.what, handler.name] = label(registration.cell, why)
-    upcoming = next_runs(managed)
+    upcoming = managed.next_runs
     rows = []
     for key, figures in managed.figures.items():
         when = upcoming.get(key)

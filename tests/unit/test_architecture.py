@@ -15,6 +15,7 @@ PURE = {
     "worker",
     "events",
     "errors",
+    "figures",
     "schedule",
     "clock",
     "lifecycle",

@@ -9,6 +9,7 @@ import pytest
 from dnworker import VirtualClock, Worker, WorkerState
 from dnworker.bus import EventBus
 from dnworker.clock import turn_loop
+from dnworker.errors import Conflict
 from dnworker.runner import WorkerRunner
 from dnworker.testing import FakeClient
 
@@ -537,3 +538,39 @@ async def test_a_startup_that_is_cancelled_from_within_is_an_error(stage):
 
     await stage.runner.start()
     assert (stage.runner.state, stage.runner.error) == (WorkerState.ERROR, "startup was cancelled")
+
+
+async def test_a_schedule_runs_now_when_told_and_keeps_its_rhythm(stage):
+    runs = []
+
+    @stage.worker.every(seconds=60)
+    async def tick(client):
+        runs.append(stage.clock.monotonic())
+
+    with pytest.raises(Conflict, match="it is loading"):
+        stage.runner.run_schedule(("every", "60s", "tick"))
+    await stage.runner.start()
+    await turn_loop()
+    ((key, due),) = stage.runner.next_runs.items()
+    stage.runner.run_schedule(key)
+    await turn_loop()
+    assert len(runs) == 1
+    assert stage.runner.next_runs == {key: due}
+    with pytest.raises(Conflict, match="no schedule 'tock'"):
+        stage.runner.run_schedule(("every", "60s", "tock"))
+
+
+async def test_a_crashed_task_tells_when_it_starts_again(stage):
+    @stage.worker.task
+    async def crashes(client):
+        raise ValueError("no")
+
+    @stage.worker.task
+    async def lasts(client):
+        await asyncio.Event().wait()
+
+    await stage.runner.start()
+    await turn_loop()
+    ((key, due),) = stage.runner.next_runs.items()
+    assert key == ("task", "", "crashes")
+    assert (due - stage.clock.now()).total_seconds() == pytest.approx(1.0)

@@ -423,3 +423,18 @@ async def test_the_output_of_a_process_is_not_that_of_the_handler_that_restarted
     while not served.worker("relay").detail()["process"]["recent_output"]:
         await asyncio.sleep(0)
     assert [line.text for line in trace.invocations[0].logs] == []
+
+
+async def test_a_worker_tells_the_way_it_took_and_when(runtime):
+    worker = Worker("walker")
+    managed = await runtime.add(worker)
+    await managed.stop()
+    assert [str(move.state) for move in managed.moves] == [
+        "loading",
+        "starting",
+        "running",
+        "stopping",
+        "stopped",
+    ]
+    times = [move.at for move in managed.moves]
+    assert times == sorted(times)

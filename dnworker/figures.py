@@ -1,0 +1,92 @@
+"""How one handler has done: counts, how long it takes, and its last minute."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from dnworker.invocation import HandlerError, Invocation
+
+DURATIONS_KEPT = 500
+"""Runs that the quantiles are made of: enough for the 95th percentile to mean something."""
+
+MINUTE = 60
+
+
+class Quantiles(NamedTuple):
+    """Seconds that the latest runs took; `longest` is over all runs."""
+
+    p50: float
+    p95: float
+    longest: float
+
+
+@dataclass(slots=True)
+class Figures:
+    """How one handler has done so far."""
+
+    calls: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    last_error: HandlerError | None = None
+    last_failed_event: str | None = None
+    """The id of the event that it failed on last; None where it was no event."""
+    missed: int = 0
+    """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
+    longest: float = 0.0
+    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
+    _seconds: deque[list[int]] = field(default_factory=lambda: deque(maxlen=MINUTE))
+    """Of each second in which a run ended: which, how many ended, how many of them failed."""
+
+    def began(self) -> None:
+        """Count a run that is under way."""
+        self.calls += 1
+        self.in_flight += 1
+
+    def ended(self, invocation: Invocation) -> None:
+        """Count its end."""
+        self.in_flight -= 1
+        failed = invocation.error is not None
+        if failed:
+            self.failed(invocation, invocation.error)
+        duration = invocation.duration
+        if duration is None:
+            return
+        self._durations.append(duration)
+        if duration > self.longest:
+            self.longest = duration
+        second = int(invocation.started_at + duration)
+        seconds = self._seconds
+        if not seconds or seconds[-1][0] != second:
+            seconds.append([second, 0, 0])
+        seconds[-1][1] += 1
+        seconds[-1][2] += failed
+
+    def failed(self, invocation: Invocation, error: HandlerError | None) -> None:
+        """Count an error of the run, or of something that it started."""
+        self.errors += 1
+        self.last_error = error
+        self.last_failed_event = None if invocation.event is None else invocation.event.event_id
+
+    def quantiles(self) -> Quantiles | None:
+        """Return how long runs take; None before the first has ended."""
+        if not self._durations:
+            return None
+        ordered = sorted(self._durations)
+        last = len(ordered) - 1
+        return Quantiles(ordered[last // 2], ordered[round(last * 0.95)], self.longest)
+
+    def last_minute(self, now: float | None = None) -> list[tuple[int, int]]:
+        """Return, for each of the 60 seconds up to `now`, oldest first, how many runs ended and failed.
+
+        `now` is in seconds of the machine's monotonic clock.
+        """
+        first = int(time.monotonic() if now is None else now) - MINUTE + 1
+        found = [(0, 0)] * MINUTE
+        for second, ended, failed in self._seconds:
+            if first <= second < first + MINUTE:
+                found[second - first] = ended, failed
+        return found

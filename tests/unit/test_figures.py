@@ -1,0 +1,52 @@
+"""What is counted of a handler's runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker.events import EventEnvelope
+from dnworker.figures import DURATIONS_KEPT, Figures
+from dnworker.invocation import HandlerError, Invocation
+
+
+def run(figures: Figures, duration: float, *, started_at: float = 100.0, error: HandlerError | None = None):
+    event = EventEnvelope(seq=1, kind="k", payload={})
+    invocation = Invocation("cap:w", "h", "event", event, started_at=started_at)
+    figures.began()
+    invocation.outcome, invocation.duration, invocation.error = "ok", duration, error
+    figures.ended(invocation)
+    return event
+
+
+def test_a_run_under_way_is_counted_until_it_ends():
+    figures = Figures()
+    figures.began()
+    assert (figures.calls, figures.in_flight) == (1, 1)
+    assert figures.quantiles() is None
+
+
+def test_the_quantiles_are_those_of_the_latest_runs_and_the_longest_of_all():
+    figures = Figures()
+    run(figures, 9.0)
+    for n in range(1, DURATIONS_KEPT + 1):
+        run(figures, n / 1000)
+    assert figures.quantiles() == pytest.approx((0.250, 0.475, 9.0))
+
+
+def test_an_error_is_kept_with_the_event_it_came_from():
+    figures = Figures()
+    error = HandlerError("ValueError", "no", ())
+    event = run(figures, 0.1, error=error)
+    assert (figures.errors, figures.last_error, figures.last_failed_event) == (1, error, event.event_id)
+
+
+def test_the_last_minute_has_a_place_for_each_second_and_forgets_older_ones():
+    figures = Figures()
+    run(figures, 0.5, started_at=10.0)
+    run(figures, 0.5, started_at=100.0)
+    run(figures, 0.5, started_at=100.2, error=HandlerError("E", "", ()))
+    run(figures, 1.0, started_at=100.0)
+    minute = figures.last_minute(now=101.0)
+    assert len(minute) == 60
+    assert minute[-2:] == [(2, 1), (1, 0)]
+    assert sum(ended for ended, _ in minute) == 3
