@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from dnworker.events import valid_text
@@ -43,7 +43,7 @@ class LogBook:
 
     def __init__(self, lines_kept: int = LINES_KEPT) -> None:
         self._lines: deque[LogLine] = deque(maxlen=lines_kept)
-        self._numbers = itertools.count(1)
+        self._next = 1
         self._listeners: list[Callable[[LogLine], None]] = []
         self._lock = threading.Lock()
         self.dropped = 0
@@ -66,8 +66,8 @@ class LogBook:
         with self._lock:
             if len(self._lines) == self._lines.maxlen:
                 self.dropped += 1
-            number = next(self._numbers)
-            line = LogLine(number, worker, source, text, level, invocation_id, event_id, data=data)
+            line = LogLine(self._next, worker, source, text, level, invocation_id, event_id, data=data)
+            self._next += 1
             self._lines.append(line)
         for listener in tuple(self._listeners):
             listener(line)
@@ -93,6 +93,31 @@ class LogBook:
                     break
                 newer.append(line)
         return newer[::-1]
+
+    @property
+    def first(self) -> int:
+        """The number of the oldest line that is kept; that of the next where there is none."""
+        with self._lock:
+            return self._lines[0].number if self._lines else self._next
+
+    @property
+    def end(self) -> int:
+        """The number that the next line will have."""
+        return self._next
+
+    def lines(self, first: int, count: int) -> list[LogLine]:
+        """Return up to `count` kept lines from number `first` on, oldest first."""
+        with self._lock:
+            if not self._lines:
+                return []
+            start = max(0, first - self._lines[0].number)
+            return list(islice(self._lines, start, start + count))
+
+    def pick(self, numbers: Iterable[int]) -> list[LogLine]:
+        """Return the lines of these numbers, as far as they are kept."""
+        with self._lock:
+            oldest = self._lines[0].number if self._lines else self._next
+            return [self._lines[n - oldest] for n in numbers if oldest <= n < self._next]
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Call `listener` with every new line; returns the function that ends it."""

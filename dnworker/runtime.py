@@ -48,6 +48,8 @@ from dnworker.worker import Worker
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from dnworker.panel.desk import Desk
+    from dnworker.panel.feed import Feed
     from dnworker.server.embedded import EmbeddedServer
 
 log = logging.getLogger("dnworker.runtime")
@@ -106,6 +108,8 @@ class Runtime:
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
+        self.desk: Desk | None = None
+        self._feed: Feed | None = None
         self._host, self._port = host, port
         self._resources = AsyncExitStack()
         self._listeners: list[Callable[[], None]] = []
@@ -157,6 +161,7 @@ class Runtime:
             steps.callback(setattr, self, "_started", False)
             steps.push_async_callback(self._resources.aclose)
             steps.callback(self.guard.close)
+            steps.callback(self._close_feed)
             steps.push_async_callback(self._stop_server)
             steps.push_async_callback(self.turns.stop)
             await stop_all(self.workers())
@@ -165,6 +170,11 @@ class Runtime:
         server, self.server = self.server, None
         if server is not None:
             await server.stop()
+
+    def _close_feed(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -184,6 +194,16 @@ class Runtime:
         from dnworker.server.app import make_app
 
         return make_app(self, bind_host=None)
+
+    @property
+    def feed(self) -> Feed:
+        """The source of every view of the panel; what they can do beside is set by `desk`."""
+        if self._feed is None:
+            from dnworker.panel.desk import Desk
+            from dnworker.panel.feed import Feed
+
+            self._feed = Feed(self, self.desk or Desk(self))
+        return self._feed
 
     @property
     def url(self) -> str | None:

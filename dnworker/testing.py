@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.clock import VirtualClock, turn_loop
@@ -15,6 +17,7 @@ from dnworker.events import EventEnvelope, check_publishable, snapshot
 
 if TYPE_CHECKING:
     from dnworker.modelserver import Breaks, Calls, ModelServer, Refuses, Says, Waits
+    from dnworker.worker import Worker
 
 __all__ = [
     "Breaks",
@@ -26,6 +29,7 @@ __all__ = [
     "Says",
     "VirtualClock",
     "Waits",
+    "load_worker",
     "make_envelope",
     "turn_loop",
 ]
@@ -128,3 +132,21 @@ class FakeClient:
         if isinstance(answer, BaseException):
             raise answer
         return answer(**arguments) if callable(answer) else answer
+
+
+def load_worker(script: str | PathLike[str], name: str | None = None) -> Worker:
+    """Execute a worker's script, as the runtime would, and return the Worker that it makes.
+
+    `name` is the worker's, by default the file's. What stands under `if __name__ == "__main__":` does not
+    run; modules beside the script are found.
+
+    Raises:
+        ValueError: the file makes no Worker, more than one, or one of another name.
+        OSError: it cannot be read.
+    """
+    from dnworker import compat
+    from dnworker.capability.loading import load_worker as load
+
+    compat.install()
+    file = Path(script).resolve()
+    return load(file.parent, file.parent.name, name or file.stem, file)

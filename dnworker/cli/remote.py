@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+import webbrowser
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     fire.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
     fire.add_argument("--session", metavar="ID", help="publish to this session")
     fire.set_defaults(command=_with_client(_fire))
+
+    panel = commands.add_parser("panel", parents=[common, there], help="open the panel in a browser")
+    panel.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
+    panel.set_defaults(command=_with_client(_panel))
 
     tail = commands.add_parser("tail", parents=[common, there], help="show events, or the log, as they come")
     tail.add_argument("kind", nargs="*", help="only these kinds")
@@ -107,6 +112,20 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
 
 
 # -- the commands --------------------------------------------------------------------------------------
+
+
+async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
+    """Open the page with a ticket in its fragment, which no server and no log gets to see."""
+    answer = await client._connection.request("POST", "/api/ws/ticket")
+    address = f"{client.server_url}/panel#ticket={answer['ticket']}"
+    opened = not options.no_browser and await asyncio.to_thread(webbrowser.open, address)
+    if options.json:
+        print(json.dumps({"ok": True, "url": address, "opened": opened}))
+    elif opened:
+        print(f"the panel of {client.server_url} is open in the browser")
+    else:
+        print(address)
+    return 0
 
 
 async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:

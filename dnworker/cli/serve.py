@@ -185,6 +185,7 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)
+    print(f"the panel is at {runtime.url}/panel; `dnworker panel` opens it", flush=True)
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
         print(printable(f"  {name} is {worker['state']}{why}"), flush=True)

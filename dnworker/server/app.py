@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dnworker.server import catalog, events, files, health, interactive, logs, sessions, workers
+from dnworker.server import catalog, events, files, health, interactive, logs, page, sessions, workers
 from dnworker.server.api import Call, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
 from dnworker.server.openapi import document
@@ -37,7 +37,7 @@ def make_app(runtime: Runtime, bind_host: str | None) -> ASGIApp:
     """Return the ASGI application of a runtime; without a host to bind it is for callers in this process."""
     served = [*ENDPOINTS, openapi]
     routed = Starlette(
-        routes=[*(one.route() for one in served), *events.routes, *interactive.routes],
+        routes=[*(one.route() for one in served), *events.routes, *interactive.routes, *page.routes],
         exception_handlers={HTTPException: _http_error},
     )
     front = _Front(runtime, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
@@ -54,10 +54,11 @@ class _Front:
         self._runtime = runtime
         self._fixed = fixed
         self._routed = routed
+        self._pages = page.PageSessions(runtime)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket; an error of ours is logged, and is a 500."""
-        scope["runtime"] = self._runtime
+        scope["runtime"], scope["pages"] = self._runtime, self._pages
         found: ASGIApp = self._routed
         if scope["type"] == "http":
             found = self._fixed.get((scope["method"], scope["path"]), found)

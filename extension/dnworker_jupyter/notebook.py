@@ -22,6 +22,7 @@ from dnworker.watchdog import Block, Watchdog
 from dnworker_jupyter import transform
 from dnworker_jupyter.bridge import Bridges
 from dnworker_jupyter.cells import CellBook
+from dnworker_jupyter.desk import NotebookDesk
 from dnworker_jupyter.host import Host
 from dnworker_jupyter.interrupts import Interrupts
 from dnworker_jupyter.journals import journal_file
@@ -95,6 +96,7 @@ class Notebook:
         self.host = Host(shell)
         self.cells = CellBook(shell)
         self.runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(shell))
+        self.runtime.desk = NotebookDesk(self)
         self.live: dict[str, LiveWorker] = {}
         self.head: str | None = None
         self.head_cell: str | None = None

@@ -105,20 +105,31 @@ def test_lines_of_the_log_carry_invocation_event_and_level(any_kernel):
 
 @pytest.fixture
 def panel(any_kernel):
-    """The panel's comm, and a worker to drive."""
+    """What a view of the panel says, and a worker to drive."""
     any_kernel.run("%%worker driven\n@worker.on_event('a')\nasync def h(e, c): pass")
+    return viewing(any_kernel)
+
+
+def viewing(any_kernel):
+    """Open a view of the panel; returns what sends its messages."""
     comm = any_kernel.run("print(dn.panel().comm.comm_id)").text.strip()
     any_kernel.comms.clear()
-    return comm
+
+    def say(type_, subshell=None, **fields):
+        any_kernel.send_to_comm(comm, {"type": type_, "view": "v", **fields}, subshell)
+
+    say("hello", parts=["log", "events"])
+    any_kernel.until_comm("snapshot")
+    return say
 
 
 def test_a_button_works_at_once_while_the_kernel_is_idle(any_kernel, panel):
     subshell = any_kernel.subshell() if any_kernel.version.startswith("7") else None
-    any_kernel.send_to_comm(panel, {"type": "stop", "worker": "notebook:driven", "id": 1}, subshell)
+    panel("drive", subshell, verb="stop", worker="notebook:driven", id=1)
     any_kernel.until_comm("ack", id=1)
     any_kernel.until_comm("done", id=1)
     assert re.search(r"driven +stopped", any_kernel.run("%worker").text)
-    any_kernel.send_to_comm(panel, {"type": "start", "worker": "notebook:driven", "id": 2}, subshell)
+    panel("drive", subshell, verb="start", worker="notebook:driven", id=2)
     any_kernel.until_comm("done", id=2)
 
 
@@ -127,7 +138,7 @@ def test_a_button_pressed_while_a_cell_holds_the_loop_waits_and_then_works(any_k
     busy = any_kernel.begin("import time\ntime.sleep(2.5)")
     held = any_kernel.until_comm("paused")
     assert "], line 2" in held["by"]
-    any_kernel.send_to_comm(panel, {"type": "stop", "worker": "notebook:driven", "id": 3}, subshell)
+    panel("drive", subshell, verb="stop", worker="notebook:driven", id=3)
     if any_kernel.version == "7.3":  # its callback runs beside the cell, and so can say why it waits
         assert "cell [" in any_kernel.until_comm("queued", id=3)["by"]
     any_kernel.until_comm("done", id=3)
@@ -137,9 +148,10 @@ def test_a_button_pressed_while_a_cell_holds_the_loop_waits_and_then_works(any_k
 
 def test_a_trace_is_shown_in_the_panel(any_kernel, panel):
     fired = any_kernel.run("print((await dn.fire('a')).event.event_id)").text.strip()
-    any_kernel.send_to_comm(panel, {"type": "trace", "event": fired, "id": 4})
-    rows = any_kernel.until_comm("trace", id=4)["rows"]
-    assert [row["sort"] for row in rows] == ["event", "invocation"]
+    panel("trace", event=fired)
+    while "trace" not in (update := any_kernel.until_comm("update")):
+        pass
+    assert [row["sort"] for row in update["trace"]["rows"]] == ["event", "invocation"]
 
 
 BLOCKER = """
@@ -162,9 +174,8 @@ async def spin():
 
 @pytest.mark.parametrize("kind", ["block", "block.below"])
 def test_interrupt_stops_the_handler_that_holds_the_loop_and_nothing_else(any_kernel, kind):
-    any_kernel.run("dn.panel()")
     any_kernel.run(BLOCKER)
-    any_kernel.comms.clear()
+    viewing(any_kernel)
     firing = any_kernel.begin(f"%fire {kind}")
     any_kernel.until_comm("paused")
     any_kernel.interrupt()
@@ -178,9 +189,8 @@ def test_interrupt_stops_the_handler_that_holds_the_loop_and_nothing_else(any_ke
 
 
 def test_interrupt_stops_a_runaway_handler_while_no_cell_runs(any_kernel):
-    any_kernel.run("dn.panel()")
     any_kernel.run(BLOCKER)
-    any_kernel.comms.clear()
+    viewing(any_kernel)
     any_kernel.run(
         "import asyncio; _ = asyncio.get_running_loop().call_later(0.2, dn.runtime().publish, 'block')"
     )
@@ -258,6 +268,7 @@ def test_a_picture_that_a_handler_displays_is_in_log_panel_and_trace(any_kernel,
     )
     html = any_kernel.run("%fire paint x=1").displays[-1]["text/html"]
     assert f"src='data:image/png;base64,{picture}'" in html
-    any_kernel.send_to_comm(panel, {"type": "hello"})
-    lines = any_kernel.until_comm("snapshot")["lines"]
+    any_kernel.comms.clear()
+    panel("hello", parts=["log"])
+    lines = any_kernel.until_comm("snapshot")["log"]["lines"]
     assert [n["image"] for n in lines if n["image"]] == [f"data:image/png;base64,{picture}"]

@@ -72,8 +72,9 @@ def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
     for name in (
         "dnworker/py.typed",
         "dnworker_jupyter/loading.py",
-        "dnworker_jupyter/static/panel.js",
-        "dnworker_jupyter/static/panel.css",
+        "dnworker/panel/static/panel.js",
+        "dnworker/panel/static/panel.css",
+        "dnworker/panel/static/page.html",
     ):
         assert name in names
     assert not [n for n in names if n.startswith(("tests", "scripts"))]

@@ -1,0 +1,161 @@
+"""What views ask for, done: each command returns the fields of its answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dnworker.errors import NotFound, Refused
+from dnworker.panel import casefile, drawing, messages
+from dnworker.panel.loglines import LogWindow, plain_text
+from dnworker.replay import find
+from dnworker.sessions.prompts import Response
+from dnworker.sessions.store import iso
+from dnworker.trace import Trace
+
+if TYPE_CHECKING:
+    from dnworker.events import EventEnvelope
+    from dnworker.logs import LogLine
+    from dnworker.panel.feed import Feed
+    from dnworker.panel.view import View
+    from dnworker.runtime import Runtime
+
+LINES_AT_ONCE = 500
+
+Answer = dict[str, Any] | None
+
+
+async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
+    """Do what a view asks for.
+
+    Raises:
+        DnworkerError: it cannot be done; says why.
+    """
+    match asked:
+        case messages.Log() | messages.Lines() | messages.Line() | messages.Events():
+            return await _look(asked, view, feed.runtime)
+        case messages.Drive():
+            return await _drive(asked, feed)
+        case messages.Run(worker=name, key=key):
+            worker = feed.runtime.worker(name)
+            worker.run_schedule(drawing.key_of(worker, key))
+        case messages.Suggest(kind=kind):
+            payload, whence = await feed.desk.suggest(kind)
+            return {"payload": payload, "whence": whence}
+        case messages.Fire():
+            return await _fire(asked, feed)
+        case messages.Replay(event=event):
+            return await _again(await find(feed.runtime, event), feed.runtime)
+        case messages.Copy():
+            return await _copy(asked, feed)
+        case messages.Flag(capability=capability, flag=flag, value=value):
+            await feed.runtime.set_flag(capability, flag, value)
+        case messages.Checks(capability=capability):
+            await feed.runtime.capability(capability).run_checks()
+        case messages.Export(path=path, target=target, topology=topology, force=force):
+            return await feed.desk.export(path, target=target, topology=topology, force=force)
+        case messages.Respond():
+            _respond(asked, feed.runtime)
+        case messages.Cancel(session=session, turn=turn):
+            await feed.runtime.turns.cancel(session, turn)
+    return None
+
+
+async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
+    match asked:
+        case messages.Log(filter=wanted):
+            view.filter_log(wanted)
+        case messages.Lines(place=place, count=count, whole=whole):
+            await view.room()
+            window: LogWindow = view.window
+            lines = window.lines(place, min(count, LINES_AT_ONCE))
+            if whole:
+                text = "".join(as_text(line) for _, line in lines)
+                return {"text": text, "next": lines[-1][0] + 1 if lines else None}
+            return {
+                "first": window.first,
+                "lines": [drawing.line_drawn(at, line) for at, line in lines],
+            }
+        case messages.Line(number=number):
+            found = runtime.logs.pick([number])
+            if not found:
+                raise NotFound(f"line {number} is kept no longer")
+            return {"line": drawing.line_drawn(0, found[0], len(found[0].text))}
+        case messages.Events(filter=wanted, before=before):
+            if wanted != view.events:
+                view.filter_events(wanted)
+            if before is not None:
+                return {"rows": await view.older(before)}
+    return None
+
+
+async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
+    worker = feed.runtime.worker(asked.worker)
+    match asked.verb:
+        case "stop":
+            await worker.stop()
+        case "rollback":
+            await feed.desk.roll_back(worker)
+        case verb:
+            await worker.restart(force=verb == "restart")
+    worker = feed.runtime.worker(asked.worker)
+    return {"state": str(worker.state), "error": worker.error}
+
+
+async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
+    if not asked.kind.strip():
+        raise Refused("an event needs a kind, such as turn.completed")
+    trace = await feed.runtime.fire(
+        asked.kind.strip(), asked.payload, session_id=asked.session or None, only=asked.worker, wait=False
+    )
+    entry = {"kind": asked.kind, "payload": asked.payload, "session": asked.session, "worker": asked.worker}
+    same = next((one for one in feed.fired if entry.items() <= one.items()), None)
+    if same is not None:
+        feed.fired.remove(same)
+    feed.fired.appendleft(entry | {"at": time.time() * 1000})
+    return _fired(trace)
+
+
+async def _again(event: EventEnvelope, runtime: Runtime) -> Answer:
+    trace = await runtime.fire(
+        event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
+    )
+    return _fired(trace)
+
+
+def as_text(line: LogLine) -> str:
+    """Return a line as it stands in a file, without colours."""
+    return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
+
+
+def _fired(trace: Trace) -> Answer:
+    return {"event": trace.event.event_id, "seq": trace.event.seq}
+
+
+async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
+    event = await find(feed.runtime, asked.event)
+    if asked.form == "fire":
+        return {"text": casefile.as_cell(event.kind, event.payload, event.session_id), "file": None}
+    trace = Trace(event, feed.runtime.history)
+    workers = list(dict.fromkeys(run.worker for run in trace.invocations))
+    name = asked.worker or (workers[0] if workers else None)
+    if name is None:
+        raise Refused(f"no handler ran for #{event.seq}, so there is nothing to test")
+    worker = feed.runtime.worker(name)
+    text = casefile.as_test(trace, worker.name, feed.desk.script_of(worker))
+    return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
+
+
+def _respond(asked: messages.Respond, runtime: Runtime) -> None:
+    action = None
+    if asked.decision is None:
+        action = "submit" if asked.answers is not None else "cancel"
+    runtime.turns.respond(
+        asked.session,
+        Response(
+            request_id=asked.request,
+            action=action,  # type: ignore[arg-type]  # one of the two literals
+            answers=asked.answers,
+            decision=asked.decision,
+        ),
+    )

@@ -1,0 +1,97 @@
+"""What the panel can do beyond the runtime: a notebook rolls back, exports, and knows where code is from."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dnworker.errors import Refused
+from dnworker.skeletons import skeleton
+from dnworker.templates import TEMPLATES, template
+from dnworker.topologies import InProcessWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dnworker.manager import ManagedWorker
+    from dnworker.runner import HandlerKey
+    from dnworker.runtime import Runtime
+
+ONLY_NOTEBOOK = "only a notebook can do this"
+
+
+class Desk:
+    """What can be done where there is no notebook."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+
+    @property
+    def paused_by(self) -> str | None:
+        """Who holds the loop, so that no worker can run; None when it turns."""
+        return None
+
+    def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
+        """Return where handlers are from, such as `cell [3]`."""
+        return {}
+
+    def script_of(self, worker: ManagedWorker) -> str:
+        """Return the path of the worker's script in its capability, as a test names it."""
+        capability = self.runtime.capability(worker.capability)
+        for one in (worker.definition.path, *map(Path, worker.definition.args)):
+            is_script = one is not None and one.suffix == ".py" and not capability.live
+            if one is not None and is_script and one.is_relative_to(capability.root):
+                return one.relative_to(capability.root).as_posix()
+        return f"workers/{worker.name}.py"
+
+    def why_no_rollback(self, worker: ManagedWorker) -> str | None:
+        """Say why there is no earlier generation to go back to."""
+        return f"earlier generations are kept in a notebook; {ONLY_NOTEBOOK}"
+
+    async def roll_back(self, worker: ManagedWorker) -> None:
+        """Go back to the generation before.
+
+        Raises:
+            Refused: there is none.
+        """
+        raise Refused(self.why_no_rollback(worker) or ONLY_NOTEBOOK)
+
+    def why_no_export(self) -> str | None:
+        """Say why nothing can be exported here."""
+        return f"what is served is a capability already; {ONLY_NOTEBOOK}"
+
+    async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
+        """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written.
+
+        Raises:
+            Refused: there is no notebook to export.
+        """
+        raise Refused(self.why_no_export() or ONLY_NOTEBOOK)
+
+    def kinds(self) -> set[str]:
+        """Return the kinds that can be expected to do something."""
+        heard = {key[1] for w in self.runtime.workers() for key in w.figures if key[0] == "on_event"}
+        return heard | TEMPLATES.keys()
+
+    async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
+        """Return a payload for a kind, and where it is from: a template, the last one, what handlers read."""
+        if kind in TEMPLATES:
+            return template(kind), "a template"
+        history = self.runtime.history
+        before = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
+        if before is not None and before.payload:
+            return before.payload, f"as of #{before.seq}"
+        read = skeleton(self._sources(kind))
+        return read, "made of what handlers read" if read else ""
+
+    def _sources(self, kind: str) -> list[str]:
+        found = []
+        for managed in self.runtime.workers():
+            worker = managed.worker if isinstance(managed, InProcessWorker) else None
+            for handler in worker._event_handlers.get(kind, ()) if worker is not None else ():
+                try:
+                    found.append(inspect.getsource(handler))
+                except (OSError, TypeError):  # made by code that stands in no file
+                    continue
+        return found

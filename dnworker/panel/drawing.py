@@ -1,0 +1,314 @@
+"""What a view draws: plain JSON of workers, lines, traces, capabilities, sessions; each text cut to size."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dnworker.errors import Conflict
+from dnworker.lifecycle import WorkerState
+from dnworker.panel.eventlines import outcome_of
+from dnworker.trace import Trace
+
+if TYPE_CHECKING:
+    from dnworker.capability.registry import Capability
+    from dnworker.clock import Clock
+    from dnworker.events import EventEnvelope
+    from dnworker.figures import Figures
+    from dnworker.history import History
+    from dnworker.logs import LogLine
+    from dnworker.manager import ManagedWorker
+    from dnworker.panel.desk import Desk
+    from dnworker.runner import HandlerKey
+    from dnworker.sessions.store import Session
+    from dnworker.trace import Row
+
+LONGEST_LINE = 500
+"""Characters of a line of the log that are sent unasked; all of it when it is looked at."""
+
+LONGEST_TEXT = 2_000
+LONGEST_PAYLOAD = 100_000
+LONGEST_IMAGE = 200_000
+"""Characters of one picture that is sent."""
+
+ROWS_SHOWN = 500
+MESSAGES_SHOWN = 50
+BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
+
+UP = (WorkerState.RUNNING, WorkerState.STARTING)
+DOWN = (WorkerState.STOPPED, WorkerState.ERROR)
+
+
+def millis(moment: datetime) -> float:
+    """Return a moment in milliseconds since 1970, as browsers count."""
+    return moment.timestamp() * 1000
+
+
+# -- workers -------------------------------------------------------------------------------------------
+
+
+def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
+    """Return what is told at once when it changes; the rest may wait for half a second."""
+    return (worker.state, worker.error, worker.generation, worker.restarts, worker.topology_label)
+
+
+def worker_drawn(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dict[str, Any]:
+    """Return a worker; `gate` has the flags that gate it, with their values."""
+    origins = desk.origins(worker)
+    next_runs = worker.next_runs
+    return {
+        "name": worker.qualified_name,
+        "state": str(worker.state),
+        "moves": _way(worker),
+        "topology": worker.topology_label,
+        "inProcess": worker.topology == "in-process",
+        "generation": worker.generation,
+        "restarts": worker.restarts,
+        "error": None if worker.error is None else worker.error[:LONGEST_TEXT],
+        "gate": dict(gate),
+        "refusals": refusals(worker, gate, desk),
+        "handlers": [
+            handler_drawn(key, figures, next_runs.get(key), origins.get(key))
+            for key, figures in worker.figures.items()
+        ],
+    }
+
+
+def _way(worker: ManagedWorker) -> list[dict[str, Any]]:
+    """Return the steps since it was loaded last."""
+    moves = list(worker.moves)
+    begins = [n for n, move in enumerate(moves) if move.state is WorkerState.LOADING]
+    return [{"state": str(m.state), "at": millis(m.at)} for m in moves[begins[-1] if begins else 0 :]]
+
+
+def refusals(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dict[str, str]:
+    """Return why a button does not apply, by its verb; those that do are left out."""
+    state = worker.state
+    refused: dict[str, str] = {}
+    if gate and not any(gate.values()):
+        refused["start"] = refused["restart"] = f"gated off; turn on {' or '.join(gate)}"
+    elif state not in DOWN:
+        refused["start"] = f"it is {state}"
+    if state is not WorkerState.RUNNING:
+        refused.setdefault("restart", f"it is {state}; start it")
+    if state not in (*UP, WorkerState.ERROR):
+        refused["stop"] = f"it is {state}"
+    if (why := desk.why_no_rollback(worker)) is not None:
+        refused["rollback"] = why
+    if worker.topology != "in-process":
+        refused["run"] = "its schedules are kept by its own process"
+    elif state is not WorkerState.RUNNING:
+        refused["run"] = f"it is {state}"
+    return refused
+
+
+def handler_drawn(
+    key: HandlerKey, figures: Figures, next_run: datetime | None, origin: str | None
+) -> dict[str, Any]:
+    """Return a handler: times in milliseconds, the last minute by second since 1970."""
+    quantiles = figures.quantiles()
+    to_epoch = round(time.time() - time.monotonic())
+    now = time.monotonic()
+    minute = [
+        [int(now) - 59 + n + to_epoch, ended, failed]
+        for n, (ended, failed) in enumerate(figures.last_minute(now))
+        if ended
+    ]
+    error = figures.last_error
+    return {
+        "key": list(key),
+        "calls": figures.calls,
+        "errors": figures.errors,
+        "inFlight": figures.in_flight,
+        "missed": figures.missed,
+        "quantiles": None if quantiles is None else [round(seconds * 1000, 3) for seconds in quantiles],
+        "minute": minute,
+        "nextRun": None if next_run is None else millis(next_run),
+        "origin": origin,
+        "error": None
+        if error is None
+        else {
+            "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
+            "place": error.place,
+            "source": error.frames[-1].source if error.frames else "",
+            "event": figures.last_failed_event,
+        },
+    }
+
+
+# -- log, events, traces -------------------------------------------------------------------------------
+
+
+def line_drawn(place: int, line: LogLine, longest: int = LONGEST_LINE) -> dict[str, Any]:
+    """Return one line of the log."""
+    return {
+        "place": place,
+        "number": line.number,
+        "worker": line.worker,
+        "level": line.level,
+        "source": line.source,
+        "at": millis(line.timestamp),
+        "invocation": line.invocation_id,
+        "event": line.event_id,
+        "text": line.text[:longest],
+        "cut": max(0, len(line.text) - longest),
+        "image": image_of(line),
+    }
+
+
+def image_of(line: LogLine) -> str | None:
+    """Return the picture that a handler displayed, as a data URL, if it is one and not too large."""
+    for kind in ("image/png", "image/jpeg"):
+        data = (line.data or {}).get(kind)
+        if isinstance(data, str) and len(data) <= LONGEST_IMAGE and BASE64.fullmatch(data):
+            return f"data:{kind};base64,{''.join(data.split())}"
+    return None
+
+
+def trace_drawn(event: EventEnvelope, history: History) -> dict[str, Any]:
+    """Return an event with its payload and everything it caused, as rows of a waterfall."""
+    trace = Trace(event, history)
+    rows = list(islice(trace.rows(), ROWS_SHOWN + 1))
+    drawn = [row_drawn(row) for row in rows[:ROWS_SHOWN]]
+    if len(rows) > ROWS_SHOWN:
+        text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
+        drawn.append({"depth": 1, "sort": "note", "text": text, "outcome": "ok", "bar": None, "level": None})
+    payload = msgspec.json.format(msgspec.json.encode(event.payload), indent=2).decode()
+    return {
+        "event": event.event_id,
+        "seq": event.seq,
+        "kind": event.kind,
+        "at": millis(event.timestamp),
+        "session": event.session_id,
+        "turn": event.turn_id,
+        "payload": payload[:LONGEST_PAYLOAD],
+        "cut": max(0, len(payload) - LONGEST_PAYLOAD),
+        "outcome": outcome_of(history.invocations_of(event.event_id)),
+        "workers": list(dict.fromkeys(run.worker for run in trace.invocations)),
+        "running": not history.is_quiet(event.event_id),
+        "rows": drawn,
+    }
+
+
+def row_drawn(row: Row) -> dict[str, Any]:
+    """Return one row of a trace."""
+    return {
+        "depth": row.depth,
+        "sort": row.sort,
+        "text": row.text[:LONGEST_TEXT],
+        "outcome": row.outcome,
+        "bar": row.bar,
+        "level": None if row.line is None else row.line.level,
+    }
+
+
+# -- capabilities and sessions -------------------------------------------------------------------------
+
+
+def capability_drawn(capability: Capability) -> dict[str, Any]:
+    """Return a capability with its flags, what each gates, and its checks."""
+    manifest = capability.manifest
+    return {
+        "name": capability.name,
+        "version": manifest.version,
+        "description": manifest.description,
+        "root": None if capability.live else str(capability.root),
+        "failure": capability.failure,
+        "flags": [
+            {
+                "name": flag.name,
+                "description": flag.description,
+                "value": flag.effective,
+                "default": flag.default,
+                "source": flag.source,
+                "refusal": why_fixed(flag.source),
+                "gates": [w.name for w in capability.workers.values() if flag.name in w.definition.when],
+            }
+            for flag in capability.flags.values()
+        ],
+        "checks": [
+            {"name": check.name, "command": check.command, "status": found.status, "error": found.error}
+            if found is not None
+            else {"name": check.name, "command": check.command, "status": "not run", "error": None}
+            for check in manifest.checks
+            for found in [next((c for c in capability.checks if c.name == check.name), None)]
+        ],
+    }
+
+
+def why_fixed(source: str) -> str | None:
+    """Say why a switch would have no effect: a stronger layer has the word (contract 4.5)."""
+    return {
+        "env": "set by an environment variable, which wins",
+        "cli": "set on the command line, which wins",
+    }.get(source)
+
+
+def gate_of(worker: ManagedWorker, capability: Capability) -> dict[str, bool]:
+    """Return the flags that gate a worker, with their values."""
+    flags = capability.flags
+    return {name: name in flags and flags[name].effective for name in worker.definition.when}
+
+
+def session_brief(session: Session) -> dict[str, Any]:
+    """Return a session as the list shows it."""
+    return {
+        "id": session.session_id,
+        "title": session.title,
+        "agent": session.agent,
+        "phase": session.phase,
+        "messages": len(session.messages),
+        "turns": session.completed_turns,
+        "waiting": len(session.waiting),
+        "prompts": len(session.prompts),
+        "updated": session.updated_at,
+    }
+
+
+def session_drawn(session: Session) -> dict[str, Any]:
+    """Return a session with its newest messages, its turns, and what it asks."""
+    turns = [*([session.active] if session.active is not None else []), *session.waiting]
+    return session_brief(session) | {
+        "history": [
+            {
+                "role": message.role,
+                "content": message.content[:LONGEST_TEXT],
+                "tool": message.tool_name,
+                "at": message.created_at,
+            }
+            for message in session.messages[-MESSAGES_SHOWN:]
+        ],
+        "under_way": [
+            {
+                "id": turn.id,
+                "agent": turn.agent,
+                "message": turn.message[:LONGEST_TEXT],
+                "active": turn is session.active,
+            }
+            for turn in turns
+        ],
+        "asked": [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()],
+    }
+
+
+def clock_drawn(clock: Clock) -> dict[str, Any]:
+    """Return what time it is to schedules, where that is not the time of the day."""
+    return {"virtual": clock.can_advance, "now": millis(clock.now()) if clock.can_advance else None}
+
+
+def key_of(worker: ManagedWorker, given: list[str]) -> HandlerKey:
+    """Return the handler that a view names.
+
+    Raises:
+        Conflict: the worker has none of this name any more.
+    """
+    for key in worker.figures:
+        if list(key) == given:
+            return key
+    raise Conflict(f"worker {worker.qualified_name!r} has no handler {given[-1:]} any more")

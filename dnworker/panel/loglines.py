@@ -1,0 +1,148 @@
+"""The log as a view sees it: which lines match its filter, and which of those stand where."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable
+
+import msgspec
+import regex
+
+from dnworker.errors import Refused
+from dnworker.logs import LogBook, LogLine
+from dnworker.runtimelog import LEVELS
+
+CHUNK = 2_000
+"""Lines that are matched before the loop turns: about a millisecond."""
+
+PATTERN_SECONDS = 0.02
+"""What a pattern may take for one line."""
+
+TRIM = 10_000
+
+_ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]")
+"""Escape sequences: CSI, OSC and two-character ones (ECMA-48)."""
+
+Match = Callable[[LogLine], object]
+
+
+class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
+    """Which lines of the log are wanted; `level` is the lowest, `text` is found anywhere, in any case."""
+
+    worker: str | None = None
+    level: str | None = None
+    text: str = ""
+    is_regex: bool = msgspec.field(default=False, name="regex")
+    invocation: str | None = None
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether every line matches."""
+        return self == LogFilter(is_regex=self.is_regex)
+
+    def matcher(self) -> Match:
+        """Return what tells of a line whether it matches.
+
+        Raises:
+            Refused: the level is none, or the pattern is no regular expression; says where.
+        """
+        lowest = 0
+        if self.level is not None:
+            if self.level not in LEVELS:
+                raise Refused(f"there is no level {self.level!r}; there are: {', '.join(LEVELS)}")
+            lowest = LEVELS[self.level]
+        says = self._text_matcher()
+        worker, invocation = self.worker, self.invocation
+
+        def matches(line: LogLine) -> object:
+            return (
+                (worker is None or line.worker == worker)
+                and (invocation is None or line.invocation_id == invocation)
+                and (not lowest or LEVELS.get(line.level, LEVELS["info"]) >= lowest)
+                and (says is None or says(plain_text(line.text)))
+            )
+
+        return matches
+
+    def _text_matcher(self) -> Callable[[str], object] | None:
+        if not self.text:
+            return None
+        if not self.is_regex:
+            wanted = self.text.casefold()
+            return lambda text: wanted in text.casefold()
+        try:
+            search = regex.compile(self.text, regex.IGNORECASE).search
+        except regex.error as exc:
+            raise Refused(f"{self.text!r} is no regular expression: {exc}") from None
+        return lambda text: search(text, timeout=PATTERN_SECONDS)
+
+
+class LogWindow:
+    """The lines that match a filter, by their place among all that ever matched.
+
+    Places begin at 1 and stay what they are; the oldest go as the log drops their lines. Without a
+    filter a line's place is its number.
+    """
+
+    def __init__(self, book: LogBook, wanted: LogFilter) -> None:
+        self.wanted = wanted
+        self.problem: str | None = None
+        """Why lines are no longer matched: the pattern takes too long."""
+        self._book = book
+        self._match = None if wanted.takes_all else wanted.matcher()
+        self._numbers: list[int] = []  # of the lines that match
+        self._before = 1  # the place of the first of them
+        self._matched = book.first  # the next number to look at
+
+    @property
+    def first(self) -> int:
+        """The place of the oldest line."""
+        if self._match is None:
+            return self._book.first
+        return self._before + bisect_left(self._numbers, self._book.first)
+
+    @property
+    def end(self) -> int:
+        """The place that the next line will have."""
+        return self._book.end if self._match is None else self._before + len(self._numbers)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are lines that were not looked at yet."""
+        return self._match is not None and self.problem is None and self._matched < self._book.end
+
+    def catch_up(self) -> None:
+        """Look at the next lines, of which there may be more than `CHUNK`."""
+        if self._match is None or self.problem is not None:
+            return
+        lines = self._book.lines(self._matched, CHUNK)
+        for line in lines:
+            try:
+                if self._match(line):
+                    self._numbers.append(line.number)
+            except TimeoutError:
+                self.problem = (
+                    f"{self.wanted.text!r} takes too long on line {line.number}; "
+                    "make the pattern simpler, as in: error.*timeout"
+                )
+                break
+        self._matched = lines[-1].number + 1 if lines else self._book.end
+        gone = bisect_left(self._numbers, self._book.first)
+        if gone > TRIM:
+            del self._numbers[:gone]
+            self._before += gone
+
+    def lines(self, place: int, count: int) -> list[tuple[int, LogLine]]:
+        """Return up to `count` lines from a place on, each with its place."""
+        place = max(place, self.first)
+        if self._match is None:
+            return [(line.number, line) for line in self._book.lines(place, count)]
+        start = place - self._before
+        lines = self._book.pick(self._numbers[start : start + count])
+        return list(enumerate(lines, start=place))
+
+
+def plain_text(text: str) -> str:
+    """Return the text without escape sequences, as a person reads it."""
+    return _ANSI.sub("", text) if "\x1b" in text else text

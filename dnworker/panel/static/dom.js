@@ -1,0 +1,203 @@
+// Elements. Whatever the kernel says goes in by textContent: text is never markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, { cls, text, on, data, ...attributes }, children) {
+  if (cls) node.setAttribute("class", cls);
+  if (text !== undefined && text !== null) node.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : String(value));
+  }
+  for (const [name, value] of Object.entries(data ?? {})) node.dataset[name] = value;
+  for (const [name, listener] of Object.entries(on ?? {})) node.addEventListener(name, listener);
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** An element with a class, a text, attributes, listeners and children. */
+export function element(tag, options = {}, children = []) {
+  return fill(document.createElement(tag), options, children);
+}
+
+/** The same in SVG. */
+export function shape(tag, options = {}, children = []) {
+  return fill(document.createElementNS(SVG, tag), options, children);
+}
+
+/** A button; with a reason it does not apply, stays in reach of the keyboard, and says why. */
+export function button(text, press, { why = null, label = null, cls = "", pressed = null } = {}) {
+  const node = element("button", {
+    cls: `dnw-button ${cls}`, type: "button", text, title: why, "aria-label": label, "aria-disabled": why ? "true" : null,
+    "aria-pressed": pressed === null ? null : String(pressed),
+    data: { focus: label ?? text },
+  });
+  node.addEventListener("click", () => {
+    if (node.getAttribute("aria-disabled") !== "true") press(node);
+  });
+  return node;
+}
+
+/** A text field with its label before it. */
+export function field(label, input) {
+  return element("label", { cls: "dnw-field" }, [element("span", { text: label }), input]);
+}
+
+/** A choice among `[value, text]`. */
+export function select(options, chosen, change, label) {
+  const node = element("select", { cls: "dnw-input", "aria-label": label });
+  setOptions(node, options, chosen);
+  node.addEventListener("change", () => change(node.value));
+  return node;
+}
+
+/** Give a choice other options, and keep what is chosen where it is still there. */
+export function setOptions(node, options, chosen = node.value) {
+  const wanted = JSON.stringify(options);
+  if (node.dataset.options !== wanted) {
+    node.dataset.options = wanted;
+    node.replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
+  }
+  node.value = options.some(([value]) => value === chosen) ? chosen : options[0]?.[0] ?? "";
+}
+
+/** Put new children in, and the focus back where it was: on what has the same `data-focus`. */
+export function redraw(parent, children) {
+  const active = parent.getRootNode().activeElement;
+  const focused = active && parent.contains(active) ? active.dataset.focus : null;
+  parent.replaceChildren(...children);
+  if (focused) [...parent.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus();
+}
+
+/** Give the browser a text to save. */
+export function download(text, name) {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  const link = element("a", { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+/** Put a text on the clipboard; without leave or a secure page, by a selection. */
+export async function copy(text, near) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = element("textarea", { cls: "dnw-offscreen", "aria-hidden": "true" });
+    area.value = text;
+    near.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+/**
+ * A list of any length of which only what is in sight is in the document.
+ * `draw(i)` makes row i, or gives null for one that is not here yet; `scrolled` is told of every move.
+ */
+export class VirtualList {
+  constructor({ rowHeight, label, draw, open, scrolled = () => {}, follows = false }) {
+    this.rowHeight = rowHeight;
+    this.count = 0;
+    this.current = -1;
+    this.follows = follows;
+    this.draw = draw;
+    this.open = open;
+    this.scrolled = scrolled;
+    this.rows = element("div", { cls: "dnw-rows" });
+    this.root = element("div", { cls: "dnw-list", tabindex: "0", "aria-label": label, data: { focus: label } }, [this.rows]);
+    this.label = label;
+    this.asked = false;
+    this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
+    this.root.addEventListener("scroll", () => {
+      this.scrolled(this);
+      this.render();
+    }, { passive: true });
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("click", (event) => {
+      const row = event.target.closest(".dnw-list-row");
+      if (row) this.choose(Number(row.dataset.index), true);
+    });
+  }
+
+  get atEnd() {
+    return this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < this.rowHeight * 1.5;
+  }
+
+  /** The rows in sight, `[from, until)`. */
+  get sight() {
+    const from = Math.max(0, Math.floor(this.root.scrollTop / this.rowHeight));
+    return [from, Math.min(this.count, from + Math.ceil(this.root.clientHeight / this.rowHeight) + 1)];
+  }
+
+  /** There are so many rows now; `before` of them are new or gone at the top. */
+  resize(count, before = 0) {
+    this.count = count;
+    this.rows.style.height = `${count * this.rowHeight}px`;
+    if (count) this.root.setAttribute("role", "listbox");
+    else this.root.removeAttribute("role");
+    if (before && !this.follows) this.root.scrollTop += before * this.rowHeight;
+    if (before && this.current >= 0) this.current += before;
+    if (this.current >= count) this.current = -1;
+    this.render();
+  }
+
+  toEnd() {
+    this.root.scrollTop = this.root.scrollHeight;
+  }
+
+  /** Draw once the browser is ready for the next picture. */
+  render() {
+    if (this.asked) return;
+    this.asked = true;
+    requestAnimationFrame(() => {
+      this.asked = false;
+      this.drawNow();
+    });
+  }
+
+  drawNow() {
+    if (this.follows) this.toEnd();
+    const [from, until] = this.sight;
+    const drawn = [];
+    for (let i = Math.max(0, from - 5); i < Math.min(this.count, until + 5); i += 1) {
+      const row = this.draw(i) ?? element("div", { cls: "dnw-list-row dnw-muted", text: "…" });
+      row.classList.add("dnw-list-row");
+      row.id = `${this.prefix}-${i}`;
+      row.dataset.index = String(i);
+      row.setAttribute("role", "option");
+      row.setAttribute("aria-setsize", String(this.count));
+      row.setAttribute("aria-posinset", String(i + 1));
+      row.setAttribute("aria-selected", String(i === this.current));
+      row.style.transform = `translateY(${i * this.rowHeight}px)`;
+      drawn.push(row);
+    }
+    this.rows.replaceChildren(...drawn);
+    if (this.current >= 0) this.root.setAttribute("aria-activedescendant", `${this.prefix}-${this.current}`);
+    else this.root.removeAttribute("aria-activedescendant");
+  }
+
+  choose(index, open = false) {
+    if (index < 0 || index >= this.count) return;
+    this.current = index;
+    const [from, until] = this.sight;
+    if (index < from + 1) this.root.scrollTop = index * this.rowHeight;
+    else if (index >= until - 2) this.root.scrollTop = (index + 2) * this.rowHeight - this.root.clientHeight;
+    this.drawNow();
+    if (open) this.open(index);
+  }
+
+  key(event) {
+    const [from, until] = this.sight;
+    const page = Math.max(1, until - from - 2);
+    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.count, End: this.count };
+    if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key in moves) {
+      const start = this.current >= 0 ? this.current : this.follows ? this.count : -1;
+      this.choose(Math.min(this.count - 1, Math.max(0, start + moves[event.key])));
+    } else if ((event.key === "Enter" || event.key === " ") && this.current >= 0) this.open(this.current);
+    else return;
+    event.preventDefault();
+  }
+}

@@ -1,0 +1,97 @@
+// The timeline: newest first, each event with what became of it.
+import { VirtualList, element, field, select, setOptions } from "./dom.js";
+import { OUTCOMES, TraceView } from "./trace.js";
+import { duration, mergeEvents, timeOfDay } from "./text.js";
+
+const KEPT = 2000;
+const ANY = ["", "any"];
+
+export class EventsSection {
+  constructor(panel) {
+    this.panel = panel;
+    this.rows = [];
+    this.loading = false;
+    this.complete = false;
+    this.filter = {};
+    this.kind = element("input", { cls: "dnw-input", type: "search", placeholder: "any", spellcheck: "false", "aria-label": "kind" });
+    this.kind.addEventListener("input", () => this.narrow({ kind: this.kind.value.trim() }));
+    this.session = element("input", { cls: "dnw-input", type: "search", placeholder: "any", spellcheck: "false", "aria-label": "session" });
+    this.session.addEventListener("change", () => this.narrow({ session: this.session.value.trim() || null }));
+    this.worker = select([ANY], "", (value) => this.narrow({ worker: value || null }), "worker");
+    this.outcome = select([ANY, ["error", "✗ error"], ["ok", "✓ ok"], ["running", "… running"], ["cancelled", "– cancelled"], ["none", "· no handler"]],
+      "", (value) => this.narrow({ outcome: value || null }), "outcome");
+    this.noise = element("input", { type: "checkbox" });
+    this.noise.addEventListener("change", () => this.narrow({ noise: this.noise.checked }));
+    this.list = new VirtualList({
+      rowHeight: 22, label: "events", draw: (n) => this.row(n), open: (n) => panel.chooseEvent(this.rows[n].id),
+      scrolled: (list) => this.older(list),
+    });
+    this.hint = element("p", { cls: "dnw-muted" });
+    this.trace = new TraceView(panel);
+    this.root = element("div", {}, [
+      element("div", { cls: "dnw-tools" }, [
+        field("kind", this.kind), field("worker", this.worker), field("session", this.session), field("outcome", this.outcome),
+        element("label", { cls: "dnw-check" }, [this.noise, element("span", { text: "the runtime's own" })]),
+      ]),
+      element("div", { cls: "dnw-split" }, [element("div", { cls: "dnw-events" }, [this.hint, this.list.root]), this.trace.root]),
+    ]);
+  }
+
+  row(n) {
+    const event = this.rows[n];
+    if (!event) return null;
+    const chosen = event.id === this.panel.state.chosen;
+    return element("div", { cls: `dnw-event dnw-outcome-${event.outcome}${chosen ? " dnw-chosen" : ""}`, title: event.error }, [
+      element("span", { cls: "dnw-mark", text: OUTCOMES[event.outcome] }),
+      element("span", { cls: "dnw-seq", text: `#${event.seq}` }),
+      element("span", { cls: "dnw-kind", text: event.kind }),
+      element("span", { cls: "dnw-who", text: event.error ?? event.workers.join(", ") }),
+      element("span", { cls: "dnw-muted", text: duration(event.duration) }),
+      element("span", { cls: "dnw-muted", text: timeOfDay(event.at).slice(0, 8) }),
+    ]);
+  }
+
+  narrow(change) {
+    this.filter = { ...this.filter, ...change };
+    this.panel.ask("filter", { type: "events", filter: this.filter });
+  }
+
+  /** Take rows of the kernel: changed ones, or all anew. */
+  take({ rows, gone, whole }) {
+    const before = this.rows.length;
+    const newest = this.rows[0]?.seq ?? 0;
+    if (whole) this.complete = false;
+    this.rows = mergeEvents(whole ? [] : this.rows, rows, gone, Math.max(KEPT, before));
+    const added = whole ? 0 : this.rows.findIndex((row) => row.seq <= newest);
+    if (whole) this.list.root.scrollTop = 0;
+    this.list.current = -1;
+    const scrolled = this.list.root.scrollTop > this.list.rowHeight ? Math.max(0, added) : 0;
+    this.list.resize(this.rows.length, scrolled);
+    const filtered = Object.values(this.filter).some(Boolean);
+    this.hint.textContent = this.rows.length ? "" : filtered ? "no event matches" : "no events yet: %fire one, or use Fire";
+    this.mark();
+  }
+
+  async older(list) {
+    if (this.loading || this.complete || !this.rows.length || !list.atEnd) return;
+    this.loading = true;
+    const answer = await this.panel.ask("older events", { type: "events", filter: this.filter, before: this.rows.at(-1).seq });
+    this.loading = false;
+    if (!answer) return;
+    this.complete = !answer.rows.length;
+    this.rows = mergeEvents(this.rows, answer.rows, [], this.rows.length + answer.rows.length);
+    list.resize(this.rows.length);
+  }
+
+  mark() {
+    const chosen = this.rows.findIndex((row) => row.id === this.panel.state.chosen);
+    this.list.current = chosen;
+    this.list.render();
+  }
+
+  update() {
+    const { state } = this.panel;
+    setOptions(this.worker, [ANY, ...state.order.map((name) => [name, name])]);
+    this.trace.update(state.chosen && state.trace?.event === state.chosen ? state.trace : null);
+  }
+}

@@ -1,0 +1,103 @@
+// Firing by hand: a kind, a payload, and what became of it.
+import { button, element, field, redraw, select, setOptions } from "./dom.js";
+import { TraceView } from "./trace.js";
+import { jsonProblem, timeOfDay } from "./text.js";
+
+export class FireSection {
+  constructor(panel) {
+    this.panel = panel;
+    this.untouched = true;
+    const kinds = `dnw-kinds-${Math.random().toString(36).slice(2)}`;
+    this.kinds = element("datalist", { id: kinds });
+    this.kind = element("input", { cls: "dnw-input dnw-wide", list: kinds, placeholder: "turn.completed", spellcheck: "false", autocomplete: "off", "aria-label": "kind to fire" });
+    this.kind.addEventListener("change", () => this.untouched && this.suggest());
+    this.session = element("input", { cls: "dnw-input", placeholder: "none", spellcheck: "false", "aria-label": "session to fire in" });
+    this.worker = select([["", "all that listen"]], "", () => {}, "worker to fire at");
+    this.payload = element("textarea", { cls: "dnw-input dnw-editor", rows: "8", spellcheck: "false", "aria-label": "payload" });
+    this.payload.value = "{}";
+    this.payload.addEventListener("input", () => {
+      this.untouched = false;
+      this.judge();
+    });
+    this.payload.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.fire();
+    });
+    this.problem = element("p", { cls: "dnw-bad", role: "alert" });
+    this.whence = element("span", { cls: "dnw-muted" });
+    this.go = button("fire", () => this.fire(), { cls: "dnw-primary", label: "fire the event" });
+    this.history = element("div", { cls: "dnw-history" });
+    this.trace = new TraceView(panel);
+    this.root = element("div", { cls: "dnw-split dnw-fire" }, [
+      element("div", {}, [
+        element("div", { cls: "dnw-tools" }, [field("kind", this.kind), field("session", this.session), field("worker", this.worker)]),
+        this.kinds, element("div", {}, [this.payload]), this.problem,
+        element("div", { cls: "dnw-actions" }, [this.go, button("suggest a payload", () => this.suggest()), this.whence]),
+        element("h3", { cls: "dnw-title", text: "fired before" }), this.history,
+      ]),
+      this.trace.root,
+    ]);
+  }
+
+  /** Put an event into the editor. */
+  edit({ kind, payload, session, worker = null }) {
+    this.kind.value = kind;
+    this.session.value = session ?? "";
+    this.worker.value = worker ?? "";
+    this.payload.value = typeof payload === "string" ? payload : JSON.stringify(payload, null, 2);
+    this.untouched = false;
+    this.whence.textContent = "";
+    this.judge();
+    this.payload.focus();
+  }
+
+  async suggest() {
+    const kind = this.kind.value.trim();
+    if (!kind) return;
+    const answer = await this.panel.ask(`payload of ${kind}`, { type: "suggest", kind });
+    if (!answer || this.kind.value.trim() !== kind) return;
+    this.payload.value = JSON.stringify(answer.payload, null, 2);
+    this.untouched = true;
+    this.whence.textContent = answer.whence;
+    this.judge();
+  }
+
+  judge() {
+    const found = jsonProblem(this.payload.value);
+    this.problem.textContent = found ? `payload, line ${found.line}, column ${found.column}: ${found.message}` : "";
+    this.payload.setAttribute("aria-invalid", String(Boolean(found)));
+    return found;
+  }
+
+  async fire() {
+    const kind = this.kind.value.trim();
+    if (!kind) {
+      this.problem.textContent = "an event needs a kind, such as turn.completed";
+      this.kind.focus();
+      return;
+    }
+    const found = this.judge();
+    if (found) {
+      const place = this.payload.value.split("\n").slice(0, found.line - 1).join("\n").length + (found.line > 1 ? 1 : 0) + found.column - 1;
+      this.payload.focus();
+      this.payload.setSelectionRange(place, place + 1);
+      return;
+    }
+    await this.panel.fired(`fire ${kind}`, {
+      type: "fire", kind, payload: JSON.parse(this.payload.value), session: this.session.value.trim() || null, worker: this.worker.value || null,
+    });
+  }
+
+  update() {
+    const { state } = this.panel;
+    setOptions(this.worker, [["", "all that listen"], ...state.order.map((name) => [name, name])]);
+    this.trace.update(state.chosen && state.trace?.event === state.chosen ? state.trace : null);
+  }
+
+  take({ kinds, history }) {
+    this.kinds.replaceChildren(...kinds.map((kind) => element("option", { value: kind })));
+    redraw(this.history, history.length
+      ? history.map((entry) => button(`${entry.kind} ${JSON.stringify(entry.payload).slice(0, 60)}`, () => this.edit(entry),
+        { cls: "dnw-entry", label: `edit ${entry.kind} of ${timeOfDay(entry.at)}` }))
+      : [element("p", { cls: "dnw-muted", text: "nothing yet" })]);
+  }
+}

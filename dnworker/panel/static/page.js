@@ -1,0 +1,110 @@
+// The panel as a page of `dnworker serve`: a session by cookie, a socket that comes back.
+import panel from "./panel.js";
+
+const LONGEST_WAIT = 10_000;
+const el = document.getElementById("panel");
+const form = document.getElementById("login");
+const problem = document.getElementById("problem");
+
+/** Looks like the model of a widget: sends and receives messages, over a WebSocket. */
+class SocketModel {
+  constructor() {
+    this.listeners = new Set();
+    this.waiting = 250;
+    this.backlog = [];
+    this.open();
+  }
+
+  open() {
+    this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`);
+    this.socket.addEventListener("open", () => {
+      this.waiting = 250;
+      this.backlog = [];
+      el.dnwPanel?.say("");
+      el.dnwPanel?.link.hello();
+    });
+    this.socket.addEventListener("message", (event) => {
+      const message = JSON.parse(event.data);
+      for (const listener of [...this.listeners]) listener(message);
+    });
+    this.socket.addEventListener("close", (event) => {
+      el.dnwPanel?.link.lost();
+      if (event.code === 4401 || event.code === 4402) {
+        askForToken("the session is over; give the token again");
+        return;
+      }
+      el.dnwPanel?.say("not connected; trying again…", true);
+      setTimeout(() => this.again(), this.waiting);
+      this.waiting = Math.min(LONGEST_WAIT, this.waiting * 2);
+    });
+  }
+
+  /** A refused handshake tells a page nothing: the session is asked for first. */
+  async again() {
+    const found = await fetch("/panel/session", { credentials: "same-origin" }).catch(() => null);
+    if (found?.status === 401) askForToken("the session is over; give the token again");
+    else this.open();
+  }
+
+  on(name, listener) {
+    if (name === "msg:custom") this.listeners.add(listener);
+  }
+
+  off(name, listener) {
+    this.listeners.delete(listener);
+  }
+
+  send(message) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  get() {
+    return null;
+  }
+}
+
+async function login(fields) {
+  const answer = await fetch("/panel/session", {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), credentials: "same-origin",
+  });
+  if (answer.ok) start();
+  else askForToken((await answer.json()).detail);
+}
+
+function askForToken(text) {
+  el.dnwPanel?.close();
+  el.replaceChildren();
+  el.dnwPanel = null;
+  form.hidden = false;
+  problem.textContent = text;
+  form.elements.token.focus();
+}
+
+function start() {
+  form.hidden = true;
+  problem.textContent = "";
+  panel.render({ model: new SocketModel(), el });
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const paint = () => {
+  document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
+};
+dark.addEventListener("change", paint);
+paint();
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = form.elements.token.value.trim();
+  form.elements.token.value = "";
+  login({ token });
+});
+
+const ticket = /^#ticket=([\w-]+)$/.exec(location.hash)?.[1];
+if (location.hash) history.replaceState(null, "", location.pathname);
+if (ticket) login({ ticket });
+else {
+  const known = await fetch("/panel/session", { credentials: "same-origin" });
+  if (known.ok) start();
+  else askForToken("");
+}

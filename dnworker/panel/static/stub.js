@@ -1,0 +1,51 @@
+// What a notebook stores of the panel. The module itself comes from the kernel, once a page.
+const LIMIT = 10_000; // milliseconds
+
+/** Ask the kernel for the module and its style sheet. */
+function fetchModule(model) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("the kernel does not answer")), LIMIT);
+    const receive = (message) => {
+      if (message.type !== "module") return;
+      clearTimeout(timer);
+      model.off("msg:custom", receive);
+      resolve(message);
+    };
+    model.on("msg:custom", receive);
+    model.send({ type: "module" });
+  });
+}
+
+async function load(model) {
+  const { version, text, style } = await fetchModule(model);
+  const known = (globalThis.dnworkerPanel ??= new Map());
+  if (!known.has(version)) {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(style);
+    document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    known.set(version, import(url).finally(() => URL.revokeObjectURL(url)));
+  }
+  return (await known.get(version)).default;
+}
+
+async function render({ model, el }) {
+  const still = document.createElement("pre");
+  still.textContent = model.get("still");
+  el.append(still);
+  let gone = false;
+  let close = () => {};
+  load(model).then((panel) => {
+    if (gone) return;
+    still.remove();
+    close = panel.render({ model, el });
+  }, (problem) => {
+    still.textContent += `\n(not live: ${problem.message}; run %panel again)`;
+  });
+  return () => {
+    gone = true;
+    close();
+  };
+}
+
+export default { render };

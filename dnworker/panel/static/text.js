@@ -1,0 +1,280 @@
+// Pure functions: what is shown of what the kernel sends. No DOM here; node's test runner tests them.
+
+const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
+const CSI = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]/g;
+const PLAIN = { bold: false, dim: false, italic: false, underline: false, inverse: false, fg: null, bg: null };
+const MARKS_AT_MOST = 100;
+
+/** A colour of the 256: a name of the palette, or `rgb(...)`. */
+function indexed(n) {
+  if (n < 8) return COLOURS[n];
+  if (n < 16) return `bright-${COLOURS[n - 8]}`;
+  if (n >= 232) return rgb((n - 232) * 10 + 8, (n - 232) * 10 + 8, (n - 232) * 10 + 8);
+  const step = (v) => (v ? v * 40 + 55 : 0);
+  const cube = n - 16;
+  return rgb(step(Math.floor(cube / 36)), step(Math.floor(cube / 6) % 6), step(cube % 6));
+}
+
+function rgb(r, g, b) {
+  const byte = (v) => Math.min(255, Math.max(0, v | 0));
+  return `rgb(${byte(r)}, ${byte(g)}, ${byte(b)})`;
+}
+
+/** The style after one SGR sequence (ECMA-48, 8.3.117, and the 256 and 24-bit colours of xterm). */
+function styled(before, parameters) {
+  const codes = parameters.split(/[;:]/).map(Number);
+  let style = { ...before };
+  for (let i = 0; i < codes.length; i += 1) {
+    const code = codes[i];
+    if (code === 0) style = { ...PLAIN };
+    else if (code === 1) style.bold = true;
+    else if (code === 2) style.dim = true;
+    else if (code === 3) style.italic = true;
+    else if (code === 4) style.underline = true;
+    else if (code === 7) style.inverse = true;
+    else if (code === 22) style.bold = style.dim = false;
+    else if (code === 23) style.italic = false;
+    else if (code === 24) style.underline = false;
+    else if (code === 27) style.inverse = false;
+    else if (code >= 30 && code <= 37) style.fg = COLOURS[code - 30];
+    else if (code >= 90 && code <= 97) style.fg = `bright-${COLOURS[code - 90]}`;
+    else if (code >= 40 && code <= 47) style.bg = COLOURS[code - 40];
+    else if (code >= 100 && code <= 107) style.bg = `bright-${COLOURS[code - 100]}`;
+    else if (code === 39) style.fg = null;
+    else if (code === 49) style.bg = null;
+    else if (code === 38 || code === 48) {
+      const side = code === 38 ? "fg" : "bg";
+      if (codes[i + 1] === 5 && codes[i + 2] >= 0 && codes[i + 2] < 256) style[side] = indexed(codes[i + 2]);
+      if (codes[i + 1] === 2) style[side] = rgb(codes[i + 2], codes[i + 3], codes[i + 4]);
+      i += codes[i + 1] === 2 ? 4 : 2;
+    }
+  }
+  return style;
+}
+
+/** Control characters as their pictures (U+2400...), so that nothing is hidden. */
+export function visible(text) {
+  return text.replace(/[\x00-\x08\x0a-\x1f\x7f]/g, (c) => (c === "\x7f" ? "␡" : String.fromCharCode(0x2400 + c.charCodeAt(0))));
+}
+
+/** A line with escape sequences as pieces of one style each. */
+export function ansi(text) {
+  const pieces = [];
+  let style = PLAIN;
+  let from = 0;
+  const add = (until) => {
+    if (until > from) pieces.push({ text: visible(text.slice(from, until)), style });
+  };
+  for (const found of text.matchAll(CSI)) {
+    add(found.index);
+    from = found.index + found[0].length;
+    if (found[2] === "m") style = styled(style, found[1] || "0");
+  }
+  add(text.length);
+  return pieces;
+}
+
+/** The text as pieces, those that match marked; a pattern that is none marks nothing. */
+export function marked(text, wanted, isRegex) {
+  if (!wanted) return [{ text, mark: false }];
+  let pattern;
+  try {
+    pattern = new RegExp(isRegex ? wanted : wanted.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
+  } catch {
+    return [{ text, mark: false }];
+  }
+  const pieces = [];
+  let from = 0;
+  let count = 0;
+  for (const found of text.matchAll(pattern)) {
+    if (!found[0] || (count += 1) > MARKS_AT_MOST) continue;
+    if (found.index > from) pieces.push({ text: text.slice(from, found.index), mark: false });
+    pieces.push({ text: found[0], mark: true });
+    from = found.index + found[0].length;
+  }
+  if (from < text.length || !pieces.length) pieces.push({ text: text.slice(from), mark: false });
+  return pieces;
+}
+
+/** Milliseconds for people. */
+export function duration(ms) {
+  if (ms === null || ms === undefined) return "";
+  if (ms < 1) return `${ms.toFixed(2)} ms`;
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+/** How long something lasts by now, in whole seconds, so that it does not flicker. */
+export function age(ms) {
+  return ms < 1000 ? "0 s" : duration(Math.floor(ms / 1000) * 1000).replace(".0 s", " s");
+}
+
+/** When a schedule runs, seen from now. */
+export function countdown(due, now) {
+  const left = due - now;
+  return left <= 0 ? "due" : `in ${age(left + 999)}`;
+}
+
+/** The time of the day, to the millisecond. */
+export function timeOfDay(ms) {
+  const at = new Date(ms);
+  const two = (n) => String(n).padStart(2, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Whole numbers with a comma at the thousands. */
+export function count(n) {
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** The rows of the timeline, newest first, each once, with what changed and without what is gone. */
+export function mergeEvents(kept, rows, gone, limit) {
+  const all = new Map(kept.map((row) => [row.seq, row]));
+  for (const seq of gone) all.delete(seq);
+  for (const row of rows) all.set(row.seq, row);
+  return [...all.values()].sort((a, b) => b.seq - a.seq).slice(0, limit);
+}
+
+/** Where a bar begins and how long it is, in percent of the whole. */
+export function barPlace([from, to]) {
+  const left = Math.min(Math.max(from, 0), 1) * 100;
+  return { left, width: Math.max(1, Math.min(to, 1) * 100 - left) };
+}
+
+/** The last minute as 60 columns, from `[second, ended, failed]` and the present second. */
+export function minuteColumns(minute, second) {
+  const columns = Array.from({ length: 60 }, () => [0, 0]);
+  for (const [at, ended, failed] of minute) {
+    const place = 59 - (second - at);
+    if (place >= 0 && place < 60) columns[place] = [ended, failed];
+  }
+  return columns;
+}
+
+/** What stands in the place of a worker's state while the loop is held up. */
+export function pausedText(worker, paused) {
+  return paused && worker.inProcess && worker.state === "running" ? `paused by ${paused}` : "";
+}
+
+/** The number and line of the cell that a place names, such as `cell [3], line 7`; null for a file. */
+export function cellOf(place) {
+  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(place ?? "");
+  return found ? { number: Number(found[1]), line: found[2] ? Number(found[2]) : null } : null;
+}
+
+/** The handlers that failed, those that failed most first, and the workers that are in error. */
+export function troubles(workers) {
+  const found = [];
+  for (const worker of workers) {
+    if (worker.state === "error") found.push({ worker: worker.name, handler: null, text: worker.error ?? "", count: 0, event: null, place: "" });
+    for (const handler of worker.handlers) {
+      if (handler.error) {
+        const { text, place, event } = handler.error;
+        found.push({ worker: worker.name, handler: handler.key[2], text, place, event, count: handler.errors });
+      }
+    }
+  }
+  return found;
+}
+
+class JsonProblem extends Error {
+  constructor(at, message) {
+    super(message);
+    this.at = at;
+  }
+}
+
+/** Where JSON text is wrong and why, by line and column from 1; null when it is an object. (RFC 8259.) */
+export function jsonProblem(text) {
+  let at = 0;
+  const fail = (message, place = at) => {
+    throw new JsonProblem(place, message);
+  };
+  const blank = () => {
+    while (" \t\n\r".includes(text[at] ?? "x")) at += 1;
+  };
+  const literal = () => {
+    const found = /^(true|false|null)(?![A-Za-z0-9_])/.exec(text.slice(at, at + 6));
+    const word = /^[A-Za-z_]\w*/.exec(text.slice(at, at + 40));
+    if (!found) fail(word ? `${word[0]} is no JSON value${{ True: "; write true", False: "; write false", None: "; write null" }[word[0]] ?? "; text needs quotes"}` : `a value is missing here`);
+    at += found[0].length;
+  };
+  const string = () => {
+    const start = at;
+    at += 1;
+    while (text[at] !== '"') {
+      if (at >= text.length || text[at] === "\n") fail("this text has no closing quote", start);
+      if (text[at] === "\\") {
+        if (!/^\\(["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 6))) fail("there is no such escape; a backslash is written \\\\");
+        at += 1;
+      } else if (text[at] < " ") fail("a control character must be escaped, as \\t is");
+      at += 1;
+    }
+    at += 1;
+  };
+  const number = () => {
+    const found = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/.exec(text.slice(at));
+    if (!found) fail("this is no number");
+    at += found[0].length;
+    if (/[\w.]/.test(text[at] ?? "")) fail("this is no number");
+  };
+  const list = (close, item) => {
+    const opened = at;
+    at += 1;
+    blank();
+    if (text[at] === close) {
+      at += 1;
+      return;
+    }
+    for (;;) {
+      item();
+      blank();
+      if (text[at] === close) break;
+      if (at >= text.length) fail(`${close} is missing for the ${text[opened]} here`, opened);
+      if (text[at] !== ",") fail(`a comma or ${close} is missing here`);
+      at += 1;
+      blank();
+      if (text[at] === close) fail("there is a comma too many before this");
+    }
+    at += 1;
+  };
+  const value = () => {
+    blank();
+    const first = text[at];
+    if (first === "{") {
+      list("}", () => {
+        blank();
+        if (text[at] !== '"') fail(text[at] === "'" ? "names stand in double quotes" : "a name in double quotes is missing here");
+        string();
+        blank();
+        if (text[at] !== ":") fail("a colon is missing after the name");
+        at += 1;
+        value();
+      });
+    } else if (first === "[") list("]", value);
+    else if (first === '"') string();
+    else if (first === "'") fail("text stands in double quotes");
+    else if (first === "-" || (first >= "0" && first <= "9")) number();
+    else literal();
+  };
+  try {
+    blank();
+    if (text[at] !== "{") fail('a payload is an object, such as {"turn_id": "t1"}');
+    value();
+    blank();
+    if (at < text.length) fail("nothing may follow the object");
+    return null;
+  } catch (problem) {
+    if (problem instanceof RangeError) return { line: 1, column: 1, message: "this is nested too deeply" };
+    if (!(problem instanceof JsonProblem)) throw problem;
+    const before = text.slice(0, problem.at).split("\n");
+    return { line: before.length, column: before.at(-1).length + 1, message: problem.message };
+  }
+}

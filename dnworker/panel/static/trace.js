@@ -1,0 +1,102 @@
+// One event: its payload, and everything it caused as a waterfall.
+import { button, copy, download, element } from "./dom.js";
+import { placeLink } from "./workers.js";
+import { ansi, barPlace, count, timeOfDay } from "./text.js";
+
+export const OUTCOMES = { ok: "✓", error: "✗", running: "…", cancelled: "–", none: "·" };
+
+/** The pieces of a line with their colours, as elements. */
+export function coloured(text) {
+  return ansi(text).map(({ text: piece, style }) => {
+    const names = ["bold", "dim", "italic", "underline", "inverse"].filter((name) => style[name]).map((name) => `dnw-a-${name}`);
+    for (const side of ["fg", "bg"]) if (style[side] && !style[side].startsWith("rgb")) names.push(`dnw-${side}-${style[side]}`);
+    if (!names.length && !style.fg && !style.bg) return document.createTextNode(piece);
+    const node = element("span", { cls: names.join(" "), text: piece });
+    if (style.fg?.startsWith("rgb")) node.style.color = style.fg;
+    if (style.bg?.startsWith("rgb")) node.style.backgroundColor = style.bg;
+    return node;
+  });
+}
+
+function traceRow(row, panel) {
+  const node = element("div", { cls: `dnw-row dnw-row-${row.sort} dnw-outcome-${row.outcome}`, role: "treeitem", "aria-level": row.depth + 1 });
+  const text = element("span", { cls: "dnw-row-text" });
+  text.style.paddingLeft = `${row.depth * 1.1}em`;
+  const found = row.sort === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
+  if (found) text.append(placeLink(found[1], panel), found[2]);
+  else if (row.sort === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
+  else text.append(...(row.sort === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
+  node.append(text);
+  if (row.bar) {
+    const { left, width } = barPlace(row.bar);
+    const bar = element("span", { cls: "dnw-bar" });
+    bar.style.left = `${left}%`;
+    bar.style.width = `${width}%`;
+    node.append(element("span", { cls: "dnw-track", "aria-hidden": "true" }, [bar]));
+  }
+  return node;
+}
+
+export class TraceView {
+  constructor(panel) {
+    this.panel = panel;
+    this.shown = null;
+    this.root = element("div", { cls: "dnw-detail" });
+    this.update(null);
+  }
+
+  update(trace) {
+    if (trace === this.shown && trace) return;
+    this.shown = trace;
+    if (!trace) {
+      this.root.replaceChildren(element("p", { cls: "dnw-muted", text: "choose an event to see what it caused" }));
+      return;
+    }
+    if (trace.gone) {
+      this.root.replaceChildren(element("p", { cls: "dnw-muted", text: "this event is kept no longer; %replay finds it in the journal" }));
+      return;
+    }
+    const { panel } = this;
+    const scrolled = this.tree?.scrollTop ?? 0;
+    const opened = this.payload ? this.payload.open : true;
+    const again = this.kept?.event === trace.event;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+    this.kept = trace;
+    const about = [`${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`, timeOfDay(trace.at),
+      ...(trace.session ? [`session ${trace.session}`] : []), ...(trace.turn ? [`turn ${trace.turn}`] : [])];
+    this.tree = element("div", { cls: "dnw-trace", role: "tree", "aria-label": `trace of #${trace.seq}`, tabindex: "0", data: { focus: "trace" } }, trace.rows.map((row) => traceRow(row, panel)));
+    this.payload = element("details", { cls: "dnw-payload" }, [
+      element("summary", { text: "payload", data: { focus: "payload" } }),
+      element("pre", { text: trace.cut ? `${trace.payload}\n… ${count(trace.cut)} more characters` : trace.payload }),
+    ]);
+    this.payload.open = again ? opened : true;
+    this.root.replaceChildren(
+      element("div", { cls: "dnw-head" }, [
+        element("strong", { cls: `dnw-outcome-${trace.outcome}`, text: `#${trace.seq} ${trace.kind}` }),
+        element("span", { cls: "dnw-muted", text: about.join(" · ") }),
+      ]),
+      element("div", { cls: "dnw-actions" }, [
+        button("fire again", () => panel.fired(`fire #${trace.seq} again`, { type: "replay", event: trace.event })),
+        button("edit and fire", () => panel.edit(trace), { why: trace.cut ? "the payload is too long to edit here" : null }),
+        button("copy as %fire", () => this.take("fire")),
+        button("save as test", () => this.take("test"), { why: trace.workers.length ? null : "no handler ran, so there is nothing to test" }),
+      ]),
+      this.payload, this.tree,
+    );
+    if (again) this.tree.scrollTop = scrolled;
+    if (focused) [...this.root.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus();
+  }
+
+  async take(form) {
+    const { panel, kept } = this;
+    const answer = await panel.ask(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
+    if (!answer) return;
+    if (form === "fire") {
+      await copy(answer.text, this.root);
+      panel.say(`copied: ${answer.text.split("\n")[0]}`);
+    } else {
+      download(answer.text, answer.file);
+      panel.say(`saved as ${answer.file}; it belongs into tests/ of the capability`);
+    }
+  }
+}

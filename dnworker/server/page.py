@@ -1,0 +1,242 @@
+"""The panel as a page: its files, its session by cookie, its socket (see ARCHITECTURE.md, "The panel").
+
+A page cannot send a bearer token with its socket, and must not keep one: it gives it once, and gets a cookie
+that opens this and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from dnworker.panel import assets
+from dnworker.server.auth import RETIRED_CLOSE, UNAUTHORIZED_CLOSE
+from dnworker.server.responses import error, read_body, read_object
+
+if TYPE_CHECKING:
+    from dnworker.panel.feed import Channel
+    from dnworker.runtime import Runtime
+
+COOKIE = "dnworker-panel"
+SESSION_SECONDS = 12 * 3600.0
+SESSIONS_KEPT = 100
+MAX_MESSAGE_BYTES = 2_000_000
+UNSENT_KEPT = 100
+"""Messages that may wait for a slow browser; then its socket is closed, and it comes back for a snapshot."""
+
+TOO_SLOW_CLOSE = 1013
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+FILES: dict[str, tuple[str, Callable[[], str]]] = {
+    "/panel": ("text/html", lambda: (assets.STATIC / "page.html").read_text(encoding="utf-8")),
+    "/panel/panel.js": ("text/javascript", assets.module),
+    "/panel/panel.css": ("text/css", assets.style),
+    "/panel/page.js": ("text/javascript", lambda: (assets.STATIC / "page.js").read_text(encoding="utf-8")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """A browser that has shown the token; it ends with the token that it showed."""
+
+    token: str
+    expires: float
+
+
+class PageSessions:
+    """The browsers that may look."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._sessions: dict[str, PageSession] = {}
+        # Cookies know no ports: two runtimes of one machine must not overwrite each other's.
+        self._name = f"{COOKIE}-{hashlib.sha256(runtime.runtime_id.encode()).hexdigest()[:8]}"
+
+    def open(self, token: str) -> str:
+        """Return the cookie of a new session."""
+        now = time.monotonic()
+        self._sessions = {k: s for k, s in self._sessions.items() if s.expires > now}
+        while len(self._sessions) >= SESSIONS_KEPT:
+            del self._sessions[next(iter(self._sessions))]
+        cookie = secrets.token_urlsafe(32)
+        self._sessions[cookie] = PageSession(token, now + SESSION_SECONDS)
+        return cookie
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie."""
+        return self._name
+
+    def token_of(self, scope: Scope) -> str | None:
+        """Return the token that the cookie of a request stands for, while both are good."""
+        session = self._sessions.get(self._value(scope) or "")
+        if session is None or session.expires <= time.monotonic():
+            return None
+        return session.token if self._runtime.tokens.accepts(session.token) else None
+
+    def _value(self, scope: Scope) -> str | None:
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                try:
+                    found = SimpleCookie(value.decode("latin-1")).get(self._name)
+                except CookieError:
+                    return None
+                return None if found is None else found.value
+        return None
+
+
+def _answer(status: int, content: object) -> Response:
+    body = msgspec.json.encode(content)
+    return Response(body, status, {**HEADERS, "Content-Type": "application/json"})
+
+
+async def file(request: Request) -> Response:
+    """Send one of the page's files; they are the same for everybody, so they need no session."""
+    kind, read = FILES[request.url.path]
+    return Response(read(), 200, HEADERS, media_type=kind)
+
+
+async def home(request: Request) -> Response:
+    """Lead whoever asks for the root to the panel."""
+    return RedirectResponse("/panel", 307, HEADERS)
+
+
+async def session(request: Request) -> Response:
+    """Tell whether this browser may look."""
+    pages: PageSessions = request.scope["pages"]
+    known = pages.token_of(request.scope) is not None
+    return _answer(200, {"ok": True}) if known else _answer(401, {"detail": "give the token first"})
+
+
+async def login(request: Request) -> Response:
+    """Take a token, or a ticket of 30 s that stands for one, once, and give a cookie."""
+    runtime: Runtime = request.scope["runtime"]
+    pages: PageSessions = request.scope["pages"]
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        return error(415, "send JSON")  # no form of another site can
+    body = read_object(await read_body(request.receive, 10_000))
+    token, ticket = body.get("token"), body.get("ticket")
+    shown = runtime.tokens.redeem(ticket) if isinstance(ticket, str) else token
+    if not isinstance(shown, str) or not runtime.tokens.accepts(shown) or runtime.tokens.worker_of(shown):
+        used = "this link was used, or is older than 30 s; run dnworker panel again, or give the token"
+        return _answer(401, {"detail": used if ticket is not None else "that is not the runtime's token"})
+    answer = _answer(200, {"ok": True})
+    answer.set_cookie(
+        pages.cookie,
+        pages.open(shown),
+        max_age=int(SESSION_SECONDS),
+        path="/panel",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer
+
+
+class PanelSocket:
+    """Carries the messages of one browser's views: an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one browser until it goes, falls behind, or its token is retired."""
+        runtime: Runtime = scope["runtime"]
+        socket = WebSocket(scope, receive, send)
+        token = scope["pages"].token_of(scope)
+        if token is None:
+            await socket.close(UNAUTHORIZED_CLOSE, "give the token first")
+            return
+        await socket.accept()
+        retired: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        release = runtime.tokens.on_retired(lambda old: _settle(retired, RETIRED_CLOSE, old == token))
+        unsent: asyncio.Queue[dict[str, Any]] = asyncio.Queue(UNSENT_KEPT)
+
+        def put(message: dict[str, Any]) -> None:
+            try:
+                unsent.put_nowait(message)
+            except asyncio.QueueFull:
+                _settle(retired, TOO_SLOW_CLOSE, True)
+
+        channel = runtime.feed.connect(put)
+        jobs: list[asyncio.Future[None]] = [
+            asyncio.ensure_future(_read(socket, channel)),
+            asyncio.ensure_future(_write(socket, unsent)),
+        ]
+        try:
+            ends: set[asyncio.Future[Any]] = {*jobs, retired}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            release()
+            channel.close()
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+        if retired.done():
+            await socket.close(retired.result())
+
+
+def _settle(future: asyncio.Future[int], code: int, wanted: bool) -> None:
+    if wanted and not future.done():
+        future.set_result(code)
+
+
+async def _read(socket: WebSocket, channel: Channel) -> None:
+    try:
+        while True:
+            text = await socket.receive_text()
+            if len(text) > MAX_MESSAGE_BYTES:
+                return
+            try:
+                message = msgspec.json.decode(text)
+            except msgspec.MsgspecError:
+                return
+            channel.receive(message)
+    except (WebSocketDisconnect, KeyError):  # a frame of bytes has no text
+        return
+
+
+async def _write(socket: WebSocket, unsent: asyncio.Queue[dict[str, Any]]) -> None:
+    try:
+        while True:
+            await socket.send_text(msgspec.json.encode(await unsent.get()).decode())
+    except (WebSocketDisconnect, OSError):
+        return
+
+
+routes = [
+    Route("/", home, methods=["GET"]),
+    *(Route(path, file, methods=["GET"]) for path in FILES),
+    Route("/panel/session", session, methods=["GET"]),
+    Route("/panel/session", login, methods=["POST"]),
+    WebSocketRoute("/panel/ws", PanelSocket()),
+]

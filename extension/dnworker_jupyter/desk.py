@@ -1,0 +1,107 @@
+"""What the panel of a notebook can do beyond that of a page: roll back, export, and tell cells."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from dnworker.errors import ManifestError, Refused
+from dnworker.panel.desk import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dnworker.manager import ManagedWorker
+    from dnworker.runner import HandlerKey
+    from dnworker_jupyter.notebook import Notebook
+    from dnworker_jupyter.registration import LiveWorker
+
+_PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
+
+
+class NotebookDesk(Desk):
+    """The desk of one notebook."""
+
+    def __init__(self, book: Notebook) -> None:
+        super().__init__(book.runtime)
+        self._book = book
+
+    @property
+    def paused_by(self) -> str | None:
+        """Who holds the loop."""
+        block = self._book.watchdog.block if self._book.watchdog is not None else None
+        return None if block is None else block.who
+
+    def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
+        """Return the cell that each handler is from."""
+        live = self._live(worker)
+        handlers = [] if live is None else live.handlers()
+        return {(h.decorator, h.what, h.name): cell.label for h, cell in handlers}
+
+    def why_no_rollback(self, worker: ManagedWorker) -> str | None:
+        """Say why there is no earlier generation to go back to."""
+        live = self._live(worker)
+        if live is None:
+            return "it was not made of cells, so it has no generations here"
+        return None if live.previous() is not None else "this is its first generation"
+
+    async def roll_back(self, worker: ManagedWorker) -> None:
+        """Go back to the generation before.
+
+        Raises:
+            Refused: there is none.
+        """
+        live = self._live(worker)
+        if live is None:
+            raise Refused(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
+        await live.rollback(self.runtime)
+
+    def why_no_export(self) -> str | None:
+        """Nothing forbids it: what cannot travel is told when it is tried."""
+        return None
+
+    async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
+        """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written."""
+        from dnworker_jupyter.export.live import export_notebook
+        from dnworker_jupyter.export.plan import ExportRefused
+
+        try:
+            told = export_notebook(
+                self._book,
+                Path(path).expanduser(),
+                target=cast(Literal["dreadnode", "dnworker"], target),
+                topology=cast(Literal["uv", "python", "in-process"], topology),
+                force=force,
+            )
+        except ExportRefused as exc:
+            title = str(exc).partition("\n")[0]
+            return {"text": title, "refusals": [_refusal(str(one)) for one in exc.refusals]}
+        except ManifestError as exc:
+            return {"text": "the manifest breaks rules", "refusals": [_refusal(one) for one in exc.problems]}
+        return {"text": told, "refusals": []}
+
+    def kinds(self) -> set[str]:
+        """Return the kinds that can be expected to do something."""
+        from dnworker_jupyter.firing import kinds_heard
+
+        return super().kinds() | kinds_heard(self._book)
+
+    async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
+        """Return a payload for a kind, and where it is from; earlier runs of the notebook count."""
+        from dnworker_jupyter.firing import suggest
+
+        payload, whence = await suggest(self._book, kind)
+        return payload, whence or "a template"
+
+    def _live(self, worker: ManagedWorker) -> LiveWorker | None:
+        live = self._book.live.get(worker.name)
+        return live if live is not None and live.managed is worker else None
+
+
+def _refusal(text: str) -> dict[str, str | None]:
+    """Take the place in a cell from the head of a reason, so that it can be a link."""
+    match = _PLACE.match(text)
+    if match is None:
+        return {"place": None, "text": text}
+    return {"place": match[0], "text": text[match.end() :].lstrip(":, ")}
