@@ -46,6 +46,11 @@ class Channel:
         if (name := self._feed.receive(content, self._send)) is not None:
             self._names.add(name)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether there is anybody to tell, in sight or not."""
+        return bool(self._names)
+
     def close(self) -> None:
         """Forget the views; may be called again."""
         for name in self._names:

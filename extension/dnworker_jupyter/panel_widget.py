@@ -67,7 +67,7 @@ class Panel(anywidget.AnyWidget):
 
     def tell_paused(self, block: Block | None) -> None:
         """Tell the views, from any thread, that the loop stands still, or turns again."""
-        if self._book.runtime.feed.is_listening:
+        if self._channel.has_views:
             self.send({"type": "paused", "by": None if block is None else block.who})
 
     def _receive(self, _: Any, content: Any, __: Any) -> None:

@@ -45,6 +45,7 @@ def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell):
         )
     ).wait_for()
     has_run(begin_cell("%fire rude")).wait_for()
+    tutorial.locator(".dnw-log").scroll_into_view_if_needed()
     tutorial.locator(".dnw-log").get_by_text("<img src=x").first.wait_for()
     assert tutorial.evaluate("window.attacked") is False
 

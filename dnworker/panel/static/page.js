@@ -41,8 +41,7 @@ class SocketModel {
 
   /** A refused handshake tells a page nothing: the session is asked for first. */
   async again() {
-    const found = await fetch("/panel/session", { credentials: "same-origin" }).catch(() => null);
-    if (found?.status === 401) askForToken("the session is over; give the token again");
+    if ((await mayLook()) === false) askForToken("the session is over; give the token again");
     else this.open();
   }
 
@@ -59,6 +58,15 @@ class SocketModel {
   }
 
   get() {
+    return null;
+  }
+}
+
+/** Whether this browser has a session; null when nobody answers. */
+async function mayLook() {
+  try {
+    return (await (await fetch("/panel/session", { credentials: "same-origin" })).json()).ok;
+  } catch {
     return null;
   }
 }
@@ -104,7 +112,6 @@ const ticket = /^#ticket=([\w-]+)$/.exec(location.hash)?.[1];
 if (location.hash) history.replaceState(null, "", location.pathname);
 if (ticket) login({ ticket });
 else {
-  const known = await fetch("/panel/session", { credentials: "same-origin" });
-  if (known.ok) start();
+  if (await mayLook()) start();
   else askForToken("");
 }

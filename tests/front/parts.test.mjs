@@ -1,0 +1,107 @@
+// Parts of the panel that decide: the machine's lines, the cache of lines, answers, the way to the kernel.
+import assert from "node:assert/strict";
+import test from "node:test";
+import { LineCache, missing } from "../../dnworker/panel/static/log.js";
+import { linePlace, spoken, stepsTaken } from "../../dnworker/panel/static/machine.js";
+import { answersOf } from "../../dnworker/panel/static/sessions.js";
+import { Link } from "../../dnworker/panel/static/link.js";
+
+const moves = (...states) => states.map((state, n) => ({ state, at: n }));
+
+test("the steps that were taken are those between the states", () => {
+  assert.deepEqual([...stepsTaken(moves("loading", "starting", "error"))], ["loading>starting", "starting>error"]);
+  assert.equal(stepsTaken(moves("loading")).size, 0);
+});
+
+test("a line goes from edge to edge of the two states", () => {
+  const [x1, y1, x2, y2] = linePlace("starting", "running");
+  assert.ok(x1 < x2);
+  assert.equal(y1, y2);
+});
+
+test("who does not see the machine is told the state and the way", () => {
+  assert.equal(spoken({ state: "error", moves: moves("loading", "error") }), "state machine: error; the way since it was loaded: loading, error");
+});
+
+test("the cache of lines forgets the oldest that were added", () => {
+  const cache = new LineCache(3);
+  cache.add([1, 2, 3].map((place) => ({ place })));
+  cache.add([{ place: 1 }, { place: 4 }]);
+  assert.deepEqual([1, 2, 3, 4].map((place) => Boolean(cache.get(place))), [true, false, true, true]);
+});
+
+test("lines that are not known are asked for by the page", () => {
+  const cache = new LineCache();
+  cache.add([{ place: 10 }, { place: 11 }]);
+  assert.deepEqual(missing(cache, 10, 15, 200), [12, 200]);
+  assert.equal(missing(cache, 10, 12), null);
+});
+
+test("answers are of the question's form, and an empty one is none", () => {
+  const form = (picked, text) => ({ picked: () => picked, text: () => text });
+  const choice = { kind: "choice" };
+  assert.deepEqual(answersOf([choice], form(["red"], "")), [{ selected_labels: ["red"] }]);
+  assert.deepEqual(answersOf([choice], form([], " green ")), [{ custom_text: "green", was_custom: true, selected_labels: [] }]);
+  assert.deepEqual(answersOf([{ kind: "input" }], form([], "hello")), [{ text: "hello" }]);
+  assert.equal(answersOf([choice, { kind: "input" }], form([], "")), null);
+});
+
+/** A model that keeps what is sent, and lets the test speak as the kernel. */
+function stage() {
+  const sent = [];
+  const said = [];
+  const told = [];
+  let hear = null;
+  const model = { send: (message) => sent.push(message), on: (_, listener) => (hear = listener), off: () => (hear = null) };
+  const link = new Link(model, { greet: () => ({ parts: [] }), told: (message) => told.push(message), said: (text) => said.push(text), quiet: [] });
+  const kernel = (message) => hear?.({ view: link.view, ...message });
+  return { link, sent, said, told, kernel };
+}
+
+test("an answer goes to who asked, and a refusal is said", async () => {
+  const { link, sent, said, kernel } = stage();
+  const asked = link.ask("stop w", { type: "drive" });
+  kernel({ type: "ack", id: sent[0].id });
+  kernel({ type: "done", id: sent[0].id, state: "stopped" });
+  assert.equal((await asked).state, "stopped");
+  const refused = link.ask("stop w", { type: "drive" });
+  kernel({ type: "failed", id: sent[1].id, text: "it cannot" });
+  assert.equal(await refused, null);
+  assert.deepEqual(said, ["", "it cannot"]);
+});
+
+test("a kernel that does not answer is called busy, with who holds it", async () => {
+  const { link, sent, said, kernel } = stage();
+  link.ask("stop w", { type: "drive" });
+  kernel({ type: "queued", id: sent[0].id, by: "cell [3]" });
+  assert.deepEqual(said, ["stop w: queued: kernel is busy (cell [3])"]);
+  link.close();
+});
+
+test("a view that missed an update asks for everything again, once", () => {
+  const { sent, told, kernel } = stage();
+  kernel({ type: "snapshot", seq: 1, now: 0 });
+  kernel({ type: "update", seq: 2, now: 0 });
+  kernel({ type: "update", seq: 4, now: 0 });
+  kernel({ type: "update", seq: 5, now: 0 });
+  assert.deepEqual(told.map((message) => message.seq), [1, 2]);
+  assert.equal(sent.filter((message) => message.type === "hello").length, 1);
+});
+
+test("what is meant for another view is not heard, and a forgotten view says hello", () => {
+  const { sent, told, kernel, link } = stage();
+  kernel({ view: "another", type: "snapshot", seq: 1 });
+  assert.equal(told.length, 0);
+  kernel({ type: "who" });
+  assert.deepEqual(sent.map((message) => [message.type, message.view]), [["hello", link.view]]);
+});
+
+test("a closed view says so and hears nothing more", async () => {
+  const { link, sent, told, kernel } = stage();
+  const asked = link.ask("x", { type: "drive" });
+  link.close();
+  kernel({ type: "snapshot", seq: 1 });
+  assert.equal(await asked, null);
+  assert.equal(sent.at(-1).type, "bye");
+  assert.equal(told.length, 0);
+});
