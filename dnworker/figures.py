@@ -34,6 +34,8 @@ class Figures:
     last_error: HandlerError | None = None
     last_failed_event: str | None = None
     """The id of the event that it failed on last; None where it was no event."""
+    is_failing: bool = False
+    """Whether the run that ended last failed, or something that it started."""
     missed: int = 0
     """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
     longest: float = 0.0
@@ -49,7 +51,7 @@ class Figures:
     def ended(self, invocation: Invocation) -> None:
         """Count its end."""
         self.in_flight -= 1
-        failed = invocation.error is not None
+        failed = self.is_failing = invocation.error is not None
         if failed:
             self.failed(invocation, invocation.error)
         duration = invocation.duration
@@ -68,6 +70,7 @@ class Figures:
     def failed(self, invocation: Invocation, error: HandlerError | None) -> None:
         """Count an error of the run, or of something that it started."""
         self.errors += 1
+        self.is_failing = True
         self.last_error = error
         self.last_failed_event = None if invocation.event is None else invocation.event.event_id
 

@@ -125,6 +125,7 @@ def handler_drawn(
         "key": list(key),
         "calls": figures.calls,
         "errors": figures.errors,
+        "failing": figures.is_failing,
         "inFlight": figures.in_flight,
         "missed": figures.missed,
         "quantiles": None if quantiles is None else [round(seconds * 1000, 3) for seconds in quantiles],

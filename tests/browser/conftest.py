@@ -74,3 +74,76 @@ def begin_cell(tutorial):
         return tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
 
     return begin
+
+
+CELLS = [
+    "%load_ext dnworker",
+    """%%capability
+name: demo
+version: 0.1.0
+description: A bridge and what listens to it
+flags:
+  beta:
+    description: try the new way
+    default: false
+checks:
+  - {name: python, command: "exit 0"}""",
+    """%%worker bridge
+@worker.on_event("demo.order")
+async def on_order(event, client):
+    print("\\x1b[31morder\\x1b[0m", event.payload["id"], "<b>not bold</b>")
+    total = sum(event.payload["prices"])
+    await client.publish("demo.total", {"total": total})
+@worker.every(minutes=30)
+async def tick(client):
+    print("tick")""",
+    """%%worker beta --when beta
+@worker.on_event("demo.total")
+async def on_total(event, client):
+    print("total", event.payload["total"])""",
+    """%%fire demo.order
+{"id": "o1", "prices": [1, 2]}""",
+    """%%fire demo.order
+{"id": "o2", "prices": [1, null]}""",
+    "%panel",
+]
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    """Write a notebook of code cells."""
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def shown(page, lab, request):
+    """A notebook with a worker whose handler failed, and the panel below; every cell has run."""
+    page.notebook = f"{request.node.name}.ipynb"
+    write_notebook(lab.directory / page.notebook, CELLS)
+    open_notebook(page, lab, page.notebook)
+    run_all(page)
+    page.panel = page.locator(".dnw-panel")
+    page.panel.scroll_into_view_if_needed()
+    page.panel.get_by_text("1 gated_off").wait_for()
+    return page
+
+
+@pytest.fixture
+def axe():
+    """Looks at a part of the page with axe; returns what it finds serious or worse."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    def look(page, part: str) -> list[str]:
+        found = Axe().run(page, context=part).response["violations"]
+        return [
+            f"{rule['id']}: {node['html'][:200]}: {node['failureSummary']}"
+            for rule in found
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+
+    return look

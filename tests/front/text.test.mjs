@@ -97,10 +97,10 @@ test("a place in a cell is found, a place in a file is not one", () => {
   assert.equal(cellOf(null), null);
 });
 
-test("what failed is told with its place and its event", () => {
+test("what fails is told with its place and its event, what was mended is not", () => {
   const error = { text: "ValueError: no", place: "cell [1], line 2", event: "e1" };
   const workers = [
-    { name: "a", state: "running", error: null, handlers: [{ key: ["on_event", "k", "h"], errors: 2, error }, { key: ["task", "", "t"], errors: 0, error: null }] },
+    { name: "a", state: "running", error: null, handlers: [{ key: ["on_event", "k", "h"], errors: 2, failing: true, error }, { key: ["on_event", "k", "mended"], errors: 1, failing: false, error }, { key: ["task", "", "t"], errors: 0, error: null }] },
     { name: "b", state: "error", error: "exited", handlers: [] },
   ];
   assert.deepEqual(troubles(workers).map((one) => [one.worker, one.handler, one.event]), [["a", "h", "e1"], ["b", null, null]]);

@@ -38,6 +38,9 @@ def test_an_error_is_kept_with_the_event_it_came_from():
     error = HandlerError("ValueError", "no", ())
     event = run(figures, 0.1, error=error)
     assert (figures.errors, figures.last_error, figures.last_failed_event) == (1, error, event.event_id)
+    assert figures.is_failing
+    run(figures, 0.1)
+    assert (figures.is_failing, figures.last_error) == (False, error)
 
 
 def test_the_last_minute_has_a_place_for_each_second_and_forgets_older_ones():

@@ -169,13 +169,13 @@ export function cellOf(place) {
   return found ? { number: Number(found[1]), line: found[2] ? Number(found[2]) : null } : null;
 }
 
-/** The handlers that failed, those that failed most first, and the workers that are in error. */
+/** The handlers whose last run failed, and the workers that are in error. */
 export function troubles(workers) {
   const found = [];
   for (const worker of workers) {
     if (worker.state === "error") found.push({ worker: worker.name, handler: null, text: worker.error ?? "", count: 0, event: null, place: "" });
     for (const handler of worker.handlers) {
-      if (handler.error) {
+      if (handler.failing && handler.error) {
         const { text, place, event } = handler.error;
         found.push({ worker: worker.name, handler: handler.key[2], text, place, event, count: handler.errors });
       }

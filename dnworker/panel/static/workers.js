@@ -63,14 +63,14 @@ function handlerRows(handler, worker, panel) {
   const quantiles = handler.quantiles;
   const text = (value, cls = "dnw-number") => element("td", { cls, text: value });
   const rows = [
-    element("tr", { cls: handler.errors ? "dnw-failing" : "" }, [
+    element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
         ...(handler.origin ? [" ", placeLink(handler.origin, panel)] : []),
       ]),
       text(`${decorator}${what ? ` ${what}` : ""}`, ""),
       text(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
-      text(handler.errors ? `✗ ${count(handler.errors)}` : "0"),
+      text(handler.errors ? `${handler.failing ? "✗ " : ""}${count(handler.errors)}` : "0"),
       text(String(handler.inFlight)),
       text(quantiles ? quantiles.map(duration).join(" / ") : "–"),
       element("td", {}, [sparkline(handler.minute, panel, name)]),
@@ -81,7 +81,7 @@ function handlerRows(handler, worker, panel) {
     const { text: says, place, source, event } = handler.error;
     rows.push(element("tr", { cls: "dnw-last-error" }, [
       element("td", { colspan: COLUMNS.length }, [
-        element("span", { cls: "dnw-bad", text: `✗ last error: ${says.split("\n")[0]}` }), " at ", placeLink(place, panel),
+        element("span", { cls: handler.failing ? "dnw-bad" : "dnw-muted", text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}` }), " at ", placeLink(place, panel),
         ...(source ? [": ", element("code", { text: source })] : []),
         ...(event ? [" ", button("show the event", () => panel.showEvent(event), { label: `show the event that ${name} failed on` })] : []),
       ]),
