@@ -88,6 +88,44 @@ def running_lab(directory: Path) -> Iterator[Lab]:
         log.close()
 
 
+@dataclass(frozen=True)
+class Served:
+    """A running `dnworker serve`."""
+
+    url: str
+    token_file: Path
+    process: subprocess.Popen[str]
+
+    def ticket_url(self) -> str:
+        """Return the address that opens the panel once, as `dnworker panel` does."""
+        command = [sys.executable, "-m", "dnworker", "panel", "--no-browser", "--url", self.url]
+        done = subprocess.run(
+            [*command, "--token-file", str(self.token_file)], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+
+@contextmanager
+def running_serve(*paths: Path, home: Path, port: int = 0) -> Iterator[Served]:
+    """Serve capabilities on a port of loopback, ended by the process id."""
+    token_file = home / "token"
+    command = [sys.executable, "-m", "dnworker", "serve", *map(str, paths), "--json", f"--port={port}"]
+    process = subprocess.Popen(
+        [*command, "--token-file", str(token_file)],
+        env={**os.environ, "HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield Served(json.loads(process.stdout.readline())["url"], token_file, process)
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
 def launch(playwright: Any) -> Browser:
     """Start the machine's own Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,12 +10,13 @@ import logging
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.output import kept_output
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
 from dnworker.errors import Refused
@@ -65,7 +66,9 @@ async def _serve(options: argparse.Namespace) -> int:
     if file is None and from_environment is None:
         file = own_token_file(runtime.tokens.main)
     known = register(runtime, file)
+    kept = ExitStack()
     try:
+        kept.enter_context(kept_output(runtime))
         with runtime.loading():
             loading = asyncio.create_task(_load(runtime, options))
             if not await _unless(stop, loading):
@@ -81,6 +84,7 @@ async def _serve(options: argparse.Namespace) -> int:
         return 0
     finally:
         await runtime.stop()
+        kept.close()
         forget(known)
 
 

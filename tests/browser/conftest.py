@@ -44,10 +44,11 @@ def lab(tmp_path_factory):
 @pytest.fixture
 def page(browser):
     """A fresh tab; what the page says goes into the report of a failure."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    opened = context.new_page()
     opened.on("console", lambda message: print("console:", message.text))
     yield opened
-    opened.close()
+    context.close()
 
 
 @pytest.fixture

@@ -358,3 +358,33 @@ def test_a_port_in_use_is_one_sentence(tmp_path, unused_tcp_port):
     assert (
         answer.stderr == f"dnworker: port {unused_tcp_port} on 127.0.0.1 is in use; port 0 picks a free one\n"
     )
+
+
+async def test_what_handlers_of_a_served_worker_print_is_in_its_log_and_on_the_stream(capfd):
+    import logging
+    import sys
+
+    from dnworker import Runtime, Worker
+    from dnworker.cli.output import kept_output
+
+    worker = Worker("loud")
+    before = sys.stdout.write
+
+    @worker.on_event("say")
+    async def say(event, client):
+        print("one\ntwo", end="")
+        logging.getLogger("theirs").warning("careful")
+
+    async with Runtime(port=None) as runtime:
+        handler = logging.StreamHandler(sys.stderr)
+        logging.getLogger("theirs").addHandler(handler)
+        try:
+            with kept_output(runtime):
+                await runtime.add(worker)
+                print("nobody's")
+                await runtime.fire("say", {})
+        finally:
+            logging.getLogger("theirs").removeHandler(handler)
+        lines = [(line.text, line.source, line.level) for line in runtime.logs.tail()]
+    assert lines == [("one", "stdout", "info"), ("careful", "log", "warning"), ("two", "stdout", "info")]
+    assert sys.stdout.write == before

@@ -106,7 +106,7 @@ export class VirtualList {
     this.open = open;
     this.scrolled = scrolled;
     this.rows = element("div", { cls: "dnw-rows" });
-    this.root = element("div", { cls: "dnw-list", tabindex: "0", "aria-label": label, data: { focus: label } }, [this.rows]);
+    this.root = element("div", { cls: "dnw-list", role: "group", tabindex: "0", "aria-label": label, data: { focus: label } }, [this.rows]);
     this.label = label;
     this.asked = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
@@ -136,7 +136,7 @@ export class VirtualList {
     this.count = count;
     this.rows.style.height = `${count * this.rowHeight}px`;
     if (count) this.root.setAttribute("role", "listbox");
-    else this.root.removeAttribute("role");
+    else this.root.setAttribute("role", "group");
     if (before && !this.follows) this.root.scrollTop += before * this.rowHeight;
     if (before && this.current >= 0) this.current += before;
     if (this.current >= count) this.current = -1;

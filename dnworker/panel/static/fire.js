@@ -10,7 +10,12 @@ export class FireSection {
     const kinds = `dnw-kinds-${Math.random().toString(36).slice(2)}`;
     this.kinds = element("datalist", { id: kinds });
     this.kind = element("input", { cls: "dnw-input dnw-wide", list: kinds, placeholder: "turn.completed", spellcheck: "false", autocomplete: "off", "aria-label": "kind to fire" });
-    this.kind.addEventListener("change", () => this.untouched && this.suggest());
+    this.known = new Set();
+    this.kind.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.known.has(this.kind.value.trim()) && this.prefill(), 200);
+    });
+    this.kind.addEventListener("change", () => this.prefill());
     this.session = element("input", { cls: "dnw-input", placeholder: "none", spellcheck: "false", "aria-label": "session to fire in" });
     this.worker = select([["", "all that listen"]], "", () => {}, "worker to fire at");
     this.payload = element("textarea", { cls: "dnw-input dnw-editor", rows: "8", spellcheck: "false", "aria-label": "payload" });
@@ -50,11 +55,18 @@ export class FireSection {
     this.payload.focus();
   }
 
-  async suggest() {
+  /** The same, unless people wrote something, or are about to. */
+  prefill() {
+    const isWanted = () => this.untouched && this.payload.getRootNode().activeElement !== this.payload;
+    if (isWanted()) this.suggest(isWanted);
+  }
+
+  /** Put a likely payload into the editor, if that is still wanted when it comes. */
+  async suggest(isWanted = () => true) {
     const kind = this.kind.value.trim();
     if (!kind) return;
     const answer = await this.panel.ask(`payload of ${kind}`, { type: "suggest", kind });
-    if (!answer || this.kind.value.trim() !== kind) return;
+    if (!answer || this.kind.value.trim() !== kind || !isWanted()) return;
     this.payload.value = JSON.stringify(answer.payload, null, 2);
     this.untouched = true;
     this.whence.textContent = answer.whence;
@@ -94,6 +106,7 @@ export class FireSection {
   }
 
   take({ kinds, history }) {
+    this.known = new Set(kinds);
     this.kinds.replaceChildren(...kinds.map((kind) => element("option", { value: kind })));
     redraw(this.history, history.length
       ? history.map((entry) => button(`${entry.kind} ${JSON.stringify(entry.payload).slice(0, 60)}`, () => this.edit(entry),

@@ -1,0 +1,69 @@
+"""What in-process workers of `serve` print: on the process's streams as ever, and in their worker's log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dnworker.invocation import Invocation
+from dnworker.invocation import current as current_invocation
+from dnworker.loglevels import current as current_emission
+from dnworker.loglevels import follow_records
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+class _Write:
+    """The `write` of a stream, which tells the log too what a handler writes, line by line."""
+
+    def __init__(self, runtime: Runtime, stream: Any, name: str) -> None:
+        self._runtime = runtime
+        self._inner = stream.write
+        self._name = name
+        self._partial: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> int:
+        written: int = self._inner(text)
+        if (invocation := current_invocation.get()) is not None:
+            with self._lock:
+                *lines, rest = (self._partial.pop(invocation.id, "") + text).split("\n")
+                if rest:
+                    self._partial[invocation.id] = rest
+            for line in lines:
+                self._keep(invocation, line)
+        return written
+
+    def ended(self, invocation: Invocation) -> None:
+        """Keep the line that an invocation did not end."""
+        if invocation.outcome != "running":
+            with self._lock:
+                rest = self._partial.pop(invocation.id, "")
+            if rest:
+                self._keep(invocation, rest)
+
+    def _keep(self, invocation: Invocation, line: str) -> None:
+        emission = current_emission.get()
+        source, level = (self._name, "info") if emission is None else ("log", emission.level)
+        self._runtime.log_line(
+            invocation.worker, line.rstrip("\r"), source=source, level=level, invocation=invocation
+        )
+
+
+@contextmanager
+def kept_output(runtime: Runtime) -> Iterator[None]:
+    """Keep meanwhile what handlers print and log."""
+    with ExitStack() as undo:
+        undo.callback(follow_records(lambda record, emission: None))
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, name)
+            write = _Write(runtime, stream, name)
+            stream.write = write
+            # On the instance: a log handler that holds the stream already is followed too.
+            undo.callback(stream.__dict__.pop, "write", None)
+            undo.callback(runtime.history.listen(write.ended))
+        yield

@@ -1,0 +1,178 @@
+"""The page of `dnworker serve`, in a browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lab import running_serve
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+HOSTILE = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
+
+MANIFEST = f"""
+schema: 1
+name: shop
+version: 1.2.0
+description: {HOSTILE!r}
+flags:
+  beta:
+    description: {HOSTILE!r}
+    default: false
+workers:
+  till: {{path: till.py}}
+  extra: {{path: extra.py, when: [beta]}}
+"""
+TILL = f"""
+from dnworker import Worker
+
+worker = Worker(name="till")
+
+
+@worker.on_event("shop.sale")
+async def on_sale(event, client):
+    print({HOSTILE!r}, "\\x1b]8;;javascript:window.attacked=1\\x07sold\\x1b]8;;\\x07")
+    if event.payload["price"] < 0:
+        raise ValueError({HOSTILE!r})
+    await client.publish("shop.<b>sold</b>", {{"html": {HOSTILE!r}}})
+"""
+EXTRA = "from dnworker import Worker\nworker = Worker(name='extra')\n"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    root = tmp_path / "shop"
+    root.mkdir()
+    for name, text in (("capability.yaml", MANIFEST), ("till.py", TILL), ("extra.py", EXTRA)):
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.fixture
+def served(shop, tmp_path):
+    with running_serve(shop, home=tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def problems(page):
+    """What the browser complains about: scripts that fail, and what the policy forbids."""
+    found: list[str] = []
+    page.on(
+        "console",
+        lambda message: found.append(message.text) if message.type in ("error", "warning") else None,
+    )
+    page.on("pageerror", lambda exc: found.append(str(exc)))
+    return found
+
+
+@pytest.fixture
+def opened(page, served, problems):
+    """The page, opened as `dnworker panel` does."""
+    page.goto(served.ticket_url())
+    page.panel = page.locator(".dnw-panel")
+    page.panel.get_by_text("● running").wait_for()
+    return page
+
+
+def fire(page, payload: str, kind: str = "shop.sale"):
+    page.panel.get_by_role("tab", name="Fire").click()
+    pane = page.panel.get_by_role("tabpanel", name="Fire")
+    pane.get_by_label("kind to fire").fill(kind)
+    pane.get_by_label("payload").fill(payload)
+    pane.get_by_role("button", name="fire the event").click()
+    return pane
+
+
+def test_the_ticket_is_gone_from_the_address_and_opens_nothing_twice(opened, served, browser, problems):
+    assert opened.url == f"{served.url}/panel"
+    (cookie,) = opened.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert opened.evaluate("document.cookie") == ""
+    assert opened.evaluate("localStorage.length + sessionStorage.length") == 0
+    opened.reload()
+    opened.panel.get_by_text("● running").wait_for()
+    assert problems == []
+
+
+def test_the_token_can_be_given_by_hand(page, served):
+    page.goto(f"{served.url}/panel")
+    page.get_by_label("token").fill("wrong")
+    page.get_by_role("button", name="open").click()
+    page.get_by_text("that is not the runtime's token").wait_for()
+    page.get_by_label("token").fill(served.token_file.read_text().strip())
+    page.keyboard.press("Enter")
+    page.locator(".dnw-panel").get_by_text("● running").wait_for()
+
+
+def test_nothing_that_anybody_says_is_markup(opened, problems):
+    pane = fire(opened, '{"price": 3, "note": "<b>x</b>"}')
+    pane.get_by_role("tree").get_by_text("shop.<b>sold</b>").wait_for()
+    fire(opened, '{"price": -1}').get_by_role("tree").get_by_text("ValueError: <img src=x").wait_for()
+    for name in ("Workers", "Events", "Capability"):
+        opened.panel.get_by_role("tab", name=re.compile(name)).click()
+        opened.panel.get_by_role("tabpanel", name=re.compile(name)).get_by_text("<img src=x").first.wait_for()
+    opened.panel.get_by_role("log").get_by_role("option").first.click()
+    opened.locator(".dnw-line-detail").get_by_text("<img src=x").wait_for()
+    assert opened.evaluate("window.attacked") is None
+    assert opened.locator(".dnw-panel :is(b, script, iframe, a)").count() == 0
+    assert problems == []
+
+
+def test_what_only_a_notebook_can_do_says_so(opened):
+    back = opened.panel.get_by_role("button", name="roll back shop:till")
+    assert "kept in a notebook" in back.get_attribute("title")
+    opened.panel.get_by_role("tab", name="Capability").click()
+    export = opened.panel.get_by_role("button", name="export the notebook")
+    assert export.get_attribute("aria-disabled") == "true"
+    assert "a capability already" in export.get_attribute("title")
+
+
+def test_a_flag_starts_the_worker_that_it_gates(opened):
+    extra = opened.panel.locator('[data-worker="shop:extra"]')
+    extra.get_by_text("⊘ gated_off").wait_for()
+    opened.panel.get_by_role("tab", name="Capability").click()
+    opened.panel.get_by_role("switch", name="flag beta").press("Space")
+    opened.panel.get_by_role("tab", name="Workers").click()
+    extra.get_by_text("● running").wait_for()
+
+
+def test_a_page_comes_back_after_its_server_was_killed(page, shop, tmp_path):
+    with running_serve(shop, home=tmp_path) as first:
+        page.goto(first.ticket_url())
+        page.locator(".dnw-panel").get_by_text("● running").wait_for()
+        first.process.kill()
+        page.get_by_text("not connected; trying again…").wait_for()
+        port = int(first.url.rpartition(":")[2])
+        first.process.wait()
+        with running_serve(shop, home=tmp_path, port=port) as second:
+            page.get_by_text("the session is over; give the token again").wait_for()
+            page.get_by_label("token").fill(second.token_file.read_text().strip())
+            page.keyboard.press("Enter")
+            page.locator(".dnw-panel").get_by_text("● running").wait_for()
+
+
+def test_a_page_that_lost_its_socket_is_filled_again(opened, served):
+    opened.evaluate("window.sockets = document.getElementById('panel').dnwPanel.model.socket")
+    opened.evaluate("window.sockets.close()")
+    fire_by = opened.context.new_page()  # with the same cookie
+    fire_by.goto(f"{served.url}/panel")
+    fire_by.panel = fire_by.locator(".dnw-panel")
+    fire_by.panel.get_by_text("● running").wait_for()
+    fire(fire_by, '{"price": 7}').get_by_role("tree").get_by_text("shop.sale").wait_for()
+    opened.bring_to_front()
+    opened.panel.get_by_role("tab", name="Events").click()
+    opened.panel.get_by_role("option", name=re.compile("shop.sale")).wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [420, 1500])
+def test_axe_finds_nothing_serious_on_the_page(opened, axe, scheme, width):
+    opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    opened.set_viewport_size({"width": width, "height": 900})
+    found = axe(opened, "body")
+    fire(opened, '{"price": -1}').get_by_role("tree").wait_for()
+    found += axe(opened, "body")
+    assert found == []
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
