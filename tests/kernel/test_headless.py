@@ -65,3 +65,17 @@ def test_a_worker_cell_that_fails_stops_the_run(run, place):
     book = notebook("%load_ext dnworker", "%%worker w\n1 / 0", "print('never')")
     with pytest.raises((CellExecutionError, papermill.PapermillExecutionError), match="ZeroDivisionError"):
         run(book, place)
+
+
+def test_a_run_notebook_stores_a_table_of_the_panel_and_next_to_nothing_else(place):
+    cells = ["%load_ext dnworker", WORKER, "await dn.fire('a', {'by': 2})", "%panel", "%panel"]
+    book = notebook(*cells)
+    before = len(nbformat.writes(book))
+    run_with_nbclient(book, place)
+    (panel,) = [o for o in book.cells[3].outputs if "text/html" in o.data]
+    assert "notebook:w" in panel.data["text/html"]
+    assert "<script" not in panel.data["text/html"]
+    assert "heard 0.5" in panel.data["text/plain"]
+    states = book.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    assert any("export default { render }" in state["state"].get("_esm", "") for state in states.values())
+    assert len(nbformat.writes(book)) - before < 30_000
