@@ -1,39 +1,137 @@
-"""Takes the picture of the README: the tutorial in a real JupyterLab, in a real browser."""
+"""Takes the pictures of the docs: the tutorial in a real JupyterLab, the panel on the page of `serve`."""
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from lab import launch, open_notebook, run_all, running_lab
-from playwright.sync_api import sync_playwright
+from lab import launch, open_notebook, run_all, running_lab, running_serve
+from playwright.sync_api import Browser, Page, sync_playwright
 
 PROJECT = Path(__file__).parent.parent
-PICTURE = PROJECT / "docs" / "panel.png"
+DOCS = PROJECT / "docs"
 TUTORIAL = "01-quickstart.ipynb"
+
+SHOP = {
+    "capability.yaml": """
+schema: 1
+name: shop
+version: 1.2.0
+description: Counts what is sold
+flags:
+  mail: {description: send a mail for every sale, default: false}
+checks:
+  - {name: python, command: python3 --version}
+workers:
+  till: {path: till.py}
+  mail: {path: mail.py, when: [mail]}
+""",
+    "till.py": """
+import asyncio
+from dnworker import Worker
+
+worker = Worker(name="till")
+
+
+@worker.on_event("shop.sale")
+async def on_sale(event, client):
+    print("\\x1b[36msale\\x1b[0m of", event.payload["item"])
+    await asyncio.sleep(0.02)
+    await client.publish("shop.counted", {"total": event.payload["price"] * event.payload["count"]})
+
+
+@worker.on_event("shop.counted")
+async def on_counted(event, client):
+    await asyncio.sleep(0.04)
+    print("total", event.payload["total"])
+
+
+@worker.every(minutes=15)
+async def report(client):
+    print("reported")
+""",
+    "mail.py": "from dnworker import Worker\n\nworker = Worker(name='mail')\n",
+}
+SALES = ['{"item": "tea", "price": 3, "count": 2}', '{"item": "cup", "price": 7, "count": null}']
+
+
+def tutorial(browser: Browser, directory: Path) -> None:
+    """Photograph the part of the tutorial with trace, panel and changed worker."""
+    shutil.copy(PROJECT / "notebooks" / TUTORIAL, directory)
+    with running_lab(directory) as lab:
+        page = browser.new_page(viewport={"width": 1180, "height": 1000}, device_scale_factor=1.5)
+        open_notebook(page, lab, TUTORIAL)
+        run_all(page)
+        page.locator(".dnw-panel").get_by_text("wrote 14 tokens").wait_for()
+        page.locator(".jp-CodeCell", has_text="%fire turn.completed turn_id").first.evaluate(
+            "cell => cell.scrollIntoView({block: 'start'})"
+        )
+        page.mouse.move(2, 2)
+        page.screenshot(path=DOCS / "panel.png")
+        page.close()
+
+
+def served(browser: Browser, directory: Path) -> None:
+    """Photograph the page of a served capability whose handler failed: events in light, workers in dark."""
+    root = directory / "shop"
+    root.mkdir()
+    for name, text in SHOP.items():
+        (root / name).write_text(text.lstrip())
+    with running_serve(root, home=directory) as server:
+        for name, is_dark, width, show in (
+            ("panel-events.png", False, 1360, _show_failure),
+            ("panel-workers.png", True, 900, _show_workers),
+        ):
+            context = browser.new_context(
+                viewport={"width": width, "height": 760},
+                device_scale_factor=1.5,
+                color_scheme="dark" if is_dark else "light",
+            )
+            page = context.new_page()
+            page.goto(server.ticket_url())
+            page.locator(".dnw-panel").get_by_text("● running").wait_for()
+            _photograph(page, name, show)
+            context.close()
+
+
+def _photograph(page: Page, name: str, show: Callable[[Page], None]) -> None:
+    show(page)
+    page.mouse.move(2, 2)
+    page.screenshot(path=DOCS / name)
+
+
+def _show_failure(page: Page) -> None:
+    page.get_by_role("tab", name="Fire").click()
+    fire = page.get_by_role("tabpanel", name="Fire")
+    for payload in SALES:
+        fire.get_by_label("kind to fire").fill("shop.sale")
+        fire.get_by_label("payload").fill(payload)
+        fire.get_by_role("button", name="fire the event").click()
+        fire.locator(".dnw-payload", has_text=re.search(r"tea|cup", payload)[0]).wait_for()  # type: ignore[index]
+    page.get_by_role("button", name="show the event that made on_sale fail").click()
+    page.get_by_role("tabpanel", name="Events").get_by_text("TypeError").first.wait_for()
+
+
+def _show_workers(page: Page) -> None:
+    page.get_by_text("in 14 min").or_(page.get_by_text("in 15 min")).first.wait_for()
 
 
 def main() -> None:
-    """Run the tutorial and photograph the part with trace, panel and changed worker."""
-    directory = Path(tempfile.mkdtemp(prefix="dnworker-screenshot-"))
-    try:
-        shutil.copy(PROJECT / "notebooks" / TUTORIAL, directory)
-        with running_lab(directory) as lab, sync_playwright() as playwright:
-            browser = launch(playwright)
-            page = browser.new_page(viewport={"width": 1180, "height": 860}, device_scale_factor=1.5)
-            open_notebook(page, lab, TUTORIAL)
-            run_all(page)
-            page.locator(".dnw-panel").get_by_text("wrote 14 tokens").wait_for()
-            page.locator(".jp-CodeCell", has_text="%fire turn.completed turn_id").first.evaluate(
-                "cell => cell.scrollIntoView({block: 'start'})"
-            )
-            page.mouse.move(2, 2)
-            page.screenshot(path=PICTURE)
-            browser.close()
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-    print(PICTURE.relative_to(PROJECT))
+    """Take all of them, or those whose names are given: tutorial, served."""
+    wanted = sys.argv[1:] or ["tutorial", "served"]
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        for name, take in (("tutorial", tutorial), ("served", served)):
+            if name in wanted:
+                with tempfile.TemporaryDirectory(prefix="dnworker-screenshot-") as directory:
+                    take(browser, Path(directory))
+        browser.close()
+    for picture in sorted(DOCS.glob("*.png")):
+        print(picture.relative_to(PROJECT))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
             return await _again(await find(feed.runtime, event), feed.runtime)
         case messages.Copy():
             return await _copy(asked, feed)
+        case messages.Locate(number=number):
+            return {"cell": feed.desk.cell_id(number)}
         case messages.Flag(capability=capability, flag=flag, value=value):
             await feed.runtime.set_flag(capability, flag, value)
         case messages.Checks(capability=capability):

@@ -36,6 +36,10 @@ class Desk:
         """Return where handlers are from, such as `cell [3]`."""
         return {}
 
+    def cell_id(self, number: int) -> str | None:
+        """Return the front end's id of the cell that had this number when it ran."""
+        return None
+
     def script_of(self, worker: ManagedWorker) -> str:
         """Return the path of the worker's script in its capability, as a test names it."""
         capability = self.runtime.capability(worker.capability)

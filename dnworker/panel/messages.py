@@ -140,6 +140,12 @@ class Copy(Asked):
     worker: str | None = None
 
 
+class Locate(Asked):
+    """Tell which cell of the notebook had this number when it ran."""
+
+    number: int
+
+
 class Flag(Asked):
     """Set a flag."""
 
@@ -181,7 +187,7 @@ class Cancel(Asked):
 
 Message = (
     Hello | Parts | Seen | Sight | Bye | Trace | Session | Log | Lines | Line | Events | Drive | Run | Suggest
-    | Fire | Replay | Copy | Flag | Checks | Export | Respond | Cancel
+    | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 

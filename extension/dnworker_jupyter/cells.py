@@ -78,6 +78,8 @@ class CellBook:
         self._shell = shell
         self._cells: dict[str, Cell] = {}
         self._latest: dict[str, tuple[Cell, bool]] = {}
+        self.ids: dict[int, str] = {}
+        """The front end's ids of cells, by the number that each had when it ran."""
         self._here = threading.local()
         self._newest: RunningCell | None = None
 
@@ -125,6 +127,8 @@ class CellBook:
         cell = running.cell
         if cell.source.strip():
             self._latest[cell.key] = cell, succeeded
+            if cell.id is not None:
+                self.ids[cell.number] = cell.id
             if succeeded:
                 self._cells.pop(cell.key, None)  # run again: it moves to the end
                 self._cells[cell.key] = cell

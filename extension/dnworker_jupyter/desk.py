@@ -39,6 +39,10 @@ class NotebookDesk(Desk):
         handlers = [] if live is None else live.handlers()
         return {(h.decorator, h.what, h.name): cell.label for h, cell in handlers}
 
+    def cell_id(self, number: int) -> str | None:
+        """Return the front end's id of the cell that had this number when it ran."""
+        return self._book.cells.ids.get(number)
+
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
         """Say why there is no earlier generation to go back to."""
         live = self._live(worker)

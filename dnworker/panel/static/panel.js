@@ -26,7 +26,7 @@ class Panel {
     this.announced = { at: 0, text: "" };
     this.link = new Link(model, {
       greet: () => this.greet(), told: (message) => this.told(message), said: (text, bad) => this.say(text, bad),
-      quiet: ["lines", "line", "events", "log", "copy", "suggest"],
+      quiet: ["lines", "line", "events", "log", "copy", "suggest", "locate"],
     });
     this.build();
     this.onOnly = () => {
@@ -158,13 +158,15 @@ class Panel {
     return this.el.closest(".jp-Notebook") !== null;
   }
 
-  /** Go to a cell of the notebook, by its number. */
-  jump({ number }) {
+  /** Go to a cell of the notebook, by the number that it had when it ran. */
+  async jump({ number }) {
     const notebook = this.el.closest(".jp-Notebook");
     const prompt = [...(notebook?.querySelectorAll(".jp-InputPrompt") ?? [])].find((node) => node.textContent.trim() === `[${number}]:`);
     const cell = prompt?.closest(".jp-Cell");
     if (!cell) {
-      this.say(`cell [${number}] is not in this notebook any more, or ran again since`);
+      const found = (await this.ask(`cell [${number}]`, { type: "locate", number }))?.cell;
+      if (found) location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
+      else this.say(`cell [${number}] is not in this notebook any more`);
       return;
     }
     cell.scrollIntoView({ block: "center" });

@@ -20,14 +20,14 @@ def wheel_name() -> str:
 
 
 def build_wheel() -> bytes:
-    """Return the wheel: the `dnworker` package, without the notebook extension."""
+    """Return the wheel: the `dnworker` package with the panel's files, without the notebook extension."""
     root = Path(dnworker.__file__).parent
     info = f"dnworker-{dnworker.__version__}.dist-info"
     metadata = importlib.metadata.distribution("dnworker").read_text("METADATA") or ""
     files = {
         f"dnworker/{file.relative_to(root).as_posix()}": file.read_bytes()
         for file in sorted(root.rglob("*"))
-        if file.suffix == ".py" or file.name == "py.typed"
+        if file.suffix in (".py", ".js", ".css", ".html") or file.name == "py.typed"
     }
     files[f"{info}/METADATA"] = metadata.encode()
     files[f"{info}/WHEEL"] = (
