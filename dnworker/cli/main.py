@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(options)
     except (DnworkerError, OSError) as exc:
         if options.json:
-            print(json.dumps({"ok": False, "error": str(exc)}))
+            as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
+            print(json.dumps({"ok": False, **(as_json() if as_json else {"error": str(exc)})}))
         else:
             print(printable(f"dnworker: {exc}"), file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ class NotebookDesk(Desk):
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
         """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written."""
         from dnworker_jupyter.export.live import export_notebook
-        from dnworker_jupyter.export.plan import ExportRefused
+        from dnworker_jupyter.export.refusals import ExportRefused
 
         try:
             told = export_notebook(
@@ -79,8 +79,10 @@ class NotebookDesk(Desk):
                 force=force,
             )
         except ExportRefused as exc:
-            title = str(exc).partition("\n")[0]
-            return {"text": title, "refusals": [_refusal(str(one)) for one in exc.refusals]}
+            return {
+                "text": exc.title,
+                "refusals": [{"place": one.place or None, "text": one.text} for one in exc.refusals],
+            }
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "refusals": [_refusal(one) for one in exc.problems]}
         return {"text": told, "refusals": []}

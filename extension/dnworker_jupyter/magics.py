@@ -18,6 +18,7 @@ from IPython.core.magic import (
     magics_class,
     no_var_expand,
 )
+from IPython.display import display
 
 from dnworker.capability.manifest import parse_manifest
 from dnworker.errors import NotFound, Refused
@@ -275,12 +276,18 @@ class DnworkerMagics(Magics):
             capability = await self._notebook.runtime.load(path)
             return workers_table(list(capability.workers.values()))
         from dnworker_jupyter.export.live import export_notebook
+        from dnworker_jupyter.export.refusals import ExportRefused, Report
 
-        return Note(
-            export_notebook(
+        try:
+            told = export_notebook(
                 self._notebook, path, target=options.target, topology=options.topology, force=options.force
             )
-        )
+        except ExportRefused as exc:
+            if not self._notebook.host.has_thread:  # a terminal has the text of the error
+                display(Report(exc.title, exc.refusals))
+                exc.is_shown = True
+            raise
+        return Note(told)
 
     # -- helpers ---------------------------------------------------------------------------------------
 

@@ -194,3 +194,19 @@ def test_a_killed_kernel_leaves_no_worker_process(kernel, tmp_path):
 def test_the_extension_works_when_no_server_can_be_reached_yet(bare_kernel):
     answer = bare_kernel.run("%load_ext dnworker\n%fire a")
     assert answer.status == "ok"
+
+
+def test_a_refused_export_leads_to_its_cells(kernel, tmp_path):
+    kernel.run("stream = open('/dev/null')", cell_id="the-stream")
+    kernel.run(
+        "%%worker leaky\n@worker.on_event('x')\nasync def on_x(event, client): print(stream)",
+        cell_id="the-use",
+    )
+    answer = kernel.run(f"%capability export {tmp_path / 'out'}")
+    kernel.run("%worker remove leaky")
+    assert '<a href="#cell-id=the-use">cell [' in answer.displays[-1]["text/html"]
+    assert "move it into an @worker.on_startup handler" in answer.displays[-1]["text/plain"]
+    assert "one thing cannot travel" in answer.error
+    assert "move it into" in answer.error  # what nbclient and other unattended runs tell
+    assert answer.traceback[0].endswith("the report above says why")
+    assert not (tmp_path / "out").exists()

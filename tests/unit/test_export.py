@@ -15,8 +15,9 @@ import pytest
 from dnworker.capability.manifest import load_manifest
 from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
-from dnworker_jupyter.export.plan import ExportRefused, Plan, plan_export
+from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
+from dnworker_jupyter.export.refusals import ExportRefused, Report
 from dnworker_jupyter.export.requirements import resolve
 from dnworker_jupyter.export.writing import write
 
@@ -120,6 +121,35 @@ def test_what_cannot_travel_is_refused_with_place_reason_and_remedy(cell, body, 
     assert "; " in refusal
 
 
+@pytest.mark.parametrize("call", ["eval('total')", "exec('total = 1')", "globals()['total']"])
+def test_what_finds_names_in_a_way_that_nobody_can_follow_is_refused(call):
+    (refusal,) = refusals(handler(call))
+    assert "cannot be followed" in refusal
+    assert "eval" not in script("def eval(text):\n    return text", handler("print(1)"))
+
+
+def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_people():
+    cells = [
+        "a = input()",
+        "import no_such_module",
+        handler("print(a, no_such_module)"),
+        "%%worker empty\nx = 1",
+    ]
+    sources = [Cell(n, text.strip(), id=f"id-{n}") for n, text in enumerate(cells, 1)]
+    with pytest.raises(ExportRefused) as refused:
+        plan_export(sources, default_name="demo")
+    told = refused.value.as_json()
+    assert told["error"] == "3 things cannot travel with the export; nothing was written"
+    assert [(r["cell"], r["cell_id"], r["line"], r["name"]) for r in told["refusals"]] == [
+        (3, "id-3", 4, "'a'"),
+        (4, "id-4", None, "worker 'empty'"),
+        (2, "id-2", 1, "module 'no_such_module'"),
+    ]
+    assert all(r["why"] and r["remedy"] for r in told["refusals"])
+    html = Report(refused.value.title, refused.value.refusals)._repr_html_()
+    assert '<a href="#cell-id=id-3">cell [3], line 4, column 11</a>: &#x27;a&#x27;: cell [1], line 1' in html
+
+
 def test_a_refusal_names_the_way_out():
     (refusal,) = refusals("x = open('f')", handler("print(x)"))
     assert refusal.endswith(
@@ -152,11 +182,11 @@ def test_looking_at_something_in_the_workers_own_cell_is_harmless():
     ("cells", "message"),
     [
         (["x = 1"], "there is no worker"),
-        (["%%worker bridge\nx = 1"], "worker 'bridge' has no handlers"),
+        (["%%worker bridge\nx = 1"], "worker 'bridge': has no handlers"),
         (["%%worker bridge\nx = ("], r"cell \[1\], line 2, column \d+: the cell: is no Python"),
         (
             ["import no_such_module", handler("no_such_module.f()")],
-            "module 'no_such_module' is not installed here",
+            r"cell \[1\], line 1: module 'no_such_module': is not installed here",
         ),
     ],
 )
@@ -560,7 +590,7 @@ def test_one_name_may_stand_for_two_workers_in_two_cells():
 
 def test_a_live_worker_that_no_cell_shows_is_refused():
     with pytest.raises(
-        ExportRefused, match="worker 'hidden' runs here, and no cell that can be read defines it"
+        ExportRefused, match="worker 'hidden': runs here, and no cell that can be read defines it"
     ):
         plan(handler("pass"), registered={"hidden": ["h"]})
 

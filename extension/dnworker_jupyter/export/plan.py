@@ -17,8 +17,9 @@ from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
+from dnworker_jupyter.export.refusals import ExportRefused, Refusal
 from dnworker_jupyter.export.requirements import Needs, imported_modules, optional_modules, resolve
-from dnworker_jupyter.export.slice import Refusal, Slice, Statement, slice_worker, worker_names
+from dnworker_jupyter.export.slice import Slice, Statement, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options, WorkerLine
 from dnworker_jupyter.programs import command_words, program_file
@@ -37,16 +38,6 @@ class Plan:
     files: dict[str, bytes]
     scripts: dict[str, str]
     """The path of each worker's script."""
-
-
-class ExportRefused(Refused):
-    """Something in the notebook cannot travel; `refusals` holds every reason."""
-
-    def __init__(self, refusals: Sequence[Refusal | str]) -> None:
-        self.refusals = tuple(refusals)
-        count = "one thing" if len(refusals) == 1 else f"{len(refusals)} things"
-        lines = "\n".join(f"  {refusal}" for refusal in refusals)
-        super().__init__(f"{count} cannot travel with the export; nothing was written\n{lines}")
 
 
 def plan_export(
@@ -78,19 +69,22 @@ def plan_export(
         c.line.name: c for c in sources if c.sort == "program" and c.line is not None and only is None
     }
     if not names and not programs:
-        raise ExportRefused(["there is no worker; define one in a cell that begins with %%worker NAME"])
+        remedy = "define one in a cell that begins with %%worker NAME"
+        raise ExportRefused([Refusal("the notebook", "there is no worker", remedy)])
     slices = [slice_worker(sources, name) for name in names]
-    refusals: list[Refusal | str] = [refusal for piece in slices for refusal in piece.refusals]
-    refusals += [
-        f"worker {p.worker!r} has no handlers; add one, or remove its cell" for p in slices if not p.handlers
-    ]
+    refusals = [refusal for piece in slices for refusal in piece.refusals]
+    refusals += [_without_handlers(p.worker, sources) for p in slices if not p.handlers]
     refusals += [text for p in slices for text in _not_found(p, (registered or {}).get(p.worker, ()))]
     refusals += [
-        f"worker {name!r} runs here, and no cell that can be read defines it; use %%worker {name}, or "
-        f'NAME = dn.worker("{name}") at the top level of a cell'
+        Refusal(
+            f"worker {name!r}",
+            "runs here, and no cell that can be read defines it",
+            f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
+        )
         for name, handlers in (registered or {}).items()
         if handlers and name not in names and only in (None, name)
     ]
+    needed = [_needs(piece, topology, target, refusals) for piece in slices]
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
@@ -102,7 +96,6 @@ def plan_export(
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, object]] = {}
     scripts: dict[str, str] = {}
-    needed = [_needs(piece, topology, target) for piece in slices]
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
     for piece, needs in zip(slices, needed, strict=True):
         path = _script_path(piece.worker, modules)
@@ -127,12 +120,21 @@ def plan_export(
     return Plan(declared.name, dict(sorted(files.items())), scripts)
 
 
-def _not_found(piece: Slice, registered: Collection[str]) -> list[str]:
+def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:
+    cell = next((c.cell for c in sources if c.line is not None and c.line.name == worker), None)
+    return Refusal(f"worker {worker!r}", "has no handlers", "add one, or remove its cell", cell)
+
+
+def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
     """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
     found = {getattr(statement.node, "name", "") for statement in piece.handlers}
     return [
-        f"worker {piece.worker!r}: handler {name!r} runs here, and no top-level function with a decorator "
-        "of the worker is its definition; define it that way"
+        Refusal(
+            f"worker {piece.worker!r}",
+            f"handler {name!r} runs here, and no top-level function with a decorator of the worker is its "
+            "definition",
+            "define it that way",
+        )
         for name in registered
         if name not in found
     ]
@@ -155,31 +157,43 @@ def _script_path(worker: str, modules: set[str]) -> str:
     return f"workers/{worker}-worker.py" if taken else f"workers/{worker}.py"
 
 
-def _needs(piece: Slice, topology: Topology, target: TargetName) -> Needs:
+def _needs(piece: Slice, topology: Topology, target: TargetName, refusals: list[Refusal]) -> Needs:
+    """Return what the script needs from elsewhere; what nobody can have is added to `refusals`."""
     statements = (*piece.imports, *piece.definitions, *piece.handlers)
     nodes = [_only_used(s.node, piece) for s in statements]
     needs = resolve(imported_modules(nodes), optional_modules(nodes))
-    refusals = [
-        f"module {name!r} is not installed here, so its distribution is unknown; install it"
-        for name in needs.unknown
+    importing = {
+        name: statement
+        for statement, node in zip(statements, nodes, strict=True)
+        for name in imported_modules([node])
+    }
+
+    def refuse(name: str, why: str, remedy: str) -> Refusal:
+        by = importing.get(name)  # none for what a local module imports
+        cell, line = (by.cell.cell, by.node.lineno) if by is not None else (None, None)
+        return Refusal(f"module {name!r}", why, remedy, cell, line)
+
+    refusals += [
+        refuse(name, "is not installed here, so its distribution is unknown", "install it")
+        for name in sorted(needs.unknown)
     ]
     for statement in piece.imports:
         refusals += _foreign_imports(statement, piece, target)
     if topology == "in-process":
         refusals += [
-            f"module {name!r} ({file}) is a file of yours, which an in-process worker of the reference "
-            "cannot import; use --topology uv, or put its code into a %%worker NAME --shared cell"
+            refuse(
+                name,
+                f"it is a file of yours ({file}), which an in-process worker of the reference cannot import",
+                "use --topology uv, or put its code into a %%worker NAME --shared cell",
+            )
             for name, file in needs.local.items()
         ]
-    if refusals:
-        raise ExportRefused(sorted(refusals))
     return needs
 
 
-def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[str]:
+def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[Refusal]:
     """Refuse what is imported from the package that the script will not have."""
     node = statement.node
-    found = []
     if isinstance(node, ast.ImportFrom):
         names = [
             (a.name, node.module or "", a.asname or a.name)
@@ -190,13 +204,13 @@ def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> 
         names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
     else:
         return []
+    found = []
     for name, module, bound in names:
         package = module.partition(".")[0]
         if bound in piece.import_names and render.is_ours(module) and package != target:
-            found.append(
-                f"{statement.place}: {name!r}: comes from {package}, which a script for {target} lacks; "
-                f"export with --target {package}, or do without it"
-            )
+            why = f"comes from {package}, which a script for {target} lacks"
+            remedy = f"export with --target {package}, or do without it"
+            found.append(Refusal(repr(name), why, remedy, statement.cell.cell, node.lineno))
     return found
 
 

@@ -11,9 +11,13 @@ from functools import cached_property
 from typing import Literal
 
 from dnworker_jupyter.export.reading import SourceCell
+from dnworker_jupyter.export.refusals import Refusal
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the script's own head defines."""
+
+UNFOLLOWED = frozenset({"eval", "exec", "globals"})
+"""Builtins that find names in a way that nobody can follow."""
 
 _MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__builtins__"})
 _BUILTINS = frozenset(dir(builtins)) | _MODULE_NAMES
@@ -21,21 +25,6 @@ _TO_STARTUP = "move it into an @worker.on_startup handler, and keep it in worker
 _TO_SHARED = "or put it into a cell of its own that begins with %%worker {worker} --shared"
 
 Sort = Literal["import", "definition", "constant", "handler", "other"]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why something cannot travel: where it is used, its name, the reason, and the way out."""
-
-    cell: str
-    line: int
-    column: int
-    name: str
-    why: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.cell}, line {self.line}, column {self.column}: {self.name}: {self.why}; {self.remedy}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +121,7 @@ def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
     while waiting:
         user = waiting.pop(0)
         for name in sorted(user.needs):
-            if name in bound or (name in _BUILTINS and name not in definitions):
+            if name in bound or (name in _BUILTINS - UNFOLLOWED and name not in definitions):
                 continue
             sources = definitions.get(name, [])
             source = sources[-1] if sources else None
@@ -280,12 +269,12 @@ def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal
                 remedy = "mend the cell and run it"
                 refusals.append(
                     Refusal(
-                        cell.label,
-                        exc.lineno or 1,
-                        exc.offset or 1,
                         "the cell",
                         f"is no Python: {exc.msg}",
                         remedy,
+                        cell.cell,
+                        exc.lineno or 1,
+                        exc.offset or 1,
                     )
                 )
             continue
@@ -428,8 +417,13 @@ def _refuse_name(
     to_shared = _TO_SHARED.format(worker=worker)
 
     def refuse(why: str, remedy: str) -> Refusal:
-        return Refusal(user.cell.label, line, column, repr(name), why, remedy)
+        return Refusal(repr(name), why, remedy, user.cell.cell, line, column)
 
+    if name in UNFOLLOWED and source is None:
+        return refuse(
+            f"what {name} names cannot be followed, so it might be missing in the script",
+            "write the names out as code",
+        )
     if name == "get_ipython":
         return refuse("magics and !shell lines exist only in a notebook", "write it as plain Python")
     if source is None:
@@ -453,12 +447,12 @@ def _refuse_effect(statement: Statement) -> Refusal:
     text = ast.unparse(statement.node).partition("\n")[0]
     shown = text if len(text) <= 50 else text[:47] + "..."
     return Refusal(
-        statement.cell.label,
-        statement.node.lineno,
-        statement.node.col_offset + 1,
         f"`{shown}`",
         "it runs when the cell runs, and a script of handlers has no such moment",
         "move it into an @worker.on_startup handler, or into a cell that is no %%worker cell",
+        statement.cell.cell,
+        statement.node.lineno,
+        statement.node.col_offset + 1,
     )
 
 

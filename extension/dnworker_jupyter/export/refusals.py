@@ -1,0 +1,102 @@
+"""Why something cannot travel: the thing, the place, the reason, the way out; all of it in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from dnworker.errors import Refused
+from dnworker_jupyter.cells import Cell
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One thing that cannot travel, or, as a warning, should not; `line` and `column` count from 1."""
+
+    name: str
+    why: str
+    remedy: str
+    cell: Cell | None = None
+    line: int | None = None
+    column: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is used, such as `cell [3], line 2, column 5`; empty where that is no place."""
+        if self.cell is None:
+            return ""
+        parts = [self.cell.label]
+        parts += [f"line {self.line}"] if self.line is not None else []
+        parts += [f"column {self.column}"] if self.column is not None else []
+        return ", ".join(parts)
+
+    @property
+    def text(self) -> str:
+        """The thing, the reason and the way out."""
+        return f"{self.name}: {self.why}; {self.remedy}"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}" if self.place else self.text
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for tools."""
+        return {
+            "cell": None if self.cell is None else self.cell.number,
+            "cell_id": None if self.cell is None else self.cell.id,
+            "line": self.line,
+            "column": self.column,
+            "name": self.name,
+            "why": self.why,
+            "remedy": self.remedy,
+        }
+
+    def as_html(self) -> str:
+        """Return it with its cell as a link, which JupyterLab follows."""
+        text = escape(self.text)
+        if self.cell is None or self.cell.id is None:
+            return escape(str(self))
+        return f'<a href="#cell-id={quote(self.cell.id)}">{escape(self.place)}</a>: {text}'
+
+
+class ExportRefused(Refused):
+    """Something in the notebook cannot travel; `refusals` holds every reason."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        self.refusals = tuple(refusals)
+        self.is_shown = False
+        """Whether the report was displayed already, so that a traceback need not repeat it."""
+        lines = "\n".join(f"  {refusal}" for refusal in refusals)
+        super().__init__(f"{self.title}\n{lines}")
+
+    @property
+    def title(self) -> str:
+        """The sentence above the reasons."""
+        count = "one thing" if len(self.refusals) == 1 else f"{len(self.refusals)} things"
+        return f"{count} cannot travel with the export; nothing was written"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for tools."""
+        return {"error": self.title, "refusals": [refusal.as_json() for refusal in self.refusals]}
+
+    def _render_traceback_(self) -> list[str]:
+        if self.is_shown:
+            return [f"{type(self).__name__}: {self.title}; the report above says why"]
+        return super()._render_traceback_()
+
+
+class Report:
+    """Refusals, or warnings, as a cell shows them: text for a terminal, a list with links for JupyterLab."""
+
+    def __init__(self, title: str, refusals: Iterable[Refusal]) -> None:
+        self._title = title
+        self._refusals = tuple(refusals)
+
+    def __repr__(self) -> str:
+        return "\n".join([self._title, *(f"  {refusal}" for refusal in self._refusals)])
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{refusal.as_html()}</li>" for refusal in self._refusals)
+        return f"<p>{escape(self._title)}</p><ul>{items}</ul>"
