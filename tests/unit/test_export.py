@@ -18,7 +18,7 @@ from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.refusals import ExportRefused, Report
-from dnworker_jupyter.export.requirements import resolve
+from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.export.writing import write
 
 DATA = Path(__file__).parents[1] / "data" / "export"
@@ -347,9 +347,38 @@ def test_a_head_with_workers_is_refused():
 # -- requirements --------------------------------------------------------------------------------------
 
 
-def test_imports_become_distributions_with_lower_bounds():
+def test_imports_become_distributions_with_bounds():
     needs = resolve(["yaml", "json", "dnworker"])
-    assert [str(r) for r in needs.requirements.values()] == [f"pyyaml>={sys.modules['yaml'].__version__}"]
+    assert [str(r) for r in needs.requirements.values()] == [
+        f"pyyaml{bounds(sys.modules['yaml'].__version__)}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("2.31.0", ">=2.31.0,<3"),
+        ("1.2.3+local", ">=1.2.3,<2"),
+        ("3.0.0rc1", ">=3.0.0rc1,<4"),
+        ("0.28.1", ">=0.28.1"),
+        ("24.8.0", ">=24.8.0"),  # a date, as black's
+        ("2026.10.19", ">=2026.10.19"),
+        ("17.4", ">=17.4"),
+    ],
+)
+def test_the_next_major_is_the_upper_bound_where_the_project_counts_that_way(version, expected):
+    assert bounds(version) == expected
+
+
+def test_extras_that_were_asked_for_are_kept():
+    cells = ["%pip install 'httpx[http2]' pandas  # both\n!uv pip install 'Ruamel.YAML[x]'", "x = '%pip'"]
+    assert wanted_extras(cells, ["anyio[trio]>=4"]) == {
+        "httpx": {"http2"},
+        "ruamel-yaml": {"x"},
+        "anyio": {"trio"},
+    }
+    text = script("%pip install -q 'httpx[http2,cli]'", "import httpx", handler("print(httpx)"))
+    assert '"httpx[cli,http2]>=' in text
 
 
 def test_a_local_module_travels_as_a_sibling_with_what_it_imports(tmp_path, monkeypatch):

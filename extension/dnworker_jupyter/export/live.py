@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def export_notebook(
         Refused: something cannot travel, or the directory was edited by hand.
         ManifestError: the manifest's head breaks a rule.
     """
-    return _export(live_cells(notebook), directory, target, topology, force, registered_names(notebook))
+    cells, names = live_cells(notebook), registered_names(notebook)
+    return _export(cells, directory, target, topology, force, Path.cwd(), names)
 
 
 def export_file(file: Path, directory: Path, *, target: TargetName, topology: Topology, force: bool) -> str:
@@ -37,7 +39,7 @@ def export_file(file: Path, directory: Path, *, target: TargetName, topology: To
         Refused: something cannot travel, or the directory was edited by hand.
         ManifestError: the manifest's head breaks a rule.
     """
-    return _export(read_notebook(file), directory, target, topology, force)
+    return _export(read_notebook(file), directory, target, topology, force, file.resolve().parent)
 
 
 def _export(
@@ -46,6 +48,7 @@ def _export(
     target: TargetName,
     topology: Topology,
     force: bool,
+    beside: Path,
     registered: dict[str, list[str]] | None = None,
 ) -> str:
     plan = plan_export(
@@ -54,6 +57,7 @@ def _export(
         target=target,
         topology=topology,
         registered=registered,
+        project=project_requirements(beside),
     )
     try:
         changed = write(plan, directory, force=force)
@@ -62,6 +66,16 @@ def _export(
         raise Refused(f"{directory} could not be written: {why}; nothing was changed") from exc
     told = f"capability {plan.name} is in {directory}"
     return "\n".join([told if changed else f"{told} (nothing changed)", *tree(directory.resolve())])
+
+
+def project_requirements(directory: Path) -> list[str]:
+    """Return what the project of a directory says it depends on; nothing where there is no project."""
+    try:
+        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    except (OSError, ValueError):
+        return []
+    groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
+    return [text for group in groups for text in group if isinstance(text, str)]
 
 
 def live_cells(notebook: Notebook) -> list[Cell]:

@@ -18,7 +18,13 @@ from dnworker_jupyter.export import render
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.refusals import ExportRefused, Refusal
-from dnworker_jupyter.export.requirements import Needs, imported_modules, optional_modules, resolve
+from dnworker_jupyter.export.requirements import (
+    Needs,
+    imported_modules,
+    optional_modules,
+    resolve,
+    wanted_extras,
+)
 from dnworker_jupyter.export.slice import Slice, Statement, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options, WorkerLine
@@ -48,6 +54,7 @@ def plan_export(
     topology: Topology = "uv",
     only: str | None = None,
     registered: Mapping[str, Collection[str]] | None = None,
+    project: Collection[str] = (),
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -58,6 +65,7 @@ def plan_export(
         topology: how the manifest runs them.
         only: the one worker to export; None for all.
         registered: the names of the handlers that run live, by worker: each must be found in the cells.
+        project: requirements of the project that the notebook belongs to, for their extras.
 
     Raises:
         ExportRefused: something cannot travel; all of it is told at once.
@@ -84,7 +92,8 @@ def plan_export(
         for name, handlers in (registered or {}).items()
         if handlers and name not in names and only in (None, name)
     ]
-    needed = [_needs(piece, topology, target, refusals) for piece in slices]
+    extras = wanted_extras((cell.source for cell in cells), project)
+    needed = [_needs(piece, topology, target, extras, refusals) for piece in slices]
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
@@ -157,11 +166,17 @@ def _script_path(worker: str, modules: set[str]) -> str:
     return f"workers/{worker}-worker.py" if taken else f"workers/{worker}.py"
 
 
-def _needs(piece: Slice, topology: Topology, target: TargetName, refusals: list[Refusal]) -> Needs:
+def _needs(
+    piece: Slice,
+    topology: Topology,
+    target: TargetName,
+    extras: Mapping[str, Collection[str]],
+    refusals: list[Refusal],
+) -> Needs:
     """Return what the script needs from elsewhere; what nobody can have is added to `refusals`."""
     statements = (*piece.imports, *piece.definitions, *piece.handlers)
     nodes = [_only_used(s.node, piece) for s in statements]
-    needs = resolve(imported_modules(nodes), optional_modules(nodes))
+    needs = resolve(imported_modules(nodes), optional_modules(nodes), extras)
     importing = {
         name: statement
         for statement, node in zip(statements, nodes, strict=True)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
+import re
+import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as Wanted
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+_PIP_INSTALL = re.compile(r"^\s*[%!]\s*(?:uv\s+)?pip\s+install\s+(.+)$", re.MULTILINE)
 
 PROVIDED = frozenset({"dnworker", "dreadnode"})
 """Imports that the script's own head answers for."""
@@ -17,14 +27,16 @@ PROVIDED = frozenset({"dnworker", "dreadnode"})
 
 @dataclass(frozen=True)
 class Requirement:
-    """One distribution with its lower bound; `source` is a line for `[tool.uv.sources]`."""
+    """One distribution with its bounds; `source` is a line for `[tool.uv.sources]`."""
 
     name: str
     specifier: str
     source: str | None = None
+    extras: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}{self.specifier}"
+        extras = f"[{','.join(self.extras)}]" if self.extras else ""
+        return f"{self.name}{extras}{self.specifier}"
 
 
 @dataclass
@@ -37,10 +49,16 @@ class Needs:
     modules: set[str] = field(default_factory=set)
 
 
-def resolve(modules: Iterable[str], optional: Iterable[str] = ()) -> Needs:
+def resolve(
+    modules: Iterable[str], optional: Iterable[str] = (), extras: Mapping[str, Collection[str]] | None = None
+) -> Needs:
     """Find out where top-level modules come from; local modules are followed into their own imports.
 
-    A module of `optional` that nobody knows is left out: the code says what to do without it.
+    Args:
+        modules: what is imported.
+        optional: of those, what may be missing: one that nobody knows is left out, since the code says what
+            to do without it.
+        extras: the extras that were asked for, by the distribution's normalized name.
     """
     needs = Needs()
     may_lack = set(optional)
@@ -55,7 +73,7 @@ def resolve(modules: Iterable[str], optional: Iterable[str] = ()) -> Needs:
         if distributions := by_module.get(module):
             # Several distributions may share a namespace package: all of them are asked for.
             for name in sorted(set(distributions)):
-                requirement = _requirement(name)
+                requirement = _requirement(name, extras or {})
                 needs.requirements[requirement.name.lower()] = requirement
         elif (file := _local_file(module)) is not None:
             needs.local[module] = file
@@ -113,14 +131,51 @@ def _local_file(module: str) -> Path | None:
     return file.parent if spec.submodule_search_locations else file
 
 
-def _requirement(name: str) -> Requirement:
+def _requirement(name: str, extras: Mapping[str, Collection[str]]) -> Requirement:
     distribution = importlib.metadata.distribution(name)
-    canonical = str(distribution.metadata["Name"]).lower().replace("_", "-")
+    canonical = canonicalize_name(str(distribution.metadata["Name"]))
+    wanted = tuple(sorted(extras.get(canonical, ())))
     source = _direct_source(distribution)
     if source is not None:
-        return Requirement(canonical, "", f"{canonical} = {source}")
-    version = distribution.version.partition("+")[0]  # a local version is on no index
-    return Requirement(canonical, f">={version}")
+        return Requirement(canonical, "", f"{canonical} = {source}", wanted)
+    return Requirement(canonical, bounds(distribution.version), extras=wanted)
+
+
+def bounds(text: str) -> str:
+    """Return the bounds that a version gives: itself, and the next major where the project counts that way.
+
+    Three numbers from 1.0.0 on are taken for semantic versioning, unless the first two may be a date.
+    """
+    version = Version(text)
+    lower = f">={version.public}"  # a local version is on no index
+    major, minor = (*version.release, 0)[:2]
+    may_be_date = major >= 1900 or (16 <= major <= 60 and 1 <= minor <= 12)
+    if major < 1 or len(version.release) != 3 or may_be_date or version.epoch:
+        return lower
+    return f"{lower},<{major + 1}"
+
+
+def wanted_extras(texts: Iterable[str], declared: Iterable[str] = ()) -> dict[str, set[str]]:
+    """Return the extras that were asked for, by the distribution's normalized name.
+
+    Args:
+        texts: of cells, with lines such as `%pip install 'httpx[http2]'`.
+        declared: requirements of the project that the notebook belongs to.
+    """
+    words = list(declared)
+    for text in texts:
+        for line in _PIP_INSTALL.findall(text):
+            with contextlib.suppress(ValueError):  # no words of a shell
+                words += shlex.split(line, comments=True)
+    found: dict[str, set[str]] = {}
+    for word in words:
+        try:
+            requirement = Wanted(word)
+        except InvalidRequirement:  # an option, a file
+            continue
+        if requirement.extras:
+            found.setdefault(canonicalize_name(requirement.name), set()).update(requirement.extras)
+    return found
 
 
 def _direct_source(distribution: importlib.metadata.Distribution) -> str | None:
