@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -12,8 +14,10 @@ from textwrap import dedent
 import msgspec
 import pytest
 
+from dnworker import Runtime
 from dnworker.capability.manifest import load_manifest
 from dnworker.errors import ManifestError, Refused
+from dnworker.topologies import SubprocessWorker
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
@@ -88,6 +92,78 @@ def test_several_workers_become_several_scripts():
         "workers/bridge.py",
         "workers/other.py",
     ]
+
+
+TWO = """
+%%worker {name}
+@worker.on_event("{name}.go")
+async def go(event: EventEnvelope, client: RuntimeClient) -> None:
+    {body}
+"""
+
+
+def two(first: str, second: str) -> list[str]:
+    return [TWO.format(name="first", body=first), TWO.format(name="second", body=second)]
+
+
+def test_a_helper_of_two_workers_goes_once_into_a_module_beside_them():
+    helpers = "import json, math\nLIMIT = 3\n\n# says it loud\ndef shout(event: EventEnvelope) -> str:\n    return json.dumps(event.payload)[:LIMIT]\n\ndef alone() -> float:\n    return math.pi\n"
+    files = plan(helpers, *two("print(shout(event), LIMIT)", "print(shout(event), alone())")).files
+    shared = files["workers/demo_shared.py"].decode()
+    assert "# says it loud\ndef shout" in shared
+    assert "import json" in shared
+    assert "math" not in shared
+    assert "from dreadnode.capabilities.worker import EventEnvelope" in shared
+    first, second = (files[f"workers/{name}.py"].decode() for name in ("first", "second"))
+    assert (
+        "if __package__:  # loaded by a runtime, in-process\n    from .demo_shared import LIMIT, shout\nelse:\n    from demo_shared import LIMIT, shout\n"
+        in first
+    )
+    assert "from demo_shared import shout\n" in second
+    assert "def alone" in second
+    assert "import math" in second
+    assert "import json" not in first + second
+    assert "def shout" not in first + second
+
+
+@pytest.mark.parametrize(
+    "helper",
+    [
+        "def helper():\n    return worker.state",
+        "def base():\n    return worker.state\ndef helper():\n    return base()",
+        "COUNT = 0\ndef helper():\n    global COUNT\n    COUNT += 1\n    return COUNT",
+    ],
+)
+def test_what_is_another_for_each_worker_is_not_shared(helper):
+    files = plan(helper, *two("print(helper())", "print(helper())")).files
+    assert "workers/demo_shared.py" not in files
+    for name in ("first", "second"):
+        assert "def helper" in files[f"workers/{name}.py"].decode()
+
+
+def test_what_one_worker_alone_needs_is_not_shared():
+    assert "workers/demo_shared.py" not in plan("def a():\n    pass", *two("a()", "pass")).files
+
+
+@pytest.mark.parametrize("topology", ["in-process", "python"])
+async def test_shared_helpers_are_found_in_both_topologies(topology, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # python: this one
+    helpers = "PREFIX = 'n='\n\ndef label(event: EventEnvelope) -> str:\n    return PREFIX + str(event.payload['n'])"
+    body = "await client.publish('demo.said', {{'text': label(event), 'by': '{name}'}})"
+    cells = [TWO.format(name=name, body=body.format(name=name)) for name in ("first", "second")]
+    made = plan(
+        helpers, *cells, topology=topology, target="dreadnode" if topology == "in-process" else "dnworker"
+    )
+    write(made, tmp_path / "demo")
+    async with Runtime(port=0) as runtime:
+        await runtime.load(tmp_path / "demo")
+        for managed in runtime.workers():
+            if isinstance(managed, SubprocessWorker):
+                await asyncio.wait_for(managed.connected.wait(), 30)
+        for name in ("first", "second"):
+            trace = await runtime.fire(f"{name}.go", {"n": 7})
+            assert trace.ok, str(trace)
+            assert [e.payload for e in trace.events()[1:]] == [{"text": "n=7", "by": name}]
 
 
 # -- refusals ------------------------------------------------------------------------------------------

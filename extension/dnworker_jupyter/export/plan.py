@@ -15,6 +15,7 @@ from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_ma
 from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
+from dnworker_jupyter.export.common import split_common
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.refusals import ExportRefused, Refusal
@@ -106,9 +107,18 @@ def plan_export(
     entries: dict[str, dict[str, object]] = {}
     scripts: dict[str, str] = {}
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
-    for piece, needs in zip(slices, needed, strict=True):
+    common, sources_of = split_common(slices)
+    shared = None if common is None else _common_name(declared.name, modules, names)
+    if common is not None:
+        path = f"workers/{shared}.py"
+        text = render.common_module(common, _target(target))
+        compile(text, path, "exec", dont_inherit=True)
+        files[path] = text.encode()
+    for source, needs in zip(sources_of, needed, strict=True):
+        piece = source.piece
         path = _script_path(piece.worker, modules)
-        text = render.script(piece, _target(target), needs.requirements.values(), _requires_python())
+        asked = needs.requirements.values()
+        text = render.script(source, _target(target), asked, _requires_python(), shared)
         compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
         files[path] = text.encode()
         scripts[piece.worker] = path
@@ -158,6 +168,14 @@ def _program_entry(line: WorkerLine, path: str) -> dict[str, object]:
     if line.options.when:
         entry["when"] = list(line.options.when)
     return entry
+
+
+def _common_name(capability: str, modules: set[str], workers: Collection[str]) -> str:
+    """Return the name of the module that several scripts share; nothing else must have it."""
+    name = f"{capability.replace('-', '_')}_shared"
+    while name in modules or name in workers:
+        name += "_"
+    return name
 
 
 def _script_path(worker: str, modules: set[str]) -> str:

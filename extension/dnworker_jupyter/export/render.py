@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
 
+from dnworker_jupyter.export.common import Common, Script
 from dnworker_jupyter.export.requirements import Requirement
-from dnworker_jupyter.export.slice import BOUND, Slice, Statement
+from dnworker_jupyter.export.slice import BOUND, Statement
 
 PROVIDED = (BOUND - {"worker"}) | {"Worker"}
 """Names that a script's head imports, wherever the notebook had them from."""
@@ -28,8 +29,15 @@ class Target:
     sources: tuple[str, ...] = ()
 
 
-def script(piece: Slice, target: Target, requirements: Iterable[Requirement], requires_python: str) -> str:
-    """Return the text of one worker's script."""
+def script(
+    source: Script,
+    target: Target,
+    requirements: Iterable[Requirement],
+    requires_python: str,
+    common: str | None = None,
+) -> str:
+    """Return the text of one worker's script; `common` is the module that it shares with others."""
+    piece = source.piece
     needed = list(requirements)
     header = pep723(
         requires_python,
@@ -42,14 +50,37 @@ def script(piece: Slice, target: Target, requirements: Iterable[Requirement], re
         header,
         f'"""Worker {piece.worker}, exported from a notebook by dnworker."""\n',
         "from __future__ import annotations\n",
-        *_imports(piece, target),
+        *_imports(piece.imports, piece.import_names, target),
         f"from {target.module} import {names}\n",
+        *([_from_common(common, source.from_common)] if common and source.from_common else []),
         "\n".join([f'worker = Worker(name="{piece.worker}")', *(f"{a} = worker" for a in piece.aliases), ""]),
     ]
     parts += _blocks(piece.definitions)
     parts += _blocks(piece.handlers)
     parts.append('\nif __name__ == "__main__":\n    worker.run()\n')
     return "\n".join(parts)
+
+
+def common_module(common: Common, target: Target) -> str:
+    """Return the text of the module that several scripts share."""
+    used = {name for s in common.definitions for name in s.needs} & BOUND
+    parts = [
+        '"""What several workers share, exported from a notebook by dnworker."""\n',
+        "from __future__ import annotations\n",
+        *_imports(common.imports, common.import_names, target),
+        *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
+        *_blocks(common.definitions),
+    ]
+    return "\n".join(parts)
+
+
+def _from_common(module: str, names: Sequence[str]) -> str:
+    """Import what is shared in both topologies: as a sibling of the package, and beside the script."""
+    listed = ", ".join(names)
+    return (
+        f"if __package__:  # loaded by a runtime, in-process\n    from .{module} import {listed}\n"
+        f"else:\n    from {module} import {listed}\n"
+    )
 
 
 def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[str]) -> str:
@@ -75,15 +106,15 @@ def manifest(head: str, workers: Mapping[str, Mapping[str, object]]) -> str:
     return f"{text}workers:\n{indented}"
 
 
-def _imports(piece: Slice, target: Target) -> list[str]:
+def _imports(imports: Iterable[Statement], used: Collection[str], target: Target) -> list[str]:
     """Render the imports with only the names that are used."""
     lines: dict[str, None] = {}
-    for statement in piece.imports:
+    for statement in imports:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             continue
-        kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
+        kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in used]
         if isinstance(node, ast.ImportFrom) and is_ours(node.module):
             # The head imports these; under another name they come from where the head has them.
             kept = [a for a in kept if a.asname or a.name not in PROVIDED]
