@@ -74,9 +74,10 @@ class Wanted(DefaultFilter):
         return name.endswith((".py", ".md")) or name in (MANIFEST_NAME, *MCP_FILES) or path in self._named
 
 
-def _there(runtime: Runtime) -> set[Path]:
+def _there(runtime: Runtime) -> dict[Path, int]:
+    """Return the directories that there are, and which each is: an export puts another in its place."""
     found = [*runtime.capabilities.roots, *runtime.capabilities.directories]
-    return {directory for directory in found if directory.is_dir()}
+    return {directory: directory.stat().st_ino for directory in found if directory.is_dir()}
 
 
 def affected(runtime: Runtime, paths: Iterable[Path]) -> set[str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dnworker.capability.flags import is_enabled, read_persisted, write_persiste
 from dnworker.capability.manifest import parse_manifest
 from dnworker.capability.watching import Wanted, affected, watch
 from dnworker.errors import NotFound
+from dnworker_jupyter.export.exchange import put_in_place
 
 from .capabilities import ECHO, make_capability
 
@@ -365,3 +367,31 @@ def test_mcp_servers_come_from_the_file_and_inline_ones_win(tmp_path):
     assert "when has no effect in a file" in problems["b"]
     assert "needs a command or a url" in problems["c"]
     assert "auth is for those with a url" in problems["d"]
+
+
+async def test_a_directory_that_is_put_in_the_place_of_another_is_watched_on(tmp_path):
+    root = make(tmp_path / "one", "one")
+    async with Runtime(port=None) as runtime:
+        await runtime.load(root)
+        reloaded = runtime.bus.subscribe(["capabilities.reloaded"])
+        stop = asyncio.Event()
+        watching = asyncio.create_task(watch(runtime, stop))
+        for number in range(2):  # as an export does; the second is seen only if the first was followed
+            exchanging = asyncio.create_task(keep_exchanging(tmp_path, root, number))
+            async with asyncio.timeout(20):
+                await anext(reloaded)
+            exchanging.cancel()
+        stop.set()
+        await watching
+
+
+async def keep_exchanging(place, root, number):
+    """Put a changed copy in the place of a directory until somebody notices."""
+    for again in range(1000):
+        fresh = place / f"fresh-{number}-{again}"
+        shutil.copytree(root, fresh)
+        (fresh / "echo.py").write_text(ECHO + f"# {number} {again}\n")
+        old = put_in_place(fresh, root)
+        assert old is not None
+        shutil.rmtree(old)
+        await asyncio.sleep(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from dnworker.capability.manifest import load_manifest
 from dnworker.errors import ManifestError, Refused
 from dnworker.topologies import SubprocessWorker
 from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.export import exchange
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.refusals import ExportRefused, Report
@@ -538,6 +540,79 @@ def test_a_write_that_fails_leaves_the_old_export_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write(plan(handler("print(2)")), out)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("step", range(1, 40))
+def test_a_crash_at_any_step_leaves_the_old_export_or_the_new_one_whole(tmp_path, monkeypatch, step):
+    out = tmp_path / "out"
+    old, new = plan(handler("print(1)"), handler("pass").replace("bridge", "gone")), plan(handler("print(2)"))
+    write(old, out)
+    (out / "notes.md").write_text("mine")
+    contents = {name: {**made.files, "notes.md": b"mine"} for name, made in (("old", old), ("new", new))}
+    steps = iter(range(1, 1000))
+
+    class Crash(BaseException):
+        pass
+
+    def count(original):
+        def call(*args, **kwargs):
+            if next(steps) == step:
+                raise Crash
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in ("link", "fsync", "rename", "open", "mkdir", "unlink", "rmdir", "scandir"):
+        monkeypatch.setattr(os, name, count(getattr(os, name)))
+    monkeypatch.setattr(exchange, "_exchange", count(exchange._exchange))
+    with contextlib.suppress(Crash):
+        write(new, out)
+    monkeypatch.undo()
+    there = {p.relative_to(out).as_posix(): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    there.pop(".dnworker-export.json")
+    assert there in contents.values()
+    write(new, out)
+    assert (out / "notes.md").read_bytes() == b"mine"
+    assert not (out / "workers" / "gone.py").exists()
+
+
+def test_where_names_cannot_be_exchanged_a_crash_between_two_renames_is_mended_by_the_next_export(
+    tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    write(plan(handler("print(1)")), out)
+    monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+    write(plan(handler("print(2)")), out)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    out.rename(tmp_path / ".out.dnworker-aside")  # as a crash would leave it
+    with pytest.raises(Refused, match="edited"):
+        (tmp_path / ".out.dnworker-aside" / "capability.yaml").write_text("mine")
+        write(plan(handler("print(3)")), out)
+    assert (out / "capability.yaml").read_text() == "mine"
+
+
+def test_an_export_writes_through_no_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "workers").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Refused, match="workers is a link to"):
+        write(plan(handler("pass")), out, force=True)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_links_and_modes_of_others_stay_what_they_are(tmp_path):
+    out = tmp_path / "out"
+    write(plan(handler("pass")), out)
+    (out / "notes").mkdir()
+    (out / "notes" / "run.sh").write_text("#!/bin/sh")
+    (out / "notes" / "run.sh").chmod(0o755)
+    (out / "notes" / "link").symlink_to("run.sh")
+    out.chmod(0o750)
+    write(plan(handler("print(1)")), out)
+    assert (out / "notes" / "link").readlink() == Path("run.sh")
+    assert (out / "notes" / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert out.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_file_where_the_directory_should_be_is_named(tmp_path):

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from dnworker.errors import Refused
+from dnworker_jupyter.export.exchange import put_in_place, recover, sync
 from dnworker_jupyter.export.plan import Plan
 
 RECORD = ".dnworker-export.json"
@@ -18,43 +19,95 @@ RECORD = ".dnworker-export.json"
 
 
 def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
-    """Write the plan's files and return the paths of those that changed.
+    """Put the plan's files in place and return the paths of those that changed.
 
-    Files of an earlier export that this one has no more are removed; files of others are left alone.
+    All of it takes effect in one step: a crash leaves the old directory or the new one. Files of an earlier
+    export that this one has no more are removed; files of others are left alone.
 
     Raises:
-        Refused: a file was edited since the last export, or is not ours, and `force` is False; shows the
-            difference. Nothing was changed.
+        Refused: a file was edited since the last export, is not ours, or is reached through a link, and
+            `force` is False or of no help; shows the difference. Nothing was changed.
         OSError: the disk would not take it. Nothing was changed.
     """
     directory = directory.resolve()
+    recover(directory)
     if directory.exists() and not directory.is_dir():
         raise Refused(f"{directory} is a file; name a directory for the capability")
     written = _read_record(directory)
+    _refuse_links(plan, directory)
     if not force:
         _refuse_edited(plan, directory, written)
     fresh = {name: data for name, data in plan.files.items() if _bytes(directory / name) != data}
     gone = [name for name in written if name not in plan.files]
     record = {name: _digest(data) for name, data in plan.files.items()}
-    staged = fresh | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
-    directory.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".dnworker-", dir=directory))
+    ours = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
+    if not fresh and not gone and _bytes(directory / RECORD) == ours[RECORD]:
+        return []
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.dnworker-", dir=directory.parent))
     try:
-        for name, data in staged.items():
-            file = staging / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        for name in staged:  # everything is on the disk; from here on only names change
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(directory / name)
-    finally:
-        shutil.rmtree(staging)
-    for name in gone:
-        (directory / name).unlink(missing_ok=True)
+        if directory.exists():
+            _take_over(directory, staging, leave={*ours, *gone})
+            shutil.copystat(directory, staging)
+        else:
+            staging.chmod(0o777 & ~_umask())
+        for name, data in ours.items():
+            _write_whole(staging / name, data)
+        sync(staging)
+        old = put_in_place(staging, directory)
+        sync(directory.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
     return sorted([*fresh, *gone])
+
+
+def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
+    """Have everything of others in the new directory too: the same files by another name, links as links."""
+
+    def link(source: str, target: str) -> str:
+        if os.path.relpath(target, staging).replace(os.sep, "/") not in leave:
+            try:
+                os.link(source, target, follow_symlinks=False)
+            except OSError:  # a file system without hard links
+                shutil.copy2(source, target, follow_symlinks=False)
+        return target
+
+    shutil.copytree(directory, staging, symlinks=True, copy_function=link, dirs_exist_ok=True)
+    for name in leave:  # a directory that held nothing but files that went is no use to anybody
+        for parent in (staging / name).parents:
+            if parent == staging or not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+
+def _write_whole(file: Path, data: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with file.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _refuse_links(plan: Plan, directory: Path) -> None:
+    """Refuse to write through a link: what it leads to is somebody else's."""
+    for name in [*plan.files, RECORD]:
+        file = directory / name
+        for place in [file, *file.parents][: len(Path(name).parts)]:
+            if place.is_symlink():
+                raise Refused(
+                    f"{place} is a link to {place.readlink()}, and an export writes only into its directory; "
+                    "nothing was written. Remove the link, or export to another directory"
+                )
 
 
 def tree(directory: Path) -> list[str]:
