@@ -51,7 +51,9 @@ class Figures:
     def ended(self, invocation: Invocation) -> None:
         """Count its end."""
         self.in_flight -= 1
-        failed = self.is_failing = invocation.error is not None
+        failed = invocation.error is not None
+        if invocation.outcome != "cancelled":  # which tells nothing of the handler
+            self.is_failing = failed
         if failed:
             self.failed(invocation, invocation.error)
         duration = invocation.duration
@@ -62,10 +64,12 @@ class Figures:
             self.longest = duration
         second = int(invocation.started_at + duration)
         seconds = self._seconds
-        if not seconds or seconds[-1][0] != second:
+        if not seconds or seconds[-1][0] < second:
             seconds.append([second, 0, 0])
-        seconds[-1][1] += 1
-        seconds[-1][2] += failed
+        # Reports of a process may come out of order, by a little.
+        place = next((one for one in reversed(seconds) if one[0] <= second), seconds[0])
+        place[1] += 1
+        place[2] += failed
 
     def failed(self, invocation: Invocation, error: HandlerError | None) -> None:
         """Count an error of the run, or of something that it started."""
@@ -91,5 +95,6 @@ class Figures:
         found = [(0, 0)] * MINUTE
         for second, ended, failed in self._seconds:
             if first <= second < first + MINUTE:
-                found[second - first] = ended, failed
+                before = found[second - first]
+                found[second - first] = before[0] + ended, before[1] + failed
         return found

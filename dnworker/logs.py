@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -44,8 +45,10 @@ class LogBook:
     def __init__(self, lines_kept: int = LINES_KEPT) -> None:
         self._lines: deque[LogLine] = deque(maxlen=lines_kept)
         self._next = 1
+        self._depth = 0
+        self._late: list[LogLine] = []
         self._listeners: list[Callable[[LogLine], None]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.dropped = 0
 
     def add(
@@ -63,20 +66,39 @@ class LogBook:
         if len(text) > LONGEST_LINE:
             text = f"{text[:LONGEST_LINE]} [cut: {len(text) - LONGEST_LINE:,} more characters]"
         text = valid_text(text)
-        with self._lock:
-            if len(self._lines) == self._lines.maxlen:
-                self.dropped += 1
-            line = LogLine(self._next, worker, source, text, level, invocation_id, event_id, data=data)
-            self._next += 1
-            self._lines.append(line)
+        line = LogLine(0, worker, source, text, level, invocation_id, event_id, data=data)
+        with self._held():
+            self._late.append(line)
         for listener in tuple(self._listeners):
             listener(line)
         return line
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the lines still meanwhile; what is added in between is kept at the end.
+
+        The lock does not keep this thread out: a finalizer may run at any point in here, and print.
+        """
+        with self._lock:
+            self._depth += 1
+            try:
+                yield
+                while self._depth == 1 and self._late:
+                    self._keep(self._late.pop(0))
+            finally:
+                self._depth -= 1
+
+    def _keep(self, line: LogLine) -> None:
+        if len(self._lines) == self._lines.maxlen:
+            self.dropped += 1
+        object.__setattr__(line, "number", self._next)
+        self._next += 1
+        self._lines.append(line)
+
     def tail(self, count: int = 200, worker: str | None = None) -> list[LogLine]:
         """Return the last `count` lines, of one worker or of all, oldest first."""
         found: list[LogLine] = []
-        with self._lock:
+        with self._held():
             for line in reversed(self._lines):
                 if worker is None or line.worker == worker:
                     found.append(line)
@@ -87,7 +109,7 @@ class LogBook:
     def since(self, number: int, limit: int = 1000) -> list[LogLine]:
         """Return up to `limit` of the newest lines whose number is greater than `number`, oldest first."""
         newer: list[LogLine] = []
-        with self._lock:
+        with self._held():
             for line in reversed(self._lines):
                 if line.number <= number or len(newer) == limit:
                     break
@@ -97,7 +119,7 @@ class LogBook:
     @property
     def first(self) -> int:
         """The number of the oldest line that is kept; that of the next where there is none."""
-        with self._lock:
+        with self._held():
             return self._lines[0].number if self._lines else self._next
 
     @property
@@ -107,7 +129,7 @@ class LogBook:
 
     def lines(self, first: int, count: int) -> list[LogLine]:
         """Return up to `count` kept lines from number `first` on, oldest first."""
-        with self._lock:
+        with self._held():
             if not self._lines:
                 return []
             start = max(0, first - self._lines[0].number)
@@ -115,7 +137,7 @@ class LogBook:
 
     def pick(self, numbers: Iterable[int]) -> list[LogLine]:
         """Return the lines of these numbers, as far as they are kept."""
-        with self._lock:
+        with self._held():
             oldest = self._lines[0].number if self._lines else self._next
             return [self._lines[n - oldest] for n in numbers if oldest <= n < self._next]
 

@@ -121,6 +121,8 @@ class RemoteInvocations:
         for invocation in self._invocations.values():
             if invocation.outcome == "running":
                 self._history.finish(invocation, "cancelled")
+                if invocation.key is not None and (figures := self.figures.get(invocation.key)) is not None:
+                    figures.ended(invocation)
         self._invocations.clear()
         self._early.clear()
         if self._stream is not None:

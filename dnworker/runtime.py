@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
@@ -110,6 +111,7 @@ class Runtime:
         self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
         self.desk: Desk | None = None
         self._feed: Feed | None = None
+        self._place: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._host, self._port = host, port
         self._resources = AsyncExitStack()
         self._listeners: list[Callable[[], None]] = []
@@ -133,8 +135,9 @@ class Runtime:
         if self._started:
             return
         compat.install()
+        self._place = asyncio.get_running_loop(), threading.get_ident()
         if isinstance(self.clock, SwitchClock):
-            self.clock.bind(asyncio.get_running_loop())
+            self.clock.bind(self._place[0])
         self._resources.enter_context(self.log.attached())
         if self.journal is not None:
             self._resources.enter_context(self.journal.recording(self.bus, self.history))
@@ -151,6 +154,8 @@ class Runtime:
                 raise
         self._started = True
         self.progress.reach("ready")
+        if self._feed is not None:
+            self._feed.resume()
 
     async def stop(self) -> None:
         """Stop all workers in full, then the server; may be called again."""
@@ -172,9 +177,8 @@ class Runtime:
             await server.stop()
 
     def _close_feed(self) -> None:
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.close()
+        if self._feed is not None:
+            self._feed.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -194,6 +198,17 @@ class Runtime:
         from dnworker.server.app import make_app
 
         return make_app(self, bind_host=None)
+
+    @property
+    def place(self) -> tuple[asyncio.AbstractEventLoop, int]:
+        """The loop that it was started on, and that loop's thread.
+
+        Raises:
+            RuntimeError: it was not started yet.
+        """
+        if self._place is None:
+            raise RuntimeError("this runtime was not started yet; `async with Runtime() as runtime` does")
+        return self._place
 
     @property
     def feed(self) -> Feed:
@@ -544,7 +559,10 @@ class Runtime:
         clock = self.clock
         if not isinstance(clock, VirtualClock) or not clock.can_advance:
             raise TypeError("only a virtual clock can be advanced: Runtime(clock=VirtualClock())")
-        return await clock.advance(seconds, self._settle_step, limit=limit)
+        try:
+            return await clock.advance(seconds, self._settle_step, limit=limit)
+        finally:
+            self.look_again()
 
     def client(self, *, worker: str | None = None, capability: str | None = None) -> RuntimeClient:
         """Return an in-process client, of a worker or of the operator."""
@@ -562,6 +580,10 @@ class Runtime:
         """Call `listener` whenever a worker's state or handlers changed; returns what ends it."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def look_again(self) -> None:
+        """Let those who listen look again: something changed that nobody told, such as the clock."""
+        self._tell()
 
     def worker_changed(self, worker: ManagedWorker, *, announce: bool = True) -> None:
         """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""

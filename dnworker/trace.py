@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -169,12 +170,12 @@ class Trace:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    def rows(self) -> list[Row]:
-        """Return the tree as rows, depth first, with a waterfall's bars."""
-        runs = [i for trace in self._walk() for i in trace.invocations]
+    def rows(self, limit: int | None = None) -> list[Row]:
+        """Return the tree as rows, depth first, with a waterfall's bars; the first `limit` of them."""
+        runs = [i for trace in islice(self._walk(), limit) for i in trace.invocations]
         start = min((i.started_at for i in runs), default=0.0)
         span = max((i.ended_at for i in runs), default=0.0) - start
-        return list(self._rows(0, start, span if len(runs) > 1 else 0.0))
+        return list(islice(self._rows(0, start, span if len(runs) > 1 else 0.0), limit))
 
     def _rows(self, depth: int, start: float, span: float) -> Iterator[Row]:
         scope = f"  session {self.event.session_id}" if self.event.session_id else ""

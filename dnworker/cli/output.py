@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
+from dnworker.lines import LineSplitter
 from dnworker.loglevels import current as current_emission
 from dnworker.loglevels import follow_records
 
@@ -24,34 +24,26 @@ class _Write:
         self._runtime = runtime
         self._inner = stream.write
         self._name = name
-        self._partial: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._lines = LineSplitter()
 
     def __call__(self, text: str) -> int:
         written: int = self._inner(text)
         if (invocation := current_invocation.get()) is not None:
-            with self._lock:
-                *lines, rest = (self._partial.pop(invocation.id, "") + text).split("\n")
-                if rest:
-                    self._partial[invocation.id] = rest
-            for line in lines:
+            is_last = invocation.outcome != "running"  # something that it started, and left behind
+            for line in self._lines.add(invocation.id, text, is_last=is_last):
                 self._keep(invocation, line)
         return written
 
     def ended(self, invocation: Invocation) -> None:
         """Keep the line that an invocation did not end."""
         if invocation.outcome != "running":
-            with self._lock:
-                rest = self._partial.pop(invocation.id, "")
-            if rest:
-                self._keep(invocation, rest)
+            for line in self._lines.end(invocation.id):
+                self._keep(invocation, line)
 
     def _keep(self, invocation: Invocation, line: str) -> None:
         emission = current_emission.get()
         source, level = (self._name, "info") if emission is None else ("log", emission.level)
-        self._runtime.log_line(
-            invocation.worker, line.rstrip("\r"), source=source, level=level, invocation=invocation
-        )
+        self._runtime.log_line(invocation.worker, line, source=source, level=level, invocation=invocation)
 
 
 @contextmanager
@@ -61,6 +53,8 @@ def kept_output(runtime: Runtime) -> Iterator[None]:
         undo.callback(follow_records(lambda record, emission: None))
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
+            if stream is None:  # it was closed, as by `>&-`
+                continue
             write = _Write(runtime, stream, name)
             stream.write = write
             # On the instance: a log handler that holds the stream already is followed too.

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from dnworker.cli.running import running
+from dnworker.cli.running import redirect_file, running
 from dnworker.cli.text import printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
@@ -118,7 +118,9 @@ async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Open the page with a ticket in its fragment, which no server and no log gets to see."""
     answer = await client._connection.request("POST", "/api/ws/ticket")
     address = f"{client.server_url}/panel#ticket={answer['ticket']}"
-    opened = not options.no_browser and await asyncio.to_thread(webbrowser.open, address)
+    opened = not options.no_browser and await asyncio.to_thread(
+        webbrowser.open, redirect_file(address).as_uri()
+    )
     if options.json:
         print(json.dumps({"ok": True, "url": address, "opened": opened}))
     elif opened:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,16 @@ def own_token_file(token: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(token + "\n")
+    return file
+
+
+def redirect_file(address: str) -> Path:
+    """Leave an address that only its owner may see to a browser, whose command line anybody can read."""
+    file = _home() / "panel.html"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={escape(address)}">\n')
     return file
 
 

@@ -62,7 +62,7 @@ def as_test(trace: Trace, worker: str, script: str) -> str:
         arguments.append(f"session_id={event.session_id!r}")
     name = re.sub(r"\W+", "_", event.kind).strip("_") or "event"
     lines = [
-        f'"""Event #{event.seq}, {event.kind}, fired at worker {worker!r} again."""',
+        f'"""An event that was recorded, fired at worker {worker!r} again."""',
         "",
         "from pathlib import Path",
         "",
@@ -70,6 +70,7 @@ def as_test(trace: Trace, worker: str, script: str) -> str:
         "",
         "from dnworker.testing import load_worker",
         "",
+        f"# Event #{event.seq}, {event.kind!a}.",
         "# This file belongs into tests/ of the capability.",
         "# It needs: pip install 'dnworker[runtime]' pytest pytest-asyncio",
         f"SCRIPT = Path(__file__).parents[1]{path}",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from dnworker.errors import NotFound, Refused
 from dnworker.panel import casefile, drawing, messages
 from dnworker.panel.loglines import LogWindow, plain_text
+from dnworker.panel.view import size_of
 from dnworker.replay import find
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import iso
@@ -21,8 +25,14 @@ if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
 LINES_AT_ONCE = 500
+ANSWER_BYTES = 200_000
+"""What one answer may hold of lines; the view asks for the rest."""
+
+FIRED_LENGTH = 20_000
+"""Characters of a payload that are kept to be fired again from the list of what was fired."""
 
 Answer = dict[str, Any] | None
+T = TypeVar("T")
 
 
 async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
@@ -41,7 +51,7 @@ async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
             worker.run_schedule(drawing.key_of(worker, key))
         case messages.Suggest(kind=kind):
             payload, whence = await feed.desk.suggest(kind)
-            return {"payload": payload, "whence": whence}
+            return {"payload": as_json(payload), "whence": whence}
         case messages.Fire():
             return await _fire(asked, feed)
         case messages.Replay(event=event):
@@ -53,7 +63,7 @@ async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
         case messages.Flag(capability=capability, flag=flag, value=value):
             await feed.runtime.set_flag(capability, flag, value)
         case messages.Checks(capability=capability):
-            await feed.runtime.capability(capability).run_checks()
+            await feed.runtime.capabilities.get(capability).run_checks()
         case messages.Export(path=path, target=target, topology=topology, force=force):
             return await feed.desk.export(path, target=target, topology=topology, force=force)
         case messages.Respond():
@@ -72,17 +82,16 @@ async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
             window: LogWindow = view.window
             lines = window.lines(place, min(count, LINES_AT_ONCE))
             if whole:
-                text = "".join(as_text(line) for _, line in lines)
-                return {"text": text, "next": lines[-1][0] + 1 if lines else None}
-            return {
-                "first": window.first,
-                "lines": [drawing.line_drawn(at, line) for at, line in lines],
-            }
+                texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
+                reached = lines[len(texts) - 1][0] + 1 if texts else None
+                return {"window": window.id, "text": "".join(texts), "next": reached}
+            drawn = (drawing.line_drawn(at, line) for at, line in lines)
+            return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, drawn, size_of))}
         case messages.Line(number=number):
             found = runtime.logs.pick([number])
             if not found:
                 raise NotFound(f"line {number} is kept no longer")
-            return {"line": drawing.line_drawn(0, found[0], len(found[0].text))}
+            return {"line": drawing.line_drawn(0, found[0], whole=True)}
         case messages.Events(filter=wanted, before=before):
             if wanted != view.events:
                 view.filter_events(wanted)
@@ -107,10 +116,16 @@ async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
 async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
     if not asked.kind.strip():
         raise Refused("an event needs a kind, such as turn.completed")
+    try:
+        payload = msgspec.json.decode(asked.payload, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as exc:
+        raise Refused(f"the payload is no JSON object: {exc}") from None
+    kind = asked.kind.strip()
     trace = await feed.runtime.fire(
-        asked.kind.strip(), asked.payload, session_id=asked.session or None, only=asked.worker, wait=False
+        kind, payload, session_id=asked.session or None, only=asked.worker, wait=False
     )
-    entry = {"kind": asked.kind, "payload": asked.payload, "session": asked.session, "worker": asked.worker}
+    kept = asked.payload if len(asked.payload) <= FIRED_LENGTH else None
+    entry = {"kind": kind, "payload": kept, "session": asked.session, "worker": asked.worker}
     same = next((one for one in feed.fired if entry.items() <= one.items()), None)
     if same is not None:
         feed.fired.remove(same)
@@ -123,6 +138,21 @@ async def _again(event: EventEnvelope, runtime: Runtime) -> Answer:
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
     return _fired(trace)
+
+
+def as_json(payload: dict[str, Any]) -> str:
+    """Return a payload as text to edit."""
+    return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
+
+
+def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """Go through items until they are over a size; the first comes whatever its size."""
+    total = 0
+    for item in items:
+        total += size(item)
+        if total > limit and total > size(item):
+            return
+        yield item
 
 
 def as_text(line: LogLine) -> str:

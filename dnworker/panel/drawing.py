@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.errors import Conflict
+from dnworker.events import valid_text
 from dnworker.lifecycle import WorkerState
 from dnworker.panel.eventlines import outcome_of
 from dnworker.trace import Trace
@@ -35,7 +35,10 @@ LONGEST_LINE = 500
 LONGEST_TEXT = 2_000
 LONGEST_PAYLOAD = 100_000
 LONGEST_IMAGE = 200_000
-"""Characters of one picture that is sent."""
+LONGEST_THUMB = 20_000
+"""Characters of one picture that is sent when its line is looked at, and unasked."""
+
+SESSIONS_SHOWN = 200
 
 ROWS_SHOWN = 500
 MESSAGES_SHOWN = 50
@@ -146,8 +149,10 @@ def handler_drawn(
 # -- log, events, traces -------------------------------------------------------------------------------
 
 
-def line_drawn(place: int, line: LogLine, longest: int = LONGEST_LINE) -> dict[str, Any]:
-    """Return one line of the log."""
+def line_drawn(place: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
+    """Return one line of the log, cut unless it is wanted `whole`."""
+    longest = len(line.text) if whole else LONGEST_LINE
+    image = image_of(line)
     return {
         "place": place,
         "number": line.number,
@@ -159,7 +164,8 @@ def line_drawn(place: int, line: LogLine, longest: int = LONGEST_LINE) -> dict[s
         "event": line.event_id,
         "text": line.text[:longest],
         "cut": max(0, len(line.text) - longest),
-        "image": image_of(line),
+        "picture": image is not None,
+        "image": image if image is not None and (whole or len(image) <= LONGEST_THUMB) else None,
     }
 
 
@@ -172,15 +178,20 @@ def image_of(line: LogLine) -> str | None:
     return None
 
 
+def payload_drawn(event: EventEnvelope) -> dict[str, Any]:
+    """Return the payload as text: a browser would round its numbers."""
+    payload = msgspec.json.format(msgspec.json.encode(event.payload), indent=2).decode()
+    return {"payload": payload[:LONGEST_PAYLOAD], "cut": max(0, len(payload) - LONGEST_PAYLOAD)}
+
+
 def trace_drawn(event: EventEnvelope, history: History) -> dict[str, Any]:
-    """Return an event with its payload and everything it caused, as rows of a waterfall."""
+    """Return an event and everything it caused, as rows of a waterfall."""
     trace = Trace(event, history)
-    rows = list(islice(trace.rows(), ROWS_SHOWN + 1))
+    rows = trace.rows(ROWS_SHOWN + 1)
     drawn = [row_drawn(row) for row in rows[:ROWS_SHOWN]]
     if len(rows) > ROWS_SHOWN:
         text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
         drawn.append({"depth": 1, "sort": "note", "text": text, "outcome": "ok", "bar": None, "level": None})
-    payload = msgspec.json.format(msgspec.json.encode(event.payload), indent=2).decode()
     return {
         "event": event.event_id,
         "seq": event.seq,
@@ -188,8 +199,6 @@ def trace_drawn(event: EventEnvelope, history: History) -> dict[str, Any]:
         "at": millis(event.timestamp),
         "session": event.session_id,
         "turn": event.turn_id,
-        "payload": payload[:LONGEST_PAYLOAD],
-        "cut": max(0, len(payload) - LONGEST_PAYLOAD),
         "outcome": outcome_of(history.invocations_of(event.event_id)),
         "workers": list(dict.fromkeys(run.worker for run in trace.invocations)),
         "running": not history.is_quiet(event.event_id),
@@ -219,7 +228,7 @@ def capability_drawn(capability: Capability) -> dict[str, Any]:
         "name": capability.name,
         "version": manifest.version,
         "description": manifest.description,
-        "root": None if capability.live else str(capability.root),
+        "root": None if capability.live else valid_text(str(capability.root)),
         "failure": capability.failure,
         "flags": [
             {

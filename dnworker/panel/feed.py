@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import OrderedDict, deque
@@ -17,6 +18,7 @@ from dnworker.panel.view import Send, View
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
     from dnworker.invocation import Invocation
+    from dnworker.logs import LogLine
     from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
     from dnworker.runtime import Runtime
@@ -29,6 +31,7 @@ INTERVAL = 0.1
 EVENTS_REMEMBERED = 1_000
 """Events whose change is remembered; a view that missed more gets the newest anew."""
 
+TROUBLE_PAUSE = 5.0
 VIEWS_KEPT = 50
 FIRED_KEPT = 30
 
@@ -43,8 +46,11 @@ class Channel:
 
     def receive(self, content: object) -> None:
         """Take a message of a view."""
-        if (name := self._feed.receive(content, self._send)) is not None:
-            self._names.add(name)
+        said = self._feed.receive(content, self._send)
+        if isinstance(said, messages.Hello):
+            self._names.add(said.view)
+        elif isinstance(said, messages.Bye):
+            self._names.discard(said.view)
 
     @property
     def has_views(self) -> bool:
@@ -54,7 +60,7 @@ class Channel:
     def close(self) -> None:
         """Forget the views; may be called again."""
         for name in self._names:
-            self._feed.forget(name)
+            self._feed.forget(name, self._send)
         self._names.clear()
 
 
@@ -74,8 +80,8 @@ class Feed:
         """What was fired from the panel, newest first."""
         self._views: dict[str, View] = {}
         self._changed_events: OrderedDict[str, int] = OrderedDict()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._loop, self._thread = runtime.place
+        self._is_posted = False
         self._changed = asyncio.Event()
         self._listening: list[Callable[[], None]] = []
         self._pump: asyncio.Task[None] | None = None
@@ -92,11 +98,16 @@ class Feed:
         return list(self._views.values())
 
     def close(self) -> None:
-        """Forget every view; leaves no listener and no task."""
-        self._views.clear()
+        """Rest while the runtime is stopped; leaves no listener and no task. `resume` goes on."""
         self._rest()
         for task in self._commands:
             task.cancel()
+
+    def resume(self) -> None:
+        """Go on for the views that were there when the runtime stopped."""
+        if any(view.visible for view in self._views.values()):
+            self._listen()
+            self.poke()
 
     # -- views -----------------------------------------------------------------------------------------
 
@@ -104,8 +115,8 @@ class Feed:
         """Return a way for the messages of any number of views; `send` reaches them."""
         return Channel(self, send)
 
-    def receive(self, content: object, send: Send) -> str | None:
-        """Take a message of a view that `send` reaches; returns the view's name, if it says hello."""
+    def receive(self, content: object, send: Send) -> messages.Message | None:
+        """Take a message of a view that `send` reaches; returns it, if it is one."""
         try:
             said = messages.read(content)
         except Refused as exc:
@@ -119,28 +130,32 @@ class Feed:
         if isinstance(said, messages.Hello):
             self._welcome(said, view, send)
         elif isinstance(said, messages.Bye):
-            self.forget(said.view)
+            self.forget(said.view, send)
         elif view is None:
-            send({"view": said.view, "type": "who"})  # it was forgotten: it says hello again
+            send({"view": said.view, "type": "who"})  # it was forgotten: it says hello, and this again
         else:
             view.alive()
             self._take(said, view)
         self.poke()
-        return said.view if isinstance(said, messages.Hello) else None
+        return said
 
-    def forget(self, name: str) -> None:
-        """Forget a view that is gone."""
-        self._views.pop(name, None)
+    def forget(self, name: str, send: Send) -> None:
+        """Forget a view that is gone; one that came back another way since is kept."""
+        view = self._views.get(name)
+        if view is not None and view.send == send:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        del self._views[name]
         if not any(view.visible for view in self._views.values()):
             self._rest()
 
     def _welcome(self, hello: messages.Hello, view: View | None, send: Send) -> None:
         if view is None:
             while len(self._views) >= VIEWS_KEPT:
-                del self._views[next(iter(self._views))]
+                self._silence(next(iter(self._views.values())))
             view = self._views[hello.view] = View(hello.view, self, send)
         view.send = send
-        view.visible = True
         view.refill()
         view.look_at(hello.parts)
         view.events, view.trace, view.session = hello.events, hello.trace, hello.session
@@ -148,7 +163,7 @@ class Feed:
             view.filter_log(hello.log)
         except Refused as exc:
             log.debug("a filter that was kept does not hold any more: %s", exc)
-        self._listen()
+        self._see(view, hello.visible)
 
     def _take(self, said: messages.Message, view: View) -> None:
         match said:
@@ -157,18 +172,27 @@ class Feed:
             case messages.Parts(parts=parts):
                 view.look_at(parts)
             case messages.Sight(visible=visible):
-                view.visible = visible
-                if visible:
-                    view.refill()
-                    self._listen()
-                elif not any(one.visible for one in self._views.values()):
-                    self._rest()
+                view.refill()
+                self._see(view, visible)
             case messages.Trace(event=event):
                 view.show_trace(event)
             case messages.Session(session=session):
                 view.show_session(session)
             case messages.Asked():
                 self._begin(said, view)
+
+    def _see(self, view: View, visible: bool) -> None:
+        view.visible = visible
+        if visible:
+            self._listen()
+        elif not any(one.visible for one in self._views.values()):
+            self._rest()
+
+    def _silence(self, view: View) -> None:
+        """Forget a view that does not answer; should it be there after all, it says hello again."""
+        log.debug("view %s has not answered; it is forgotten", view.name)
+        view.send({"view": view.name, "type": "who"})
+        self._drop(view.name)
 
     def _begin(self, asked: messages.Asked, view: View) -> None:
         task = self._loop.create_task(
@@ -198,8 +222,19 @@ class Feed:
         """Something may have changed; call it from any thread."""
         if threading.get_ident() == self._thread:
             self._changed.set()
-        elif not self._loop.is_closed():  # set from another thread, it would wake nobody
-            self._loop.call_soon_threadsafe(self._changed.set)
+        elif not self._is_posted:  # set from another thread, it would wake nobody
+            self._is_posted = True
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                self._loop.call_soon_threadsafe(self._arrive)
+
+    def _arrive(self) -> None:
+        self._is_posted = False
+        self._changed.set()
+
+    def _note_line(self, line: LogLine) -> None:
+        if line.event_id is not None and line.source == "runtime" and threading.get_ident() == self._thread:
+            self._note(line.event_id)  # what came to light after its handler had ended
+        self.poke()
 
     def _listen(self) -> None:
         if self._listening:
@@ -207,7 +242,7 @@ class Feed:
         runtime = self.runtime
         self._listening = [
             runtime.listen(self.poke),
-            runtime.logs.listen(lambda _: self.poke()),
+            runtime.logs.listen(self._note_line),
             runtime.history.listen(self._note_invocation),
             runtime.bus.tap(self._note_event),
         ]
@@ -256,8 +291,7 @@ class Feed:
             self._changed.clear()
             for view in self.views:
                 if view.is_gone:
-                    log.debug("view %s has not answered; it is forgotten", view.name)
-                    self.forget(view.name)
+                    self._silence(view)
                 elif view.visible:
                     await self._update(view)
             await asyncio.sleep(INTERVAL)
@@ -265,10 +299,15 @@ class Feed:
                 self._changed.set()
 
     async def _update(self, view: View) -> None:
+        if self._loop.time() < view.rests_until:
+            return
         try:
             await view.update()
         except Exception:  # one view's trouble must not silence the others
-            log.exception("an update of the panel failed")
+            log.exception("an update of the panel failed; it is tried again in %g s", TROUBLE_PAUSE)
+            view.refill()
+            view.rests_until = self._loop.time() + TROUBLE_PAUSE
+            self._loop.call_later(TROUBLE_PAUSE, self.poke)
 
     # -- what views share ------------------------------------------------------------------------------
 

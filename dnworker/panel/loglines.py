@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 
@@ -14,10 +16,12 @@ from dnworker.logs import LogBook, LogLine
 from dnworker.runtimelog import LEVELS
 
 CHUNK = 2_000
-"""Lines that are matched before the loop turns: about a millisecond."""
+CHUNK_SECONDS = 0.005
+"""Lines that are matched before the loop turns: so many at most, and for so long."""
 
 PATTERN_SECONDS = 0.02
-"""What a pattern may take for one line."""
+TOTAL_SECONDS = 10.0
+"""What a pattern may take for one line, and for all of the log."""
 
 TRIM = 10_000
 
@@ -73,7 +77,7 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
             return lambda text: wanted in text.casefold()
         try:
             search = regex.compile(self.text, regex.IGNORECASE).search
-        except regex.error as exc:
+        except (regex.error, RecursionError) as exc:
             raise Refused(f"{self.text!r} is no regular expression: {exc}") from None
         return lambda text: search(text, timeout=PATTERN_SECONDS)
 
@@ -89,6 +93,9 @@ class LogWindow:
         self.wanted = wanted
         self.problem: str | None = None
         """Why lines are no longer matched: the pattern takes too long."""
+        self.id = secrets.token_hex(4)
+        """Tells the places of this window from those of another."""
+        self._spent = 0.0
         self._book = book
         self._match = None if wanted.takes_all else wanted.matcher()
         self._numbers: list[int] = []  # of the lines that match
@@ -116,22 +123,31 @@ class LogWindow:
         """Look at the next lines, of which there may be more than `CHUNK`."""
         if self._match is None or self.problem is not None:
             return
+        began = time.perf_counter()
         lines = self._book.lines(self._matched, CHUNK)
-        for line in lines:
+        self._matched = lines[-1].number + 1 if lines else self._book.end
+        for n, line in enumerate(lines):
             try:
                 if self._match(line):
                     self._numbers.append(line.number)
             except TimeoutError:
-                self.problem = (
-                    f"{self.wanted.text!r} takes too long on line {line.number}; "
-                    "make the pattern simpler, as in: error.*timeout"
-                )
+                self._give_up(f"on line {line.number}")
+                return
+            if n % 16 == 15 and time.perf_counter() - began > CHUNK_SECONDS:
+                self._matched = line.number + 1
                 break
-        self._matched = lines[-1].number + 1 if lines else self._book.end
+        self._spent += time.perf_counter() - began
+        if self._spent > TOTAL_SECONDS and self.is_behind:
+            self._give_up("for all lines")
         gone = bisect_left(self._numbers, self._book.first)
         if gone > TRIM:
             del self._numbers[:gone]
             self._before += gone
+
+    def _give_up(self, where: str) -> None:
+        self.problem = (
+            f"{self.wanted.text!r} takes too long {where}; make the pattern simpler, as in: error.*timeout"
+        )
 
     def lines(self, place: int, count: int) -> list[tuple[int, LogLine]]:
         """Return up to `count` lines from a place on, each with its place."""
@@ -140,7 +156,7 @@ class LogWindow:
             return [(line.number, line) for line in self._book.lines(place, count)]
         start = place - self._before
         lines = self._book.pick(self._numbers[start : start + count])
-        return list(enumerate(lines, start=place))
+        return [(self._before + bisect_left(self._numbers, line.number), line) for line in lines]
 
 
 def plain_text(text: str) -> str:

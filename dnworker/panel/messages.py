@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +28,7 @@ class Hello(Said):
     events: EventFilter = EventFilter()
     session: str | None = None
     trace: str | None = None
+    visible: bool = True
 
 
 class Parts(Said):
@@ -118,10 +119,10 @@ class Suggest(Asked):
 
 
 class Fire(Asked):
-    """Fire an event."""
+    """Fire an event; the payload is JSON text, since a browser would round its numbers."""
 
     kind: str
-    payload: dict[str, Any]
+    payload: str
     session: str | None = None
     worker: str | None = None
 

@@ -28,10 +28,18 @@ FIGURES_INTERVAL = 0.5
 """Seconds between two messages of figures; what changes a worker's state is sent at once."""
 
 TRACE_INTERVAL = 0.5
+CHUNKS_AT_ONCE = 4
+"""Pieces of the log that a filter looks at before other views have their turn."""
+
 SILENCE = 15.0
 """Seconds without an answer after which a view that was sent updates counts as gone."""
 
 Send = Callable[[dict[str, Any]], None]
+
+
+def size_of(value: object) -> int:
+    """Return the bytes that a part of a message comes to."""
+    return len(msgspec.json.encode(value))
 
 
 class Budget:
@@ -62,6 +70,8 @@ class View:
     def __init__(self, name: str, feed: Feed, send: Send) -> None:
         self.name = name
         self.visible = True
+        self.rests_until = 0.0
+        """When it may be updated again, by the loop's time, after it could not be."""
         self.send = send
         self.parts: frozenset[str] = frozenset()
         self.events = EventFilter()
@@ -71,13 +81,15 @@ class View:
         self._runtime = feed.runtime
         self._budget = Budget(BYTES_PER_SECOND)
         self._seq = 0
-        self._seen_at = time.monotonic()
+        self._fills = 0
         self._unseen_since: float | None = None
         self._forget()
         self.window = LogWindow(self._runtime.logs, LogFilter())
 
     def _forget(self) -> None:
         """Forget what was sent: all of it is sent again."""
+        self._fills += 1
+        self._whole = True
         self._sent: dict[str, object] = {}
         self._briefs: dict[str, object] = {}
         self._workers: dict[str, object] = {}
@@ -86,6 +98,8 @@ class View:
         self._line = 0
         self._revision: int | None = None
         self._trace_revision: int | None = None
+        self._trace_cost = TRACE_INTERVAL
+        self._payload_of: str | None = None
         self._late = False
 
     # -- what the view says ----------------------------------------------------------------------------
@@ -118,6 +132,7 @@ class View:
         """Send the trace of an event, again as it goes on."""
         self.trace = event_id
         self._trace_at = 0.0
+        self._payload_of = None
         self._sent.pop("trace", None)
 
     def show_session(self, session_id: str | None) -> None:
@@ -148,56 +163,62 @@ class View:
     # -- what it is sent -------------------------------------------------------------------------------
 
     async def update(self) -> None:
-        """Send what has changed, as far as the budget goes."""
-        whole = self._seq == 0 or not self._sent
-        while self.window.is_behind:
+        """Send what has changed, as far as the budget goes; states go whatever it says."""
+        fills, self._late = self._fills, False
+        for _ in range(CHUNKS_AT_ONCE):  # other views wait meanwhile
+            if not self.window.is_behind:
+                break
             self.window.catch_up()
             await asyncio.sleep(0)
-        self._late = False
+        self._late = self.window.is_behind
         left = self._budget.left
+        told = dict(self._states())
         if left <= 0:
             self._late = True
-            return
-        told: dict[str, Any] = {}
-        size = 0
-        for part, value in self._changes():
-            told[part] = value
-            size += len(msgspec.json.encode(value))
-        if "events" in self.parts and (events := await self._events()) is not None:
-            told["events"] = events
-            size += len(msgspec.json.encode(events))
-        if "log" in self.parts:
+        else:
+            told |= self._changes()
+            if "events" in self.parts and (events := await self._events()) is not None:
+                told["events"] = events
+        size = sum(map(size_of, told.values()))
+        if "log" in self.parts and left > 0:
             log, cost = self._log(left - size)
             if log is not None:
                 told["log"] = log
                 size += cost
-        if not told:
-            return
-        self._seq = 1 if whole else self._seq + 1
-        self._budget.spend(size)
-        if self._unseen_since is None:
-            self._unseen_since = time.monotonic()
-        self._tell("snapshot" if whole else "update", seq=self._seq, **told)
+        if fills != self._fills:  # it was filled anew meanwhile: what was made here is part of that
+            self._forget()
+            self._late = True
+        elif told:
+            self._seq = 1 if self._whole else self._seq + 1
+            type_, self._whole = "snapshot" if self._whole else "update", False
+            self._budget.spend(size)
+            if self._unseen_since is None:
+                self._unseen_since = time.monotonic()
+            self._tell(type_, seq=self._seq, **told)
 
     async def room(self) -> None:
-        """Return when there is room for an answer that may be long."""
-        await asyncio.sleep(max(0.0, -self._budget.left) / BYTES_PER_SECOND)
+        """Return when there is room for an answer that may be long, and then still for updates."""
+        await asyncio.sleep(max(0.0, BYTES_PER_SECOND / 2 - self._budget.left) / BYTES_PER_SECOND)
 
     def answer(self, type_: str, number: int, **fields: Any) -> None:
         """Answer what was asked with a number."""
-        self._budget.spend(len(msgspec.json.encode(fields)))
+        self._budget.spend(size_of(fields))
         self._tell(type_, id=number, **fields)
 
     def _tell(self, type_: str, **fields: Any) -> None:
         self.send({"view": self.name, "type": type_, "now": time.time() * 1000, **fields})
 
-    def _changes(self) -> Iterator[tuple[str, Any]]:
-        """Go through the parts that changed, in the order of what must not be missed."""
+    def _states(self) -> Iterator[tuple[str, Any]]:
+        """Go through the changes that nobody must miss."""
         feed = self._feed
         yield from self._if_new("paused", feed.desk.paused_by)
         yield from self._if_new("runtime", feed.runtime_drawn())
         yield from self._worker_changes()
         yield from self._if_new("attention", feed.attention())
+
+    def _changes(self) -> Iterator[tuple[str, Any]]:
+        """Go through the other parts that changed."""
+        feed = self._feed
         if "capabilities" in self.parts:
             drawn = [drawing.capability_drawn(c) for c in self._runtime.capabilities.all()]
             yield from self._if_new("capabilities", {"all": drawn, "whyNoExport": feed.desk.why_no_export()})
@@ -234,17 +255,19 @@ class View:
                 changed.append(drawn)
         if is_time:
             self._figures_at = now
-            cost = len(msgspec.json.encode(changed)) * 4 / BYTES_PER_SECOND  # a quarter of the budget at most
+            cost = size_of(changed) * 4 / BYTES_PER_SECOND  # a quarter of the budget at most
             self._figures_cost = max(FIGURES_INTERVAL, cost)
         order = [*briefs]
-        if changed or order != [*self._briefs]:
+        if changed or order != [*self._briefs] or self._whole:
             self._workers = {name: self._workers[name] for name in order}
             yield "workers", {"order": order, "changed": changed}
         self._briefs = briefs
 
     def _session_changes(self) -> Iterator[tuple[str, Any]]:
         sessions = self._runtime.sessions
-        yield from self._if_new("sessions", [drawing.session_brief(s) for s in sessions.list()])
+        newest = sessions.list()
+        briefs = [drawing.session_brief(s) for s in newest[: drawing.SESSIONS_SHOWN]]
+        yield from self._if_new("sessions", {"newest": briefs, "all": len(newest)})
         shown = self.session
         if shown is not None:
             drawn = drawing.session_drawn(sessions.get(shown)) if shown in sessions else None
@@ -283,20 +306,26 @@ class View:
         if isinstance(sent, dict) and not sent.get("running") and self._revision == self._trace_revision:
             return
         now = time.monotonic()
-        if now - self._trace_at < TRACE_INTERVAL:
+        if now - self._trace_at < self._trace_cost:
             self._late = True
             return
-        self._trace_at, self._trace_revision = now, self._feed.revision
+        self._trace_revision = self._feed.revision
         history = self._runtime.history
         event = history.event(self.trace)
         drawn = {"event": self.trace, "gone": True} if event is None else drawing.trace_drawn(event, history)
-        yield from self._if_new("trace", drawn)
+        self._trace_at = time.monotonic()
+        self._trace_cost = max(TRACE_INTERVAL, (self._trace_at - now) * 10)
+        for part, value in self._if_new("trace", drawn):
+            if event is not None and self._payload_of != self.trace:  # once: it does not change
+                self._payload_of = self.trace
+                value = value | drawing.payload_drawn(event)
+            yield part, value
 
     def _log(self, room: float) -> tuple[dict[str, Any] | None, int]:
         """Return what is new at the end of the log, as many of the newest lines as there is room for."""
         window = self.window
         first, end = window.first, window.end
-        state = (first, end, window.problem)
+        state = (window.id, first, end, window.problem)
         if self._sent.get("log") == state and self._line:
             return None, 0
         self._sent["log"] = state
@@ -306,12 +335,13 @@ class View:
         size = 0
         for place, line in reversed(lines):
             one = drawing.line_drawn(place, line)
-            cost = len(msgspec.json.encode(one))
+            cost = size_of(one)
             if drawn and size + cost > room / 2:  # what is left is for the lines that are asked for
                 break
             size += cost
             drawn.append(one)
         told = {
+            "window": window.id,
             "first": first,
             "end": end,
             "dropped": self._runtime.logs.dropped,

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from dnworker.errors import ApiError
 from dnworker.panel import assets
-from dnworker.server.auth import RETIRED_CLOSE, UNAUTHORIZED_CLOSE
+from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE
 from dnworker.server.responses import error, read_body, read_object
 
 if TYPE_CHECKING:
     from dnworker.panel.feed import Channel
     from dnworker.runtime import Runtime
+
+log = logging.getLogger("dnworker.server")
 
 COOKIE = "dnworker-panel"
 SESSION_SECONDS = 12 * 3600.0
@@ -38,6 +41,7 @@ UNSENT_KEPT = 100
 """Messages that may wait for a slow browser; then its socket is closed, and it comes back for a snapshot."""
 
 TOO_SLOW_CLOSE = 1013
+FAILED_CLOSE = 1011
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -101,20 +105,10 @@ class PageSessions:
 
     def token_of(self, scope: Scope) -> str | None:
         """Return the token that the cookie of a request stands for, while both are good."""
-        session = self._sessions.get(self._value(scope) or "")
+        session = self._sessions.get(HTTPConnection(scope).cookies.get(self._name, ""))
         if session is None or session.expires <= time.monotonic():
             return None
         return session.token if self._runtime.tokens.accepts(session.token) else None
-
-    def _value(self, scope: Scope) -> str | None:
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                try:
-                    found = SimpleCookie(value.decode("latin-1")).get(self._name)
-                except CookieError:
-                    return None
-                return None if found is None else found.value
-        return None
 
 
 def _answer(status: int, content: object) -> Response:
@@ -145,7 +139,10 @@ async def login(request: Request) -> Response:
     pages: PageSessions = request.scope["pages"]
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         return error(415, "send JSON")  # no form of another site can
-    body = read_object(await read_body(request.receive, 10_000))
+    try:
+        body = read_object(await read_body(request.receive, 10_000))
+    except ApiError as exc:
+        return _answer(exc.status, {"detail": str(exc)})
     token, ticket = body.get("token"), body.get("ticket")
     shown = runtime.tokens.redeem(ticket) if isinstance(ticket, str) else token
     if not isinstance(shown, str) or not runtime.tokens.accepts(shown) or runtime.tokens.worker_of(shown):
@@ -176,52 +173,56 @@ class PanelSocket:
             await socket.close(UNAUTHORIZED_CLOSE, "give the token first")
             return
         await socket.accept()
-        retired: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        release = runtime.tokens.on_retired(lambda old: _settle(retired, RETIRED_CLOSE, old == token))
+        over: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         unsent: asyncio.Queue[dict[str, Any]] = asyncio.Queue(UNSENT_KEPT)
 
         def put(message: dict[str, Any]) -> None:
             try:
                 unsent.put_nowait(message)
             except asyncio.QueueFull:
-                _settle(retired, TOO_SLOW_CLOSE, True)
+                _settle(over, TOO_SLOW_CLOSE)
 
         channel = runtime.feed.connect(put)
         jobs: list[asyncio.Future[None]] = [
             asyncio.ensure_future(_read(socket, channel)),
             asyncio.ensure_future(_write(socket, unsent)),
         ]
+        ends: set[asyncio.Future[Any]] = {*jobs, over}
         try:
-            ends: set[asyncio.Future[Any]] = {*jobs, retired}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            while not any(one.done() for one in ends):
+                await asyncio.wait(ends, timeout=REFRESH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if scope["pages"].token_of(scope) is None:  # retired, or open for too long
+                    _settle(over, RETIRED_CLOSE)
         finally:
-            release()
             channel.close()
             for job in jobs:
                 job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-        if retired.done():
-            await socket.close(retired.result())
+            for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+                if isinstance(outcome, Exception):
+                    log.error("the socket of a page failed", exc_info=outcome)
+                    _settle(over, FAILED_CLOSE)
+        if over.done():
+            await socket.close(over.result())
 
 
-def _settle(future: asyncio.Future[int], code: int, wanted: bool) -> None:
-    if wanted and not future.done():
+def _settle(future: asyncio.Future[int], code: int) -> None:
+    if not future.done():
         future.set_result(code)
 
 
 async def _read(socket: WebSocket, channel: Channel) -> None:
-    try:
-        while True:
+    while True:
+        try:
             text = await socket.receive_text()
-            if len(text) > MAX_MESSAGE_BYTES:
-                return
-            try:
-                message = msgspec.json.decode(text)
-            except msgspec.MsgspecError:
-                return
-            channel.receive(message)
-    except (WebSocketDisconnect, KeyError):  # a frame of bytes has no text
-        return
+        except (WebSocketDisconnect, KeyError):  # a frame of bytes has no text
+            return
+        if len(text) > MAX_MESSAGE_BYTES:
+            return
+        try:
+            message = msgspec.json.decode(text)
+        except (msgspec.MsgspecError, RecursionError):
+            return
+        channel.receive(message)
 
 
 async def _write(socket: WebSocket, unsent: asyncio.Queue[dict[str, Any]]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dnworker.trace import Trace
     from dnworker_jupyter.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.panel_widget import Panel
+    from dnworker_jupyter.panel_widget import Panel, StaticPanel
 
 _showing: set[asyncio.Task[None]] = set()
 
@@ -178,9 +178,14 @@ async def settle(timeout: float | None = 5) -> None:
     await book.enter(lambda: book.runtime.settle(timeout))
 
 
-def panel() -> Panel:
-    """Return the panel, to be displayed."""
-    return _active().panel()
+def panel() -> Panel | StaticPanel:
+    """Return the panel, to be displayed; in a terminal, which can show none, a table of now."""
+    book = _active()
+    if book.host.has_thread:
+        from dnworker_jupyter.panel_widget import StaticPanel
+
+        return StaticPanel(book, None)
+    return book.panel()
 
 
 def __dir__() -> list[str]:

@@ -75,10 +75,12 @@ async def run_clock(book: Notebook, options: Any) -> object:
         case ["virtual"]:
             clock.be_virtual()
             await turn_loop()
+            runtime.look_again()
             return Clock(runtime)
         case ["real"]:
             clock.be_real()
             await turn_loop()  # schedules work their next runs out again
+            runtime.look_again()
             return Clock(runtime)
         case ["advance", *parts] if parts:
             return await _advance(runtime, clock, read_duration("".join(parts)), options.limit)

@@ -20,6 +20,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 
 from dnworker.invocation import Invocation
 from dnworker.invocation import current as current_invocation
+from dnworker.lines import LineSplitter
 from dnworker.loglevels import Emission, follow_records
 from dnworker.loglevels import current as current_emission
 from dnworker_jupyter import redirects
@@ -28,7 +29,6 @@ from dnworker_jupyter.patching import replace
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
-_Key = tuple[str, str]  # invocation id, stream name
 _INNER = "_dnworker_inner_write"
 _ROUTED = "_dnworker_routed"
 
@@ -44,8 +44,7 @@ class OutputRouter:
     def __init__(self, runtime: Runtime, shell: Any) -> None:
         self._runtime = runtime
         self._shell = shell
-        self._partial: dict[_Key, str] = {}
-        self._lock = threading.Lock()
+        self._lines = LineSplitter()
         self._stubborn: list[tuple[str, Any]] = []
         self._undo: list[Callable[[], None]] = []
 
@@ -118,15 +117,11 @@ class OutputRouter:
             emission.written += 1
         level = None if emission is None else emission.level
         source = name if level is None else "log"
-        key = (invocation.id, source)
-        with self._lock:
-            *lines, rest = (self._partial.pop(key, "") + text).split("\n")
-            if rest:
-                self._partial[key] = rest
-        for line in lines:
+        is_last = invocation.outcome != "running"  # something that it started, and left behind
+        for line in self._lines.add((invocation.id, source), text, is_last=is_last):
             self._runtime.log_line(
                 invocation.worker,
-                line.rstrip("\r"),
+                line,
                 source=source,
                 level=level or "info",
                 invocation=invocation,
@@ -148,10 +143,8 @@ class OutputRouter:
             self.guard_streams()
             return
         for source in ("stdout", "stderr", "log"):
-            with self._lock:
-                rest = self._partial.pop((invocation.id, source), "")
-            if rest:
-                self._runtime.log_line(invocation.worker, rest, source=source, invocation=invocation)
+            for line in self._lines.end((invocation.id, source)):
+                self._runtime.log_line(invocation.worker, line, source=source, invocation=invocation)
 
     # -- displays --------------------------------------------------------------------------------------
 

@@ -108,8 +108,8 @@ def test_the_token_can_be_given_by_hand(page, served):
 
 def test_nothing_that_anybody_says_is_markup(opened, problems):
     pane = fire(opened, '{"price": 3, "note": "<b>x</b>"}')
-    pane.get_by_role("tree").get_by_text("shop.<b>sold</b>").wait_for()
-    fire(opened, '{"price": -1}').get_by_role("tree").get_by_text("ValueError: <img src=x").wait_for()
+    pane.locator(".dnw-trace").get_by_text("shop.<b>sold</b>").wait_for()
+    fire(opened, '{"price": -1}').locator(".dnw-trace").get_by_text("ValueError: <img src=x").wait_for()
     for name in ("Workers", "Events", "Capability"):
         opened.panel.get_by_role("tab", name=re.compile(name)).click()
         opened.panel.get_by_role("tabpanel", name=re.compile(name)).get_by_text("<img src=x").first.wait_for()
@@ -160,7 +160,7 @@ def test_a_page_that_lost_its_socket_is_filled_again(opened, served):
     fire_by.goto(f"{served.url}/panel")
     fire_by.panel = fire_by.locator(".dnw-panel")
     fire_by.panel.get_by_text("● running").wait_for()
-    fire(fire_by, '{"price": 7}').get_by_role("tree").get_by_text("shop.sale").wait_for()
+    fire(fire_by, '{"price": 7}').locator(".dnw-trace").get_by_text("shop.sale").wait_for()
     opened.bring_to_front()
     opened.panel.get_by_role("tab", name="Events").click()
     opened.panel.get_by_role("option", name=re.compile("shop.sale")).wait_for()
@@ -172,7 +172,7 @@ def test_axe_finds_nothing_serious_on_the_page(opened, axe, scheme, width):
     opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     opened.set_viewport_size({"width": width, "height": 900})
     found = axe(opened, "body")
-    fire(opened, '{"price": -1}').get_by_role("tree").wait_for()
+    fire(opened, '{"price": -1}').locator(".dnw-trace").wait_for()
     found += axe(opened, "body")
     assert found == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -29,7 +29,7 @@ def test_a_click_on_an_event_shows_its_trace_with_bars(tutorial):
     panel = tutorial.locator(".dnw-panel")
     panel.get_by_role("tab", name="Events").click()
     panel.get_by_role("option", name=re.compile("turn.completed")).first.click()
-    trace = panel.get_by_role("tree").filter(visible=True)
+    trace = panel.locator(".dnw-trace").filter(visible=True)
     trace.get_by_text("✓ notebook:bridge.count").wait_for()
     assert trace.get_by_text("wrote 14 tokens").count() == 1
 

@@ -114,3 +114,24 @@ def test_a_line_is_asked_for_by_number_and_a_dropped_one_is_not_there():
 
 def test_a_person_reads_a_line_without_its_escape_sequences():
     assert plain_text("\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07") == "red link"
+
+
+def test_a_finalizer_may_print_while_the_log_is_held():
+    book = LogBook()
+
+    class Talks:
+        def __init__(self, text):
+            self.text = text
+
+        def __del__(self):
+            book.add("w", self.text)
+
+    with book._held():
+        Talks("in between")
+        book.add("w", "after")
+    book.add("w", "last")
+    assert [(line.number, line.text) for line in book.tail()] == [
+        (1, "in between"),
+        (2, "after"),
+        (3, "last"),
+    ]

@@ -107,9 +107,21 @@ async def test_a_ticket_opens_the_panel_once(served, browser):
     assert (again.status_code, "was used" in again.json()["detail"]) == (401, True)
 
 
-async def test_what_is_no_json_is_no_login(browser):
+@pytest.mark.parametrize(("body", "status"), [(b"{", 422), (b"[1]", 422), (b"x" * 20_000, 413)])
+async def test_what_is_no_json_is_no_login(browser, body, status):
     answer = await browser.post("/panel/session", data={"token": "the-token"})
     assert answer.status_code == 415
+    answer = await browser.post("/panel/session", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+
+
+async def test_cookies_of_others_hide_ours_not(served, browser):
+    await browser.post("/panel/session", json={"token": "the-token"})
+    ((name, value),) = browser.cookies.items()
+    odd = f'flag; prefs={{"a":1}}; {name}={value}; other'
+    async with httpx.AsyncClient() as other:
+        answer = await other.get(f"{served.url}/panel/session", headers={"Cookie": odd})
+    assert answer.json() == {"ok": True}
 
 
 async def test_a_page_of_another_site_is_refused(served, browser):
@@ -139,8 +151,7 @@ async def test_a_session_ends_with_the_token_it_was_opened_with(served, browser,
     await browser.post("/panel/session", json={"token": "the-token"})
     async with socket(served, browser) as link:
         await snapshot(link)
-        (tmp_path / "token").write_text("another-token\n")
-        served.tokens.refresh()
+        (tmp_path / "token").write_text("another-token\n")  # and nobody asks for anything
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 await link.recv()

@@ -12,7 +12,7 @@ function flagRow(capability, flag, panel) {
     }
   };
   const node = element("button", {
-    cls: "dnw-switch", type: "button", role: "switch", "aria-checked": String(flag.value), "aria-label": label, title: flag.refusal,
+    cls: "dnw-switch", type: "button", role: "switch", "aria-checked": String(flag.value), "aria-label": `${label}: ${flag.value ? "on" : "off"}`, title: flag.refusal,
     "aria-disabled": flag.refusal ? "true" : null, data: { focus: `${capability.name} ${label}` }, text: flag.value ? "on" : "off",
     on: { click: () => turn(node) },
   });

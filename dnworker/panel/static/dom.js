@@ -50,22 +50,29 @@ export function select(options, chosen, change, label) {
   return node;
 }
 
-/** Give a choice other options, and keep what is chosen where it is still there. */
+/** Give a choice other options, and keep what is chosen: what is gone stays, and says that it is. */
 export function setOptions(node, options, chosen = node.value) {
-  const wanted = JSON.stringify(options);
+  const all = !chosen || options.some(([value]) => value === chosen) ? options : [...options, [chosen, `${chosen} (gone)`]];
+  const wanted = JSON.stringify(all);
   if (node.dataset.options !== wanted) {
     node.dataset.options = wanted;
-    node.replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
+    node.replaceChildren(...all.map(([value, text]) => element("option", { value, text })));
   }
-  node.value = options.some(([value]) => value === chosen) ? chosen : options[0]?.[0] ?? "";
+  node.value = chosen || (all[0]?.[0] ?? "");
 }
 
-/** Put new children in, and the focus back where it was: on what has the same `data-focus`. */
-export function redraw(parent, children) {
+/** Change what is in a parent, and put the focus back where it was: on what has the same `data-focus`. */
+export function keepFocus(parent, change) {
   const active = parent.getRootNode().activeElement;
   const focused = active && parent.contains(active) ? active.dataset.focus : null;
-  parent.replaceChildren(...children);
-  if (focused) [...parent.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus();
+  change();
+  // Without scrolling: what has the focus may be far above of what is read.
+  if (focused) [...parent.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus({ preventScroll: true });
+}
+
+/** Put new children in, and the focus back where it was. */
+export function redraw(parent, children) {
+  keepFocus(parent, () => parent.replaceChildren(...children));
 }
 
 /** Give the browser a text to save. */
@@ -78,17 +85,21 @@ export function download(text, name) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** Put a text on the clipboard; without leave or a secure page, by a selection. */
+/** Put a text on the clipboard; without leave or a secure page, by a selection. Tells whether it is there. */
 export async function copy(text, near) {
   try {
     await navigator.clipboard.writeText(text);
+    return true;
   } catch {
+    const active = near.getRootNode().activeElement;
     const area = element("textarea", { cls: "dnw-offscreen", "aria-hidden": "true" });
     area.value = text;
     near.append(area);
     area.select();
-    document.execCommand("copy");
+    const done = document.execCommand("copy");
     area.remove();
+    active?.focus({ preventScroll: true });
+    return done;
   }
 }
 
@@ -110,8 +121,13 @@ export class VirtualList {
     this.label = label;
     this.asked = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
+    this.place = 0; // where we scrolled to ourselves: such a move is nobody's wish
     this.root.addEventListener("scroll", () => {
-      this.scrolled(this);
+      const moved = Math.abs(this.root.scrollTop - this.place) > 1;
+      if (moved) {
+        this.place = this.root.scrollTop;
+        this.scrolled(this);
+      }
       this.render();
     }, { passive: true });
     this.root.addEventListener("keydown", (event) => this.key(event));
@@ -137,14 +153,15 @@ export class VirtualList {
     this.rows.style.height = `${count * this.rowHeight}px`;
     if (count) this.root.setAttribute("role", "listbox");
     else this.root.setAttribute("role", "group");
-    if (before && !this.follows) this.root.scrollTop += before * this.rowHeight;
+    if (before && !this.follows) this.scrollTo(this.root.scrollTop + before * this.rowHeight);
     if (before && this.current >= 0) this.current += before;
     if (this.current >= count) this.current = -1;
     this.render();
   }
 
-  toEnd() {
-    this.root.scrollTop = this.root.scrollHeight;
+  scrollTo(top) {
+    this.root.scrollTop = top;
+    this.place = this.root.scrollTop;
   }
 
   /** Draw once the browser is ready for the next picture. */
@@ -158,7 +175,7 @@ export class VirtualList {
   }
 
   drawNow() {
-    if (this.follows) this.toEnd();
+    if (this.follows) this.scrollTo(this.root.scrollHeight);
     const [from, until] = this.sight;
     const drawn = [];
     for (let i = Math.max(0, from - 5); i < Math.min(this.count, until + 5); i += 1) {
@@ -174,7 +191,8 @@ export class VirtualList {
       drawn.push(row);
     }
     this.rows.replaceChildren(...drawn);
-    if (this.current >= 0) this.root.setAttribute("aria-activedescendant", `${this.prefix}-${this.current}`);
+    const chosen = drawn.some((row) => row.dataset.index === String(this.current));
+    if (chosen) this.root.setAttribute("aria-activedescendant", `${this.prefix}-${this.current}`);
     else this.root.removeAttribute("aria-activedescendant");
   }
 
@@ -182,8 +200,9 @@ export class VirtualList {
     if (index < 0 || index >= this.count) return;
     this.current = index;
     const [from, until] = this.sight;
-    if (index < from + 1) this.root.scrollTop = index * this.rowHeight;
-    else if (index >= until - 2) this.root.scrollTop = (index + 2) * this.rowHeight - this.root.clientHeight;
+    if (index < from + 1) this.scrollTo(index * this.rowHeight);
+    else if (index >= until - 2) this.scrollTo((index + 2) * this.rowHeight - this.root.clientHeight);
+    this.scrolled(this);
     this.drawNow();
     if (open) this.open(index);
   }
@@ -194,7 +213,7 @@ export class VirtualList {
     const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.count, End: this.count };
     if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in moves) {
-      const start = this.current >= 0 ? this.current : this.follows ? this.count : -1;
+      const start = this.current >= 0 ? this.current : this.follows || this.atEnd ? this.count : -1;
       this.choose(Math.min(this.count - 1, Math.max(0, start + moves[event.key])));
     } else if ((event.key === "Enter" || event.key === " ") && this.current >= 0) this.open(this.current);
     else return;

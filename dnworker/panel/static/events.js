@@ -14,7 +14,10 @@ export class EventsSection {
     this.complete = false;
     this.filter = {};
     this.kind = element("input", { cls: "dnw-input", type: "search", placeholder: "any", spellcheck: "false", "aria-label": "kind" });
-    this.kind.addEventListener("input", () => this.narrow({ kind: this.kind.value.trim() }));
+    this.kind.addEventListener("input", () => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.narrow({ kind: this.kind.value.trim() }), 200);
+    });
     this.session = element("input", { cls: "dnw-input", type: "search", placeholder: "any", spellcheck: "false", "aria-label": "session" });
     this.session.addEventListener("change", () => this.narrow({ session: this.session.value.trim() || null }));
     this.worker = select([ANY], "", (value) => this.narrow({ worker: value || null }), "worker");
@@ -57,27 +60,33 @@ export class EventsSection {
   }
 
   /** Take rows of the kernel: changed ones, or all anew. */
-  take({ rows, gone, whole }) {
+  take({ rows, gone, whole, filter }) {
     const before = this.rows.length;
     const newest = this.rows[0]?.seq ?? 0;
+    const current = this.rows[this.list.current]?.id;
+    const told = whole ? JSON.stringify(filter) : this.told;
+    const anew = told !== this.told;
     if (whole) this.complete = false;
-    this.rows = mergeEvents(whole ? [] : this.rows, rows, gone, Math.max(KEPT, before));
+    this.told = told;
+    this.rows = mergeEvents(whole ? [] : this.rows, rows, gone, whole ? KEPT : Math.max(KEPT, before));
     const added = whole ? 0 : this.rows.findIndex((row) => row.seq <= newest);
-    if (whole) this.list.root.scrollTop = 0;
+    if (anew) this.list.scrollTo(0);
     this.list.current = -1;
     const scrolled = this.list.root.scrollTop > this.list.rowHeight ? Math.max(0, added) : 0;
     this.list.resize(this.rows.length, scrolled);
     const filtered = Object.values(this.filter).some(Boolean);
     this.hint.textContent = this.rows.length ? "" : filtered ? "no event matches" : "no events yet: %fire one, or use Fire";
-    this.mark();
+    this.list.current = this.rows.findIndex((row) => row.id === current);
+    this.list.render();
   }
 
   async older(list) {
     if (this.loading || this.complete || !this.rows.length || !list.atEnd) return;
+    const { filter } = this;
     this.loading = true;
-    const answer = await this.panel.ask("older events", { type: "events", filter: this.filter, before: this.rows.at(-1).seq });
+    const answer = await this.panel.ask("older events", { type: "events", filter, before: this.rows.at(-1).seq });
     this.loading = false;
-    if (!answer) return;
+    if (!answer || filter !== this.filter) return;
     this.complete = !answer.rows.length;
     this.rows = mergeEvents(this.rows, answer.rows, [], this.rows.length + answer.rows.length);
     list.resize(this.rows.length);
@@ -92,6 +101,6 @@ export class EventsSection {
   update() {
     const { state } = this.panel;
     setOptions(this.worker, [ANY, ...state.order.map((name) => [name, name])]);
-    this.trace.update(state.chosen && state.trace?.event === state.chosen ? state.trace : null);
+    this.trace.show(state);
   }
 }

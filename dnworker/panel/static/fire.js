@@ -22,12 +22,14 @@ export class FireSection {
     this.payload.value = "{}";
     this.payload.addEventListener("input", () => {
       this.untouched = false;
-      this.judge();
+      clearTimeout(this.judging);
+      this.judging = setTimeout(() => this.judge(), 300);
     });
     this.payload.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.fire();
     });
-    this.problem = element("p", { cls: "dnw-bad", role: "alert" });
+    this.problem = element("p", { cls: "dnw-bad", id: `${kinds}-problem`, "aria-live": "polite" });
+    this.payload.setAttribute("aria-describedby", this.problem.id);
     this.whence = element("span", { cls: "dnw-muted" });
     this.go = button("fire", () => this.fire(), { cls: "dnw-primary", label: "fire the event" });
     this.history = element("div", { cls: "dnw-history" });
@@ -47,8 +49,8 @@ export class FireSection {
   edit({ kind, payload, session, worker = null }) {
     this.kind.value = kind;
     this.session.value = session ?? "";
-    this.worker.value = worker ?? "";
-    this.payload.value = typeof payload === "string" ? payload : JSON.stringify(payload, null, 2);
+    this.chooseWorker(worker ?? "");
+    this.payload.value = payload;
     this.untouched = false;
     this.whence.textContent = "";
     this.judge();
@@ -67,7 +69,7 @@ export class FireSection {
     if (!kind) return;
     const answer = await this.panel.ask(`payload of ${kind}`, { type: "suggest", kind });
     if (!answer || this.kind.value.trim() !== kind || !isWanted()) return;
-    this.payload.value = JSON.stringify(answer.payload, null, 2);
+    this.payload.value = answer.payload;
     this.untouched = true;
     this.whence.textContent = answer.whence;
     this.judge();
@@ -75,7 +77,8 @@ export class FireSection {
 
   judge() {
     const found = jsonProblem(this.payload.value);
-    this.problem.textContent = found ? `payload, line ${found.line}, column ${found.column}: ${found.message}` : "";
+    const text = found ? `payload, line ${found.line}, column ${found.column}: ${found.message}` : "";
+    if (this.problem.textContent !== text) this.problem.textContent = text;
     this.payload.setAttribute("aria-invalid", String(Boolean(found)));
     return found;
   }
@@ -95,22 +98,25 @@ export class FireSection {
       return;
     }
     await this.panel.fired(`fire ${kind}`, {
-      type: "fire", kind, payload: JSON.parse(this.payload.value), session: this.session.value.trim() || null, worker: this.worker.value || null,
+      type: "fire", kind, payload: this.payload.value, session: this.session.value.trim() || null, worker: this.worker.value || null,
     });
   }
 
+  chooseWorker(chosen = this.worker.value) {
+    setOptions(this.worker, [["", "all that listen"], ...this.panel.state.order.map((name) => [name, name])], chosen);
+  }
+
   update() {
-    const { state } = this.panel;
-    setOptions(this.worker, [["", "all that listen"], ...state.order.map((name) => [name, name])]);
-    this.trace.update(state.chosen && state.trace?.event === state.chosen ? state.trace : null);
+    this.chooseWorker();
+    this.trace.show(this.panel.state);
   }
 
   take({ kinds, history }) {
     this.known = new Set(kinds);
     this.kinds.replaceChildren(...kinds.map((kind) => element("option", { value: kind })));
     redraw(this.history, history.length
-      ? history.map((entry) => button(`${entry.kind} ${JSON.stringify(entry.payload).slice(0, 60)}`, () => this.edit(entry),
-        { cls: "dnw-entry", label: `edit ${entry.kind} of ${timeOfDay(entry.at)}` }))
+      ? history.map((entry) => button(`${timeOfDay(entry.at).slice(0, 8)} ${entry.kind} ${(entry.payload ?? "").replace(/\s+/g, " ").slice(0, 60)}`, () => this.edit(entry),
+        { cls: "dnw-entry", why: entry.payload === null ? "its payload is too long to edit here" : null }))
       : [element("p", { cls: "dnw-muted", text: "nothing yet" })]);
   }
 }

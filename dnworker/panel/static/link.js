@@ -1,7 +1,7 @@
 // The way to the kernel: a view's name, answers by number, and everything anew when something was missed.
 
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
-const SEEN_EVERY = 5000;
+const SEEN_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
 
 export class Link {
   /** `model` sends and receives; `told` gets updates, `said` what is to be read in the status line. */
@@ -15,7 +15,7 @@ export class Link {
     this.waiting = new Map();
     this.number = 0;
     this.seq = 0;
-    this.seenAt = 0;
+    this.seeing = null;
     this.closed = false;
     this.receive = (message) => this.take(message);
     model.on("msg:custom", this.receive);
@@ -30,24 +30,46 @@ export class Link {
     this.tell({ type: "hello", ...this.greet() });
   }
 
+  get isOpen() {
+    return this.model.isOpen !== false && !this.closed;
+  }
+
   /** Ask for something; gives the answer, or null when it was refused: then the reason was said. */
   ask(what, message, refused = (text) => this.said(text, true)) {
+    if (!this.isOpen) {
+      refused?.("not connected");
+      return Promise.resolve(null);
+    }
     this.number += 1;
-    const id = this.number;
+    const asked = { ...message, id: this.number };
     return new Promise((resolve) => {
-      const quiet = this.quiet.has(message.type);
-      const timer = setTimeout(() => this.said(`${what}: queued: kernel is busy`), PATIENCE);
-      this.waiting.set(id, { what, quiet, timer, resolve, refused, working: null });
-      this.tell({ ...message, id });
+      const waiting = { what, asked, quiet: this.quiet.has(message.type), resolve, refused, acked: false, spoke: false, timer: null };
+      this.waiting.set(asked.id, waiting);
+      this.later(waiting, `${what}: queued: kernel is busy`);
+      this.tell(asked);
     });
+  }
+
+  /** Say something of a request, should it take longer. */
+  later(waiting, text) {
+    clearTimeout(waiting.timer);
+    waiting.timer = setTimeout(() => {
+      waiting.spoke = true;
+      this.said(text);
+    }, PATIENCE);
   }
 
   settle(id) {
     const waiting = this.waiting.get(id);
-    if (!waiting) return null;
-    clearTimeout(waiting.timer);
-    clearTimeout(waiting.working);
-    return waiting;
+    clearTimeout(waiting?.timer);
+    this.waiting.delete(id);
+    return waiting ?? null;
+  }
+
+  /** The kernel forgot this view: it says who it is, and what it asked for that was not begun. */
+  again() {
+    this.hello();
+    for (const waiting of this.waiting.values()) if (!waiting.acked) this.tell(waiting.asked);
   }
 
   take(message) {
@@ -56,23 +78,28 @@ export class Link {
       return;
     }
     if (message.view !== this.view || this.closed) return;
-    if (message.type === "who") this.hello();
+    if (message.type === "who") this.again();
     else if (message.type === "queued") {
       const waiting = this.waiting.get(message.id);
-      if (waiting && message.by) this.said(`${waiting.what}: queued: kernel is busy (${message.by})`);
+      if (waiting && message.by) {
+        waiting.spoke = true;
+        this.said(`${waiting.what}: queued: kernel is busy (${message.by})`);
+      }
     }
     else if (message.type === "ack") {
-      const waiting = this.settle(message.id);
-      if (waiting && !waiting.quiet) waiting.working = setTimeout(() => this.said(`${waiting.what}: working…`), PATIENCE);
+      const waiting = this.waiting.get(message.id);
+      if (!waiting) return;
+      waiting.acked = true;
+      clearTimeout(waiting.timer);
+      if (!waiting.quiet) this.later(waiting, `${waiting.what}: working…`);
     } else if (message.type === "done" || message.type === "failed") {
       const waiting = this.settle(message.id);
       if (!waiting) return;
-      this.waiting.delete(message.id);
       if (message.type === "done") {
-        if (!waiting.quiet || this.waiting.size === 0) this.said("");
+        if (!waiting.quiet || waiting.spoke) this.said("");
         waiting.resolve(message);
       } else {
-        if (waiting.refused !== null) waiting.refused(message.text);
+        waiting.refused?.(message.text);
         waiting.resolve(null);
       }
     } else if (message.type === "snapshot" || message.type === "update") {
@@ -81,20 +108,20 @@ export class Link {
         return;
       }
       this.seq = message.seq;
+      // Not at once: an answer to every update would keep the kernel busy. But each is answered in the end.
+      this.seeing ??= setTimeout(() => {
+        this.seeing = null;
+        this.tell({ type: "seen", seq: this.seq });
+      }, SEEN_AFTER);
       this.told(message);
-      if (Date.now() - this.seenAt > SEEN_EVERY || message.type === "snapshot") {
-        this.seenAt = Date.now();
-        this.tell({ type: "seen", seq: message.seq });
-      }
     }
   }
 
   /** The way is lost: what was asked for will not be answered. */
   lost() {
-    for (const id of [...this.waiting.keys()]) {
-      this.settle(id)?.resolve(null);
-      this.waiting.delete(id);
-    }
+    for (const id of [...this.waiting.keys()]) this.settle(id).resolve(null);
+    clearTimeout(this.seeing);
+    this.seeing = null;
   }
 
   close() {

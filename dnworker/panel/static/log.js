@@ -1,5 +1,5 @@
 // The log: what is in sight is in the document, the rest in the kernel.
-import { VirtualList, button, download, element, field, select, setOptions } from "./dom.js";
+import { VirtualList, button, download, element, select, setOptions } from "./dom.js";
 import { coloured } from "./trace.js";
 import { ansi, count, marked, timeOfDay } from "./text.js";
 
@@ -7,7 +7,7 @@ const CACHED = 4000;
 const PAGE = 200;
 const LEVELS = [["", "any level"], ["debug", "debug and up"], ["info", "info and up"], ["warning", "warnings and up"], ["error", "errors"]];
 
-/** The lines that are known, by place; the farthest from where people look go first. */
+/** The lines that are known, by place; those farthest from where people look go first. */
 export class LineCache {
   constructor(limit = CACHED) {
     this.limit = limit;
@@ -18,15 +18,11 @@ export class LineCache {
     return this.lines.get(place);
   }
 
-  add(lines) {
-    for (const line of lines) {
-      this.lines.delete(line.place);
-      this.lines.set(line.place, line);
-    }
-    for (const place of this.lines.keys()) {
-      if (this.lines.size <= this.limit) break;
-      this.lines.delete(place);
-    }
+  add(lines, looked) {
+    for (const line of lines) this.lines.set(line.place, line);
+    if (this.lines.size <= this.limit) return;
+    const far = [...this.lines.keys()].sort((a, b) => Math.abs(a - looked) - Math.abs(b - looked));
+    for (const place of far.slice(Math.floor(this.limit * 0.75))) this.lines.delete(place);
   }
 
   clear() {
@@ -34,11 +30,9 @@ export class LineCache {
   }
 }
 
-/** The first stretch of `[from, until)` that is not known, as `[place, count]`; null when all is. */
-export function missing(cache, from, until, page = PAGE) {
-  for (let place = from; place < until; place += 1) {
-    if (!cache.get(place)) return [place, Math.min(page, Math.max(until - place, page))];
-  }
+/** The first place of `[from, until)` that is not known; null when all are. */
+export function missing(cache, from, until) {
+  for (let place = from; place < until; place += 1) if (!cache.get(place)) return place;
   return null;
 }
 
@@ -59,7 +53,7 @@ export class LogSection {
     this.regex = this.check("regex");
     this.only = this.check("only matches");
     this.only.checked = true;
-    this.followButton = button("❚❚ pause", () => this.follow(!this.following), { label: "follow the log", pressed: true });
+    this.followButton = button("❚❚ pause", () => this.follow(!this.following));
     this.note = element("span", { cls: "dnw-muted" });
     this.problem = element("span", { cls: "dnw-bad", role: "alert" });
     this.list = new VirtualList({
@@ -67,15 +61,9 @@ export class LogSection {
       scrolled: () => this.scrolled(),
     });
     this.list.root.classList.add("dnw-log-list");
-    this.list.root.addEventListener("wheel", (event) => {
-      if (event.deltaY < 0) this.follow(false);
-    }, { passive: true });
-    this.list.root.addEventListener("keydown", (event) => {
-      if (["ArrowUp", "PageUp", "Home"].includes(event.key)) this.follow(false);
-      if (event.key === "End") this.follow(true);
-    }, { capture: true });
+    this.list.root.addEventListener("keydown", (event) => event.key === "End" && this.follow(true));
     this.detail = element("div", { cls: "dnw-line-detail" });
-    this.clearInvocation = button("✕ one invocation", () => this.narrow({ invocation: null }), { label: "show the lines of all invocations" });
+    this.clearInvocation = button("✕ one invocation", () => this.narrow({ invocation: null }));
     this.clearInvocation.hidden = true;
     this.root = element("section", { cls: "dnw-log-section", "aria-label": "log" }, [
       element("div", { cls: "dnw-tools" }, [
@@ -98,7 +86,7 @@ export class LogSection {
   search() {
     clearTimeout(this.typing);
     this.typing = setTimeout(() => {
-      const text = this.only.checked ? this.text.value : "";
+      const text = this.only.checked || this.regex.checked ? this.text.value : ""; // patterns are for the kernel alone
       if (text !== (this.filter.text ?? "") || this.regex.checked !== (this.filter.regex ?? false)) this.narrow({ text, regex: this.regex.checked });
       else this.list.render(); // only other marks
     }, 150);
@@ -114,19 +102,21 @@ export class LogSection {
   }
 
   /** Take what the kernel tells: where the log begins and ends now, and the newest lines. */
-  take({ first, end, dropped, problem, filter, lines }) {
-    const told = JSON.stringify(filter);
-    if (told !== this.told || end < this.end) {
-      this.told = told;
+  take({ window, first, end, dropped, problem, filter, lines }) {
+    if (window !== this.window) {
+      this.window = window;
+      this.isFiltered = Boolean(filter.text || filter.worker || filter.level || filter.invocation);
       this.cache.clear();
       this.first = first;
+      this.list.current = -1;
       this.detail.replaceChildren();
     }
     const gone = first - this.first;
     this.first = first;
     this.end = end;
     this.dropped = dropped;
-    this.cache.add(lines);
+    // What comes in at the end while people look elsewhere would push out what they see.
+    if (this.following || end - first <= CACHED) this.cache.add(lines, this.looked);
     if (problem) this.problem.textContent = problem;
     this.list.resize(end - first, -gone);
     this.tell();
@@ -135,8 +125,7 @@ export class LogSection {
 
   tell() {
     const kept = this.end - this.first;
-    const matching = this.told && /"text":"[^"]|"worker":"|"level":"|"invocation":"/.test(this.told);
-    const parts = [`${count(kept)} ${matching ? "matching " : ""}line${kept === 1 ? "" : "s"}`];
+    const parts = [`${count(kept)} ${this.isFiltered ? "matching " : ""}line${kept === 1 ? "" : "s"}`];
     if (this.dropped) parts.push(`${count(this.dropped)} older ones dropped`);
     this.note.textContent = parts.join(" · ");
   }
@@ -145,41 +134,52 @@ export class LogSection {
     if (this.following === on) return;
     this.following = this.list.follows = on;
     this.followButton.textContent = on ? "❚❚ pause" : "▶ follow";
-    this.followButton.setAttribute("aria-pressed", String(on));
+    if (on) this.list.current = -1;
     this.list.render();
   }
 
+  /** The place in the middle of what is in sight. */
+  get looked() {
+    const [from, until] = this.list.sight;
+    return this.following ? this.end : this.first + Math.floor((from + until) / 2);
+  }
+
+  /** Somebody moved the list: at the end it follows, anywhere else it stays. */
   scrolled() {
-    if (!this.following && this.list.atEnd && this.list.current < 0) this.follow(true);
+    this.follow(this.list.atEnd);
     this.fetch();
   }
 
   /** Ask for the lines in sight that are not known. */
   async fetch() {
     if (this.asking) return;
-    const [from, until] = this.list.follows ? [Math.max(0, this.list.count - 40), this.list.count] : this.list.sight;
+    const [from, until] = this.following ? [Math.max(0, this.list.count - 40), this.list.count] : this.list.sight;
     const wanted = missing(this.cache, this.first + from, this.first + until);
-    if (!wanted) return;
+    if (wanted === null) return;
     this.asking = true;
-    const told = this.told;
-    const answer = await this.panel.ask("lines", { type: "lines", place: Math.max(this.first, wanted[0] - (this.list.follows ? 0 : 50)), count: wanted[1] });
+    const place = Math.max(this.first, wanted - (this.following ? 0 : 50));
+    const answer = await this.panel.ask("lines", { type: "lines", place, count: PAGE });
     this.asking = false;
-    if (!answer || told !== this.told) return;
-    this.cache.add(answer.lines);
-    this.list.render();
-    if (answer.lines.length) this.fetch();
+    if (!answer) return;
+    if (answer.window === this.window) {
+      this.cache.add(answer.lines, this.looked);
+      this.list.render();
+      if (!answer.lines.length) return;
+    }
+    this.fetch();
   }
 
   row(place) {
     const line = this.cache.get(place);
     if (!line) return null;
     const text = element("span", { cls: "dnw-text" });
-    const wanted = this.text.value;
+    const wanted = this.regex.checked ? "" : this.text.value;
     if (wanted) {
       const plain = ansi(line.text).map((piece) => piece.text).join("");
-      text.append(...marked(plain, wanted, this.regex.checked).map((piece) => (piece.mark ? element("mark", { text: piece.text }) : document.createTextNode(piece.text))));
+      text.append(...marked(plain, wanted).map((piece) => (piece.mark ? element("mark", { text: piece.text }) : document.createTextNode(piece.text))));
     } else text.append(...coloured(line.text));
     if (line.cut) text.append("…");
+    if (line.picture && !line.image) text.append(" ▣");
     if (line.image) text.append(" ", element("img", { cls: "dnw-thumb", src: line.image, alt: line.text }));
     const bad = { error: "✗ ", critical: "✗ ", warning: "! " }[line.level] ?? "";
     return element("div", { cls: `dnw-line dnw-level-${line.level}` }, [
@@ -193,7 +193,7 @@ export class LogSection {
   async open(place) {
     let line = this.cache.get(place);
     if (!line) return;
-    if (line.cut) line = (await this.panel.ask("the whole line", { type: "line", number: line.number }))?.line ?? line;
+    if (line.cut || (line.picture && !line.image)) line = (await this.panel.ask("the whole line", { type: "line", number: line.number }))?.line ?? line;
     const about = `${timeOfDay(line.at)} · ${line.worker} · ${line.source} · ${line.level}`;
     this.detail.replaceChildren(
       element("div", { cls: "dnw-head" }, [
@@ -209,18 +209,22 @@ export class LogSection {
 
   async save() {
     const pieces = [];
-    let place = this.first;
-    const end = this.end;
-    while (place < end) {
+    const { window, first, end } = this;
+    for (let place = first; place < end; ) {
       const answer = await this.panel.ask("download", { type: "lines", place, count: 500, whole: true });
       if (!answer) return;
+      if (answer.window !== window) {
+        this.panel.say("the filter was changed, and so the download was ended");
+        return;
+      }
       pieces.push(answer.text);
       if (!answer.next || answer.next <= place) break;
       place = answer.next;
-      this.panel.say(`downloading: ${Math.round(((Math.min(place, end) - this.first) / (end - this.first)) * 100)} %`);
+      this.panel.say(`downloading: ${Math.round(((Math.min(place, end) - first) / (end - first)) * 100)} %`);
     }
-    download(pieces.join(""), "worker.log");
-    this.panel.say(`saved ${count(end - this.first)} lines as worker.log`);
+    const text = pieces.join("");
+    download(text, "worker.log");
+    this.panel.say(`saved ${count(text.split("\n").length - 1)} lines as worker.log`);
   }
 
   update() {

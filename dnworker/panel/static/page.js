@@ -11,7 +11,6 @@ class SocketModel {
   constructor() {
     this.listeners = new Set();
     this.waiting = 250;
-    this.backlog = [];
     this.open();
   }
 
@@ -19,8 +18,8 @@ class SocketModel {
     this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`);
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
-      this.backlog = [];
       el.dnwPanel?.say("");
+      el.dnwPanel?.link.lost(); // what was asked for on the way before is not answered on this
       el.dnwPanel?.link.hello();
     });
     this.socket.addEventListener("message", (event) => {
@@ -45,6 +44,10 @@ class SocketModel {
     else this.open();
   }
 
+  get isOpen() {
+    return this.socket.readyState === WebSocket.OPEN;
+  }
+
   on(name, listener) {
     if (name === "msg:custom") this.listeners.add(listener);
   }
@@ -54,7 +57,7 @@ class SocketModel {
   }
 
   send(message) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    if (this.isOpen) this.socket.send(JSON.stringify(message));
   }
 
   get() {
@@ -72,11 +75,15 @@ async function mayLook() {
 }
 
 async function login(fields) {
-  const answer = await fetch("/panel/session", {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), credentials: "same-origin",
-  });
-  if (answer.ok) start();
-  else askForToken((await answer.json()).detail);
+  try {
+    const answer = await fetch("/panel/session", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), credentials: "same-origin",
+    });
+    if (answer.ok || (await mayLook())) start(); // a link that was used is no matter where the session goes on
+    else askForToken((await answer.json()).detail);
+  } catch (failure) {
+    askForToken(`the runtime does not answer: ${failure.message}`);
+  }
 }
 
 function askForToken(text) {

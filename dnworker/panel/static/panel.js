@@ -1,5 +1,5 @@
 // The panel's view, in a notebook and on a page. State lives in the kernel and arrives in messages; this draws it.
-import { button, element } from "./dom.js";
+import { button, element, redraw } from "./dom.js";
 import { Link } from "./link.js";
 import { WorkersSection } from "./workers.js";
 import { EventsSection } from "./events.js";
@@ -23,7 +23,11 @@ class Panel {
     this.tab = "workers";
     this.el = el;
     this.dismissed = new Set();
+    this.inSight = true;
+    this.visible = document.visibilityState !== "hidden";
+    this.held = null;
     this.announced = { at: 0, text: "" };
+    this.spokenOf = new Set();
     this.link = new Link(model, {
       greet: () => this.greet(), told: (message) => this.told(message), said: (text, bad) => this.say(text, bad),
       quiet: ["lines", "line", "events", "log", "copy", "suggest", "locate"],
@@ -37,6 +41,7 @@ class Panel {
     this.model = model;
     el.append(this.root);
     this.watchSight();
+    this.watchPress();
     this.timer = setInterval(() => this.tick(), 1000);
     this.link.hello();
   }
@@ -77,7 +82,8 @@ class Panel {
 
   greet() {
     const filter = this.log.filter;
-    return { parts: this.parts(), log: filter, events: this.sections.events.filter, session: this.sections.sessions.chosen, trace: this.state.chosen };
+    const { events, sessions } = this.sections;
+    return { parts: this.parts(), log: filter, events: events.filter, session: sessions.chosen, trace: this.state.chosen, visible: this.visible };
   }
 
   parts() {
@@ -85,8 +91,6 @@ class Panel {
   }
 
   watchSight() {
-    this.inSight = true;
-    this.visible = true;
     const look = () => {
       const visible = this.inSight && document.visibilityState !== "hidden";
       if (visible === this.visible) return;
@@ -100,6 +104,19 @@ class Panel {
     this.observer.observe(this.root);
     this.onVisibility = look;
     document.addEventListener("visibilitychange", look);
+  }
+
+  /** What is pressed must not be replaced before it is let go, or there is no click: updates wait that long. */
+  watchPress() {
+    this.root.addEventListener("pointerdown", () => {
+      this.held ??= [];
+    }, { capture: true });
+    this.release = () => setTimeout(() => {
+      const held = this.held ?? [];
+      this.held = null;
+      for (const message of held) this.told(message);
+    });
+    for (const name of ["pointerup", "pointercancel", "dragend"]) window.addEventListener(name, this.release);
   }
 
   // -- what sections use ------------------------------------------------------------------------------
@@ -147,11 +164,9 @@ class Panel {
 
   chooseEvent(id) {
     this.state.chosen = id;
-    this.state.trace = null;
     this.tell({ type: "trace", event: id });
     this.sections.events.mark();
-    this.sections.events.update();
-    this.sections.fire.update();
+    this.sections[this.tab].update?.(null);
   }
 
   canJump() {
@@ -165,7 +180,10 @@ class Panel {
     const cell = prompt?.closest(".jp-Cell");
     if (!cell) {
       const found = (await this.ask(`cell [${number}]`, { type: "locate", number }))?.cell;
-      if (found) location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
+      if (found) {
+        history.replaceState(history.state, "", location.pathname + location.search); // the same place again is one too
+        location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
+      }
       else this.say(`cell [${number}] is not in this notebook any more`);
       return;
     }
@@ -192,6 +210,7 @@ class Panel {
       tab.tabIndex = chosen ? 0 : -1;
       this.panes[n].hidden = !chosen;
     }
+    this.sections[this.tab].update?.(null);
     this.sections[this.tab].list?.render?.();
   }
 
@@ -209,14 +228,19 @@ class Panel {
 
   told(message) {
     const { state, sections } = this;
+    if (this.held) {
+      this.held.push(message);
+      return;
+    }
     if (message.type === "paused") {
       state.paused = message.by;
       sections.workers.update(null);
+      this.summarize();
       return;
     }
     if (message.type === "snapshot") {
       state.workers.clear();
-      this.say("");
+      this.toldTroubles = null;
     }
     this.skew = message.now - Date.now();
     let changed = new Set();
@@ -237,15 +261,13 @@ class Panel {
     if ("attention" in message) state.prompts = message.attention.prompts;
     if ("workers" in message || "paused" in message || message.type === "snapshot") {
       sections.workers.update(message.type === "snapshot" ? null : changed);
-      sections.events.update();
-      sections.fire.update();
+      sections[this.tab].update?.(null);
       this.log.update();
       this.tellTroubles();
     }
     if ("trace" in message) {
-      state.trace = message.trace;
-      sections.events.update();
-      sections.fire.update();
+      state.trace = "payload" in message.trace || message.trace.gone ? message.trace : { ...message.trace, payload: state.trace?.payload, cut: state.trace?.cut };
+      sections[this.tab].update?.(null);
     }
     if ("events" in message) sections.events.take(message.events);
     if ("fire" in message) sections.fire.take(message.fire);
@@ -282,7 +304,7 @@ class Panel {
     for (const name of this.dismissed) if (!names.includes(name)) this.dismissed.delete(name);
     if (told === this.toldTroubles) return;
     this.toldTroubles = told;
-    this.alert.replaceChildren(
+    redraw(this.alert, [
       ...found.slice(0, 5).map(({ worker, handler, text, place, event, count: n }) => element("div", { cls: "dnw-head" }, [
         element("span", { cls: "dnw-bad", text: `✗ ${handler ? `${worker}.${handler} failed${n > 1 ? ` ${count(n)} times, last` : ""}` : `${worker} is in error`}: ${text.split("\n")[0]}` }),
         ...(place ? [element("span", { cls: "dnw-muted", text: place })] : []),
@@ -293,8 +315,10 @@ class Panel {
         this.dismissed = new Set(names);
         this.alert.hidden = true;
       }, { label: "dismiss what failed", cls: "dnw-dismiss" }),
-    );
-    if (found.length && !this.alert.hidden) this.announce(`${found[0].handler ?? found[0].worker} failed: ${found[0].text.split("\n")[0]}`);
+    ]);
+    const fresh = found.find((_, n) => !this.spokenOf.has(names[n]));
+    this.spokenOf = new Set(names);
+    if (fresh) this.announce(`${fresh.handler ?? fresh.worker} failed: ${fresh.text.split("\n")[0]}`);
   }
 
   /** Say something to those who do not see, not more often than they can listen. */
@@ -315,6 +339,7 @@ class Panel {
     clearTimeout(this.announcing);
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.onVisibility);
+    for (const name of ["pointerup", "pointercancel", "dragend"]) window.removeEventListener(name, this.release);
     this.model.off?.("change:only", this.onOnly);
     this.link.close();
     this.root.remove();

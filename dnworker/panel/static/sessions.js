@@ -24,29 +24,32 @@ export class SessionsSection {
     this.detail = element("div", { cls: "dnw-detail" });
     this.root = element("div", { cls: "dnw-split" }, [this.list, this.detail]);
     this.chosen = null;
-    this.drawn = "";
-    this.takeList([]);
+    this.prompts = new Map();
+    this.asked = element("div");
+    this.rest = element("div");
+    this.detail.append(this.asked, this.rest);
+    this.takeList({ newest: [], all: 0 });
   }
 
-  takeList(sessions) {
+  takeList({ newest: sessions, all }) {
     if (this.chosen === null && sessions.length) {
       const first = sessions.find((session) => session.prompts) ?? sessions[0];
       this.choose(first.id);
     }
-    this.sessions = sessions;
+    this.sessions = { newest: sessions, all };
     redraw(this.list, sessions.length
       ? sessions.map((session) => {
         const text = `${PHASES[session.phase]}  ${session.title ?? session.id}`;
-        const node = button(text, () => this.choose(session.id), { cls: `dnw-entry${session.id === this.chosen ? " dnw-chosen" : ""}`, label: `session ${session.id}, ${session.phase}` });
+        const node = button(text, () => this.choose(session.id), { cls: `dnw-entry${session.id === this.chosen ? " dnw-chosen" : ""}` });
+        node.dataset.focus = `session ${session.id}`;
         node.append(element("span", { cls: "dnw-muted", text: `  ${session.agent ?? "no agent"} · ${session.turns} turns · ${session.messages} messages` }));
         return node;
-      })
+      }).concat(all > sessions.length ? [element("p", { cls: "dnw-muted", text: `and ${all - sessions.length} older ones` })] : [])
       : [element("p", { cls: "dnw-muted", text: "no sessions: a handler, or a client, creates them" })]);
   }
 
   choose(id) {
     this.chosen = id;
-    this.drawn = "";
     this.panel.tell({ type: "session", session: id });
     if (this.sessions) this.takeList(this.sessions);
   }
@@ -54,14 +57,13 @@ export class SessionsSection {
   take({ id, drawn }) {
     if (id !== this.chosen) return;
     if (!drawn) {
-      this.detail.replaceChildren(element("p", { cls: "dnw-muted", text: "this session was deleted" }));
+      this.rest.replaceChildren(element("p", { cls: "dnw-muted", text: "this session was deleted" }));
+      this.asked.replaceChildren();
+      this.prompts.clear();
       this.chosen = null;
       return;
     }
-    const asked = JSON.stringify(drawn.asked);
-    const keep = asked === this.drawn ? this.prompts : null; // an answer that is being written stays
-    this.drawn = asked;
-    this.prompts = keep ?? element("div", {}, drawn.asked.map((prompt) => this.prompt(drawn.id, prompt)));
+    this.takePrompts(drawn);
     const body = [
       element("div", { cls: "dnw-head" }, [
         element("strong", { text: drawn.title ?? drawn.id }),
@@ -78,9 +80,23 @@ export class SessionsSection {
     const messages = drawn.history.map((message) => element("div", { cls: `dnw-message dnw-role-${["user", "assistant"].includes(message.role) ? message.role : "tool"}` }, [
       element("span", { cls: "dnw-muted", text: message.tool ? `${message.role} ${message.tool}` : message.role }), element("pre", { text: message.content }),
     ]));
-    const rest = element("div", {}, [...body, ...(messages.length ? messages : [element("p", { cls: "dnw-muted", text: "nothing was said yet" })])]);
-    if (keep?.parentNode === this.detail) this.detail.lastElementChild.replaceWith(rest);
-    else this.detail.replaceChildren(this.prompts, rest);
+    redraw(this.rest, [...body, ...(messages.length ? messages : [element("p", { cls: "dnw-muted", text: "nothing was said yet" })])]);
+  }
+
+  /** Show the prompts that are open; one that is being answered stays as it is. */
+  takePrompts({ id, asked }) {
+    const open = new Set(asked.map((prompt) => prompt.request_id));
+    for (const [request, node] of this.prompts) {
+      if (open.has(request)) continue;
+      node.remove();
+      this.prompts.delete(request);
+    }
+    for (const prompt of asked) {
+      if (this.prompts.has(prompt.request_id)) continue;
+      const node = this.prompt(id, prompt);
+      this.prompts.set(prompt.request_id, node);
+      this.asked.append(node);
+    }
   }
 
   prompt(session, prompt) {
@@ -96,7 +112,7 @@ export class SessionsSection {
         ]),
       ]);
     }
-    const name = `dnw-${prompt.request_id}`;
+    const name = `${this.panel.link.view}-${prompt.request_id}`;
     const rows = prompt.questions.map((question, n) => {
       const options = question.options.map((option) => {
         const box = element("input", { type: question.multiple ? "checkbox" : "radio", name: `${name}-${n}`, value: option.label });
@@ -116,7 +132,7 @@ export class SessionsSection {
       problem.textContent = answers ? "" : "each question wants an answer";
       if (answers) respond({ answers }, "answer");
     };
-    for (const row of rows) row.text?.addEventListener("keydown", (event) => event.key === "Enter" && send());
+    for (const row of rows) row.text?.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && send());
     return element("section", { cls: "dnw-prompt", "aria-label": "question" }, [
       ...rows.map((row) => row.node), problem,
       element("div", { cls: "dnw-actions" }, [button("answer", send, { cls: "dnw-primary" }), button("close without an answer", () => respond({}, "close the question"))]),

@@ -1,10 +1,10 @@
 // What a notebook stores of the panel. The module itself comes from the kernel, once a page.
-const LIMIT = 10_000; // milliseconds
+const PATIENCE = 10_000; // milliseconds
 
-/** Ask the kernel for the module and its style sheet. */
-function fetchModule(model) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("the kernel does not answer")), LIMIT);
+/** Ask the kernel for the module and its style sheet; a busy one answers when it has the time. */
+function fetchModule(model, waits) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(waits, PATIENCE);
     const receive = (message) => {
       if (message.type !== "module") return;
       clearTimeout(timer);
@@ -16,8 +16,8 @@ function fetchModule(model) {
   });
 }
 
-async function load(model) {
-  const { version, text, style } = await fetchModule(model);
+async function load(model, waits) {
+  const { version, text, style } = await fetchModule(model, waits);
   const known = (globalThis.dnworkerPanel ??= new Map());
   if (!known.has(version)) {
     const sheet = new CSSStyleSheet();
@@ -25,6 +25,7 @@ async function load(model) {
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     known.set(version, import(url).finally(() => URL.revokeObjectURL(url)));
+    known.get(version).catch(() => known.delete(version));
   }
   return (await known.get(version)).default;
 }
@@ -35,12 +36,15 @@ async function render({ model, el }) {
   el.append(still);
   let gone = false;
   let close = () => {};
-  load(model).then((panel) => {
+  const waits = () => {
+    still.textContent += "\n(not live yet: the kernel is busy, or gone; then run %panel again)";
+  };
+  load(model, waits).then((panel) => {
     if (gone) return;
     still.remove();
     close = panel.render({ model, el });
   }, (problem) => {
-    still.textContent += `\n(not live: ${problem.message}; run %panel again)`;
+    still.textContent += `\n(not live: ${problem.message})`;
   });
   return () => {
     gone = true;

@@ -5,19 +5,23 @@ const CSI = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x
 const PLAIN = { bold: false, dim: false, italic: false, underline: false, inverse: false, fg: null, bg: null };
 const MARKS_AT_MOST = 100;
 
-/** A colour of the 256: a name of the palette, or `rgb(...)`. */
+/** A colour of the 256, by the nearest name of the palette: that can be read on every ground. */
 function indexed(n) {
   if (n < 8) return COLOURS[n];
   if (n < 16) return `bright-${COLOURS[n - 8]}`;
-  if (n >= 232) return rgb((n - 232) * 10 + 8, (n - 232) * 10 + 8, (n - 232) * 10 + 8);
+  if (n >= 232) return nearest((n - 232) * 10 + 8, (n - 232) * 10 + 8, (n - 232) * 10 + 8);
   const step = (v) => (v ? v * 40 + 55 : 0);
   const cube = n - 16;
-  return rgb(step(Math.floor(cube / 36)), step(Math.floor(cube / 6) % 6), step(cube % 6));
+  return nearest(step(Math.floor(cube / 36)), step(Math.floor(cube / 6) % 6), step(cube % 6));
 }
 
-function rgb(r, g, b) {
-  const byte = (v) => Math.min(255, Math.max(0, v | 0));
-  return `rgb(${byte(r)}, ${byte(g)}, ${byte(b)})`;
+/** The name of the palette whose hue is nearest; of greys, by how light they are. */
+function nearest(r, g, b) {
+  const channels = [r, g, b].map((v) => Math.min(255, Math.max(0, v | 0)));
+  const [low, high] = [Math.min(...channels), Math.max(...channels)];
+  if (high - low < 40) return high > 127 ? "white" : "black";
+  const lit = channels.map((v) => v > (low + high) / 2);
+  return COLOURS[lit[0] * 1 + lit[1] * 2 + lit[2] * 4];
 }
 
 /** The style after one SGR sequence (ECMA-48, 8.3.117, and the 256 and 24-bit colours of xterm). */
@@ -45,7 +49,7 @@ function styled(before, parameters) {
     else if (code === 38 || code === 48) {
       const side = code === 38 ? "fg" : "bg";
       if (codes[i + 1] === 5 && codes[i + 2] >= 0 && codes[i + 2] < 256) style[side] = indexed(codes[i + 2]);
-      if (codes[i + 1] === 2) style[side] = rgb(codes[i + 2], codes[i + 3], codes[i + 4]);
+      if (codes[i + 1] === 2) style[side] = nearest(codes[i + 2], codes[i + 3], codes[i + 4]);
       i += codes[i + 1] === 2 ? 4 : 2;
     }
   }
@@ -74,20 +78,15 @@ export function ansi(text) {
   return pieces;
 }
 
-/** The text as pieces, those that match marked; a pattern that is none marks nothing. */
-export function marked(text, wanted, isRegex) {
+/** The text as pieces, those that are what is wanted marked. Only texts: a pattern could take for ever here. */
+export function marked(text, wanted) {
   if (!wanted) return [{ text, mark: false }];
-  let pattern;
-  try {
-    pattern = new RegExp(isRegex ? wanted : wanted.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
-  } catch {
-    return [{ text, mark: false }];
-  }
+  const pattern = new RegExp(wanted.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
   const pieces = [];
   let from = 0;
-  let count = 0;
+  let times = 0;
   for (const found of text.matchAll(pattern)) {
-    if (!found[0] || (count += 1) > MARKS_AT_MOST) continue;
+    if ((times += 1) > MARKS_AT_MOST) break;
     if (found.index > from) pieces.push({ text: text.slice(from, found.index), mark: false });
     pieces.push({ text: found[0], mark: true });
     from = found.index + found[0].length;

@@ -1,5 +1,5 @@
 // One event: its payload, and everything it caused as a waterfall.
-import { button, copy, download, element } from "./dom.js";
+import { button, copy, download, element, redraw } from "./dom.js";
 import { placeLink } from "./workers.js";
 import { ansi, barPlace, count, timeOfDay } from "./text.js";
 
@@ -9,17 +9,13 @@ export const OUTCOMES = { ok: "✓", error: "✗", running: "…", cancelled: "�
 export function coloured(text) {
   return ansi(text).map(({ text: piece, style }) => {
     const names = ["bold", "dim", "italic", "underline", "inverse"].filter((name) => style[name]).map((name) => `dnw-a-${name}`);
-    for (const side of ["fg", "bg"]) if (style[side] && !style[side].startsWith("rgb")) names.push(`dnw-${side}-${style[side]}`);
-    if (!names.length && !style.fg && !style.bg) return document.createTextNode(piece);
-    const node = element("span", { cls: names.join(" "), text: piece });
-    if (style.fg?.startsWith("rgb")) node.style.color = style.fg;
-    if (style.bg?.startsWith("rgb")) node.style.backgroundColor = style.bg;
-    return node;
+    for (const side of ["fg", "bg"]) if (style[side]) names.push(`dnw-${side}-${style[side]}`);
+    return names.length ? element("span", { cls: names.join(" "), text: piece }) : document.createTextNode(piece);
   });
 }
 
 function traceRow(row, panel) {
-  const node = element("div", { cls: `dnw-row dnw-row-${row.sort} dnw-outcome-${row.outcome}`, role: "treeitem", "aria-level": row.depth + 1 });
+  const node = element("div", { cls: `dnw-row dnw-row-${row.sort} dnw-outcome-${row.outcome}`, role: "listitem", "aria-level": row.depth + 1 });
   const text = element("span", { cls: "dnw-row-text" });
   text.style.paddingLeft = `${row.depth * 1.1}em`;
   const found = row.sort === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
@@ -41,8 +37,16 @@ export class TraceView {
   constructor(panel) {
     this.panel = panel;
     this.shown = null;
+    this.payloads = { event: null };
     this.root = element("div", { cls: "dnw-detail" });
     this.update(null);
+  }
+
+  /** Show the chosen event; until it has come, what was shown before stays. */
+  show({ chosen, trace }) {
+    const here = chosen !== null && trace?.event === chosen;
+    this.root.setAttribute("aria-busy", String(chosen !== null && !here));
+    if (here || chosen === null) this.update(here ? trace : null);
   }
 
   update(trace) {
@@ -57,34 +61,34 @@ export class TraceView {
       return;
     }
     const { panel } = this;
+    if ("payload" in trace) this.payloads = { event: trace.event, payload: trace.payload, cut: trace.cut };
+    const { payload, cut } = this.payloads.event === trace.event ? this.payloads : { payload: "", cut: 0 };
     const scrolled = this.tree?.scrollTop ?? 0;
     const opened = this.payload ? this.payload.open : true;
     const again = this.kept?.event === trace.event;
-    const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
-    this.kept = trace;
+    this.kept = { ...trace, payload, cut };
     const about = [`${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`, timeOfDay(trace.at),
       ...(trace.session ? [`session ${trace.session}`] : []), ...(trace.turn ? [`turn ${trace.turn}`] : [])];
-    this.tree = element("div", { cls: "dnw-trace", role: "tree", "aria-label": `trace of #${trace.seq}`, tabindex: "0", data: { focus: "trace" } }, trace.rows.map((row) => traceRow(row, panel)));
+    this.tree = element("div", { cls: "dnw-trace", role: "list", "aria-label": `trace of #${trace.seq}`, tabindex: "0", data: { focus: "trace" } }, trace.rows.map((row) => traceRow(row, panel)));
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),
-      element("pre", { text: trace.cut ? `${trace.payload}\n… ${count(trace.cut)} more characters` : trace.payload }),
+      element("pre", { text: cut ? `${payload}\n… ${count(cut)} more characters` : payload }),
     ]);
     this.payload.open = again ? opened : true;
-    this.root.replaceChildren(
+    redraw(this.root, [
       element("div", { cls: "dnw-head" }, [
         element("strong", { cls: `dnw-outcome-${trace.outcome}`, text: `#${trace.seq} ${trace.kind}` }),
         element("span", { cls: "dnw-muted", text: about.join(" · ") }),
       ]),
       element("div", { cls: "dnw-actions" }, [
         button("fire again", () => panel.fired(`fire #${trace.seq} again`, { type: "replay", event: trace.event })),
-        button("edit and fire", () => panel.edit(trace), { why: trace.cut ? "the payload is too long to edit here" : null }),
+        button("edit and fire", () => panel.edit(this.kept), { why: cut ? "the payload is too long to edit here" : null }),
         button("copy as %fire", () => this.take("fire")),
         button("save as test", () => this.take("test"), { why: trace.workers.length ? null : "no handler ran, so there is nothing to test" }),
       ]),
       this.payload, this.tree,
-    );
+    ]);
     if (again) this.tree.scrollTop = scrolled;
-    if (focused) [...this.root.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus();
   }
 
   async take(form) {
@@ -92,8 +96,8 @@ export class TraceView {
     const answer = await panel.ask(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
     if (!answer) return;
     if (form === "fire") {
-      await copy(answer.text, this.root);
-      panel.say(`copied: ${answer.text.split("\n")[0]}`);
+      const done = await copy(answer.text, this.root);
+      panel.say(done ? `copied: ${answer.text.split("\n")[0]}` : `the browser does not let this page copy; here it is: ${answer.text}`);
     } else {
       download(answer.text, answer.file);
       panel.say(`saved as ${answer.file}; it belongs into tests/ of the capability`);

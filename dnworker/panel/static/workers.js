@@ -1,5 +1,5 @@
 // The workers: lifecycle, handlers and their figures, buttons.
-import { button, element, redraw, shape } from "./dom.js";
+import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
 import { age, cellOf, count, countdown, duration, minuteColumns, pausedText } from "./text.js";
 
@@ -156,20 +156,13 @@ export class WorkersSection {
         this.cards.set(name, made);
         if (old?.parentNode === this.root) {
           const scrolled = old.querySelector(".dnw-scroll")?.scrollLeft;
-          this.replace(old, made);
+          keepFocus(this.root, () => old.replaceWith(made));
           if (scrolled) made.querySelector(".dnw-scroll").scrollLeft = scrolled;
         }
       }
       same &&= this.root.children[n] === this.cards.get(name);
     }
     if (!same) redraw(this.root, shown.map((name) => this.cards.get(name)));
-  }
-
-  replace(old, made) {
-    const active = old.getRootNode().activeElement;
-    const focused = active && old.contains(active) ? active.dataset.focus : null;
-    old.replaceWith(made);
-    if (focused) [...made.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus();
   }
 
   tick() {

@@ -1,0 +1,43 @@
+"""Text that arrives in pieces, as lines: the way a terminal would show it in the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+
+LONGEST_PARTIAL = 65_536
+"""Characters that wait for the end of their line; then they are a line."""
+
+
+class LineSplitter:
+    """Puts pieces of text together to lines, for any number of writers.
+
+    A carriage return begins the line anew, so that of a progress bar the last state is kept. Writers may be
+    threads, and finalizers that run in the middle of another write.
+    """
+
+    def __init__(self) -> None:
+        self._partial: dict[Hashable, str] = {}
+        self._lock = threading.RLock()
+
+    def add(self, writer: Hashable, text: str, *, is_last: bool = False) -> list[str]:
+        """Return the lines that are whole now; with `is_last` what is left, too."""
+        with self._lock:
+            *lines, rest = (self._partial.pop(writer, "") + text).split("\n")
+            lines = [_shown(line) for line in lines]
+            if "\r" in rest[:-1]:  # one at the very end may belong to a line end that comes in pieces
+                rest = _shown(rest[:-1]) + rest[-1:]
+            if rest and (is_last or len(rest) > LONGEST_PARTIAL):
+                lines.append(_shown(rest))
+            elif rest:
+                self._partial[writer] = rest
+        return lines
+
+    def end(self, writer: Hashable) -> list[str]:
+        """Return what a writer that writes no more has left."""
+        return self.add(writer, "", is_last=True)
+
+
+def _shown(line: str) -> str:
+    """Return what a terminal shows of a line in the end: what follows the last carriage return."""
+    return line.rstrip("\r").rpartition("\r")[2]
