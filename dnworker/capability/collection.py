@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.discovery import capability_roots
-from dnworker.capability.flags import gate_is_open, is_enabled, write_persisted
+from dnworker.capability.flags import gate_is_open, is_enabled
 from dnworker.capability.loading import forget_helpers
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.capability.registry import Capability, state_file
@@ -205,8 +205,7 @@ class CapabilityCollection:
         if flag not in capability.flags:
             known = ", ".join(capability.flags) or "none"
             raise NotFound(f"capability {name!r} has no flag {flag!r}; it has: {known}")
-        write_persisted(state_file(), name, flag, value, version=capability.manifest.version)
-        capability.resolve_flags()
+        capability.set_flag(flag, value)
         changed = []
         for worker in capability.workers.values():
             is_open = gate_is_open(worker.definition.when, capability.flags)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.components import Components, read_components
-from dnworker.capability.flags import Flag, read_persisted, resolve_flags
+from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
 from dnworker.models import CapabilityInfo, ComponentInfo
 from dnworker.process import end_at_once
@@ -50,6 +50,7 @@ class Capability:
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
         self._cli_flags = dict(cli_flags or {})
+        self._set_here: dict[str, bool] = {}
         self.declare(manifest)
 
     @property
@@ -73,10 +74,24 @@ class Capability:
         manifest = self.manifest
         self.flags = resolve_flags(
             manifest,
-            persisted=read_persisted(state_file(), manifest.name),
+            persisted=self._set_here if self.live else read_persisted(state_file(), manifest.name),
             environ=os.environ,
             cli=self._cli_flags,
         )
+
+    def set_flag(self, flag: str, value: bool) -> None:
+        """Set a flag and resolve all anew: for this user; of a live capability for this process.
+
+        All notebooks call theirs by one name: what is set in one must not hold in the others.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        if self.live:
+            self._set_here[flag] = value
+        else:
+            write_persisted(state_file(), self.name, flag, value, version=self.manifest.version)
+        self.resolve_flags()
 
     async def run_checks(self) -> None:
         """Run the declared checks side by side; a failed one never blocks loading (contract 4.2)."""

@@ -32,6 +32,11 @@ class Desk:
         """Who holds the loop, so that no worker can run; None when it turns."""
         return None
 
+    @property
+    def exported_as(self) -> str | None:
+        """What the live workers' capability will be called; None where nothing says so."""
+        return None
+
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return where handlers are from, such as `cell [3]`."""
         return {}

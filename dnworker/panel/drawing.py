@@ -221,11 +221,12 @@ def row_drawn(row: Row) -> dict[str, Any]:
 # -- capabilities and sessions -------------------------------------------------------------------------
 
 
-def capability_drawn(capability: Capability) -> dict[str, Any]:
+def capability_drawn(capability: Capability, exported_as: str | None) -> dict[str, Any]:
     """Return a capability with its flags, what each gates, and its checks."""
     manifest = capability.manifest
     return {
         "name": capability.name,
+        "title": exported_as if capability.live and exported_as else capability.name,
         "version": manifest.version,
         "description": manifest.description,
         "root": None if capability.live else valid_text(str(capability.root)),
@@ -284,7 +285,9 @@ def session_brief(session: Session) -> dict[str, Any]:
 def session_drawn(session: Session) -> dict[str, Any]:
     """Return a session with its newest messages, its turns, and what it asks."""
     turns = [*([session.active] if session.active is not None else []), *session.waiting]
+    answering = session.active.agent if session.active is not None else session.agent
     return session_brief(session) | {
+        "agent": answering,
         "history": [
             {
                 "role": message.role,

@@ -71,6 +71,10 @@ class Asked(Said):
     id: int
 
 
+class Ping(Asked):
+    """Tell whether anybody is there."""
+
+
 class Log(Asked):
     """Filter the log."""
 
@@ -187,8 +191,8 @@ class Cancel(Asked):
 
 
 Message = (
-    Hello | Parts | Seen | Sight | Bye | Trace | Session | Log | Lines | Line | Events | Drive | Run | Suggest
-    | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    Hello | Parts | Seen | Sight | Bye | Trace | Session | Ping | Log | Lines | Line | Events | Drive | Run
+    | Suggest | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 

@@ -220,7 +220,8 @@ class View:
         """Go through the other parts that changed."""
         feed = self._feed
         if "capabilities" in self.parts:
-            drawn = [drawing.capability_drawn(c) for c in self._runtime.capabilities.all()]
+            title = feed.desk.exported_as
+            drawn = [drawing.capability_drawn(c, title) for c in self._runtime.capabilities.all()]
             yield from self._if_new("capabilities", {"all": drawn, "whyNoExport": feed.desk.why_no_export()})
         if "sessions" in self.parts:
             yield from self._session_changes()

@@ -33,6 +33,11 @@ class NotebookDesk(Desk):
         block = self._book.watchdog.block if self._book.watchdog is not None else None
         return None if block is None else block.who
 
+    @property
+    def exported_as(self) -> str | None:
+        """What the `%%capability` cell calls it."""
+        return self._book.capability_name
+
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return the cell that each handler is from."""
         live = self._live(worker)

@@ -96,8 +96,8 @@ def _comms(book: Notebook) -> Iterator[Finding]:
     if kernel is None or book.host.has_thread:
         return
     major, minor = (int(part) for part in kernel.split(".")[:2])
-    panel = book.panel_widget
-    seen = f"; the last one came on {panel.last_thread}" if panel is not None and panel.last_thread else ""
+    threads = [panel.last_thread for panel in book.panels.values() if panel.last_thread]
+    seen = f"; the last one came on {threads[-1]}" if threads else ""
     if major < 7:
         text = "buttons reach the kernel when no cell holds it"
     elif (major, minor) < (7, 4):

@@ -232,9 +232,7 @@ class DnworkerMagics(Magics):
             from dnworker_jupyter.panel_widget import StaticPanel
 
             return StaticPanel(self._notebook, name)
-        panel = self._notebook.panel()
-        panel.show_worker(name)
-        return panel
+        return self._notebook.panel(name)
 
     async def _runtime(self, options: Any) -> object:
         runtime = self._notebook.runtime

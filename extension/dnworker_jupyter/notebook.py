@@ -100,10 +100,12 @@ class Notebook:
         self.live: dict[str, LiveWorker] = {}
         self.head: str | None = None
         self.head_cell: str | None = None
+        self.capability_name: str | None = None
         self.bridges = Bridges(self)
         self.transactions = Transactions(self)
         self.watchdog: Watchdog | None = None
-        self.panel_widget: Panel | None = None
+        self.panels: dict[str | None, Panel] = {}
+        """The panel of all workers, by None, and those of one, by its qualified name."""
         self.fired_earlier: dict[str, EventEnvelope | None] = {}
         self._router = OutputRouter(self.runtime, shell)
         self._interrupts = Interrupts(shell, self.host, lambda: self.watchdog)
@@ -195,9 +197,9 @@ class Notebook:
         if self.watchdog is not None:
             self.watchdog.stop()
             self.watchdog = None
-        if self.panel_widget is not None:
-            self.panel_widget.close()
-            self.panel_widget = None
+        for panel in self.panels.values():
+            panel.close()
+        self.panels.clear()
         if self.host.has_thread:
             self.host.finish(self._stop())
         else:
@@ -327,8 +329,8 @@ class Notebook:
                 level="warning",
                 invocation=block.invocation,
             )
-        if self.panel_widget is not None:
-            self.panel_widget.tell_paused(block)
+        for panel in (*self.panels.values(),):
+            panel.tell_paused(block)
 
     def _released(self, block: Block) -> None:
         """Note, on the loop, how long it stood still."""
@@ -336,24 +338,25 @@ class Notebook:
             if worker.topology == "in-process" and worker.state is WorkerState.RUNNING:
                 text = f"paused {block.seconds:.1f} s by {block.who}"
                 self.runtime.log_line(worker.qualified_name, text, source="runtime", level="warning")
-        if self.panel_widget is not None:
-            self.panel_widget.tell_paused(None)
+        for panel in self.panels.values():
+            panel.tell_paused(None)
 
     # -- the rest --------------------------------------------------------------------------------------
 
     def declare(self, head: str, manifest: CapabilityManifest, label: str) -> None:
         """Take the head of the manifest from a `%%capability` cell."""
-        self.head, self.head_cell = head, label
+        self.head, self.head_cell, self.capability_name = head, label, manifest.name
         # Live workers stay in the capability "notebook", whatever the export is called.
         self.runtime.capability(LIVE_CAPABILITY).declare(dataclasses.replace(manifest, name=LIVE_CAPABILITY))
 
-    def panel(self) -> Panel:
-        """Return the one panel of this runtime."""
+    def panel(self, only: str | None = None) -> Panel:
+        """Return the one panel of this runtime, or that of one worker, by its qualified name."""
         from dnworker_jupyter.panel_widget import Panel
 
-        if self.panel_widget is None or self.panel_widget.is_closed:
-            self.panel_widget = Panel(self)
-        return self.panel_widget
+        panel = self.panels.get(only)
+        if panel is None or panel.is_closed:
+            panel = self.panels[only] = Panel(self, only)
+        return panel
 
     def forget(self, managed: ManagedWorker) -> None:
         """Forget what cells know of a worker that was removed."""

@@ -1,6 +1,7 @@
-"""The panel in a notebook: one anywidget per runtime, which carries the messages of the feed (design 4).
+"""The panel in a notebook: one anywidget per runtime, and per worker that is shown alone (design 4).
 
-It holds nothing: views ask for a snapshot when they appear, so closing a tab or reconnecting loses nothing.
+It carries the messages of the feed and holds nothing: views ask for a snapshot when they appear, so
+closing a tab or reconnecting loses nothing.
 Callbacks from the front end may arrive on another thread: they do nothing but post to the kernel's loop.
 """
 
@@ -27,7 +28,7 @@ LONGEST_STILL = 4_000
 
 
 class Panel(anywidget.AnyWidget):
-    """The panel of one notebook, however often it is displayed.
+    """The panel of one notebook, or of one of its workers, however often it is displayed.
 
     Its state, which a notebook may store, is a stub that asks for the module, and a still text.
     """
@@ -36,8 +37,8 @@ class Panel(anywidget.AnyWidget):
     still = Unicode("").tag(sync=True)
     only = Unicode(None, allow_none=True).tag(sync=True)
 
-    def __init__(self, book: Notebook) -> None:
-        super().__init__()
+    def __init__(self, book: Notebook, only: str | None = None) -> None:
+        super().__init__(only=only)
         self._book = book
         self._channel = book.runtime.feed.connect(self._tell_view)
         self.last_thread = ""
@@ -52,10 +53,6 @@ class Panel(anywidget.AnyWidget):
         self.is_closed = True
         self._channel.close()
         super().close()
-
-    def show_worker(self, name: str | None) -> None:
-        """Show one worker, by its qualified name, or all."""
-        self.only = name
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add a static table for where no widget can live: GitHub, nbviewer, VS Code without its CDN."""

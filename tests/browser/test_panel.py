@@ -220,8 +220,7 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
         shown.keyboard.press(key)
     assert shown.locator(".jp-Notebook .jp-Cell").count() == cells
     panel.get_by_label("lines of the log").focus()
-    shown.keyboard.press("PageUp")
-    panel.get_by_role("button", name="▶ follow").wait_for()
+    shown.keyboard.press("ArrowUp")
     shown.keyboard.press("Enter")
     panel.get_by_role("button", name="close the line").wait_for()
     panel.get_by_label("lines of the log").focus()
@@ -238,16 +237,35 @@ def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab
     other = browser.new_page(viewport={"width": 1000, "height": 800})
     open_notebook(other, lab, shown.notebook)
     panel = other.locator(".dnw-panel").first
-    panel.get_by_text("1 gated_off").wait_for(timeout=60_000)
-    other.locator(".dnw-panel").first.scroll_into_view_if_needed()
+    panel.wait_for(state="attached", timeout=60_000)
+    panel.scroll_into_view_if_needed()
+    panel.get_by_text("1 gated_off").wait_for()
     panel.get_by_role("button", name="stop notebook:bridge", exact=True).click()
     panel.get_by_text("○ stopped").wait_for()
     shown.locator(".dnw-panel").first.get_by_text("○ stopped").wait_for()
     other.close()
     shown.reload()
-    shown.locator(".dnw-panel").first.get_by_text("○ stopped").wait_for(timeout=60_000)
+    shown.locator(".dnw-panel").first.wait_for(state="attached", timeout=60_000)
+    shown.locator(".dnw-panel").first.scroll_into_view_if_needed()
+    shown.locator(".dnw-panel").first.get_by_text("○ stopped").wait_for()
     answer = run_cell(shown, f"print('models', {state}, 'views', len(dn.runtime().feed.views) >= 2)")
     answer.get_by_text("models 1 views True").wait_for()
+
+
+def test_the_panel_of_one_worker_shows_it_alone_and_the_other_goes_on(shown):
+    run_cell(shown, "%panel beta")
+    both = shown.locator(".dnw-panel")
+    both.nth(1).get_by_text("notebook:beta").first.wait_for()
+    assert both.nth(1).locator("[data-worker]").count() == 1
+    assert both.nth(0).locator("[data-worker]").count() == 2
+
+
+def test_a_panel_whose_kernel_is_gone_says_so(shown):
+    link = "document.querySelector('.dnw-panel').parentElement.dnwPanel.link"
+    shown.evaluate(f"Object.defineProperty({link}, 'silence', {{ get: () => 41_000, configurable: true }})")
+    shown.panel.get_by_text("no word from the kernel for 41 s").wait_for()
+    shown.evaluate(f"delete {link}.silence")
+    shown.panel.get_by_text("no word from the kernel").wait_for(state="hidden")
 
 
 def test_a_panel_out_of_sight_costs_nothing_and_comes_back_up_to_date(shown):
@@ -256,7 +274,7 @@ def test_a_panel_out_of_sight_costs_nothing_and_comes_back_up_to_date(shown):
     shown.locator(".jp-Notebook .jp-CodeCell").first.scroll_into_view_if_needed()
     shown.evaluate("document.querySelector('.jp-WindowedPanel-outer, .jp-Notebook').scrollTop = 0")
     shown.set_viewport_size({"width": 1280, "height": 320})
-    shown.wait_for_function("!document.querySelector('.dnw-panel').parentElement.dnwPanel?.visible")
+    shown.wait_for_function("!document.querySelector('.dnw-panel').parentElement.dnwPanel.visible")
     shown.locator(".jp-Notebook .jp-CodeCell").first.click()
     shown.keyboard.press("Enter")
     shown.keyboard.press("Control+End")

@@ -54,7 +54,7 @@ export class CapabilitySection {
   take({ all, whyNoExport }) {
     redraw(this.list, all.map((capability) => element("section", { cls: "dnw-capability", "aria-label": `capability ${capability.name}` }, [
       element("div", { cls: "dnw-head" }, [
-        element("strong", { text: `${capability.name} ${capability.version}` }), element("span", { text: capability.description }),
+        element("strong", { text: `${capability.title} ${capability.version}` }), element("span", { text: capability.description }),
         element("span", { cls: "dnw-muted", text: capability.root ?? "live, of this notebook" }),
       ]),
       ...(capability.failure ? [element("pre", { cls: "dnw-error", text: capability.failure })] : []),
@@ -76,9 +76,15 @@ export class CapabilitySection {
   }
 
   async run() {
+    const path = this.path.value.trim();
+    if (!path) {
+      this.told.replaceChildren(element("p", { cls: "dnw-bad", text: "to which directory? such as out/demo" }));
+      this.path.focus();
+      return;
+    }
     this.told.replaceChildren();
     const answer = await this.panel.ask("export", {
-      type: "export", path: this.path.value.trim() || "out", target: this.target.value, topology: this.topology.value, force: this.force.checked,
+      type: "export", path, target: this.target.value, topology: this.topology.value, force: this.force.checked,
     }, (text) => this.told.replaceChildren(element("pre", { cls: "dnw-error", text })));
     if (!answer) return;
     const lines = [element("pre", { cls: answer.refusals.length ? "dnw-error" : "", text: answer.text })];

@@ -130,6 +130,7 @@ export class VirtualList {
       }
       this.render();
     }, { passive: true });
+    new ResizeObserver(() => this.render()).observe(this.root); // it goes with the element
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("click", (event) => {
       const row = event.target.closest(".dnw-list-row");

@@ -22,6 +22,7 @@ export class FireSection {
     this.payload.value = "{}";
     this.payload.addEventListener("input", () => {
       this.untouched = false;
+      this.whence.textContent = "";
       clearTimeout(this.judging);
       this.judging = setTimeout(() => this.judge(), 300);
     });
@@ -39,7 +40,7 @@ export class FireSection {
         element("div", { cls: "dnw-tools" }, [field("kind", this.kind), field("session", this.session), field("worker", this.worker)]),
         this.kinds, element("div", {}, [this.payload]), this.problem,
         element("div", { cls: "dnw-actions" }, [this.go, button("suggest a payload", () => this.suggest()), this.whence]),
-        element("h3", { cls: "dnw-title", text: "fired before" }), this.history,
+        element("h3", { cls: "dnw-title", text: "fired from here" }), this.history,
       ]),
       this.trace.root,
     ]);

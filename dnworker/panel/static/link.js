@@ -1,6 +1,8 @@
 // The way to the kernel: a view's name, answers by number, and everything anew when something was missed.
 
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
+const CHECK_AFTER = 30_000;
+export const SILENT = CHECK_AFTER + 10_000; // so long without a word is an answer, too
 const SEEN_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
 
 export class Link {
@@ -16,13 +18,31 @@ export class Link {
     this.number = 0;
     this.seq = 0;
     this.seeing = null;
+    this.heardAt = Date.now();
     this.closed = false;
     this.receive = (message) => this.take(message);
     model.on("msg:custom", this.receive);
   }
 
   tell(message) {
-    if (!this.closed) this.model.send({ ...message, view: this.view });
+    if (this.closed) return;
+    try {
+      this.model.send({ ...message, view: this.view });
+    } catch {
+      this.heardAt = 0; // the way to the kernel is gone, and the panel says so
+    }
+  }
+
+  /** Milliseconds since the kernel said anything. */
+  get silence() {
+    return Date.now() - this.heardAt;
+  }
+
+  /** Find out whether the kernel is there, once it has said nothing for long. */
+  check() {
+    if (this.silence > CHECK_AFTER && this.isOpen && ![...this.waiting.values()].some(({ asked }) => asked.type === "ping")) {
+      this.ask("the kernel", { type: "ping" }, null);
+    }
   }
 
   hello() {
@@ -45,7 +65,7 @@ export class Link {
     return new Promise((resolve) => {
       const waiting = { what, asked, quiet: this.quiet.has(message.type), resolve, refused, acked: false, spoke: false, timer: null };
       this.waiting.set(asked.id, waiting);
-      this.later(waiting, `${what}: queued: kernel is busy`);
+      if (asked.type !== "ping") this.later(waiting, `${what}: queued: kernel is busy`);
       this.tell(asked);
     });
   }
@@ -78,6 +98,7 @@ export class Link {
       return;
     }
     if (message.view !== this.view || this.closed) return;
+    this.heardAt = Date.now();
     if (message.type === "who") this.again();
     else if (message.type === "queued") {
       const waiting = this.waiting.get(message.id);

@@ -115,10 +115,16 @@ form.addEventListener("submit", (event) => {
   login({ token });
 });
 
-const ticket = /^#ticket=([\w-]+)$/.exec(location.hash)?.[1];
-if (location.hash) history.replaceState(null, "", location.pathname);
-if (ticket) login({ ticket });
-else {
+/** Take the ticket out of the address, if there is one, and use it. */
+function useTicket() {
+  const ticket = /^#ticket=([\w-]+)$/.exec(location.hash)?.[1];
+  if (location.hash) history.replaceState(null, "", location.pathname);
+  if (ticket && !el.dnwPanel) login({ ticket });
+  return Boolean(ticket);
+}
+
+window.addEventListener("hashchange", useTicket);
+if (!useTicket()) {
   if (await mayLook()) start();
   else askForToken("");
 }

@@ -1,13 +1,13 @@
 // The panel's view, in a notebook and on a page. State lives in the kernel and arrives in messages; this draws it.
 import { button, element, redraw } from "./dom.js";
-import { Link } from "./link.js";
-import { WorkersSection } from "./workers.js";
+import { Link, SILENT } from "./link.js";
+import { WorkersSection, placeLink } from "./workers.js";
 import { EventsSection } from "./events.js";
 import { LogSection } from "./log.js";
 import { FireSection } from "./fire.js";
 import { CapabilitySection } from "./capability.js";
 import { SessionsSection } from "./sessions.js";
-import { count, troubles } from "./text.js";
+import { age, count, troubles } from "./text.js";
 
 const TABS = [
   ["workers", "Workers", []], ["events", "Events", ["events"]], ["fire", "Fire", ["fire", "events"]],
@@ -30,7 +30,7 @@ class Panel {
     this.spokenOf = new Set();
     this.link = new Link(model, {
       greet: () => this.greet(), told: (message) => this.told(message), said: (text, bad) => this.say(text, bad),
-      quiet: ["lines", "line", "events", "log", "copy", "suggest", "locate"],
+      quiet: ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"],
     });
     this.build();
     this.onOnly = () => {
@@ -281,11 +281,13 @@ class Panel {
   summarize() {
     const { runtime, workers, prompts, paused, clock } = this.state;
     if (!runtime) return;
+    this.root.classList.toggle("dnw-stale", this.isStale);
     const states = [...workers.values()].map((worker) => worker.state);
     const counts = [...new Set(states)].map((name) => `${states.filter((one) => one === name).length} ${name}`);
     const parts = [counts.join(", ") || "no workers", `${count(runtime.events)} events`, `runtime ${runtime.id}`, runtime.url ?? "no server"];
     if (clock?.virtual) parts.push("virtual clock");
     if (paused) parts.unshift(`paused by ${paused}`);
+    if (this.isStale) parts.unshift(`no word from the kernel for ${age(this.link.silence)}: it is busy, or was restarted; then run the cells and %panel again. As it was:`);
     this.summary.textContent = parts.join(" · ");
     const badge = (name, n, mark) => {
       const tab = this.tabs.find((one) => one.dataset.tab === name);
@@ -298,8 +300,8 @@ class Panel {
   tellTroubles() {
     const found = troubles([...this.state.workers.values()]);
     const told = JSON.stringify(found.map(({ worker, handler, text, count: n }) => [worker, handler, text, n]));
-    const names = found.map(({ worker, handler }) => `${worker}.${handler}`);
-    // Dismissed is dismissed until something else fails: a task that crashes for ever is told once.
+    // Dismissed is dismissed until it fails anew; but a task that crashes for ever in one way is told once.
+    const names = found.map(({ worker, handler, text, count: n, endless }) => `${worker}.${handler} ${text} ${endless ? "" : n}`);
     this.alert.hidden = names.every((name) => this.dismissed.has(name));
     for (const name of this.dismissed) if (!names.includes(name)) this.dismissed.delete(name);
     if (told === this.toldTroubles) return;
@@ -307,7 +309,7 @@ class Panel {
     redraw(this.alert, [
       ...found.slice(0, 5).map(({ worker, handler, text, place, event, count: n }) => element("div", { cls: "dnw-head" }, [
         element("span", { cls: "dnw-bad", text: `✗ ${handler ? `${worker}.${handler} failed${n > 1 ? ` ${count(n)} times, last` : ""}` : `${worker} is in error`}: ${text.split("\n")[0]}` }),
-        ...(place ? [element("span", { cls: "dnw-muted", text: place })] : []),
+        ...(place ? [placeLink(place, this)] : []),
         event ? button("show the event", () => this.showEvent(event), { label: `show the event that made ${handler} fail` }) : button("show the worker", () => this.show("workers"), { label: `show ${worker}` }),
       ])),
       ...(found.length > 5 ? [element("span", { cls: "dnw-muted", text: `and ${found.length - 5} more` })] : []),
@@ -330,7 +332,13 @@ class Panel {
     }, Math.max(0, this.announced.at + ANNOUNCE_EVERY - Date.now()));
   }
 
+  get isStale() {
+    return this.visible && this.link.silence > SILENT;
+  }
+
   tick() {
+    if (this.visible) this.link.check();
+    if (this.isStale || this.root.classList.contains("dnw-stale")) this.summarize();
     if (this.visible && this.tab === "workers") this.sections.workers.tick();
   }
 

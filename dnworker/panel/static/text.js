@@ -176,7 +176,7 @@ export function troubles(workers) {
     for (const handler of worker.handlers) {
       if (handler.failing && handler.error) {
         const { text, place, event } = handler.error;
-        found.push({ worker: worker.name, handler: handler.key[2], text, place, event, count: handler.errors });
+        found.push({ worker: worker.name, handler: handler.key[2], text, place, event, count: handler.errors, endless: handler.key[0] === "task" });
       }
     }
   }

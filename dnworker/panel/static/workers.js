@@ -1,9 +1,10 @@
 // The workers: lifecycle, handlers and their figures, buttons.
 import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
-import { age, cellOf, count, countdown, duration, minuteColumns, pausedText } from "./text.js";
+import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, troubles } from "./text.js";
 
 const VERBS = [["start", "start"], ["stop", "stop"], ["restart", "restart"], ["rollback", "roll back"]];
+const MANY = 6; // workers, from which on their pictures are small
 const COLUMNS = ["handler", "registered for", "calls", "errors", "in flight", "p50 / p95 / max", "last minute", "next run"];
 
 /** Something that changes with time alone: it is asked again every second. */
@@ -139,7 +140,10 @@ export class WorkersSection {
 
   update(changed) {
     const { workers, order, only } = this.panel.state;
-    const shown = order.filter((name) => !only || name === only);
+    const failing = (name) => troubles([workers.get(name)]).length > 0;
+    const wanted = order.filter((name) => !only || name === only);
+    const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))]; // what fails comes first
+    this.root.classList.toggle("dnw-many", shown.length > MANY);
     if (!shown.length) {
       this.cards.clear();
       const hint = order.length ? "this worker is gone" : "no workers yet: run a %%worker cell, or serve a capability";
