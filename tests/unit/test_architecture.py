@@ -19,6 +19,7 @@ PURE = {
     "schedule",
     "clock",
     "lifecycle",
+    "lines",
     "places",
     "progress",
     "templates",
@@ -98,10 +99,3 @@ def test_every_public_name_is_there_and_documented():
 def test_the_public_names_stand_in_the_readme_or_the_reference():
     text = (PROJECT / "docs" / "reference.md").read_text()
     assert [name for name in dnworker.__all__ if name not in text] == []
-
-
-def test_the_panel_asks_nothing_of_the_network():
-    static = PROJECT / "extension" / "dnworker_jupyter" / "static"
-    for file in static.iterdir():
-        assert "://" not in file.read_text(), file.name
-        assert "innerHTML" not in file.read_text(), file.name

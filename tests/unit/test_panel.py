@@ -94,6 +94,22 @@ async def bridge(runtime):
 
 
 @pytest.fixture
+async def go(runtime):
+    """An event that lets the handler of `demo.slow` end, by an error if the payload says so."""
+    go = asyncio.Event()
+    worker = Worker("slow")
+
+    @worker.on_event("demo.slow")
+    async def slow(event, client):
+        await go.wait()
+        if event.payload.get("fails"):
+            raise ValueError("at last")
+
+    await runtime.add(worker)
+    return go
+
+
+@pytest.fixture
 async def screen(runtime):
     return Screen(runtime)
 
@@ -383,15 +399,7 @@ async def test_an_answer_holds_no_more_than_its_share_and_the_rest_is_asked_for(
 # -- events --------------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_told_again_when_its_outcome_is_known(runtime, screen):
-    go = asyncio.Event()
-    worker = Worker("slow")
-
-    @worker.on_event("demo.slow")
-    async def slow(event, client):
-        await go.wait()
-
-    await runtime.add(worker)
+async def test_an_event_is_told_again_when_its_outcome_is_known(runtime, go, screen):
     await screen.open("events")
     await runtime.fire("demo.slow", {"a": 1}, wait=False)
     rows = (
@@ -422,15 +430,7 @@ async def test_events_are_filtered_by_kind_worker_session_and_outcome(runtime, b
     assert ("component.state_changed", "none") in await kinds(noise=True)
 
 
-async def test_an_event_that_matches_no_longer_is_taken_back(runtime, screen):
-    go = asyncio.Event()
-    worker = Worker("slow")
-
-    @worker.on_event("demo.slow")
-    async def slow(event, client):
-        await go.wait()
-
-    await runtime.add(worker)
+async def test_an_event_that_matches_no_longer_is_taken_back(runtime, go, screen):
     await screen.open("events", events={"outcome": "running"})
     trace = await runtime.fire("demo.slow", {"a": 1}, wait=False)
     await screen.part("events", lambda part: part["rows"])
@@ -450,18 +450,9 @@ async def test_a_burst_of_events_is_told_by_the_newest_and_the_older_are_asked_f
     assert [row["seq"] for row in older] == list(range(seqs[-1] - 1, seqs[-1] - 201, -1))
 
 
-async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, screen):
-    go = asyncio.Event()
-    worker = Worker("slow")
-
-    @worker.on_event("demo.slow")
-    async def slow(event, client):
-        await go.wait()
-        raise ValueError("at last")
-
-    await runtime.add(worker)
+async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, go, screen):
     await screen.open("events")
-    trace = await runtime.fire("demo.slow", {}, wait=False)
+    trace = await runtime.fire("demo.slow", {"fails": True}, wait=False)
     screen.say("trace", event=trace.event.event_id)
     assert (await screen.part("trace"))["running"]
     go.set()
@@ -629,6 +620,48 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
         await screen.part("session", lambda part: part["drawn"]["phase"] == "idle" and part["drawn"]["turns"])
     )["drawn"]
     assert done["history"][-1]["content"] == "you like blue"
+
+
+async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):
+    from dnworker.sessions.turn import TurnRequest
+
+    async def reply(turn):
+        return await turn.call_tool("disk__wipe", {"path": "/tmp/x"}, result="wiped")
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s1", policy="guard")
+    await screen.open("sessions", session="s1")
+    runtime.turns.start(session, TurnRequest(message="wipe it"))
+    asked = (await screen.part("session", lambda part: part["drawn"]["asked"]))["drawn"]
+    (prompt,) = asked["asked"]
+    assert asked["phase"] == "awaiting_permission"
+    assert prompt["tool_approval"]["arguments"] == {"path": "/tmp/x"}
+    answer = await screen.ask("respond", session="s1", request=prompt["request_id"], decision="allow")
+    assert answer["type"] == "done"
+    done = (
+        await screen.part("session", lambda part: part["drawn"]["phase"] == "idle" and part["drawn"]["turns"])
+    )["drawn"]
+    assert done["history"][-1]["content"] == "wiped"
+
+
+async def test_a_waiting_turn_is_cancelled(runtime, screen):
+    from dnworker.sessions.turn import TurnRequest
+
+    async def reply(turn):
+        await turn.ask("go on?")
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s1")
+    await screen.open("sessions", session="s1")
+    runtime.turns.start(session, TurnRequest(message="one"))
+    second = runtime.turns.start(session, TurnRequest(message="two"))
+    drawn = (await screen.part("session", lambda part: len(part["drawn"]["under_way"]) == 2))["drawn"]
+    assert [(turn["message"], turn["active"]) for turn in drawn["under_way"]] == [
+        ("one", True),
+        ("two", False),
+    ]
+    assert (await screen.ask("cancel", session="s1", turn=second.id))["type"] == "done"
+    await screen.part("session", lambda part: len(part["drawn"]["under_way"]) == 1)
 
 
 async def test_nothing_can_be_exported_where_there_is_no_notebook(runtime, screen):
