@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -226,6 +227,67 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
     assert all(r["why"] and r["remedy"] for r in told["refusals"])
     html = Report(refused.value.title, refused.value.refusals)._repr_html_()
     assert '<a href="#cell-id=id-3">cell [3], line 4, column 11</a>: &#x27;a&#x27;: cell [1], line 1' in html
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'sk-proj-" + "a1" * 15 + "'",
+        "f'Bearer ghp_" + "Z" * 36 + "'",
+        "'postgres://me:hunter2@db/x'",
+        "dict(api_key='correct-horse-battery')",
+        "{'password': 'hunter2hunter2'}",
+        "'-----BEGIN RSA PRIVATE KEY-----'",
+    ],
+)
+def test_a_secret_in_a_text_is_warned_of_and_never_told(text):
+    warnings = plan("x = 1", handler(f"print({text})")).warnings
+    (warning,) = [str(w) for w in warnings]
+    assert warning.startswith("cell [2], line 4, column ")
+    assert "for everybody to read; read it from os.environ" in warning
+    assert not {"hunter2", "correct-horse", "a1a1a1", "ZZZZ"} & set(re.findall(r"[\w-]+", warning))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'sk-short'",
+        "dict(token='<your token>')",
+        "{'password': ''}",
+        "'https://example.com/a:b@c'",
+        "dict(token_count='12345678901')",
+    ],
+)
+def test_what_is_no_secret_is_not_warned_of(text):
+    assert plan("x = 1", handler(f"print({text})")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ("open('data.csv')", "open('data.csv')"),
+        ("Path('data.csv').read_text()", "Path('data.csv')"),
+        ("pd.read_csv('data.csv')", "read_csv('data.csv')"),
+        ("open('data.csv', 'w')", None),
+        ("open('other.csv')", None),
+        ("open('/etc/hosts')", None),
+    ],
+)
+def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused):
+    cells = ["from pathlib import Path\nimport yaml as pd", handler(f"print({body})")]
+    sources = [Cell(n, dedent(text).strip()) for n, text in enumerate(cells, 1)]
+
+    def run():
+        return plan_export(sources, default_name="demo", is_beside={"data.csv", "/etc/hosts"}.__contains__)
+
+    if refused is None:
+        assert run().files
+        return
+    with pytest.raises(ExportRefused) as told:
+        run()
+    (refusal,) = told.value.refusals
+    assert (refusal.name, refusal.place.partition(",")[0]) == (refused, "cell [2]")
+    assert "does not travel" in refusal.why
 
 
 def test_a_refusal_names_the_way_out():

@@ -58,6 +58,7 @@ def _export(
         topology=topology,
         registered=registered,
         project=project_requirements(beside),
+        is_beside=lambda path: (beside / path).is_file(),
     )
     try:
         changed = write(plan, directory, force=force)
@@ -65,7 +66,9 @@ def _export(
         why = exc.strerror or exc
         raise Refused(f"{directory} could not be written: {why}; nothing was changed") from exc
     told = f"capability {plan.name} is in {directory}"
-    return "\n".join([told if changed else f"{told} (nothing changed)", *tree(directory.resolve())])
+    warned = [f"warning: {warning}" for warning in plan.warnings]
+    told = told if changed else f"{told} (nothing changed)"
+    return "\n".join([told, *tree(directory.resolve()), *warned])
 
 
 def project_requirements(directory: Path) -> list[str]:

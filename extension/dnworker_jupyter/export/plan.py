@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.common import split_common
+from dnworker_jupyter.export.literals import files_beside, secrets_in, unique
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.refusals import ExportRefused, Refusal
@@ -45,6 +46,8 @@ class Plan:
     files: dict[str, bytes]
     scripts: dict[str, str]
     """The path of each worker's script."""
+    warnings: tuple[Refusal, ...] = ()
+    """What travels, and perhaps should not."""
 
 
 def plan_export(
@@ -56,6 +59,7 @@ def plan_export(
     only: str | None = None,
     registered: Mapping[str, Collection[str]] | None = None,
     project: Collection[str] = (),
+    is_beside: Callable[[str], bool] = lambda path: False,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -67,6 +71,7 @@ def plan_export(
         only: the one worker to export; None for all.
         registered: the names of the handlers that run live, by worker: each must be found in the cells.
         project: requirements of the project that the notebook belongs to, for their extras.
+        is_beside: tells of a relative path whether there is such a file beside the notebook.
 
     Raises:
         ExportRefused: something cannot travel; all of it is told at once.
@@ -93,6 +98,8 @@ def plan_export(
         for name, handlers in (registered or {}).items()
         if handlers and name not in names and only in (None, name)
     ]
+    travelling = [s for p in slices for s in (*p.definitions, *p.handlers)]
+    refusals += unique(refusal for s in travelling for refusal in files_beside(s, is_beside))
     extras = wanted_extras((cell.source for cell in cells), project)
     needed = [_needs(piece, topology, target, extras, refusals) for piece in slices]
     if refusals:
@@ -136,7 +143,8 @@ def plan_export(
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
-    return Plan(declared.name, dict(sorted(files.items())), scripts)
+    warnings = unique(warning for s in travelling for warning in secrets_in(s))
+    return Plan(declared.name, dict(sorted(files.items())), scripts, tuple(warnings))
 
 
 def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:

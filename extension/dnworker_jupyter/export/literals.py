@@ -1,0 +1,126 @@
+"""What texts in travelling code give away: secrets that would be published, files that stay behind."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+
+from dnworker_jupyter.export.refusals import Refusal
+from dnworker_jupyter.export.slice import Statement
+
+_SECRETS = (
+    (
+        "an API key",
+        re.compile(r"\b(?:sk|pk|rk)[-_](?:live[-_]|test[-_]|ant[-_]|proj[-_])?[A-Za-z0-9_-]{20,}"),
+    ),
+    ("a GitHub token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})")),
+    ("a GitLab token", re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}")),
+    ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
+    ("an AWS key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
+    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{30,}")),
+    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
+    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+    ("a password in an address", re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]{3,}@")),
+)
+_SECRET_NAME = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_?key|private_?key)$", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"^(?:<.*>|\$?\{.*\}|x{3,}|\*+|\.{3}|changeme|your[-_ ].*|test|none|null)$", re.IGNORECASE
+)
+_SHORTEST_SECRET = 8
+
+_WRITES = re.compile(r"[wax]")
+
+
+def secrets_in(statement: Statement) -> Iterator[Refusal]:
+    """Warn of texts that look like secrets; the texts themselves are never told."""
+    named = _named_texts(statement.node)
+    for node in ast.walk(statement.node):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        what = next((what for what, pattern in _SECRETS if pattern.search(node.value)), None)
+        if what is None and (name := named.get(id(node))) is not None:
+            what = f"a secret, to judge by the name {name!r}"
+        if what is not None:
+            yield Refusal(
+                "a text",
+                f"looks like {what}, and would be in the script for everybody to read",
+                "read it from os.environ, and give it with --env or the runtime's environment",
+                statement.cell.cell,
+                node.lineno,
+                node.col_offset + 1,
+            )
+
+
+def _named_texts(node: ast.AST) -> dict[int, str]:
+    """Return the texts that are given a name which says that they are secret, by identity."""
+    found: dict[int, str] = {}
+
+    def note(name: str | None, value: ast.expr | None) -> None:
+        if name is None or not _SECRET_NAME.search(name):
+            return
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            text = value.value
+            if len(text) >= _SHORTEST_SECRET and not _PLACEHOLDER.match(text) and " " not in text:
+                found[id(value)] = name
+
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                note(name, value)
+            case ast.AnnAssign(target=ast.Name(id=name), value=value):
+                note(name, value)
+            case ast.keyword(arg=name, value=value):
+                note(name, value)
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        note(key.value, value)
+    return found
+
+
+def files_beside(statement: Statement, is_beside: Callable[[str], bool]) -> Iterator[Refusal]:
+    """Refuse files next to the notebook that the code opens: they stay behind.
+
+    Args:
+        statement: of the code that travels.
+        is_beside: tells of a relative path whether there is such a file beside the notebook.
+    """
+    for node in ast.walk(statement.node):
+        if not isinstance(node, ast.Call) or not (name := _reads_file(node)):
+            continue
+        argument = node.args[0] if node.args else None
+        if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
+            continue
+        path = argument.value
+        if not path or "\0" in path or "://" in path or PurePath(path).is_absolute() or not is_beside(path):
+            continue
+        yield Refusal(
+            f"{name}({path!r})",
+            "reads a file beside the notebook, which does not travel",
+            "put the file where the worker runs and name its place by --env, or keep what it holds in a cell",
+            statement.cell.cell,
+            argument.lineno,
+            argument.col_offset + 1,
+        )
+
+
+def _reads_file(call: ast.Call) -> str | None:
+    """Return what a call is called if it opens its first argument to read; None if it does not."""
+    match call.func:
+        case ast.Name(id="open" as name) | ast.Attribute(attr="open" as name):
+            given = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
+            modes = [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            return None if any(_WRITES.search(mode) for mode in modes) else name
+        case ast.Name(id="Path" | "FilePath" as name) | ast.Attribute(attr="Path" as name):
+            return name
+        case ast.Name(id=name) | ast.Attribute(attr=name) if re.match(r"(?:read|load)(?:_\w+)?$", name):
+            return name
+    return None
+
+
+def unique(refusals: Iterable[Refusal]) -> list[Refusal]:
+    """Return each refusal once: a statement may travel with several workers."""
+    return list(dict.fromkeys(refusals))
