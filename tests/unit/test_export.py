@@ -25,6 +25,7 @@ from dnworker_jupyter.export import exchange
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.refusals import ExportRefused, Report
+from dnworker_jupyter.export.render import around_workers
 from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.export.writing import write
 
@@ -455,6 +456,73 @@ HEAD = "%%capability\n# ours\nname: mine\nversion: 1.2.3\ndescription: d\nflags:
 def test_the_head_is_kept_as_it_was_written():
     text = plan(HEAD, handler("pass")).files["capability.yaml"].decode()
     assert text.startswith("schema: 1\n# ours\nname: mine\nversion: 1.2.3\n")
+
+
+def again(out, *cells):
+    """Export cells without a head into a directory, as `%capability export` does."""
+    made = plan(*cells, existing=(out / "capability.yaml").read_text() if out.exists() else None)
+    return write(made, out)
+
+
+EDITED = """# mine, by hand
+schema: 1
+name: demo  # the name
+version: 1.4.0
+description: Edited
+
+workers:
+  bridge:
+    command: uv
+    args: [run, '${CAPABILITY_ROOT}/workers/bridge.py']
+# what follows is kept, too
+keywords: [a, b]
+"""
+
+
+def test_of_a_manifest_that_is_there_only_the_workers_change(tmp_path):
+    out = tmp_path / "out"
+    again(out, handler("pass"))
+    (out / "capability.yaml").write_text(EDITED)
+    again(out, handler("pass"), handler("pass").replace("bridge", "other"))
+    text = (out / "capability.yaml").read_text()
+    assert text == EDITED.replace(
+        "# what follows",
+        "  other:\n    command: uv\n    args: [run, '${CAPABILITY_ROOT}/workers/other.py']\n# what follows",
+    )
+    assert load_manifest(out).version == "1.4.0"
+    assert again(out, handler("pass"), handler("pass").replace("bridge", "other")) == []
+
+
+def test_workers_that_were_edited_by_hand_are_not_written_over(tmp_path):
+    out = tmp_path / "out"
+    again(out, handler("pass"))
+    file = out / "capability.yaml"
+    file.write_text(file.read_text().replace("command: uv", "command: python"))
+    with pytest.raises(Refused, match="edited since the last export"):
+        again(out, handler("pass"), handler("pass").replace("bridge", "other"))
+
+
+def test_a_head_in_the_notebook_wins_over_the_manifest_that_is_there(tmp_path):
+    made = plan("%%capability\nname: new\nversion: 2.0.0\ndescription: d", handler("pass"), existing=EDITED)
+    assert made.name == "new"
+    assert b"Edited" not in made.files["capability.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a: 1\nworkers:\n  w: {}\n\n# c\nb: 2\n", ("a: 1\n", "workers:\n  w: {}\n", "\n# c\nb: 2\n")),
+        (
+            "workers: {w: {path: x},\n y: {path: z}}\nb: 2\n",
+            ("", "workers: {w: {path: x},\n y: {path: z}}\n", "b: 2\n"),
+        ),
+        ("a: 1\n", ("a: 1\n", "", "")),
+        ("workers:\n  w:\n    # why\n    path: x", ("", "workers:\n  w:\n    # why\n    path: x", "")),
+        ("a: [", ("a: [", "", "")),
+    ],
+)
+def test_the_workers_of_a_manifest_are_found_with_their_comments(text, parts):
+    assert around_workers(text) == parts
 
 
 def test_options_of_the_worker_line_go_into_the_manifest(tmp_path):

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.errors import Refused
 from dnworker_jupyter.export.plan import TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
@@ -59,6 +60,7 @@ def _export(
         registered=registered,
         project=project_requirements(beside),
         is_beside=lambda path: (beside / path).is_file(),
+        existing=_existing_manifest(directory),
     )
     try:
         changed = write(plan, directory, force=force)
@@ -69,6 +71,13 @@ def _export(
     warned = [f"warning: {warning}" for warning in plan.warnings]
     told = told if changed else f"{told} (nothing changed)"
     return "\n".join([told, *tree(directory.resolve()), *warned])
+
+
+def _existing_manifest(directory: Path) -> str | None:
+    try:
+        return (directory / MANIFEST_NAME).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def project_requirements(directory: Path) -> list[str]:

@@ -48,6 +48,8 @@ class Plan:
     """The path of each worker's script."""
     warnings: tuple[Refusal, ...] = ()
     """What travels, and perhaps should not."""
+    keeps_head: bool = False
+    """Whether the manifest is the one that was there, with other workers."""
 
 
 def plan_export(
@@ -60,6 +62,7 @@ def plan_export(
     registered: Mapping[str, Collection[str]] | None = None,
     project: Collection[str] = (),
     is_beside: Callable[[str], bool] = lambda path: False,
+    existing: str | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -72,6 +75,8 @@ def plan_export(
         registered: the names of the handlers that run live, by worker: each must be found in the cells.
         project: requirements of the project that the notebook belongs to, for their extras.
         is_beside: tells of a relative path whether there is such a file beside the notebook.
+        existing: the manifest that is there, of which all but the workers is kept where no `%%capability`
+            cell gives a head.
 
     Raises:
         ExportRefused: something cannot travel; all of it is told at once.
@@ -105,9 +110,18 @@ def plan_export(
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
-    head = _without_marker(head_cell.body) if head_cell is not None else _default_head(default_name)
+    keeps_head = head_cell is None and existing is not None
+    rest: str | None = None
+    if head_cell is not None:
+        head = _without_marker(head_cell.body)
+    elif existing is not None:
+        head, _, rest = render.around_workers(existing)
+    else:
+        head = _default_head(default_name)
     label = head_cell.label if head_cell is not None else MANIFEST_NAME
-    declared = parse_manifest(head, Path("/"), is_head=True, source=label, first_line=2)
+    declared = parse_manifest(
+        head + (rest or ""), Path("/"), is_head=True, source=label, first_line=1 if keeps_head else 2
+    )
     if declared.workers:
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
     files: dict[str, bytes] = {}
@@ -136,7 +150,7 @@ def plan_export(
         path = program_file(cell.line).as_posix()
         files[path] = cell.body.encode()
         entries[name] = _program_entry(cell.line, path)
-    manifest = render.manifest(head, entries)
+    manifest = render.manifest(head, entries, rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
         raise ManifestError(problems)
@@ -144,7 +158,7 @@ def plan_export(
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
     warnings = unique(warning for s in travelling for warning in secrets_in(s))
-    return Plan(declared.name, dict(sorted(files.items())), scripts, tuple(warnings))
+    return Plan(declared.name, dict(sorted(files.items())), scripts, tuple(warnings), keeps_head)
 
 
 def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:

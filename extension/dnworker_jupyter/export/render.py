@@ -94,16 +94,48 @@ def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[
     return f"# /// script\n{body}\n# ///"
 
 
-def manifest(head: str, workers: Mapping[str, Mapping[str, object]]) -> str:
-    """Return the manifest: the head as it was written, and the workers."""
-    text = head.strip("\n") + "\n"
+def manifest(head: str, workers: Mapping[str, Mapping[str, object]], rest: str | None = None) -> str:
+    """Return the manifest: the head as it was written, the workers, and the rest as it was written.
+
+    Of a cell, which has no `rest`, blank lines around the head are no part of it.
+    """
+    text = head.strip("\n") + "\n" if rest is None else head
+    if text and not text.endswith("\n"):
+        text += "\n"
     if not any(line.startswith("schema:") for line in text.splitlines()):
         text = f"schema: 1\n{text}"
     entries = yaml.safe_dump(
         dict(workers), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
     )
     indented = "".join(f"  {line}\n" for line in entries.splitlines())
-    return f"{text}workers:\n{indented}"
+    return f"{text}workers:\n{indented}{rest or ''}"
+
+
+def around_workers(text: str) -> tuple[str, str, str]:
+    """Return what stands before the workers of a manifest, they themselves, and what stands after them.
+
+    Comments that are not indented below the workers are no part of them.
+    """
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError:  # the parser of the manifest tells what is wrong, and where
+        return text, "", ""
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    found = next(((key, value) for key, value in pairs if key.value == "workers"), None)
+    if found is None:
+        return text, "", ""
+    key, value = found
+    lines = text.splitlines(keepends=True)
+    first = key.start_mark.line
+    if isinstance(value, yaml.CollectionNode) and not value.flow_style:
+        end = first + 1
+        while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t"):
+            end += 1
+        while not lines[end - 1].strip():
+            end -= 1
+    else:
+        end = value.end_mark.line + 1
+    return "".join(lines[:first]), "".join(lines[first:end]), "".join(lines[end:])
 
 
 def _imports(imports: Iterable[Statement], used: Collection[str], target: Target) -> list[str]:

@@ -10,12 +10,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.errors import Refused
 from dnworker_jupyter.export.exchange import put_in_place, recover, sync
 from dnworker_jupyter.export.plan import Plan
+from dnworker_jupyter.export.render import around_workers
 
 RECORD = ".dnworker-export.json"
 """What was written last, so that files edited by hand since are noticed."""
+
+WORKERS = f"{MANIFEST_NAME}#workers"
+"""The part of the manifest that is the export's, where its head is kept as it is."""
 
 
 def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
@@ -38,8 +43,9 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     if not force:
         _refuse_edited(plan, directory, written)
     fresh = {name: data for name, data in plan.files.items() if _bytes(directory / name) != data}
-    gone = [name for name in written if name not in plan.files]
+    gone = [name for name in written if name not in plan.files and name != WORKERS]
     record = {name: _digest(data) for name, data in plan.files.items()}
+    record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
     ours = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
     if not fresh and not gone and _bytes(directory / RECORD) == ours[RECORD]:
         return []
@@ -130,8 +136,12 @@ def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None
         there = _bytes(directory / name)
         if there is None or there == data or _digest(there) == written.get(name):
             continue
+        if name == MANIFEST_NAME and plan.keeps_head and written.get(WORKERS) == _workers_digest(there):
+            continue  # what was edited is kept
         differences.append(_difference(name, there, data))
     for name, digest in written.items():
+        if name == WORKERS:
+            continue
         there = _bytes(directory / name) if name not in plan.files else None
         if there is not None and _digest(there) != digest:
             differences.append(f"{name}: was edited, and the export has it no more")
@@ -168,6 +178,10 @@ def _bytes(file: Path) -> bytes | None:
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _workers_digest(manifest: bytes) -> str:
+    return _digest(around_workers(manifest.decode(errors="replace"))[1].encode())
 
 
 def _digest(data: bytes) -> str:
