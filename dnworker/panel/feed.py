@@ -105,7 +105,7 @@ class Feed:
 
     def resume(self) -> None:
         """Go on for the views that were there when the runtime stopped."""
-        if any(view.visible for view in self._views.values()):
+        if any(view.wants_updates for view in self._views.values()):
             self._listen()
             self.poke()
 
@@ -147,8 +147,7 @@ class Feed:
 
     def _drop(self, name: str) -> None:
         del self._views[name]
-        if not any(view.visible for view in self._views.values()):
-            self._rest()
+        self._rest_unless_watched()
 
     def _welcome(self, hello: messages.Hello, view: View | None, send: Send) -> None:
         if view is None:
@@ -156,7 +155,7 @@ class Feed:
                 self._silence(next(iter(self._views.values())))
             view = self._views[hello.view] = View(hello.view, self, send)
         view.send = send
-        view.refill()
+        view.greet()
         view.look_at(hello.parts)
         view.events, view.trace, view.session = hello.events, hello.trace, hello.session
         try:
@@ -183,9 +182,13 @@ class Feed:
 
     def _see(self, view: View, visible: bool) -> None:
         view.visible = visible
-        if visible:
+        if view.wants_updates:
             self._listen()
-        elif not any(one.visible for one in self._views.values()):
+        else:
+            self._rest_unless_watched()
+
+    def _rest_unless_watched(self) -> None:
+        if not any(view.wants_updates for view in self._views.values()):
             self._rest()
 
     def _silence(self, view: View) -> None:
@@ -292,8 +295,9 @@ class Feed:
             for view in self.views:
                 if view.is_gone:
                     self._silence(view)
-                elif view.visible:
+                elif view.wants_updates:
                     await self._update(view)
+            self._rest_unless_watched()
             await asyncio.sleep(INTERVAL)
             if any(view.is_behind for view in self._views.values()):
                 self._changed.set()

@@ -104,6 +104,11 @@ class View:
 
     # -- what the view says ----------------------------------------------------------------------------
 
+    @property
+    def wants_updates(self) -> bool:
+        """Whether it is in sight, or has not been filled since it said hello."""
+        return self.visible or self._seq == 0
+
     def look_at(self, parts: Sequence[str]) -> None:
         """Send only these parts from now on; those that are new, whole."""
         for part in set(parts) - self.parts:
@@ -113,6 +118,11 @@ class View:
             if part == "events":
                 self._revision = None
         self.parts = frozenset(parts)
+
+    def greet(self) -> None:
+        """Send everything, in sight or not: the view is new, or was away."""
+        self._seq = 0
+        self.refill()
 
     def refill(self) -> None:
         """Send everything again."""

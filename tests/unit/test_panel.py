@@ -168,6 +168,16 @@ async def test_nothing_is_listened_to_while_nobody_looks(runtime, screen):
     assert (await screen.until(lambda m: "paused" in m))["type"] == "snapshot"
 
 
+async def test_a_view_out_of_sight_is_filled_once_and_then_costs_nothing(runtime, screen):
+    screen.say("hello", parts=["log"], visible=False)
+    await screen.until(lambda m: m["type"] == "snapshot")
+    await asyncio.sleep(0)
+    assert not runtime.feed.is_listening
+    runtime.log_line("w", "unseen")
+    screen.say("sight", visible=True)
+    assert (await screen.part("log"))["lines"][-1]["text"] == "unseen"
+
+
 async def test_one_view_in_sight_is_enough_and_each_gets_its_own(runtime, screen):
     other = Screen(runtime, "other")
     await screen.open("log")
