@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--target", choices=["dreadnode", "dnworker"], default="dreadnode")
     export.add_argument("--topology", choices=["uv", "python", "in-process"], default="uv")
     export.add_argument("--force", action="store_true", help="write over files that were edited by hand")
+    export.add_argument(
+        "--diff", action="store_true", help="write nothing; show what changed since, and the version step"
+    )
     export.set_defaults(command=_export)
     return parser
 
@@ -72,6 +75,14 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 def _export(options: argparse.Namespace) -> int:
     # By name: the framework does not import the notebook, this command of it uses it.
     exporter = import_module("dnworker_jupyter.export.live")
+    if options.diff:
+        found = exporter.diff_file(
+            options.notebook, options.output, target=options.target, topology=options.topology
+        )
+        changes = [str(change) for change in found.changes]
+        told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
+        print(json.dumps(told) if options.json else found)
+        return 0
     told = exporter.export_file(
         options.notebook,
         options.output,

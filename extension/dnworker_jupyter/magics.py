@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 50
 RUNTIME_WORDS = ("status", "doctor", "url", "stop", "nest")
-CAPABILITY_VERBS = ("export", "load")
+CAPABILITY_VERBS = ("export", "diff", "load")
 
 
 @magics_class
@@ -148,7 +148,7 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("capability")
     def capability_line(self, line: str) -> Any:
-        """Export the notebook's workers, or load a capability: %capability export PATH | load PATH"""
+        """Export the notebook's workers, compare, or load: %capability export PATH | diff PATH | load PATH"""
         return self._run(_capability_parser(), line, self._capability)
 
     # -- what they do ----------------------------------------------------------------------------------
@@ -273,10 +273,15 @@ class DnworkerMagics(Magics):
         if options.verb == "load":
             capability = await self._notebook.runtime.load(path)
             return workers_table(list(capability.workers.values()))
-        from dnworker_jupyter.export.live import export_notebook
+        from dnworker_jupyter.export.live import diff_notebook, export_notebook
         from dnworker_jupyter.export.refusals import ExportRefused, Report
 
         try:
+            if options.verb == "diff":
+                difference = diff_notebook(
+                    self._notebook, path, target=options.target, topology=options.topology
+                )
+                return Note(str(difference))
             told = export_notebook(
                 self._notebook, path, target=options.target, topology=options.topology, force=options.force
             )

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.errors import Refused
-from dnworker_jupyter.export.plan import TargetName, Topology, plan_export
+from dnworker_jupyter.export.difference import Difference, compare
+from dnworker_jupyter.export.plan import Plan, TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
-from dnworker_jupyter.export.writing import tree, write
+from dnworker_jupyter.export.writing import read_export, tree, write
 
 WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
@@ -43,6 +44,31 @@ def export_file(file: Path, directory: Path, *, target: TargetName, topology: To
     return _export(read_notebook(file), directory, target, topology, force, file.resolve().parent)
 
 
+def diff_notebook(
+    notebook: Notebook, directory: Path, *, target: TargetName, topology: Topology
+) -> Difference:
+    """Compare what an export would write with the last one into a directory.
+
+    Raises:
+        Refused: something cannot travel, or there is no export to compare with.
+        ManifestError: a manifest breaks a rule.
+    """
+    old = read_export(directory)
+    cells, names = live_cells(notebook), registered_names(notebook)
+    return compare(old, _plan(cells, directory, target, topology, Path.cwd(), names).files)
+
+
+def diff_file(file: Path, directory: Path, *, target: TargetName, topology: Topology) -> Difference:
+    """Do the same with an `.ipynb` file, without a kernel.
+
+    Raises:
+        Refused: something cannot travel, or there is no export to compare with.
+        ManifestError: a manifest breaks a rule.
+    """
+    old = read_export(directory)
+    return compare(old, _plan(read_notebook(file), directory, target, topology, file.resolve().parent).files)
+
+
 def _export(
     cells: list[Cell],
     directory: Path,
@@ -52,16 +78,7 @@ def _export(
     beside: Path,
     registered: dict[str, list[str]] | None = None,
 ) -> str:
-    plan = plan_export(
-        cells,
-        default_name=capability_name(directory),
-        target=target,
-        topology=topology,
-        registered=registered,
-        project=project_requirements(beside),
-        is_beside=lambda path: (beside / path).is_file(),
-        existing=_existing_manifest(directory),
-    )
+    plan = _plan(cells, directory, target, topology, beside, registered)
     try:
         changed = write(plan, directory, force=force)
     except OSError as exc:
@@ -71,6 +88,26 @@ def _export(
     warned = [f"warning: {warning}" for warning in plan.warnings]
     told = told if changed else f"{told} (nothing changed)"
     return "\n".join([told, *tree(directory.resolve()), *warned])
+
+
+def _plan(
+    cells: list[Cell],
+    directory: Path,
+    target: TargetName,
+    topology: Topology,
+    beside: Path,
+    registered: dict[str, list[str]] | None = None,
+) -> Plan:
+    return plan_export(
+        cells,
+        default_name=capability_name(directory),
+        target=target,
+        topology=topology,
+        registered=registered,
+        project=project_requirements(beside),
+        is_beside=lambda path: (beside / path).is_file(),
+        existing=_existing_manifest(directory),
+    )
 
 
 def _existing_manifest(directory: Path) -> str | None:

@@ -116,6 +116,21 @@ def _refuse_links(plan: Plan, directory: Path) -> None:
                 )
 
 
+def read_export(directory: Path) -> dict[str, bytes]:
+    """Return the files of the last export into a directory, as they are now.
+
+    Raises:
+        Refused: there is none.
+    """
+    directory = directory.resolve()
+    recover(directory)
+    written = _read_record(directory)
+    found = {name: _bytes(directory / name) for name in written if name != WORKERS}
+    if found.get(MANIFEST_NAME) is None:
+        raise Refused(f"there is no export in {directory} to compare with; %capability export makes one")
+    return {name: data for name, data in found.items() if data is not None}
+
+
 def tree(directory: Path) -> list[str]:
     """Return the directory's files as lines of a tree, without our record."""
     files = sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name != RECORD)

@@ -1,0 +1,125 @@
+"""What changed since the last export, and the version step it suggests."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+
+import pytest
+
+from dnworker.cli.main import main
+from dnworker.errors import Refused
+from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.export.difference import Difference, compare, handlers_of, requirements_of
+from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.export.writing import read_export
+
+HEAD = "%%capability\nname: demo\nversion: {version}\ndescription: d\n{flags}"
+WORKER = """
+%%worker bridge{options}
+{imports}
+@worker.on_event("a")
+async def on_a(event: EventEnvelope, client: RuntimeClient) -> None:
+    {body}
+{more}
+"""
+BASE = {"version": "1.2.3", "flags": "", "options": "", "imports": "", "body": "pass", "more": ""}
+EVERY = "@worker.every(seconds=5)\nasync def tick(client: RuntimeClient) -> None:\n    pass"
+
+
+def files(**changes: str):
+    values = {**BASE, **changes}
+    texts = [HEAD.format(**values), WORKER.format(**values), values.get("other", "")]
+    cells = [Cell(n, dedent(text).strip()) for n, text in enumerate(texts, 1) if text]
+    return plan_export(cells, default_name="demo").files
+
+
+def difference(old: dict[str, str], new: dict[str, str]) -> Difference:
+    return compare(files(**old), files(**new))
+
+
+OTHER = {"other": '%%worker other\n@worker.on_event("b")\nasync def on_b(event, client): pass'}
+FLAG = {"flags": "flags: {beta: {description: b}}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes", "suggested"),
+    [
+        ({}, {"body": "print(1)"}, ["~ workers/bridge.py"], "1.2.4"),
+        ({}, OTHER, ["+ worker other"], "1.3.0"),
+        (OTHER, {}, ["- worker other"], "2.0.0"),
+        ({}, {"more": EVERY}, ["+ bridge: every seconds=5 (tick)", "~ workers/bridge.py"], "1.3.0"),
+        ({"more": EVERY}, {}, ["- bridge: every seconds=5 (tick)", "~ workers/bridge.py"], "2.0.0"),
+        (
+            {"more": EVERY},
+            {"more": EVERY.replace("5", "9")},
+            ["~ bridge: every seconds=5 (tick) -> seconds=9", "~ workers/bridge.py"],
+            "1.3.0",
+        ),
+        ({}, FLAG, ["+ flag beta"], "1.3.0"),
+        (FLAG, {}, ["- flag beta"], "2.0.0"),
+        (
+            FLAG,
+            {"flags": "flags: {beta: {description: b, default: true}}"},
+            ["~ flag beta: on by default"],
+            "2.0.0",
+        ),
+        (FLAG, {**FLAG, "options": " --when beta"}, ["~ bridge: gate none -> beta"], "2.0.0"),
+        ({}, {"options": " --env MODE=fast"}, ["+ bridge: env MODE"], "1.3.0"),
+        ({"options": " --env KEY=old"}, {"options": " --env KEY=new"}, ["~ bridge: env KEY"], "1.3.0"),
+    ],
+)
+def test_each_change_is_told_and_counts(old, new, changes, suggested):
+    found = difference(old, new)
+    assert [str(change) for change in found.changes] == changes
+    assert found.suggested == suggested
+    assert str(found).endswith(f"1.2.3 -> {suggested}; %%capability declares 1.2.3")
+
+
+def test_a_new_requirement_is_told_with_its_bounds():
+    found = difference({}, {"imports": "import yaml", "body": "print(yaml)"})
+    assert any(str(change).startswith("+ bridge: requires pyyaml>=") for change in found.changes)
+    assert found.step == "minor"
+
+
+def test_a_version_that_was_raised_already_is_enough():
+    found = difference({}, {"more": EVERY, "version": "1.3.0"})
+    assert str(found).endswith("a minor change; version 1.3.0 is declared, which says so")
+
+
+def test_nothing_changed_is_said():
+    assert str(difference({}, {})) == "nothing changed since the last export"
+
+
+def test_handlers_and_requirements_are_read_from_a_script():
+    script = files(more=EVERY)["workers/bridge.py"].decode()
+    assert handlers_of(script) == {("on_event", "on_a a"): "a", ("every", "tick"): "seconds=5"}
+    assert requirements_of(script) == {"dreadnode": ">=2.0,<3.0"}
+
+
+def test_the_command_line_compares_a_notebook_file_with_its_export(tmp_path, capsys):
+    notebook, out = tmp_path / "nb.ipynb", tmp_path / "out"
+
+    def save(**changes):
+        values = {**BASE, **changes}
+        cells = [HEAD.format(**values), WORKER.format(**values)]
+        notebook.write_text(
+            json.dumps({"cells": [{"cell_type": "code", "source": dedent(c).strip()} for c in cells]})
+        )
+
+    save()
+    assert main(["export", str(notebook), "-o", str(out), "--diff"]) == 1
+    assert "there is no export in" in capsys.readouterr().err
+    assert main(["export", str(notebook), "-o", str(out)]) == 0
+    save(more=EVERY)
+    before = read_export(out)
+    capsys.readouterr()
+    assert main(["export", str(notebook), "-o", str(out), "--diff", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["step"], told["suggested"]) == ("minor", "1.3.0")
+    assert read_export(out) == before
+
+
+def test_a_directory_without_an_export_cannot_be_compared(tmp_path):
+    with pytest.raises(Refused, match="there is no export in"):
+        read_export(tmp_path)
