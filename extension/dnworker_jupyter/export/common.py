@@ -47,7 +47,7 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
         name
         for piece in slices
         for s in (*piece.definitions, *piece.handlers)
-        for node in ast.walk(s.node)
+        for node in s.nodes
         if isinstance(node, ast.Global)
         for name in node.names
     }

@@ -36,8 +36,8 @@ _WRITES = re.compile(r"[wax]")
 
 def secrets_in(statement: Statement) -> Iterator[Refusal]:
     """Warn of texts that look like secrets; the texts themselves are never told."""
-    named = _named_texts(statement.node)
-    for node in ast.walk(statement.node):
+    named = _named_texts(statement.nodes)
+    for node in statement.nodes:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
         what = next((what for what, pattern in _SECRETS if pattern.search(node.value)), None)
@@ -54,7 +54,7 @@ def secrets_in(statement: Statement) -> Iterator[Refusal]:
             )
 
 
-def _named_texts(node: ast.AST) -> dict[int, str]:
+def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
     """Return the texts that are given a name which says that they are secret, by identity."""
     found: dict[int, str] = {}
 
@@ -66,7 +66,7 @@ def _named_texts(node: ast.AST) -> dict[int, str]:
             if len(text) >= _SHORTEST_SECRET and not _PLACEHOLDER.match(text) and " " not in text:
                 found[id(value)] = name
 
-    for inner in ast.walk(node):
+    for inner in nodes:
         match inner:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 note(name, value)
@@ -88,7 +88,7 @@ def files_beside(statement: Statement, is_beside: Callable[[str], bool]) -> Iter
         statement: of the code that travels.
         is_beside: tells of a relative path whether there is such a file beside the notebook.
     """
-    for node in ast.walk(statement.node):
+    for node in statement.nodes:
         if not isinstance(node, ast.Call) or not (name := _reads_file(node)):
             continue
         argument = node.args[0] if node.args else None

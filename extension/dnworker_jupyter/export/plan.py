@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,10 @@ from dnworker_jupyter.export.refusals import ExportRefused, Refusal
 from dnworker_jupyter.export.requirements import (
     Needs,
     imported_modules,
-    optional_modules,
     resolve,
     wanted_extras,
 )
-from dnworker_jupyter.export.slice import Slice, Statement, slice_worker, worker_names
+from dnworker_jupyter.export.slice import Slice, Statement, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options, WorkerLine
 from dnworker_jupyter.programs import command_words, program_file
@@ -90,7 +90,8 @@ def plan_export(
     if not names and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
         raise ExportRefused([Refusal("the notebook", "there is no worker", remedy)])
-    slices = [slice_worker(sources, name) for name in names]
+    statements = Statements(sources)
+    slices = [slice_worker(statements, name) for name in names]
     refusals = [refusal for piece in slices for refusal in piece.refusals]
     refusals += [_without_handlers(p.worker, sources) for p in slices if not p.handlers]
     refusals += [text for p in slices for text in _not_found(p, (registered or {}).get(p.worker, ()))]
@@ -103,10 +104,11 @@ def plan_export(
         for name, handlers in (registered or {}).items()
         if handlers and name not in names and only in (None, name)
     ]
-    travelling = [s for p in slices for s in (*p.definitions, *p.handlers)]
+    travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
     refusals += unique(refusal for s in travelling for refusal in files_beside(s, is_beside))
     extras = wanted_extras((cell.source for cell in cells), project)
-    needed = [_needs(piece, topology, target, extras, refusals) for piece in slices]
+    installed = packages_distributions()
+    needed = [_needs(piece, topology, target, extras, installed, refusals) for piece in slices]
     if refusals:
         raise ExportRefused(refusals)
     head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
@@ -211,17 +213,19 @@ def _needs(
     topology: Topology,
     target: TargetName,
     extras: Mapping[str, Collection[str]],
+    installed: Mapping[str, Sequence[str]],
     refusals: list[Refusal],
 ) -> Needs:
     """Return what the script needs from elsewhere; what nobody can have is added to `refusals`."""
-    statements = (*piece.imports, *piece.definitions, *piece.handlers)
-    nodes = [_only_used(s.node, piece) for s in statements]
-    needs = resolve(imported_modules(nodes), optional_modules(nodes), extras)
     importing = {
         name: statement
-        for statement, node in zip(statements, nodes, strict=True)
-        for name in imported_modules([node])
+        for statement in piece.imports
+        for name in imported_modules([_only_used(statement.node, piece)])
     }
+    code = (*piece.definitions, *piece.handlers)
+    importing |= {name: statement for statement in code for name in statement.modules}
+    optional = {name for statement in code for name in statement.optional_modules}
+    needs = resolve(importing, optional, extras, installed)
 
     def refuse(name: str, why: str, remedy: str) -> Refusal:
         by = importing.get(name)  # none for what a local module imports

@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,10 @@ class Needs:
 
 
 def resolve(
-    modules: Iterable[str], optional: Iterable[str] = (), extras: Mapping[str, Collection[str]] | None = None
+    modules: Iterable[str],
+    optional: Iterable[str] = (),
+    extras: Mapping[str, Collection[str]] | None = None,
+    installed: Mapping[str, Sequence[str]] | None = None,
 ) -> Needs:
     """Find out where top-level modules come from; local modules are followed into their own imports.
 
@@ -59,10 +62,11 @@ def resolve(
         optional: of those, what may be missing: one that nobody knows is left out, since the code says what
             to do without it.
         extras: the extras that were asked for, by the distribution's normalized name.
+        installed: the distributions of each module; None has them read here, which takes long.
     """
     needs = Needs()
     may_lack = set(optional)
-    by_module = importlib.metadata.packages_distributions()
+    by_module = importlib.metadata.packages_distributions() if installed is None else installed
     waiting, seen = sorted(set(modules)), set(PROVIDED)
     while waiting:
         module = waiting.pop(0)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from dnworker_jupyter.export.reading import SourceCell
 from dnworker_jupyter.export.refusals import Refusal
+from dnworker_jupyter.export.requirements import imported_modules, optional_modules
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the script's own head defines."""
@@ -53,7 +54,7 @@ class Statement:
         """Its text, with decorators and the comments directly above."""
         lines = self.cell.lines
         decorators = getattr(self.node, "decorator_list", [])
-        first = min([self.node.lineno, *(d.lineno for d in decorators)])
+        first = self.first_line
         while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("#!"):
             first -= 1
         while lines[first - 1].strip() == "#" and first < self.node.lineno:
@@ -65,15 +66,47 @@ class Statement:
         own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
         return "\n".join([*above, own])
 
+    @property
+    def first_line(self) -> int:
+        """The line that it begins on, decorators included."""
+        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
+        return min([self.node.lineno, *(d.lineno for d in decorators)])
+
+    @cached_property
+    def table(self) -> symtable.SymbolTable | None:
+        """What Python says of its names; None for what waits at the top level."""
+        decorators = getattr(self.node, "decorator_list", [])
+        lines = self.cell.lines[self.first_line - 1 : self.node.end_lineno]
+        text = ast.get_source_segment(self.cell.body, self.node) if not decorators else "\n".join(lines)
+        try:
+            return symtable.symtable(text or ast.unparse(self.node), "cell", "exec")
+        except SyntaxError:
+            return None
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Its node and all below, which many want to go through."""
+        return tuple(ast.walk(self.node))
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """The top-level modules that it imports, at any depth."""
+        return frozenset(imported_modules([self.node]))
+
+    @cached_property
+    def optional_modules(self) -> frozenset[str]:
+        """Those of them that may be missing."""
+        return frozenset(optional_modules([self.node]))
+
     @cached_property
     def defines(self) -> frozenset[str]:
         """The global names that it binds."""
-        return frozenset(_bound_names(self.node))
+        return frozenset(_bound_names(self.node, self.table))
 
     @cached_property
     def needs(self) -> frozenset[str]:
         """The global names that it, or a function in it, reads."""
-        return frozenset(_needed_names(self.node))
+        return frozenset(_needed_names(self.node, self.table))
 
     @cached_property
     def reads_at_once(self) -> frozenset[str]:
@@ -99,10 +132,29 @@ class Slice:
     """Other names for `worker` that the script needs."""
 
 
-def slice_worker(cells: Sequence[SourceCell], worker: str) -> Slice:
+class Statements:
+    """The statements of cells, each made once, whichever worker asks."""
+
+    def __init__(self, cells: Sequence[SourceCell]) -> None:
+        self.cells = cells
+        self._made: dict[int, list[Statement]] = {}
+
+    def of(self, cell: SourceCell) -> list[Statement]:
+        """Return the statements of one of the cells.
+
+        Raises:
+            SyntaxError: it is no Python.
+        """
+        if id(cell) not in self._made:
+            self._made[id(cell)] = [Statement(cell, node) for node in cell.statements]
+        return self._made[id(cell)]
+
+
+def slice_worker(notebook: Statements, worker: str) -> Slice:
     """Find everything that the handlers of `worker` need, in the order in which the notebook defines it."""
     refusals: list[Refusal] = []
-    statements = list(_statements(cells, worker, refusals))
+    cells = notebook.cells
+    statements = list(_statements(notebook, worker, refusals))
     own = [s for s in statements if _belongs_to(s, worker)]
     handlers = _latest_handlers(own)
     shared = [s for s in own if s.cell.line is not None and s.cell.line.shared and s.sort != "handler"]
@@ -258,12 +310,12 @@ def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
 # -- reading statements --------------------------------------------------------------------------------
 
 
-def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
-    for cell in cells:
+def _statements(notebook: Statements, worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
+    for cell in notebook.cells:
         if cell.sort in ("capability", "program"):
             continue
         try:
-            nodes = cell.statements
+            statements = notebook.of(cell)
         except SyntaxError as exc:
             if cell.line is not None and cell.line.name == worker:
                 remedy = "mend the cell and run it"
@@ -278,8 +330,7 @@ def _statements(cells: Sequence[SourceCell], worker: str, refusals: list[Refusal
                     )
                 )
             continue
-        for node in nodes:
-            yield Statement(cell, node)
+        yield from statements
 
 
 def _decorators(statement: Statement) -> list[str]:
@@ -368,10 +419,9 @@ def is_literal(node: ast.expr) -> bool:
     return all(isinstance(part, allowed) for part in ast.walk(node))
 
 
-def _bound_names(node: ast.stmt) -> set[str]:
+def _bound_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    table = _table(node)
     if table is None:
         return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     return {
@@ -379,10 +429,9 @@ def _bound_names(node: ast.stmt) -> set[str]:
     }
 
 
-def _needed_names(node: ast.stmt) -> set[str]:
+def _needed_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         return set()
-    table = _table(node)
     if table is None:
         return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     return set(_global_reads(table, top=True))
@@ -400,23 +449,16 @@ def _global_reads(table: symtable.SymbolTable, *, top: bool = False) -> Iterator
         yield from _global_reads(child)
 
 
-def _table(node: ast.stmt) -> symtable.SymbolTable | None:
-    try:
-        return symtable.symtable(ast.unparse(node), "cell", "exec")
-    except SyntaxError:  # await at the top level
-        return None
-
-
 # -- refusing ------------------------------------------------------------------------------------------
 
 
 def _refuse_name(
     name: str, user: Statement, source: Statement | None, worker: str, travels_whole: bool
 ) -> Refusal | None:
-    line, column = _where_used(user.node, name)
     to_shared = _TO_SHARED.format(worker=worker)
 
     def refuse(why: str, remedy: str) -> Refusal:
+        line, column = _where_used(user.node, name)
         return Refusal(repr(name), why, remedy, user.cell.cell, line, column)
 
     if name in UNFOLLOWED and source is None:
