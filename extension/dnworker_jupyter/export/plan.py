@@ -92,18 +92,9 @@ def plan_export(
         raise ExportRefused([Refusal("the notebook", "there is no worker", remedy)])
     statements = Statements(sources)
     slices = [slice_worker(statements, name) for name in names]
+    live = {name: found for name, found in (registered or {}).items() if found and only in (None, name)}
     refusals = [refusal for piece in slices for refusal in piece.refusals]
-    refusals += [_without_handlers(p.worker, sources) for p in slices if not p.handlers]
-    refusals += [text for p in slices for text in _not_found(p, (registered or {}).get(p.worker, ()))]
-    refusals += [
-        Refusal(
-            f"worker {name!r}",
-            "runs here, and no cell that can be read defines it",
-            f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
-        )
-        for name, handlers in (registered or {}).items()
-        if handlers and name not in names and only in (None, name)
-    ]
+    refusals += _not_whole(slices, sources, live)
     travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
     refusals += unique(refusal for s in travelling for refusal in files_beside(s, is_beside))
     extras = wanted_extras((cell.source for cell in cells), project)
@@ -111,48 +102,16 @@ def plan_export(
     needed = [_needs(piece, topology, target, extras, installed, refusals) for piece in slices]
     if refusals:
         raise ExportRefused(refusals)
-    head_cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
-    keeps_head = head_cell is None and existing is not None
-    rest: str | None = None
-    if head_cell is not None:
-        head = _without_marker(head_cell.body)
-    elif existing is not None:
-        head, _, rest = render.around_workers(existing)
-    else:
-        head = _default_head(default_name)
-    label = head_cell.label if head_cell is not None else MANIFEST_NAME
-    declared = parse_manifest(
-        head + (rest or ""), Path("/"), is_head=True, source=label, first_line=1 if keeps_head else 2
-    )
-    if declared.workers:
-        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
-    files: dict[str, bytes] = {}
-    entries: dict[str, dict[str, object]] = {}
-    scripts: dict[str, str] = {}
-    modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
-    common, sources_of = split_common(slices)
-    shared = None if common is None else _common_name(declared.name, modules, names)
-    if common is not None:
-        path = f"workers/{shared}.py"
-        text = render.common_module(common, _target(target))
-        compile(text, path, "exec", dont_inherit=True)
-        files[path] = text.encode()
-    for source, needs in zip(sources_of, needed, strict=True):
-        piece = source.piece
-        path = _script_path(piece.worker, modules)
-        asked = needs.requirements.values()
-        text = render.script(source, _target(target), asked, _requires_python(), shared)
-        compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
-        files[path] = text.encode()
-        scripts[piece.worker] = path
-        files |= _bundle(needs)
-        entries[piece.worker] = _entry(path, topology, _options(sources, piece.worker))
+    head = _read_head(sources, existing, default_name)
+    files, scripts = _scripts(slices, needed, head.name, target)
+    options = {name: _options(sources, name) for name in names}
+    entries = {name: _entry(path, topology, options[name]) for name, path in scripts.items()}
     for name, cell in programs.items():
         assert cell.line is not None
         path = program_file(cell.line).as_posix()
         files[path] = cell.body.encode()
         entries[name] = _program_entry(cell.line, path)
-    manifest = render.manifest(head, entries, rest)
+    manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
         raise ManifestError(problems)
@@ -160,7 +119,74 @@ def plan_export(
     if target == "dnworker" and topology != "in-process":
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
     warnings = unique(warning for s in travelling for warning in secrets_in(s))
-    return Plan(declared.name, dict(sorted(files.items())), scripts, tuple(warnings), keeps_head)
+    return Plan(head.name, dict(sorted(files.items())), scripts, tuple(warnings), head.rest is not None)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stands before the workers of the manifest; and after them, in one that was there."""
+
+    name: str
+    text: str
+    rest: str | None = None
+
+
+def _read_head(sources: Sequence[SourceCell], existing: str | None, default_name: str) -> _Head:
+    cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
+    label, first_line, rest = MANIFEST_NAME, 1, None
+    if cell is not None:
+        text, label, first_line = _without_marker(cell.body), cell.label, 2
+    elif existing is not None:
+        text, _, rest = render.around_workers(existing)
+    else:
+        text = _default_head(default_name)
+    whole = text + (rest or "")
+    declared = parse_manifest(whole, Path("/"), is_head=True, source=label, first_line=first_line)
+    if declared.workers:
+        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
+    return _Head(declared.name, text, rest)
+
+
+def _scripts(
+    slices: Sequence[Slice], needed: Sequence[Needs], capability: str, target: TargetName
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the files of the workers, and the path of each worker's script."""
+    texts: dict[str, str] = {}
+    bundled: dict[str, bytes] = {}
+    paths: dict[str, str] = {}
+    modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
+    common, sources = split_common(slices)
+    shared = None
+    if common is not None:
+        shared = _common_name(capability, modules, [piece.worker for piece in slices])
+        texts[f"workers/{shared}.py"] = render.common_module(common, _target(target))
+    for source, needs in zip(sources, needed, strict=True):
+        path = paths[source.piece.worker] = _script_path(source.piece.worker, modules)
+        asked = needs.requirements.values()
+        texts[path] = render.script(source, _target(target), asked, _requires_python(), shared)
+        bundled |= _bundle(needs)
+    for path, text in texts.items():
+        compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
+    return {path: text.encode() for path, text in texts.items()} | bundled, paths
+
+
+def _not_whole(
+    slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
+) -> list[Refusal]:
+    """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
+    refusals = [_without_handlers(p.worker, sources) for p in slices if not p.handlers]
+    refusals += [refusal for p in slices for refusal in _not_found(p, live.get(p.worker, ()))]
+    found = {p.worker for p in slices}
+    refusals += [
+        Refusal(
+            f"worker {name!r}",
+            "runs here, and no cell that can be read defines it",
+            f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
+        )
+        for name in live
+        if name not in found
+    ]
+    return refusals
 
 
 def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:
