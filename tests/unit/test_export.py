@@ -145,6 +145,23 @@ def test_what_is_another_for_each_worker_is_not_shared(helper):
         assert "def helper" in files[f"workers/{name}.py"].decode()
 
 
+def test_a_helper_that_uses_a_handler_stays_with_its_worker():
+    files = plan("async def again(e, c):\n    await go(e, c)", *two("print(again)", "print(again)")).files
+    assert "workers/demo_shared.py" not in files
+
+
+def test_a_shared_class_finds_the_worker_that_it_derives_from():
+    cell = "from dnworker import Worker\nclass Loud(Worker):\n    pass"
+    shared = plan(cell, *two("print(Loud)", "print(Loud)")).files["workers/demo_shared.py"].decode()
+    assert "from dreadnode.capabilities.worker import Worker" in shared
+
+
+def test_a_capability_that_begins_with_a_digit_has_a_module_to_share():
+    head = "%%capability\nname: 2024-demo\nversion: 1.0.0\ndescription: d"
+    files = plan(head, "def a():\n    pass", *two("a()", "a()")).files
+    assert b"from ._2024_demo_shared import a" in files["workers/first.py"]
+
+
 def test_what_one_worker_alone_needs_is_not_shared():
     assert "workers/demo_shared.py" not in plan("def a():\n    pass", *two("a()", "pass")).files
 
@@ -719,6 +736,38 @@ def test_where_names_cannot_be_exchanged_a_crash_between_two_renames_is_mended_b
         (tmp_path / ".out.dnworker-aside" / "capability.yaml").write_text("mine")
         write(plan(handler("print(3)")), out)
     assert (out / "capability.yaml").read_text() == "mine"
+
+
+def test_what_somebody_writes_in_the_directory_meanwhile_is_kept(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write(plan(handler("print(1)")), out)
+    real = exchange._exchange
+
+    def late(one, other):
+        (out / "state.db").write_text("late")
+        return real(one, other)
+
+    monkeypatch.setattr(exchange, "_exchange", late)
+    write(plan(handler("print(2)")), out)
+    assert (out / "state.db").read_text() == "late"
+    assert "print(2)" in (out / "workers" / "bridge.py").read_text()
+
+
+def test_the_directory_that_this_runs_in_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "nb.ipynb").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match="is the directory that this runs in"):
+        write(plan(handler("pass")), Path(), force=True)
+    assert [p.name for p in Path.cwd().iterdir()] == ["nb.ipynb"]
+
+
+def test_what_a_crash_after_the_second_rename_left_aside_is_removed(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write(plan(handler("print(1)")), out)
+    shutil.copytree(out, tmp_path / ".out.dnworker-aside")
+    monkeypatch.setattr(exchange, "_exchange", lambda one, other: False)
+    write(plan(handler("print(2)")), out)
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_export_writes_through_no_link(tmp_path):

@@ -42,7 +42,9 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
     """
     counts = Counter(_key(s) for piece in slices for s in piece.definitions)
     found = {_key(s): s for piece in slices for s in piece.definitions}
-    aliases = {alias for piece in slices for alias in piece.aliases} | {"worker"}
+    # A handler is its worker's own, and one of another worker may have its name.
+    aliases = {"worker", *(alias for piece in slices for alias in piece.aliases)}
+    aliases |= {name for piece in slices for handler in piece.handlers for name in handler.defines}
     rebound = {
         name
         for piece in slices
@@ -58,8 +60,7 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
     }
     while True:
         apart = {n for key, s in found.items() if key not in common for n in s.defines} | aliases
-        apart -= {n for s in common.values() for n in s.defines}
-        out = [key for key, s in common.items() if s.needs & apart]
+        out = [key for key, s in common.items() if (s.needs | s.defines) & apart]
         if not out:
             break
         for key in out:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -43,10 +44,12 @@ def put_in_place(fresh: Path, directory: Path) -> Path | None:
 
 
 def recover(directory: Path) -> None:
-    """Put back what a crash between two renames left aside; harmless where there is nothing."""
+    """Put back what a crash between two renames left aside, or remove it where the second had come."""
     aside = _aside(directory)
     if aside.is_dir() and not directory.exists():
         aside.rename(directory)
+    elif aside.is_dir():
+        shutil.rmtree(aside)
 
 
 def sync(directory: Path) -> None:

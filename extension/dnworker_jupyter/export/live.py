@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -105,7 +106,7 @@ def _plan(
         topology=topology,
         registered=registered,
         project=project_requirements(beside),
-        is_beside=lambda path: (beside / path).is_file(),
+        is_beside=lambda path: os.path.isfile(beside / path),  # noqa: PTH113  which takes any text
         existing=_existing_manifest(directory),
     )
 

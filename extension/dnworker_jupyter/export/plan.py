@@ -223,6 +223,7 @@ def _program_entry(line: WorkerLine, path: str) -> dict[str, object]:
 def _common_name(capability: str, modules: set[str], workers: Collection[str]) -> str:
     """Return the name of the module that several scripts share; nothing else must have it."""
     name = f"{capability.replace('-', '_')}_shared"
+    name = name if name.isidentifier() else f"_{name}"  # a capability may begin with a digit
     while name in modules or name in workers:
         name += "_"
     return name

@@ -63,7 +63,7 @@ def script(
 
 def common_module(common: Common, target: Target) -> str:
     """Return the text of the module that several scripts share."""
-    used = {name for s in common.definitions for name in s.needs} & BOUND
+    used = {name for s in common.definitions for name in s.needs} & (PROVIDED | BOUND)
     parts = [
         '"""What several workers share, exported from a notebook by dnworker."""\n',
         "from __future__ import annotations\n",

@@ -38,6 +38,11 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     recover(directory)
     if directory.exists() and not directory.is_dir():
         raise Refused(f"{directory} is a file; name a directory for the capability")
+    if Path.cwd().is_relative_to(directory):
+        raise Refused(
+            f"{directory} is the directory that this runs in, which an export would put another in the place "
+            "of; nothing was written. Name one of its own, such as out/demo"
+        )
     written = _read_record(directory)
     _refuse_links(plan, directory)
     if not force:
@@ -66,6 +71,7 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     if old is not None:
+        _bring_along(old, directory, leave={*ours, *gone})
         shutil.rmtree(old, ignore_errors=True)
     return sorted([*fresh, *gone])
 
@@ -87,6 +93,18 @@ def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
             if parent == staging or not parent.is_dir() or any(parent.iterdir()):
                 break
             parent.rmdir()
+
+
+def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
+    """Move what others made in the old directory while the new one was made; nothing of theirs is removed."""
+    for place, _, names in os.walk(old):
+        for name in names:
+            file = Path(place, name)
+            inside = file.relative_to(old)
+            target = directory / inside
+            if inside.as_posix() not in leave and not os.path.lexists(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.rename(target)
 
 
 def _write_whole(file: Path, data: bytes) -> None:
