@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         "--diff", action="store_true", help="write nothing; show what changed since, and the version step"
     )
     export.set_defaults(command=_export)
+    taking = commands.add_parser("import", parents=[common], help="make a notebook of a capability")
+    taking.add_argument("capability", type=Path, help="the capability's directory")
+    taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
+    taking.add_argument("--force", action="store_true", help="write over a notebook that is there")
+    taking.set_defaults(command=_import)
     return parser
 
 
@@ -70,6 +75,17 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
             )
 
         parser.set_defaults(command=refuse)
+
+
+def _import(options: argparse.Namespace) -> int:
+    importing = import_module("dnworker_jupyter.export.importing")
+    made = importing.import_capability(options.capability)
+    written = importing.write_notebook(made, options.output, force=options.force)
+    if options.json:
+        print(json.dumps({"ok": True, "files": [str(path) for path in written]}))
+    else:
+        print("\n".join(f"{path} is written" for path in written))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from dnworker.errors import Refused
 from dnworker.worker import check_worker_name
 
+EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
 _UNRECOGNIZED = "unrecognized arguments: "
 _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -24,6 +26,10 @@ class Options:
 
     when: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    topology: str | None = None
+    """How the export runs it; None for as the export is told."""
+    file: str | None = None
+    """The path of its file in the export; None for one by its name."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,6 @@ class WorkerLine:
     restart: bool
     quiet: bool
     command: str | None = None
-    file: str | None = None
 
 
 def worker_parser() -> Parser:
@@ -51,7 +56,10 @@ def worker_parser() -> Parser:
     parser.add_argument(
         "--command", metavar="CMD", help="run a program in any language; the body is its file"
     )
-    parser.add_argument("--file", metavar="PATH", help="with --command: the file's path in the capability")
+    parser.add_argument("--file", metavar="PATH", help="the path of the worker's file in the capability")
+    parser.add_argument(
+        "--topology", choices=EXPORT_TOPOLOGIES, help="how the export runs it, whatever the others do"
+    )
     return parser
 
 
@@ -74,17 +82,26 @@ def read_worker_line(line: str) -> WorkerLine:
         if not equals or not key:
             raise Refused(f"%%worker: --env {pair!r} is not of the form NAME=value")
         env[key] = value
-    if options.file is not None and options.command is None:
-        raise Refused("%%worker: --file goes with --command; Python workers need no file")
+    if options.topology is not None and options.command is not None:
+        raise Refused("%%worker: --topology is for Python workers; --command says already how this one runs")
+    if options.file is not None:
+        _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
         name,
-        Options(tuple(options.when), env),
+        Options(tuple(options.when), env, options.topology, options.file),
         options.shared,
         options.restart,
         options.quiet,
         options.command,
-        options.file,
     )
+
+
+def _check_file(text: str, *, is_python: bool) -> None:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise Refused(f"--file {text!r} must be a path inside of the capability, such as workers/relay.mjs")
+    if is_python and path.suffix != ".py":
+        raise Refused(f"--file {text!r}: the file of a Python worker ends in .py")
 
 
 class Parser(argparse.ArgumentParser):

@@ -21,7 +21,7 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     """Write the body to a file and run the command with it; returns what to tell.
 
     The command's words come first and the file's path last, unless the command has `{file}` in the path's
-    place.
+    place. A body of comments alone is no file.
 
     Raises:
         Refused: the line is wrong, or the name is that of a worker made of handlers.
@@ -40,11 +40,13 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     if not words:
         raise Refused("--command is empty; name the program, as in: --command node")
     root = book.bridges.directory_of(line.name)
-    file = root / relative
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(body, encoding="utf-8")
-    file.chmod(0o755)
-    command, *rest = command_words(words, str(file))
+    if has_file(body):
+        file = root / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(body, encoding="utf-8")
+        file.chmod(0o755)
+        words = command_words(words, str(file))
+    command, *rest = words
     definition = WorkerDefinition(
         line.name, command=command, args=tuple(rest), env=dict(line.options.env), when=line.options.when
     )
@@ -63,17 +65,13 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
 
 
 def program_file(line: WorkerLine) -> PurePosixPath:
-    """Return the path of a program's file in its capability.
+    """Return the path of a program's file in its capability."""
+    return PurePosixPath(line.options.file or f"workers/{line.name}")
 
-    Raises:
-        Refused: it leads out of it.
-    """
-    relative = PurePosixPath(line.file or f"workers/{line.name}")
-    if relative.is_absolute() or ".." in relative.parts:
-        raise Refused(
-            f"--file {line.file!r} must be a path inside of the capability, such as workers/relay.mjs"
-        )
-    return relative
+
+def has_file(body: str) -> bool:
+    """Tell whether a program has a file: comments alone are none, and `CMD` is all there is then."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in body.splitlines())
 
 
 def command_words(words: list[str], file: str) -> list[str]:

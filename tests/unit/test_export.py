@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -15,8 +16,11 @@ from textwrap import dedent
 
 import msgspec
 import pytest
+import yaml
 
 from dnworker import Runtime
+from dnworker.capability.environment import CHILD_HOOK
+from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import load_manifest
 from dnworker.errors import ManifestError, Refused
 from dnworker.topologies import SubprocessWorker
@@ -289,14 +293,27 @@ def test_what_is_no_secret_is_not_warned_of(text):
         ("open('data.csv', 'w')", None),
         ("open('other.csv')", None),
         ("open('/etc/hosts')", None),
+        ("open(file='data.csv')", "open('data.csv')"),
+        ("open(DATA)", "open('data.csv')"),
+        ("pd.loadtxt('data.csv')", "loadtxt('data.csv')"),
+        ("pd.read_csv(filepath_or_buffer='data.csv')", "read_csv('data.csv')"),
+        ("Path('data.csv').open()", "Path('data.csv')"),
+        ("Path('data.csv').open('w')", None),
+        ("Path('data.csv').write_text('x')", None),
+        ("Path('data.csv').unlink()", None),
+        ("open(DATA + 'x')", None),
+        ("worker.state['archive'].read('data.csv')", None),
+        ("worker.state['archive'].open('data.csv')", None),
+        ("open('x' * 9000)", None),
     ],
 )
-def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused):
-    cells = ["from pathlib import Path\nimport yaml as pd", handler(f"print({body})")]
-    sources = [Cell(n, dedent(text).strip()) for n, text in enumerate(cells, 1)]
+def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused, tmp_path):
+    (tmp_path / "data.csv").touch()
+    above = "from pathlib import Path\nimport yaml as pd\nDATA = 'data.csv'"
+    sources = [Cell(n, dedent(text).strip()) for n, text in enumerate([above, handler(f"print({body})")], 1)]
 
     def run():
-        return plan_export(sources, default_name="demo", is_beside={"data.csv", "/etc/hosts"}.__contains__)
+        return plan_export(sources, default_name="demo", beside=tmp_path)
 
     if refused is None:
         assert run().files
@@ -614,11 +631,84 @@ def test_a_local_module_travels_as_a_sibling_with_what_it_imports(tmp_path, monk
     assert b"pyyaml>=" in files["workers/bridge.py"]
 
 
-def test_a_local_module_is_refused_for_in_process_workers(tmp_path, monkeypatch):
-    (tmp_path / "my_other_helpers.py").write_text("VALUE = 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
+LOCAL = "import my_own as own, json\nfrom my_own import VALUE"
+
+
+def test_a_local_module_is_imported_in_both_topologies(tmp_path):
+    (tmp_path / "my_own.py").write_text("VALUE = 41\n")
+    made = plan(LOCAL, handler("print(json, own.VALUE + VALUE)"), topology="in-process", beside=tmp_path)
+    write(made, tmp_path / "demo")
+    file = tmp_path / "demo" / "workers" / "bridge.py"
+    assert "my_own" not in sys.modules
+    worker = load_worker(tmp_path / "demo", "local", "bridge", file)
+    assert worker._event_handlers["a"][0].__globals__["VALUE"] == 41
+    code = f"import runpy; print(runpy.run_path({str(file)!r})['own'].VALUE)"
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[0] = {str(file.parent)!r}; {code}"],
+        capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(CHILD_HOOK)},
+    )  # fmt: skip
+    assert run.stdout == "41\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cell", "body"),
+    [
+        ({"my_own.py": "import my_second\n", "my_second.py": "X = 1\n"}, "import my_own", "my_own"),
+        ({"my_own.py": "X = 1\n"}, "", "import my_own"),
+        ({"my_own/__init__.py": "", "my_own/part.py": "X = 1\n"}, "import my_own.part", "my_own"),
+    ],
+    ids=["imports another", "in a handler", "a part of a package"],
+)
+def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(files, cell, body, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     with pytest.raises(ExportRefused, match="--topology uv"):
-        plan("import my_other_helpers", handler("my_other_helpers"), topology="in-process")
+        plan(cell, handler(body), topology="in-process", beside=tmp_path)
+    assert plan(cell, handler(body), beside=tmp_path).files
+
+
+def test_two_names_for_one_worker_are_refused_where_the_reference_would_count_two():
+    cells = [
+        "bridge = dn.worker('bridge')\n@bridge.on_event('a')\nasync def on_a(e, c):\n    print(bridge.state)"
+    ]
+    with pytest.raises(ExportRefused, match="takes two names for two workers"):
+        plan(*cells, topology="in-process")
+    assert plan(*cells, topology="in-process", target="dnworker").files
+
+
+def test_a_cell_may_say_how_and_where_its_worker_goes():
+    cells = [
+        "def twice(x):\n    return 2 * x",
+        "%%worker a --topology in-process --file workers/first.py\n@worker.task\nasync def t(c):\n    twice(1)",
+        "%%worker b --topology python\n@worker.task\nasync def t(c):\n    twice(1)",
+        "%%worker c\n@worker.task\nasync def t(c):\n    twice(1)",
+    ]
+    made = plan(*cells)
+    manifest = yaml.safe_load(made.files["capability.yaml"])
+    assert manifest["workers"] == {
+        "a": {"path": "workers/first.py"},
+        "b": {"command": "python", "args": ["${CAPABILITY_ROOT}/workers/b.py"]},
+        "c": {"command": "uv", "args": ["run", "${CAPABILITY_ROOT}/workers/c.py"]},
+    }
+    assert "workers/demo_shared.py" in made.files
+
+
+def test_workers_in_different_directories_share_no_module():
+    cells = [
+        "def twice(x):\n    return 2 * x",
+        "%%worker a --file src/first.py\n@worker.task\nasync def t(c):\n    twice(1)",
+        "%%worker b\n@worker.task\nasync def t(c):\n    twice(1)",
+    ]
+    made = plan(*cells)
+    assert {*made.files} == {"capability.yaml", "src/first.py", "workers/b.py"}
+
+
+@pytest.mark.parametrize("name", ["dnworker", "dreadnode", "msgspec", "json", "httpx"])
+def test_a_script_hides_no_module_that_its_sdk_imports(name):
+    cell = handler("pass").replace("%%worker bridge", f"%%worker {name}")
+    assert f"workers/{name}-worker.py" in plan(cell).files
 
 
 def test_the_dnworker_target_carries_a_wheel(tmp_path):

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -144,14 +144,21 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
-def requirements_of(script: str) -> dict[str, str]:
-    """Return the bounds of a script's requirements, by name (PEP 723)."""
+def header_of(script: str) -> dict[str, Any]:
+    """Return what a script says of its environment (PEP 723); nothing where it says nothing, or no TOML."""
     match = _HEADER.search(script)
     if match is None:
         return {}
-    text = "\n".join(line[2:] for line in match[1].splitlines())
+    try:
+        return tomllib.loads("\n".join(line[2:] for line in match[1].splitlines()))
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def requirements_of(script: str) -> dict[str, str]:
+    """Return the bounds of a script's requirements, by name (PEP 723)."""
     found: dict[str, str] = {}
-    for line in tomllib.loads(text).get("dependencies", []):
+    for line in header_of(script).get("dependencies", []):
         try:
             requirement = Requirement(line)
         except InvalidRequirement:

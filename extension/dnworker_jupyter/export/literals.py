@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
 
 from dnworker_jupyter.export.refusals import Refusal
 from dnworker_jupyter.export.slice import Statement
@@ -32,6 +33,10 @@ _PLACEHOLDER = re.compile(
 _SHORTEST_SECRET = 8
 
 _WRITES = re.compile(r"[wax]")
+_READER = re.compile(r"(?:read|load)_\w+|loadtxt|genfromtxt|fromfile|memmap")
+"""Functions of libraries that open what they are given; a plain `read` is one of an archive or a stream."""
+
+_FILE_ARGUMENTS = ("file", "path", "fname", "filename", "filepath_or_buffer")
 
 
 def secrets_in(statement: Statement) -> Iterator[Refusal]:
@@ -81,21 +86,35 @@ def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
     return found
 
 
-def files_beside(statement: Statement, is_beside: Callable[[str], bool]) -> Iterator[Refusal]:
+def texts_in(statements: Iterable[Statement]) -> dict[str, str]:
+    """Return the texts that statements give a name, `NAME = "text"`, by the name."""
+    found: dict[str, str] = {}
+    for statement in statements:
+        match statement.node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str() as text)):
+                found[name] = text
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str() as text)):
+                found[name] = text
+    return found
+
+
+def files_beside(statement: Statement, beside: Path | None, texts: Mapping[str, str]) -> Iterator[Refusal]:
     """Refuse files next to the notebook that the code opens: they stay behind.
 
     Args:
         statement: of the code that travels.
-        is_beside: tells of a relative path whether there is such a file beside the notebook.
+        beside: the directory of the notebook; None where nothing lies beside it.
+        texts: those that the code knows by a name.
     """
+    if beside is None:
+        return
+    written = _written_paths(statement.nodes)
     for node in statement.nodes:
-        if not isinstance(node, ast.Call) or not (name := _reads_file(node)):
+        if not isinstance(node, ast.Call) or id(node) in written or not (name := _reads_file(node)):
             continue
-        argument = node.args[0] if node.args else None
-        if not isinstance(argument, ast.Constant) or not isinstance(argument.value, str):
-            continue
-        path = argument.value
-        if not path or "\0" in path or "://" in path or PurePath(path).is_absolute() or not is_beside(path):
+        argument = _file_argument(node)
+        path = _text(argument, texts)
+        if argument is None or path is None or not _lies(beside, path):
             continue
         yield Refusal(
             f"{name}({path!r})",
@@ -107,16 +126,55 @@ def files_beside(statement: Statement, is_beside: Callable[[str], bool]) -> Iter
         )
 
 
+def _file_argument(call: ast.Call) -> ast.expr | None:
+    """Return what says which file a call is about."""
+    named = [k.value for k in call.keywords if k.arg in _FILE_ARGUMENTS]
+    return next(iter([*call.args[:1], *named]), None)
+
+
+def _text(node: ast.expr | None, texts: Mapping[str, str]) -> str | None:
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.Name(id=name):
+            return texts.get(name)
+    return None
+
+
+def _lies(beside: Path, path: str) -> bool:
+    if not path or "\0" in path or "://" in path or PurePath(path).is_absolute():
+        return False
+    return os.path.isfile(beside / path)  # noqa: PTH113  which takes any text, too long ones among them
+
+
+def _written_paths(nodes: Iterable[ast.AST]) -> set[int]:
+    """Return by identity the calls `Path(...)` whose file is not read: written, removed, or asked about."""
+    found: set[int] = set()
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Call() as path, attr=attr)) as call:
+                reads = attr.startswith("read") or (attr == "open" and not _writes(call, call.args[:1]))
+                if not reads:
+                    found.add(id(path))
+    return found
+
+
+def _writes(call: ast.Call, positional: Iterable[ast.expr]) -> bool:
+    """Tell whether the mode that a call gives, `positional` or by name, is one of writing."""
+    given = [*positional, *(k.value for k in call.keywords if k.arg == "mode")]
+    return any(
+        _WRITES.search(a.value) for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)
+    )
+
+
 def _reads_file(call: ast.Call) -> str | None:
     """Return what a call is called if it opens its first argument to read; None if it does not."""
     match call.func:
-        case ast.Name(id="open" as name) | ast.Attribute(attr="open" as name):
-            given = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
-            modes = [a.value for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            return None if any(_WRITES.search(mode) for mode in modes) else name
+        case ast.Name(id="open" as name) | ast.Attribute(value=ast.Name(), attr="open" as name):
+            return None if _writes(call, call.args[1:2]) else name
         case ast.Name(id="Path" | "FilePath" as name) | ast.Attribute(attr="Path" as name):
             return name
-        case ast.Name(id=name) | ast.Attribute(attr=name) if re.match(r"(?:read|load)(?:_\w+)?$", name):
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name) if _READER.fullmatch(name):
             return name
     return None
 

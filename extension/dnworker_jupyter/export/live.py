@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from pathlib import Path
@@ -106,7 +105,7 @@ def _plan(
         topology=topology,
         registered=registered,
         project=project_requirements(beside),
-        is_beside=lambda path: os.path.isfile(beside / path),  # noqa: PTH113  which takes any text
+        beside=beside,
         existing=_existing_manifest(directory),
     )
 

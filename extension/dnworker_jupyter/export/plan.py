@@ -5,23 +5,25 @@ from __future__ import annotations
 import ast
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import packages_distributions
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, cast
 
 import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.errors import ManifestError, Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
-from dnworker_jupyter.export.common import split_common
-from dnworker_jupyter.export.literals import files_beside, secrets_in, unique
+from dnworker_jupyter.export.common import Script, split_common
+from dnworker_jupyter.export.literals import files_beside, secrets_in, texts_in, unique
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.refusals import ExportRefused, Refusal
 from dnworker_jupyter.export.requirements import (
+    SDK_MODULES,
     Needs,
     imported_modules,
     resolve,
@@ -30,7 +32,7 @@ from dnworker_jupyter.export.requirements import (
 from dnworker_jupyter.export.slice import Slice, Statement, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options, WorkerLine
-from dnworker_jupyter.programs import command_words, program_file
+from dnworker_jupyter.programs import command_words, has_file, program_file
 
 TargetName = Literal["dreadnode", "dnworker"]
 Topology = Literal["uv", "python", "in-process"]
@@ -61,7 +63,7 @@ def plan_export(
     only: str | None = None,
     registered: Mapping[str, Collection[str]] | None = None,
     project: Collection[str] = (),
-    is_beside: Callable[[str], bool] = lambda path: False,
+    beside: Path | None = None,
     existing: str | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
@@ -74,7 +76,7 @@ def plan_export(
         only: the one worker to export; None for all.
         registered: the names of the handlers that run live, by worker: each must be found in the cells.
         project: requirements of the project that the notebook belongs to, for their extras.
-        is_beside: tells of a relative path whether there is such a file beside the notebook.
+        beside: the directory of the notebook: what lies there may be a local module, or a file that stays.
         existing: the manifest that is there, of which all but the workers is kept where no `%%capability`
             cell gives a head.
 
@@ -96,27 +98,31 @@ def plan_export(
     refusals = [refusal for piece in slices for refusal in piece.refusals]
     refusals += _not_whole(slices, sources, live)
     travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
-    refusals += unique(refusal for s in travelling for refusal in files_beside(s, is_beside))
+    texts = texts_in(travelling)
+    refusals += unique(refusal for s in travelling for refusal in files_beside(s, beside, texts))
+    options = {name: _options(sources, name) for name in names}
+    topologies = {name: cast(Topology, o.topology or topology) for name, o in options.items()}
     extras = wanted_extras((cell.source for cell in cells), project)
-    installed = packages_distributions()
-    needed = [_needs(piece, topology, target, extras, installed, refusals) for piece in slices]
+    find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
+    needed = [_needs(piece, topologies[piece.worker], target, find, refusals) for piece in slices]
+    refusals += _not_loadable(slices, topologies, target)
     if refusals:
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
-    files, scripts = _scripts(slices, needed, head.name, target)
-    options = {name: _options(sources, name) for name in names}
-    entries = {name: _entry(path, topology, options[name]) for name, path in scripts.items()}
+    files, scripts = _scripts(slices, needed, head.name, target, options)
+    entries = {name: _entry(path, topologies[name], options[name]) for name, path in scripts.items()}
     for name, cell in programs.items():
         assert cell.line is not None
-        path = program_file(cell.line).as_posix()
-        files[path] = cell.body.encode()
+        path = program_file(cell.line).as_posix() if has_file(cell.body) else None
+        if path is not None:
+            files[path] = cell.body.encode()
         entries[name] = _program_entry(cell.line, path)
     manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
         raise ManifestError(problems)
     files[MANIFEST_NAME] = manifest.encode()
-    if target == "dnworker" and topology != "in-process":
+    if target == "dnworker" and set(topologies.values()) - {"in-process"}:
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
     warnings = unique(warning for s in travelling for warning in secrets_in(s))
     return Plan(head.name, dict(sorted(files.items())), scripts, tuple(warnings), head.rest is not None)
@@ -148,23 +154,33 @@ def _read_head(sources: Sequence[SourceCell], existing: str | None, default_name
 
 
 def _scripts(
-    slices: Sequence[Slice], needed: Sequence[Needs], capability: str, target: TargetName
+    slices: Sequence[Slice],
+    needed: Sequence[Needs],
+    capability: str,
+    target: TargetName,
+    options: Mapping[str, Options],
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Return the files of the workers, and the path of each worker's script."""
     texts: dict[str, str] = {}
     bundled: dict[str, bytes] = {}
-    paths: dict[str, str] = {}
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
-    common, sources = split_common(slices)
+    paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
+    homes = {PurePosixPath(path).parent for path in paths.values()}
+    common, sources = split_common(slices) if len(homes) == 1 else (None, [*map(Script, slices)])
     shared = None
     if common is not None:
-        shared = _common_name(capability, modules, [piece.worker for piece in slices])
-        texts[f"workers/{shared}.py"] = render.common_module(common, _target(target))
+        shared = _common_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
+        local = {name for needs in needed for name in needs.local}
+        texts[(homes.pop() / f"{shared}.py").as_posix()] = render.common_module(
+            common, _target(target), local
+        )
     for source, needs in zip(sources, needed, strict=True):
-        path = paths[source.piece.worker] = _script_path(source.piece.worker, modules)
+        path = paths[source.piece.worker]
         asked = needs.requirements.values()
-        texts[path] = render.script(source, _target(target), asked, _requires_python(), shared)
-        bundled |= _bundle(needs)
+        texts[path] = render.script(
+            source, _target(target), asked, _requires_python(), shared, needs.local.keys()
+        )
+        bundled |= _bundle(needs, PurePosixPath(path).parent)
     for path, text in texts.items():
         compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
     return {path: text.encode() for path, text in texts.items()} | bundled, paths
@@ -209,10 +225,11 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
     ]
 
 
-def _program_entry(line: WorkerLine, path: str) -> dict[str, object]:
+def _program_entry(line: WorkerLine, path: str | None) -> dict[str, object]:
     assert line.command is not None
-    command, *args = command_words(shlex.split(line.command), f"{ROOT_REFERENCE}/{path}")
-    entry: dict[str, object] = {"command": command, "args": args}
+    words = shlex.split(line.command)
+    command, *args = words if path is None else command_words(words, f"{ROOT_REFERENCE}/{path}")
+    entry: dict[str, object] = {"command": command} | ({"args": args} if args else {})
     if line.options.env:
         entry["env"] = dict(line.options.env)
     if line.options.when:
@@ -230,8 +247,11 @@ def _common_name(capability: str, modules: set[str], workers: Collection[str]) -
 
 
 def _script_path(worker: str, modules: set[str]) -> str:
-    """Return the script's path; its name must not shadow a module that one of the scripts imports."""
-    taken = worker in sys.stdlib_module_names or worker in modules
+    """Return the script's path; its name must not shadow a module that one of the scripts imports.
+
+    Those that its SDK imports are among them: Python looks beside a script first.
+    """
+    taken = worker in sys.stdlib_module_names or worker in modules or worker in SDK_MODULES
     return f"workers/{worker}-worker.py" if taken else f"workers/{worker}.py"
 
 
@@ -239,8 +259,7 @@ def _needs(
     piece: Slice,
     topology: Topology,
     target: TargetName,
-    extras: Mapping[str, Collection[str]],
-    installed: Mapping[str, Sequence[str]],
+    find: Callable[..., Needs],
     refusals: list[Refusal],
 ) -> Needs:
     """Return what the script needs from elsewhere; what nobody can have is added to `refusals`."""
@@ -252,7 +271,7 @@ def _needs(
     code = (*piece.definitions, *piece.handlers)
     importing |= {name: statement for statement in code for name in statement.modules}
     optional = {name for statement in code for name in statement.optional_modules}
-    needs = resolve(importing, optional, extras, installed)
+    needs = find(importing, optional)
 
     def refuse(name: str, why: str, remedy: str) -> Refusal:
         by = importing.get(name)  # none for what a local module imports
@@ -266,13 +285,21 @@ def _needs(
     for statement in piece.imports:
         refusals += _foreign_imports(statement, piece, target)
     if topology == "in-process":
+        by_top_level = {a.name for s in piece.imports if isinstance(s.node, ast.Import) for a in s.node.names}
+        by_top_level |= {
+            (s.node.module or "").partition(".")[0]
+            for s in piece.imports
+            if isinstance(s.node, ast.ImportFrom)
+        }
         refusals += [
             refuse(
                 name,
-                f"it is a file of yours ({file}), which an in-process worker of the reference cannot import",
+                f"it is a file of yours ({file}), and an in-process worker of the reference can import such "
+                "a one only by its own name, at the top level",
                 "use --topology uv, or put its code into a %%worker NAME --shared cell",
             )
             for name, file in needs.local.items()
+            if name in needs.inner or name not in by_top_level
         ]
     return needs
 
@@ -309,16 +336,31 @@ def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
     return node
 
 
-def _bundle(needs: Needs) -> dict[str, bytes]:
-    """Return local modules as siblings of the scripts."""
+def _bundle(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
+    """Return local modules as siblings of a script in the directory `home`."""
     files: dict[str, bytes] = {}
     for file in needs.local.values():
         if file.is_dir():
             for one in sorted(file.rglob("*.py")):
-                files[f"workers/{file.name}/{one.relative_to(file).as_posix()}"] = one.read_bytes()
+                files[(home / file.name / one.relative_to(file).as_posix()).as_posix()] = one.read_bytes()
         else:
-            files[f"workers/{file.name}"] = file.read_bytes()
+            files[(home / file.name).as_posix()] = file.read_bytes()
     return files
+
+
+def _not_loadable(
+    slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
+) -> Iterator[Refusal]:
+    """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
+    for piece in slices:
+        if topologies[piece.worker] == "in-process" and target == "dreadnode" and piece.aliases:
+            yield Refusal(
+                f"worker {piece.worker!r}",
+                f"is called `worker` and {', '.join(map(repr, piece.aliases))} in its code; the reference "
+                "takes two names for two workers when it loads one in-process",
+                "use one name in its cells, or --topology uv",
+                piece.handlers[0].cell.cell if piece.handlers else None,
+            )
 
 
 def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]:

@@ -35,8 +35,18 @@ def script(
     requirements: Iterable[Requirement],
     requires_python: str,
     common: str | None = None,
+    local: Collection[str] = (),
 ) -> str:
-    """Return the text of one worker's script; `common` is the module that it shares with others."""
+    """Return the text of one worker's script.
+
+    Args:
+        source: what is in it.
+        target: what it imports its Worker from.
+        requirements: distributions that it needs.
+        requires_python: the bound of its Python.
+        common: the module that it shares with others.
+        local: the modules that travel beside it.
+    """
     piece = source.piece
     needed = list(requirements)
     header = pep723(
@@ -50,7 +60,7 @@ def script(
         header,
         f'"""Worker {piece.worker}, exported from a notebook by dnworker."""\n',
         "from __future__ import annotations\n",
-        *_imports(piece.imports, piece.import_names, target),
+        *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
         *([_from_common(common, source.from_common)] if common and source.from_common else []),
         "\n".join([f'worker = Worker(name="{piece.worker}")', *(f"{a} = worker" for a in piece.aliases), ""]),
@@ -61,13 +71,21 @@ def script(
     return "\n".join(parts)
 
 
-def common_module(common: Common, target: Target) -> str:
-    """Return the text of the module that several scripts share."""
+_SHARED_MODULE = '"""What several workers share, exported from a notebook by dnworker."""\n'
+
+
+def is_shared_module(text: str) -> bool:
+    """Tell whether a module is one that `common_module` made."""
+    return text.startswith(_SHARED_MODULE)
+
+
+def common_module(common: Common, target: Target, local: Collection[str] = ()) -> str:
+    """Return the text of the module that several scripts share; `local` are the modules beside it."""
     used = {name for s in common.definitions for name in s.needs} & (PROVIDED | BOUND)
     parts = [
-        '"""What several workers share, exported from a notebook by dnworker."""\n',
+        _SHARED_MODULE,
         "from __future__ import annotations\n",
-        *_imports(common.imports, common.import_names, target),
+        *_imports(common.imports, common.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
         *_blocks(common.definitions),
     ]
@@ -75,12 +93,13 @@ def common_module(common: Common, target: Target) -> str:
 
 
 def _from_common(module: str, names: Sequence[str]) -> str:
-    """Import what is shared in both topologies: as a sibling of the package, and beside the script."""
     listed = ", ".join(names)
-    return (
-        f"if __package__:  # loaded by a runtime, in-process\n    from .{module} import {listed}\n"
-        f"else:\n    from {module} import {listed}\n"
-    )
+    return _in_both(f"from .{module} import {listed}", f"from {module} import {listed}")
+
+
+def _in_both(as_sibling: str, as_script: str) -> str:
+    """Import what lies beside the script in both topologies."""
+    return f"if __package__:  # loaded by a runtime, in-process\n    {as_sibling}\nelse:\n    {as_script}\n"
 
 
 def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[str]) -> str:
@@ -138,9 +157,12 @@ def around_workers(text: str) -> tuple[str, str, str]:
     return "".join(lines[:first]), "".join(lines[first:end]), "".join(lines[end:])
 
 
-def _imports(imports: Iterable[Statement], used: Collection[str], target: Target) -> list[str]:
-    """Render the imports with only the names that are used."""
+def _imports(
+    imports: Iterable[Statement], used: Collection[str], target: Target, local: Collection[str]
+) -> list[str]:
+    """Render the imports with only the names that are used, those of local modules last."""
     lines: dict[str, None] = {}
+    beside: dict[str, None] = {}
     for statement in imports:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
@@ -154,11 +176,20 @@ def _imports(imports: Iterable[Statement], used: Collection[str], target: Target
                 node = ast.ImportFrom(target.module, kept, 0)
         if not kept:
             continue
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.ImportFrom):
+            line = ast.unparse(ast.ImportFrom(node.module, kept, node.level))
+            if (node.module or "").partition(".")[0] in local:
+                beside[_in_both(ast.unparse(ast.ImportFrom(node.module, kept, 1)), line)] = None
+            else:
+                lines[line] = None
+            continue
+        for alias in [a for a in kept if a.name in local]:
+            kept.remove(alias)
+            sibling = ast.unparse(ast.ImportFrom(None, [alias], 1))
+            beside[_in_both(sibling, ast.unparse(ast.Import([alias])))] = None
+        if kept:
             lines[ast.unparse(ast.Import(kept))] = None
-        else:
-            lines[ast.unparse(ast.ImportFrom(node.module, kept, node.level))] = None
-    return ["\n".join(lines) + "\n"] if lines else []
+    return [*(["\n".join(lines) + "\n"] if lines else []), *beside]
 
 
 def _blocks(statements: Iterable[Statement]) -> list[str]:

@@ -25,6 +25,27 @@ PROVIDED = frozenset({"dnworker", "dreadnode"})
 """Imports that the script's own head answers for."""
 
 
+SDK_MODULES = PROVIDED | {
+    *("annotated_types", "anyio", "attr", "attrs", "certifi", "charset_normalizer", "click", "croniter"),
+    *(
+        "dateutil",
+        "email_validator",
+        "executing",
+        "fastapi",
+        "fsspec",
+        "google",
+        "h11",
+        "httpcore",
+        "httptools",
+    ),
+    *("httpx", "idna", "jsonref", "jsonschema", "logfire", "loguru", "lxml", "msgspec", "opentelemetry"),
+    *("orjson", "packaging", "pydantic", "pydantic_core", "pygments", "pytz", "referencing", "requests"),
+    *("rich", "rpds", "six", "sniffio", "starlette", "truststore", "typing_extensions", "urllib3", "uvicorn"),
+    *("watchfiles", "websockets", "yaml"),
+}
+"""What a script of either SDK imports at its first line: a sibling of such a name would hide it."""
+
+
 @dataclass(frozen=True)
 class Requirement:
     """One distribution with its bounds; `source` is a line for `[tool.uv.sources]`."""
@@ -47,6 +68,8 @@ class Needs:
     local: dict[str, Path] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
+    inner: set[str] = field(default_factory=set)
+    """Local modules that local modules import, by their whole names."""
 
 
 def resolve(
@@ -54,6 +77,7 @@ def resolve(
     optional: Iterable[str] = (),
     extras: Mapping[str, Collection[str]] | None = None,
     installed: Mapping[str, Sequence[str]] | None = None,
+    beside: Path | None = None,
 ) -> Needs:
     """Find out where top-level modules come from; local modules are followed into their own imports.
 
@@ -63,6 +87,7 @@ def resolve(
             to do without it.
         extras: the extras that were asked for, by the distribution's normalized name.
         installed: the distributions of each module; None has them read here, which takes long.
+        beside: the directory of the notebook, where its local modules are, whoever asks.
     """
     needs = Needs()
     may_lack = set(optional)
@@ -79,13 +104,16 @@ def resolve(
             for name in sorted(set(distributions)):
                 requirement = _requirement(name, extras or {})
                 needs.requirements[requirement.name.lower()] = requirement
-        elif (file := _local_file(module)) is not None:
+        elif (file := _local_file(module, beside)) is not None:
             needs.local[module] = file
             trees = list(_trees(file))
             may_lack |= optional_modules(trees)
-            waiting += sorted(imported_modules(trees))
+            found = imported_modules(trees)
+            needs.inner |= found
+            waiting += sorted(found)
         elif module not in may_lack:
             needs.unknown.add(module)
+    needs.inner &= needs.local.keys()
     return needs
 
 
@@ -124,7 +152,11 @@ def _trees(file: Path) -> Iterator[ast.AST]:
         yield ast.parse(one.read_text(encoding="utf-8"), str(one))
 
 
-def _local_file(module: str) -> Path | None:
+def _local_file(module: str, beside: Path | None) -> Path | None:
+    if beside is not None:
+        for file in (beside / f"{module}.py", beside / module / "__init__.py"):
+            if file.is_file():
+                return file.parent if file.name == "__init__.py" else file
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
