@@ -38,6 +38,7 @@ def difference(old: dict[str, str], new: dict[str, str]) -> Difference:
     return compare(files(**old), files(**new))
 
 
+SECOND = "@worker.on_event('a')\nasync def second(event, client):\n    pass"
 OTHER = {"other": '%%worker other\n@worker.on_event("b")\nasync def on_b(event, client): pass'}
 FLAG = {"flags": "flags: {beta: {description: b}}"}
 
@@ -48,12 +49,49 @@ FLAG = {"flags": "flags: {beta: {description: b}}"}
         ({}, {"body": "print(1)"}, ["~ workers/bridge.py"], "1.2.4"),
         ({}, OTHER, ["+ worker other"], "1.3.0"),
         (OTHER, {}, ["- worker other"], "2.0.0"),
-        ({}, {"more": EVERY}, ["+ bridge: every seconds=5 (tick)", "~ workers/bridge.py"], "1.3.0"),
-        ({"more": EVERY}, {}, ["- bridge: every seconds=5 (tick)", "~ workers/bridge.py"], "2.0.0"),
+        ({}, {"more": EVERY}, ["+ bridge: every 5s (tick)", "~ workers/bridge.py"], "1.3.0"),
+        ({"more": EVERY}, {}, ["- bridge: every 5s (tick)", "~ workers/bridge.py"], "2.0.0"),
         (
             {"more": EVERY},
             {"more": EVERY.replace("5", "9")},
-            ["~ bridge: every seconds=5 (tick) -> seconds=9", "~ workers/bridge.py"],
+            ["~ bridge: every 5s (tick) -> 9s", "~ workers/bridge.py"],
+            "1.3.0",
+        ),
+        (
+            {"more": EVERY},
+            {"more": EVERY.replace("tick", "tock")},
+            ["~ bridge: every 5s (tick) -> tock", "~ workers/bridge.py"],
+            "1.2.4",
+        ),
+        (
+            {"more": EVERY},
+            {"more": f"@worker.every(cron='0 6 * * *')\n{EVERY}"},
+            ["+ bridge: every cron 0 6 * * * (tick)", "~ workers/bridge.py"],
+            "1.3.0",
+        ),
+        (
+            {"more": f"@worker.every(cron='0 6 * * *')\n{EVERY}"},
+            {"more": EVERY},
+            ["- bridge: every cron 0 6 * * * (tick)", "~ workers/bridge.py"],
+            "2.0.0",
+        ),
+        (
+            {"more": SECOND},
+            {},
+            ["- bridge: on_event a (second)", "~ workers/bridge.py"],
+            "1.3.0",
+        ),
+        ({}, {"flags": "keywords: [x]"}, ["+ keywords"], "1.2.4"),
+        (
+            FLAG,
+            {"flags": "flags: {beta: {description: other}}"},
+            ["~ flag beta: its description"],
+            "1.2.4",
+        ),
+        (
+            {"other": "%%worker prog --command 'sh {file}'\necho 1"},
+            {"other": "%%worker prog --command 'sh -e {file}'\necho 1"},
+            ["~ prog: args none -> -e"],
             "1.3.0",
         ),
         ({}, FLAG, ["+ flag beta"], "1.3.0"),
@@ -87,13 +125,26 @@ def test_a_version_that_was_raised_already_is_enough():
     assert str(found).endswith("a minor change; version 1.3.0 is declared, which says so")
 
 
+def test_a_script_that_is_no_python_is_named_with_its_line():
+    old = files() | {"workers/bridge.py": b"x = 1\ndef f(:\n"}
+    with pytest.raises(Refused, match=r"workers/bridge.py, line 2: is no Python"):
+        compare(old, files())
+
+
+def test_a_directory_in_the_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "capability.yaml").mkdir()
+    (tmp_path / ".dnworker-export.json").write_text('{"capability.yaml": "x"}')
+    with pytest.raises(Refused, match=r"capability.yaml is a directory"):
+        read_export(tmp_path)
+
+
 def test_nothing_changed_is_said():
     assert str(difference({}, {})) == "nothing changed since the last export"
 
 
 def test_handlers_and_requirements_are_read_from_a_script():
     script = files(more=EVERY)["workers/bridge.py"].decode()
-    assert handlers_of(script) == {("on_event", "on_a a"): "a", ("every", "tick"): "seconds=5"}
+    assert handlers_of(script) == [("on_event", "a", "on_a"), ("every", "5s", "tick")]
     assert requirements_of(script) == {"dreadnode": ">=2.0,<3.0"}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,14 @@ from typing import Any, Literal
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, parse_manifest
+from dnworker.capability.manifest import (
+    MANIFEST_NAME,
+    CapabilityManifest,
+    WorkerDefinition,
+    parse_manifest,
+)
+from dnworker.errors import Refused
+from dnworker.schedule import make_schedule
 from dnworker_jupyter.transform import DECORATORS
 
 Step = Literal["major", "minor", "patch"]
@@ -74,11 +83,14 @@ class Difference:
         return "\n".join(lines)
 
 
+Handler = tuple[str, str, str]
+"""Decorator, kind or schedule, function name: as a running worker tells its own, where the source spells it."""
+
+
 @dataclass
 class _Worker:
     definition: WorkerDefinition
-    handlers: dict[tuple[str, str], str] = field(default_factory=dict)
-    """What each handler is registered for, by decorator and function name."""
+    handlers: list[Handler] = field(default_factory=list)
     requirements: dict[str, str] = field(default_factory=dict)
     path: str | None = None
 
@@ -88,10 +100,11 @@ def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference:
 
     Raises:
         ManifestError: the manifest of one breaks a rule.
+        Refused: a script of one is no Python.
     """
     before, after = _manifest(old), _manifest(new)
     workers = _workers(before, old), _workers(after, new)
-    changes = [*_of_flags(before, after), *_of_workers(*workers)]
+    changes = [*_of_head(before, after), *_of_flags(before, after), *_of_workers(*workers)]
     told = {  # of workers that came or went
         worker.path
         for side in workers
@@ -105,7 +118,7 @@ def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference:
     if before.name != after.name:
         changes.insert(0, Change("major", "~", f"the name: {before.name} -> {after.name}"))
     if not changes and old.get(MANIFEST_NAME) != new.get(MANIFEST_NAME) and before.version == after.version:
-        changes.append(Change("patch", "~", MANIFEST_NAME))
+        changes.append(Change("patch", "~", MANIFEST_NAME))  # its comments, or its order
     return Difference(tuple(changes), before.version, after.version)
 
 
@@ -121,27 +134,41 @@ def _workers(manifest: CapabilityManifest, files: Mapping[str, bytes]) -> dict[s
         worker.path = next((p for p in files if any(n.endswith(f"/{p}") for n in named)), None)
         if worker.path is not None and worker.path.endswith(".py"):
             script = files[worker.path].decode()
-            worker.handlers, worker.requirements = handlers_of(script), requirements_of(script)
+            worker.handlers = handlers_of(script, worker.path)
+            worker.requirements = requirements_of(script)
     return found
 
 
-def handlers_of(script: str) -> dict[tuple[str, str], str]:
-    """Return what each handler of a script is registered for, by decorator and function name."""
-    found: dict[tuple[str, str], str] = {}
-    for node in ast.parse(script).body:
-        if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
-            continue
-        for decorator in node.decorator_list:
-            call = decorator.func if isinstance(decorator, ast.Call) else decorator
-            if isinstance(call, ast.Attribute) and call.attr in DECORATORS:
-                given = [*decorator.args, *decorator.keywords] if isinstance(decorator, ast.Call) else []
-                what = ", ".join(ast.literal_eval(a) if _is_text(a) else ast.unparse(a) for a in given)
-                found[call.attr, f"{node.name} {what}" if call.attr == "on_event" else node.name] = what
-    return found
+def handlers_of(script: str, path: str = "the script") -> list[Handler]:
+    """Return the handlers that a script registers by decorators at its top level.
+
+    Raises:
+        Refused: it is no Python; says where.
+    """
+    try:
+        tree = ast.parse(script)
+    except SyntaxError as exc:
+        raise Refused(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
+    return [
+        (call.attr, _registered_for(decorator), node.name)
+        for node in tree.body
+        if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
+        for decorator in reversed(node.decorator_list)  # in which order they register
+        if isinstance(call := decorator.func if isinstance(decorator, ast.Call) else decorator, ast.Attribute)
+        and call.attr in DECORATORS
+    ]
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _registered_for(decorator: ast.expr) -> str:
+    """Return the kind or the schedule: what it comes to where it is spelled out, else its source."""
+    if not isinstance(decorator, ast.Call):
+        return ""
+    try:
+        positional = [ast.literal_eval(a) for a in decorator.args]
+        named = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords if k.arg is not None}
+        return str(positional[0]) if positional else make_schedule(**named).label
+    except (ValueError, TypeError):
+        return ", ".join(map(ast.unparse, [*decorator.args, *decorator.keywords]))
 
 
 def header_of(script: str) -> dict[str, Any]:
@@ -169,71 +196,92 @@ def requirements_of(script: str) -> dict[str, str]:
     return found
 
 
-def _of_flags(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[Change]:
-    for name in before.flags.keys() - after.flags.keys():
-        yield Change("major", "-", f"flag {name}")
-    for name in after.flags.keys() - before.flags.keys():
-        yield Change("minor", "+", f"flag {name}")
-    for name in sorted(before.flags.keys() & after.flags.keys()):
-        was, now = before.flags[name].default, after.flags[name].default
+def _of_head(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[Change]:
+    """Tell of all that stands in the manifest beside its version, its flags and its workers."""
+    own = {"schema", "name", "version", "flags", "workers"}
+    for key in sorted((before.raw.keys() | after.raw.keys()) - own):
+        was, now = before.raw.get(key), after.raw.get(key)
         if was != now:
-            yield Change("major", "~", f"flag {name}: {'on' if now else 'off'} by default")
+            yield Change("patch", "+" if was is None else "-" if now is None else "~", key)
+
+
+def _of_flags(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[Change]:
+    yield from _of_names("flag", before.flags, after.flags)
+    for name in sorted(before.flags.keys() & after.flags.keys()):
+        was, now = before.flags[name], after.flags[name]
+        if was.default != now.default:
+            yield Change("major", "~", f"flag {name}: {'on' if now.default else 'off'} by default")
+        elif was != now:
+            yield Change("patch", "~", f"flag {name}: its description")
+
+
+def _of_names(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[Change]:
+    """Tell which names went and which came."""
+    for name in before:
+        if name not in after:
+            yield Change("major", "-", f"{what} {name}")
+    for name in after:
+        if name not in before:
+            yield Change("minor", "+", f"{what} {name}")
 
 
 def _of_workers(before: dict[str, _Worker], after: dict[str, _Worker]) -> Iterator[Change]:
-    for name in before:
-        if name not in after:
-            yield Change("major", "-", f"worker {name}")
-    for name, worker in after.items():
-        if name not in before:
-            yield Change("minor", "+", f"worker {name}")
+    yield from _of_names("worker", before, after)
+    for name in after:
+        if name in before:
+            yield from _of_handlers(name, before[name].handlers, after[name].handlers)
+            yield from _of_surroundings(name, before[name], after[name])
+
+
+def _of_handlers(name: str, before: list[Handler], after: list[Handler]) -> Iterator[Change]:
+    def shown(handler: Handler) -> str:
+        return " ".join([f"{name}:", *filter(None, handler[:2]), f"({handler[2]})"])
+
+    gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    for old in list(gone.elements()):
+        renamed = next((new for new in come if new[:2] == old[:2] and come[new]), None)
+        moved = next((new for new in come if old[0] == "every" and new[::2] == old[::2] and come[new]), None)
+        new = renamed or moved
+        if new is None:
+            heard = any(other[:2] == old[:2] for other in after)
+            yield Change(
+                "major" if old[0] in ("on_event", "every") and not heard else "minor", "-", shown(old)
+            )
+            continue
+        come[new] -= 1
+        if renamed is not None:
+            yield Change("patch", "~", f"{shown(old)} -> {new[2]}")
         else:
-            yield from _of_handlers(name, before[name], worker)
-            yield from _of_surroundings(name, before[name], worker)
-
-
-def _of_handlers(name: str, before: _Worker, after: _Worker) -> Iterator[Change]:
-    def shown(key: tuple[str, str], what: str) -> str:
-        return f"{name}: {key[0]} {what}".rstrip() + f" ({key[1].partition(' ')[0]})"
-
-    for key in before.handlers:
-        if key not in after.handlers:
-            step: Step = "major" if key[0] in ("on_event", "every") else "minor"
-            yield Change(step, "-", shown(key, before.handlers[key]))
-    for key, what in after.handlers.items():
-        if key not in before.handlers:
-            yield Change("minor", "+", shown(key, what))
-        elif before.handlers[key] != what:
-            yield Change("minor", "~", f"{shown(key, before.handlers[key])} -> {what}")
+            yield Change("minor", "~", f"{shown(old)} -> {new[1]}")
+    for new in come.elements():
+        yield Change("minor", "+", shown(new))
 
 
 def _of_surroundings(name: str, before: _Worker, after: _Worker) -> Iterator[Change]:
     was, now = before.definition, after.definition
-    for key in sorted(was.env.keys() - now.env.keys()):
-        yield Change("major", "-", f"{name}: env {key}")
-    for key in sorted(now.env.keys() - was.env.keys()):
-        yield Change("minor", "+", f"{name}: env {key}")
+    yield from _of_names(f"{name}: env", was.env, now.env)
     for key in sorted(was.env.keys() & now.env.keys()):
         if was.env[key] != now.env[key]:
             yield Change("minor", "~", f"{name}: env {key}")  # the value may be nobody's business
     if was.when != now.when:
-        yield Change(
-            "major",
-            "~",
-            f"{name}: gate {' or '.join(was.when) or 'none'} -> {' or '.join(now.when) or 'none'}",
-        )
+        gates = f"{' or '.join(was.when) or 'none'} -> {' or '.join(now.when) or 'none'}"
+        yield Change("major", "~", f"{name}: gate {gates}")
     if (was.command, was.path is None) != (now.command, now.path is None):
-        yield Change(
-            "minor", "~", f"{name}: runs as {now.command or 'in-process'}, not {was.command or 'in-process'}"
-        )
-    for key in sorted(before.requirements.keys() - after.requirements.keys()):
-        yield Change("patch", "-", f"{name}: requires {key}")
-    for key in sorted(after.requirements.keys() - before.requirements.keys()):
-        yield Change("minor", "+", f"{name}: requires {key}{after.requirements[key]}")
-    for key in sorted(before.requirements.keys() & after.requirements.keys()):
-        if before.requirements[key] != after.requirements[key]:
-            yield Change(
-                "patch",
-                "~",
-                f"{name}: requires {key}{after.requirements[key]}, not {before.requirements[key]}",
-            )
+        how = f"{now.command or 'in-process'}, not {was.command or 'in-process'}"
+        yield Change("minor", "~", f"{name}: runs as {how}")
+    elif _words(before) != _words(after):
+        args = f"{shlex.join(_words(before)) or 'none'} -> {shlex.join(_words(after)) or 'none'}"
+        yield Change("minor", "~", f"{name}: args {args}")
+    for key in sorted(before.requirements.keys() | after.requirements.keys()):
+        old, new = before.requirements.get(key), after.requirements.get(key)
+        if new is None:
+            yield Change("patch", "-", f"{name}: requires {key}")
+        elif old is None:
+            yield Change("minor", "+", f"{name}: requires {key}{new}")
+        elif old != new:
+            yield Change("patch", "~", f"{name}: requires {key}{new}, not {old}")
+
+
+def _words(worker: _Worker) -> list[str]:
+    """Return a worker's arguments without the path of its file, of which the files tell."""
+    return [word for word in worker.definition.args if not (worker.path and word.endswith(f"/{worker.path}"))]

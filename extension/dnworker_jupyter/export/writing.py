@@ -211,6 +211,8 @@ def _bytes(file: Path) -> bytes | None:
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        raise Refused(f"{file} is a directory, where an export has a file; move it away") from None
 
 
 def _workers_digest(manifest: bytes) -> str:
