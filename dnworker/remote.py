@@ -60,6 +60,7 @@ class RemoteInvocations:
     def __init__(self, history: History, worker: str, generation: int = 1) -> None:
         self.figures: dict[HandlerKey, Figures] = {}
         self.reports = False
+        self._observed = False
         self._history = history
         self._worker = worker
         self._generation = generation
@@ -71,8 +72,9 @@ class RemoteInvocations:
     def take(self, report: reports.Report) -> None:
         """Note one report; one that makes no sense is left aside."""
         match report:
-            case reports.Hello(handlers=handlers):
+            case reports.Hello(handlers=handlers, observed=observed):
                 self.reports = True
+                self._observed = observed
                 self.figures = {key: Figures() for key in handlers}
             case reports.Begin():
                 self._begin(report)
@@ -90,6 +92,11 @@ class RemoteInvocations:
             self._stream.close()  # it broke, and this is the next
         self._stream = HandlerStream(self._history)
         return self._stream
+
+    def is_fed_by(self, kinds: list[str]) -> bool:
+        """Tell whether a stream for these kinds feeds the handlers of a process that cannot say so."""
+        heard = {what for decorator, what, _ in self.figures if decorator == "on_event"}
+        return self._observed and set(kinds) == heard
 
     def named(self, invocation_id: str | None) -> Invocation | None:
         """Return an invocation of the process."""

@@ -31,9 +31,13 @@ Key = tuple[str, str, str]
 
 
 class Hello(msgspec.Struct, tag="hello", tag_field="is"):
-    """The process reports; its handlers are these, and their events come over one stream for these kinds."""
+    """The process reports; its handlers are these, and their events come over one stream for these kinds.
+
+    `observed` if it does not know that it reports, and so cannot say which of its streams that is.
+    """
 
     handlers: list[Key]
+    observed: bool = False
 
 
 class Begin(msgspec.Struct, tag="begin", tag_field="is"):

@@ -176,7 +176,7 @@ class SubprocessWorker(ManagedWorker):
         """
         held, self._held = self._held, None
         self.connected.set()
-        watcher = self.remote.stream() if feeds_handlers else None
+        watcher = self.remote.stream() if feeds_handlers or self.remote.is_fed_by(kinds) else None
         if held is not None:
             return held.claim(kinds or None, limit, watcher)
         bus = self._runtime.bus

@@ -7,6 +7,7 @@ turn.
 - A worker file may import its siblings both ways, `from .helper import x` and `import helper` (contract 11
   no. 10): the script gets a package, which relative imports need.
 - `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
+- With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
 """
 
 from __future__ import annotations
@@ -76,6 +77,16 @@ class Fallback(MetaPathFinder):
         return importlib.util.find_spec(fullname)
 
 
+def observe() -> None:
+    """Load the module of that name beside this one; nothing of the script's finds it by its name."""
+    spec = importlib.util.spec_from_file_location("_dnworker_observe", os.path.join(HERE, "observe.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install()
+
+
 def next_sitecustomize() -> None:
     """Execute the `sitecustomize` that this one hides, if there is one."""
     others = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
@@ -88,4 +99,6 @@ def next_sitecustomize() -> None:
 
 give_package(next(iter(sys.argv), ""))
 sys.meta_path.append(Fallback())
+if os.environ.pop("DNWORKER_OBSERVE", None):
+    observe()
 next_sitecustomize()
