@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return command(options)
+    except KeyboardInterrupt:  # of a command that leaves nothing half done; `serve` takes it itself
+        print("dnworker: interrupted; nothing was written", file=sys.stderr)
+        return 130
     except (DnworkerError, OSError) as exc:
         if options.json:
             as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
@@ -51,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--diff", action="store_true", help="write nothing; show what changed since, and the version step"
     )
+    export.add_argument("--lock", action="store_true", help="have uv lock the scripts' requirements")
+    export.add_argument("--check", action="store_true", help="run it first; write nothing unless it passes")
+    export.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="with --check: fire these; default: the notebook's journal",
+    )
+    export.add_argument("--sdk", metavar="PYTHON", help="with --check: an interpreter that has the SDK")
     export.set_defaults(command=_export)
     taking = commands.add_parser("import", parents=[common], help="make a notebook of a capability")
     taking.add_argument("capability", type=Path, help="the capability's directory")
@@ -91,20 +104,28 @@ def _import(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     # By name: the framework does not import the notebook, this command of it uses it.
     exporter = import_module("dnworker_jupyter.export.live")
+    export = exporter.FileExport(
+        options.notebook, options.output, target=options.target, topology=options.topology
+    )
     if options.diff:
-        found = exporter.diff_file(
-            options.notebook, options.output, target=options.target, topology=options.topology
-        )
+        found = export.diff()
         changes = [str(change) for change in found.changes]
         told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(told) if options.json else found)
         return 0
-    told = exporter.export_file(
-        options.notebook,
-        options.output,
-        target=options.target,
-        topology=options.topology,
-        force=options.force,
-    )
+    progress = import_module("dnworker_jupyter.progress").Progress("export", terminal=True)
+    try:
+        told = asyncio.run(
+            export.write(
+                progress,
+                force=options.force,
+                lock=options.lock,
+                checked=options.check,
+                events=options.events,
+                sdk=options.sdk,
+            )
+        )
+    finally:
+        progress.close("done")
     print(json.dumps({"ok": True, "output": str(options.output)}) if options.json else told)
     return 0

@@ -65,6 +65,11 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def check(root: Path, *, strict: bool) -> Result:
+    """Check one capability, where no loop runs."""
+    return asyncio.run(examine(root, strict=strict))
+
+
+async def examine(root: Path, *, strict: bool) -> Result:
     """Check one capability."""
     try:
         manifest = load_manifest(root.resolve())
@@ -74,7 +79,7 @@ def check(root: Path, *, strict: bool) -> Result:
     problems = [w.problem for w in manifest.workers.values() if w.problem is not None]
     problems += [f"{entry.kind} {entry.name}: {entry.error}" for entry in parts.others if entry.error]
     problems += [server.problem for server in parts.mcp.values() if server.problem]
-    ran = asyncio.run(_run_checks(manifest))
+    ran = await _run_checks(manifest)
     problems += [f"check {entry.name}: {entry.error}" for entry in ran if entry.error is not None]
     if strict:
         for worker in manifest.workers.values():

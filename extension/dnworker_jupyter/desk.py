@@ -72,17 +72,17 @@ class NotebookDesk(Desk):
 
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
         """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written."""
-        from dnworker_jupyter.export.live import export_notebook
+        from dnworker_jupyter.export.live import LiveExport
         from dnworker_jupyter.export.refusals import ExportRefused
 
         try:
-            told = export_notebook(
+            export = LiveExport(
                 self._book,
                 Path(path).expanduser(),
                 target=cast(Literal["dreadnode", "dnworker"], target),
                 topology=cast(Literal["uv", "python", "in-process"], topology),
-                force=force,
             )
+            told = await export.write(_nobody_watches, force=force)
         except ExportRefused as exc:
             return {
                 "text": exc.title,
@@ -108,6 +108,10 @@ class NotebookDesk(Desk):
     def _live(self, worker: ManagedWorker) -> LiveWorker | None:
         live = self._book.live.get(worker.name)
         return live if live is not None and live.managed is worker else None
+
+
+def _nobody_watches(text: str, done: int, total: int) -> None:
+    """Take how far an export is: without lock and check it takes no time."""
 
 
 def _refusal(text: str) -> dict[str, str | None]:

@@ -19,12 +19,16 @@ def journal_file(shell: Any) -> Path | None:
 
     Where the front end does not tell the notebook's file, the working directory stands for it.
     """
+    return journal_of(notebook_path(shell) or Path.cwd())
+
+
+def journal_of(subject: Path) -> Path | None:
+    """Return the journal's file of a notebook, by the notebook's own; None where it is `off`."""
     named = os.environ.get(VARIABLE, "").strip()
     if named.lower() in _OFF:
         return None
     if named:
         return Path(named).expanduser()
-    subject = notebook_path(shell) or Path.cwd()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", subject.stem)[:40] or "notebook"
     digest = hashlib.sha256(str(subject.absolute()).encode()).hexdigest()[:8]
     return Path.home() / ".dreadnode" / "dnworker" / "journals" / f"{stem}-{digest}.db"

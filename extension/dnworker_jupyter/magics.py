@@ -29,6 +29,7 @@ from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
 from dnworker_jupyter.options import Parser, nearest, read_worker_line, split, worker_parser
+from dnworker_jupyter.progress import Progress
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
 from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 LOG_LINES = 50
 RUNTIME_WORDS = ("status", "doctor", "url", "stop", "nest")
-CAPABILITY_VERBS = ("export", "diff", "load")
+CAPABILITY_VERBS = ("export", "check", "diff", "load")
 
 
 @magics_class
@@ -148,7 +149,11 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("capability")
     def capability_line(self, line: str) -> Any:
-        """Export the notebook's workers, compare, or load: %capability export PATH | diff PATH | load PATH"""
+        """Export the notebook's workers: %capability export PATH | check [PATH] | diff PATH | load PATH
+
+        check runs what an export would write, in a clean environment, and fires recorded events at it and at
+        the notebook; export --check writes nothing unless that passes, export --lock has uv lock the scripts.
+        """
         return self._run(_capability_parser(), line, self._capability)
 
     # -- what they do ----------------------------------------------------------------------------------
@@ -269,27 +274,54 @@ class DnworkerMagics(Magics):
         return Note(f"capability {manifest.name} {manifest.version}{flags}")
 
     async def _capability(self, options: Any) -> object:
-        path = Path(options.path).expanduser()
-        if options.verb == "load":
-            capability = await self._notebook.runtime.load(path)
+        if options.verb == "load" and options.path is not None:
+            capability = await self._notebook.runtime.load(Path(options.path).expanduser())
             return workers_table(list(capability.workers.values()))
-        from dnworker_jupyter.export.live import diff_notebook, export_notebook
+        from dnworker_jupyter.export.live import LiveExport
         from dnworker_jupyter.export.refusals import ExportRefused, Report
 
-        try:
-            if options.verb == "diff":
-                difference = diff_notebook(
-                    self._notebook, path, target=options.target, topology=options.topology
-                )
-                return Note(str(difference))
-            told = export_notebook(
-                self._notebook, path, target=options.target, topology=options.topology, force=options.force
+        if options.verb != "check" and options.path is None:
+            raise Refused(
+                f"%capability {options.verb} needs a directory, as in: %capability {options.verb} out/demo"
             )
+        path = Path(options.path or self._notebook.capability_name or "notebook").expanduser()
+        export = LiveExport(self._notebook, path, target=options.target, topology=options.topology)
+        is_terminal = self._notebook.host.has_thread
+        progress = Progress(f"%capability {options.verb}", terminal=is_terminal)
+        ended = "stopped"
+        try:
+            match options.verb:
+                case "diff":
+                    return Note(str(export.diff()))
+                case "check":
+                    report = await export.check(
+                        export.plan(), progress, events=_path(options.events), sdk=options.sdk
+                    )
+                    if not report.ok:
+                        raise Refused(str(report))
+                    told = str(report)
+                case _:
+                    told = await export.write(
+                        progress,
+                        force=options.force,
+                        lock=options.lock,
+                        checked=options.check,
+                        events=_path(options.events),
+                        sdk=options.sdk,
+                    )
+            ended = "done"
         except ExportRefused as exc:
-            if not self._notebook.host.has_thread:  # a terminal has the text of the error
+            if not is_terminal:  # a terminal has the text of the error
                 display(Report(exc.title, exc.refusals))
                 exc.is_shown = True
             raise
+        except asyncio.CancelledError:
+            ended = "interrupted"
+            raise Interrupted(
+                f"%capability {options.verb} was interrupted; what it ran is ended, and nothing was written"
+            ) from None
+        finally:
+            progress.close(ended)
         return Note(told)
 
     # -- helpers ---------------------------------------------------------------------------------------
@@ -384,7 +416,7 @@ def _runtime_parser() -> Parser:
 def _capability_parser() -> Parser:
     parser = Parser("%capability", "Export the notebook's workers, or load a capability.")
     parser.add_argument("verb", choices=CAPABILITY_VERBS)
-    parser.add_argument("path", help="a directory")
+    parser.add_argument("path", nargs="?", help="a directory")
     parser.add_argument(
         "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
     )
@@ -392,7 +424,19 @@ def _capability_parser() -> Parser:
         "--topology", choices=["uv", "python", "in-process"], default="uv", help="how workers run"
     )
     parser.add_argument("--force", action="store_true", help="write over files that were edited by hand")
+    parser.add_argument("--lock", action="store_true", help="have uv lock the scripts' requirements")
+    parser.add_argument(
+        "--check", action="store_true", help="run it first, and write nothing unless it passes"
+    )
+    parser.add_argument("--events", metavar="FILE", help="with a check: fire these, not recorded ones")
+    parser.add_argument(
+        "--sdk", metavar="PYTHON", help="with a check: an interpreter that has the reference's SDK"
+    )
     return parser
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
 
 
 def _how(topology: str) -> str:

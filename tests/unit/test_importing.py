@@ -16,10 +16,13 @@ from dnworker.cli.main import main
 from dnworker.errors import Refused
 from dnworker.runner import keys_of
 from dnworker_jupyter.export.importing import import_capability, write_notebook
-from dnworker_jupyter.export.live import export_file
 
 DATA = Path(__file__).parents[1] / "data" / "capabilities"
 NAMES = sorted(path.name for path in DATA.iterdir())
+
+
+def export(notebook: Path, out: Path, *options: str) -> None:
+    assert main(["export", str(notebook), "-o", str(out), *options]) == 0
 
 
 def round_trip(capability: Path, directory: Path) -> Path:
@@ -27,7 +30,7 @@ def round_trip(capability: Path, directory: Path) -> Path:
     notebook = directory / "notebooks" / f"{capability.name}.ipynb"
     write_notebook(import_capability(capability), notebook)
     out = directory / "out" / capability.name
-    export_file(notebook, out, target="dreadnode", topology="uv", force=False)
+    export(notebook, out)
     return out
 
 
@@ -141,7 +144,7 @@ def test_what_several_workers_share_in_an_export_of_ours_is_cells_again(tmp_path
     ]
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     nbformat.write(made, notebook)
-    export_file(notebook, tmp_path / "demo", target="dreadnode", topology="uv", force=False)
+    export(notebook, tmp_path / "demo")
     found = cells(tmp_path / "demo")
     assert found["demo_shared-1"].endswith("# How we say it.\ndef say(x):\n    return json.dumps(x)")
     again = round_trip(tmp_path / "demo", tmp_path)
@@ -229,5 +232,5 @@ def test_files_that_are_no_workers_stay_when_the_export_goes_into_the_same_direc
     shutil.copytree(DATA / "coordinator", root)
     notebook = tmp_path / "nb.ipynb"
     write_notebook(import_capability(root), notebook)
-    export_file(notebook, root, target="dreadnode", topology="uv", force=True)
+    export(notebook, root, "--force")
     assert (root / "agents" / "reviewer.md").is_file()

@@ -84,7 +84,7 @@ class Difference:
 
 
 Handler = tuple[str, str, str]
-"""Decorator, kind or schedule, function name: as a running worker tells its own, where the source spells it."""
+"""Decorator, kind or schedule, function name: as a running worker tells its own, if the source spells it."""
 
 
 @dataclass

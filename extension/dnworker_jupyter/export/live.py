@@ -2,112 +2,227 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.errors import Refused
-from dnworker_jupyter.export.difference import Difference, compare
+from dnworker.errors import JournalError, Refused
+from dnworker.journal import JournalReader
+from dnworker.replay import read_events, recorded
+from dnworker.runner import keys_of
+from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
+from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of
 from dnworker_jupyter.export.plan import Plan, TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
+from dnworker_jupyter.export.rehearsal import rehearse
+from dnworker_jupyter.export.uvtool import locked
 from dnworker_jupyter.export.writing import read_export, tree, write
+from dnworker_jupyter.journals import journal_of
+
+if TYPE_CHECKING:
+    from dnworker.events import EventEnvelope
+    from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.export.observing import Tell
+    from dnworker_jupyter.notebook import Notebook
 
 WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
-if TYPE_CHECKING:
-    from dnworker_jupyter.cells import Cell
-    from dnworker_jupyter.notebook import Notebook
+EVENTS_CHECKED = 20
+"""Recorded events that a check fires, the newest that the workers listen to."""
+
+EVENTS_SEARCHED = 1_000
 
 
-def export_notebook(
-    notebook: Notebook, directory: Path, *, target: TargetName, topology: Topology, force: bool
-) -> str:
-    """Export the notebook's workers and return what to tell the user.
+class Export:
+    """One export of a notebook to a directory.
+
+    Args:
+        cells: that count, in the order of definition.
+        beside: the directory of the notebook.
+        directory: the capability's.
+        target: what the scripts import.
+        topology: how the manifest runs them.
+        registered: the names of the handlers that run live, by worker; None without a kernel.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        beside: Path,
+        directory: Path,
+        *,
+        target: TargetName,
+        topology: Topology,
+        registered: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.directory = directory
+        self._cells = cells
+        self._beside = beside
+        self._target = target
+        self._topology = topology
+        self._registered = registered
+
+    def plan(self) -> Plan:
+        """Plan it.
+
+        Raises:
+            ExportRefused: something cannot travel.
+            ManifestError: the manifest's head breaks a rule.
+        """
+        return plan_export(
+            self._cells,
+            default_name=capability_name(self.directory),
+            target=self._target,
+            topology=self._topology,
+            registered=self._registered,
+            project=project_requirements(self._beside),
+            beside=self._beside,
+            existing=_existing_manifest(self.directory),
+        )
+
+    def diff(self) -> Difference:
+        """Compare what it would write with the last one into the directory.
+
+        Raises:
+            Refused: something cannot travel, or there is no export to compare with.
+            ManifestError: a manifest breaks a rule.
+        """
+        return compare(read_export(self.directory), self.plan().files)
+
+    async def check(
+        self, plan: Plan, tell: Tell, *, events: Path | None = None, sdk: str | None = None
+    ) -> CheckReport:
+        """Run it, somewhere else, and compare it with the notebook.
+
+        Args:
+            plan: of it.
+            tell: takes what is waited for.
+            events: a JSON Lines file of those to fire; None to take recorded ones.
+            sdk: an interpreter that has the reference's SDK.
+
+        Raises:
+            Refused: the file of events cannot be read.
+        """
+        handlers = self.handlers(plan)
+        kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
+        found = read_events(events) if events is not None else await self.recorded()
+        chosen = [event for event in found if event.kind in kinds]
+        return await check(
+            plan,
+            self.directory,
+            events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
+            handlers=handlers,
+            rehearse=self.rehearsal(plan),
+            sdk=sdk,
+            tell=tell,
+        )
+
+    async def write(
+        self,
+        tell: Tell,
+        *,
+        force: bool = False,
+        lock: bool = False,
+        checked: bool = False,
+        events: Path | None = None,
+        sdk: str | None = None,
+    ) -> str:
+        """Write it, and return what to tell the user.
+
+        Args:
+            tell: takes what is waited for.
+            force: write over files that were edited by hand.
+            lock: have uv lock the scripts that run under it.
+            checked: write nothing unless the check passes; `events` and `sdk` as there.
+            events: see `check`.
+            sdk: see `check`.
+
+        Raises:
+            Refused: something cannot travel, the directory was edited by hand, or the check failed.
+            ManifestError: the manifest's head breaks a rule.
+        """
+        plan = self.plan()
+        if lock:
+            plan = await locked(plan, self.directory, tell)
+        report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
+        if report is not None and not report.ok:
+            raise CheckFailed(report)
+        try:
+            changed = write(plan, self.directory, force=force)
+        except OSError as exc:
+            why = exc.strerror or exc
+            raise Refused(f"{self.directory} could not be written: {why}; nothing was changed") from exc
+        told = f"capability {plan.name} is in {self.directory}"
+        warned = [f"warning: {warning}" for warning in plan.warnings]
+        told = told if changed else f"{told} (nothing changed)"
+        passed = [] if report is None else [str(report)]
+        return "\n".join([told, *tree(self.directory.resolve()), *warned, *passed])
+
+    # -- what a kernel knows better --------------------------------------------------------------------
+
+    def handlers(self, plan: Plan) -> dict[str, list[Handler]]:
+        """Return the handlers of the notebook's workers: here those that a reader sees."""
+        return {name: handlers_of(plan.files[path].decode(), path) for name, path in plan.scripts.items()}
+
+    async def recorded(self) -> list[EventEnvelope]:
+        """Return recorded events that came from outside."""
+        return []
+
+    def rehearsal(self, plan: Plan) -> Rehearse | None:
+        """Return what fires events at the notebook; None where nothing runs."""
+        return None
+
+
+class LiveExport(Export):
+    """An export of what was last run in this kernel."""
+
+    def __init__(self, book: Notebook, directory: Path, *, target: TargetName, topology: Topology) -> None:
+        names = registered_names(book)
+        cells = live_cells(book)
+        super().__init__(cells, Path.cwd(), directory, target=target, topology=topology, registered=names)
+        self._book = book
+
+    def handlers(self, plan: Plan) -> dict[str, list[Handler]]:
+        """Return the handlers that run."""
+        live = self._book.live
+        return {name: keys_of(live[name].make_shadow()) for name in plan.scripts if name in live}
+
+    async def recorded(self) -> list[EventEnvelope]:
+        """Return events of this kernel, and of earlier ones, that came from outside."""
+        return await recorded(self._book.runtime, EVENTS_SEARCHED)
+
+    def rehearsal(self, plan: Plan) -> Rehearse | None:
+        """Return what fires events at the notebook's workers."""
+        live = [self._book.live[name] for name in plan.scripts if name in self._book.live]
+        return lambda events, tell: rehearse(live, plan.name, events, tell)
+
+
+class FileExport(Export):
+    """An export of an `.ipynb` file, without a kernel.
 
     Raises:
-        Refused: something cannot travel, or the directory was edited by hand.
-        ManifestError: the manifest's head breaks a rule.
+        Refused: the file is no notebook.
     """
-    cells, names = live_cells(notebook), registered_names(notebook)
-    return _export(cells, directory, target, topology, force, Path.cwd(), names)
 
+    def __init__(self, file: Path, directory: Path, *, target: TargetName, topology: Topology) -> None:
+        beside = file.resolve().parent
+        super().__init__(read_notebook(file), beside, directory, target=target, topology=topology)
+        self._file = file
 
-def export_file(file: Path, directory: Path, *, target: TargetName, topology: Topology, force: bool) -> str:
-    """Export the workers of an `.ipynb` file, without a kernel.
-
-    Raises:
-        Refused: something cannot travel, or the directory was edited by hand.
-        ManifestError: the manifest's head breaks a rule.
-    """
-    return _export(read_notebook(file), directory, target, topology, force, file.resolve().parent)
-
-
-def diff_notebook(
-    notebook: Notebook, directory: Path, *, target: TargetName, topology: Topology
-) -> Difference:
-    """Compare what an export would write with the last one into a directory.
-
-    Raises:
-        Refused: something cannot travel, or there is no export to compare with.
-        ManifestError: a manifest breaks a rule.
-    """
-    old = read_export(directory)
-    cells, names = live_cells(notebook), registered_names(notebook)
-    return compare(old, _plan(cells, directory, target, topology, Path.cwd(), names).files)
-
-
-def diff_file(file: Path, directory: Path, *, target: TargetName, topology: Topology) -> Difference:
-    """Do the same with an `.ipynb` file, without a kernel.
-
-    Raises:
-        Refused: something cannot travel, or there is no export to compare with.
-        ManifestError: a manifest breaks a rule.
-    """
-    old = read_export(directory)
-    return compare(old, _plan(read_notebook(file), directory, target, topology, file.resolve().parent).files)
-
-
-def _export(
-    cells: list[Cell],
-    directory: Path,
-    target: TargetName,
-    topology: Topology,
-    force: bool,
-    beside: Path,
-    registered: dict[str, list[str]] | None = None,
-) -> str:
-    plan = _plan(cells, directory, target, topology, beside, registered)
-    try:
-        changed = write(plan, directory, force=force)
-    except OSError as exc:
-        why = exc.strerror or exc
-        raise Refused(f"{directory} could not be written: {why}; nothing was changed") from exc
-    told = f"capability {plan.name} is in {directory}"
-    warned = [f"warning: {warning}" for warning in plan.warnings]
-    told = told if changed else f"{told} (nothing changed)"
-    return "\n".join([told, *tree(directory.resolve()), *warned])
-
-
-def _plan(
-    cells: list[Cell],
-    directory: Path,
-    target: TargetName,
-    topology: Topology,
-    beside: Path,
-    registered: dict[str, list[str]] | None = None,
-) -> Plan:
-    return plan_export(
-        cells,
-        default_name=capability_name(directory),
-        target=target,
-        topology=topology,
-        registered=registered,
-        project=project_requirements(beside),
-        beside=beside,
-        existing=_existing_manifest(directory),
-    )
+    async def recorded(self) -> list[EventEnvelope]:
+        """Return the events that came from outside, of the notebook's journal where it has one."""
+        journal = journal_of(self._file.resolve())
+        if journal is None or not journal.is_file():
+            return []
+        try:
+            with JournalReader(journal) as reader:
+                return await asyncio.to_thread(reader.events, EVENTS_SEARCHED, from_outside=True)
+        except JournalError as exc:
+            raise Refused(f"{exc}; name a file of events: --events FILE") from exc
 
 
 def _existing_manifest(directory: Path) -> str | None:

@@ -48,6 +48,8 @@ class Plan:
     files: dict[str, bytes]
     scripts: dict[str, str]
     """The path of each worker's script."""
+    entries: tuple[str, ...] = ()
+    """The names of all workers, programs among them."""
     warnings: tuple[Refusal, ...] = ()
     """What travels, and perhaps should not."""
     keeps_head: bool = False
@@ -125,7 +127,14 @@ def plan_export(
     if target == "dnworker" and set(topologies.values()) - {"in-process"}:
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
     warnings = unique(warning for s in travelling for warning in secrets_in(s))
-    return Plan(head.name, dict(sorted(files.items())), scripts, tuple(warnings), head.rest is not None)
+    return Plan(
+        head.name,
+        dict(sorted(files.items())),
+        scripts,
+        tuple(entries),
+        warnings=tuple(warnings),
+        keeps_head=head.rest is not None,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,150 @@
+"""What workers did with events, as plain data: two sides of a check do the same, or are told apart."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dnworker.events import EventEnvelope, is_reserved
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+    from dnworker.sessions.turn import Turn
+    from dnworker.trace import Trace
+
+Did = tuple[str, str, Any]
+"""Who, such as `bridge.on_turn`; what it did; and with what, as JSON has it."""
+
+Observation = list[Did]
+"""All that was done with one event."""
+
+Tell = Callable[[str, int, int], None]
+"""Takes what is waited for, and how many of how many steps are done."""
+
+EVENT_SECONDS = 30.0
+"""Seconds that everything an event causes may take."""
+
+VARIES = {"(varies)": None}
+"""Stands for what is another value each time."""
+
+THE_EVENT = "the event"
+"""Stands for who did something where that is nobody's doing."""
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+async def stand_in(turn: Turn) -> str:
+    """Answer the turns that handlers start, the same on both sides."""
+    return f"(a stand-in answers {len(turn.message)} characters)"
+
+
+async def observe(
+    runtime: Runtime, events: Sequence[EventEnvelope], tell: Tell, *, timeout: float = EVENT_SECONDS
+) -> list[Observation]:
+    """Fire events one after the other, and return what workers did with each.
+
+    What is not seen: what a handler does without its client, and what the turns that it starts cause.
+    """
+    runtime.agents.default(stand_in)
+    seen = []
+    for number, event in enumerate(events):
+        tell(f"firing {event.kind}", number, len(events))
+        trace = await runtime.fire(
+            event.kind,
+            dict(event.payload),
+            session_id=event.session_id,
+            turn_id=event.turn_id,
+            timeout=timeout,
+        )
+        found = [*_did(trace)]
+        if trace.timed_out:
+            found.append((THE_EVENT, f"is not done with after {timeout:g} s", None))
+        seen.append(sorted(found, key=_order))
+    return seen
+
+
+def _did(trace: Trace) -> Iterator[Did]:
+    waiting = [trace]
+    while waiting:
+        for run in waiting.pop().invocations:
+            who = f"{run.worker.rpartition(':')[2]}.{run.handler}"
+            for error in (*([run.error] if run.error else []), *run.strays):
+                yield who, f"raises {error.type}", _ADDRESS.sub("0x...", error.message)
+            if run.outcome == "cancelled":
+                yield who, "is cancelled", None
+            for below in run.events:
+                waiting.append(below)
+                event = below.event
+                if event.kind == "notify":
+                    yield who, "notifies", event.payload
+                elif not is_reserved(event.kind):
+                    yield who, f"publishes {event.kind}", event.payload
+
+
+def _order(did: Did) -> tuple[str, str, str]:
+    return did[0], did[1], json.dumps(did[2], sort_keys=True)
+
+
+# -- comparing -----------------------------------------------------------------------------------------
+
+
+def blend(one: Any, other: Any) -> Any:
+    """Return what two runs of the same code have in common; `VARIES` stands where they differ."""
+    if one == other and type(one) is type(other):
+        return one
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {
+            key: blend(one[key], other[key]) if key in one and key in other else VARIES
+            for key in {**one, **other}
+        }
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return [blend(a, b) for a, b in zip(one, other, strict=True)]
+    return VARIES
+
+
+def agrees(pattern: Any, value: Any) -> bool:
+    """Tell whether a value is what `blend` says it is."""
+    if pattern == VARIES:
+        return True
+    if isinstance(pattern, dict) and isinstance(value, dict):
+        required = {key for key, part in pattern.items() if part != VARIES}
+        return required <= value.keys() <= pattern.keys() and all(
+            agrees(pattern[key], part) for key, part in value.items()
+        )
+    if isinstance(pattern, list) and isinstance(value, list):
+        return len(pattern) == len(value) and all(map(agrees, pattern, value))
+    return bool(pattern == value) and type(pattern) is type(value)
+
+
+def blended(first: Observation, second: Observation) -> Observation | None:
+    """Return what two runs of the notebook did with an event; None where even the steps differ."""
+    if [did[:2] for did in first] != [did[:2] for did in second]:
+        return None
+    return [(who, what, blend(a, b)) for (who, what, a), (_, _, b) in zip(first, second, strict=True)]
+
+
+def differences(notebook: Observation, export: Observation) -> list[str]:
+    """Return how the export differs from the notebook: `-` for what only that did, `+` for what only this."""
+    left = [*export]
+    missing = []
+    for did in notebook:
+        found = next((d for d in left if d[:2] == did[:2] and agrees(did[2], d[2])), None)
+        if found is None:
+            missing.append(did)
+        else:
+            left.remove(found)
+    old, new = [shown(did) for did in missing], [shown(did) for did in left]
+    return [line.rstrip() for line in difflib.ndiff(old, new) if not line.startswith("? ")]
+
+
+def shown(did: Did) -> str:
+    """Return one thing that was done as a line of text."""
+    who, what, value = did
+    if value is None:
+        return f"{who} {what}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    text = text.replace(json.dumps(VARIES), "(varies)")
+    return f"{who} {what}{':' if isinstance(value, str) else ''} {text}"

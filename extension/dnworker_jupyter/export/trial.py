@@ -1,0 +1,183 @@
+"""Runs an export in a runtime of its own and says what it does; a program, run by `checking`.
+
+It reads what to do as JSON from its standard input, and answers in JSON lines: how far it is, and at last
+what it saw. Its environment is the one that the export's workers get: with a PATH and a HOME made for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dnworker.capability.manifest import load_manifest
+from dnworker.errors import DnworkerError
+from dnworker.events import EventEnvelope, decode
+from dnworker.lifecycle import WorkerState
+from dnworker.manager import ManagedWorker
+from dnworker.runner import keys_of
+from dnworker.runtime import Runtime
+from dnworker.topologies import InProcessWorker, SubprocessWorker
+from dnworker_jupyter.export.observing import observe
+from dnworker_jupyter.export.uvtool import provision, python_of, run, uv_script
+
+UP_SECONDS = 120.0
+"""Seconds until a worker in Python must be up, with its environment made; the SDK's imports take many."""
+
+PROGRAM_SECONDS = 2.0
+"""Seconds in which a program that we know nothing of may end, or say that it listens."""
+
+SDK_PROGRAM = """
+import asyncio, json, sys
+from importlib.metadata import version
+from pathlib import Path
+from dreadnode.capabilities import load_capability
+manifest = asyncio.run(load_capability(Path(sys.argv[1]))).manifest
+workers = sorted(manifest.workers or {})
+print(json.dumps({"version": version("dreadnode"), "name": manifest.name, "workers": workers}))
+"""
+
+
+_channel = sys.stdout
+"""Where the answers go; what workers in this process print goes elsewhere."""
+
+
+class Asked(msgspec.Struct):
+    """What to do: the capability's directory, events as JSON texts, an interpreter that has the SDK."""
+
+    root: str
+    events: list[str]
+    sdk: str | None
+    timeout: float
+
+
+def say(**fields: Any) -> None:
+    """Tell the program that started this one."""
+    _channel.write(json.dumps(fields) + "\n")
+    _channel.flush()
+
+
+def tell(waits_for: str, done: int, total: int) -> None:
+    """Tell how far it is."""
+    say(step=waits_for, done=done, total=total)
+
+
+async def try_out(asked: Asked) -> dict[str, Any]:
+    """Return what the SDK says of the export, its workers, and what they did with the events."""
+    root = Path(asked.root)
+    manifest = load_manifest(root)
+    scripts = [script for w in manifest.workers.values() if (script := uv_script(root, w)) is not None]
+    for number, script in enumerate(scripts):
+        tell(f"waiting for uv to make the environment of {script.name}", number, len(scripts))
+        if (problem := await provision(script)) is not None:
+            return {"environment": f"{script.name}: {problem}"}
+    sdk = asked.sdk or await sdk_of(scripts)
+    answer: dict[str, Any] = {"sdk": None if sdk is None else await ask_sdk(sdk, root)}
+    if scripts:
+        os.environ["UV_OFFLINE"] = "1"  # what they need is there: what is missing now was not declared
+    os.environ["DNWORKER_OBSERVE"] = "1"
+    flags = {manifest.name: dict.fromkeys(manifest.flags, True)}
+    async with Runtime(port=0, flags=flags) as runtime:
+        capability = await runtime.load(root)
+        workers = list(capability.workers.values())
+        for number, worker in enumerate(workers):
+            tell(f"waiting for {worker.name} to start", number, len(workers))
+            await until_up(worker)
+        events: list[EventEnvelope] = [decode(text.encode()) for text in asked.events]
+        answer["seen"] = await observe(runtime, events, tell, timeout=asked.timeout)
+        answer["workers"] = {worker.name: described(worker) for worker in workers}
+        tell("stopping the workers", len(events), len(events))
+    return answer
+
+
+async def sdk_of(scripts: list[Path]) -> str | None:
+    """Return an interpreter that has the SDK: that of the first script whose environment has it."""
+    for script in scripts:
+        python = await python_of(script)
+        if python is not None:
+            code, _ = await run(python, "-c", "import importlib.metadata as m; m.version('dreadnode')")
+            if code == 0:
+                return python
+    return None
+
+
+async def ask_sdk(python: str, root: Path) -> dict[str, Any]:
+    """Have the SDK load the capability; returns what it says, or its error."""
+    tell("waiting for the SDK to load the capability", 0, 1)
+    code, said = await run(python, "-c", SDK_PROGRAM, str(root))
+    lines = said.strip().splitlines() or [f"it ended with code {code}"]
+    if code == 0:
+        answer: dict[str, Any] = json.loads(lines[-1])
+        return answer
+    return {"error": lines[-1]}
+
+
+async def until_up(worker: ManagedWorker) -> None:
+    """Return when a worker is up, has ended, or has had its time."""
+    starting = (WorkerState.LOADING, WorkerState.STARTING, WorkerState.RUNNING)
+    is_python = isinstance(worker, InProcessWorker) or any(a.endswith(".py") for a in worker.definition.args)
+    deadline = time.monotonic() + (UP_SECONDS if is_python else PROGRAM_SECONDS)
+    # A state, a report, a connection or the end of its startup may end the wait.
+    while worker.state in starting and not is_up(worker) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
+def is_up(worker: ManagedWorker) -> bool:
+    """Tell whether a worker has started up and hears its events."""
+    if not isinstance(worker, SubprocessWorker):
+        return worker.state is WorkerState.RUNNING
+    if not worker.remote.reports:
+        return worker.connected.is_set()
+    listens = worker.connected.is_set() or not any(key[0] == "on_event" for key in worker.figures)
+    startup = [f for key, f in worker.figures.items() if key[0] == "on_startup"]
+    return listens and all(f.calls and not f.in_flight for f in startup)
+
+
+def described(worker: ManagedWorker) -> dict[str, Any]:
+    """Return a worker's state, its handlers as far as they are known, and its last words."""
+    handlers: list[tuple[str, str, str]] | None = None
+    said: list[str] = []
+    if isinstance(worker, InProcessWorker):
+        handlers = keys_of(worker.worker) if worker.worker is not None else None
+    elif isinstance(worker, SubprocessWorker):
+        handlers = list(worker.figures) if worker.remote.reports else None
+        said = worker.detail()["process"]["recent_output"][-10:]
+    return {
+        "state": str(worker.state),
+        "error": worker.error,
+        "up": is_up(worker),
+        "topology": worker.topology_label,
+        "handlers": handlers,
+        "said": said,
+    }
+
+
+def main() -> int:
+    """Do what is asked; SIGTERM ends it in order, with its workers."""
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    sys.stdout = sys.stderr
+
+    async def interruptible() -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await try_out(asked)
+
+    try:
+        say(result=asyncio.run(interruptible()))
+    except DnworkerError as exc:
+        say(result={"error": str(exc)})
+    except asyncio.CancelledError:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

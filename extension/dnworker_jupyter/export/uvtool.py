@@ -1,0 +1,108 @@
+"""What is asked of uv: environments and locks of scripts (PEP 723); what takes long can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from dnworker.capability.manifest import WorkerDefinition, load_manifest
+from dnworker.errors import Refused
+from dnworker.process import end_at_once
+from dnworker_jupyter.export.observing import Tell
+from dnworker_jupyter.export.plan import Plan
+from dnworker_jupyter.export.writing import write
+
+UV = find_uv_bin()
+_WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it
+
+LONGEST_TOLD = 2_000
+"""Characters of a failed program's output that are told: the last, where the reason is."""
+
+
+def uv_script(root: Path, worker: WorkerDefinition) -> Path | None:
+    """Return the script that a worker runs by `uv run`; None for any other."""
+    if worker.command != "uv" or worker.args[:1] != ("run",) or len(worker.args) < 2:
+        return None
+    script = Path(root, worker.args[-1])
+    return script if script.suffix == ".py" and script.is_file() else None
+
+
+async def provision(script: Path) -> str | None:
+    """Make a script's environment, from uv's cache if all is in it; returns why that failed, if it did."""
+    return await _first_from_cache("sync", "--script", str(script))
+
+
+async def python_of(script: Path) -> str | None:
+    """Return the interpreter of a script's environment, once it is made."""
+    try:
+        return await ask_uv("python", "find", "--offline", "--script", str(script))
+    except Refused:
+        return None
+
+
+async def ask_uv(*words: str) -> str:
+    """Return the last line that uv says, such as a path.
+
+    Raises:
+        Refused: it fails.
+    """
+    code, said = await run(*_WORDS, *words)
+    lines = said.strip().splitlines()
+    if code or not lines:
+        raise Refused(f"uv {' '.join(words)} failed: {said.strip()[-LONGEST_TOLD:] or f'code {code}'}")
+    return lines[-1]
+
+
+async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
+    """Return the plan with the lock of every script that runs under uv, `workers/NAME.py.lock`.
+
+    Versions that the lock of the last export has are kept, as far as the requirements allow.
+
+    Raises:
+        Refused: uv finds no versions that go together, or cannot reach the index.
+    """
+    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
+        root = Path(place, plan.name)
+        write(plan, root)
+        manifest = load_manifest(root.resolve())
+        scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
+        files = dict(plan.files)
+        for number, script in enumerate(scripts):
+            path = f"{script.relative_to(root).as_posix()}.lock"
+            tell(f"waiting for uv to lock {script.name}", number, len(scripts))
+            if (directory / path).is_file():
+                shutil.copyfile(directory / path, root / path)
+            if (problem := await _first_from_cache("lock", "--script", str(script))) is not None:
+                raise Refused(f"{path}: uv could not make it; nothing was written\n{problem}")
+            files[path] = (root / path).read_bytes()
+    return replace(plan, files=dict(sorted(files.items())))
+
+
+async def _first_from_cache(*words: str) -> str | None:
+    """Run uv without the network, and again with it if that fails; returns why it failed."""
+    said = ""
+    for where in ("--offline", "--no-progress"):
+        code, said = await run(*_WORDS, *words, where)
+        if code == 0:
+            return None
+    return said.strip()[-LONGEST_TOLD:] or "it said nothing"
+
+
+async def run(*words: str) -> tuple[int, str]:
+    """Run a program, and return its exit code and what it said; when this is cancelled, it is ended."""
+    process = await asyncio.create_subprocess_exec(
+        *words, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            await end_at_once(process)
+    return process.returncode or 0, said.decode(errors="replace")
