@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import pprint
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from dnworker.trace import Trace
@@ -43,26 +45,47 @@ def _field(key: str, value: object) -> str | None:
     return None
 
 
-def as_test(trace: Trace, worker: str, script: str) -> str:
-    """Return a pytest module that fires the event at the worker of a script, and expects what became of it.
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event, and what its handlers should do with it; the body of a `%%worker NAME --test` cell.
+
+    `publishes` are the kinds that they publish, in order; None where it is enough that they succeed.
+    """
+
+    event: str
+    payload: dict[str, Any] = {}
+    session: str | None = None
+    publishes: list[str] | None = None
+
+
+def case_of(trace: Trace, worker: str) -> Case:
+    """Return what a worker, by its name without the capability, did with an event as what it should do.
 
     A run that failed is expected to succeed: the test is red until the handler is mended.
+    """
+    runs = [run for run in trace.invocations if run.worker.rpartition(":")[2] == worker]
+    went_well = all(run.outcome == "ok" for run in runs)
+    published = [below.event.kind for run in runs for below in run.events] if went_well else None
+    event = trace.event
+    return Case(event.kind, dict(event.payload), event.session_id, published)
+
+
+def as_test_cell(case: Case, worker: str) -> str:
+    """Return the cell that keeps a case in a notebook."""
+    body = {k: v for k, v in msgspec.to_builtins(case).items() if v is not None}
+    return f"%%worker {worker} --test\n{json.dumps(body, indent=2, ensure_ascii=False)}"
+
+
+def as_module(cases: Sequence[Case], worker: str, script: str) -> str:
+    """Return a pytest module that fires each case's event at the worker of a script.
 
     Args:
-        trace: what became of the event.
-        worker: the worker's name, without its capability.
+        cases: what it tests.
+        worker: the worker's name.
         script: its path in the capability.
     """
-    event = trace.event
-    runs = [run for run in trace.invocations if run.worker.rpartition(":")[2] == worker]
-    published = [below.event.kind for run in runs for below in run.events]
     path = "".join(f" / {json.dumps(part)}" for part in script.split("/"))
-    arguments = [repr(event.kind), "PAYLOAD", f"only={worker!r}"]
-    if event.session_id is not None:
-        arguments.append(f"session_id={event.session_id!r}")
-    name = re.sub(r"\W+", "_", event.kind).strip("_") or "event"
     lines = [
-        f'"""An event that was recorded, fired at worker {worker!r} again."""',
+        f'"""Events that were recorded, fired at worker {worker!r} again."""',
         "",
         "from pathlib import Path",
         "",
@@ -70,24 +93,33 @@ def as_test(trace: Trace, worker: str, script: str) -> str:
         "",
         "from dnworker.testing import load_worker",
         "",
-        f"# Event #{event.seq}, {event.kind!a}.",
         "# This file belongs into tests/ of the capability.",
         "# It needs: pip install 'dnworker[runtime]' pytest pytest-asyncio",
         f"SCRIPT = Path(__file__).parents[1]{path}",
-        "",
-        f"PAYLOAD = {pprint.pformat(dict(event.payload), width=100, sort_dicts=False)}",
-        "",
-        "",
-        "@pytest.mark.asyncio",
-        f"async def test_{name}_{event.seq}(runtime):",
-        f"    await runtime.add(load_worker(SCRIPT, {worker!r}))",
-        f"    trace = await runtime.fire({', '.join(arguments)})",
-        "    assert trace.invocations, 'no handler ran'",
-        "    assert trace.ok, str(trace)",
     ]
-    if all(run.outcome == "ok" for run in runs):
-        lines += [
-            "    published = [below.event.kind for run in trace.invocations for below in run.events]",
-            f"    assert published == {published!r}",
-        ]
+    names: set[str] = set()
+    for case in cases:
+        stem = name = re.sub(r"\W+", "_", case.event).strip("_") or "event"
+        number = 2
+        while name in names:
+            name, number = f"{stem}_{number}", number + 1
+        names.add(name)
+        lines += ["", "", *_function(case, worker, name)]
     return "\n".join(lines) + "\n"
+
+
+def _function(case: Case, worker: str, name: str) -> Iterator[str]:
+    payload = pprint.pformat(case.payload, width=90, sort_dicts=False).replace("\n", f"\n{' ' * 14}")
+    arguments = [repr(case.event), "payload", f"only={worker!r}"]
+    if case.session is not None:
+        arguments.append(f"session_id={case.session!r}")
+    yield "@pytest.mark.asyncio"
+    yield f"async def test_{name}(runtime):"
+    yield f"    payload = {payload}"
+    yield f"    await runtime.add(load_worker(SCRIPT, {worker!r}))"
+    yield f"    trace = await runtime.fire({', '.join(arguments)})"
+    yield "    assert trace.invocations, 'no handler ran'"
+    yield "    assert trace.ok, str(trace)"
+    if case.publishes is not None:
+        yield "    published = [below.event.kind for run in trace.invocations for below in run.events]"
+        yield f"    assert published == {case.publishes!r}"

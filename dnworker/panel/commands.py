@@ -174,7 +174,10 @@ async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
     if name is None:
         raise Refused(f"no handler ran for #{event.seq}, so there is nothing to test")
     worker = feed.runtime.worker(name)
-    text = casefile.as_test(trace, worker.name, feed.desk.script_of(worker))
+    case = casefile.case_of(trace, worker.name)
+    if asked.form == "test-cell":
+        return {"text": casefile.as_test_cell(case, worker.name), "file": None}
+    text = casefile.as_module([case], worker.name, feed.desk.script_of(worker))
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 

@@ -45,6 +45,11 @@ class Desk:
         """Return the front end's id of the cell that had this number when it ran."""
         return None
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether there are cells, into which a test can be put."""
+        return False
+
     def script_of(self, worker: ManagedWorker) -> str:
         """Return the path of the worker's script in its capability, as a test names it."""
         capability = self.runtime.capability(worker.capability)

@@ -138,10 +138,10 @@ class Replay(Asked):
 
 
 class Copy(Asked):
-    """Send an event as a cell that fires it, or as a test."""
+    """Send an event as a cell that fires it, as a test, or as a cell that keeps the test in the notebook."""
 
     event: str
-    form: Literal["fire", "test"]
+    form: Literal["fire", "test", "test-cell"]
     worker: str | None = None
 
 

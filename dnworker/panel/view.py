@@ -323,7 +323,9 @@ class View:
         self._trace_revision = self._feed.revision
         history = self._runtime.history
         event = history.event(self.trace)
-        drawn = {"event": self.trace, "gone": True} if event is None else drawing.trace_drawn(event, history)
+        drawn: dict[str, Any] = {"event": self.trace, "gone": True}
+        if event is not None:
+            drawn = drawing.trace_drawn(event, history) | {"cells": self._feed.desk.has_cells}
         self._trace_at = time.monotonic()
         self._trace_cost = max(TRACE_INTERVAL, (self._trace_at - now) * 10)
         for part, value in self._if_new("trace", drawn):

@@ -126,6 +126,7 @@ class CellBook:
             self._newest = None
         cell = running.cell
         if cell.source.strip():
+            self._latest.pop(cell.key, None)  # run again: it moves to the end
             self._latest[cell.key] = cell, succeeded
             if cell.id is not None:
                 self.ids[cell.number] = cell.id
@@ -137,6 +138,10 @@ class CellBook:
     def all(self) -> list[Cell]:
         """Return the cells in the order in which they ran last."""
         return list(self._cells.values())
+
+    def tried(self) -> list[Cell]:
+        """Return all cells that ran, those that failed among them, in the order in which they ran last."""
+        return [cell for cell, _ in self._latest.values()]
 
     def latest(self, key: str) -> tuple[Cell, bool] | None:
         """Return a cell as it ran last, and whether it ran to its end."""

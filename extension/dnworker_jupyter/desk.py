@@ -38,6 +38,11 @@ class NotebookDesk(Desk):
         """What the `%%capability` cell calls it."""
         return self._book.capability_name
 
+    @property
+    def has_cells(self) -> bool:
+        """There are."""
+        return True
+
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return the cell that each handler is from."""
         live = self._live(worker)

@@ -25,6 +25,7 @@ from dnworker.errors import NotFound, Refused
 from dnworker.lifecycle import WorkerState
 from dnworker_jupyter.agent_cells import agent_parser, model_agent
 from dnworker_jupyter.bridge import TOPOLOGIES, BridgedWorker, until_connected
+from dnworker_jupyter.casecells import run_case
 from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
@@ -67,8 +68,12 @@ class DnworkerMagics(Magics):
         changes. Running it again replaces what it registered.
 
         %%worker NAME --command CMD [--file PATH] runs a program in any language; the body is its file.
+        %%worker NAME --test keeps an event and what handlers should do with it; the export has it as a test.
         """
-        if read_worker_line(line).command is None:
+        read = read_worker_line(line)
+        if read.test:
+            return self._run(worker_parser(), line, lambda _: run_case(self._notebook, read.name, cell))
+        if read.command is None:
             # The input transformer takes every %%worker at the top of a cell; here come only the others.
             raise Refused("%%worker must be the first line of its cell, below only comments")
         return self._run(worker_parser(), line, lambda _: self._program(line, cell))

@@ -42,6 +42,7 @@ class WorkerLine:
     restart: bool
     quiet: bool
     command: str | None = None
+    test: bool = False
 
 
 def worker_parser() -> Parser:
@@ -52,6 +53,9 @@ def worker_parser() -> Parser:
     parser.add_argument("--env", action="append", default=[], metavar="K=V", help="variable of the export")
     parser.add_argument("--shared", action="store_true", help="the whole cell travels with the export")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
+    parser.add_argument(
+        "--test", action="store_true", help="the body is an event, and what the worker should do with it"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing when all is well")
     parser.add_argument(
         "--command", metavar="CMD", help="run a program in any language; the body is its file"
@@ -84,6 +88,9 @@ def read_worker_line(line: str) -> WorkerLine:
         env[key] = value
     if options.topology is not None and options.command is not None:
         raise Refused("%%worker: --topology is for Python workers; --command says already how this one runs")
+    others = [options.command, options.file, options.topology, options.when, env, options.shared]
+    if options.test and any(others):
+        raise Refused("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
@@ -93,6 +100,7 @@ def read_worker_line(line: str) -> WorkerLine:
         options.restart,
         options.quiet,
         options.command,
+        options.test,
     )
 
 

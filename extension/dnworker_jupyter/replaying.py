@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.errors import ApiError, Refused
 from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.shadow import Comparison, compare
+from dnworker_jupyter.casecells import offer_case
 from dnworker_jupyter.options import Parser, nearest, read_value
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import Note
@@ -165,9 +166,11 @@ def events_parser() -> Parser:
     parser.add_argument(
         "words",
         nargs="*",
-        metavar="[save FILE]",
-        help="save: those from outside, to a JSON Lines file, for %%replay FILE",
+        metavar="[save FILE | test #SEQ]",
+        help="save: those from outside, to a JSON Lines file, for %%replay FILE; test: a cell below that "
+        "tests what became of one",
     )
+    parser.add_argument("--worker", metavar="NAME", help="with test: whose doing is tested")
     parser.add_argument("--kind", metavar="K", help="only this kind")
     parser.add_argument("--last", type=int, default=20, metavar="N", help="how many")
     parser.add_argument("--all", action="store_true", help="all, of earlier runs too, from the journal")
@@ -183,8 +186,11 @@ async def run_events(book: Notebook, options: Any) -> object:
     words: list[str] = options.words
     if options.last < 1:
         raise Refused(f"--last {options.last}: show at least one")
-    if words and (words[0] != "save" or len(words) != 2):
-        raise Refused(f"%events takes: save FILE; not {' '.join(words)!r}{nearest(words[0], ['save'])}")
+    if words and (words[0] not in ("save", "test") or len(words) != 2):
+        hint = nearest(words[0], ["save", "test"])
+        raise Refused(f"%events takes: save FILE, or test #SEQ; not {' '.join(words)!r}{hint}")
+    if words and words[0] == "test":
+        return await offer_case(book, words[1], options.worker)
     if words:
         path = Path(words[1]).expanduser()
         found = await recorded(book.runtime, options.last, kind=options.kind, everything=options.all)

@@ -23,7 +23,7 @@ OUT_OF_SIGHT = ["\n"] * 5
 """Between a cell and what we add below: tracebacks show a few lines around an error."""
 
 _OPENED_LINE = re.compile(r"%%(?P<magic>worker|agent)(?=\s|$)(?P<options>.*)", re.DOTALL)
-_OTHER_BODY = re.compile(r"\s--(command|model)[\s=]")
+_OTHER_BODY = re.compile(r"\s--(?:(?:command|model)[\s=]|test(?=\s|$))")
 _FUTURE = re.compile(r"from __future__ import [\w, ]+(#.*)?$")
 _OUR_CELL_MAGIC = re.compile(r"%%(fire|capability|worker|agent)(?=\s|$)")
 _HELP = re.compile(r"(^|\s)(-h|--help)(\s|$)")

@@ -154,6 +154,10 @@ def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
         "id": "o1",
         "prices": [1, 2],
     }
+    events.get_by_role("button", name="copy as test cell").click()
+    shown.panel.get_by_text("copied: %%worker bridge --test; paste it into a cell").wait_for()
+    case = json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2])
+    assert (case["event"], case["payload"]) == ("demo.order", {"id": "o1", "prices": [1, 2]})
     with shown.expect_download() as download:
         events.get_by_role("button", name="save as test").click()
     assert re.fullmatch(r"test_bridge_\d+\.py", download.value.suggested_filename)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,8 @@ class Reply:
     result: dict[str, Any] | None = None
     traceback: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
+    next_input: str | None = None
+    """The cell that is offered below."""
 
     @property
     def text(self) -> str:
@@ -114,11 +117,20 @@ class KernelSession:
 
     def until_stream(self, text: str, timeout: float = 20) -> None:
         """Return when some cell has printed `text`."""
+        self._until(lambda kind, content: kind == "stream" and text in content["text"], timeout)
+
+    def until_display(self, text: str, timeout: float = 20) -> None:
+        """Return when some cell shows `text`."""
+        self._until(
+            lambda kind, content: "display" in kind and text in content["data"].get("text/plain", ""), timeout
+        )
+
+    def _until(self, is_it: Callable[[str, dict[str, Any]], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while True:
             message = self._read(deadline)
             self._held.append(message)
-            if message["msg_type"] == "stream" and text in message["content"]["text"]:
+            if is_it(message["msg_type"], message["content"]):
                 return
 
     def _read(self, deadline: float) -> dict[str, Any]:
@@ -145,7 +157,7 @@ class KernelSession:
             match message["msg_type"]:
                 case "stream":
                     reply.streams[content["name"]] = reply.streams.get(content["name"], "") + content["text"]
-                case "display_data":
+                case "display_data" | "update_display_data":
                     reply.displays.append(content["data"])
                 case "execute_result":
                     reply.result = content["data"]
@@ -160,6 +172,8 @@ class KernelSession:
                 reply.status = answer["content"]["status"]
                 payload = answer["content"].get("payload", [])
                 reply.pages = [p["data"]["text/plain"] for p in payload if p["source"] == "page"]
+                offered = [p["text"] for p in payload if p["source"] == "set_next_input"]
+                reply.next_input = offered[-1] if offered else None
                 return reply
 
     def close(self) -> None:

@@ -205,7 +205,7 @@ def test_a_startup_that_raises_fails_the_cell_with_its_place(kernel):
         ("%%fire a\n{1", "payload, line 2, column"),
         ("%worker explode w", "%worker takes start, stop, restart"),
         ("%worker restart nobody", "no worker 'nobody'; there are: none"),
-        ("%capability export", "%capability: the following arguments are required: path"),
+        ("%capability export", "%capability export needs a directory, as in: %capability export out/demo"),
         ("%%capability\nname: demo\n\tversion: 1", ":3:1: a tab stands where YAML wants spaces"),
         ("%runtime dance", "invalid choice: 'dance'"),
         ("x = 1\nawait dn.runtime().client().publish('turn.x')", "'turn.x' is reserved"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Worker
-from dnworker.panel.casefile import as_cell, as_test
+from dnworker.panel.casefile import as_cell, as_module, case_of
 from dnworker_jupyter.magics import fire_parser
 from dnworker_jupyter.options import read_body, read_payload, split
 
@@ -78,7 +78,7 @@ async def run_as_test(runtime, bridge, payload) -> tuple[int, str]:
     await runtime.add(worker)
     trace = await runtime.fire("turn.completed", payload, session_id="s1")
     file = bridge.parents[1] / "tests" / "test_bridge.py"
-    file.write_text(as_test(trace, "bridge", "workers/bridge.py"))
+    file.write_text(as_module([case_of(trace, "bridge")], "bridge", "workers/bridge.py"))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file), cwd=bridge.parents[1],
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

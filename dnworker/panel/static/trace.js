@@ -75,6 +75,7 @@ export class TraceView {
       element("pre", { text: cut ? `${payload}\n… ${count(cut)} more characters` : payload }),
     ]);
     this.payload.open = again ? opened : true;
+    const untested = trace.workers.length ? null : "no handler ran, so there is nothing to test";
     redraw(this.root, [
       element("div", { cls: "dnw-head" }, [
         element("strong", { cls: `dnw-outcome-${trace.outcome}`, text: `#${trace.seq} ${trace.kind}` }),
@@ -84,7 +85,8 @@ export class TraceView {
         button("fire again", () => panel.fired(`fire #${trace.seq} again`, { type: "replay", event: trace.event })),
         button("edit and fire", () => panel.edit(this.kept), { why: cut ? "the payload is too long to edit here" : null }),
         button("copy as %fire", () => this.take("fire")),
-        button("save as test", () => this.take("test"), { why: trace.workers.length ? null : "no handler ran, so there is nothing to test" }),
+        ...(trace.cells ? [button("copy as test cell", () => this.take("test-cell"), { why: untested })] : []),
+        button("save as test", () => this.take("test"), { why: untested }),
       ]),
       this.payload, this.tree,
     ]);
@@ -95,9 +97,9 @@ export class TraceView {
     const { panel, kept } = this;
     const answer = await panel.ask(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
     if (!answer) return;
-    if (form === "fire") {
+    if (form !== "test") {
       const done = await copy(answer.text, this.root);
-      panel.say(done ? `copied: ${answer.text.split("\n")[0]}` : `the browser does not let this page copy; here it is: ${answer.text}`);
+      panel.say(done ? `copied: ${answer.text.split("\n")[0]}; paste it into a cell` : `the browser does not let this page copy; here it is: ${answer.text}`);
     } else {
       download(answer.text, answer.file);
       panel.say(`saved as ${answer.file}; it belongs into tests/ of the capability`);

@@ -14,14 +14,15 @@ from dnworker.errors import JournalError, Refused
 from dnworker.journal import JournalReader
 from dnworker.replay import read_events, recorded
 from dnworker.runner import keys_of
+from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of
 from dnworker_jupyter.export.plan import Plan, TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
-from dnworker_jupyter.export.rehearsal import rehearse
 from dnworker_jupyter.export.uvtool import locked
 from dnworker_jupyter.export.writing import read_export, tree, write
 from dnworker_jupyter.journals import journal_of
+from dnworker_jupyter.shadowing import rehearse
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
@@ -251,7 +252,9 @@ def live_cells(notebook: Notebook) -> list[Cell]:
         for cell in notebook.cells.all()
         if cell.key not in registered and not WORKER_CELL.search(cell.source)
     ]
-    return sorted([*registered.values(), *others], key=lambda cell: cell.number)
+    # A test that is red is a test all the same.
+    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source)]
+    return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
 
 
 def registered_names(notebook: Notebook) -> dict[str, list[str]]:

@@ -15,6 +15,8 @@ from typing import Literal, cast
 import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.errors import ManifestError, Refused
+from dnworker.panel.casefile import Case, as_module
+from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.common import Script, split_common
@@ -108,11 +110,14 @@ def plan_export(
     find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
     needed = [_needs(piece, topologies[piece.worker], target, find, refusals) for piece in slices]
     refusals += _not_loadable(slices, topologies, target)
+    cases = _cases(sources, names, refusals) if only is None else {}
     if refusals:
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
     files, scripts = _scripts(slices, needed, head.name, target, options)
     entries = {name: _entry(path, topologies[name], options[name]) for name, path in scripts.items()}
+    for name, found in cases.items():
+        files[f"tests/test_{name.replace('-', '_')}.py"] = as_module(found, name, scripts[name]).encode()
     for name, cell in programs.items():
         assert cell.line is not None
         path = program_file(cell.line).as_posix() if has_file(cell.body) else None
@@ -355,6 +360,29 @@ def _bundle(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
         else:
             files[(home / file.name).as_posix()] = file.read_bytes()
     return files
+
+
+def _cases(
+    sources: Sequence[SourceCell], workers: Sequence[str], refusals: list[Refusal]
+) -> dict[str, list[Case]]:
+    """Return the cases of each worker, from its `--test` cells; what is none is added to `refusals`."""
+    found: dict[str, list[Case]] = {}
+    for cell in sources:
+        if cell.sort != "test" or cell.line is None:
+            continue
+        name = cell.line.name
+        try:
+            case = read_case(cell.body)
+        except Refused as exc:
+            refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
+            continue
+        if name in workers:
+            found.setdefault(name, []).append(case)
+        else:
+            remedy = "name one of them, or remove the cell"
+            why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
+            refusals.append(Refusal("the test", why, remedy, cell.cell))
+    return found
 
 
 def _not_loadable(

@@ -17,7 +17,7 @@ from dnworker.errors import Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.options import WorkerLine, read_worker_line
 
-Sort = Literal["plain", "worker", "program", "capability", "opaque"]
+Sort = Literal["plain", "worker", "program", "test", "capability", "opaque"]
 
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
 """Cell magics whose body binds names in the notebook; other bodies are another language."""
@@ -34,7 +34,7 @@ class SourceCell:
     sort: Sort
     line: WorkerLine | None
     body: str
-    """The Python text, with as many lines as the cell: a `%%` line is a comment. Of a program, its file."""
+    """The Python text, as many lines as the cell: a `%%` line is a comment. Of others, what is below it."""
     only: frozenset[int] | None = None
     """The statements of the body that this is about, by number; None for all."""
     alias: str | None = None
@@ -122,6 +122,8 @@ def _read(cell: Cell, order: int) -> SourceCell:
             sort, line = "worker", read_worker_line(options)
             if line.command is not None:
                 return SourceCell(cell, order, "program", line, "\n".join([*lines[first + 1 :], ""]))
+            if line.test:
+                return SourceCell(cell, order, "test", line, "\n".join(lines[first + 1 :]))
         elif name == "capability":
             return SourceCell(cell, order, "capability", None, "\n".join(lines[first + 1 :]))
         elif name in PYTHON_MAGICS:

@@ -179,8 +179,8 @@ class ScriptReader:
             return ast.unparse(node).splitlines() if inner is not None else self._text(node)
         if not isinstance(node, ast.ImportFrom):
             return None
-        if node.module == "__future__":
-            return _NOTHING
+        if node.module == "__future__":  # it is for all cells that run after this one
+            return self._text(node) if self._worker is not None else _NOTHING
         if node.level and node.module is None:  # from . import helper
             for alias in node.names:
                 self._sibling(alias.name)

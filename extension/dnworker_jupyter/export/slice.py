@@ -312,7 +312,7 @@ def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
 
 def _statements(notebook: Statements, worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
     for cell in notebook.cells:
-        if cell.sort in ("capability", "program"):
+        if cell.sort in ("capability", "program", "test"):
             continue
         try:
             statements = notebook.of(cell)

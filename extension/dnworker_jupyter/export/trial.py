@@ -85,7 +85,8 @@ async def try_out(asked: Asked) -> dict[str, Any]:
     os.environ["DNWORKER_OBSERVE"] = "1"
     flags = {manifest.name: dict.fromkeys(manifest.flags, True)}
     async with Runtime(port=0, flags=flags) as runtime:
-        capability = await runtime.load(root)
+        tell(f"waiting for {', '.join(manifest.workers)} to start", 0, len(manifest.workers))
+        capability = await runtime.load(root)  # which waits for those in-process
         workers = list(capability.workers.values())
         for number, worker in enumerate(workers):
             tell(f"waiting for {worker.name} to start", number, len(workers))
@@ -137,7 +138,7 @@ def is_up(worker: ManagedWorker) -> bool:
         return worker.connected.is_set()
     listens = worker.connected.is_set() or not any(key[0] == "on_event" for key in worker.figures)
     startup = [f for key, f in worker.figures.items() if key[0] == "on_startup"]
-    return listens and all(f.calls and not f.in_flight for f in startup)
+    return listens and all(f.calls and not f.in_flight and not f.errors for f in startup)
 
 
 def described(worker: ManagedWorker) -> dict[str, Any]:

@@ -26,14 +26,14 @@ async def rehearse(
     async with Runtime(port=None) as runtime:
         for number, live in enumerate(workers):
             tell(f"starting {live.name} once more, for the comparison", number, len(workers))
-            await runtime.add(_apart(live.make_shadow()), capability=capability)
+            await runtime.add(apart(live.make_shadow()), capability=capability)
         return await observe(runtime, events, tell)
 
 
-def _apart(worker: Worker) -> Worker:
+def apart(worker: Worker) -> Worker:
     """Have the handlers of a shadow know it as `worker`, and say nothing in the notebook."""
 
-    def apart(handler: Any) -> Any:
+    def wrapped(handler: Any) -> Any:
         @functools.wraps(handler)
         async def run(*args: Any) -> Any:
             shadow.current.set(worker)
@@ -43,10 +43,10 @@ def _apart(worker: Worker) -> Worker:
 
         return run
 
-    worker._startup_handlers[:] = map(apart, worker._startup_handlers)
-    worker._shutdown_handlers[:] = map(apart, worker._shutdown_handlers)
-    worker._task_handlers[:] = map(apart, worker._task_handlers)
-    worker._every_handlers[:] = [(spec, apart(handler)) for spec, handler in worker._every_handlers]
+    worker._startup_handlers[:] = map(wrapped, worker._startup_handlers)
+    worker._shutdown_handlers[:] = map(wrapped, worker._shutdown_handlers)
+    worker._task_handlers[:] = map(wrapped, worker._task_handlers)
+    worker._every_handlers[:] = [(spec, wrapped(handler)) for spec, handler in worker._every_handlers]
     for handlers in worker._event_handlers.values():
-        handlers[:] = map(apart, handlers)
+        handlers[:] = map(wrapped, handlers)
     return worker

@@ -1,0 +1,108 @@
+"""`%%worker NAME --test`: an event that was recorded and what the worker should do with it, in a cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from dnworker import Runtime
+from dnworker.clock import VirtualClock
+from dnworker.errors import Refused
+from dnworker.panel.casefile import Case, as_test_cell, case_of
+from dnworker.replay import find
+from dnworker.trace import Trace
+from dnworker_jupyter.options import nearest, read_body, read_worker_line
+from dnworker_jupyter.shadowing import apart
+from dnworker_jupyter.views import Note
+
+if TYPE_CHECKING:
+    from dnworker_jupyter.notebook import Notebook
+
+
+def read_case(body: str) -> Case:
+    """Read the body of a test cell: `event`, and if need be `payload`, `session`, `publishes`.
+
+    Raises:
+        Refused: it is no such object; names the field.
+    """
+    try:
+        case = msgspec.convert(read_body(body), Case)
+    except msgspec.ValidationError as exc:
+        fields = "event, payload, session, publishes"
+        raise Refused(f"a test has the fields {fields}: {exc}") from None
+    if not case.event:
+        raise Refused("a test needs the kind of its event: event: turn.completed")
+    return case
+
+
+def is_test(source: str) -> bool:
+    """Tell whether a cell is a test."""
+    first = next(
+        (line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")), ""
+    )
+    if not first.startswith("%%worker "):
+        return False
+    try:
+        return read_worker_line(first.removeprefix("%%worker ")).test
+    except Refused:
+        return False
+
+
+async def run_case(book: Notebook, name: str, body: str) -> Note:
+    """Fire the event at a fresh start of the worker, in a runtime of its own, as the exported test does.
+
+    Raises:
+        Refused: there is no such worker, the body is no test, or the worker does something else.
+    """
+    case = read_case(body)
+    live = book.live.get(name)
+    if live is None:
+        known = list(book.live)
+        raise Refused(
+            f"there is no worker {name!r} made of cells to test; there are: {', '.join(known) or 'none'}"
+            f"{nearest(name, known)}"
+        )
+    async with Runtime(port=None, clock=VirtualClock()) as runtime:
+        await runtime.add(apart(live.make_shadow()))
+        trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
+        if (problem := _problem(case, trace)) is not None:
+            raise Refused(f"test of worker {name!r}: {problem}\n{trace}")
+    does = f" and publishes {', '.join(case.publishes)}" if case.publishes else ""
+    return Note(f"{name} passes: it takes {case.event}{does}; the export has this in tests/")
+
+
+def _problem(case: Case, trace: Trace) -> str | None:
+    """Return what is not as it should be."""
+    if not trace.invocations:
+        return f"no handler listens to {case.event}"
+    if trace.timed_out:
+        return f"{case.event} is not done with in time"
+    if not trace.ok:
+        return f"{case.event} fails"
+    published = [below.event.kind for run in trace.invocations for below in run.events]
+    if case.publishes is not None and published != case.publishes:
+        return f"{case.event} should publish {case.publishes}, and publishes {published}"
+    return None
+
+
+async def offer_case(book: Notebook, event: str, worker: str | None) -> Note:
+    """Put a cell below that keeps a recorded event as a test.
+
+    Raises:
+        Refused: there is no such event, no handler ran for it, or `worker` did nothing with it.
+    """
+    found = await find(book.runtime, event)
+    trace = Trace(found, book.runtime.history)
+    names = list(dict.fromkeys(run.worker.rpartition(":")[2] for run in trace.invocations))
+    if not names:
+        raise Refused(
+            f"no handler of this run took #{found.seq}, so there is nothing to test; fire it again first"
+        )
+    if worker is not None and worker not in names:
+        raise Refused(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")
+    name = worker or names[0]
+    if name not in book.live:
+        raise Refused(f"worker {name!r} is not made of cells with handlers, so no cell can test it")
+    book.shell.set_next_input(as_test_cell(case_of(trace, name), name))
+    return Note("the test is in the cell below; run it, and the export has it in tests/")

@@ -1,0 +1,198 @@
+"""Exports from a live kernel: checked against it, tested with its events, the same as from its file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dnworker_jupyter.export.importing import import_capability, write_notebook
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
+
+DATA = Path(__file__).parents[1] / "data" / "capabilities"
+
+BRIDGE = """%%worker bridge
+import time
+
+@worker.on_startup
+async def start(client):
+    worker.state["n"] = 0
+
+@worker.on_event("demo.asked")
+async def on_asked(event: EventEnvelope, client: RuntimeClient) -> None:
+    worker.state["n"] += 1
+    print("asked")
+    await client.publish(kind_of(event), {"n": worker.state["n"], "at": time.time()})
+    if event.payload.get("fail"):
+        raise ValueError("as asked")
+"""
+HELPER = "PREFIX = 'demo'\ndef kind_of(event):\n    return f'{PREFIX}.answered'"
+
+
+@pytest.fixture
+def asked(kernel):
+    """A kernel with a worker that was fired at twice."""
+    assert kernel.run(HELPER).status == "ok"
+    assert kernel.run(BRIDGE, "c1").status == "ok"
+    kernel.run("%fire demo.asked fail=false")
+    kernel.run("%fire demo.asked fail=true")
+    return kernel
+
+
+def test_a_check_passes_where_the_export_does_what_the_notebook_does_and_changes_neither(asked, tmp_path):
+    answer = asked.run("%capability check --topology in-process --target dnworker", timeout=90)
+    assert answer.status == "ok", answer.text
+    assert "bridge has 2 handlers, as in the notebook" in answer.text
+    assert "2 events fired: notebook and export do the same" in answer.text
+    assert "asked" not in answer.streams.get("stdout", ""), (
+        "what handlers print in a check is nobody's output"
+    )
+    assert asked.run("dn.runtime().worker('bridge').worker.state").result["text/plain"] == "{'n': 2}"
+    assert not (tmp_path / "notebook").exists()
+
+
+def test_what_only_the_kernel_knows_is_a_difference_and_nothing_is_written(asked, tmp_path):
+    asked.run("globals()['kind_of'] = lambda event: 'demo.other'")
+    answer = asked.run("%capability export out --topology in-process --target dnworker --check", timeout=90)
+    assert answer.status == "error"
+    assert '- bridge.on_asked publishes demo.other {"at": (varies), "n": 1}' in answer.error
+    assert "+ bridge.on_asked publishes demo.answered" in answer.error
+    assert "nothing was written" in answer.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_check_under_uv_run_shows_how_far_it_is_and_writes_the_export_with_its_lock(asked, tmp_path):
+    answer = asked.run("%capability export out --target dnworker --check --lock", timeout=150)
+    assert answer.status == "ok", answer.text
+    assert "check of out: passed" in answer.text
+    bars = [d["text/html"] for d in answer.displays if "text/html" in d]
+    assert any("<progress" in bar and "waiting for uv to lock bridge.py" in bar for bar in bars)
+    locked = (tmp_path / "out" / "workers" / "bridge.py.lock").read_text()
+    assert 'name = "msgspec"' in locked
+    again = asked.run("%capability export out --target dnworker --lock", timeout=90)
+    assert "(nothing changed)" in again.text
+
+
+def test_an_interrupt_ends_a_check_and_writes_nothing(asked, tmp_path):
+    slow = "%%worker slow\nimport asyncio\n@worker.on_startup\nasync def up(client):\n    await asyncio.sleep(AGES)"
+    asked.run("AGES = 0.0")
+    asked.run(slow, "c2")
+    asked.run("AGES = 600.0")
+    began = asked.begin("%capability export out --topology in-process --target dnworker --check", "c3")
+    asked.until_display("waiting for bridge, slow to start", 60)
+    asked.interrupt()
+    answer = asked.collect(began, 60)
+    assert answer.status == "error"
+    assert "was interrupted; what it ran is ended, and nothing was written" in answer.error
+    assert not (tmp_path / "out").exists()
+    assert (
+        asked.run(
+            "import psutil; [p.cmdline() for p in psutil.Process().children(recursive=True) "
+            "if 'dnworker_jupyter.export.trial' in p.cmdline()]"
+        ).result["text/plain"]
+        == "[]"
+    )
+
+
+TESTED = """%%worker bridge --test
+{
+  "event": "demo.asked",
+  "payload": {
+    "fail": false
+  },
+  "publishes": [
+    "demo.answered"
+  ]
+}"""
+
+
+def test_an_event_becomes_a_cell_that_tests_it_and_the_export_a_file_that_is_green(asked, tmp_path):
+    offered = asked.run("%events test #2")
+    assert offered.status == "ok", offered.text
+    assert offered.next_input == TESTED
+    ran = asked.run(TESTED, "t1")
+    assert "bridge passes: it takes demo.asked and publishes demo.answered" in ran.text
+    asked.run('%%worker bridge --test\n{"event": "demo.asked", "payload": {"fail": true}}', "t2")
+    exported = asked.run("%capability export out --target dnworker --topology python")
+    assert exported.status == "ok", exported.text
+    file = tmp_path / "out" / "tests" / "test_bridge.py"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        capture_output=True, text=True, cwd=tmp_path / "out", check=False,
+    )  # fmt: skip
+    assert "1 failed, 1 passed" in run.stdout, "what failed in the notebook is red, and what passed is green"
+    assert "ValueError: as asked" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (
+            '%%worker bridge --test\n{"event": "demo.asked", "publishes": ["demo.x"]}',
+            "should publish ['demo.x']",
+        ),
+        ('%%worker bridge --test\n{"event": "demo.other"}', "no handler listens to demo.other"),
+        ('%%worker brigde --test\n{"event": "demo.asked"}', "did you mean bridge?"),
+        ('%%worker bridge --test\n{"evnt": "demo.asked"}', "a test has the fields event, payload"),
+        ("%%worker bridge --test --shared\n{}", "--test stands alone"),
+        ("%events test #99", "there is no event '#99'"),
+        ("%events test #2 --worker other", "worker 'other' did nothing with #2; bridge did"),
+    ],
+)
+def test_a_test_that_cannot_be_or_does_not_pass_says_why(asked, cell, told):
+    answer = asked.run(cell)
+    assert answer.status == "error"
+    assert told in answer.error
+
+
+CELLS = [
+    "import json\n\n# How it is said.\ndef say(x):\n    return json.dumps(x)",
+    "%%capability\nname: both\nversion: 1.0.0\ndescription: d\nflags: {beta: {description: b}}",
+    "%%worker a --when beta\n@worker.on_event('k')\nasync def on_k(event, client):\n    print(say(1))",
+    "%%worker a --shared --when beta\nimport itertools\nNUMBERS = itertools.count()",
+    "%%worker b --topology python --env 'X=1 2'\n@worker.every(seconds=5)\nasync def tick(client):\n    print(say(2))",
+    "%%worker prog --command 'sh {file} -x' --file bin/prog.sh\n#!/bin/sh\nsleep 60",
+    '%%worker a --test\n{"event": "k", "publishes": []}',
+    "plain = dn.worker('plain')\n@plain.task\nasync def spin(client):\n    import asyncio\n    await asyncio.sleep(9)",
+]
+
+
+def test_kernel_and_file_give_the_same_bytes(kernel, tmp_path):
+    for number, cell in enumerate(CELLS):
+        assert kernel.run(cell, f"cell-{number}").status == "ok", cell
+    live = kernel.run("%capability export live/both")
+    assert live.status == "ok", live.text
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    nbformat.write(notebook, tmp_path / "nb.ipynb")
+    words = ["export", str(tmp_path / "nb.ipynb"), "-o", str(tmp_path / "file" / "both")]
+    subprocess.run([sys.executable, "-m", "dnworker", *words], check=True, capture_output=True)
+    ours, theirs = tmp_path / "live" / "both", tmp_path / "file" / "both"
+    found = sorted(p.relative_to(ours) for p in ours.rglob("*") if p.is_file())
+    assert found == sorted(p.relative_to(theirs) for p in theirs.rglob("*") if p.is_file())
+    assert Path("tests/test_a.py") in found
+    assert Path("workers/both_shared.py") in found
+    for path in found:
+        assert (ours / path).read_bytes() == (theirs / path).read_bytes(), path
+        assert (ours / path).stat().st_mode == (theirs / path).stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["coordinator", "scheduler"])
+def test_an_imported_capability_runs_live_and_passes_the_check_of_its_export(kernel, tmp_path, name):
+    write_notebook(import_capability(DATA / name), tmp_path / "nb.ipynb")
+    for cell in json.loads((tmp_path / "nb.ipynb").read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and not source.startswith(("%load_ext", "%pip")):
+            answer = kernel.run(source, cell["id"])
+            assert answer.status == "ok", answer.text
+    fired = {"coordinator": "%fire change.opened change=c1", "scheduler": "%fire job.planned name=a at=12"}
+    assert kernel.run(fired[name]).status == "ok"
+    shutil.copytree(DATA / name, tmp_path / name)  # where it goes back to, its agents are
+    answer = kernel.run(f"%capability check {name} --target dnworker", timeout=120)
+    assert answer.status == "ok", answer.text
+    assert "1 event fired: notebook and export do the same" in answer.text
