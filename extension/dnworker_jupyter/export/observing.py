@@ -79,7 +79,10 @@ def _did(trace: Trace) -> Iterator[Did]:
                 waiting.append(below)
                 event = below.event
                 if event.kind == "notify":
-                    yield who, "notifies", event.payload
+                    # A client in-process says by itself whose it is, one in a process does not (contract 1.4).
+                    own = ("", f"capability.{run.worker.partition(':')[0]}")
+                    told = {k: v for k, v in event.payload.items() if k != "source" or v not in own}
+                    yield who, "notifies", told
                 elif not is_reserved(event.kind):
                     yield who, f"publishes {event.kind}", event.payload
 
