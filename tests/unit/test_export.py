@@ -18,7 +18,7 @@ import msgspec
 import pytest
 import yaml
 
-from dnworker import Runtime
+from dnworker import Runtime, compat
 from dnworker.capability.environment import CHILD_HOOK
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import load_manifest
@@ -536,6 +536,24 @@ def test_workers_that_were_edited_by_hand_are_not_written_over(tmp_path):
         again(out, handler("pass"), handler("pass").replace("bridge", "other"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: n\nversion: 1.0.0\ndescription: d\nworkers:\n  x: {path: workers/x.py}\nschema: 1\n",
+        "---\nschema: 1\nname: n\nversion: 1.0.0\ndescription: d\nworkers:\n  x: {path: workers/x.py}\n...\n",
+        "schema: 1\nname: n\nversion: 1.0.0\ndescription: d\nworkers:\n  x: {path: x.py}\n# of y\n  y: {path: y.py}\n",
+    ],
+    ids=["schema behind", "document marks", "a comment in the first column"],
+)
+def test_a_manifest_that_is_there_is_kept_whatever_its_order(text):
+    made = plan(handler("pass"), existing=text).files["capability.yaml"].decode()
+    assert yaml.safe_load(made)["workers"] == {
+        "bridge": {"command": "uv", "args": ["run", "${CAPABILITY_ROOT}/workers/bridge.py"]}
+    }
+    assert made.count("schema:") == 1
+    assert made.replace("workers:", "", 1).startswith(text.partition("workers:")[0])
+
+
 def test_a_head_in_the_notebook_wins_over_the_manifest_that_is_there(tmp_path):
     made = plan("%%capability\nname: new\nversion: 2.0.0\ndescription: d", handler("pass"), existing=EDITED)
     assert made.name == "new"
@@ -552,6 +570,11 @@ def test_a_head_in_the_notebook_wins_over_the_manifest_that_is_there(tmp_path):
         ),
         ("a: 1\n", ("a: 1\n", "", "")),
         ("workers:\n  w:\n    # why\n    path: x", ("", "workers:\n  w:\n    # why\n    path: x", "")),
+        (
+            "workers:\n  w: {}\n# of y\n  y: {}\n  # last\n# of b\nb: 2\n",
+            ("", "workers:\n  w: {}\n# of y\n  y: {}\n  # last\n", "# of b\nb: 2\n"),
+        ),
+        ("---\na: 1\nworkers:\n  w: {}\n...\n", ("---\na: 1\n", "workers:\n  w: {}\n", "...\n")),
         ("a: [", ("a: [", "", "")),
     ],
 )
@@ -631,6 +654,105 @@ def test_a_local_module_travels_as_a_sibling_with_what_it_imports(tmp_path, monk
     assert b"pyyaml>=" in files["workers/bridge.py"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "asked"),
+    [
+        ("try:\n    import nobody_has_this as y\nexcept ImportError:\n    import yaml as y", {"pyyaml"}),
+        ("try:\n    import yaml as y\nexcept ImportError:\n    import nobody_has_this as y", {"pyyaml"}),
+        ("try:\n    import nobody_has_this as y\nexcept ImportError:\n    y = None", set()),
+        ("def y():\n    import importlib\n    return importlib.import_module('yaml.nodes')", {"pyyaml"}),
+        ("def y():\n    return __import__('yaml')", {"pyyaml"}),
+    ],
+)
+def test_what_may_be_missing_is_taken_where_it_is_known(cell, asked):
+    text = script(cell, handler("print(y)"))
+    assert {name for name in ("pyyaml", "nobody") if f'"{name}' in text} == asked
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "try:\n    import nobody_a as y\nexcept ImportError:\n    import nobody_b as y",
+        "try:\n    import nobody_a\nexcept ImportError:\n    nobody_a = None\ndef y():\n    import nobody_a\n    nobody_a",
+        "def y():\n    return __import__('nobody_a')",
+    ],
+    ids=["neither is known", "needed elsewhere", "by name"],
+)
+def test_what_nobody_knows_and_the_code_needs_is_refused(cell):
+    told = refusals(cell, handler("print(y)"))
+    assert any("'nobody_a'" in one and "is not installed here" in one for one in told)
+
+
+def test_a_module_that_only_a_value_names_is_warned_of():
+    made = plan("import importlib", handler("importlib.import_module(event.kind)"))
+    (warning,) = made.warnings
+    assert "`importlib.import_module(event.kind)`" in str(warning)
+
+
+def test_eval_that_is_given_its_names_travels():
+    assert "eval(" in script(handler("print(eval('x + 1', {'x': 1}))"))
+    (told,) = refusals(handler("print(eval('x', {}), eval('y'))"))
+    assert "cannot be followed" in told
+    assert refusals(handler("print(eval('x', globals()))"))
+
+
+FILLED = """
+COMMANDS = {}
+def command(name):
+    def register(function):
+        COMMANDS[name] = function
+        return function
+    return register
+def twice(x):
+    return 2 * x
+"""
+COMMANDED = """
+%%worker {name}
+@worker.on_event("a")
+async def on_a(event, client):
+    print(COMMANDS["hi"](), twice(1))
+"""
+
+
+def test_a_registry_stays_with_the_worker_whose_entries_it_has():
+    hi = "@command('hi')\ndef hi():\n    return worker.name"
+    made = plan(FILLED, hi, COMMANDED.format(name="a"), COMMANDED.format(name="b"))
+    shared = made.files["workers/demo_shared.py"].decode()
+    assert "twice" in shared
+    assert "COMMANDS" not in shared
+    for name in "ab":
+        text = made.files[f"workers/{name}.py"].decode()
+        assert text.index("COMMANDS = {}") < text.index("@command('hi')")
+
+
+def test_what_a_shared_cell_changes_is_changed_before_others_read_it():
+    cells = [
+        "LIMITS = [1]",
+        "%%worker a --shared\nLIMITS.append(2)",
+        "ALL = [*LIMITS]\ndef twice(x):\n    return 2 * x",
+        "%%worker a\n@worker.on_event('a')\nasync def on_a(event, client):\n    print(ALL, twice(1))",
+        "%%worker b\n@worker.on_event('a')\nasync def on_a(event, client):\n    print(ALL, twice(1))",
+    ]
+    files = plan(*cells).files
+    text = files["workers/a.py"].decode()
+    assert text.index("LIMITS = [1]") < text.index("LIMITS.append(2)") < text.index("ALL = [*LIMITS]")
+    assert "ALL" not in files["workers/demo_shared.py"].decode()
+
+
+def test_what_a_killed_export_left_behind_goes_when_it_is_old(tmp_path):
+    stale, fresh, other = (
+        tmp_path / name for name in (".out.dnworker-a", ".out.dnworker-b", ".out2.dnworker-a")
+    )
+    for left in (stale, fresh, other):
+        (left / "workers").mkdir(parents=True)
+    for left in (stale, other):
+        os.utime(left, (1, 1))
+    write(plan(handler("pass")), tmp_path / "out")
+    assert not stale.exists()
+    assert fresh.exists()
+    assert other.exists()
+
+
 LOCAL = "import my_own as own, json\nfrom my_own import VALUE"
 
 
@@ -640,6 +762,7 @@ def test_a_local_module_is_imported_in_both_topologies(tmp_path):
     write(made, tmp_path / "demo")
     file = tmp_path / "demo" / "workers" / "bridge.py"
     assert "my_own" not in sys.modules
+    compat.install()
     worker = load_worker(tmp_path / "demo", "local", "bridge", file)
     assert worker._event_handlers["a"][0].__globals__["VALUE"] == 41
     code = f"import runpy; print(runpy.run_path({str(file)!r})['own'].VALUE)"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dnworker_jupyter.export.slice import BOUND, Slice, Statement
+from dnworker_jupyter.export.slice import BOUND, Slice, Statement, names_in
 
 _Key = tuple[int, int, int]
 
@@ -37,14 +37,15 @@ class Script:
 def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
     """Take out of the slices what two or more have; None where there is nothing.
 
-    What stays with each worker: what speaks of `worker`, which is another in each; and what a function
-    binds anew by `global`, since an imported name would not follow.
+    What stays with each worker: what speaks of `worker`, which is another in each; what a function binds anew
+    by `global`, since an imported name would not follow; what a `--shared` cell touches when it runs; and a
+    registry that is filled by what stays.
     """
     counts = Counter(_key(s) for piece in slices for s in piece.definitions)
     found = {_key(s): s for piece in slices for s in piece.definitions}
     # A handler is its worker's own, and one of another worker may have its name.
-    aliases = {"worker", *(alias for piece in slices for alias in piece.aliases)}
-    aliases |= {name for piece in slices for handler in piece.handlers for name in handler.defines}
+    owned = {"worker", *(alias for piece in slices for alias in piece.aliases)}
+    owned |= {name for piece in slices for handler in piece.handlers for name in handler.defines}
     rebound = {
         name
         for piece in slices
@@ -53,13 +54,15 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
         if isinstance(node, ast.Global)
         for name in node.names
     }
+    rebound |= {name for s in found.values() if s.sort == "other" for name in s.needs}
     common = {
         key: found[key]
         for key, count in counts.items()
         if count > 1 and found[key].cell.sort == "plain" and not found[key].defines & rebound
     }
     while True:
-        apart = {n for key, s in found.items() if key not in common for n in s.defines} | aliases
+        staying = [s for key, s in found.items() if key not in common]
+        apart = {n for s in staying for n in s.defines} | owned | _registries(staying, common.values())
         out = [key for key, s in common.items() if (s.needs | s.defines) & apart]
         if not out:
             break
@@ -68,6 +71,27 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
     if not common:
         return None, [Script(piece) for piece in slices]
     return _module(common, slices), [_without(piece, common) for piece in slices]
+
+
+def _registries(staying: Iterable[Statement], common: Iterable[Statement]) -> set[str]:
+    """Return the names of containers that a decorator fills, where one stands on something that stays."""
+    by_name = {name: s for s in common for name in s.defines}
+    found: set[str] = set()
+    for statement in staying:
+        waiting = [
+            n for d in getattr(statement.node, "decorator_list", []) for n in names_in(d) if n in by_name
+        ]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            value = getattr(by_name[name].node, "value", None)
+            if isinstance(value, ast.List | ast.Dict | ast.Set):
+                found.add(name)
+            waiting += [n for n in by_name[name].needs if n in by_name]
+    return found
 
 
 def _module(common: dict[_Key, Statement], slices: Sequence[Slice]) -> Common:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import glob
+import logging
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # renameat2(2), Linux 3.15
 _RENAME_SWAP = 2  # renamex_np(2), macOS 10.12
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+STAGING = ".dnworker-"
+"""After the directory's name with a dot before it: the name of one that is being written."""
+
+STALE_SECONDS = 3600.0
+"""An export takes seconds; what is older than this was left behind."""
+
+log = logging.getLogger("dnworker.export")
 
 ASIDE = ".{name}.dnworker-aside"
 """Where the old directory stands for a moment on systems without the step."""
@@ -52,6 +63,22 @@ def recover(directory: Path) -> None:
         shutil.rmtree(aside)
 
 
+def sweep(directory: Path) -> None:
+    """Remove what exports that were killed left beside a directory: by its name, and an hour old or older."""
+    for stale in directory.parent.glob(f".{glob.escape(directory.name)}{STAGING}*"):
+        with contextlib.suppress(FileNotFoundError):  # another export sweeps too
+            if stale.is_dir() and time.time() - stale.stat().st_mtime > STALE_SECONDS:
+                remove(stale)
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory of ours; where that cannot be, say so and leave it."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as exc:
+        log.warning("%s is of no use any more, and could not be removed: %s", directory, exc)
+
+
 def sync(directory: Path) -> None:
     """Have the names in a directory on the disk, where the system does that."""
     with contextlib.suppress(OSError):  # Windows opens no directories
@@ -68,6 +95,8 @@ def _aside(directory: Path) -> Path:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names; False where the system, or the file system, cannot."""
+    if sys.platform not in ("linux", "darwin"):
+        return False
     library = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one), os.fsencode(other)
     if sys.platform == "linux" and hasattr(library, "renameat2"):

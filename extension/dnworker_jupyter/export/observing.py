@@ -79,7 +79,7 @@ def _did(trace: Trace) -> Iterator[Did]:
                 waiting.append(below)
                 event = below.event
                 if event.kind == "notify":
-                    # A client in-process says by itself whose it is, one in a process does not (contract 1.4).
+                    # A client in-process says by itself whose it is, in a process not (contract 1.4).
                     own = ("", f"capability.{run.worker.partition(':')[0]}")
                     told = {k: v for k, v in event.payload.items() if k != "source" or v not in own}
                     yield who, "notifies", told

@@ -28,6 +28,7 @@ from dnworker_jupyter.export.requirements import (
     SDK_MODULES,
     Needs,
     imported_modules,
+    imports_by_name,
     resolve,
     wanted_extras,
 )
@@ -131,7 +132,7 @@ def plan_export(
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and set(topologies.values()) - {"in-process"}:
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
-    warnings = unique(warning for s in travelling for warning in secrets_in(s))
+    warnings = unique(w for s in travelling for w in (*secrets_in(s), *_imported_by_value(s)))
     return Plan(
         head.name,
         dict(sorted(files.items())),
@@ -283,9 +284,10 @@ def _needs(
         for name in imported_modules([_only_used(statement.node, piece)])
     }
     code = (*piece.definitions, *piece.handlers)
-    importing |= {name: statement for statement in code for name in statement.modules}
-    optional = {name for statement in code for name in statement.optional_modules}
-    needs = find(importing, optional)
+    importing |= {name: statement for statement in code for name in statement.modules[1]}
+    choices = {choice for statement in code for choice in statement.modules[0]}
+    needs = find(importing, choices)
+    importing |= {name: s for s in code for pair in s.modules[0] for part in pair for name in part}
 
     def refuse(name: str, why: str, remedy: str) -> Refusal:
         by = importing.get(name)  # none for what a local module imports
@@ -316,6 +318,22 @@ def _needs(
             if name in needs.inner or name not in by_top_level
         ]
     return needs
+
+
+def _imported_by_value(statement: Statement) -> Iterator[Refusal]:
+    """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
+    for node in statement.nodes:
+        if isinstance(node, ast.Call) and node.args and imports_by_name(node):
+            named = node.args[0]
+            if not (isinstance(named, ast.Constant) and isinstance(named.value, str)):
+                yield Refusal(
+                    f"`{ast.unparse(node)}`",
+                    "imports what its argument names, which cannot be followed",
+                    "import what it may name by a line of its own, so that the script requires it",
+                    statement.cell.cell,
+                    node.lineno,
+                    node.col_offset + 1,
+                )
 
 
 def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[Refusal]:

@@ -121,7 +121,7 @@ def manifest(head: str, workers: Mapping[str, Mapping[str, object]], rest: str |
     text = head.strip("\n") + "\n" if rest is None else head
     if text and not text.endswith("\n"):
         text += "\n"
-    if not any(line.startswith("schema:") for line in text.splitlines()):
+    if not any(line.startswith("schema:") for line in [*text.splitlines(), *(rest or "").splitlines()]):
         text = f"schema: 1\n{text}"
     entries = yaml.safe_dump(
         dict(workers), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
@@ -133,10 +133,10 @@ def manifest(head: str, workers: Mapping[str, Mapping[str, object]], rest: str |
 def around_workers(text: str) -> tuple[str, str, str]:
     """Return what stands before the workers of a manifest, they themselves, and what stands after them.
 
-    Comments that are not indented below the workers are no part of them.
+    Comments behind the last worker that are not indented are no part of them.
     """
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
+        root = yaml.compose(f"{text}\n", yaml.SafeLoader)  # the last line ends too
     except yaml.YAMLError:  # the parser of the manifest tells what is wrong, and where
         return text, "", ""
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
@@ -147,10 +147,8 @@ def around_workers(text: str) -> tuple[str, str, str]:
     lines = text.splitlines(keepends=True)
     first = key.start_mark.line
     if isinstance(value, yaml.CollectionNode) and not value.flow_style:
-        end = first + 1
-        while end < len(lines) and (not lines[end].strip() or lines[end][0] in " \t"):
-            end += 1
-        while not lines[end - 1].strip():
+        end = min(value.end_mark.line, len(lines))  # of what comes next
+        while end > first + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
             end -= 1
     else:
         end = value.end_mark.line + 1

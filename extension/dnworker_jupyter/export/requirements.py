@@ -74,7 +74,7 @@ class Needs:
 
 def resolve(
     modules: Iterable[str],
-    optional: Iterable[str] = (),
+    choices: Iterable[Choice] = (),
     extras: Mapping[str, Collection[str]] | None = None,
     installed: Mapping[str, Sequence[str]] | None = None,
     beside: Path | None = None,
@@ -82,17 +82,18 @@ def resolve(
     """Find out where top-level modules come from; local modules are followed into their own imports.
 
     Args:
-        modules: what is imported.
-        optional: of those, what may be missing: one that nobody knows is left out, since the code says what
-            to do without it.
+        modules: what must be there.
+        choices: what may be missing: of each what is known is taken, and where there is something to take
+            instead and nothing is known, all of it counts as unknown.
         extras: the extras that were asked for, by the distribution's normalized name.
         installed: the distributions of each module; None has them read here, which takes long.
         beside: the directory of the notebook, where its local modules are, whoever asks.
     """
     needs = Needs()
-    may_lack = set(optional)
+    chosen = set(choices)
+    must, may = set(modules), {m for pair in chosen for part in pair for m in part}
     by_module = importlib.metadata.packages_distributions() if installed is None else installed
-    waiting, seen = sorted(set(modules)), set(PROVIDED)
+    waiting, seen = sorted(must | may), set(PROVIDED)
     while waiting:
         module = waiting.pop(0)
         if module in seen or module in sys.stdlib_module_names:
@@ -107,36 +108,67 @@ def resolve(
         elif (file := _local_file(module, beside)) is not None:
             needs.local[module] = file
             trees = list(_trees(file))
-            may_lack |= optional_modules(trees)
+            inner, plain = choices_in(trees)
+            chosen |= inner
+            must |= plain
             found = imported_modules(trees)
             needs.inner |= found
             waiting += sorted(found)
-        elif module not in may_lack:
+        else:
             needs.unknown.add(module)
     needs.inner &= needs.local.keys()
+    lacking = needs.unknown
+    hopeless = {
+        m for first, second in chosen if second and not (first | second) - lacking for m in first | second
+    }
+    needs.unknown = lacking & (must | hopeless)
     return needs
 
 
 def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
-    """Return the top-level modules that code imports, at any depth."""
-    found: set[str] = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.partition(".")[0])
-    return found
+    """Return the top-level modules that code imports, at any depth; by `import_module("name")` too."""
+    return {module for tree in trees for node in ast.walk(tree) for module in _imported_by(node)}
 
 
-def optional_modules(trees: Iterable[ast.AST]) -> set[str]:
-    """Return the modules that are imported where an ImportError is caught."""
-    found: set[str] = set()
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
-                found |= imported_modules(node.body)
-    return found
+def _imported_by(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name.partition(".")[0] for alias in names)
+        case ast.ImportFrom(module=str() as module, level=0):
+            yield module.partition(".")[0]
+        case ast.Call(args=[ast.Constant(value=str() as module), *_]) if imports_by_name(node):
+            if module and not module.startswith("."):
+                yield module.partition(".")[0]
+
+
+def imports_by_name(call: ast.Call) -> bool:
+    """Tell whether a call imports what its argument names."""
+    match call.func:
+        case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
+            return True
+    return False
+
+
+Choice = tuple[frozenset[str], frozenset[str]]
+"""What is tried first, and what is imported where that is missing; of the second there may be nothing."""
+
+
+def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
+    """Return what is imported where an ImportError is caught, and what is imported anywhere else."""
+    choices: set[Choice] = set()
+    plain: set[str] = set()
+    waiting = list(trees)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
+            fallback = imported_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
+            choices.add((frozenset(imported_modules(node.body)), frozenset(fallback)))
+            waiting += [*node.orelse, *node.finalbody]
+            waiting += [s for h in node.handlers if not _catches_import_error(h) for s in h.body]
+        else:
+            plain |= set(_imported_by(node))
+            waiting += ast.iter_child_nodes(node)
+    return choices, plain
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from dnworker_jupyter.export.reading import SourceCell
 from dnworker_jupyter.export.refusals import Refusal
-from dnworker_jupyter.export.requirements import imported_modules, optional_modules
+from dnworker_jupyter.export.requirements import Choice, choices_in
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the script's own head defines."""
@@ -89,14 +89,9 @@ class Statement:
         return tuple(ast.walk(self.node))
 
     @cached_property
-    def modules(self) -> frozenset[str]:
-        """The top-level modules that it imports, at any depth."""
-        return frozenset(imported_modules([self.node]))
-
-    @cached_property
-    def optional_modules(self) -> frozenset[str]:
-        """Those of them that may be missing."""
-        return frozenset(optional_modules([self.node]))
+    def modules(self) -> tuple[set[Choice], set[str]]:
+        """The modules that it imports, at any depth: what may be missing, and what must be there."""
+        return choices_in([self.node])
 
     @cached_property
     def defines(self) -> frozenset[str]:
@@ -114,7 +109,7 @@ class Statement:
         node = self.node
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             parts = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-            return frozenset(n.id for p in parts for n in ast.walk(p) if isinstance(n, ast.Name))
+            return frozenset(n for p in parts for n in names_in(p))
         return self.needs
 
 
@@ -362,6 +357,11 @@ def _is_handler(node: ast.stmt, alias: str | None) -> bool:
     return any(_root_name(decorator) in ("worker", alias) for decorator in node.decorator_list)
 
 
+def names_in(node: ast.AST) -> set[str]:
+    """Return the names that an expression reads."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
 def _root_name(node: ast.expr) -> str | None:
     while isinstance(node, ast.Call | ast.Attribute):
         node = node.func if isinstance(node, ast.Call) else node.value
@@ -462,6 +462,8 @@ def _refuse_name(
         return Refusal(repr(name), why, remedy, user.cell.cell, line, column)
 
     if name in UNFOLLOWED and source is None:
+        if name != "globals" and _has_its_own_names(user, name):
+            return None
         return refuse(
             f"what {name} names cannot be followed, so it might be missing in the script",
             "write the names out as code",
@@ -483,6 +485,12 @@ def _refuse_name(
     if source.sort == "other" and not travels_whole:
         return refuse(f"{source.place} {_what_it_does(source.node)}", f"{_TO_STARTUP}, {to_shared}")
     return None
+
+
+def _has_its_own_names(user: Statement, name: str) -> bool:
+    """Tell whether every `eval` or `exec` of a statement is given the names that it may find."""
+    given = {id(n.func) for n in user.nodes if isinstance(n, ast.Call) and len(n.args) > 1}
+    return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
 
 def _refuse_effect(statement: Statement) -> Refusal:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.errors import Refused
-from dnworker_jupyter.export.exchange import put_in_place, recover, sync
+from dnworker_jupyter.export.exchange import STAGING, put_in_place, recover, remove, sweep, sync
 from dnworker_jupyter.export.plan import Plan
 from dnworker_jupyter.export.render import around_workers
 
@@ -55,7 +55,8 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     if not fresh and not gone and _bytes(directory / RECORD) == ours[RECORD]:
         return []
     directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.dnworker-", dir=directory.parent))
+    sweep(directory)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}{STAGING}", dir=directory.parent))
     try:
         if directory.exists():
             _take_over(directory, staging, leave={*ours, *gone})
@@ -68,11 +69,11 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         old = put_in_place(staging, directory)
         sync(directory.parent)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+        remove(staging)
         raise
     if old is not None:
         _bring_along(old, directory, leave={*ours, *gone})
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
     return sorted([*fresh, *gone])
 
 
