@@ -1,18 +1,20 @@
-"""Writes the expected scripts of tests/data/export again; look at the difference before you commit it."""
+"""Writes the expected trees of tests/data/export again; look at the difference before you commit it."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
-from dnworker_jupyter.cells import Cell
-from dnworker_jupyter.export.plan import plan_export
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-DATA = Path(__file__).parent.parent / "tests" / "data" / "export"
+from tests.golden import DATA, made, names
 
 if __name__ == "__main__":
-    for file in sorted(DATA.glob("*.txt")):
-        texts = file.read_text(encoding="utf-8").split("\n# ---- next cell ----\n")
-        cells = [Cell(number, text.strip("\n")) for number, text in enumerate(texts, 1)]
-        script = plan_export(cells, default_name="demo").files["workers/bridge.py"]
-        file.with_suffix(".expected.py").write_bytes(script)
-        print(file.stem)
+    for name in names():
+        shutil.rmtree(DATA / name, ignore_errors=True)
+        for path, text in made(name).items():
+            file = DATA / name / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        print(name, "is refused" if (DATA / name / "refused.txt").exists() else "")

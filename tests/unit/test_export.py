@@ -32,8 +32,7 @@ from dnworker_jupyter.export.refusals import ExportRefused, Report
 from dnworker_jupyter.export.render import around_workers
 from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.export.writing import write
-
-DATA = Path(__file__).parents[1] / "data" / "export"
+from tests import golden
 
 HANDLER = """
 %%worker bridge
@@ -65,12 +64,9 @@ def handler(body: str) -> str:
 # -- pairs of files: each rule has a notebook and the script it must become ----------------------------
 
 
-@pytest.mark.parametrize("notebook", sorted(DATA.glob("*.txt")), ids=lambda p: p.stem)
-def test_a_notebook_becomes_the_script_beside_it(notebook):
-    cells = notebook.read_text().split("\n# ---- next cell ----\n")
-    here = f'requires-python = ">={sys.version_info.major}.{sys.version_info.minor}"'
-    expected = notebook.with_suffix(".expected.py").read_text()
-    assert script(*cells) == expected.replace('requires-python = ">=3.11"', here)
+@pytest.mark.parametrize("name", golden.names())
+def test_a_notebook_becomes_the_tree_beside_it_or_is_refused_for_these_reasons(name):
+    assert golden.made(name) == golden.expected(name)
 
 
 def test_every_script_declares_only_what_it_imports():
@@ -203,7 +199,17 @@ async def test_shared_helpers_are_found_in_both_topologies(topology, tmp_path, m
             "cell [2], line 4, column 15: 'df': cell [1], line 2 assigns it from yaml.safe_load('[1]'), which ran in the notebook",
         ),
         ("", "print(ghost)", "'ghost': no cell defines it; it lives only in this kernel"),
-        ("from json import *", "dumps({})", "'dumps': no cell defines it"),
+        (
+            "from json import *",
+            "dumps({})",
+            "'dumps': cell [1], line 1 imports *; import the names that are used",
+        ),
+        (
+            "from yaml_of_nobody import *",
+            "dumps({})",
+            "'dumps': no cell defines it, unless cell [1], line 1 does, which imports *",
+        ),
+        ("from os import *", "open('x')", "'open': cell [1], line 1 imports *"),
         ("files = !ls", "print(files)", "'files': cell [1], line 1 assigns it from a magic"),
         ("", "!ls", "'get_ipython': magics and !shell lines exist only in a notebook"),
         ("n = 0\nfor n in range(3):\n    pass", "print(n)", "'n': cell [1], line 2 sets it in a loop"),
@@ -242,9 +248,9 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
     told = refused.value.as_json()
     assert told["error"] == "3 things cannot travel with the export; nothing was written"
     assert [(r["cell"], r["cell_id"], r["line"], r["name"]) for r in told["refusals"]] == [
+        (2, "id-2", 1, "module 'no_such_module'"),
         (3, "id-3", 4, "'a'"),
         (4, "id-4", None, "worker 'empty'"),
-        (2, "id-2", 1, "module 'no_such_module'"),
     ]
     assert all(r["why"] and r["remedy"] for r in told["refusals"])
     html = Report(refused.value.title, refused.value.refusals)._repr_html_()
@@ -338,8 +344,8 @@ def test_all_refusals_are_told_at_once_and_through_helpers():
         "a = input()", "b = input()", "def helper():\n    return b", handler("print(a, helper())")
     )
     assert [t.partition(":")[0] for t in told] == [
-        "cell [4], line 4, column 11",
         "cell [3], line 2, column 12",
+        "cell [4], line 4, column 11",
     ]
 
 
@@ -794,8 +800,12 @@ def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(fi
 
 def test_two_names_for_one_worker_are_refused_where_the_reference_would_count_two():
     cells = [
-        "bridge = dn.worker('bridge')\n@bridge.on_event('a')\nasync def on_a(e, c):\n    print(bridge.state)"
+        "bridge = dn.worker('bridge')\n@bridge.on_event('a')\nasync def on_a(e, c):\n    print(bridge.state)",
+        "@bridge.on_event('b')\nasync def on_b(e, c):\n    print(worker.state)",
     ]
+    text = plan(*cells[:1], topology="in-process").files["workers/bridge.py"].decode()
+    assert 'bridge = Worker(name="bridge")' in text
+    assert text.endswith("bridge.run()\n")
     with pytest.raises(ExportRefused, match="takes two names for two workers"):
         plan(*cells, topology="in-process")
     assert plan(*cells, topology="in-process", target="dnworker").files
@@ -1075,7 +1085,7 @@ def test_two_plain_workers_of_one_cell_become_two_scripts():
         """
     ).files
     assert "on_x2" not in files["workers/a.py"].decode()
-    assert "a = worker" in files["workers/a.py"].decode()
+    assert 'a = Worker(name="a")' in files["workers/a.py"].decode()
     assert "print(b.state)" in files["workers/b.py"].decode()
     assert "LEVEL: info" in files["capability.yaml"].decode()
 
@@ -1102,7 +1112,7 @@ def test_a_handle_keeps_its_name_and_shadows_stay_shadows():
             print(sorted(event.payload, key=lambda w: len(w)))
         """
     )
-    assert "w = worker" in text
+    assert 'w = Worker(name="bridge")' in text
     assert "LIMIT = 5" in text
     assert "key=lambda w: len(w)" in text
 

@@ -44,7 +44,7 @@ def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
     counts = Counter(_key(s) for piece in slices for s in piece.definitions)
     found = {_key(s): s for piece in slices for s in piece.definitions}
     # A handler is its worker's own, and one of another worker may have its name.
-    owned = {"worker", *(alias for piece in slices for alias in piece.aliases)}
+    owned = {"worker", *(name for piece in slices for name in piece.names)}
     owned |= {name for piece in slices for handler in piece.handlers for name in handler.defines}
     rebound = {
         name

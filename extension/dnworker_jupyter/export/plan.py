@@ -111,7 +111,8 @@ def plan_export(
     find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
     needed = [_needs(piece, topologies[piece.worker], target, find, refusals) for piece in slices]
     refusals += _not_loadable(slices, topologies, target)
-    cases = _cases(sources, names, refusals) if only is None else {}
+    with_handlers = [piece.worker for piece in slices if piece.handlers]
+    cases = _cases(sources, with_handlers, refusals) if only is None else {}
     if refusals:
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
@@ -205,7 +206,7 @@ def _not_whole(
     slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
 ) -> list[Refusal]:
     """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
-    refusals = [_without_handlers(p.worker, sources) for p in slices if not p.handlers]
+    refusals = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
     refusals += [refusal for p in slices for refusal in _not_found(p, live.get(p.worker, ()))]
     found = {p.worker for p in slices}
     refusals += [
@@ -408,11 +409,11 @@ def _not_loadable(
 ) -> Iterator[Refusal]:
     """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
     for piece in slices:
-        if topologies[piece.worker] == "in-process" and target == "dreadnode" and piece.aliases:
+        if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
             yield Refusal(
                 f"worker {piece.worker!r}",
-                f"is called `worker` and {', '.join(map(repr, piece.aliases))} in its code; the reference "
-                "takes two names for two workers when it loads one in-process",
+                f"is called {' and '.join(map(repr, piece.names))} in its code, and the reference takes two "
+                "names for two workers when it loads one in-process",
                 "use one name in its cells, or --topology uv",
                 piece.handlers[0].cell.cell if piece.handlers else None,
             )

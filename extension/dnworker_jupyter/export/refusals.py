@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -41,6 +42,11 @@ class Refusal:
     def __str__(self) -> str:
         return f"{self.place}: {self.text}" if self.place else self.text
 
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """By which a report is sorted: as people read a notebook, and last what stands nowhere in it."""
+        return (self.cell.number if self.cell is not None else math.inf, self.line or 0, self.column or 0)
+
     def as_json(self) -> dict[str, Any]:
         """Return it for tools."""
         return {
@@ -65,6 +71,7 @@ class ExportRefused(Refused):
     """Something in the notebook cannot travel; `refusals` holds every reason."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
+        refusals = sorted(refusals, key=lambda refusal: refusal.order)
         self.refusals = tuple(refusals)
         self.is_shown = False
         """Whether the report was displayed already, so that a traceback need not repeat it."""

@@ -16,6 +16,11 @@ from dnworker_jupyter.export.slice import BOUND, Statement
 PROVIDED = (BOUND - {"worker"}) | {"Worker"}
 """Names that a script's head imports, wherever the notebook had them from."""
 
+_COMPOUND = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.Try, ast.For, ast.AsyncFor),
+    *(ast.While, ast.With, ast.AsyncWith, ast.Match, ast.TryStar),
+)
+
 SDK_REQUIREMENT = "dreadnode>=2.0,<3.0"
 SDK_MODULE = "dreadnode.capabilities.worker"
 
@@ -48,6 +53,7 @@ def script(
         local: the modules that travel beside it.
     """
     piece = source.piece
+    own, *others = piece.names
     needed = list(requirements)
     header = pep723(
         requires_python,
@@ -63,11 +69,11 @@ def script(
         *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
         *([_from_common(common, source.from_common)] if common and source.from_common else []),
-        "\n".join([f'worker = Worker(name="{piece.worker}")', *(f"{a} = worker" for a in piece.aliases), ""]),
+        "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
     parts += _blocks(piece.definitions)
     parts += _blocks(piece.handlers)
-    parts.append('\nif __name__ == "__main__":\n    worker.run()\n')
+    parts.append(f'\nif __name__ == "__main__":\n    {own}.run()\n')
     return "\n".join(parts)
 
 
@@ -159,8 +165,8 @@ def _imports(
     imports: Iterable[Statement], used: Collection[str], target: Target, local: Collection[str]
 ) -> list[str]:
     """Render the imports with only the names that are used, those of local modules last."""
-    lines: dict[str, None] = {}
-    beside: dict[str, None] = {}
+    lines: dict[str, str] = {}
+    beside: dict[str, str] = {}
     for statement in imports:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
@@ -174,32 +180,38 @@ def _imports(
                 node = ast.ImportFrom(target.module, kept, 0)
         if not kept:
             continue
+        above = "".join(f"{comment}\n" for comment in statement.comments_above)
         if isinstance(node, ast.ImportFrom):
             line = ast.unparse(ast.ImportFrom(node.module, kept, node.level))
             if (node.module or "").partition(".")[0] in local:
-                beside[_in_both(ast.unparse(ast.ImportFrom(node.module, kept, 1)), line)] = None
+                beside[_in_both(ast.unparse(ast.ImportFrom(node.module, kept, 1)), line)] = above
             else:
-                lines[line] = None
+                lines[line] = lines.get(line) or f"{above}{line}{statement.comment_behind}"
             continue
         for alias in [a for a in kept if a.name in local]:
             kept.remove(alias)
             sibling = ast.unparse(ast.ImportFrom(None, [alias], 1))
-            beside[_in_both(sibling, ast.unparse(ast.Import([alias])))] = None
+            beside[_in_both(sibling, ast.unparse(ast.Import([alias])))] = above
         if kept:
-            lines[ast.unparse(ast.Import(kept))] = None
-    return [*(["\n".join(lines) + "\n"] if lines else []), *beside]
+            line = ast.unparse(ast.Import(kept))
+            lines[line] = lines.get(line) or f"{above}{line}{statement.comment_behind}"
+    together = ["\n".join(lines.values()) + "\n"] if lines else []
+    return [*together, *(f"{above}{text}" for text, above in beside.items())]
 
 
 def _blocks(statements: Iterable[Statement]) -> list[str]:
+    """Render statements, simple ones together, and others with blank lines around them."""
     blocks: list[str] = []
+    together = False
     for statement in statements:
-        if statement.sort != "constant":
-            blocks.append(f"\n{statement.source}\n")
-        elif blocks and not blocks[-1].endswith("\n"):
-            blocks[-1] += f"\n{statement.source}"  # constants stand together
+        is_simple = not isinstance(statement.node, _COMPOUND)
+        if is_simple and together:
+            blocks[-1] += f"{statement.source}\n"
         else:
-            blocks.append(statement.source)
-    return [block if block.endswith("\n") else f"{block}\n" for block in blocks]
+            above = "\n" if blocks or not is_simple else ""
+            blocks.append(f"{above}{statement.source}\n")
+        together = is_simple
+    return blocks
 
 
 def is_ours(module: str | None) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import symtable
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,11 +19,15 @@ from dnworker_jupyter.export.requirements import Choice, choices_in
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the script's own head defines."""
 
+STAR = "*"
+"""Stands among the names that a statement binds for all that `import *` may bind."""
+
 UNFOLLOWED = frozenset({"eval", "exec", "globals"})
 """Builtins that find names in a way that nobody can follow."""
 
 _MODULE_NAMES = frozenset({"__name__", "__file__", "__doc__", "__package__", "__builtins__"})
 _BUILTINS = frozenset(dir(builtins)) | _MODULE_NAMES
+_GENERIC = frozenset({"dict", "list", "tuple", "set", "frozenset", "type"})
 _TO_STARTUP = "move it into an @worker.on_startup handler, and keep it in worker.state"
 _TO_SHARED = "or put it into a cell of its own that begins with %%worker {worker} --shared"
 
@@ -52,19 +58,29 @@ class Statement:
     @cached_property
     def source(self) -> str:
         """Its text, with decorators and the comments directly above."""
-        lines = self.cell.lines
-        decorators = getattr(self.node, "decorator_list", [])
-        first = self.first_line
+        if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            own_lines = self.cell.lines[self.first_line - 1 : self.node.end_lineno]
+            return "\n".join([*self.comments_above, *own_lines])
+        own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
+        return "\n".join([*self.comments_above, f"{own}{self.comment_behind}"])
+
+    @property
+    def comments_above(self) -> list[str]:
+        """The comments directly above it."""
+        lines, first = self.cell.lines, self.first_line
         while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("#!"):
             first -= 1
-        while lines[first - 1].strip() == "#" and first < self.node.lineno:
+        while lines[first - 1].strip() == "#" and first < self.first_line:
             first += 1  # the empty comment that stands for the %% line
+        return lines[first - 1 : self.first_line - 1]
+
+    @property
+    def comment_behind(self) -> str:
+        """The comment behind it on its last line, with the blanks before it."""
         assert self.node.end_lineno is not None
-        if decorators or isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            return "\n".join(lines[first - 1 : self.node.end_lineno])
-        above = lines[first - 1 : self.node.lineno - 1]
-        own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
-        return "\n".join([*above, own])
+        line = self.cell.lines[self.node.end_lineno - 1].encode()
+        rest = line[self.node.end_col_offset or 0 :].decode().strip()
+        return f"  {rest}" if rest.startswith("#") else ""
 
     @property
     def first_line(self) -> int:
@@ -123,8 +139,10 @@ class Slice:
     definitions: tuple[Statement, ...]
     handlers: tuple[Statement, ...]
     refusals: tuple[Refusal, ...]
-    aliases: tuple[str, ...] = ()
-    """Other names for `worker` that the script needs."""
+    names: tuple[str, ...] = ("worker",)
+    """What its code calls the worker: `worker` first, where that is among them."""
+    is_broken: bool = False
+    """Whether one of its cells is no Python."""
 
 
 class Statements:
@@ -150,6 +168,7 @@ def slice_worker(notebook: Statements, worker: str) -> Slice:
     refusals: list[Refusal] = []
     cells = notebook.cells
     statements = list(_statements(notebook, worker, refusals))
+    is_broken = bool(refusals)
     own = [s for s in statements if _belongs_to(s, worker)]
     handlers = _latest_handlers(own)
     shared = [s for s in own if s.cell.line is not None and s.cell.line.shared and s.sort != "handler"]
@@ -173,7 +192,8 @@ def slice_worker(notebook: Statements, worker: str) -> Slice:
             sources = definitions.get(name, [])
             source = sources[-1] if sources else None
             changed = mutations.get(name) if source is not None and source.sort != "import" else None
-            refusal = _refuse_name(name, user, changed or source, worker, source in taken)
+            star = definitions.get(STAR, [None])[-1] if source is None else None
+            refusal = _refuse_name(name, user, changed or source or star, worker, source in taken)
             if refusal is not None:
                 refusals.append(refusal)
                 continue
@@ -196,10 +216,15 @@ def slice_worker(notebook: Statements, worker: str) -> Slice:
         definitions=tuple(s for s in ordered if s.sort not in ("import", "handler")),
         handlers=tuple(handlers),
         refusals=tuple(dict.fromkeys(refusals)),
-        aliases=tuple(
-            sorted({name for s in (*handlers, *ordered) for name in s.needs} & aliases - {"worker"})
-        ),
+        names=_names_of_worker({name for s in (*handlers, *ordered) for name in s.needs}, aliases),
+        is_broken=is_broken,
     )
+
+
+def _names_of_worker(needed: set[str], aliases: set[str]) -> tuple[str, ...]:
+    """Return what the code calls its worker; `worker` where it does not say."""
+    used = sorted(needed & aliases - {"worker"})
+    return tuple(["worker"] if "worker" in needed or not used else []) + tuple(used)
 
 
 def _latest_handlers(own: Iterable[Statement]) -> list[Statement]:
@@ -416,10 +441,23 @@ def is_literal(node: ast.expr) -> bool:
         return all(
             is_literal(default) for default in (*node.args.defaults, *filter(None, node.args.kw_defaults))
         )
-    return all(isinstance(part, allowed) for part in ast.walk(node))
+    return all(isinstance(part, allowed) or _is_generic(part) for part in ast.walk(node))
+
+
+def _is_generic(node: ast.AST) -> bool:
+    """Tell whether it is a type of others, `dict[str, int]`, or a look into a constant; both only look.
+
+    By the way names are written: `os.environ["X"]` is what the machine says.
+    """
+    match node:
+        case ast.Subscript(value=ast.Name(id=name)) | ast.Subscript(value=ast.Attribute(attr=name)):
+            return name in _GENERIC or name[:1].isupper()
+    return False
 
 
 def _bound_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+        return {STAR, *names_of_star(node)}
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     if table is None:
@@ -427,6 +465,18 @@ def _bound_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]
     return {
         s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
     }
+
+
+def names_of_star(node: ast.ImportFrom) -> set[str]:
+    """Return what `from MODULE import *` binds, where looking runs nobody's code; nothing of others."""
+    name = node.module or ""
+    if node.level or (name not in sys.modules and name.partition(".")[0] not in sys.stdlib_module_names):
+        return set()
+    try:
+        module = importlib.import_module(name)
+    except ImportError:
+        return set()
+    return set(getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]))
 
 
 def _needed_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
@@ -461,22 +511,24 @@ def _refuse_name(
         line, column = _where_used(user.node, name)
         return Refusal(repr(name), why, remedy, user.cell.cell, line, column)
 
-    if name in UNFOLLOWED and source is None:
+    if name in UNFOLLOWED and (source is None or name not in source.defines):
         if name != "globals" and _has_its_own_names(user, name):
             return None
         return refuse(
             f"what {name} names cannot be followed, so it might be missing in the script",
             "write the names out as code",
         )
-    if name == "get_ipython":
+    if name == "get_ipython" and (source is None or name not in source.defines):
         return refuse("magics and !shell lines exist only in a notebook", "write it as plain Python")
     if source is None:
         return refuse(
             "no cell defines it; it lives only in this kernel", f"define it in a cell, or {_TO_STARTUP}"
         )
     if source.sort == "import" and isinstance(source.node, ast.ImportFrom):
-        if any(alias.name == "*" for alias in source.node.names):
-            return refuse(f"{source.place} imports *", "import the names that are used")
+        if STAR in source.defines:
+            may_be = "" if name in source.defines else "no cell defines it, unless "
+            does = "imports *" if name in source.defines else "does, which imports *"
+            return refuse(f"{may_be}{source.place} {does}", "import the names that are used")
         if source.node.level:
             return refuse(f"{source.place} imports relative to a package", "import it absolutely")
     if source.cell.sort == "opaque":

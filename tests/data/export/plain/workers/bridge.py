@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.11"
+# requires-python = "*"
 # dependencies = [
 #     "dreadnode>=2.0,<3.0",
 # ]
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
-worker = Worker(name="bridge")
-bridge = worker
+bridge = Worker(name="bridge")
 
 PREFIX = "capability.demo"
 seen = 3
@@ -34,4 +33,4 @@ async def report(client: RuntimeClient) -> None:
 
 
 if __name__ == "__main__":
-    worker.run()
+    bridge.run()

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.11"
+# requires-python = "*"
 # dependencies = [
 #     "dreadnode>=2.0,<3.0",
 # ]

@@ -1,5 +1,5 @@
 # /// script
-# requires-python = ">=3.11"
+# requires-python = "*"
 # dependencies = [
 #     "dreadnode>=2.0,<3.0",
 # ]
@@ -30,6 +30,7 @@ if sys.version_info >= (3, 11):
     def modern(): return tomllib
 else:
     def modern(): return None
+
 
 COUNT: int = 0
 
