@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     taking = commands.add_parser("import", parents=[common], help="make a notebook of a capability")
     taking.add_argument("capability", type=Path, help="the capability's directory")
     taking.add_argument("-o", "--output", type=Path, required=True, help="the .ipynb file to write")
-    taking.add_argument("--force", action="store_true", help="write over a notebook that is there")
+    taking.add_argument("--force", action="store_true", help="write over the notebook, and modules beside it")
     taking.set_defaults(command=_import)
     return parser
 
@@ -91,19 +93,49 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 
 def _import(options: argparse.Namespace) -> int:
-    importing = import_module("dnworker_jupyter.export.importing")
+    importing = _extension("export.importing")
     made = importing.import_capability(options.capability)
     written = importing.write_notebook(made, options.output, force=options.force)
     if options.json:
-        print(json.dumps({"ok": True, "files": [str(path) for path in written]}))
+        print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))
     else:
         print("\n".join(f"{path} is written" for path in written))
+        for note in made.notes:
+            print(printable(f"an export of it will not have: {note}"))
     return 0
 
 
+def _extension(module: str) -> Any:
+    """Import a part of the notebook extension by its name: the framework itself does not import it.
+
+    Raises:
+        Refused: it is not installed.
+    """
+    try:
+        return import_module(f"dnworker_jupyter.{module}")
+    except ModuleNotFoundError as exc:
+        raise Refused(f"this needs {exc.name}; install it with: pip install 'dnworker[jupyter]'") from exc
+
+
+async def _until_told_to_end(work: Coroutine[Any, Any, str]) -> str:
+    """Await something; SIGTERM cancels it, so that what it runs ends with it."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # Windows
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
 def _export(options: argparse.Namespace) -> int:
-    # By name: the framework does not import the notebook, this command of it uses it.
-    exporter = import_module("dnworker_jupyter.export.live")
+    for option in ("events", "sdk"):
+        if getattr(options, option) is not None and not options.check:
+            raise Refused(f"--{option} is for a check; add --check, or leave it out")
+    if options.diff and (options.check or options.lock or options.force):
+        raise Refused("--diff writes nothing; leave --check, --lock and --force out")
+    exporter = _extension("export.live")
     export = exporter.FileExport(
         options.notebook, options.output, target=options.target, topology=options.topology
     )
@@ -113,19 +145,18 @@ def _export(options: argparse.Namespace) -> int:
         told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(told) if options.json else found)
         return 0
-    progress = import_module("dnworker_jupyter.progress").Progress("export", terminal=True)
+    progress = _extension("progress").Progress("export", terminal=True)
     try:
-        told = asyncio.run(
-            export.write(
-                progress,
-                force=options.force,
-                lock=options.lock,
-                checked=options.check,
-                events=options.events,
-                sdk=options.sdk,
-            )
+        writing = export.write(
+            progress,
+            force=options.force,
+            lock=options.lock,
+            checked=options.check,
+            events=options.events,
+            sdk=options.sdk,
         )
+        said = asyncio.run(_until_told_to_end(writing))
     finally:
         progress.close("done")
-    print(json.dumps({"ok": True, "output": str(options.output)}) if options.json else told)
+    print(json.dumps({"ok": True, "output": str(options.output)}) if options.json else said)
     return 0

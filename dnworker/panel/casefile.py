@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pprint
 import re
@@ -13,6 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from dnworker.trace import Trace
 
+_TITLE = re.compile(r"Events that were recorded, fired at worker '([a-z0-9-]+)' again\.")
 _BARE = re.compile(r"[A-Za-z_][\w./:-]*")
 _KEY = re.compile(r"[A-Za-z_]\w*")
 _WORDS = frozenset({"true", "false", "null", "True", "False", "None", "NaN", "Infinity"})
@@ -106,6 +108,42 @@ def as_module(cases: Sequence[Case], worker: str, script: str) -> str:
         names.add(name)
         lines += ["", "", *_function(case, worker, name)]
     return "\n".join(lines) + "\n"
+
+
+def cases_of(module: str) -> tuple[str, list[Case]] | None:
+    """Read back what `as_module` wrote: the worker, and its cases; None for a module of anybody else's.
+
+    A test that was changed by hand since counts as anybody else's too.
+    """
+    try:
+        tree = ast.parse(module)
+    except (SyntaxError, ValueError):
+        return None
+    match = _TITLE.fullmatch(ast.get_docstring(tree) or "")
+    script = re.search(r"^SCRIPT = Path\(__file__\)\.parents\[1\](.*)$", module, re.MULTILINE)
+    if match is None or script is None:
+        return None
+    worker = match[1]
+    cases = [case for node in tree.body if (case := _case_in(node)) is not None]
+    path = "/".join(json.loads(part) for part in script[1].split(" / ")[1:])
+    return (worker, cases) if as_module(cases, worker, path) == module else None
+
+
+def _case_in(node: ast.stmt) -> Case | None:
+    if not isinstance(node, ast.AsyncFunctionDef):
+        return None
+    event, payload, session, publishes = "", {}, None, None
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Assign(targets=[ast.Name(id="payload")], value=value):
+                payload = ast.literal_eval(value)
+            case ast.Call(func=ast.Attribute(attr="fire"), args=[ast.Constant(value=str() as event), *_]):
+                session = next(
+                    (ast.literal_eval(k.value) for k in inner.keywords if k.arg == "session_id"), None
+                )
+            case ast.Compare(left=ast.Name(id="published"), comparators=[kinds]):
+                publishes = ast.literal_eval(kinds)
+    return Case(event, payload, session, publishes)
 
 
 def _function(case: Case, worker: str, name: str) -> Iterator[str]:

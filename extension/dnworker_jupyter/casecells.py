@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +32,12 @@ def read_case(body: str) -> Case:
     except msgspec.ValidationError as exc:
         fields = "event, payload, session, publishes"
         raise Refused(f"a test has the fields {fields}: {exc}") from None
+    try:
+        json.dumps(case.payload, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        raise Refused(
+            f"payload: an event carries JSON, and this is none: {exc}; quote it if it is text"
+        ) from None
     if not case.event:
         raise Refused("a test needs the kind of its event: event: turn.completed")
     return case
@@ -64,7 +71,7 @@ async def run_case(book: Notebook, name: str, body: str) -> Note:
             f"{nearest(name, known)}"
         )
     async with Runtime(port=None, clock=VirtualClock()) as runtime:
-        await runtime.add(apart(live.make_shadow()))
+        await runtime.add(apart(live.make_shadow(), book.shell.user_ns))
         trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
         if (problem := _problem(case, trace)) is not None:
             raise Refused(f"test of worker {name!r}: {problem}\n{trace}")

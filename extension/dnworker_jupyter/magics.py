@@ -29,7 +29,7 @@ from dnworker_jupyter.casecells import run_case
 from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
-from dnworker_jupyter.options import Parser, nearest, read_worker_line, split, worker_parser
+from dnworker_jupyter.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.progress import Progress
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
@@ -338,7 +338,7 @@ class DnworkerMagics(Magics):
             raise Refused(str(exc)) from None
 
     def _run(self, parser: Parser, line: str, act: Any) -> asyncio.Future[object]:
-        options = parser.read(split(line)) if not _asks_help(line) else None
+        options = parser.read(split(line)) if not asks_help(line) else None
         return asyncio.ensure_future(self._act(act, options, parser))
 
     async def _act(self, act: Any, options: Any, parser: Parser) -> object:
@@ -461,8 +461,3 @@ def _nest() -> str:
         "asyncio is re-entrant in this kernel from now on: asyncio.run(...) works in cells, and every task "
         "costs more; %runtime doctor measures it. A restart of the kernel undoes it"
     )
-
-
-def _asks_help(line: str) -> bool:
-    words = line.split()
-    return "-h" in words or "--help" in words

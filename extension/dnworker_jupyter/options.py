@@ -175,7 +175,8 @@ def split(line: str) -> list[str]:
     for char in line.strip():
         if quote:
             word += char
-            quote = "" if char == quote and not word.endswith("\\" + char) else quote
+            escaped = (len(word) - 1 - len(word[:-1].rstrip("\\"))) % 2  # by an odd number of backslashes
+            quote = "" if char == quote and not escaped else quote
         elif char.isspace() and not closing:
             if word:
                 words.append(word)
@@ -195,6 +196,15 @@ def split(line: str) -> list[str]:
     if "#" in words:  # a comment, as in Python
         words = words[: words.index("#")]
     return [_unquote(word) for word in words]
+
+
+def asks_help(line: str) -> bool:
+    """Tell whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
+    try:
+        words = split(line)
+    except Refused:
+        words = line.split()
+    return "-h" in words or "--help" in words
 
 
 def read_value(text: str, names: Mapping[str, Any]) -> Any:

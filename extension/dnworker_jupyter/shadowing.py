@@ -1,9 +1,12 @@
-"""Fires events at the workers of a notebook, each from a fresh start and in a runtime of its own."""
+"""The workers of a notebook once more: from a fresh start, in a runtime of their own, apart from the live."""
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Sequence
+import types
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dnworker import Runtime, Worker, shadow
@@ -15,31 +18,44 @@ if TYPE_CHECKING:
     from dnworker_jupyter.export.observing import Observation, Tell
     from dnworker_jupyter.registration import LiveWorker
 
+_CONTAINERS = (list, dict, set, bytearray, deque)
+
 
 async def rehearse(
-    workers: Sequence[LiveWorker], capability: str, events: Sequence[EventEnvelope], tell: Tell
+    workers: Sequence[LiveWorker],
+    namespace: Mapping[str, Any],
+    capability: str,
+    events: Sequence[EventEnvelope],
+    tell: Tell,
 ) -> list[Observation]:
-    """Return what the workers' present handlers do with events; the live workers, and their state, stay.
+    """Return what the workers' present handlers do with events; the live ones and the notebook's names stay.
 
     The handlers run for real, their startup, tasks and schedules too: what one opens by itself is opened.
     """
     async with Runtime(port=None) as runtime:
         for number, live in enumerate(workers):
             tell(f"starting {live.name} once more, for the comparison", number, len(workers))
-            await runtime.add(apart(live.make_shadow()), capability=capability)
+            await runtime.add(apart(live.make_shadow(), namespace), capability=capability)
         return await observe(runtime, events, tell)
 
 
-def apart(worker: Worker) -> Worker:
-    """Have the handlers of a shadow know it as `worker`, and say nothing in the notebook."""
+def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
+    """Have a shadow's handlers know it as `worker`, say nothing in the notebook, and change no name there.
+
+    Functions of cells get a namespace that is a copy, with copies of the containers that they reach. A class
+    of a cell is the notebook's own: its methods find the notebook's names.
+    """
+    copies = _Copies(namespace)
 
     def wrapped(handler: Any) -> Any:
+        mine = copies.of(handler)
+
         @functools.wraps(handler)
         async def run(*args: Any) -> Any:
             shadow.current.set(worker)
             if (invocation := current_invocation.get()) is not None:
                 invocation.muted = True
-            return await handler(*args)
+            return await mine(*args)
 
         return run
 
@@ -50,3 +66,76 @@ def apart(worker: Worker) -> Worker:
     for handlers in worker._event_handlers.values():
         handlers[:] = map(wrapped, handlers)
     return worker
+
+
+def reached(worker: Worker, namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names of the notebook's containers that handlers reach, sorted."""
+    copies = _Copies(namespace)
+    handlers: list[Any] = [*worker._startup_handlers, *worker._shutdown_handlers, *worker._task_handlers]
+    handlers += [handler for _, handler in worker._every_handlers]
+    handlers += [handler for found in worker._event_handlers.values() for handler in found]
+    for handler in handlers:
+        copies.of(handler)
+    return sorted(copies.containers)
+
+
+class _Copies:
+    """Copies of functions, whose globals are a copy of the notebook's names."""
+
+    def __init__(self, namespace: Mapping[str, Any]) -> None:
+        self.containers: set[str] = set()
+        self._namespace = namespace
+        self._copy: dict[str, Any] = dict(namespace)
+        self._made: dict[int, Any] = {}
+        self._seen: set[str] = set()
+
+    def of(self, value: Any) -> Any:
+        """Return the copy of a function of the notebook, or of a container; anything else as it is."""
+        if id(value) in self._made:
+            return self._made[id(value)]
+        if isinstance(value, types.FunctionType) and value.__globals__ is self._namespace:
+            return self._function(value)
+        if isinstance(value, _CONTAINERS):
+            try:
+                self._made[id(value)] = copy.deepcopy(value)
+            except Exception:  # it holds what nobody can copy, a socket for one: there is only this one
+                self._made[id(value)] = value
+            return self._made[id(value)]
+        return value
+
+    def _function(self, function: types.FunctionType) -> types.FunctionType:
+        cells = function.__closure__
+        closure = (
+            None if cells is None else tuple(self._made.setdefault(id(c), types.CellType()) for c in cells)
+        )
+        made = types.FunctionType(
+            function.__code__, self._copy, function.__name__, function.__defaults__, closure
+        )
+        self._made[id(function)] = made  # before what it reaches, which may reach it again
+        made.__kwdefaults__ = function.__kwdefaults__
+        made.__qualname__, made.__module__, made.__doc__ = (
+            function.__qualname__,
+            function.__module__,
+            function.__doc__,
+        )
+        made.__dict__.update({key: self.of(value) for key, value in function.__dict__.items()})
+        for old, new in zip(cells or (), closure or (), strict=True):
+            try:
+                new.cell_contents = self.of(old.cell_contents)
+            except ValueError:  # nothing is in it yet
+                continue
+        for name in _names_in(function.__code__):
+            if name in self._namespace and name not in self._seen:
+                self._seen.add(name)
+                value = self._namespace[name]
+                self._copy[name] = self.of(value)
+                if isinstance(value, _CONTAINERS):
+                    self.containers.add(name)
+        return made
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)

@@ -13,6 +13,8 @@ import re
 import tokenize
 from collections.abc import Callable
 
+from dnworker_jupyter.options import asks_help
+
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
     {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent"}
@@ -26,7 +28,6 @@ _OPENED_LINE = re.compile(r"%%(?P<magic>worker|agent)(?=\s|$)(?P<options>.*)", r
 _OTHER_BODY = re.compile(r"\s--(?:(?:command|model)[\s=]|test(?=\s|$))")
 _FUTURE = re.compile(r"from __future__ import [\w, ]+(#.*)?$")
 _OUR_CELL_MAGIC = re.compile(r"%%(fire|capability|worker|agent)(?=\s|$)")
-_HELP = re.compile(r"(^|\s)(-h|--help)(\s|$)")
 _CALLS = frozenset({"run_line_magic", "run_cell_magic"})
 
 
@@ -41,7 +42,7 @@ def worker_cell(lines: list[str]) -> list[str]:
     ours = _OUR_CELL_MAGIC.match(lines[first])
     if ours is None:
         return lines
-    if _HELP.search(lines[first]):
+    if asks_help(lines[first]):
         helped = f"print(__import__({PACKAGE!r})._cell_help({ours[1]!r}))\n"
         return [helped if ours[1] in ("worker", "agent") else f"%{ours[1]} --help\n"]
     match = _OPENED_LINE.match(lines[first])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.checking import CheckReport, check
 from dnworker_jupyter.export.difference import handlers_of
 from dnworker_jupyter.export.plan import Plan, plan_export
+from dnworker_jupyter.export.writing import write
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -158,6 +160,90 @@ async def test_a_check_that_is_cancelled_ends_all_that_it_ran_and_leaves_nothing
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "os.system('echo hi')",
+        "print('hi')",
+        "import threading, time; threading.Thread(target=time.sleep, args=[600]).start()",
+    ],
+)
+async def test_what_handlers_in_process_write_or_leave_running_is_no_answer(body):
+    cell = f"%%worker bridge\n{WORKER}    {body}\n"
+    report = await look(plan(cell, topology="in-process"), events=[make_envelope("demo.asked", {"n": 1})])
+    assert report.ok, str(report)
+
+
+async def test_a_handler_that_holds_the_loop_is_told_and_ended(monkeypatch):
+    monkeypatch.setattr("dnworker_jupyter.export.stranger.UP_SECONDS", 0.5)
+    cell = f"%%worker bridge\nimport time\n{WORKER}    time.sleep(600)\n"
+    report = await look(
+        plan(cell, topology="in-process"), events=[make_envelope("demo.asked", {"n": 1})], timeout=0.5
+    )
+    assert "it stood still for 1 s, firing demo.asked: something holds its loop" in failed(report)
+
+
+async def test_files_that_the_export_removes_are_not_there(tmp_path):
+    out = tmp_path / "demo"
+    first = f"%%worker bridge\nimport helper_of_old\n{WORKER}    print(helper_of_old)\n"
+    (tmp_path / "helper_of_old.py").write_text("X = 1\n")
+    write(plan(first, beside=tmp_path), out)
+    second = (
+        f"%%worker bridge\nimport importlib\n{WORKER}    importlib.import_module(event.payload['module'])\n"
+    )
+    event = make_envelope("demo.asked", {"n": 1, "module": "helper_of_old"})
+    report = await look(plan(second), out, events=[event])
+    assert "ModuleNotFoundError" in failed(report)
+
+
+async def test_checks_of_the_manifest_run_once_and_in_the_clean_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_OWN_TOKEN", "secret")
+    monkeypatch.setenv("UV_PUBLISH_TOKEN", "secret")
+    monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "secret")
+    seen = tmp_path / "seen"
+    head = f"""%%capability
+name: demo
+version: 1.0.0
+description: d
+checks:
+  - name: look
+    command: env >> {seen}; echo --- >> {seen}
+"""
+    report = await look(plan(head, f"%%worker bridge\n{WORKER}"))
+    assert report.ok, str(report)
+    assert seen.read_text().count("---") <= 2, "by the validator, and when the runtime loads it"
+    assert "secret" not in seen.read_text()
+
+
+async def test_a_check_of_the_manifest_that_fails_is_told():
+    head = (
+        "%%capability\nname: demo\nversion: 1.0.0\ndescription: d\nchecks:\n  - {name: bad, command: exit 3}"
+    )
+    assert "check bad" in failed(await look(plan(head, f"%%worker bridge\n{WORKER}")))
+
+
+async def test_any_python_by_its_name_has_its_environment(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin")
+    (tmp_path / "bin" / "python3.98").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (tmp_path / "bin" / "python3.98").chmod(0o755)
+    cell = "%%worker prog --command python3.98 --file p.py\nimport dnworker, time\ntime.sleep(60)"
+    report = await look(plan(f"%%worker bridge\n{WORKER}", cell))
+    assert "prog is running" in str(report)
+
+
+async def test_an_interpreter_for_the_sdk_that_is_not_there_is_named():
+    report = await look(plan(f"%%worker bridge\n{WORKER}"), sdk="/nonexistent/python")
+    assert "/nonexistent/python cannot be run: No such file or directory" in failed(report)
+
+
+async def test_what_is_neither_file_nor_directory_is_passed_over(tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    os.mkfifo(out / "pipe")
+    assert (await look(plan(f"%%worker bridge\n{WORKER}"), out)).ok
+
+
 def notebook_file(directory: Path, *cells: str) -> Path:
     file = directory / "nb.ipynb"
     file.write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]}))
@@ -215,19 +301,77 @@ def test_the_command_line_fires_what_the_notebooks_journal_has(tmp_path, monkeyp
     assert "1 event fired at the export" in capsys.readouterr().out
 
 
-def test_ctrl_c_writes_nothing_and_leaves_nothing_running(tmp_path):
-    cell = f"%%worker bridge\n{WORKER}\n@worker.on_startup\nasync def start(client):\n    Path({str(tmp_path / 'up')!r}).touch()\n    import asyncio\n    await asyncio.sleep(600)\n"
+def test_kinds_by_a_name_are_known_without_a_kernel(tmp_path, capsys):
+    named = WORKER.replace('"demo.asked"', "KIND")
+    cell = ["PREFIX = 'demo'\nKIND = f'{PREFIX}.asked'\n", f"%%worker bridge\n{named}"]
+    notebook, events = notebook_file(tmp_path, *cell), tmp_path / "e.jsonl"
+    write_events(events, [make_envelope("demo.asked", {"n": 1})])
+    words = ["export", str(notebook), "-o", str(tmp_path / "out"), "--topology", "python"]
+    assert main([*words, "--check", "--events", str(events)]) == 0
+    told = capsys.readouterr().out
+    assert "has 1 handler, as the cells say" in told
+    assert "1 event fired" in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_end_of_the_command_ends_the_trial_and_its_workers(tmp_path, number):
+    process, children = until_up(tmp_path)
+    try:
+        process.send_signal(number)
+        process.wait(timeout=30)
+        assert not psutil.wait_procs(children, timeout=30)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_edited_file_is_refused_before_the_check_begins(tmp_path, capsys):
+    notebook, out = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}"), tmp_path / "out"
+    words = ["export", str(notebook), "-o", str(out), "--topology", "python"]
+    assert main(words) == 0
+    (out / "workers" / "bridge.py").write_text("mine")
+    notebook.write_text(notebook.read_text().replace("demo.answered", "demo.said"))
+    assert main([*words, "--check"]) == 1
+    assert "was edited since the last export" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--events", "e"], "--events is for a check"),
+        (["--sdk", "p"], "--sdk is for a check"),
+        (["--diff", "--check"], "--diff writes nothing"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(tmp_path, capsys, words, told):
+    notebook = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}")
+    assert main(["export", str(notebook), "-o", str(tmp_path / "out"), *words]) == 1
+    assert told in capsys.readouterr().err
+
+
+def until_up(tmp_path: Path) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """Begin an export whose check goes on for ever; returns it and what it runs, once its worker is up."""
+    up = tmp_path / "up"
+    cell = (
+        f"%%worker bridge\n{WORKER}\n@worker.on_startup\nasync def start(client):\n    import asyncio\n"
+        f"    Path({str(up)!r}).touch()\n    await asyncio.sleep(600)\n"
+    )
     notebook = notebook_file(tmp_path, cell)
+    words = ["export", str(notebook), "-o", str(tmp_path / "out"), "--topology", "python", "--check"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dnworker", "export", str(notebook), "-o", str(tmp_path / "out"), "--topology",
-         "python", "--check"],
+        [sys.executable, "-m", "dnworker", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    while not up.exists():
+        assert process.poll() is None, process.communicate()[0]
+        psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+def test_ctrl_c_writes_nothing_and_leaves_nothing_running(tmp_path):
+    process, children = until_up(tmp_path)
     try:
-        while not (tmp_path / "up").exists():
-            assert process.poll() is None, process.communicate()[0]
-            psutil.wait_procs([psutil.Process(process.pid)], timeout=0.05)
-        children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=30)
     finally:

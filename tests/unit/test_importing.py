@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -13,7 +16,7 @@ import pytest
 from dnworker.capability.loading import forget_helpers, load_worker
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.main import main
-from dnworker.errors import Refused
+from dnworker.errors import ManifestError, Refused
 from dnworker.runner import keys_of
 from dnworker_jupyter.export.importing import import_capability, write_notebook
 
@@ -59,7 +62,7 @@ def told(manifest: CapabilityManifest) -> dict[str, object]:
     workers = {
         name: (
             worker.path and plain(worker.path),
-            worker.command,
+            worker.command and plain(worker.command),
             [plain(a) for a in worker.args],
             worker.env,
             worker.when,
@@ -234,3 +237,205 @@ def test_files_that_are_no_workers_stay_when_the_export_goes_into_the_same_direc
     write_notebook(import_capability(root), notebook)
     export(notebook, root, "--force")
     assert (root / "agents" / "reviewer.md").is_file()
+
+
+def ran(root: Path, name: str, **environment: str) -> dict[str, object]:
+    """Execute a worker's script in a process of its own, and return what its names hold then."""
+    code = (
+        "import json, runpy, sys; from dnworker import compat; compat.install()\n"
+        "found = runpy.run_path(sys.argv[1]); print(json.dumps(found.get('RESULT')))"
+    )
+    file = root / "workers" / f"{name}.py"
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(file.parent)!r})\n{code}", str(file)],
+        capture_output=True, text=True, check=True, env={**os.environ, **environment},
+    )  # fmt: skip
+    return {"RESULT": json.loads(run.stdout)}
+
+
+def test_texts_of_the_code_stay_what_they_are(tmp_path):
+    above = 'RESULT = """a\n\n\n\n\n\nb\u2028c"""'
+    made = round_trip(
+        capability(tmp_path / "demo", a=SCRIPT.format(above=above, body="print(RESULT)")), tmp_path
+    )
+    assert ran(made, "a") == ran(tmp_path / "demo", "a") == {"RESULT": "a\n\n\n\n\n\nb\u2028c"}
+
+
+def test_handlers_of_one_name_stay_two(tmp_path):
+    text = SCRIPT.format(above="", body="print(1)") + (
+        "\n\n@worker.on_event('other')\nasync def on_k(event, client):\n    print(2)\n"
+    )
+    root = capability(tmp_path / "demo", a=text)
+    assert handlers(round_trip(root, tmp_path)) == handlers(root)
+    assert [len(h) for h in handlers(root).values()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("below", "told_"),
+    [
+        ("TABLE = {'k': on_k}", "needs handler 'on_k' when it runs"),
+        ("worker.on_event('z')(print)", "registers handlers below others"),
+        (
+            "for kind in 'xy':\n    @worker.on_event(kind)\n    async def many(e, c): pass",
+            "registers handlers below",
+        ),
+        ("KIND = 'b'", "binds 'KIND' anew"),
+        ("print(__file__)", "uses __file__"),
+        ("def worker(): pass", "'worker' is bound anew"),
+        ("def f():\n    from .x import y", "imports relative to a package inside"),
+    ],
+)
+def test_what_an_export_would_do_in_another_order_is_refused_with_its_line(below, told_, tmp_path):
+    text = SCRIPT.format(above="KIND = 'k'", body="print(1)").replace('on_event("k")', "on_event(KIND)")
+    found = problems(capability(tmp_path / "demo", a=f"{text}\n\n{below}\n"))
+    assert any(one.startswith("workers/a.py, line ") and told_ in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    "other", ["def worker(): pass", "import worker", "from x import y as worker", "class worker: pass"]
+)
+def test_a_worker_by_another_name_is_not_called_what_is_taken(other, tmp_path):
+    text = SCRIPT.format(above=other, body="print(1)").replace("worker = Worker", "app = Worker")
+    (told_,) = problems(capability(tmp_path / "demo", a=text.replace("@worker", "@app")))
+    assert "'worker' is something else there" in told_
+
+
+def test_what_stands_under_the_main_guard_is_noted_and_a_bare_run_is_no_loss(tmp_path):
+    text = SCRIPT.format(above="import logging", body="print(1)")
+    guard = "\n\nif __name__ == '__main__':\n    logging.basicConfig()\n    worker.run()\n"
+    root = capability(tmp_path / "demo", a=text + guard, b=text + "\n\nworker.run()\n")
+    made = import_capability(root)
+    assert made.notes == [
+        "workers/a.py, line 11: `logging.basicConfig()` stands under the main guard, which an export writes anew"
+    ]
+    assert made.notes[0] in made.cells[0].source
+    assert "worker.run()" not in "".join(c.source for c in made.cells)
+
+
+HEADER = """# /// script
+# requires-python = ">=3.11,<3.12.0a0"
+# dependencies = ["dreadnode>=2", "mylib", "openpyxl>=3", "msgspec>=0.19"]
+#
+# [tool.uv.sources]
+# mylib = { git = "https://example.invalid/mylib", rev = "abc" }
+#
+# [tool.uv]
+# index-url = "https://index.invalid/simple"
+# ///
+# Licence: ours.
+"""
+
+
+def test_requirements_keep_their_sources_and_what_an_export_would_lose_is_noted(tmp_path):
+    text = HEADER + '"""What it does."""\n' + SCRIPT.format(above="import msgspec", body="print(msgspec)")
+    made = import_capability(capability(tmp_path / "demo", a=text))
+    found = {cell.label: cell.source for cell in made.cells}
+    assert found["requirements"] == (
+        "%pip install --quiet 'mylib @ git+https://example.invalid/mylib@abc' 'openpyxl>=3' 'msgspec>=0.19'"
+    )
+    assert "# Licence: ours." in found["a-shared"]
+    notes = "\n".join(made.notes)
+    assert "tool.uv.index-url" in notes
+    assert "openpyxl>=3: nothing imports it" in notes
+    assert "msgspec" not in notes
+
+
+def test_siblings_of_one_name_in_two_directories_are_refused_with_both(tmp_path):
+    root = tmp_path / "demo"
+    lines = ["schema: 1", "name: demo", "version: 1.0.0", "description: d", "workers:"]
+    for name in "ab":
+        (root / name).mkdir(parents=True)
+        (root / name / "helper.py").write_text(f"X = {name!r}\n")
+        (root / name / "w.py").write_text(SCRIPT.format(above="from helper import X", body="print(X)"))
+        lines.append(f"  {name}: {{command: uv, args: [run, {name}/w.py]}}")
+    (root / "capability.yaml").write_text("\n".join(lines))
+    (told_,) = problems(root)
+    assert told_ == "a/helper.py and b/helper.py cannot both go beside the notebook; rename one"
+
+
+def test_tests_of_an_export_are_cells_again_and_are_not_lost(tmp_path):
+    notebook = tmp_path / "demo.ipynb"
+    case = '{"event": "k", "payload": {"n": [1, null, "x"]}, "session": "s", "publishes": ["a.b"]}'
+    sources = [
+        "%%worker a\n@worker.on_event('k')\nasync def on_k(event, client):\n    print(1)",
+        f"%%worker a --test\n{case}",
+        "%%worker a --test\nevent: k",
+    ]
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    nbformat.write(made, notebook)
+    export(notebook, tmp_path / "demo")
+    before = (tmp_path / "demo" / "tests" / "test_a.py").read_bytes()
+    again = round_trip(tmp_path / "demo", tmp_path)
+    assert (again / "tests" / "test_a.py").read_bytes() == before
+    (tmp_path / "demo" / "tests" / "test_a.py").write_bytes(before + b"\n# mine\n")
+    assert not any("--test" in source for source in cells(tmp_path / "demo").values()), (
+        "edited: it stays a file"
+    )
+
+
+def program(root: Path, entry: str, **files: str) -> Path:
+    root.mkdir(parents=True)
+    head = "schema: 1\nname: demo\nversion: 1.0.0\ndescription: d\nworkers:\n"
+    (root / "capability.yaml").write_text(f"{head}  prog: {entry}\n")
+    for name, text in files.items():
+        (root / name).write_text(text)
+    return root
+
+
+def test_a_file_that_is_its_own_program_can_be_run(tmp_path):
+    root = program(tmp_path / "demo", "{command: '${CAPABILITY_ROOT}/tool'}", tool="#!/bin/sh\necho 1\n")
+    made = round_trip(root, tmp_path)
+    assert os.access(made / "tool", os.X_OK)
+    assert told(load_manifest(made)) == told(load_manifest(root))
+
+
+def test_texts_of_programs_stay_what_they_are(tmp_path):
+    text = "console.log('a\u2028b\x0c')\n"
+    made = round_trip(program(tmp_path / "demo", "{command: node, args: [a]}", a=text), tmp_path)
+    assert (made / "a").read_text() == text
+
+
+def test_a_program_of_comments_alone_is_refused(tmp_path):
+    (told_,) = problems(program(tmp_path / "demo", "{command: sh, args: [x.sh]}", **{"x.sh": "# nothing\n"}))
+    assert told_.startswith("x.sh: has comments alone")
+
+
+@pytest.mark.parametrize(
+    ("value", "flags"),
+    [("C:\\a b\\", ""), ('it\'s "x"', ""), ("${A:-b c}", ""), ("a#b c", "")],
+)
+def test_every_value_of_a_variable_comes_back(value, flags, tmp_path):
+    root = program(
+        tmp_path / "demo", f"{{command: sh, args: [x], env: {{V: {json.dumps(value)}}}}}", x="echo 1\n"
+    )
+    made = round_trip(root, tmp_path)
+    assert load_manifest(made).workers["prog"].env == {"V": value}
+
+
+def test_a_script_elsewhere_is_a_program_by_its_path(tmp_path):
+    (tmp_path / "x.py").write_text("print(1)\n")
+    root = program(tmp_path / "demo", f"{{command: uv, args: [run, {tmp_path / 'x.py'}]}}")
+    assert "%%worker prog --command 'uv run" in cells(root)["prog"].replace('"', "'")
+
+
+def test_a_byte_order_mark_is_no_code(tmp_path):
+    root = capability(tmp_path / "demo", a=SCRIPT.format(above="X = 1", body="print(X)"))
+    file = root / "workers" / "a.py"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert "\ufeff" not in "".join(cells(root).values())
+
+
+def test_a_head_that_cannot_stand_alone_is_refused(tmp_path):
+    root = capability(tmp_path / "demo", a=SCRIPT.format(above="", body="print(1)"))
+    text = (root / "capability.yaml").read_text().replace("a: {command", "a: &it {command") + "author: *it\n"
+    (root / "capability.yaml").write_text(text)
+    with pytest.raises((Refused, ManifestError)):
+        import_capability(root)
+
+
+def test_a_directory_of_modules_without_an_init_goes_along(tmp_path):
+    root = capability(tmp_path / "demo", a=SCRIPT.format(above="from lib.part import X", body="print(X)"))
+    (root / "workers" / "lib").mkdir()
+    (root / "workers" / "lib" / "part.py").write_text("X = 1\n")
+    made = round_trip(root, tmp_path)
+    assert (made / "workers" / "lib" / "part.py").is_file()

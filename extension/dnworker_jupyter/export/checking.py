@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import json
-import os
-import re
-import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -18,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.cli.validate import examine
 from dnworker.errors import Refused
 from dnworker.events import EventEnvelope, encode
-from dnworker.process import end_at_once
+from dnworker.process import SubprocessWorkerRunner
 from dnworker_jupyter.export.difference import Handler
 from dnworker_jupyter.export.observing import (
     EVENT_SECONDS,
@@ -32,21 +26,12 @@ from dnworker_jupyter.export.observing import (
     differences,
 )
 from dnworker_jupyter.export.plan import Plan
-from dnworker_jupyter.export.uvtool import UV, ask_uv
-from dnworker_jupyter.export.writing import RECORD, write
+from dnworker_jupyter.export.stranger import run_trial
+from dnworker_jupyter.export.trial import Asked
+from dnworker_jupyter.export.writing import write
 
 Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[list[Observation]]]
 """Fires events at the workers of the notebook, each time from a fresh start."""
-
-END_SECONDS = 10.0
-"""Seconds in which a run of the export that is not wanted any more may end in order."""
-
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
-_KEPT = re.compile(
-    r"UV_\w+|LC_\w+|LANG|TZ|TERM|TMPDIR|SSL_CERT_\w+|(?:https?|no|all)_proxy|VIRTUAL_ENV_DISABLE_PROMPT|SYSTEMROOT",
-    re.IGNORECASE,
-)
-"""Variables that an environment has wherever it is; all others are the user's own, and left out."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +98,7 @@ async def check(
     handlers: Mapping[str, Sequence[Handler]],
     events: Sequence[EventEnvelope] = (),
     rehearse: Rehearse | None = None,
+    held: Sequence[str] = (),
     sdk: str | None = None,
     tell: Tell = lambda text, done, total: None,
     timeout: float = EVENT_SECONDS,
@@ -126,6 +112,7 @@ async def check(
         events: fired at both.
         rehearse: fires events at the notebook, where it runs; without it `handlers` are those that the cells
             show, and the export's errors are told, not differences.
+        held: names of the notebook that hold what handlers have put there, with which its side begins.
         sdk: an interpreter that has the reference's SDK; None to look for one here and in the scripts'
             environments.
         tell: takes what is waited for.
@@ -138,16 +125,14 @@ async def check(
     with tempfile.TemporaryDirectory(prefix="dnworker-check-") as place:
         root = Path(place, "capability", plan.name)
         if directory.is_dir():
-            shutil.copytree(directory, root, symlinks=True, ignore=shutil.ignore_patterns(RECORD))
+            await asyncio.to_thread(_copy, directory, root)
         write(plan, root, force=True)
-        told = await examine(root, strict=False)
-        report.note(
-            not told["problems"], f"manifest: {_counted(len(plan.entries), 'worker')}", told["problems"]
-        )
         manifest = load_manifest(root)
-        environment = await _environment(Path(place), manifest)
-        python = sdk or _sdk_here()
-        answer = await _run_trial(root, environment, events, python, timeout, tell)
+        texts = [encode(event).decode() for event in events]
+        asked = Asked(str(root), list(handlers), texts, sdk or _sdk_here(), timeout)
+        answer = await run_trial(asked, manifest, Path(place), tell)
+        problems = answer.get("problems", [])
+        report.note(not problems, f"manifest: {_counted(len(plan.entries), 'worker')}", problems)
         if (problem := answer.get("environment") or answer.get("error")) is not None:
             report.note(False, "the export does not run", str(problem).splitlines())
             return report
@@ -159,11 +144,8 @@ async def check(
                 [(d[0], d[1], d[2]) for d in seen if d[0] == THE_EVENT or _worker(d) in handlers]
                 for seen in answer["seen"]
             ]
-            await _compare_events(report, events, export, rehearse, tell)
+            await _compare_events(report, events, export, rehearse, held, tell)
     return report
-
-
-# -- the export's side ---------------------------------------------------------------------------------
 
 
 def _sdk_here() -> str | None:
@@ -174,92 +156,18 @@ def _sdk_here() -> str | None:
     return sys.executable
 
 
-async def _environment(place: Path, manifest: CapabilityManifest) -> dict[str, str]:
-    """Return the environment of the trial: a new HOME, a PATH of what the manifest names, little else."""
-    home, bin_ = place / "home", place / "bin"
-    for made in (home, bin_):
-        made.mkdir()
-    for name in ("python", "python3"):
-        # Not a link: Python looks for its environment where the link is.
-        program = bin_ / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-        program.chmod(0o755)
-    (bin_ / "uv").symlink_to(UV)
-    referred: set[str] = set()
-    for worker in manifest.workers.values():
-        texts = [worker.command or "", *worker.args, *worker.env.values()]
-        referred |= {name for text in texts for name in _REFERENCE.findall(text)}
-        found = shutil.which(worker.command or "")
-        if found is not None and "/" not in str(worker.command) and not (bin_ / str(worker.command)).exists():
-            (bin_ / str(worker.command)).symlink_to(Path(found).absolute())
-    kept = {k: v for k, v in os.environ.items() if _KEPT.fullmatch(k) or k in referred}
-    for variable, what in (("UV_CACHE_DIR", ("cache", "dir")), ("UV_PYTHON_INSTALL_DIR", ("python", "dir"))):
-        kept.setdefault(variable, await ask_uv(*what))
-    configuration = Path.home() / ".config" / "uv" / "uv.toml"
-    if configuration.is_file():  # which index there is, for one
-        kept.setdefault("UV_CONFIG_FILE", str(configuration))
-    base = str(getattr(sys, "_base_executable", sys.executable))
-    return kept | {
-        "HOME": str(home),
-        "PATH": os.pathsep.join([str(bin_), os.defpath]),
-        "UV_PYTHON": kept.get("UV_PYTHON", base),
-        "DNWORKER_JOURNAL": "off",
-    }
+def _copy(directory: Path, to: Path) -> None:
+    """Copy what is in a capability's directory: its files and links, and nothing that is neither."""
 
+    def neither(place: str, names: list[str]) -> list[str]:
+        found = [Path(place, name) for name in names]
+        return [f.name for f in found if not (f.is_symlink() or f.is_file() or f.is_dir())]
 
-async def _run_trial(
-    root: Path,
-    environment: Mapping[str, str],
-    events: Sequence[EventEnvelope],
-    sdk: str | None,
-    timeout: float,
-    tell: Tell,
-) -> dict[str, Any]:
-    asked = {
-        "root": str(root),
-        "events": [encode(e).decode() for e in events],
-        "sdk": sdk,
-        "timeout": timeout,
-    }
-    errors = root.parent.parent / "trial.log"
-    with errors.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dnworker_jupyter.export.trial",
-            env=environment, cwd=root, start_new_session=True, limit=64 * 1024 * 1024,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-        )  # fmt: skip
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps(asked).encode())
-            process.stdin.close()
-            async for line in process.stdout:
-                told = json.loads(line)
-                if "result" in told:
-                    await process.wait()
-                    result: dict[str, Any] = told["result"]
-                    return result
-                tell(told["step"], told["done"], told["total"])
-            await process.wait()
-        finally:
-            await _end(process)
-    said = errors.read_text(errors="replace").strip().splitlines()[-10:]
-    return {"error": "\n".join([f"its runtime ended with code {process.returncode}", *said])}
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the trial: in order, with its workers, and if it will not, at once."""
-    if process.returncode is not None:
-        return
-    process.terminate()
     try:
-        async with asyncio.timeout(END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        await end_at_once(process)  # its guard ends the workers
-    except asyncio.CancelledError:
-        await end_at_once(process)
-        raise
+        shutil.copytree(directory, to, symlinks=True, ignore=neither)
+    except (shutil.Error, OSError) as exc:
+        first = exc.args[0][0][2] if isinstance(exc, shutil.Error) else exc
+        raise Refused(f"{directory} could not be copied for the check: {first}; nothing was written") from exc
 
 
 # -- comparing -----------------------------------------------------------------------------------------
@@ -285,15 +193,16 @@ def _compare_worker(
     exact: bool,
 ) -> None:
     is_well = worker["state"] == "running" and (worker["up"] or expected is None)
-    told = [worker["error"] or "", *worker["said"]] if not is_well else []
+    error = str(worker["error"] or "").partition(SubprocessWorkerRunner.OUTPUT_ERROR_MARKER)[0]
+    told = [*error.splitlines(), *worker["said"]] if not is_well else []
     state = worker["state"] if worker["up"] or worker["state"] != "running" else "running, and hears nothing"
     report.note(is_well, f"{name} is {state}, {worker['topology']}", [line for line in told if line])
     if expected is None or worker["handlers"] is None:
         return
     there: list[Handler] = sorted((h[0], h[1], h[2]) for h in worker["handlers"])
     here = sorted(set(expected))
-    if not exact:  # what the source does not spell out, the running worker may know better
-        here = [h if h[0] != "every" else next((t for t in there if t[::2] == h[::2]), h) for h in here]
+    if not exact:  # what the source does not spell out, the running worker knows
+        here = [h if h in there else next((t for t in there if t[::2] == h[::2]), h) for h in here]
     details = [f"- {' '.join(h)}" for h in here if h not in there]
     details += [f"+ {' '.join(h)}" for h in there if h not in here]
     of = "as in the notebook" if exact else "as the cells say"
@@ -315,6 +224,7 @@ async def _compare_events(
     events: Sequence[EventEnvelope],
     export: Sequence[Observation],
     rehearse: Rehearse | None,
+    held: Sequence[str],
     tell: Tell,
 ) -> None:
     if rehearse is None:
@@ -336,6 +246,11 @@ async def _compare_events(
             continue
         found = differences(notebook, there)
         details += [f"#{event.seq} {event.kind}", *(f"  {line}" for line in found)] if found else []
+    if details and held:
+        details.append(
+            f"the notebook's side began with what these hold by now: {', '.join(held)}; an export begins "
+            "with what the cells say. What is to be kept belongs into worker.state"
+        )
     aside = f" ({vary} do another thing each time, and tell nothing)" if vary else ""
     count = _counted(len(events), "event")
     same = f"{count} fired: notebook and export do the same{aside}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import shlex
 import tomllib
@@ -130,17 +131,69 @@ def _workers(manifest: CapabilityManifest, files: Mapping[str, bytes]) -> dict[s
     found = {}
     for name, definition in manifest.workers.items():
         worker = found[name] = _Worker(definition)
-        named = [str(definition.path or ""), *definition.args]
-        worker.path = next((p for p in files if any(n.endswith(f"/{p}") for n in named)), None)
+        named = {word.lstrip("/") for word in (str(definition.path or ""), *definition.args)}
+        worker.path = next((p for p in files if p in named), None)  # of a manifest that is said to be in /
         if worker.path is not None and worker.path.endswith(".py"):
             script = files[worker.path].decode()
-            worker.handlers = handlers_of(script, worker.path)
+            worker.handlers = handlers_of(script, worker.path, texts_of(files))
             worker.requirements = requirements_of(script)
     return found
 
 
-def handlers_of(script: str, path: str = "the script") -> list[Handler]:
+def texts_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the texts that modules of an export give a name at their top level: scripts import them."""
+    found: dict[str, str] = {}
+    for path, data in files.items():
+        if path.endswith(".py"):
+            with contextlib.suppress(
+                SyntaxError, ValueError
+            ):  # what is a script is read again, and told then
+                found |= _texts(ast.parse(data), found)
+    return found
+
+
+def _texts(tree: ast.Module, known: Mapping[str, str]) -> dict[str, str]:
+    found = dict(known)
+    for node in tree.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        if (text := _text(value, found)) is not None:
+            found[name] = text
+    return found
+
+
+def _text(node: ast.expr, texts: Mapping[str, str]) -> str | None:
+    """Return the text that an expression spells, by names of others and f-strings too."""
+    match node:
+        case ast.Constant(value=str() as text):
+            return text
+        case ast.Name(id=name):
+            return texts.get(name)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            parts = [_text(left, texts), _text(right, texts)]
+        case ast.JoinedStr(values=values):
+            parts = [_text(value, texts) for value in values]
+        case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
+            return _text(value, texts)
+        case _:
+            return None
+    return None if None in parts else "".join(map(str, parts))
+
+
+def handlers_of(
+    script: str, path: str = "the script", texts: Mapping[str, str] | None = None
+) -> list[Handler]:
     """Return the handlers that a script registers by decorators at its top level.
+
+    Args:
+        script: its text.
+        path: what errors call it.
+        texts: those that other modules give a name.
 
     Raises:
         Refused: it is no Python; says where.
@@ -149,8 +202,9 @@ def handlers_of(script: str, path: str = "the script") -> list[Handler]:
         tree = ast.parse(script)
     except SyntaxError as exc:
         raise Refused(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
+    known = _texts(tree, texts or {})
     return [
-        (call.attr, _registered_for(decorator), node.name)
+        (call.attr, _registered_for(decorator, known), node.name)
         for node in tree.body
         if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
         for decorator in reversed(node.decorator_list)  # in which order they register
@@ -159,16 +213,22 @@ def handlers_of(script: str, path: str = "the script") -> list[Handler]:
     ]
 
 
-def _registered_for(decorator: ast.expr) -> str:
+def _registered_for(decorator: ast.expr, texts: Mapping[str, str]) -> str:
     """Return the kind or the schedule: what it comes to where it is spelled out, else its source."""
     if not isinstance(decorator, ast.Call):
         return ""
     try:
-        positional = [ast.literal_eval(a) for a in decorator.args]
-        named = {k.arg: ast.literal_eval(k.value) for k in decorator.keywords if k.arg is not None}
-        return str(positional[0]) if positional else make_schedule(**named).label
+        if decorator.args and (kind := _text(decorator.args[0], texts)) is not None:
+            return kind
+        named = {k.arg: _value(k.value, texts) for k in decorator.keywords if k.arg is not None}
+        return make_schedule(**named).label
     except (ValueError, TypeError):
         return ", ".join(map(ast.unparse, [*decorator.args, *decorator.keywords]))
+
+
+def _value(node: ast.expr, texts: Mapping[str, str]) -> Any:
+    text = _text(node, texts)
+    return ast.literal_eval(node) if text is None else text
 
 
 def header_of(script: str) -> dict[str, Any]:

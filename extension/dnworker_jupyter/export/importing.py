@@ -6,23 +6,36 @@ import ast
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Literal
 
-from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
-from dnworker.errors import Refused
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from dnworker.capability.manifest import (
+    MANIFEST_NAME,
+    CapabilityManifest,
+    WorkerDefinition,
+    load_manifest,
+    parse_manifest,
+)
+from dnworker.errors import ManifestError, Refused
+from dnworker.panel.casefile import as_test_cell, cases_of
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of
 from dnworker_jupyter.export.reading import read_cells
 from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
-from dnworker_jupyter.export.scripts import Piece, ScriptReader
+from dnworker_jupyter.export.requirements import imported_modules
+from dnworker_jupyter.export.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.export.slice import Statements
+from dnworker_jupyter.programs import has_file
 
 _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
-CLOUD_NOTEBOOK = {"nbformat": 4, "nbformat_minor": 5}
-
 Topology = Literal["uv", "python", "in-process"]
 
 
@@ -42,6 +55,8 @@ class Imported:
     name: str
     cells: list[NotebookCell] = field(default_factory=list)
     beside: dict[str, bytes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What an export of the notebook will not have."""
 
     def as_ipynb(self) -> bytes:
         """Return the notebook's file (nbformat 4.5); the same capability gives the same bytes."""
@@ -57,7 +72,7 @@ class Imported:
                 one |= {"execution_count": None, "outputs": []}
             made.append(one | {"source": cell.source.splitlines(keepends=True)})
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook = {"cells": made, "metadata": {"kernelspec": kernel}, **CLOUD_NOTEBOOK}
+        notebook = {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
         return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
 
 
@@ -90,8 +105,12 @@ class _Importer:
         self._root = root
         self._manifest = manifest
         self._made = Imported(manifest.name)
-        self._required: dict[str, None] = {}
-        self._common: dict[str, list[Piece]] = {}
+        self._required: dict[str, str] = {}
+        """Requirements as `pip` takes them, by their names."""
+        self._imported: set[str] = set()
+        self._common: dict[Path, list[Piece]] = {}
+        self._homes: dict[str, Path] = {}
+        """Where each file that goes beside the notebook is from."""
         self._of_workers: list[NotebookCell] = []
         self._sources: dict[str, list[tuple[str, str]]] = {}
         """Of each worker the cells that define things, as (place, source)."""
@@ -106,21 +125,54 @@ class _Importer:
                 self._take_python(definition, *script)
             else:
                 self._take_program(definition)
-        cells = self._made.cells
+        self._take_tests()
+        self._note_unused()
+        cells, notes = self._made.cells, self._made.notes
+        listed = "".join(f"\n- {note}" for note in notes)
+        title = f"# {manifest.name}\n\n{manifest.description}"
+        title += f"\n\nWhat an export of this notebook will not have:\n{listed}" if notes else ""
         cells += [
-            NotebookCell("markdown", f"# {manifest.name}\n\n{manifest.description}", "title"),
+            NotebookCell("markdown", title, "title"),
             NotebookCell("code", "%load_ext dnworker", "load"),
         ]
         if self._required:
-            listed = " ".join(shlex.quote(one) for one in self._required)
-            cells.append(NotebookCell("code", f"%pip install --quiet {listed}", "requirements"))
-        cells.append(NotebookCell("code", f"%%capability\n{before.rstrip()}\n{after}".rstrip(), "capability"))
-        for module, pieces in self._common.items():
+            words = " ".join(shlex.quote(one) for one in self._required.values())
+            cells.append(NotebookCell("code", f"%pip install --quiet {words}", "requirements"))
+        head = f"{before.rstrip()}\n{after}".rstrip()
+        try:
+            parse_manifest(head, self._root, is_head=True, source=MANIFEST_NAME)
+        except ManifestError as exc:
+            self.problems += [
+                f"{one}; what stands around the workers must stand alone" for one in exc.problems
+            ]
+        cells.append(NotebookCell("code", f"%%capability\n{head}", "capability"))
+        for file, pieces in self._common.items():
             for number, piece in enumerate(pieces, 1):
-                cells.append(NotebookCell("code", piece.text, f"{module}-{number}"))
+                cells.append(NotebookCell("code", piece.text, f"{file.stem}-{number}"))
         cells += self._of_workers
         self.problems += self._conflicts()
         return self._made
+
+    def _take_tests(self) -> None:
+        """Make cells again of the tests that an export of ours made of cells."""
+        for file in sorted((self._root / "tests").glob("test_*.py")):
+            found = cases_of(file.read_text(encoding="utf-8-sig", errors="replace"))
+            if found is None:
+                continue
+            worker, cases = found
+            for case in cases:
+                cell = NotebookCell("code", as_test_cell(case, worker), f"{worker}-test")
+                self._of_workers.append(cell)
+
+    def _note_unused(self) -> None:
+        """Note requirements that no import explains: an export makes them of imports."""
+        known = packages_distributions()
+        by_import = {canonicalize_name(d) for module in self._imported for d in known.get(module, [module])}
+        for name, text in self._required.items():
+            if name not in by_import:
+                self._made.notes.append(
+                    f"the requirement {text}: nothing imports it, and an export finds requirements by imports"
+                )
 
     def _python(self, worker: WorkerDefinition) -> tuple[Path, Topology] | None:
         """Return the script of a worker that cells can tell handler by handler, and how it runs."""
@@ -128,35 +180,21 @@ class _Importer:
         if worker.path is not None:
             found = worker.path, "in-process"
         elif worker.command == "uv" and len(worker.args) == 2 and worker.args[0] == "run":
-            found = self._inside(worker.args[1]), "uv"
+            found = self._root / worker.args[1], "uv"
         elif worker.command == "python" and len(worker.args) == 1:
-            found = self._inside(worker.args[0]), "python"
+            found = self._root / worker.args[0], "python"
         if found is None or found[0].suffix != ".py" or not found[0].is_file():
             return None
-        return found
-
-    def _inside(self, text: str) -> Path:
-        return Path(self._root, text)
+        return found if found[0].resolve().is_relative_to(self._root) else None
 
     # -- workers in Python -----------------------------------------------------------------------------
 
     def _take_python(self, worker: WorkerDefinition, file: Path, topology: Topology) -> None:
-        relative = file.relative_to(self._root).as_posix()
-        try:
-            text = file.read_text(encoding="utf-8")
-            reader = ScriptReader(text, relative, worker.name, self._siblings(file))
-        except (SyntaxError, UnicodeDecodeError) as exc:
-            line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) else ""
-            self.problems.append(f"{relative}{line}: is no Python: {getattr(exc, 'msg', exc)}")
+        relative = file.resolve().relative_to(self._root).as_posix()
+        reader = self._read(file, relative, worker.name)
+        if reader is None:
             return
-        self.problems += reader.problems
-        for module in reader.shared:
-            self._take_common(file.with_name(f"{module}.py"))
-        for module in reader.local:
-            self._take_beside(file.parent, module)
-        for line in header_of(text).get("dependencies", []):
-            if not is_ours(re.split(r"[^\w-]", str(line), maxsplit=1)[0]):
-                self._required[str(line)] = None
+        self._take_header(file, relative)
         options = self._options(worker, relative, topology)
         title = f"## {worker.name}" + (f"\n\n{reader.docstring}" if reader.docstring else "")
         self._of_workers.append(NotebookCell("markdown", title, f"{worker.name}-title"))
@@ -179,26 +217,66 @@ class _Importer:
             words += ["--topology", topology]
         return "".join(f" {word}" for word in words)
 
+    def _read(self, file: Path, relative: str, worker: str | None) -> ScriptReader | None:
+        """Read a script, or a module that workers share, and take along what lies beside it."""
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+            reader = ScriptReader(text, relative, worker, self._siblings(file))
+        except (SyntaxError, UnicodeDecodeError) as exc:
+            self.problems.append(_no_python(relative, exc))
+            return None
+        self.problems += reader.problems
+        self._made.notes += reader.notes
+        self._imported |= imported_modules([ast.parse(text)])
+        for module in reader.shared:
+            self._take_common(file.with_name(f"{module}.py"))
+        for module in reader.local:
+            self._take_beside(file.parent, module)
+        return reader
+
+    def _take_header(self, file: Path, relative: str) -> None:
+        """Take the requirements of a script (PEP 723), with where uv has them from."""
+        header = header_of(file.read_text(encoding="utf-8-sig"))
+        tool = header.get("tool", {}).get("uv", {})
+        for table in sorted(tool.keys() - {"sources"}):
+            self._made.notes.append(f"tool.uv.{table} in the header of {relative}")
+        sources = {canonicalize_name(name): source for name, source in tool.get("sources", {}).items()}
+        for line in header.get("dependencies", []):
+            try:
+                name = canonicalize_name(Requirement(str(line)).name)
+            except InvalidRequirement:
+                self.problems.append(
+                    f"{relative}: its header requires {line!r}, which is no requirement (PEP 508)"
+                )
+                continue
+            if not is_ours(name):
+                self._required[name] = _from_source(str(line), sources.get(name), file.parent)
+        python = str(header.get("requires-python", ""))
+        here = ".".join(map(str, sys.version_info[:3]))
+        if python and not SpecifierSet(python).contains(here):
+            self._made.notes.append(f"requires-python {python} of {relative}: this is Python {here}")
+
     def _siblings(self, file: Path) -> dict[str, bool]:
         """Return the modules beside a script, and whether an export of ours made each for its workers."""
         found = {}
         for other in file.parent.iterdir():
-            if other.suffix == ".py" and other != file:
+            if other.suffix == ".py" and other.is_file() and other != file:
                 found[other.stem] = is_shared_module(other.read_text(encoding="utf-8", errors="replace"))
-            elif (other / "__init__.py").is_file():
+            elif other.is_dir() and any(other.glob("*.py")):
                 found[other.name] = False
         return found
 
     def _take_common(self, file: Path) -> None:
-        if file.stem in self._common:
+        if file in self._common:
             return
+        if any(other.stem == file.stem for other in self._common):
+            self.problems.append(f"{file.relative_to(self._root)}: there is another module of its name")
+        self._common[file] = []
         relative = file.relative_to(self._root).as_posix()
-        reader = ScriptReader(file.read_text(encoding="utf-8"), relative, None, self._siblings(file))
-        self.problems += reader.problems
-        for module in reader.local:
-            self._take_beside(file.parent, module)
-        self._common[file.stem] = reader.pieces
-        self._sources[f"({file.stem})"] = [(f"{relative}, line {p.line}", p.text) for p in reader.pieces]
+        reader = self._read(file, relative, None)
+        if reader is not None:
+            self._common[file] = reader.pieces
+            self._sources[f"({file.stem})"] = [(f"{relative}, line {p.line}", p.text) for p in reader.pieces]
 
     def _take_beside(self, home: Path, module: str) -> None:
         """Have a module of the capability beside the notebook, and the siblings that it imports."""
@@ -206,23 +284,29 @@ class _Importer:
         names += [p.relative_to(home).as_posix() for p in sorted((home / module).rglob("*.py"))]
         siblings = self._siblings(home / f"{module}.py")
         for name in names:
+            data = (home / name).read_bytes()
             if name in self._made.beside:
+                if self._made.beside[name] != data:
+                    both = " and ".join(
+                        str((h / name).relative_to(self._root)) for h in (self._homes[name], home)
+                    )
+                    self.problems.append(f"{both} cannot both go beside the notebook; rename one")
                 continue
-            data = self._made.beside[name] = (home / name).read_bytes()
+            self._made.beside[name], self._homes[name] = data, home
             try:
-                tree = ast.parse(data)
-            except SyntaxError as exc:
-                self.problems.append(f"{name}, line {exc.lineno}: is no Python: {exc.msg}")
+                tree = parse(data.decode("utf-8-sig"))
+            except (SyntaxError, UnicodeDecodeError) as exc:
+                self.problems.append(_no_python((home / name).relative_to(self._root).as_posix(), exc))
                 continue
+            self._imported |= imported_modules([tree])
             for node in ast.walk(tree):
                 if isinstance(node, ast.ImportFrom) and node.level and "/" not in name:
                     self.problems.append(
                         f"{name}, line {node.lineno}: imports relative to a package, and beside a notebook "
                         f"it has none; import {node.module or 'its siblings'} absolutely"
                     )
-                for other in _absolute(node):
-                    if other in siblings and other != module:
-                        self._take_beside(home, other)
+            for other in imported_modules([tree]) & siblings.keys() - {module}:
+                self._take_beside(home, other)
 
     # -- other workers ---------------------------------------------------------------------------------
 
@@ -239,6 +323,8 @@ class _Importer:
             except UnicodeDecodeError:
                 path = None  # a binary: it is no text of a cell, and stays where it is
             else:
+                if not has_file(body):
+                    self.problems.append(f"{path}: has comments alone, and the cell of such a file has none")
                 words[where] = words[where].replace(f"{self._root}/{path}", "{file}").replace(path, "{file}")
                 options += ["--file", _quoted(path)] if path != f"workers/{worker.name}" else []
         words = [word.replace(str(self._root), "${CAPABILITY_ROOT}") for word in words]
@@ -264,8 +350,9 @@ class _Importer:
         for owner, sources in self._sources.items():
             cells = [Cell(n, source) for n, (_, source) in enumerate(sources)]
             read = read_cells(cells)
+            made = Statements(read)
             for cell in read:
-                for statement in Statements(read).of(cell):
+                for statement in made.of(cell):
                     place = sources[cell.cell.number][0].partition(",")[0]
                     needed.setdefault(owner, set()).update(statement.needs)
                     for name in statement.defines:
@@ -296,13 +383,23 @@ def _quoted(word: str) -> str:
     return word if re.fullmatch(r"[\w./:=+-]+", word) else repr(word)
 
 
-def _absolute(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Import(names=names):
-            return [alias.name.partition(".")[0] for alias in names]
-        case ast.ImportFrom(module=str() as module, level=0):
-            return [module.partition(".")[0]]
-    return []
+def _no_python(path: str, exc: SyntaxError | UnicodeDecodeError) -> str:
+    line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
+    return f"{path}{line}: is no Python: {exc.msg if isinstance(exc, SyntaxError) else exc}"
+
+
+def _from_source(requirement: str, source: object, home: Path) -> str:
+    """Return a requirement with its place, where uv's source names one (PEP 508)."""
+    name = re.split(r"[\s<>=!~;@]", requirement, maxsplit=1)[0]
+    match source:
+        case {"git": git, **more}:
+            at = more.get("rev") or more.get("tag") or more.get("branch")
+            return f"{name} @ git+{git}" + (f"@{at}" if at else "")
+        case {"url": url}:
+            return f"{name} @ {url}"
+        case {"path": path}:
+            return f"{name} @ {Path(home, str(path)).resolve().as_uri()}"
+    return requirement
 
 
 def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[Path]:

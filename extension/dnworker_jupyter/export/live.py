@@ -16,19 +16,20 @@ from dnworker.replay import read_events, recorded
 from dnworker.runner import keys_of
 from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
-from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of
+from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of, texts_of
 from dnworker_jupyter.export.plan import Plan, TargetName, Topology, plan_export
 from dnworker_jupyter.export.reading import read_notebook
-from dnworker_jupyter.export.uvtool import locked
-from dnworker_jupyter.export.writing import read_export, tree, write
+from dnworker_jupyter.export.uvtool import LOCK, locked, with_old_locks
+from dnworker_jupyter.export.writing import read_export, refuse, tree, write
 from dnworker_jupyter.journals import journal_of
-from dnworker_jupyter.shadowing import rehearse
+from dnworker_jupyter.shadowing import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
     from dnworker_jupyter.cells import Cell
     from dnworker_jupyter.export.observing import Tell
     from dnworker_jupyter.notebook import Notebook
+    from dnworker_jupyter.registration import LiveWorker
 
 WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
@@ -92,7 +93,9 @@ class Export:
             Refused: something cannot travel, or there is no export to compare with.
             ManifestError: a manifest breaks a rule.
         """
-        return compare(read_export(self.directory), self.plan().files)
+        old, plan = read_export(self.directory), self.plan()
+        locks = {path: data for path, data in old.items() if path.endswith(LOCK)}
+        return compare({p: d for p, d in old.items() if p not in locks}, plan.files)
 
     async def check(
         self, plan: Plan, tell: Tell, *, events: Path | None = None, sdk: str | None = None
@@ -118,6 +121,7 @@ class Export:
             events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
             handlers=handlers,
             rehearse=self.rehearsal(plan),
+            held=self.held(plan),
             sdk=sdk,
             tell=tell,
         )
@@ -147,8 +151,8 @@ class Export:
             ManifestError: the manifest's head breaks a rule.
         """
         plan = self.plan()
-        if lock:
-            plan = await locked(plan, self.directory, tell)
+        refuse(plan, self.directory, force=force)  # before it takes long
+        plan = await locked(plan, self.directory, tell) if lock else with_old_locks(plan, self.directory)
         report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
@@ -167,7 +171,8 @@ class Export:
 
     def handlers(self, plan: Plan) -> dict[str, list[Handler]]:
         """Return the handlers of the notebook's workers: here those that a reader sees."""
-        return {name: handlers_of(plan.files[path].decode(), path) for name, path in plan.scripts.items()}
+        texts = texts_of(plan.files)
+        return {name: handlers_of(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()}
 
     async def recorded(self) -> list[EventEnvelope]:
         """Return recorded events that came from outside."""
@@ -176,6 +181,10 @@ class Export:
     def rehearsal(self, plan: Plan) -> Rehearse | None:
         """Return what fires events at the notebook; None where nothing runs."""
         return None
+
+    def held(self, plan: Plan) -> list[str]:
+        """Return the names of containers that handlers reach, and that hold something; none in a file."""
+        return []
 
 
 class LiveExport(Export):
@@ -198,8 +207,17 @@ class LiveExport(Export):
 
     def rehearsal(self, plan: Plan) -> Rehearse | None:
         """Return what fires events at the notebook's workers."""
-        live = [self._book.live[name] for name in plan.scripts if name in self._book.live]
-        return lambda events, tell: rehearse(live, plan.name, events, tell)
+        live, names = self._live(plan), self._book.shell.user_ns
+        return lambda events, tell: rehearse(live, names, plan.name, events, tell)
+
+    def held(self, plan: Plan) -> list[str]:
+        """Return the names of the notebook's containers that its handlers reach, and that hold something."""
+        names = self._book.shell.user_ns
+        found = {name for live in self._live(plan) for name in reached(live.make_shadow(), names)}
+        return sorted(name for name in found if names[name])
+
+    def _live(self, plan: Plan) -> list[LiveWorker]:
+        return [self._book.live[name] for name in plan.scripts if name in self._book.live]
 
 
 class FileExport(Export):

@@ -53,6 +53,8 @@ class Plan:
     """The path of each worker's script."""
     entries: tuple[str, ...] = ()
     """The names of all workers, programs among them."""
+    executable: frozenset[str] = frozenset()
+    """Of the files those that are programs by themselves."""
     warnings: tuple[Refusal, ...] = ()
     """What travels, and perhaps should not."""
     keeps_head: bool = False
@@ -119,13 +121,19 @@ def plan_export(
     files, scripts = _scripts(slices, needed, head.name, target, options)
     entries = {name: _entry(path, topologies[name], options[name]) for name, path in scripts.items()}
     for name, found in cases.items():
-        files[f"tests/test_{name.replace('-', '_')}.py"] = as_module(found, name, scripts[name]).encode()
+        path = f"tests/test_{name.replace('-', '_')}.py"
+        text = as_module(found, name, scripts[name])
+        compile(text, path, "exec", dont_inherit=True)
+        files[path] = text.encode()
+    executable = set()
     for name, cell in programs.items():
         assert cell.line is not None
-        path = program_file(cell.line).as_posix() if has_file(cell.body) else None
-        if path is not None:
-            files[path] = cell.body.encode()
-        entries[name] = _program_entry(cell.line, path)
+        file = program_file(cell.line).as_posix() if has_file(cell.body) else None
+        entries[name] = _program_entry(cell.line, file)
+        if file is not None:
+            files[file] = cell.body.encode()
+            if cell.body.startswith("#!") or str(entries[name]["command"]).endswith(f"/{file}"):
+                executable.add(file)
     manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
@@ -139,6 +147,7 @@ def plan_export(
         dict(sorted(files.items())),
         scripts,
         tuple(entries),
+        executable=frozenset(executable),
         warnings=tuple(warnings),
         keeps_head=head.rest is not None,
     )
@@ -298,6 +307,10 @@ def _needs(
     refusals += [
         refuse(name, "is not installed here, so its distribution is unknown", "install it")
         for name in sorted(needs.unknown)
+    ]
+    refusals += [
+        refuse(name, f"is a file of yours, and no Python: {why}", "mend it")
+        for name, why in needs.broken.items()
     ]
     for statement in piece.imports:
         refusals += _foreign_imports(statement, piece, target)

@@ -109,7 +109,7 @@ def _code_cells(cells: list[dict[str, object]]) -> Iterator[Cell]:
 
 
 def _read(cell: Cell, order: int) -> SourceCell:
-    lines = cell.source.splitlines()
+    lines = cell.source.split("\n")  # as Python counts them: a form feed ends none
     first = next(
         (n for n, text in enumerate(lines) if text.strip() and not text.lstrip().startswith("#")), None
     )

@@ -70,6 +70,8 @@ class Needs:
     modules: set[str] = field(default_factory=set)
     inner: set[str] = field(default_factory=set)
     """Local modules that local modules import, by their whole names."""
+    broken: dict[str, str] = field(default_factory=dict)
+    """Local modules that are no Python: file, line and why."""
 
 
 def resolve(
@@ -100,14 +102,21 @@ def resolve(
             continue
         seen.add(module)
         needs.modules.add(module)
-        if distributions := by_module.get(module):
+        beside_it = _beside(module, beside)
+        if beside_it is None and (distributions := by_module.get(module)):
             # Several distributions may share a namespace package: all of them are asked for.
             for name in sorted(set(distributions)):
                 requirement = _requirement(name, extras or {})
                 needs.requirements[requirement.name.lower()] = requirement
-        elif (file := _local_file(module, beside)) is not None:
+        elif (file := beside_it or _local_file(module, beside)) is not None:
             needs.local[module] = file
-            trees = list(_trees(file))
+            try:
+                trees = list(_trees(file))
+            except (SyntaxError, ValueError) as exc:
+                needs.broken[module] = (
+                    f"{file}, line {getattr(exc, 'lineno', '?')}: {getattr(exc, 'msg', exc)}"
+                )
+                continue
             inner, plain = choices_in(trees)
             chosen |= inner
             must |= plain
@@ -184,11 +193,19 @@ def _trees(file: Path) -> Iterator[ast.AST]:
         yield ast.parse(one.read_text(encoding="utf-8"), str(one))
 
 
+def _beside(module: str, directory: Path | None) -> Path | None:
+    """Return a module beside the notebook, which Python finds before any that is installed."""
+    if directory is None:
+        return None
+    if (directory / module / "__init__.py").is_file():
+        return directory / module
+    file = directory / f"{module}.py"
+    return file if file.is_file() else None
+
+
 def _local_file(module: str, beside: Path | None) -> Path | None:
-    if beside is not None:
-        for file in (beside / f"{module}.py", beside / module / "__init__.py"):
-            if file.is_file():
-                return file.parent if file.name == "__init__.py" else file
+    if beside is not None and any((beside / module).glob("*.py")):  # a namespace package: found last
+        return beside / module
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

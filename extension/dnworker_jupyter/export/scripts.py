@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import symtable
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from dnworker_jupyter.export.render import PROVIDED, is_ours
-from dnworker_jupyter.export.slice import BOUND
+from dnworker_jupyter.export.slice import names_in
+from dnworker_jupyter.transactions import NAMES
 from dnworker_jupyter.transform import DECORATORS
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
@@ -39,6 +40,8 @@ class ScriptReader:
 
     def __init__(self, text: str, path: str, worker: str | None, siblings: Mapping[str, bool]) -> None:
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        """What an export of the cells will not have."""
         self.shared: list[str] = []
         """The modules that an export made, whose statements are cells too."""
         self.local: list[str] = []
@@ -47,7 +50,7 @@ class ScriptReader:
         self._worker = worker
         self._siblings = siblings
         self._variable = "worker"
-        tree = ast.parse(text)
+        tree = parse(text)
         self.docstring = ast.get_docstring(tree) or ""
         if self.docstring.endswith("exported from a notebook by dnworker."):
             self.docstring = ""
@@ -57,8 +60,10 @@ class ScriptReader:
                 text = self._renamed(text, tree)
                 tree = ast.parse(text)
         self._lines = text.split("\n")
-        self._needed = _needs_of(tree, self._dropped_by(tree))
-        self.pieces = [*self._pieces(tree)]
+        kept = [node for node in tree.body if not (self._runs_worker(node) or self._is_the_worker(node))]
+        self._needed = {n.id for node in kept for n in ast.walk(node) if isinstance(n, ast.Name)}
+        self._check_order(kept)
+        self.pieces = _together(self._pieces(tree))
 
     def _bad(self, line: int | None, what: str) -> None:
         place = self._path if line is None else f"{self._path}, line {line}"
@@ -91,11 +96,10 @@ class ScriptReader:
     def _renamed(self, text: str, tree: ast.Module) -> str:
         """Return the script with its Worker called `worker`, as cells call theirs."""
         old = self._variable
-        local = next(_locals_named({old, "worker"}, symtable.symtable(text, self._path, "exec")), None)
-        if local is not None or any(isinstance(n, ast.Name) and n.id == "worker" for n in ast.walk(tree)):
-            what = (
-                f"{local!r} is a local name too" if local is not None else "'worker' is something else there"
-            )
+        table = symtable.symtable(text, self._path, "exec")
+        taken = "worker" in table.get_identifiers() or next(_locals_named({old, "worker"}, table), None)
+        if taken:
+            what = "'worker' is something else there" if taken is True else f"{taken!r} is a local name too"
             self._bad(
                 None, f"its Worker is called {old!r}, which cells call 'worker', and {what}; rename one"
             )
@@ -114,44 +118,82 @@ class ScriptReader:
 
     # -- cells -----------------------------------------------------------------------------------------
 
+    def _check_order(self, nodes: list[ast.stmt]) -> None:
+        """Refuse what must run between or after handlers: an export has before them all that they share."""
+        handlers: set[str] = set()
+        read: set[str] = set()
+        bound: set[str] = set()
+        for node in nodes:
+            at_once = {n for part in _run_at_once(node) for n in names_in(part)}
+            stored = _binds(node)
+            if self._is_handler(node):
+                handlers.add(str(node.name))  # type: ignore[attr-defined]
+                read |= at_once
+                continue
+            before = "and an export has what handlers share before them"
+            for name in sorted(at_once & handlers):
+                self._bad(
+                    node.lineno, f"needs handler {name!r} when it runs, {before}; move it into a handler"
+                )
+            for name in sorted(stored & read & bound):
+                self._bad(node.lineno, f"binds {name!r} anew, which a handler above read; use two names")
+            if handlers and self._registers(node):
+                self._bad(node.lineno, f"registers handlers below others, {before}; use decorators")
+            if self._worker is not None and self._variable == "worker" and "worker" in stored:
+                self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
+            bound |= stored
+
+    def _registers(self, node: ast.stmt) -> bool:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return False
+        return any(
+            isinstance(n, ast.Attribute)
+            and n.attr in DECORATORS
+            and isinstance(n.value, ast.Name)
+            and n.value.id == self._variable
+            for n in ast.walk(node)
+        )
+
     def _pieces(self, tree: ast.Module) -> Iterator[Piece]:
         """Cut the text between its statements; comments stay with what they stand above."""
         waiting: list[str] = []
-        first = 0
-        after = 0
+        first = after = 0
         for node in tree.body:
-            begin, end = _first_line(node), node.end_lineno or node.lineno
+            begin, end = _first_line(node), self._end_of(node)
             if begin <= after:
-                self.problems.append(
-                    f"{self._path}, line {begin}: several statements share a line; give each its own"
-                )
+                self._bad(begin, "several statements share a line; give each its own")
                 continue
             above = self._lines[after : begin - 1]
             if not after:
-                above = _METADATA.sub("", "".join(f"{line}\n" for line in above)).splitlines()
+                above = _METADATA.sub("", "".join(f"{line}\n" for line in above)).split("\n")
                 above = [line for line in above if not line.startswith("#!")]
             own = self._kept(node)
             after = end
             if self._is_handler(node):
-                if any(line.strip() for line in waiting):
-                    yield Piece(_trimmed(waiting), first)
+                yield Piece(_trimmed(waiting), first)
                 waiting = []
                 yield Piece(_trimmed([*above, *own]), begin, str(node.name))  # type: ignore[attr-defined]
-            elif own is not _NOTHING:
-                first = first or begin
-                first = begin if not waiting else first
-                waiting += [*above, *own]
-            elif any(line.strip() for line in above) and not _is_docstring(node):
-                waiting += above
-        waiting += self._lines[after:]
-        if any(line.strip() for line in waiting):
-            yield Piece(_trimmed(waiting), first or 1)
+                continue
+            first = first if any(waiting) else begin
+            waiting += [*above, *own]
+        yield Piece(_trimmed([*waiting, *self._lines[after:]]), first or 1)
+
+    def _end_of(self, node: ast.stmt) -> int:
+        """Return a statement's last line, with the comments below that are indented into it."""
+        end = node.end_lineno or node.lineno
+        if not hasattr(node, "body"):
+            return end
+        for number in range(end, len(self._lines)):
+            line = self._lines[number]
+            if line.strip() and not (line[0] in " \t" and line.lstrip().startswith("#")):
+                break
+            end = number + 1 if line.strip() else end
+        return end
 
     def _kept(self, node: ast.stmt) -> list[str]:
         """Return a statement's lines as the cell has them; `_NOTHING` for what the export writes anew."""
-        lines = self._lines[_first_line(node) - 1 : node.end_lineno]
-        if _is_docstring(node) or _is_guard(node) or self._is_the_worker(node):
-            return _NOTHING
+        if _is_docstring(node) or self._runs_worker(node) or self._is_the_worker(node):
+            return []
         imported = self._imported(node)
         if imported is not None:
             return imported
@@ -159,10 +201,42 @@ class ScriptReader:
             if isinstance(inner, ast.ImportFrom) and inner.level:
                 self._bad(
                     inner.lineno,
-                    "imports relative to a package inside of other code, which "
-                    "a notebook is not; move it to the top level",
+                    "imports relative to a package inside of other code, and a notebook is none; move it to "
+                    "the top level",
                 )
-        return lines
+            if isinstance(inner, ast.Name) and inner.id == "__file__":
+                self._bad(
+                    inner.lineno, "uses __file__, which a notebook has not; name the place by a variable"
+                )
+        return self._lines[_first_line(node) - 1 : self._end_of(node)]
+
+    def _runs_worker(self, node: ast.stmt) -> bool:
+        """Tell whether it only runs the worker; what else stands under a main guard is noted."""
+        if self._worker is None:
+            return False
+        if isinstance(node, ast.Expr):
+            return ast.unparse(node) == f"{self._variable}.run()"
+        match node:
+            case ast.If(
+                test=ast.Compare(
+                    left=ast.Name(id="__name__"),
+                    ops=[ast.Eq()],
+                    comparators=[ast.Constant(value="__main__")],
+                ),
+                orelse=[],
+            ):
+                pass
+            case _:
+                return False
+        runs = (f"{self._variable}.run()", f"asyncio.run({self._variable}.arun())")
+        more = [
+            ast.unparse(inner).partition("\n")[0] for inner in node.body if ast.unparse(inner) not in runs
+        ]
+        for text in more:
+            place = f"{self._path}, line {node.lineno}"
+            note = f"{place}: `{text}` stands under the main guard, which an export writes anew"
+            self.notes += [note] if note not in self.notes else []
+        return True
 
     def _is_the_worker(self, node: ast.stmt) -> bool:
         return self._worker is not None and self._makes_worker(node)
@@ -180,7 +254,7 @@ class ScriptReader:
         if not isinstance(node, ast.ImportFrom):
             return None
         if node.module == "__future__":  # it is for all cells that run after this one
-            return self._text(node) if self._worker is not None else _NOTHING
+            return self._text(node)
         if node.level and node.module is None:  # from . import helper
             for alias in node.names:
                 self._sibling(alias.name)
@@ -194,19 +268,19 @@ class ScriptReader:
             if self._siblings[top]:
                 if any(alias.asname or alias.name == "*" for alias in node.names):
                     self._bad(node.lineno, "gives names of a shared module other names; use its own")
-                return _NOTHING
+                return []
             return [ast.unparse(ast.ImportFrom(node.module, node.names, 0))]
         if is_ours(node.module):
             kept = [a for a in node.names if a.asname or a.name not in PROVIDED or self._wants(a.name)]
             if not kept:
-                return _NOTHING
+                return []
             if len(kept) < len(node.names):
                 return [ast.unparse(ast.ImportFrom(node.module, kept, 0))]
         return self._text(node)
 
     def _wants(self, name: str) -> bool:
-        """Tell whether the code needs a name that cells do not find bound."""
-        return name not in BOUND and name in self._needed
+        """Tell whether the code needs a name that its cell does not find bound."""
+        return name in self._needed and (self._worker is None or name not in NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]
@@ -229,22 +303,52 @@ class ScriptReader:
                         return True
         return False
 
-    def _dropped_by(self, tree: ast.Module) -> list[ast.stmt]:
-        return [node for node in tree.body if _is_guard(node) or self._is_the_worker(node)]
+
+def parse(text: str) -> ast.Module:
+    """Parse a script.
+
+    Raises:
+        SyntaxError: it is no Python; a null byte, for which Python has other errors, among that.
+    """
+    try:
+        return ast.parse(text)
+    except ValueError as exc:
+        raise SyntaxError(str(exc)) from exc
 
 
-_NOTHING: list[str] = []
-"""By identity: a statement that the export writes anew."""
+def _together(pieces: Iterable[Piece]) -> list[Piece]:
+    """Put handlers of one name into one cell: in two, the later would replace the earlier."""
+    found: list[Piece] = []
+    places: dict[str, int] = {}
+    for piece in pieces:
+        if not piece.text.strip():
+            continue
+        place = places.get(piece.handler) if piece.handler is not None else None
+        if place is not None:
+            found[place] = replace(found[place], text=f"{found[place].text}\n\n\n{piece.text}")
+            continue
+        if piece.handler is not None:
+            places[piece.handler] = len(found)
+        found.append(piece)
+    return found
 
 
-def _needs_of(tree: ast.Module, dropped: list[ast.stmt]) -> set[str]:
-    return {
-        inner.id
-        for node in tree.body
-        if node not in dropped
-        for inner in ast.walk(node)
-        if isinstance(inner, ast.Name)
-    }
+def _binds(node: ast.stmt) -> set[str]:
+    """Return the names that a statement binds when it runs."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Import | ast.ImportFrom):
+            names |= {a.asname or a.name.partition(".")[0] for a in inner.names}
+    return names
+
+
+def _run_at_once(node: ast.stmt) -> list[ast.AST]:
+    """Return the parts of a statement that run when it does, and not when it is called."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+    return [node]
 
 
 def _first_line(node: ast.stmt) -> int:
@@ -253,8 +357,8 @@ def _first_line(node: ast.stmt) -> int:
 
 
 def _trimmed(lines: list[str]) -> str:
-    """Return lines without blank ones around them, and no more than two in a row within."""
-    return re.sub(r"\n{4,}", "\n\n\n", "\n".join(lines).strip("\n"))
+    """Return lines without blank ones around them."""
+    return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -263,14 +367,6 @@ def _is_docstring(node: ast.stmt) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
-
-
-def _is_guard(node: ast.stmt) -> bool:
-    """Tell whether it is `if __name__ == "__main__":`."""
-    match node:
-        case ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
-            return True
-    return False
 
 
 def _in_both(node: ast.stmt) -> ast.Import | ast.ImportFrom | None:

@@ -7,17 +7,21 @@ what it saw. Its environment is the one that the export's workers get: with a PA
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
 from dnworker.capability.manifest import load_manifest
+from dnworker.cli.validate import examine
 from dnworker.errors import DnworkerError
 from dnworker.events import EventEnvelope, decode
 from dnworker.lifecycle import WorkerState
@@ -45,14 +49,23 @@ print(json.dumps({"version": version("dreadnode"), "name": manifest.name, "worke
 """
 
 
-_channel = sys.stdout
+WAITS_FOR_UV = "waiting for uv"
+"""How the steps begin that may take as long as they take."""
+
+_FOR_UV = ("INDEX", "FIND_LINKS", "KEYRING", "CONFIG", "INSECURE")
+"""In names of uv's variables: what is needed to fetch, and nobody else's business."""
+
+_channel: IO[str] = sys.stdout
 """Where the answers go; what workers in this process print goes elsewhere."""
 
 
 class Asked(msgspec.Struct):
-    """What to do: the capability's directory, events as JSON texts, an interpreter that has the SDK."""
+    """What to do: the capability's directory, which of its workers are made of handlers, events as JSON texts,
+    an interpreter that has the SDK, seconds for an event.
+    """
 
     root: str
+    workers: list[str]
     events: list[str]
     sdk: str | None
     timeout: float
@@ -75,11 +88,14 @@ async def try_out(asked: Asked) -> dict[str, Any]:
     manifest = load_manifest(root)
     scripts = [script for w in manifest.workers.values() if (script := uv_script(root, w)) is not None]
     for number, script in enumerate(scripts):
-        tell(f"waiting for uv to make the environment of {script.name}", number, len(scripts))
+        tell(f"{WAITS_FOR_UV} to make the environment of {script.name}", number, len(scripts))
         if (problem := await provision(script)) is not None:
             return {"environment": f"{script.name}: {problem}"}
+    for name in [n for n in os.environ if n.startswith("UV_") and any(part in n for part in _FOR_UV)]:
+        del os.environ[name]
     sdk = asked.sdk or await sdk_of(scripts)
-    answer: dict[str, Any] = {"sdk": None if sdk is None else await ask_sdk(sdk, root)}
+    answer: dict[str, Any] = {"problems": (await examine(root, strict=False))["problems"]}
+    answer["sdk"] = None if sdk is None else await ask_sdk(sdk, root)
     if scripts:
         os.environ["UV_OFFLINE"] = "1"  # what they need is there: what is missing now was not declared
     os.environ["DNWORKER_OBSERVE"] = "1"
@@ -90,7 +106,7 @@ async def try_out(asked: Asked) -> dict[str, Any]:
         workers = list(capability.workers.values())
         for number, worker in enumerate(workers):
             tell(f"waiting for {worker.name} to start", number, len(workers))
-            await until_up(worker)
+            await until_up(worker, UP_SECONDS if worker.name in asked.workers else PROGRAM_SECONDS)
         events: list[EventEnvelope] = [decode(text.encode()) for text in asked.events]
         answer["seen"] = await observe(runtime, events, tell, timeout=asked.timeout)
         answer["workers"] = {worker.name: described(worker) for worker in workers}
@@ -112,7 +128,10 @@ async def sdk_of(scripts: list[Path]) -> str | None:
 async def ask_sdk(python: str, root: Path) -> dict[str, Any]:
     """Have the SDK load the capability; returns what it says, or its error."""
     tell("waiting for the SDK to load the capability", 0, 1)
-    code, said = await run(python, "-c", SDK_PROGRAM, str(root))
+    try:
+        code, said = await run(python, "-c", SDK_PROGRAM, str(root))
+    except OSError as exc:
+        return {"error": f"{python} cannot be run: {exc.strerror}"}
     lines = said.strip().splitlines() or [f"it ended with code {code}"]
     if code == 0:
         answer: dict[str, Any] = json.loads(lines[-1])
@@ -120,11 +139,10 @@ async def ask_sdk(python: str, root: Path) -> dict[str, Any]:
     return {"error": lines[-1]}
 
 
-async def until_up(worker: ManagedWorker) -> None:
+async def until_up(worker: ManagedWorker, limit: float) -> None:
     """Return when a worker is up, has ended, or has had its time."""
     starting = (WorkerState.LOADING, WorkerState.STARTING, WorkerState.RUNNING)
-    is_python = isinstance(worker, InProcessWorker) or any(a.endswith(".py") for a in worker.definition.args)
-    deadline = time.monotonic() + (UP_SECONDS if is_python else PROGRAM_SECONDS)
+    deadline = time.monotonic() + limit
     # A state, a report, a connection or the end of its startup may end the wait.
     while worker.state in starting and not is_up(worker) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
@@ -161,23 +179,44 @@ def described(worker: ManagedWorker) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Do what is asked; SIGTERM ends it in order, with its workers."""
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
-    sys.stdout = sys.stderr
-
-    async def interruptible() -> dict[str, Any]:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await try_out(asked)
-
-    try:
-        say(result=asyncio.run(interruptible()))
-    except DnworkerError as exc:
-        say(result={"error": str(exc)})
-    except asyncio.CancelledError:
-        return 1
+    """Do what is asked; SIGTERM, and the end of whoever asked, end it in order, with its workers."""
+    global _channel
+    asked = msgspec.json.decode(_first_line(), type=Asked)
+    _channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what handlers and their programs write is no answer
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_until_told_to_end(asked))
     return 0
+
+
+async def _until_told_to_end(asked: Asked) -> None:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    threading.Thread(target=_wait_for_end, args=(loop, task.cancel), daemon=True).start()
+    try:
+        result = await try_out(asked)
+    except DnworkerError as exc:
+        result = {"error": str(exc)}
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+    say(result=result)  # here already: a thread that a handler left behind may hold up what follows
+
+
+def _first_line() -> bytes:
+    """Read a line from standard input; not through a buffer, which a thread could not share at the end."""
+    line = b""
+    while not line.endswith(b"\n") and (more := os.read(0, 1 << 16)):
+        line += more
+    return line
+
+
+def _wait_for_end(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
+    """Cancel when standard input ends: whoever asked is gone."""
+    while os.read(0, 1024):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+        loop.call_soon_threadsafe(cancel)
 
 
 if __name__ == "__main__":

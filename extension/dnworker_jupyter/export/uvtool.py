@@ -21,6 +21,9 @@ from dnworker_jupyter.export.writing import write
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it
 
+LOCK = ".lock"
+"""Behind a script's path: the path of its lock, by uv's rule."""
+
 LONGEST_TOLD = 2_000
 """Characters of a failed program's output that are told: the last, where the reason is."""
 
@@ -74,7 +77,7 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
         scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
         files = dict(plan.files)
         for number, script in enumerate(scripts):
-            path = f"{script.relative_to(root).as_posix()}.lock"
+            path = f"{script.relative_to(root).as_posix()}{LOCK}"
             tell(f"waiting for uv to lock {script.name}", number, len(scripts))
             if (directory / path).is_file():
                 shutil.copyfile(directory / path, root / path)
@@ -82,6 +85,16 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
                 raise Refused(f"{path}: uv could not make it; nothing was written\n{problem}")
             files[path] = (root / path).read_bytes()
     return replace(plan, files=dict(sorted(files.items())))
+
+
+def with_old_locks(plan: Plan, directory: Path) -> Plan:
+    """Return the plan with the locks of the last export whose scripts are as they were."""
+    kept = {}
+    for path in plan.scripts.values():
+        script, lock = directory / path, directory / f"{path}{LOCK}"
+        if lock.is_file() and script.is_file() and script.read_bytes() == plan.files[path]:
+            kept[f"{path}{LOCK}"] = lock.read_bytes()
+    return replace(plan, files=dict(sorted((plan.files | kept).items()))) if kept else plan
 
 
 async def _first_from_cache(*words: str) -> str | None:

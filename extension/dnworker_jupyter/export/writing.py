@@ -36,18 +36,10 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     """
     directory = directory.resolve()
     recover(directory)
-    if directory.exists() and not directory.is_dir():
-        raise Refused(f"{directory} is a file; name a directory for the capability")
-    if Path.cwd().is_relative_to(directory):
-        raise Refused(
-            f"{directory} is the directory that this runs in, which an export would put another in the place "
-            "of; nothing was written. Name one of its own, such as out/demo"
-        )
+    refuse(plan, directory, force=force)
     written = _read_record(directory)
-    _refuse_links(plan, directory)
-    if not force:
-        _refuse_edited(plan, directory, written)
     fresh = {name: data for name, data in plan.files.items() if _bytes(directory / name) != data}
+    fresh |= {n: plan.files[n] for n in plan.executable if not os.access(directory / n, os.X_OK)}
     gone = [name for name in written if name not in plan.files and name != WORKERS]
     record = {name: _digest(data) for name, data in plan.files.items()}
     record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
@@ -61,10 +53,11 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         if directory.exists():
             _take_over(directory, staging, leave={*ours, *gone})
             shutil.copystat(directory, staging)
+            os.utime(staging)  # by its age another export would take it for left behind
         else:
             staging.chmod(0o777 & ~_umask())
         for name, data in ours.items():
-            _write_whole(staging / name, data)
+            _write_whole(staging / name, data, is_program=name in plan.executable)
         sync(staging)
         old = put_in_place(staging, directory)
         sync(directory.parent)
@@ -72,9 +65,29 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         remove(staging)
         raise
     if old is not None:
+        os.utime(old)
         _bring_along(old, directory, leave={*ours, *gone})
         remove(old)
     return sorted([*fresh, *gone])
+
+
+def refuse(plan: Plan, directory: Path, *, force: bool = False) -> None:
+    """Refuse what `write` would refuse, before anything that takes long.
+
+    Raises:
+        Refused: a file was edited since the last export, is not ours, or is reached through a link.
+    """
+    directory = directory.resolve()
+    if directory.exists() and not directory.is_dir():
+        raise Refused(f"{directory} is a file; name a directory for the capability")
+    if Path.cwd().is_relative_to(directory):
+        raise Refused(
+            f"{directory} is the directory that this runs in, which an export would put another in the place "
+            "of; nothing was written. Name one of its own, such as out/demo"
+        )
+    _refuse_links(plan, directory)
+    if not force:
+        _refuse_edited(plan, directory, _read_record(directory))
 
 
 def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
@@ -108,13 +121,15 @@ def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
                 file.rename(target)
 
 
-def _write_whole(file: Path, data: bytes) -> None:
+def _write_whole(file: Path, data: bytes, *, is_program: bool) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
     with file.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
+    if is_program:
+        file.chmod(0o777 & ~_umask())
 
 
 def _umask() -> int:
