@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from dnworker import Runtime
 from dnworker.clock import VirtualClock
 from dnworker.errors import Refused
+from dnworker.journal import SHORTEST_ID
 from dnworker.panel.casefile import Case, as_test_cell, case_of
 from dnworker.replay import find
 from dnworker.trace import Trace
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook
 
 
+_FIELDS = ("event", "payload", "session", "publishes")
+
+
 def read_case(body: str) -> Case:
     """Read the body of a test cell: `event`, and if need be `payload`, `session`, `publishes`.
 
@@ -28,10 +33,9 @@ def read_case(body: str) -> Case:
         Refused: it is no such object; names the field.
     """
     try:
-        case = msgspec.convert(read_body(body), Case)
+        case = msgspec.convert(read_body(body, "test"), Case)
     except msgspec.ValidationError as exc:
-        fields = "event, payload, session, publishes"
-        raise Refused(f"a test has the fields {fields}: {exc}") from None
+        raise Refused(f"a test has the fields {', '.join(_FIELDS)}: {_plainly(str(exc))}") from None
     try:
         json.dumps(case.payload, allow_nan=False)
     except (TypeError, ValueError) as exc:
@@ -41,6 +45,20 @@ def read_case(body: str) -> Case:
     if not case.event:
         raise Refused("a test needs the kind of its event: event: turn.completed")
     return case
+
+
+def _plainly(problem: str) -> str:
+    """Say a problem of msgspec's in the words of the cell."""
+    if (unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem)) is not None:
+        return f"there is no {unknown[1]!r}{nearest(unknown[1], _FIELDS)}"
+    wrong = re.fullmatch(r"Expected `(.*)`, got `(.*)` - at `\$\.?(.*)`", problem)
+    if wrong is None:
+        return problem
+    kinds = {"str": "text", "object": "an object", "array": "a list", "null": "nothing", "int": "a number"}
+    wanted, got = (
+        " or ".join(kinds.get(part, part) for part in text.split(" | ")) for text in wrong.groups()[:2]
+    )
+    return f"{wrong[3]} is {got}, and should be {wanted}"
 
 
 def is_test(source: str) -> bool:
@@ -99,12 +117,13 @@ async def offer_case(book: Notebook, event: str, worker: str | None) -> Note:
     Raises:
         Refused: there is no such event, no handler ran for it, or `worker` did nothing with it.
     """
-    found = await find(book.runtime, event)
+    found = await find(book.runtime, f"#{event}" if event.isdecimal() and len(event) < SHORTEST_ID else event)
     trace = Trace(found, book.runtime.history)
     names = list(dict.fromkeys(run.worker.rpartition(":")[2] for run in trace.invocations))
     if not names:
         raise Refused(
-            f"no handler of this run took #{found.seq}, so there is nothing to test; fire it again first"
+            f"no handler of this run took #{found.seq}, so there is nothing to test; fire it again, or add a "
+            f"handler of {found.kind} first"
         )
     if worker is not None and worker not in names:
         raise Refused(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")

@@ -289,6 +289,18 @@ class DnworkerMagics(Magics):
             raise Refused(
                 f"%capability {options.verb} needs a directory, as in: %capability {options.verb} out/demo"
             )
+        given = [name for name in ("force", "lock", "check", "events", "sdk") if getattr(options, name)]
+        unused = {
+            "diff": given,
+            "load": given,
+            "check": [n for n in given if n in ("force", "lock", "check")],
+        }
+        if not options.check and options.verb == "export":
+            unused["export"] = [n for n in given if n in ("events", "sdk")]
+        if unused.get(options.verb):
+            raise Refused(
+                f"%capability {options.verb} does nothing with --{unused[options.verb][0]}; leave it out"
+            )
         path = Path(options.path or self._notebook.capability_name or "notebook").expanduser()
         export = LiveExport(self._notebook, path, target=options.target, topology=options.topology)
         is_terminal = self._notebook.host.has_thread

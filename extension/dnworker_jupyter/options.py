@@ -254,15 +254,15 @@ def read_payload(words: list[str], names: Mapping[str, Any]) -> dict[str, Any] |
     return payload
 
 
-def read_body(body: str) -> dict[str, Any]:
-    """Read a cell's body as JSON, a Python dict or YAML; it must be an object.
+def read_body(body: str, what: str = "payload") -> dict[str, Any]:
+    """Read a cell's body as JSON, a Python dict or YAML; it must be an object, which errors call `what`.
 
     Raises:
         Refused: it is none of these; names line and column of the most likely mistake.
     """
     text = body.strip()
     if not text:
-        raise Refused("the body is empty; write the payload as JSON, a Python dict or YAML")
+        raise Refused(f"the body is empty; write the {what} as JSON, a Python dict or YAML")
     if text.startswith("{"):
         try:
             return _object(json.loads(body), text)
@@ -272,14 +272,14 @@ def read_body(body: str) -> dict[str, Any]:
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 place = f"line {exc.lineno + 1}, column {exc.colno}"
                 raise Refused(
-                    f"payload, {place}: {exc.msg}; a payload is a JSON object or a Python dict"
+                    f"{what}, {place}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML"
                 ) from None
     from dnworker.capability.yamltree import YamlError, parse
 
     try:
         return _object(parse(body).value, text)
     except YamlError as exc:
-        raise Refused(f"payload, line {exc.line + 1}, column {exc.column}: {exc}") from None
+        raise Refused(f"{what}, line {exc.line + 1}, column {exc.column}: {exc}") from None
 
 
 def _object(value: Any, text: str) -> dict[str, Any]:

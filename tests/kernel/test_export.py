@@ -139,7 +139,12 @@ def test_an_event_becomes_a_cell_that_tests_it_and_the_export_a_file_that_is_gre
         ),
         ('%%worker bridge --test\n{"event": "demo.other"}', "no handler listens to demo.other"),
         ('%%worker brigde --test\n{"event": "demo.asked"}', "did you mean bridge?"),
-        ('%%worker bridge --test\n{"evnt": "demo.asked"}', "a test has the fields event, payload"),
+        ('%%worker bridge --test\n{"evnt": "demo.asked"}', "there is no 'evnt'; did you mean event?"),
+        (
+            '%%worker bridge --test\n{"event": "a", "payload": []}',
+            "payload is a list, and should be an object",
+        ),
+        ("%%worker bridge --test\n{", "a test is a JSON object, a Python dict or YAML"),
         ("%%worker bridge --test --shared\n{}", "--test stands alone"),
         ("%events test #99", "there is no event '#99'"),
         ("%events test #2 --worker other", "worker 'other' did nothing with #2; bridge did"),
@@ -149,6 +154,38 @@ def test_a_test_that_cannot_be_or_does_not_pass_says_why(asked, cell, told):
     answer = asked.run(cell)
     assert answer.status == "error"
     assert told in answer.error
+
+
+def test_a_check_changes_no_name_of_the_notebook_and_says_what_its_side_began_with(kernel):
+    kernel.run("SEEN = []\nCOUNT = 0\ndef note(x):\n    global COUNT\n    COUNT += 1\n    SEEN.append(x)")
+    kernel.run(
+        "%%worker once\n@worker.on_event('demo.b')\nasync def on_b(event, client):\n"
+        "    if event.payload['n'] in SEEN: return\n    note(event.payload['n'])\n"
+        "    await client.publish('demo.fresh', {})"
+    )
+    kernel.run("%fire demo.b n=2")
+    answer = kernel.run("%capability check --topology in-process --target dnworker", timeout=60)
+    assert answer.status == "error"
+    assert "the notebook's side began with what these hold by now: SEEN" in answer.error
+    assert kernel.run("SEEN, COUNT").result["text/plain"] == "([2], 1)"
+
+
+def test_help_is_asked_for_by_a_word_of_its_own(kernel):
+    answer = kernel.run("%%worker q --command 'sh -c \"sleep 60\" -h'\n# nothing")
+    assert "q is running as a process" in answer.text
+    assert "usage" in kernel.run("%%worker q --help\n").text
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("check --lock", "%capability check does nothing with --lock"),
+        ("diff out --events f", "%capability diff does nothing with --events"),
+        ("export out --sdk p", "%capability export does nothing with --sdk"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(shared_kernel, line, told):
+    assert told in shared_kernel.run(f"%capability {line}").error
 
 
 CELLS = [

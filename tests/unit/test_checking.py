@@ -318,7 +318,7 @@ def test_an_end_of_the_command_ends_the_trial_and_its_workers(tmp_path, number):
     process, children = until_up(tmp_path)
     try:
         process.send_signal(number)
-        process.wait(timeout=30)
+        process.communicate(timeout=30)
         assert not psutil.wait_procs(children, timeout=30)[1]
     finally:
         process.kill()

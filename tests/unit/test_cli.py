@@ -79,7 +79,7 @@ def test_a_notebook_file_is_exported_and_a_missing_one_named(tmp_path):
     assert "capability quickstart is in" in answer.stdout
     answer = run("export", str(tmp_path / "none.ipynb"), "-o", str(tmp_path / "out"))
     assert (answer.returncode, answer.stdout) == (1, "")
-    assert "none.ipynb: not a notebook" in answer.stderr
+    assert "none.ipynb cannot be read: No such file or directory" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 

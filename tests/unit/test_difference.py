@@ -125,6 +125,28 @@ def test_a_version_that_was_raised_already_is_enough():
     assert str(found).endswith("a minor change; version 1.3.0 is declared, which says so")
 
 
+KINDS = 'K = "a"\nP = "x"'
+NAMED = {"imports": KINDS, "more": "@worker.on_event(f'{P}.{K}')\nasync def named(event, client):\n    pass"}
+
+
+def test_a_kind_by_a_name_is_what_the_name_says():
+    other = {**NAMED, "imports": KINDS.replace('"a"', '"b"')}
+    found = [str(change) for change in difference(NAMED, other).changes]
+    assert "- bridge: on_event x.a (named)" in found
+    same = {"more": NAMED["more"].replace("f'{P}.{K}'", "'x.a'"), "imports": KINDS}
+    assert difference(NAMED, same).step == "patch"
+
+
+def test_each_worker_is_compared_by_its_own_file():
+    def with_kind(kind):
+        body = "@worker.on_event({!r})\nasync def on_it(event, client): pass"
+        relay = f"%%worker relay\n{body.format(kind)}"
+        cells = [HEAD.format(**BASE), f"%%worker a --file relay.py\n{body.format('q')}", relay]
+        return plan_export([Cell(n, c) for n, c in enumerate(cells)], default_name="demo").files
+
+    assert compare(with_kind("x"), with_kind("y")).step == "major"
+
+
 def test_a_script_that_is_no_python_is_named_with_its_line():
     old = files() | {"workers/bridge.py": b"x = 1\ndef f(:\n"}
     with pytest.raises(Refused, match=r"workers/bridge.py, line 2: is no Python"):

@@ -22,16 +22,18 @@ from dnworker import Runtime, compat
 from dnworker.capability.environment import CHILD_HOOK
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import load_manifest
+from dnworker.cli.main import main
 from dnworker.errors import ManifestError, Refused
 from dnworker.topologies import SubprocessWorker
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import exchange
+from dnworker_jupyter.export.live import FileExport
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.refusals import ExportRefused, Report
 from dnworker_jupyter.export.render import around_workers
 from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
-from dnworker_jupyter.export.writing import write
+from dnworker_jupyter.export.writing import _digest, write
 from tests import golden
 
 HANDLER = """
@@ -798,6 +800,81 @@ def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(fi
     assert plan(cell, handler(body), beside=tmp_path).files
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["%%worker a --file workers/s.py\n{}", "%%worker b --file workers/s.py\n{}"],
+        ["%%worker a\n{}", "%%worker b --command sh --file workers/a.py\necho 1"],
+        ["%%worker a --command sh --file capability.yaml\necho 1", "%%worker b\n{}"],
+    ],
+)
+def test_two_workers_are_not_written_to_one_file(cells):
+    body = "@worker.task\nasync def t(client):\n    pass"
+    (told,) = refusals(*(cell.format(body) for cell in cells))
+    assert "give it a --file of its own" in told
+
+
+def test_what_an_export_removes_and_does_otherwise_is_told(tmp_path, capsys):
+    notebook = tmp_path / "n.ipynb"
+
+    def export(*cells):
+        notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "source": c} for c in cells]}))
+        assert main(["export", str(notebook), "-o", str(tmp_path / "demo")]) == 0
+        return capsys.readouterr().out
+
+    worker = "%%worker a --topology in-process\n@worker.on_event('k')\nasync def t(event, client):\n    pass"
+    assert "a runs as its cell says: in-process, not uv" in export(worker, "%%worker a --test\nevent: k")
+    assert "removed: tests/test_a.py" in export(worker)
+
+
+def test_an_import_that_two_cells_share_is_written_once():
+    cells = [
+        "%%worker a --shared\nfrom json import dumps, loads",
+        "%%worker b --shared\nfrom json import dumps",
+    ]
+    workers = [f"%%worker {n}\n@worker.task\nasync def t(client):\n    dumps(1)" for n in "ab"]
+    assert plan(*cells, *workers).files["workers/a.py"].decode().count("import dumps") == 1
+
+
+def test_a_lock_stays_while_its_script_is_as_it_was(tmp_path):
+    notebook, lock = tmp_path / "n.ipynb", tmp_path / "demo" / "workers" / "bridge.py.lock"
+
+    def export(body):
+        cell = handler(body).strip()
+        notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
+        assert main(["export", str(notebook), "-o", str(tmp_path / "demo")]) == 0
+
+    export("pass")
+    record = tmp_path / "demo" / ".dnworker-export.json"
+    lock.write_text("a lock")
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "workers/bridge.py.lock": _digest(b"a lock")})
+    )
+    export("pass")
+    assert lock.read_text() == "a lock"
+    found = FileExport(notebook, tmp_path / "demo", target="dreadnode", topology="uv").diff()
+    assert str(found) == "nothing changed since the last export"
+
+
+def test_a_module_beside_the_notebook_comes_before_an_installed_one(tmp_path):
+    (tmp_path / "yaml.py").write_text("X = 1\n")
+    assert "workers/yaml.py" in plan("import yaml", handler("yaml.X"), beside=tmp_path).files
+
+
+def test_a_module_beside_the_notebook_that_is_no_python_is_named_with_its_line(tmp_path):
+    (tmp_path / "own.py").write_text("x = 1\ndef f(:\n")
+    with pytest.raises(
+        ExportRefused, match=r"module 'own': is a file of yours, and no Python: .*own.py, line 2"
+    ):
+        plan("import own", handler("own"), beside=tmp_path)
+
+
+def test_a_test_that_is_no_json_is_refused():
+    for value in ("2024-01-01", ".inf"):
+        told = refusals(handler("pass"), f"%%worker bridge --test\nevent: a\npayload: {{when: {value}}}")
+        assert "an event carries JSON, and this is none" in told[0]
+
+
 def test_two_names_for_one_worker_are_refused_where_the_reference_would_count_two():
     cells = [
         "bridge = dn.worker('bridge')\n@bridge.on_event('a')\nasync def on_a(e, c):\n    print(bridge.state)",
@@ -1032,7 +1109,7 @@ def test_a_notebook_file_gives_its_code_cells(tmp_path):
     file.write_text(json.dumps({"cells": cells}))
     assert read_notebook(file) == [Cell(1, "a = 1\nb = 2", "c1")]
     file.write_text("{")
-    with pytest.raises(Refused, match="not a notebook"):
+    with pytest.raises(Refused, match="is no notebook"):
         read_notebook(file)
 
 

@@ -439,3 +439,54 @@ def test_a_directory_of_modules_without_an_init_goes_along(tmp_path):
     (root / "workers" / "lib" / "part.py").write_text("X = 1\n")
     made = round_trip(root, tmp_path)
     assert (made / "workers" / "lib" / "part.py").is_file()
+
+
+def test_what_stays_in_the_capability_is_noted():
+    notes = import_capability(DATA / "coordinator").notes
+    assert notes == ["agents, which stay in coordinator: export back into it, or copy them"]
+
+
+def test_variables_of_the_manifest_are_set_in_the_kernel_too():
+    assert cells(DATA / "ws-bridge")["environment"].splitlines()[-1] == (
+        "os.environ.setdefault('BRIDGE_URL', 'ws://127.0.0.1:9/never')"
+    )
+
+
+@pytest.mark.parametrize("word", ["workers/run.sh", "../outside.sh", "${CAPABILITY_ROOT}/x.py"])
+def test_a_file_that_a_manifest_names_and_has_not_is_refused(word, tmp_path):
+    (tmp_path / "outside.sh").write_text("echo 1\n")
+    (told_,) = problems(program(tmp_path / "demo", f"{{command: sh, args: ['{word}']}}"))
+    assert "worker prog" in told_
+
+
+def test_a_script_with_more_arguments_is_one_cell_and_that_is_noted(tmp_path):
+    root = capability(tmp_path / "demo", a=SCRIPT.format(above="", body="print(1)"))
+    file = root / "capability.yaml"
+    file.write_text(file.read_text().replace("[run, workers/a.py]", "[run, --quiet, workers/a.py]"))
+    made = import_capability(root)
+    assert "it runs by `uv run --quiet workers/a.py`, which is more than a script" in made.notes[0]
+    assert any(c.source.startswith("%%worker a --command") for c in made.cells)
+
+
+def test_a_notebook_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monkeypatch):
+    full = Path.write_bytes
+
+    def write_bytes(self, data):
+        if self.name.startswith(".calendar"):
+            raise OSError(28, "No space left on device")
+        return full(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(Refused, match="could not be written: No space left on device; nothing was written"):
+        write_notebook(import_capability(DATA / "scheduler"), tmp_path / "nb" / "s.ipynb")
+    assert list((tmp_path / "nb").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x.txt", "-", "x"])
+def test_a_notebook_ends_in_ipynb(name, tmp_path):
+    with pytest.raises(Refused, match="a notebook's file ends in .ipynb"):
+        write_notebook(import_capability(DATA / "scheduler"), tmp_path / name)
+
+
+def test_the_manifest_may_be_named_for_its_directory():
+    assert import_capability(DATA / "scheduler" / "capability.yaml").name == "scheduler"

@@ -100,4 +100,4 @@ async def test_an_event_that_is_not_done_with_in_time_says_so(runtime):
 
     await runtime.add(worker)
     (seen,) = await observe(runtime, [make_envelope("demo.a")], lambda *_: None, timeout=0.05)
-    assert seen == [("the event", "is not done with after 0.05 s", None)]
+    assert seen == [("w.on_a", "is still running when its time is up", None)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -131,7 +133,7 @@ async def check(
         texts = [encode(event).decode() for event in events]
         asked = Asked(str(root), list(handlers), texts, sdk or _sdk_here(), timeout)
         answer = await run_trial(asked, manifest, Path(place), tell)
-        problems = answer.get("problems", [])
+        problems = [text.replace(f"{root}/", "").replace(place, "") for text in answer.get("problems", [])]
         report.note(not problems, f"manifest: {_counted(len(plan.entries), 'worker')}", problems)
         if (problem := answer.get("environment") or answer.get("error")) is not None:
             report.note(False, "the export does not run", str(problem).splitlines())
@@ -139,7 +141,9 @@ async def check(
         _compare_sdk(report, answer["sdk"], manifest)
         for name, worker in answer["workers"].items():
             _compare_worker(report, name, worker, handlers.get(name), exact=rehearse is not None)
-        if events:
+        if not events:
+            report.note(True, "no recorded event that its workers listen to: handlers were not tried")
+        else:
             export = [
                 [(d[0], d[1], d[2]) for d in seen if d[0] == THE_EVENT or _worker(d) in handlers]
                 for seen in answer["seen"]
@@ -177,7 +181,7 @@ def _compare_sdk(report: CheckReport, answer: Mapping[str, Any] | None, manifest
     if answer is None:
         return
     if (error := answer.get("error")) is not None:
-        report.note(False, "the reference does not load it", [error])
+        report.note(False, "dreadnode does not load it", [error])
         return
     ours, theirs = sorted(manifest.workers), answer["workers"]
     details = [] if ours == theirs else [f"its workers there are {', '.join(theirs)}, not {', '.join(ours)}"]
@@ -210,6 +214,22 @@ def _compare_worker(
     report.note(not details, f"{name} has {handlers}{'' if details else f', {of}'}", details)
 
 
+def _hints(details: Sequence[str]) -> list[str]:
+    """Say what to do about what a clean environment brings to light."""
+    told = "\n".join(line for line in details if not line.lstrip().startswith("-"))
+    named = dict.fromkeys(re.findall(r"raises KeyError: '([A-Za-z_]\w*)'", told))
+    hints = [
+        f"{name} is set here, and not in a clean environment; give it by --env '{name}=${{{name}}}'"
+        for name in named
+        if name in os.environ
+    ]
+    if "FileNotFoundError" in told and "dnworker-check-" in told:
+        hints.append(
+            "the export has an empty HOME, and PATH has what the manifest names; name places by --env"
+        )
+    return hints
+
+
 def _counted(count: int, what: str) -> str:
     return f"{count} {what if count == 1 else what + 's'}"
 
@@ -234,11 +254,12 @@ async def _compare_events(
             for who, what, value in observation
             if what.startswith(("raises", "is "))  # is cancelled, is not done with
         ]
+        details += _hints(details)
         report.note(not details, f"{_counted(len(events), 'event')} fired at the export", details)
         return
     # Twice: what differs between two runs of the same code says nothing of the export.
     first, second = await rehearse(events, tell), await rehearse(events, tell)
-    details, vary = [], 0
+    details, vary, failing = [], 0, 0
     for event, one, other, there in zip(events, first, second, export, strict=True):
         notebook = blended(one, other)
         if notebook is None:
@@ -246,12 +267,16 @@ async def _compare_events(
             continue
         found = differences(notebook, there)
         details += [f"#{event.seq} {event.kind}", *(f"  {line}" for line in found)] if found else []
+        failing += any(what.startswith("raises") for _, what, _ in there) and not found
+    details += _hints(details)
     if details and held:
         details.append(
             f"the notebook's side began with what these hold by now: {', '.join(held)}; an export begins "
             "with what the cells say. What is to be kept belongs into worker.state"
         )
     aside = f" ({vary} do another thing each time, and tell nothing)" if vary else ""
+    if failing:
+        aside += f"; {failing} of them fail in both"
     count = _counted(len(events), "event")
     same = f"{count} fired: notebook and export do the same{aside}"
     text = same if not details else f"{count} fired: notebook (-) and export (+) differ{aside}"

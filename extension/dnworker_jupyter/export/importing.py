@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import (
     MANIFEST_NAME,
     CapabilityManifest,
@@ -28,6 +30,7 @@ from dnworker.errors import ManifestError, Refused
 from dnworker.panel.casefile import as_test_cell, cases_of
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of
+from dnworker_jupyter.export.plan import RECORD
 from dnworker_jupyter.export.reading import read_cells
 from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
 from dnworker_jupyter.export.requirements import imported_modules
@@ -35,6 +38,7 @@ from dnworker_jupyter.export.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.export.slice import Statements
 from dnworker_jupyter.programs import has_file
 
+_SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
 _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 Topology = Literal["uv", "python", "in-process"]
 
@@ -88,6 +92,8 @@ def import_capability(root: Path) -> Imported:
         Refused: something cannot be told in one notebook; all of it is said, with file and line.
     """
     root = root.resolve()
+    if root.name == MANIFEST_NAME and root.is_file():
+        root = root.parent
     manifest = load_manifest(root)
     reader = _Importer(root, manifest)
     made = reader.read()
@@ -111,6 +117,8 @@ class _Importer:
         self._common: dict[Path, list[Piece]] = {}
         self._homes: dict[str, Path] = {}
         """Where each file that goes beside the notebook is from."""
+        self._taken: list[str] = []
+        """The files that became cells."""
         self._of_workers: list[NotebookCell] = []
         self._sources: dict[str, list[tuple[str, str]]] = {}
         """Of each worker the cells that define things, as (place, source)."""
@@ -127,6 +135,7 @@ class _Importer:
                 self._take_program(definition)
         self._take_tests()
         self._note_unused()
+        self._note_left()
         cells, notes = self._made.cells, self._made.notes
         listed = "".join(f"\n- {note}" for note in notes)
         title = f"# {manifest.name}\n\n{manifest.description}"
@@ -135,6 +144,8 @@ class _Importer:
             NotebookCell("markdown", title, "title"),
             NotebookCell("code", "%load_ext dnworker", "load"),
         ]
+        if variables := self._variables():
+            cells.append(NotebookCell("code", variables, "environment"))
         if self._required:
             words = " ".join(shlex.quote(one) for one in self._required.values())
             cells.append(NotebookCell("code", f"%pip install --quiet {words}", "requirements"))
@@ -163,6 +174,31 @@ class _Importer:
             for case in cases:
                 cell = NotebookCell("code", as_test_cell(case, worker), f"{worker}-test")
                 self._of_workers.append(cell)
+
+    def _variables(self) -> str:
+        """Return a cell that sets what the manifest gives workers here too: `--env` is for the export."""
+        found: dict[str, str] = {}
+        for worker in self._manifest.workers.values():
+            for name, text in worker.env.items():
+                with contextlib.suppress(UnsetVariable):  # nobody but the user knows it
+                    found.setdefault(name, interpolate(text, {}, name))
+        lines = [f"os.environ.setdefault({name!r}, {value!r})" for name, value in found.items()]
+        return (
+            "\n".join(["# What the manifest gives to workers, here too.", "import os", "", *lines])
+            if lines
+            else ""
+        )
+
+    def _note_left(self) -> None:
+        """Note what stays in the capability's directory."""
+        taken = {(home / name).relative_to(self._root).parts[0] for name, home in self._homes.items()}
+        taken |= {Path(path).parts[0] for path in self._taken}
+        own = {MANIFEST_NAME, RECORD, "tests", "vendor"}
+        left = sorted(p.name for p in self._root.iterdir() if p.name not in taken | own and p.name[0] != ".")
+        if left:
+            self._made.notes.append(
+                f"{', '.join(left)}, which stay in {self._root.name}: export back into it, or copy them"
+            )
 
     def _note_unused(self) -> None:
         """Note requirements that no import explains: an export makes them of imports."""
@@ -194,6 +230,7 @@ class _Importer:
         reader = self._read(file, relative, worker.name)
         if reader is None:
             return
+        self._taken.append(relative)
         self._take_header(file, relative)
         options = self._options(worker, relative, topology)
         title = f"## {worker.name}" + (f"\n\n{reader.docstring}" if reader.docstring else "")
@@ -315,6 +352,14 @@ class _Importer:
             self.problems.append(f"{MANIFEST_NAME}: worker {worker.name}: there is no file {worker.path}")
             return
         words = [worker.command, *worker.args]
+        for word in words:
+            self._refuse_missing(worker.name, word)
+        if any(word.endswith(".py") and self._file_in(word) for word in worker.args):
+            run = " ".join(words).replace(f"{self._root}/", "")
+            self._made.notes.append(
+                f"handlers of {worker.name} as cells, and modules beside its file: it runs by `{run}`, "
+                "which is more than a script, and so it is one cell as it is"
+            )
         where, path = next(((n, p) for n, w in enumerate(words) if (p := self._file_in(w))), (0, None))
         body, options = "# there is no file of its own\n", _words(worker)
         if path is not None:
@@ -323,6 +368,7 @@ class _Importer:
             except UnicodeDecodeError:
                 path = None  # a binary: it is no text of a cell, and stays where it is
             else:
+                self._taken.append(path)
                 if not has_file(body):
                     self.problems.append(f"{path}: has comments alone, and the cell of such a file has none")
                 words[where] = words[where].replace(f"{self._root}/{path}", "{file}").replace(path, "{file}")
@@ -332,6 +378,17 @@ class _Importer:
             words.pop()
         line = " ".join([f"%%worker {worker.name} --command {_quoted(shlex.join(words))}", *options])
         self._of_workers.append(NotebookCell("code", f"{line}\n{body.rstrip()}", worker.name))
+
+    def _refuse_missing(self, worker: str, word: str) -> None:
+        """Refuse what names a file of the capability that is not there, or leads out of it."""
+        file = Path(self._root, word)
+        is_named = word.startswith((f"{self._root}/", "workers/", "./")) or (
+            "/" in word and file.suffix in _SCRIPTS and not Path(word).is_absolute()
+        )
+        if is_named and not (file.exists() and file.resolve().is_relative_to(self._root)):
+            shown = word.replace(f"{self._root}/", "")
+            why = "leads out of the capability" if file.exists() else "is not there"
+            self.problems.append(f"{MANIFEST_NAME}: worker {worker}: {shown} {why}")
 
     def _file_in(self, word: str) -> str | None:
         """Return the path in the capability that a word of a command names, if it names one."""
@@ -406,9 +463,13 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     """Write the notebook and what goes beside it; returns the paths.
 
     Raises:
-        Refused: a file of another content is there, and `force` is False; nothing was written.
-        OSError: the disk would not take it.
+        Refused: a file of another content is there, and `force` is False; or the disk would not take them.
+            Nothing was written.
     """
+    if file.suffix != ".ipynb":
+        raise Refused(
+            f"{file}: a notebook's file ends in .ipynb; name one, as in: -o {file.stem or 'demo'}.ipynb"
+        )
     wanted: Mapping[Path, bytes] = {
         file: made.as_ipynb(),
         **{file.parent / name: data for name, data in made.beside.items()},
@@ -417,9 +478,16 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     if there and not force:
         listed = ", ".join(map(str, there))
         raise Refused(f"{listed} is there already; nothing was written. Name another file, or use --force")
-    for path, data in wanted.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.dnworker")
-        staged.write_bytes(data)
-        staged.replace(path)
+    staged = {path: path.with_name(f".{path.name}.dnworker") for path in wanted}
+    try:
+        for path, data in wanted.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged[path].write_bytes(data)
+        for path in wanted:  # all of them are on the disk: what follows needs no room
+            staged[path].replace(path)
+    except OSError as exc:
+        for left in staged.values():
+            with contextlib.suppress(OSError):
+                left.unlink(missing_ok=True)
+        raise Refused(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
     return [*wanted]

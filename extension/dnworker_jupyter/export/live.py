@@ -150,9 +150,9 @@ class Export:
             Refused: something cannot travel, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
-        plan = self.plan()
+        plan = with_old_locks(self.plan(), self.directory)
         refuse(plan, self.directory, force=force)  # before it takes long
-        plan = await locked(plan, self.directory, tell) if lock else with_old_locks(plan, self.directory)
+        plan = await locked(plan, self.directory, tell) if lock else plan
         report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
@@ -164,8 +164,9 @@ class Export:
         told = f"capability {plan.name} is in {self.directory}"
         warned = [f"warning: {warning}" for warning in plan.warnings]
         told = told if changed else f"{told} (nothing changed)"
+        gone = [f"removed: {name}" for name in changed if name not in plan.files]
         passed = [] if report is None else [str(report)]
-        return "\n".join([told, *tree(self.directory.resolve()), *warned, *passed])
+        return "\n".join([told, *tree(self.directory.resolve()), *gone, *plan.notes, *warned, *passed])
 
     # -- what a kernel knows better --------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ EVENT_SECONDS = 30.0
 VARIES = {"(varies)": None}
 """Stands for what is another value each time."""
 
+STILL = "is still running when its time is up"
+
 THE_EVENT = "the event"
 """Stands for who did something where that is nobody's doing."""
 
@@ -60,7 +62,7 @@ async def observe(
             timeout=timeout,
         )
         found = [*_did(trace)]
-        if trace.timed_out:
+        if trace.timed_out and not any(what == STILL for _, what, _ in found):
             found.append((THE_EVENT, f"is not done with after {timeout:g} s", None))
         seen.append(sorted(found, key=_order))
     return seen
@@ -73,6 +75,8 @@ def _did(trace: Trace) -> Iterator[Did]:
             who = f"{run.worker.rpartition(':')[2]}.{run.handler}"
             for error in (*([run.error] if run.error else []), *run.strays):
                 yield who, f"raises {error.type}", _ADDRESS.sub("0x...", error.message)
+            if run.outcome == "running":
+                yield who, STILL, None
             if run.outcome == "cancelled":
                 yield who, "is cancelled", None
             for below in run.events:

@@ -42,6 +42,9 @@ Topology = Literal["uv", "python", "in-process"]
 
 VENDOR = "vendor"
 
+RECORD = ".dnworker-export.json"
+"""What was written last, so that files edited by hand since are noticed."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -57,6 +60,8 @@ class Plan:
     """Of the files those that are programs by themselves."""
     warnings: tuple[Refusal, ...] = ()
     """What travels, and perhaps should not."""
+    notes: tuple[str, ...] = ()
+    """What is to be told beside."""
     keeps_head: bool = False
     """Whether the manifest is the one that was there, with other workers."""
 
@@ -108,6 +113,7 @@ def plan_export(
     texts = texts_in(travelling)
     refusals += unique(refusal for s in travelling for refusal in files_beside(s, beside, texts))
     options = {name: _options(sources, name) for name in names}
+    own_way = {name: o.topology for name, o in options.items() if o.topology not in (None, topology)}
     topologies = {name: cast(Topology, o.topology or topology) for name, o in options.items()}
     extras = wanted_extras((cell.source for cell in cells), project)
     find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
@@ -115,6 +121,7 @@ def plan_export(
     refusals += _not_loadable(slices, topologies, target)
     with_handlers = [piece.worker for piece in slices if piece.handlers]
     cases = _cases(sources, with_handlers, refusals) if only is None else {}
+    refusals += _two_files_in_one(sources, names)
     if refusals:
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
@@ -150,6 +157,7 @@ def plan_export(
         executable=frozenset(executable),
         warnings=tuple(warnings),
         keeps_head=head.rest is not None,
+        notes=tuple(f"{name} runs as its cell says: {how}, not {topology}" for name, how in own_way.items()),
     )
 
 
@@ -417,6 +425,20 @@ def _cases(
     return found
 
 
+def _two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[Refusal]:
+    """Refuse a `--file` that is another worker's, or the manifest."""
+    owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
+    latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
+    for name, cell in latest.items():
+        assert cell.line is not None
+        path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
+        path = PurePosixPath(path).as_posix()
+        if path in owners and (cell.sort == "worker" or has_file(cell.body)):
+            why = f"would be written to {path}, which is {owners[path]}"
+            yield Refusal(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
+        owners[path] = f"the file of worker {name!r}"
+
+
 def _not_loadable(
     slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
 ) -> Iterator[Refusal]:
@@ -453,7 +475,8 @@ def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]
 
 def _options(sources: Sequence[SourceCell], worker: str) -> Options:
     """Return what the last cell of the worker says of it."""
-    lines = [c.line for c in sources if c.line is not None and c.line.name == worker]
+    own = [c for c in sources if c.sort == "worker"]  # a test says nothing of its worker
+    lines = [c.line for c in own if c.line is not None and c.line.name == worker]
     return lines[-1].options
 
 

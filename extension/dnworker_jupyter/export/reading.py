@@ -89,16 +89,20 @@ def read_notebook(path: Path) -> list[Cell]:
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        cells = notebook["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise Refused(f"{path}: not a notebook: {exc}") from exc
+    except OSError as exc:
+        raise Refused(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except ValueError as exc:
+        raise Refused(f"{path} is no notebook: {exc}") from exc
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list):
+        raise Refused(f"{path} is no notebook: it has no list of cells (nbformat 4)")
     return list(_code_cells(cells))
 
 
 def _code_cells(cells: list[dict[str, object]]) -> Iterator[Cell]:
     number = 0
     for cell in cells:
-        if cell.get("cell_type") != "code":
+        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         number += 1
         source = cell.get("source", "")

@@ -167,6 +167,7 @@ def _imports(
     """Render the imports with only the names that are used, those of local modules last."""
     lines: dict[str, str] = {}
     beside: dict[str, str] = {}
+    bound: set[tuple[str, str, str | None]] = set()
     for statement in imports:
         node = statement.node
         assert isinstance(node, ast.Import | ast.ImportFrom)
@@ -178,6 +179,9 @@ def _imports(
             kept = [a for a in kept if a.asname or a.name not in PROVIDED]
             if kept and all(a.name in PROVIDED for a in kept):
                 node = ast.ImportFrom(target.module, kept, 0)
+        module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+        kept = [a for a in kept if (module, a.name, a.asname) not in bound]  # two cells may say the same
+        bound |= {(module, a.name, a.asname) for a in kept}
         if not kept:
             continue
         above = "".join(f"{comment}\n" for comment in statement.comments_above)

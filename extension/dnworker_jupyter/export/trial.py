@@ -60,15 +60,18 @@ _channel: IO[str] = sys.stdout
 
 
 class Asked(msgspec.Struct):
-    """What to do: the capability's directory, which of its workers are made of handlers, events as JSON texts,
-    an interpreter that has the SDK, seconds for an event.
-    """
+    """What to do."""
 
     root: str
+    """The capability's directory."""
     workers: list[str]
+    """Which of its workers are made of handlers."""
     events: list[str]
+    """As JSON texts."""
     sdk: str | None
+    """An interpreter that has the reference's SDK."""
     timeout: float
+    """Seconds for all that an event causes."""
 
 
 def say(**fields: Any) -> None:

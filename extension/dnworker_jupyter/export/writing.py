@@ -13,11 +13,8 @@ from pathlib import Path
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.errors import Refused
 from dnworker_jupyter.export.exchange import STAGING, put_in_place, recover, remove, sweep, sync
-from dnworker_jupyter.export.plan import Plan
+from dnworker_jupyter.export.plan import RECORD, Plan
 from dnworker_jupyter.export.render import around_workers
-
-RECORD = ".dnworker-export.json"
-"""What was written last, so that files edited by hand since are noticed."""
 
 WORKERS = f"{MANIFEST_NAME}#workers"
 """The part of the manifest that is the export's, where its head is kept as it is."""
@@ -167,7 +164,10 @@ def read_export(directory: Path) -> dict[str, bytes]:
 
 def tree(directory: Path) -> list[str]:
     """Return the directory's files as lines of a tree, without our record."""
-    files = sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file() and p.name != RECORD)
+    found = (p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
+    files = sorted(
+        p for p in found if not any(part.startswith(".") or part == "__pycache__" for part in p.parts)
+    )
     lines = [f"{directory.name}/"]
     shown: set[Path] = set()
     for file in files:
@@ -194,10 +194,16 @@ def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None
         there = _bytes(directory / name) if name not in plan.files else None
         if there is not None and _digest(there) != digest:
             differences.append(f"{name}: was edited, and the export has it no more")
+    if differences and not written:
+        shown = "\n".join(differences)
+        raise Refused(
+            f"{directory} holds files that no export wrote, and this one would write over; nothing was "
+            f"written. Export elsewhere, or write over them with --force: what else is there stays\n{shown}"
+        )
     if differences:
         shown = "\n".join(differences)
         raise Refused(
-            f"{directory} was edited since the last export, or is not one; nothing was written. Take the "
+            f"{directory} was edited since the last export; nothing was written. Take the "
             f"edits into the notebook, export to another directory, or write over them with --force\n{shown}"
         )
 
