@@ -95,7 +95,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 def _import(options: argparse.Namespace) -> int:
     importing = _extension("export.importing")
     made = importing.import_capability(options.capability)
-    written = importing.write_notebook(made, options.output, force=options.force)
+    written = _extension("export.notebookfile").write_notebook(made, options.output, force=options.force)
     if options.json:
         print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))
     else:

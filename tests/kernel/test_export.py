@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dnworker_jupyter.export.importing import import_capability, write_notebook
+from dnworker_jupyter.export.importing import import_capability
+from dnworker_jupyter.export.notebookfile import write_notebook
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 

@@ -18,7 +18,8 @@ from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.main import main
 from dnworker.errors import ManifestError, Refused
 from dnworker.runner import keys_of
-from dnworker_jupyter.export.importing import import_capability, write_notebook
+from dnworker_jupyter.export.importing import import_capability
+from dnworker_jupyter.export.notebookfile import write_notebook
 
 DATA = Path(__file__).parents[1] / "data" / "capabilities"
 NAMES = sorted(path.name for path in DATA.iterdir())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Literal
@@ -30,7 +28,8 @@ from dnworker.errors import ManifestError, Refused
 from dnworker.panel.casefile import as_test_cell, cases_of
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of
-from dnworker_jupyter.export.plan import RECORD
+from dnworker_jupyter.export.notebookfile import Imported, NotebookCell
+from dnworker_jupyter.export.objections import RECORD
 from dnworker_jupyter.export.reading import read_cells
 from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
 from dnworker_jupyter.export.requirements import imported_modules
@@ -39,45 +38,7 @@ from dnworker_jupyter.export.slice import Statements
 from dnworker_jupyter.programs import has_file
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
-_IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 Topology = Literal["uv", "python", "in-process"]
-
-
-@dataclass(frozen=True)
-class NotebookCell:
-    """One cell of the notebook that is made; `label` becomes its id."""
-
-    kind: Literal["code", "markdown"]
-    source: str
-    label: str
-
-
-@dataclass
-class Imported:
-    """The notebook of a capability, and the files that go beside it."""
-
-    name: str
-    cells: list[NotebookCell] = field(default_factory=list)
-    beside: dict[str, bytes] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    """What an export of the notebook will not have."""
-
-    def as_ipynb(self) -> bytes:
-        """Return the notebook's file (nbformat 4.5); the same capability gives the same bytes."""
-        made, seen = [], set()
-        for cell in self.cells:
-            stem = identity = _IDENTITY.sub("-", cell.label).strip("-")[:56] or "cell"
-            number = 2
-            while identity in seen:
-                identity, number = f"{stem}-{number}", number + 1
-            seen.add(identity)
-            one: dict[str, object] = {"cell_type": cell.kind, "id": identity, "metadata": {}}
-            if cell.kind == "code":
-                one |= {"execution_count": None, "outputs": []}
-            made.append(one | {"source": cell.source.splitlines(keepends=True)})
-        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook = {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-        return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def import_capability(root: Path) -> Imported:
@@ -457,37 +418,3 @@ def _from_source(requirement: str, source: object, home: Path) -> str:
         case {"path": path}:
             return f"{name} @ {Path(home, str(path)).resolve().as_uri()}"
     return requirement
-
-
-def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[Path]:
-    """Write the notebook and what goes beside it; returns the paths.
-
-    Raises:
-        Refused: a file of another content is there, and `force` is False; or the disk would not take them.
-            Nothing was written.
-    """
-    if file.suffix != ".ipynb":
-        raise Refused(
-            f"{file}: a notebook's file ends in .ipynb; name one, as in: -o {file.stem or 'demo'}.ipynb"
-        )
-    wanted: Mapping[Path, bytes] = {
-        file: made.as_ipynb(),
-        **{file.parent / name: data for name, data in made.beside.items()},
-    }
-    there: Sequence[Path] = [p for p, data in wanted.items() if p.exists() and p.read_bytes() != data]
-    if there and not force:
-        listed = ", ".join(map(str, there))
-        raise Refused(f"{listed} is there already; nothing was written. Name another file, or use --force")
-    staged = {path: path.with_name(f".{path.name}.dnworker") for path in wanted}
-    try:
-        for path, data in wanted.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            staged[path].write_bytes(data)
-        for path in wanted:  # all of them are on the disk: what follows needs no room
-            staged[path].replace(path)
-    except OSError as exc:
-        for left in staged.values():
-            with contextlib.suppress(OSError):
-                left.unlink(missing_ok=True)
-        raise Refused(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
-    return [*wanted]

@@ -17,7 +17,8 @@ from dnworker.runner import keys_of
 from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of, texts_of
-from dnworker_jupyter.export.plan import Plan, TargetName, Topology, plan_export
+from dnworker_jupyter.export.objections import TargetName, Topology
+from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.uvtool import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.writing import read_export, refuse, tree, write

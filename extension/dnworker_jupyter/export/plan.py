@@ -5,22 +5,31 @@ from __future__ import annotations
 import ast
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from typing import cast
 
 import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.errors import ManifestError, Refused
-from dnworker.panel.casefile import Case, as_module
-from dnworker_jupyter.casecells import read_case
+from dnworker.panel.casefile import as_module
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.common import Script, split_common
 from dnworker_jupyter.export.literals import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.objections import (
+    TargetName,
+    Topology,
+    cases_of_cells,
+    foreign_imports,
+    imported_by_value,
+    not_loadable,
+    not_whole,
+    two_files_in_one,
+)
 from dnworker_jupyter.export.plain import unfold
 from dnworker_jupyter.export.reading import SourceCell, read_cells
 from dnworker_jupyter.export.refusals import ExportRefused, Refusal
@@ -28,22 +37,15 @@ from dnworker_jupyter.export.requirements import (
     SDK_MODULES,
     Needs,
     imported_modules,
-    imports_by_name,
     resolve,
     wanted_extras,
 )
-from dnworker_jupyter.export.slice import Slice, Statement, Statements, slice_worker, worker_names
+from dnworker_jupyter.export.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.options import Options, WorkerLine
 from dnworker_jupyter.programs import command_words, has_file, program_file
 
-TargetName = Literal["dreadnode", "dnworker"]
-Topology = Literal["uv", "python", "in-process"]
-
 VENDOR = "vendor"
-
-RECORD = ".dnworker-export.json"
-"""What was written last, so that files edited by hand since are noticed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def plan_export(
     slices = [slice_worker(statements, name) for name in names]
     live = {name: found for name, found in (registered or {}).items() if found and only in (None, name)}
     refusals = [refusal for piece in slices for refusal in piece.refusals]
-    refusals += _not_whole(slices, sources, live)
+    refusals += not_whole(slices, sources, live)
     travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
     texts = texts_in(travelling)
     refusals += unique(refusal for s in travelling for refusal in files_beside(s, beside, texts))
@@ -118,10 +120,10 @@ def plan_export(
     extras = wanted_extras((cell.source for cell in cells), project)
     find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
     needed = [_needs(piece, topologies[piece.worker], target, find, refusals) for piece in slices]
-    refusals += _not_loadable(slices, topologies, target)
+    refusals += not_loadable(slices, topologies, target)
     with_handlers = [piece.worker for piece in slices if piece.handlers]
-    cases = _cases(sources, with_handlers, refusals) if only is None else {}
-    refusals += _two_files_in_one(sources, names)
+    cases = cases_of_cells(sources, with_handlers, refusals) if only is None else {}
+    refusals += two_files_in_one(sources, names)
     if refusals:
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
@@ -129,18 +131,8 @@ def plan_export(
     entries = {name: _entry(path, topologies[name], options[name]) for name, path in scripts.items()}
     for name, found in cases.items():
         path = f"tests/test_{name.replace('-', '_')}.py"
-        text = as_module(found, name, scripts[name])
-        compile(text, path, "exec", dont_inherit=True)
-        files[path] = text.encode()
-    executable = set()
-    for name, cell in programs.items():
-        assert cell.line is not None
-        file = program_file(cell.line).as_posix() if has_file(cell.body) else None
-        entries[name] = _program_entry(cell.line, file)
-        if file is not None:
-            files[file] = cell.body.encode()
-            if cell.body.startswith("#!") or str(entries[name]["command"]).endswith(f"/{file}"):
-                executable.add(file)
+        files[path] = _compiled(as_module(found, name, scripts[name]), path)
+    executable = _add_programs(programs, files, entries)
     manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
     if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
@@ -148,13 +140,13 @@ def plan_export(
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and set(topologies.values()) - {"in-process"}:
         files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
-    warnings = unique(w for s in travelling for w in (*secrets_in(s), *_imported_by_value(s)))
+    warnings = unique(w for s in travelling for w in (*secrets_in(s), *imported_by_value(s)))
     return Plan(
         head.name,
         dict(sorted(files.items())),
         scripts,
         tuple(entries),
-        executable=frozenset(executable),
+        executable=executable,
         warnings=tuple(warnings),
         keeps_head=head.rest is not None,
         notes=tuple(f"{name} runs as its cell says: {how}, not {topology}" for name, how in own_way.items()),
@@ -214,48 +206,29 @@ def _scripts(
             source, _target(target), asked, _requires_python(), shared, needs.local.keys()
         )
         bundled |= _bundle(needs, PurePosixPath(path).parent)
-    for path, text in texts.items():
-        compile(text, path, "exec", dont_inherit=True)  # what we write is Python, or we do not write it
-    return {path: text.encode() for path, text in texts.items()} | bundled, paths
+    return {path: _compiled(text, path) for path, text in texts.items()} | bundled, paths
 
 
-def _not_whole(
-    slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
-) -> list[Refusal]:
-    """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
-    refusals = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
-    refusals += [refusal for p in slices for refusal in _not_found(p, live.get(p.worker, ()))]
-    found = {p.worker for p in slices}
-    refusals += [
-        Refusal(
-            f"worker {name!r}",
-            "runs here, and no cell that can be read defines it",
-            f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
-        )
-        for name in live
-        if name not in found
-    ]
-    return refusals
+def _compiled(text: str, path: str) -> bytes:
+    """Return a text to write: what we write is Python, or we do not write it."""
+    compile(text, path, "exec", dont_inherit=True)
+    return text.encode()
 
 
-def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:
-    cell = next((c.cell for c in sources if c.line is not None and c.line.name == worker), None)
-    return Refusal(f"worker {worker!r}", "has no handlers", "add one, or remove its cell", cell)
-
-
-def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
-    """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
-    found = {getattr(statement.node, "name", "") for statement in piece.handlers}
-    return [
-        Refusal(
-            f"worker {piece.worker!r}",
-            f"handler {name!r} runs here, and no top-level function with a decorator of the worker is its "
-            "definition",
-            "define it that way",
-        )
-        for name in registered
-        if name not in found
-    ]
+def _add_programs(
+    programs: Mapping[str, SourceCell], files: dict[str, bytes], entries: dict[str, dict[str, object]]
+) -> frozenset[str]:
+    """Add the workers that are programs, and return which of their files can be run by themselves."""
+    executable = set()
+    for name, cell in programs.items():
+        assert cell.line is not None
+        file = program_file(cell.line).as_posix() if has_file(cell.body) else None
+        entries[name] = _program_entry(cell.line, file)
+        if file is not None:
+            files[file] = cell.body.encode()
+            if cell.body.startswith("#!") or str(entries[name]["command"]).endswith(f"/{file}"):
+                executable.add(file)
+    return frozenset(executable)
 
 
 def _program_entry(line: WorkerLine, path: str | None) -> dict[str, object]:
@@ -321,7 +294,7 @@ def _needs(
         for name, why in needs.broken.items()
     ]
     for statement in piece.imports:
-        refusals += _foreign_imports(statement, piece, target)
+        refusals += foreign_imports(statement, piece, target)
     if topology == "in-process":
         by_top_level = {a.name for s in piece.imports if isinstance(s.node, ast.Import) for a in s.node.names}
         by_top_level |= {
@@ -340,45 +313,6 @@ def _needs(
             if name in needs.inner or name not in by_top_level
         ]
     return needs
-
-
-def _imported_by_value(statement: Statement) -> Iterator[Refusal]:
-    """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
-    for node in statement.nodes:
-        if isinstance(node, ast.Call) and node.args and imports_by_name(node):
-            named = node.args[0]
-            if not (isinstance(named, ast.Constant) and isinstance(named.value, str)):
-                yield Refusal(
-                    f"`{ast.unparse(node)}`",
-                    "imports what its argument names, which cannot be followed",
-                    "import what it may name by a line of its own, so that the script requires it",
-                    statement.cell.cell,
-                    node.lineno,
-                    node.col_offset + 1,
-                )
-
-
-def _foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[Refusal]:
-    """Refuse what is imported from the package that the script will not have."""
-    node = statement.node
-    if isinstance(node, ast.ImportFrom):
-        names = [
-            (a.name, node.module or "", a.asname or a.name)
-            for a in node.names
-            if a.name not in render.PROVIDED
-        ]
-    elif isinstance(node, ast.Import):
-        names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
-    else:
-        return []
-    found = []
-    for name, module, bound in names:
-        package = module.partition(".")[0]
-        if bound in piece.import_names and render.is_ours(module) and package != target:
-            why = f"comes from {package}, which a script for {target} lacks"
-            remedy = f"export with --target {package}, or do without it"
-            found.append(Refusal(repr(name), why, remedy, statement.cell.cell, node.lineno))
-    return found
 
 
 def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
@@ -400,58 +334,6 @@ def _bundle(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
         else:
             files[(home / file.name).as_posix()] = file.read_bytes()
     return files
-
-
-def _cases(
-    sources: Sequence[SourceCell], workers: Sequence[str], refusals: list[Refusal]
-) -> dict[str, list[Case]]:
-    """Return the cases of each worker, from its `--test` cells; what is none is added to `refusals`."""
-    found: dict[str, list[Case]] = {}
-    for cell in sources:
-        if cell.sort != "test" or cell.line is None:
-            continue
-        name = cell.line.name
-        try:
-            case = read_case(cell.body)
-        except Refused as exc:
-            refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
-            continue
-        if name in workers:
-            found.setdefault(name, []).append(case)
-        else:
-            remedy = "name one of them, or remove the cell"
-            why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
-            refusals.append(Refusal("the test", why, remedy, cell.cell))
-    return found
-
-
-def _two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[Refusal]:
-    """Refuse a `--file` that is another worker's, or the manifest."""
-    owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
-    latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
-    for name, cell in latest.items():
-        assert cell.line is not None
-        path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
-        path = PurePosixPath(path).as_posix()
-        if path in owners and (cell.sort == "worker" or has_file(cell.body)):
-            why = f"would be written to {path}, which is {owners[path]}"
-            yield Refusal(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
-        owners[path] = f"the file of worker {name!r}"
-
-
-def _not_loadable(
-    slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
-) -> Iterator[Refusal]:
-    """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
-    for piece in slices:
-        if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
-            yield Refusal(
-                f"worker {piece.worker!r}",
-                f"is called {' and '.join(map(repr, piece.names))} in its code, and the reference takes two "
-                "names for two workers when it loads one in-process",
-                "use one name in its cells, or --topology uv",
-                piece.handlers[0].cell.cell if piece.handlers else None,
-            )
 
 
 def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]:

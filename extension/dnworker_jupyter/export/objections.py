@@ -1,0 +1,155 @@
+"""What speaks against an export as a whole: lost handlers, names of the other SDK, two files in one place."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Literal
+
+from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.errors import Refused
+from dnworker.panel.casefile import Case
+from dnworker_jupyter.casecells import read_case
+from dnworker_jupyter.export import render
+from dnworker_jupyter.export.reading import SourceCell
+from dnworker_jupyter.export.refusals import Refusal
+from dnworker_jupyter.export.requirements import imports_by_name
+from dnworker_jupyter.export.slice import Slice, Statement
+from dnworker_jupyter.programs import has_file
+
+TargetName = Literal["dreadnode", "dnworker"]
+Topology = Literal["uv", "python", "in-process"]
+
+RECORD = ".dnworker-export.json"
+"""What was written last, so that files edited by hand since are noticed."""
+
+
+def not_whole(
+    slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
+) -> list[Refusal]:
+    """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
+    refusals = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
+    refusals += [refusal for p in slices for refusal in _not_found(p, live.get(p.worker, ()))]
+    found = {p.worker for p in slices}
+    refusals += [
+        Refusal(
+            f"worker {name!r}",
+            "runs here, and no cell that can be read defines it",
+            f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
+        )
+        for name in live
+        if name not in found
+    ]
+    return refusals
+
+
+def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:
+    cell = next((c.cell for c in sources if c.line is not None and c.line.name == worker), None)
+    return Refusal(f"worker {worker!r}", "has no handlers", "add one, or remove its cell", cell)
+
+
+def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
+    """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
+    found = {getattr(statement.node, "name", "") for statement in piece.handlers}
+    return [
+        Refusal(
+            f"worker {piece.worker!r}",
+            f"handler {name!r} runs here, and no top-level function with a decorator of the worker is its "
+            "definition",
+            "define it that way",
+        )
+        for name in registered
+        if name not in found
+    ]
+
+
+def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[Refusal]:
+    """Refuse what is imported from the package that the script will not have."""
+    node = statement.node
+    if isinstance(node, ast.ImportFrom):
+        names = [
+            (a.name, node.module or "", a.asname or a.name)
+            for a in node.names
+            if a.name not in render.PROVIDED
+        ]
+    elif isinstance(node, ast.Import):
+        names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
+    else:
+        return []
+    found = []
+    for name, module, bound in names:
+        package = module.partition(".")[0]
+        if bound in piece.import_names and render.is_ours(module) and package != target:
+            why = f"comes from {package}, which a script for {target} lacks"
+            remedy = f"export with --target {package}, or do without it"
+            found.append(Refusal(repr(name), why, remedy, statement.cell.cell, node.lineno))
+    return found
+
+
+def imported_by_value(statement: Statement) -> Iterator[Refusal]:
+    """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
+    for node in statement.nodes:
+        if isinstance(node, ast.Call) and node.args and imports_by_name(node):
+            named = node.args[0]
+            if not (isinstance(named, ast.Constant) and isinstance(named.value, str)):
+                yield Refusal(
+                    f"`{ast.unparse(node)}`",
+                    "imports what its argument names, which cannot be followed",
+                    "import what it may name by a line of its own, so that the script requires it",
+                    statement.cell.cell,
+                    node.lineno,
+                    node.col_offset + 1,
+                )
+
+
+def cases_of_cells(
+    sources: Sequence[SourceCell], workers: Sequence[str], refusals: list[Refusal]
+) -> dict[str, list[Case]]:
+    """Return the cases of each worker, from its `--test` cells; what is none is added to `refusals`."""
+    found: dict[str, list[Case]] = {}
+    for cell in sources:
+        if cell.sort != "test" or cell.line is None:
+            continue
+        name = cell.line.name
+        try:
+            case = read_case(cell.body)
+        except Refused as exc:
+            refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
+            continue
+        if name in workers:
+            found.setdefault(name, []).append(case)
+        else:
+            remedy = "name one of them, or remove the cell"
+            why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
+            refusals.append(Refusal("the test", why, remedy, cell.cell))
+    return found
+
+
+def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[Refusal]:
+    """Refuse a `--file` that is another worker's, or the manifest."""
+    owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
+    latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
+    for name, cell in latest.items():
+        assert cell.line is not None
+        path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
+        path = PurePosixPath(path).as_posix()
+        if path in owners and (cell.sort == "worker" or has_file(cell.body)):
+            why = f"would be written to {path}, which is {owners[path]}"
+            yield Refusal(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
+        owners[path] = f"the file of worker {name!r}"
+
+
+def not_loadable(
+    slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
+) -> Iterator[Refusal]:
+    """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
+    for piece in slices:
+        if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
+            yield Refusal(
+                f"worker {piece.worker!r}",
+                f"is called {' and '.join(map(repr, piece.names))} in its code, and the reference takes two "
+                "names for two workers when it loads one in-process",
+                "use one name in its cells, or --topology uv",
+                piece.handlers[0].cell.cell if piece.handlers else None,
+            )
