@@ -101,7 +101,7 @@ def as_module(cases: Sequence[Case], worker: str, script: str) -> str:
     ]
     names: set[str] = set()
     for case in cases:
-        stem = name = re.sub(r"\W+", "_", case.event).strip("_") or "event"
+        stem = name = re.sub(r"[^A-Za-z0-9_]+", "_", case.event).strip("_") or "event"
         number = 2
         while name in names:
             name, number = f"{stem}_{number}", number + 1
@@ -124,8 +124,11 @@ def cases_of(module: str) -> tuple[str, list[Case]] | None:
     if match is None or script is None:
         return None
     worker = match[1]
-    cases = [case for node in tree.body if (case := _case_in(node)) is not None]
-    path = "/".join(json.loads(part) for part in script[1].split(" / ")[1:])
+    try:
+        cases = [case for node in tree.body if (case := _case_in(node)) is not None]
+        path = "/".join(json.loads(part) for part in script[1].split(" / ")[1:])
+    except ValueError:
+        return None
     return (worker, cases) if as_module(cases, worker, path) == module else None
 
 

@@ -61,17 +61,19 @@ def _plainly(problem: str) -> str:
     return f"{wrong[3]} is {got}, and should be {wanted}"
 
 
-def is_test(source: str) -> bool:
-    """Tell whether a cell is a test."""
-    first = next(
-        (line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")), ""
-    )
-    if not first.startswith("%%worker "):
+def is_test(source: str, *, readable: bool = False) -> bool:
+    """Tell whether a cell is a test; if `readable`, one whose body is one."""
+    lines = source.split("\n")
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
+    if not lines[first].startswith("%%worker "):
         return False
     try:
-        return read_worker_line(first.removeprefix("%%worker ")).test
+        found = read_worker_line(lines[first].removeprefix("%%worker ")).test
+        if found and readable:
+            read_case("\n".join(lines[first + 1 :]))
     except Refused:
         return False
+    return found
 
 
 async def run_case(book: Notebook, name: str, body: str) -> Note:

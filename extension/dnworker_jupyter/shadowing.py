@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import functools
 import types
 from collections import deque
@@ -15,7 +16,7 @@ from dnworker_jupyter.export.observing import observe
 
 if TYPE_CHECKING:
     from dnworker.events import EventEnvelope
-    from dnworker_jupyter.export.observing import Observation, Tell
+    from dnworker_jupyter.export.observing import Seen, Tell
     from dnworker_jupyter.registration import LiveWorker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
@@ -27,7 +28,7 @@ async def rehearse(
     capability: str,
     events: Sequence[EventEnvelope],
     tell: Tell,
-) -> list[Observation]:
+) -> Seen:
     """Return what the workers' present handlers do with events; the live ones and the notebook's names stay.
 
     The handlers run for real, their startup, tasks and schedules too: what one opens by itself is opened.
@@ -69,21 +70,21 @@ def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
 
 
 def reached(worker: Worker, namespace: Mapping[str, Any]) -> list[str]:
-    """Return the names of the notebook's containers that handlers reach, sorted."""
+    """Return the names of the notebook that handlers reach and may change: containers, and those `global`."""
     copies = _Copies(namespace)
     handlers: list[Any] = [*worker._startup_handlers, *worker._shutdown_handlers, *worker._task_handlers]
     handlers += [handler for _, handler in worker._every_handlers]
     handlers += [handler for found in worker._event_handlers.values() for handler in found]
     for handler in handlers:
         copies.of(handler)
-    return sorted(copies.containers)
+    return sorted(copies.changing)
 
 
 class _Copies:
     """Copies of functions, whose globals are a copy of the notebook's names."""
 
     def __init__(self, namespace: Mapping[str, Any]) -> None:
-        self.containers: set[str] = set()
+        self.changing: set[str] = set()
         self._namespace = namespace
         self._copy: dict[str, Any] = dict(namespace)
         self._made: dict[int, Any] = {}
@@ -109,10 +110,15 @@ class _Copies:
             None if cells is None else tuple(self._made.setdefault(id(c), types.CellType()) for c in cells)
         )
         made = types.FunctionType(
-            function.__code__, self._copy, function.__name__, function.__defaults__, closure
+            function.__code__,
+            self._copy,
+            function.__name__,
+            None if function.__defaults__ is None else tuple(map(self.of, function.__defaults__)),
+            closure,
         )
         self._made[id(function)] = made  # before what it reaches, which may reach it again
-        made.__kwdefaults__ = function.__kwdefaults__
+        if function.__kwdefaults__ is not None:
+            made.__kwdefaults__ = {key: self.of(value) for key, value in function.__kwdefaults__.items()}
         made.__qualname__, made.__module__, made.__doc__ = (
             function.__qualname__,
             function.__module__,
@@ -130,8 +136,15 @@ class _Copies:
                 value = self._namespace[name]
                 self._copy[name] = self.of(value)
                 if isinstance(value, _CONTAINERS):
-                    self.containers.add(name)
+                    self.changing.add(name)
+        self.changing |= _bound_globally(function.__code__)
         return made
+
+
+def _bound_globally(code: types.CodeType) -> set[str]:
+    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname == "STORE_GLOBAL"}
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return found.union(*map(_bound_globally, inner))
 
 
 def _names_in(code: types.CodeType) -> Iterator[str]:

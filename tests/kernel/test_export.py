@@ -167,7 +167,7 @@ def test_a_check_changes_no_name_of_the_notebook_and_says_what_its_side_began_wi
     kernel.run("%fire demo.b n=2")
     answer = kernel.run("%capability check --topology in-process --target dnworker", timeout=60)
     assert answer.status == "error"
-    assert "the notebook's side began with what these hold by now: SEEN" in answer.error
+    assert "the notebook's side began with what these are by now: COUNT, SEEN" in answer.error
     assert kernel.run("SEEN, COUNT").result["text/plain"] == "([2], 1)"
 
 
@@ -175,6 +175,27 @@ def test_help_is_asked_for_by_a_word_of_its_own(kernel):
     answer = kernel.run("%%worker q --command 'sh -c \"sleep 60\" -h'\n# nothing")
     assert "q is running as a process" in answer.text
     assert "usage" in kernel.run("%%worker q --help\n").text
+
+
+def test_an_interrupt_while_an_export_is_planned_writes_nothing(kernel, tmp_path):
+    kernel.run(BRIDGE.replace("kind_of(event)", "'demo.x'"), "c1")
+    kernel.run(
+        "import time\nfrom dnworker_jupyter.export import live\nplan = live.plan_export\n"
+        "def slow(*args, **how):\n    print('planning', flush=True)\n    time.sleep(2)\n    return plan(*args, **how)\n"
+        "live.plan_export = slow"
+    )
+    began = kernel.begin("%capability export out", "c2")
+    kernel.until_stream("planning")
+    kernel.interrupt()
+    answer = kernel.collect(began, 30)
+    assert answer.status == "error"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_test_cell_that_never_could_be_read_is_in_no_exports_way(kernel):
+    kernel.run(BRIDGE.replace("kind_of(event)", "'demo.x'"), "c1")
+    assert kernel.run("%%worker bridge --test\nevnt: x", "t1").status == "error"
+    assert kernel.run("%capability export out").status == "ok"
 
 
 @pytest.mark.parametrize(

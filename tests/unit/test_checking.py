@@ -20,6 +20,7 @@ from dnworker.testing import make_envelope
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.checking import CheckReport, check
 from dnworker_jupyter.export.difference import handlers_of
+from dnworker_jupyter.export.observing import Seen
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.writing import write
 
@@ -81,7 +82,7 @@ async def test_the_users_own_variables_and_home_are_not_there(monkeypatch):
     ]
 
     async def rehearse(events, tell):
-        return [notebook for _ in events]
+        return Seen([notebook for _ in events], [])
 
     report = await look(plan(cell), events=[make_envelope("demo.asked", {"n": 1})], rehearse=rehearse)
     assert report.ok, str(report)
@@ -95,7 +96,7 @@ async def test_an_error_at_the_export_alone_is_a_failure():
 
 async def test_events_that_do_something_else_are_told_side_by_side():
     async def rehearse(events, tell):
-        return [[("bridge.on_asked", "publishes demo.answered", {"n": 3})]]
+        return Seen([[("bridge.on_asked", "publishes demo.answered", {"n": 3})]], [])
 
     made = plan(f"%%worker bridge\n{WORKER}")
     report = await look(made, events=[make_envelope("demo.asked", {"n": 1}, seq=7)], rehearse=rehearse)
@@ -104,6 +105,68 @@ async def test_events_that_do_something_else_are_told_side_by_side():
         '        - bridge.on_asked publishes demo.answered {"n": 3}',
         '        + bridge.on_asked publishes demo.answered {"n": 2}',
     ]
+
+
+TASK = "@worker.task\nasync def spin(client):\n    {}"
+
+
+async def test_a_task_that_lacks_something_is_a_failure_and_one_without_its_service_is_told():
+    report = await look(plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("os.environ['NOT_SET_AT_ALL']")))
+    assert "bridge.spin raises KeyError, as task: 'NOT_SET_AT_ALL'" in failed(report)
+    report = await look(plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("raise ConnectionError('nobody')")))
+    assert report.ok
+    assert "bridge.spin raises ConnectionError, as task: nobody" in str(report)
+
+
+async def test_a_task_that_fails_only_in_the_export_is_a_failure():
+    async def rehearse(events, tell):
+        return Seen([], [])
+
+    made = plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("raise ConnectionError('nobody')"))
+    assert "+ bridge.spin raises ConnectionError, as task: nobody" in failed(
+        await look(made, rehearse=rehearse)
+    )
+
+
+async def test_what_varies_hides_no_error_of_the_export():
+    runs = iter([1, 2])
+
+    async def rehearse(events, tell):
+        return Seen([[("bridge.on_asked", "publishes demo.answered", {})] * next(runs)], [])
+
+    report = await look(
+        plan(f"%%worker bridge\n{WORKER}"), events=[make_envelope("demo.asked", {}, seq=7)], rehearse=rehearse
+    )
+    assert "+ bridge.on_asked raises KeyError: 'n'" in failed(report)
+
+
+async def test_links_out_of_the_directory_lead_where_they_led(tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "x.txt").write_text("here")
+    (out / "data").symlink_to("../shared")
+    body = "    await client.publish('demo.read', {'text': Path('data/x.txt').read_text()})"
+    report = await look(
+        plan(f"%%worker bridge\n{WORKER}{body}\n"), out, events=[make_envelope("demo.asked", {"n": 1})]
+    )
+    assert report.ok, str(report)
+
+
+async def test_an_interrupt_while_the_directory_is_copied_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    out = tmp_path / "demo"
+    for number in range(2_000):
+        (out / str(number % 50)).mkdir(parents=True, exist_ok=True)
+        (out / str(number % 50) / f"{number}.txt").touch()
+    task = asyncio.create_task(look(plan(f"%%worker bridge\n{WORKER}"), out))
+    while not any((tmp_path / "tmp").rglob("*.txt")):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 async def test_a_handler_that_one_side_lacks_is_told():
@@ -334,6 +397,14 @@ def test_an_edited_file_is_refused_before_the_check_begins(tmp_path, capsys):
     notebook.write_text(notebook.read_text().replace("demo.answered", "demo.said"))
     assert main([*words, "--check"]) == 1
     assert "was edited since the last export" in capsys.readouterr().err
+
+
+def test_a_file_of_events_that_nobody_hears_is_refused(tmp_path, capsys):
+    notebook, events = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}"), tmp_path / "e.jsonl"
+    write_events(events, [make_envelope("zzz", {})])
+    words = ["export", str(notebook), "-o", str(tmp_path / "out"), "--check", "--events", str(events)]
+    assert main(words) == 1
+    assert "has events of zzz, and the workers listen to demo.asked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

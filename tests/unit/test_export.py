@@ -806,12 +806,27 @@ def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(fi
         ["%%worker a --file workers/s.py\n{}", "%%worker b --file workers/s.py\n{}"],
         ["%%worker a\n{}", "%%worker b --command sh --file workers/a.py\necho 1"],
         ["%%worker a --command sh --file capability.yaml\necho 1", "%%worker b\n{}"],
+        ["%%worker json\n{}", "%%worker json-worker\n{}"],
+        ["%%worker json\n{}", "%%worker p --command sh --file workers/json-worker.py\necho 1"],
+        ["%%worker a --file tests/test_a.py\n{}", "%%worker a --test --file tests/test_a.py\nevent: k"],
+        ["%%worker a --command sh --file workers\necho 1", "%%worker b\n{}"],
+        ["%%worker a --file json.py\n{}"],
     ],
 )
 def test_two_workers_are_not_written_to_one_file(cells):
     body = "@worker.task\nasync def t(client):\n    pass"
-    (told,) = refusals(*(cell.format(body) for cell in cells))
-    assert "give it a --file of its own" in told
+    cells = [cell.replace("--test --file tests/test_a.py", "--test") for cell in cells]
+    told = refusals(*(cell.format(body) for cell in cells))
+    assert all("--file" in one for one in told)
+
+
+def test_a_worker_is_not_written_over_a_module_beside_the_notebook(tmp_path):
+    (tmp_path / "helper.py").write_text("def f(): return 1\n")
+    cell = handler("helper.f()").replace("%%worker bridge", "%%worker bridge --file workers/helper.py")
+    with pytest.raises(
+        ExportRefused, match="workers/helper.py: a module beside the notebook would be written over"
+    ):
+        plan("import helper", cell, beside=tmp_path)
 
 
 def test_what_an_export_removes_and_does_otherwise_is_told(tmp_path, capsys):
@@ -1036,6 +1051,29 @@ def test_where_names_cannot_be_exchanged_a_crash_between_two_renames_is_mended_b
         (tmp_path / ".out.dnworker-aside" / "capability.yaml").write_text("mine")
         write(plan(handler("print(3)")), out)
     assert (out / "capability.yaml").read_text() == "mine"
+
+
+def test_what_somebody_changes_in_the_directory_meanwhile_is_kept(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    write(plan(handler("pass")), out)
+    (out / "notes").mkdir()
+    (out / "notes" / "mine.md").write_text("old")
+    real = exchange.sync
+
+    def sync(directory):
+        if directory != out.parent and not (out / "empty").exists():
+            fresh = out / "notes" / "fresh.md"
+            fresh.write_text("new text")
+            fresh.replace(out / "notes" / "mine.md")
+            (out / "empty").mkdir()
+            (out / "link").symlink_to("notes")
+        real(directory)
+
+    monkeypatch.setattr("dnworker_jupyter.export.writing.sync", sync)
+    write(plan(handler("print(1)")), out)
+    assert (out / "notes" / "mine.md").read_text() == "new text"
+    assert (out / "empty").is_dir()
+    assert (out / "link").is_symlink()
 
 
 def test_what_somebody_writes_in_the_directory_meanwhile_is_kept(tmp_path, monkeypatch):

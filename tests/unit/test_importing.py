@@ -275,11 +275,13 @@ def test_handlers_of_one_name_stay_two(tmp_path):
     ("below", "told_"),
     [
         ("TABLE = {'k': on_k}", "needs handler 'on_k' when it runs"),
-        ("worker.on_event('z')(print)", "registers handlers below others"),
+        ("worker.on_event('z')(print)", "registers handlers in a way that cells do not show"),
         (
             "for kind in 'xy':\n    @worker.on_event(kind)\n    async def many(e, c): pass",
-            "registers handlers below",
+            "registers handlers in a way",
         ),
+        ("KINDS = sorted('ab')", "runs below handlers"),
+        ("print('loaded')", "runs below handlers"),
         ("KIND = 'b'", "binds 'KIND' anew"),
         ("print(__file__)", "uses __file__"),
         ("def worker(): pass", "'worker' is bound anew"),
@@ -315,7 +317,7 @@ def test_what_stands_under_the_main_guard_is_noted_and_a_bare_run_is_no_loss(tmp
 
 HEADER = """# /// script
 # requires-python = ">=3.11,<3.12.0a0"
-# dependencies = ["dreadnode>=2", "mylib", "openpyxl>=3", "msgspec>=0.19"]
+# dependencies = ["dreadnode>=2", "mylib", "croniter>=6", "msgspec>=0.19"]
 #
 # [tool.uv.sources]
 # mylib = { git = "https://example.invalid/mylib", rev = "abc" }
@@ -332,13 +334,13 @@ def test_requirements_keep_their_sources_and_what_an_export_would_lose_is_noted(
     made = import_capability(capability(tmp_path / "demo", a=text))
     found = {cell.label: cell.source for cell in made.cells}
     assert found["requirements"] == (
-        "%pip install --quiet 'mylib @ git+https://example.invalid/mylib@abc' 'openpyxl>=3' 'msgspec>=0.19'"
+        "%pip install --quiet 'mylib @ git+https://example.invalid/mylib@abc' 'croniter>=6' 'msgspec>=0.19'"
     )
     assert "# Licence: ours." in found["a-shared"]
     notes = "\n".join(made.notes)
     assert "tool.uv.index-url" in notes
-    assert "openpyxl>=3: nothing imports it" in notes
-    assert "msgspec" not in notes
+    assert "croniter>=6: nothing imports it" in notes
+    assert "requirement msgspec" not in notes
 
 
 def test_siblings_of_one_name_in_two_directories_are_refused_with_both(tmp_path):
@@ -491,3 +493,67 @@ def test_a_notebook_ends_in_ipynb(name, tmp_path):
 
 def test_the_manifest_may_be_named_for_its_directory():
     assert import_capability(DATA / "scheduler" / "capability.yaml").name == "scheduler"
+
+
+def test_a_name_that_is_a_builtin_elsewhere_is_refused(tmp_path):
+    root = capability(
+        tmp_path / "demo",
+        a=SCRIPT.format(above="def hash(x): return 'mine'", body="print(hash(1))"),
+        b=SCRIPT.format(above="", body="print(hash(3))"),
+    )
+    (told_,) = problems(root)
+    assert told_.startswith("'hash' is defined in workers/a.py, and b means something else by it")
+
+
+@pytest.mark.parametrize("word", ["./tool", "tool", "${CAPABILITY_ROOT}/tool"])
+def test_a_command_by_its_path_stays_one(word, tmp_path):
+    root = program(
+        tmp_path / "demo", f"{{command: '{word}', args: [./data]}}", tool="#!/bin/sh\necho 1\n", data="x"
+    )
+    made = round_trip(root, tmp_path)
+    entry = load_manifest(made).workers["prog"]
+    assert (made / (entry.command or "")).resolve() == (made / "tool").resolve()
+
+
+def test_the_directory_of_a_capability_stays_a_reference(tmp_path):
+    root = program(
+        tmp_path / "demo", "{command: sh, args: [x], env: {DATA: '${CAPABILITY_ROOT}/data'}}", x="echo 1\n"
+    )
+    made = round_trip(root, tmp_path)
+    assert "DATA: ${CAPABILITY_ROOT}/data" in (made / "capability.yaml").read_text().replace("'", "")
+    assert str(tmp_path) not in (made / "capability.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "header", ["tool = 3", 'dependencies = "httpx"', 'requires-python = "3.11"', "[tool.uv]\nsources = 3"]
+)
+def test_a_header_of_another_form_is_no_traceback(header, tmp_path):
+    lines = "".join(f"# {line}\n" for line in header.splitlines())
+    text = f"# /// script\n{lines}# ///\n" + SCRIPT.format(above="", body="print(1)")
+    root = capability(tmp_path / "demo", a=text)
+    try:
+        assert import_capability(root).notes
+    except Refused as exc:
+        assert "another form than PEP 723 says" in str(exc)
+
+
+def test_a_test_that_was_edited_stays_a_file(tmp_path):
+    notebook = tmp_path / "demo.ipynb"
+    sources = [
+        "%%worker a\n@worker.on_event('k')\nasync def on_k(event, client):\n    pass",
+        "%%worker a --test\nevent: k",
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources]), notebook)
+    export(notebook, tmp_path / "demo")
+    file = tmp_path / "demo" / "tests" / "test_a.py"
+    file.write_text(file.read_text().replace("payload = {}", "payload = dict(a=make())"))
+    made = import_capability(tmp_path / "demo")
+    assert not any("--test" in cell.source for cell in made.cells)
+    assert "tests" in made.notes[0]
+
+
+def test_one_script_of_two_workers_is_refused(tmp_path):
+    root = capability(tmp_path / "demo", a=SCRIPT.format(above="", body="print(1)"))
+    file = root / "capability.yaml"
+    file.write_text(file.read_text() + "  b: {command: uv, args: [run, workers/a.py]}\n")
+    assert "workers/a.py: is the script of two workers, and cells are of one; copy it" in problems(root)

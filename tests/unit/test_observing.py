@@ -78,12 +78,13 @@ async def test_what_handlers_publish_notify_and_raise_is_seen_down_the_chain(run
 
     await runtime.add(worker)
     steps = []
-    (seen,) = await observe(
+    found = await observe(
         runtime, [make_envelope("demo.a", {"n": 1})], lambda text, done, total: steps.append(text)
     )
+    (seen,) = found.events
     assert [(who, what) for who, what, _ in seen] == [
-        ("w.on_a", "notifies"),
         ("w.on_a", "publishes demo.b"),
+        ("w.on_a", "notifies"),
         ("w.on_b", "raises ValueError"),
     ]
     assert steps == ["firing demo.a"]
@@ -99,5 +100,25 @@ async def test_an_event_that_is_not_done_with_in_time_says_so(runtime):
         await asyncio.Event().wait()
 
     await runtime.add(worker)
-    (seen,) = await observe(runtime, [make_envelope("demo.a")], lambda *_: None, timeout=0.05)
-    assert seen == [("w.on_a", "is still running when its time is up", None)]
+    found = await observe(runtime, [make_envelope("demo.a")], lambda *_: None, timeout=0.05)
+    assert found.events[0] == [("w.on_a", "is still running when its time is up", None)]
+
+
+async def test_a_task_that_fails_is_seen_aside(runtime):
+    worker = Worker("w")
+
+    @worker.task
+    async def spin(client):
+        raise NameError("LIMIT")
+
+    await runtime.add(worker)
+    found = await observe(runtime, [], lambda *_: None)
+    assert found.aside == [("w.spin", "raises NameError, as task", "LIMIT")]
+
+
+def test_order_within_a_handler_counts_and_random_ids_hide_nothing():
+    first = [("w.h", "publishes k", {"id": "a1", "n": 1}), ("w.h", "publishes k", {"id": "b2", "n": 2})]
+    second = [("w.h", "publishes k", {"id": "d4", "n": 1}), ("w.h", "publishes k", {"id": "c3", "n": 2})]
+    mixed = blended(first, second)
+    assert mixed is not None
+    assert differences(mixed, [("w.h", "publishes k", {"id": "x", "n": 700})] * 2)

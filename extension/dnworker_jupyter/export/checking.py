@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,17 +24,32 @@ from dnworker_jupyter.export.observing import (
     EVENT_SECONDS,
     THE_EVENT,
     Observation,
+    Seen,
     Tell,
     blended,
     differences,
+    shown,
 )
 from dnworker_jupyter.export.plan import Plan
 from dnworker_jupyter.export.stranger import run_trial
 from dnworker_jupyter.export.trial import Asked
 from dnworker_jupyter.export.writing import write
 
-Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[list[Observation]]]
+Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[Seen]]
 """Fires events at the workers of the notebook, each time from a fresh start."""
+
+
+NOTHING_FIRED = "no recorded event that its workers listen to: handlers of events were not tried"
+
+_LACKING = (
+    "NameError",
+    "UnboundLocalError",
+    "ImportError",
+    "ModuleNotFoundError",
+    "AttributeError",
+    "KeyError",
+)
+"""What tasks raise where something did not travel; that a service does not answer here is no fault of it."""
 
 
 @dataclass(frozen=True)
@@ -127,28 +143,31 @@ async def check(
     with tempfile.TemporaryDirectory(prefix="dnworker-check-") as place:
         root = Path(place, "capability", plan.name)
         if directory.is_dir():
-            await asyncio.to_thread(_copy, directory, root)
+            await _copied(directory, root)
         write(plan, root, force=True)
         manifest = load_manifest(root)
         texts = [encode(event).decode() for event in events]
         asked = Asked(str(root), list(handlers), texts, sdk or _sdk_here(), timeout)
         answer = await run_trial(asked, manifest, Path(place), tell)
-        problems = [text.replace(f"{root}/", "").replace(place, "") for text in answer.get("problems", [])]
-        report.note(not problems, f"manifest: {_counted(len(plan.entries), 'worker')}", problems)
+        found = answer.get("problems")
+        problems = [text.replace(f"{root}/", "").replace(place, "") for text in found or ()]
+        if found is not None:
+            report.note(not problems, f"manifest: {_counted(len(plan.entries), 'worker')}", problems)
         if (problem := answer.get("environment") or answer.get("error")) is not None:
             report.note(False, "the export does not run", str(problem).splitlines())
             return report
         _compare_sdk(report, answer["sdk"], manifest)
         for name, worker in answer["workers"].items():
             _compare_worker(report, name, worker, handlers.get(name), exact=rehearse is not None)
-        if not events:
-            report.note(True, "no recorded event that its workers listen to: handlers were not tried")
+        export = Seen(
+            [_of_workers(seen, handlers) for seen in answer["seen"]], _of_workers(answer["aside"], handlers)
+        )
+        if rehearse is None:
+            _told_of_one_side(report, events, export)
         else:
-            export = [
-                [(d[0], d[1], d[2]) for d in seen if d[0] == THE_EVENT or _worker(d) in handlers]
-                for seen in answer["seen"]
-            ]
-            await _compare_events(report, events, export, rehearse, held, tell)
+            # Twice: what differs between two runs of the same code says nothing of the export.
+            runs = await rehearse(events, tell), await rehearse(events, tell)
+            _compare_events(report, events, export, runs, held)
     return report
 
 
@@ -160,15 +179,37 @@ def _sdk_here() -> str | None:
     return sys.executable
 
 
-def _copy(directory: Path, to: Path) -> None:
+async def _copied(directory: Path, to: Path) -> None:
+    """Copy a directory on a thread, which ends when this is cancelled."""
+    stop = threading.Event()
+    copying = asyncio.ensure_future(asyncio.to_thread(_copy, directory, to, stop))
+    try:
+        await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait({copying})
+        raise
+
+
+def _copy(directory: Path, to: Path, stop: threading.Event) -> None:
     """Copy what is in a capability's directory: its files and links, and nothing that is neither."""
+
+    def copy(source: str, target: str) -> str:
+        if stop.is_set():
+            raise InterruptedError("it was interrupted")
+        return str(shutil.copy2(source, target, follow_symlinks=False))
 
     def neither(place: str, names: list[str]) -> list[str]:
         found = [Path(place, name) for name in names]
         return [f.name for f in found if not (f.is_symlink() or f.is_file() or f.is_dir())]
 
     try:
-        shutil.copytree(directory, to, symlinks=True, ignore=neither)
+        shutil.copytree(directory, to, symlinks=True, ignore=neither, copy_function=copy)
+        for link in [path for path in to.rglob("*") if path.is_symlink()]:
+            place = directory / link.relative_to(to)
+            if not place.readlink().is_absolute() and not place.resolve().is_relative_to(directory.resolve()):
+                link.unlink()  # it leads out, and from here to somewhere else
+                link.symlink_to(place.resolve())
     except (shutil.Error, OSError) as exc:
         first = exc.args[0][0][2] if isinstance(exc, shutil.Error) else exc
         raise Refused(f"{directory} could not be copied for the check: {first}; nothing was written") from exc
@@ -234,50 +275,60 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what if count == 1 else what + 's'}"
 
 
-def _worker(did: Sequence[Any]) -> str:
-    """Return the worker that did something; programs in other languages have no side in the notebook."""
-    return str(did[0]).partition(".")[0]
+def _told_of_one_side(report: CheckReport, events: Sequence[EventEnvelope], export: Seen) -> None:
+    """Tell what fails at the export, where there is no notebook beside it that runs."""
+    details = [
+        f"#{event.seq} {event.kind}: {shown(did)}"
+        for event, observation in zip(events, export.events, strict=True)
+        for did in observation
+        if did[1].startswith(("raises", "is "))  # is cancelled, is still running
+    ]
+    aside = [shown(did) for did in export.aside]
+    lacking = [line for line in aside if any(f"raises {name}" in line for name in _LACKING)]
+    details += [*lacking, *_hints([*details, *lacking])]
+    text = f"{_counted(len(events), 'event')} fired at the export" if events else NOTHING_FIRED
+    others = [line for line in aside if line not in lacking]
+    report.note(not details, f"{text}; {'; '.join(others)}" if others else text, details)
 
 
-async def _compare_events(
+def _compare_events(
     report: CheckReport,
     events: Sequence[EventEnvelope],
-    export: Sequence[Observation],
-    rehearse: Rehearse | None,
+    export: Seen,
+    runs: tuple[Seen, Seen],
     held: Sequence[str],
-    tell: Tell,
 ) -> None:
-    if rehearse is None:
-        details = [
-            f"#{event.seq} {event.kind}: {who} {what}: {value}"
-            for event, observation in zip(events, export, strict=True)
-            for who, what, value in observation
-            if what.startswith(("raises", "is "))  # is cancelled, is not done with
-        ]
-        details += _hints(details)
-        report.note(not details, f"{_counted(len(events), 'event')} fired at the export", details)
-        return
-    # Twice: what differs between two runs of the same code says nothing of the export.
-    first, second = await rehearse(events, tell), await rehearse(events, tell)
     details, vary, failing = [], 0, 0
-    for event, one, other, there in zip(events, first, second, export, strict=True):
+    for event, one, other, there in zip(events, runs[0].events, runs[1].events, export.events, strict=True):
         notebook = blended(one, other)
         if notebook is None:
             vary += 1
-            continue
-        found = differences(notebook, there)
+            known = {did[:2] for did in (*one, *other)}
+            found = [f"+ {shown(d)}" for d in there if d[1].startswith("raises") and d[:2] not in known]
+        else:
+            found = differences(notebook, there)
+            failing += any(what.startswith("raises") for _, what, _ in there) and not found
         details += [f"#{event.seq} {event.kind}", *(f"  {line}" for line in found)] if found else []
-        failing += any(what.startswith("raises") for _, what, _ in there) and not found
+    known = {did[:2] for run in runs for did in run.aside}
+    details += [f"+ {shown(did)}" for did in export.aside if did[:2] not in known]
     details += _hints(details)
     if details and held:
         details.append(
-            f"the notebook's side began with what these hold by now: {', '.join(held)}; an export begins "
+            f"the notebook's side began with what these are by now: {', '.join(held)}; an export begins "
             "with what the cells say. What is to be kept belongs into worker.state"
         )
     aside = f" ({vary} do another thing each time, and tell nothing)" if vary else ""
     if failing:
         aside += f"; {failing} of them fail in both"
     count = _counted(len(events), "event")
-    same = f"{count} fired: notebook and export do the same{aside}"
-    text = same if not details else f"{count} fired: notebook (-) and export (+) differ{aside}"
-    report.note(not details, text, details)
+    same = f"{count} fired: notebook and export do the same{aside}" if events else NOTHING_FIRED
+    if events and vary == len(events):
+        same = f"{count} fired: each does another thing each time, so nothing could be compared"
+    report.note(
+        not details, f"{count} fired: notebook (-) and export (+) differ{aside}" if details else same, details
+    )
+
+
+def _of_workers(seen: Sequence[Sequence[Any]], workers: Mapping[str, object]) -> Observation:
+    """Return what workers with handlers did; programs in other languages have no side in the notebook."""
+    return [(d[0], d[1], d[2]) for d in seen if d[0] == THE_EVENT or str(d[0]).partition(".")[0] in workers]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import (
     MANIFEST_NAME,
+    ROOT_REFERENCE,
     CapabilityManifest,
     WorkerDefinition,
     load_manifest,
@@ -97,6 +98,7 @@ class _Importer:
         self._take_tests()
         self._note_unused()
         self._note_left()
+        variables = self._variables()
         cells, notes = self._made.cells, self._made.notes
         listed = "".join(f"\n- {note}" for note in notes)
         title = f"# {manifest.name}\n\n{manifest.description}"
@@ -105,7 +107,7 @@ class _Importer:
             NotebookCell("markdown", title, "title"),
             NotebookCell("code", "%load_ext dnworker", "load"),
         ]
-        if variables := self._variables():
+        if variables:
             cells.append(NotebookCell("code", variables, "environment"))
         if self._required:
             words = " ".join(shlex.quote(one) for one in self._required.values())
@@ -132,6 +134,9 @@ class _Importer:
             if found is None:
                 continue
             worker, cases = found
+            if worker not in self._sources:
+                continue  # it is no worker of cells here, and the file stays where it is
+            self._taken.append(file.relative_to(self._root).as_posix())
             for case in cases:
                 cell = NotebookCell("code", as_test_cell(case, worker), f"{worker}-test")
                 self._of_workers.append(cell)
@@ -142,7 +147,12 @@ class _Importer:
         for worker in self._manifest.workers.values():
             for name, text in worker.env.items():
                 with contextlib.suppress(UnsetVariable):  # nobody but the user knows it
-                    found.setdefault(name, interpolate(text, {}, name))
+                    value = interpolate(text, {}, name)
+                    if found.setdefault(name, value) != value:
+                        self._made.notes.append(
+                            f"{name}={value} of {worker.name} in this kernel: another worker has another "
+                            "value, and a kernel has one environment"
+                        )
         lines = [f"os.environ.setdefault({name!r}, {value!r})" for name, value in found.items()]
         return (
             "\n".join(["# What the manifest gives to workers, here too.", "import os", "", *lines])
@@ -152,21 +162,37 @@ class _Importer:
 
     def _note_left(self) -> None:
         """Note what stays in the capability's directory."""
-        taken = {(home / name).relative_to(self._root).parts[0] for name, home in self._homes.items()}
-        taken |= {Path(path).parts[0] for path in self._taken}
-        own = {MANIFEST_NAME, RECORD, "tests", "vendor"}
-        left = sorted(p.name for p in self._root.iterdir() if p.name not in taken | own and p.name[0] != ".")
-        if left:
+        taken = {(home / name).relative_to(self._root).as_posix() for name, home in self._homes.items()}
+        taken |= {
+            MANIFEST_NAME,
+            RECORD,
+            *self._taken,
+            *(p.relative_to(self._root).as_posix() for p in self._common),
+        }
+        files = (p.relative_to(self._root) for p in self._root.rglob("*") if p.is_file())
+        left = [p for p in files if p.as_posix() not in taken and not any(q[0] in "._" for q in p.parts)]
+        left = [
+            p for p in left if p.parts[0] != "vendor" and p.suffix != ".lock"
+        ]  # an export makes them anew
+        # A directory of which nothing was taken is told by its name.
+        homes = {path.partition("/")[0] for path in taken}
+        names = sorted(
+            {p.as_posix() if len(p.parts) == 1 or p.parts[0] in homes else p.parts[0] for p in left}
+        )
+        if names:
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             self._made.notes.append(
-                f"{', '.join(left)}, which stay in {self._root.name}: export back into it, or copy them"
+                f"{', '.join(names[:5])}{more}, which stay in {self._root.name}: export back into it, or "
+                "copy them"
             )
 
     def _note_unused(self) -> None:
         """Note requirements that no import explains: an export makes them of imports."""
         known = packages_distributions()
         by_import = {canonicalize_name(d) for module in self._imported for d in known.get(module, [module])}
+        here = {canonicalize_name(d) for found in known.values() for d in found}
         for name, text in self._required.items():
-            if name not in by_import:
+            if name not in by_import and name in here:  # of what is not installed nobody knows its modules
                 self._made.notes.append(
                     f"the requirement {text}: nothing imports it, and an export finds requirements by imports"
                 )
@@ -191,6 +217,8 @@ class _Importer:
         reader = self._read(file, relative, worker.name)
         if reader is None:
             return
+        if relative in self._taken:
+            self.problems.append(f"{relative}: is the script of two workers, and cells are of one; copy it")
         self._taken.append(relative)
         self._take_header(file, relative)
         options = self._options(worker, relative, topology)
@@ -208,7 +236,7 @@ class _Importer:
             )
 
     def _options(self, worker: WorkerDefinition, relative: str, topology: Topology) -> str:
-        words = _words(worker)
+        words = _words(worker, self._root)
         if relative != f"workers/{worker.name}.py":
             words += ["--file", _quoted(relative)]
         if topology != "uv":
@@ -235,11 +263,16 @@ class _Importer:
     def _take_header(self, file: Path, relative: str) -> None:
         """Take the requirements of a script (PEP 723), with where uv has them from."""
         header = header_of(file.read_text(encoding="utf-8-sig"))
-        tool = header.get("tool", {}).get("uv", {})
+        tool, listed = header.get("tool", {}), header.get("dependencies", [])
+        tool = tool.get("uv", {}) if isinstance(tool, dict) else tool
+        sources = tool.get("sources", {}) if isinstance(tool, dict) else None
+        if not isinstance(sources, dict) or not isinstance(listed, list):
+            self.problems.append(f"{relative}: its header has another form than PEP 723 says; mend it")
+            return
         for table in sorted(tool.keys() - {"sources"}):
             self._made.notes.append(f"tool.uv.{table} in the header of {relative}")
-        sources = {canonicalize_name(name): source for name, source in tool.get("sources", {}).items()}
-        for line in header.get("dependencies", []):
+        sources = {canonicalize_name(name): source for name, source in sources.items()}
+        for line in listed:
             try:
                 name = canonicalize_name(Requirement(str(line)).name)
             except InvalidRequirement:
@@ -251,8 +284,10 @@ class _Importer:
                 self._required[name] = _from_source(str(line), sources.get(name), file.parent)
         python = str(header.get("requires-python", ""))
         here = ".".join(map(str, sys.version_info[:3]))
-        if python and not SpecifierSet(python).contains(here):
-            self._made.notes.append(f"requires-python {python} of {relative}: this is Python {here}")
+        with contextlib.suppress(InvalidSpecifier):  # "3.11" for one: it is noted
+            if not python or SpecifierSet(python).contains(here):
+                return
+        self._made.notes.append(f"requires-python {python} of {relative}: this is Python {here}")
 
     def _siblings(self, file: Path) -> dict[str, bool]:
         """Return the modules beside a script, and whether an export of ours made each for its workers."""
@@ -313,8 +348,8 @@ class _Importer:
             self.problems.append(f"{MANIFEST_NAME}: worker {worker.name}: there is no file {worker.path}")
             return
         words = [worker.command, *worker.args]
-        for word in words:
-            self._refuse_missing(worker.name, word)
+        for number, word in enumerate(words):
+            self._refuse_missing(worker.name, word, is_command=number == 0)
         if any(word.endswith(".py") and self._file_in(word) for word in worker.args):
             run = " ".join(words).replace(f"{self._root}/", "")
             self._made.notes.append(
@@ -322,7 +357,7 @@ class _Importer:
                 "which is more than a script, and so it is one cell as it is"
             )
         where, path = next(((n, p) for n, w in enumerate(words) if (p := self._file_in(w))), (0, None))
-        body, options = "# there is no file of its own\n", _words(worker)
+        body, options = "# there is no file of its own\n", _words(worker, self._root)
         if path is not None:
             try:
                 body = (self._root / path).read_text(encoding="utf-8")
@@ -332,20 +367,21 @@ class _Importer:
                 self._taken.append(path)
                 if not has_file(body):
                     self.problems.append(f"{path}: has comments alone, and the cell of such a file has none")
-                words[where] = words[where].replace(f"{self._root}/{path}", "{file}").replace(path, "{file}")
+                words[where] = "{file}"
                 options += ["--file", _quoted(path)] if path != f"workers/{worker.name}" else []
-        words = [word.replace(str(self._root), "${CAPABILITY_ROOT}") for word in words]
+        words = [_rooted(word, self._root) for word in words]
         if words[-1] == "{file}" and not any("{file}" in word for word in words[:-1]) and len(words) > 1:
             words.pop()
         line = " ".join([f"%%worker {worker.name} --command {_quoted(shlex.join(words))}", *options])
         self._of_workers.append(NotebookCell("code", f"{line}\n{body.rstrip()}", worker.name))
 
-    def _refuse_missing(self, worker: str, word: str) -> None:
+    def _refuse_missing(self, worker: str, word: str, *, is_command: bool) -> None:
         """Refuse what names a file of the capability that is not there, or leads out of it."""
         file = Path(self._root, word)
-        is_named = word.startswith((f"{self._root}/", "workers/", "./")) or (
-            "/" in word and file.suffix in _SCRIPTS and not Path(word).is_absolute()
+        is_inside = word.startswith(f"{self._root}/") or (
+            not Path(word).is_absolute() and (is_command or "/" in word)
         )
+        is_named = "/" in word and is_inside and (is_command or file.suffix in _SCRIPTS)
         if is_named and not (file.exists() and file.resolve().is_relative_to(self._root)):
             shown = word.replace(f"{self._root}/", "")
             why = "leads out of the capability" if file.exists() else "is not there"
@@ -376,6 +412,14 @@ class _Importer:
                     for name in statement.defines:
                         defined.setdefault(name, {})[owner] = place, _meaning(statement.node, name)
         for name, owners in defined.items():
+            for other in sorted(needed.keys() - owners.keys()):
+                # Names of a module that workers share are meant; those of another script never are.
+                if name in needed[other] and not any(owner.startswith("(") for owner in owners):
+                    place, _ = next(iter(owners.values()))
+                    yield (
+                        f"{name!r} is defined in {place}, and {other} means something else by it, which a "
+                        "notebook cannot have; rename one"
+                    )
             if len({same for _, same in owners.values()}) > 1 and any(name in needed[o] for o in owners):
                 places = " and ".join(dict.fromkeys(place for place, _ in owners.values()))
                 yield f"{name!r} is something else in {places}; a notebook has one of each name: rename one"
@@ -391,9 +435,16 @@ def _meaning(node: ast.stmt, name: str) -> str:
     return ast.dump(node)
 
 
-def _words(worker: WorkerDefinition) -> list[str]:
+def _words(worker: WorkerDefinition, root: Path) -> list[str]:
     words = [word for flag in worker.when for word in ("--when", flag)]
-    return words + [word for k, v in worker.env.items() for word in ("--env", _quoted(f"{k}={v}"))]
+    return words + [
+        word for k, v in worker.env.items() for word in ("--env", _quoted(f"{k}={_rooted(v, root)}"))
+    ]
+
+
+def _rooted(text: str, root: Path) -> str:
+    """Return a text of a manifest as it was written: with the reference in the place of its directory."""
+    return text.replace(str(root), ROOT_REFERENCE)
 
 
 def _quoted(word: str) -> str:
@@ -412,7 +463,8 @@ def _from_source(requirement: str, source: object, home: Path) -> str:
     match source:
         case {"git": git, **more}:
             at = more.get("rev") or more.get("tag") or more.get("branch")
-            return f"{name} @ git+{git}" + (f"@{at}" if at else "")
+            below = f"#subdirectory={more['subdirectory']}" if more.get("subdirectory") else ""
+            return f"{name} @ git+{git}" + (f"@{at}" if at else "") + below
         case {"url": url}:
             return f"{name} @ {url}"
         case {"path": path}:

@@ -112,20 +112,32 @@ class Export:
         Raises:
             Refused: the file of events cannot be read.
         """
+        refuse(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
         kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
         found = read_events(events) if events is not None else await self.recorded()
         chosen = [event for event in found if event.kind in kinds]
-        return await check(
-            plan,
-            self.directory,
-            events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
-            handlers=handlers,
-            rehearse=self.rehearsal(plan),
-            held=self.held(plan),
-            sdk=sdk,
-            tell=tell,
-        )
+        if events is not None and not chosen:
+            have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
+            heard = ", ".join(sorted(kinds)) or "nothing"
+            raise Refused(
+                f"{events} has events of {have}, and the workers listen to {heard}; name another file"
+            )
+        try:
+            return await check(
+                plan,
+                self.directory,
+                events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
+                handlers=handlers,
+                rehearse=self.rehearsal(plan),
+                held=self.held(plan),
+                sdk=None if sdk is None else str(Path(sdk).absolute()),
+                tell=tell,
+            )
+        except OSError as exc:
+            raise Refused(
+                f"there is no room for a check: {exc.strerror or exc}; nothing was written"
+            ) from exc
 
     async def write(
         self,
@@ -152,11 +164,16 @@ class Export:
             ManifestError: the manifest's head breaks a rule.
         """
         plan = with_old_locks(self.plan(), self.directory)
+        await asyncio.sleep(0)  # here an interrupt that came meanwhile takes effect: nothing is written
         refuse(plan, self.directory, force=force)  # before it takes long
-        plan = await locked(plan, self.directory, tell) if lock else plan
+        try:
+            plan = await locked(plan, self.directory, tell) if lock else plan
+        except OSError as exc:
+            raise Refused(f"there is no room for a lock: {exc.strerror or exc}; nothing was written") from exc
         report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
+        await asyncio.sleep(0)
         try:
             changed = write(plan, self.directory, force=force)
         except OSError as exc:
@@ -216,7 +233,7 @@ class LiveExport(Export):
         """Return the names of the notebook's containers that its handlers reach, and that hold something."""
         names = self._book.shell.user_ns
         found = {name for live in self._live(plan) for name in reached(live.make_shadow(), names)}
-        return sorted(name for name in found if names[name])
+        return sorted(name for name in found if names.get(name))
 
     def _live(self, plan: Plan) -> list[LiveWorker]:
         return [self._book.live[name] for name in plan.scripts if name in self._book.live]
@@ -273,7 +290,7 @@ def live_cells(notebook: Notebook) -> list[Cell]:
         if cell.key not in registered and not WORKER_CELL.search(cell.source)
     ]
     # A test that is red is a test all the same.
-    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source)]
+    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source, readable=True)]
     return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
 
 

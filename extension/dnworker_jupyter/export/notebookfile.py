@@ -79,8 +79,9 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
         for path in wanted:  # all of them are on the disk: what follows needs no room
             staged[path].replace(path)
     except OSError as exc:
+        raise Refused(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
+    finally:
         for left in staged.values():
             with contextlib.suppress(OSError):
                 left.unlink(missing_ok=True)
-        raise Refused(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
     return [*wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal
@@ -14,7 +15,7 @@ from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.reading import SourceCell
 from dnworker_jupyter.export.refusals import Refusal
-from dnworker_jupyter.export.requirements import imports_by_name
+from dnworker_jupyter.export.requirements import SDK_MODULES, imports_by_name
 from dnworker_jupyter.export.slice import Slice, Statement
 from dnworker_jupyter.programs import has_file
 
@@ -118,7 +119,8 @@ def cases_of_cells(
             refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
             continue
         if name in workers:
-            found.setdefault(name, []).append(case)
+            if case not in found.setdefault(name, []):  # the cell may stand there twice
+                found[name].append(case)
         else:
             remedy = "name one of them, or remove the cell"
             why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
@@ -138,6 +140,14 @@ def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> I
             why = f"would be written to {path}, which is {owners[path]}"
             yield Refusal(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
         owners[path] = f"the file of worker {name!r}"
+        stem = PurePosixPath(path).stem
+        if (
+            cell.line.options.file
+            and cell.sort == "worker"
+            and stem in (*sys.stdlib_module_names, *SDK_MODULES)
+        ):
+            why = f"would be {path}, which hides the module {stem!r} from what lies beside it"
+            yield Refusal(f"worker {name!r}", why, "give it another --file", cell.cell)
 
 
 def not_loadable(

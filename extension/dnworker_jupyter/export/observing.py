@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.events import EventEnvelope, is_reserved
@@ -27,6 +29,9 @@ Tell = Callable[[str, int, int], None]
 EVENT_SECONDS = 30.0
 """Seconds that everything an event causes may take."""
 
+SETTLE_SECONDS = 0.3
+"""Seconds in which a task that fails at once has failed, where no event is waited for."""
+
 VARIES = {"(varies)": None}
 """Stands for what is another value each time."""
 
@@ -43,10 +48,18 @@ async def stand_in(turn: Turn) -> str:
     return f"(a stand-in answers {len(turn.message)} characters)"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What workers did: with each event, and aside, which tasks and schedules failed."""
+
+    events: list[Observation]
+    aside: Observation
+
+
 async def observe(
     runtime: Runtime, events: Sequence[EventEnvelope], tell: Tell, *, timeout: float = EVENT_SECONDS
-) -> list[Observation]:
-    """Fire events one after the other, and return what workers did with each.
+) -> Seen:
+    """Fire events one after the other, and return what workers did with each, and aside.
 
     What is not seen: what a handler does without its client, and what the turns that it starts cause.
     """
@@ -64,8 +77,22 @@ async def observe(
         found = [*_did(trace)]
         if trace.timed_out and not any(what == STILL for _, what, _ in found):
             found.append((THE_EVENT, f"is not done with after {timeout:g} s", None))
-        seen.append(sorted(found, key=_order))
-    return seen
+        seen.append(sorted(found, key=lambda did: did[0]))  # of each handler in its order
+    if not events:
+        await asyncio.sleep(SETTLE_SECONDS)
+    return Seen(seen, [*_failing(runtime)])
+
+
+def _failing(runtime: Runtime) -> Iterator[Did]:
+    for worker in runtime.workers():
+        for (decorator, what, name), figures in worker.figures.items():
+            if decorator in ("task", "every", "on_shutdown") and (error := figures.last_error) is not None:
+                who = f"{worker.name}.{name}"
+                yield (
+                    who,
+                    f"raises {error.type}, as {decorator} {what}".rstrip(),
+                    _ADDRESS.sub("0x...", error.message),
+                )
 
 
 def _did(trace: Trace) -> Iterator[Did]:
@@ -89,10 +116,6 @@ def _did(trace: Trace) -> Iterator[Did]:
                     yield who, "notifies", told
                 elif not is_reserved(event.kind):
                     yield who, f"publishes {event.kind}", event.payload
-
-
-def _order(did: Did) -> tuple[str, str, str]:
-    return did[0], did[1], json.dumps(did[2], sort_keys=True)
 
 
 # -- comparing -----------------------------------------------------------------------------------------

@@ -128,10 +128,11 @@ def plan_export(
         raise ExportRefused(refusals)
     head = _read_head(sources, existing, default_name)
     files, scripts = _scripts(slices, needed, head.name, target, options)
-    entries = {name: _entry(path, topologies[name], options[name]) for name, path in scripts.items()}
+    files.put(MANIFEST_NAME, b"", "the manifest")
+    entries = {name: _entry(name, path, topologies[name], options[name]) for name, path in scripts.items()}
     for name, found in cases.items():
         path = f"tests/test_{name.replace('-', '_')}.py"
-        files[path] = _compiled(as_module(found, name, scripts[name]), path)
+        files.put(path, _compiled(as_module(found, name, scripts[name]), path), f"the tests of {name}")
     executable = _add_programs(programs, files, entries)
     manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
@@ -139,7 +140,9 @@ def plan_export(
         raise ManifestError(problems)
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and set(topologies.values()) - {"in-process"}:
-        files[f"{VENDOR}/{wheel_name()}"] = build_wheel()
+        files.put(f"{VENDOR}/{wheel_name()}", build_wheel(), "our wheel")
+    if files.collisions:
+        raise ExportRefused(files.collisions)
     warnings = unique(w for s in travelling for w in (*secrets_in(s), *imported_by_value(s)))
     return Plan(
         head.name,
@@ -151,6 +154,32 @@ def plan_export(
         keeps_head=head.rest is not None,
         notes=tuple(f"{name} runs as its cell says: {how}, not {topology}" for name, how in own_way.items()),
     )
+
+
+class Files(dict[str, bytes]):
+    """The files of a plan by their paths, each with one owner; what would be two files in one is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collisions: list[Refusal] = []
+        self._owners: dict[str, str] = {}
+
+    def put(self, path: str, data: bytes, owner: str) -> None:
+        """Add a file; a second owner of its path, or a file in the place of a directory, is a collision."""
+        known = self._owners.get(path)
+        above = [parent.as_posix() for parent in PurePosixPath(path).parents]
+        other = next((p for p in self._owners if p in above or p.startswith(f"{path}/")), None)
+        if known is not None and (known != owner or self[path] != data):
+            self._collide(path, owner, f"would be written over {known}")
+        elif other is not None:
+            self._collide(path, owner, f"cannot be there beside {other}, which is {self._owners[other]}")
+        self._owners[path] = owner
+        self[path] = data
+
+    def _collide(self, path: str, owner: str, why: str) -> None:
+        self.collisions.append(
+            Refusal(path, f"{owner} {why}", "give the worker a --file of its own, or another name")
+        )
 
 
 @dataclass(frozen=True)
@@ -184,10 +213,9 @@ def _scripts(
     capability: str,
     target: TargetName,
     options: Mapping[str, Options],
-) -> tuple[dict[str, bytes], dict[str, str]]:
+) -> tuple[Files, dict[str, str]]:
     """Return the files of the workers, and the path of each worker's script."""
-    texts: dict[str, str] = {}
-    bundled: dict[str, bytes] = {}
+    files = Files()
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
     paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
     homes = {PurePosixPath(path).parent for path in paths.values()}
@@ -196,17 +224,17 @@ def _scripts(
     if common is not None:
         shared = _common_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
         local = {name for needs in needed for name in needs.local}
-        texts[(homes.pop() / f"{shared}.py").as_posix()] = render.common_module(
-            common, _target(target), local
-        )
+        path = (homes.pop() / f"{shared}.py").as_posix()
+        text = render.common_module(common, _target(target), local)
+        files.put(path, _compiled(text, path), "what several workers share")
     for source, needs in zip(sources, needed, strict=True):
         path = paths[source.piece.worker]
         asked = needs.requirements.values()
-        texts[path] = render.script(
-            source, _target(target), asked, _requires_python(), shared, needs.local.keys()
-        )
-        bundled |= _bundle(needs, PurePosixPath(path).parent)
-    return {path: _compiled(text, path) for path, text in texts.items()} | bundled, paths
+        text = render.script(source, _target(target), asked, _requires_python(), shared, needs.local.keys())
+        files.put(path, _compiled(text, path), f"the script of worker {source.piece.worker}")
+        for name, data in _bundle(needs, PurePosixPath(path).parent).items():
+            files.put(name, data, "a module beside the notebook")
+    return files, paths
 
 
 def _compiled(text: str, path: str) -> bytes:
@@ -216,7 +244,7 @@ def _compiled(text: str, path: str) -> bytes:
 
 
 def _add_programs(
-    programs: Mapping[str, SourceCell], files: dict[str, bytes], entries: dict[str, dict[str, object]]
+    programs: Mapping[str, SourceCell], files: Files, entries: dict[str, dict[str, object]]
 ) -> frozenset[str]:
     """Add the workers that are programs, and return which of their files can be run by themselves."""
     executable = set()
@@ -225,7 +253,7 @@ def _add_programs(
         file = program_file(cell.line).as_posix() if has_file(cell.body) else None
         entries[name] = _program_entry(cell.line, file)
         if file is not None:
-            files[file] = cell.body.encode()
+            files.put(file, cell.body.encode(), f"the file of worker {name}")
             if cell.body.startswith("#!") or str(entries[name]["command"]).endswith(f"/{file}"):
                 executable.add(file)
     return frozenset(executable)
@@ -336,7 +364,7 @@ def _bundle(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
     return files
 
 
-def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]:
+def _entry(name: str, path: str, topology: Topology, options: Options) -> dict[str, object]:
     script = f"{ROOT_REFERENCE}/{path}"
     entry: dict[str, object]
     match topology:
@@ -346,7 +374,7 @@ def _entry(path: str, topology: Topology, options: Options) -> dict[str, object]
             entry = {"command": "python", "args": [script]}
         case "in-process":
             if options.env:
-                raise Refused("--env needs a process of its own; export with --topology uv or python")
+                raise Refused(f"worker {name!r}: --env needs a process of its own: --topology uv or python")
             entry = {"path": path}
     if options.env:
         entry["env"] = dict(options.env)

@@ -142,6 +142,19 @@ def _read(cell: Cell, order: int) -> SourceCell:
     return SourceCell(cell, order, sort, line, text)
 
 
+def last_line(node: ast.stmt, lines: list[str]) -> int:
+    """Return the last line of a statement, with the comments below it that are indented into it."""
+    end = node.end_lineno or node.lineno
+    if not hasattr(node, "body"):
+        return end
+    for number in range(end, len(lines)):
+        line = lines[number]
+        if line.strip() and not (line[0] in " \t" and line.lstrip().startswith("#")):
+            break
+        end = number + 1 if line.strip() else end
+    return end
+
+
 def _leading(lines: list[str]) -> list[str]:
     count = next((n for n, text in enumerate(lines) if text.strip()), len(lines))
     return lines[:count]

@@ -8,8 +8,9 @@ import symtable
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dnworker_jupyter.export.reading import last_line
 from dnworker_jupyter.export.render import PROVIDED, is_ours
-from dnworker_jupyter.export.slice import names_in
+from dnworker_jupyter.export.slice import names_in, sort_of
 from dnworker_jupyter.transactions import NAMES
 from dnworker_jupyter.transform import DECORATORS
 
@@ -137,8 +138,13 @@ class ScriptReader:
                 )
             for name in sorted(stored & read & bound):
                 self._bad(node.lineno, f"binds {name!r} anew, which a handler above read; use two names")
-            if handlers and self._registers(node):
-                self._bad(node.lineno, f"registers handlers below others, {before}; use decorators")
+            if self._registers(node):
+                self._bad(
+                    node.lineno,
+                    "registers handlers in a way that cells do not show; decorate functions at the top level",
+                )
+            elif handlers and sort_of(node) == "other":
+                self._bad(node.lineno, f"runs below handlers, {before}; put it above them")
             if self._worker is not None and self._variable == "worker" and "worker" in stored:
                 self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
             bound |= stored
@@ -159,7 +165,7 @@ class ScriptReader:
         waiting: list[str] = []
         first = after = 0
         for node in tree.body:
-            begin, end = _first_line(node), self._end_of(node)
+            begin, end = _first_line(node), last_line(node, self._lines)
             if begin <= after:
                 self._bad(begin, "several statements share a line; give each its own")
                 continue
@@ -177,18 +183,6 @@ class ScriptReader:
             first = first if any(waiting) else begin
             waiting += [*above, *own]
         yield Piece(_trimmed([*waiting, *self._lines[after:]]), first or 1)
-
-    def _end_of(self, node: ast.stmt) -> int:
-        """Return a statement's last line, with the comments below that are indented into it."""
-        end = node.end_lineno or node.lineno
-        if not hasattr(node, "body"):
-            return end
-        for number in range(end, len(self._lines)):
-            line = self._lines[number]
-            if line.strip() and not (line[0] in " \t" and line.lstrip().startswith("#")):
-                break
-            end = number + 1 if line.strip() else end
-        return end
 
     def _kept(self, node: ast.stmt) -> list[str]:
         """Return a statement's lines as the cell has them; `_NOTHING` for what the export writes anew."""
@@ -208,7 +202,7 @@ class ScriptReader:
                 self._bad(
                     inner.lineno, "uses __file__, which a notebook has not; name the place by a variable"
                 )
-        return self._lines[_first_line(node) - 1 : self._end_of(node)]
+        return self._lines[_first_line(node) - 1 : last_line(node, self._lines)]
 
     def _runs_worker(self, node: ast.stmt) -> bool:
         """Tell whether it only runs the worker; what else stands under a main guard is noted."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from dnworker_jupyter.export.reading import SourceCell
+from dnworker_jupyter.export.reading import SourceCell, last_line
 from dnworker_jupyter.export.refusals import Refusal
 from dnworker_jupyter.export.requirements import Choice, choices_in
 
@@ -53,13 +53,13 @@ class Statement:
             return "other"
         if self.cell.sort == "worker" and _is_handler(self.node, self.cell.alias):
             return "handler"
-        return _sort(self.node)
+        return sort_of(self.node)
 
     @cached_property
     def source(self) -> str:
         """Its text, with decorators and the comments directly above."""
         if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            own_lines = self.cell.lines[self.first_line - 1 : self.node.end_lineno]
+            own_lines = self.cell.lines[self.first_line - 1 : last_line(self.node, self.cell.lines)]
             return "\n".join([*self.comments_above, *own_lines])
         own = ast.get_source_segment(self.cell.body, self.node) or ast.unparse(self.node)
         return "\n".join([*self.comments_above, f"{own}{self.comment_behind}"])
@@ -393,7 +393,8 @@ def _root_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _sort(node: ast.stmt) -> Sort:
+def sort_of(node: ast.stmt) -> Sort:
+    """Return what a statement is to the exporter, wherever it stands."""
     match node:
         case ast.Import() | ast.ImportFrom():
             return "import"
@@ -421,7 +422,7 @@ def _all_travel(node: ast.If | ast.Try) -> bool:
     inner = [*node.body, *node.orelse]
     if isinstance(node, ast.Try):
         inner += [*node.finalbody, *(s for handler in node.handlers for s in handler.body)]
-    return all(isinstance(s, ast.Pass) or _sort(s) != "other" for s in inner)
+    return all(isinstance(s, ast.Pass) or sort_of(s) != "other" for s in inner)
 
 
 def _is_plain_target(node: ast.expr) -> bool:

@@ -86,6 +86,8 @@ async def _listen(process: asyncio.subprocess.Process, asked: Asked, tell: Tell)
         except TimeoutError:
             where = step or "before its first step"
             return {"error": f"it stood still for {patience:g} s, {where}: something holds its loop"}
+        except ValueError:
+            return {"error": f"its answer is longer than {LONGEST_LINE:,} bytes; fire fewer events"}
         if not line:
             await process.wait()
             return None

@@ -111,7 +111,8 @@ async def try_out(asked: Asked) -> dict[str, Any]:
             tell(f"waiting for {worker.name} to start", number, len(workers))
             await until_up(worker, UP_SECONDS if worker.name in asked.workers else PROGRAM_SECONDS)
         events: list[EventEnvelope] = [decode(text.encode()) for text in asked.events]
-        answer["seen"] = await observe(runtime, events, tell, timeout=asked.timeout)
+        seen = await observe(runtime, events, tell, timeout=asked.timeout)
+        answer |= {"seen": seen.events, "aside": seen.aside}
         answer["workers"] = {worker.name: described(worker) for worker in workers}
         tell("stopping the workers", len(events), len(events))
     return answer

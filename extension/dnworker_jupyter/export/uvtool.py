@@ -71,9 +71,9 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
         Refused: uv finds no versions that go together, or cannot reach the index.
     """
     with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
-        root = Path(place, plan.name)
+        root = Path(place, plan.name).resolve()
         write(plan, root)
-        manifest = load_manifest(root.resolve())
+        manifest = load_manifest(root)
         scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
         files = dict(plan.files)
         for number, script in enumerate(scripts):

@@ -109,14 +109,25 @@ def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
 
 def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
     """Move what others made in the old directory while the new one was made; nothing of theirs is removed."""
-    for place, _, names in os.walk(old):
-        for name in names:
+    for place, directories, names in os.walk(old):
+        for name in [*names, *directories]:
             file = Path(place, name)
             inside = file.relative_to(old)
             target = directory / inside
-            if inside.as_posix() not in leave and not os.path.lexists(target):
+            if inside.as_posix() in leave:
+                continue
+            if file.is_dir() and not file.is_symlink():
+                if not any(path.startswith(f"{inside.as_posix()}/") for path in leave):
+                    target.mkdir(parents=True, exist_ok=True)
+            elif not os.path.lexists(target) or _is_newer(file, target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                file.rename(target)
+                file.replace(target)
+
+
+def _is_newer(file: Path, target: Path) -> bool:
+    """Tell whether a file was written anew since the new directory got it."""
+    old, new = file.lstat(), target.lstat()
+    return old.st_ino != new.st_ino and (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns, new.st_size)
 
 
 def _write_whole(file: Path, data: bytes, *, is_program: bool) -> None:
