@@ -148,7 +148,9 @@ CELLS: list[tuple[str, str]] = [
         "markdown",
         """
         It runs wherever the manifest is understood, here too, as a process of its own under `uv run`:
-        `%capability load out/quickstart`. In a notebook that runs unattended, end with `await dn.settle()`: it
+        `%capability load out/quickstart`. Before you give it away, `%capability check out/quickstart` runs it in
+        a clean environment, fires what you fired above at both, and shows where they differ; `%events test #2`
+        keeps one of those events as a test that travels with it. In a notebook that runs unattended, end with `await dn.settle()`: it
         raises what handlers raised.
         """,
     ),
