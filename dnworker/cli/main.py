@@ -15,7 +15,7 @@ from typing import Any
 
 from dnworker import __version__
 from dnworker.cli import remote
-from dnworker.cli.text import printable
+from dnworker.cli.text import NearParser, printable
 from dnworker.errors import DnworkerError, Refused
 
 Command = Callable[[argparse.Namespace], int]
@@ -27,8 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return command(options)
-    except KeyboardInterrupt:  # of a command that leaves nothing half done; `serve` takes it itself
-        print("dnworker: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt:
+        aside = "; nothing was written" if command in (_export, _import) else ""
+        print(f"dnworker: interrupted{aside}", file=sys.stderr)
         return 130
     except (DnworkerError, OSError) as exc:
         if options.json:
@@ -40,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dnworker", description="Run, check, drive and export workers.")
+    parser = NearParser(prog="dnworker", description="Run, check, drive and export workers.")
     parser.add_argument("--version", action="version", version=f"dnworker {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
+    common = NearParser(add_help=False)
     common.add_argument("--json", action="store_true", help="answer in JSON")
     _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
     _add(commands, common, "validate", "check capabilities")

@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import re
+import sys
+from typing import Any, NoReturn
+
 
 def printable(text: str) -> str:
     """Return text that cannot drive the terminal: control characters are shown, but for line breaks."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+class NearParser(argparse.ArgumentParser):
+    """A parser that names the word that was meant, where one is near; its subcommands do so too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse what is left over here, where the options are known that may have been meant."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and any(word.startswith("-") for word in rest):
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, on stderr, and end with code 2."""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if choice is not None:
+            message += _near(choice[1], re.findall(r"[\w-]+", choice[2]))
+        elif message.startswith("unrecognized arguments: "):
+            word = next((w for w in message.split()[2:] if w.startswith("-")), "")
+            known = [option for action in self._actions for option in action.option_strings]
+            message += _near(word.partition("=")[0], known)
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _near(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -100,3 +101,25 @@ def test_the_clock_and_the_doctor_work_and_leaving_leaves_nothing(terminal):
     terminal.child.expect(pexpect.EOF)
     terminal.child.wait()
     assert terminal.child.exitstatus == 0
+
+
+def test_a_check_runs_at_the_prompt_and_says_what_it_waits_for(terminal):
+    terminal.send(
+        "@bee.on_event('demo.asked')\nasync def h(event, client): await client.publish('demo.answered', {'n': 1})\n"
+    )
+    terminal.send("%fire demo.asked")
+    told = terminal.send("%capability check --topology in-process --target dnworker")
+    assert "waiting for bee to start" in told
+    assert "1 event fired: notebook and export do the same" in told
+
+
+def test_the_command_line_shows_a_bar_in_a_terminal_and_takes_it_away(tmp_path):
+    cell = "%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client):\n    pass"
+    (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
+    words = ["-m", "dnworker", "export", "n.ipynb", "-o", "out", "--topology", "python", "--check"]
+    child = pexpect.spawn(sys.executable, words, encoding="utf8", timeout=60, cwd=str(tmp_path))
+    child.expect(re.escape("export: [....................] 0/1 waiting for bridge to start"))
+    child.expect(r"\r\x1b\[K" + "capability out is in out")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0

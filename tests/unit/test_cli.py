@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dnworker.cli.main import main
+
 from .capabilities import ECHO, make_capability
 
 TUTORIAL = Path(__file__).parents[2] / "notebooks" / "01-quickstart.ipynb"
@@ -388,3 +390,21 @@ async def test_what_handlers_of_a_served_worker_print_is_in_its_log_and_on_the_s
         lines = [(line.text, line.source, line.level) for line in runtime.logs.tail()]
     assert lines == [("one", "stdout", "info"), ("careful", "log", "warning"), ("two", "stdout", "info")]
     assert sys.stdout.write == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["exprt", "n"], "did you mean export?"),
+        (
+            ["export", "n", "-o", "d", "--chek"],
+            "dnworker export: unrecognized arguments: --chek; did you mean --check?",
+        ),
+        (["export", "n", "-o", "d", "--target", "dredanode"], "did you mean dreadnode?"),
+    ],
+)
+def test_a_mistyped_word_of_the_command_line_is_named_with_the_one_that_was_meant(words, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -36,8 +36,7 @@ from dnworker_jupyter.export.trial import Asked
 from dnworker_jupyter.export.writing import write
 
 Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[Seen]]
-"""Fires events at the workers of the notebook, each time from a fresh start."""
-
+"""Fires events at the workers of the notebook, each time with an empty state."""
 
 NOTHING_FIRED = "no recorded event that its workers listen to: handlers of events were not tried"
 
@@ -188,6 +187,7 @@ async def _copied(directory: Path, to: Path) -> None:
     except asyncio.CancelledError:
         stop.set()
         await asyncio.wait({copying})
+        copying.exception()  # what an interrupt makes of a copy is no news
         raise
 
 
