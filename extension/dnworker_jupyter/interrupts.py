@@ -38,11 +38,14 @@ class Interrupts:
         self._host = host
         self._watchdog = watchdog
         self._before_idle: Any = None
+        self.came = False
+        """Whether one came for the cell that runs; its coroutine learns it only when the loop turns."""
 
     def begin_cell(self) -> None:
         """Stand before whatever SIGINT means to the cell that begins."""
         if threading.current_thread() is not threading.main_thread():
             return  # a subshell: signals are not its business
+        self.came = False
         meaning = signal.getsignal(signal.SIGINT)
         if not isinstance(meaning, _Meaning):
             signal.signal(signal.SIGINT, _Meaning(self, meaning))
@@ -99,6 +102,7 @@ class _Meaning:
         __tracebackhide__ = True  # of a cell that is interrupted, people want to see their own lines
         if self._interrupts.stop_handler(frame):
             return
+        self._interrupts.came = True
         if callable(self.before):
             self.before(number, frame)
         elif self.before == signal.SIG_DFL:

@@ -343,6 +343,11 @@ class Notebook:
 
     # -- the rest --------------------------------------------------------------------------------------
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether somebody asked to stop the cell that runs."""
+        return self._interrupts.came
+
     def declare(self, head: str, manifest: CapabilityManifest, label: str) -> None:
         """Take the head of the manifest from a `%%capability` cell."""
         self.head, self.head_cell, self.capability_name = head, label, manifest.name

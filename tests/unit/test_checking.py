@@ -381,11 +381,11 @@ def test_an_end_of_the_command_ends_the_trial_and_its_workers(tmp_path, number):
     process, children = until_up(tmp_path)
     try:
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
         assert not psutil.wait_procs(children, timeout=30)[1]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert not (tmp_path / "out").exists()
 
 
@@ -444,10 +444,10 @@ def test_ctrl_c_writes_nothing_and_leaves_nothing_running(tmp_path):
     process, children = until_up(tmp_path)
     try:
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
+        said, _ = process.communicate(timeout=90)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert process.returncode == 130
     assert said.strip().endswith("dnworker: interrupted; nothing was written")
     assert "Traceback" not in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dnworker import Worker
@@ -17,6 +17,7 @@ values = st.recursive(
 )
 
 
+@example({"a": 1}, {"a": True})
 @given(values, values)
 def test_a_blend_agrees_with_both_it_was_made_of(one, other):
     mixed = blend(one, other)

@@ -123,8 +123,6 @@ def _did(trace: Trace) -> Iterator[Did]:
 
 def blend(one: Any, other: Any) -> Any:
     """Return what two runs of the same code have in common; `VARIES` stands where they differ."""
-    if one == other and type(one) is type(other):
-        return one
     if isinstance(one, dict) and isinstance(other, dict):
         return {
             key: blend(one[key], other[key]) if key in one and key in other else VARIES
@@ -132,7 +130,7 @@ def blend(one: Any, other: Any) -> Any:
         }
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return [blend(a, b) for a, b in zip(one, other, strict=True)]
-    return VARIES
+    return one if one == other and type(one) is type(other) else VARIES
 
 
 def agrees(pattern: Any, value: Any) -> bool:
