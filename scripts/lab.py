@@ -154,8 +154,13 @@ def run_all(page: Page) -> None:
     waiting = page.locator(".jp-InputPrompt", has_text="[*]")
     dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
     for attempt in range(3):
+        # It may stand before the menu already: then it is answered before anything is clicked.
+        page.add_locator_handler(
+            dialog, lambda shown: shown.get_by_role("button", name="Select Kernel").click()
+        )
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.remove_locator_handler(dialog)
         try:
             while not last.is_visible():
                 dialog.or_(last).first.wait_for(timeout=45_000)

@@ -433,6 +433,8 @@ def until_up(tmp_path: Path) -> tuple[subprocess.Popen, list[psutil.Process]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "dnworker", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # Whoever runs the tests in the background has it ignored, and what is ignored stays so in children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not up.exists():
         assert process.poll() is None, process.communicate()[0]
