@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
-from dnworker.capability.manifest import load_manifest
+from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.validate import examine
 from dnworker.errors import DnworkerError
 from dnworker.events import EventEnvelope, decode
@@ -30,7 +30,7 @@ from dnworker.runner import keys_of
 from dnworker.runtime import Runtime
 from dnworker.topologies import InProcessWorker, SubprocessWorker
 from dnworker_jupyter.export.observing import observe
-from dnworker_jupyter.export.uvtool import provision, python_of, run, uv_script
+from dnworker_jupyter.export.uvtool import forget, provision, python_of, run, uv_script
 
 UP_SECONDS = 120.0
 """Seconds until a worker in Python must be up, with its environment made; the SDK's imports take many."""
@@ -90,6 +90,16 @@ async def try_out(asked: Asked) -> dict[str, Any]:
     root = Path(asked.root)
     manifest = load_manifest(root)
     scripts = [script for w in manifest.workers.values() if (script := uv_script(root, w)) is not None]
+    try:
+        return await _try_out(asked, root, manifest, scripts)
+    finally:
+        for script in scripts:
+            await forget(script)
+
+
+async def _try_out(
+    asked: Asked, root: Path, manifest: CapabilityManifest, scripts: list[Path]
+) -> dict[str, Any]:
     for number, script in enumerate(scripts):
         tell(f"{WAITS_FOR_UV} to make the environment of {script.name}", number, len(scripts))
         if (problem := await provision(script)) is not None:

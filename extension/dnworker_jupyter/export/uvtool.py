@@ -49,6 +49,16 @@ async def python_of(script: Path) -> str | None:
         return None
 
 
+async def forget(script: Path) -> None:
+    """Remove a script's environment: uv keeps one for every path that a script ever had."""
+    python = await python_of(script)
+    if python is None:
+        return
+    environment = Path(python).parents[1]
+    if environment.parent.name.startswith("environments"):  # of uv's cache; anything else is not ours
+        await asyncio.to_thread(shutil.rmtree, environment, ignore_errors=True)
+
+
 async def ask_uv(*words: str) -> str:
     """Return the last line that uv says, such as a path.
 
