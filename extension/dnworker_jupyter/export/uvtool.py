@@ -14,6 +14,7 @@ from uv import find_uv_bin
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
 from dnworker.errors import Refused
 from dnworker.process import end_at_once
+from dnworker_jupyter.export.exchange import remove
 from dnworker_jupyter.export.observing import Tell
 from dnworker_jupyter.export.plan import Plan
 from dnworker_jupyter.export.writing import write
@@ -56,7 +57,7 @@ async def forget(script: Path) -> None:
         return
     environment = Path(python).parents[1]
     if environment.parent.name.startswith("environments"):  # of uv's cache; anything else is not ours
-        await asyncio.to_thread(shutil.rmtree, environment, ignore_errors=True)
+        await asyncio.to_thread(remove, environment)
 
 
 async def ask_uv(*words: str) -> str:
