@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
-    from dnworker.clock import RealClock, VirtualClock, sleep
-    from dnworker.errors import (
+    from dnworker.core.clock import RealClock, VirtualClock, sleep
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.errors import (
         DnworkerError,
         HandlerFailed,
         ManifestError,
         TurnCancelledError,
         TurnFailedError,
     )
-    from dnworker.events import EventEnvelope
-    from dnworker.lifecycle import WorkerState
+    from dnworker.core.lifecycle import WorkerState
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
     from dnworker.trace import Trace
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DnworkerError": "dnworker.errors",
-    "EventEnvelope": "dnworker.events",
-    "HandlerFailed": "dnworker.errors",
-    "ManifestError": "dnworker.errors",
-    "RealClock": "dnworker.clock",
+    "DnworkerError": "dnworker.core.errors",
+    "EventEnvelope": "dnworker.core.envelope",
+    "HandlerFailed": "dnworker.core.errors",
+    "ManifestError": "dnworker.core.errors",
+    "RealClock": "dnworker.core.clock",
     "Runtime": "dnworker.runtime",
     "RuntimeClient": "dnworker.client.client",
     "Trace": "dnworker.trace",
-    "TurnCancelledError": "dnworker.errors",
+    "TurnCancelledError": "dnworker.core.errors",
     "Turn": "dnworker.sessions.turn",
-    "TurnFailedError": "dnworker.errors",
-    "VirtualClock": "dnworker.clock",
+    "TurnFailedError": "dnworker.core.errors",
+    "VirtualClock": "dnworker.core.clock",
     "Worker": "dnworker.worker",
-    "WorkerState": "dnworker.lifecycle",
-    "sleep": "dnworker.clock",
+    "WorkerState": "dnworker.core.lifecycle",
+    "sleep": "dnworker.core.clock",
 }
 
 __all__ = [  # noqa: RUF022  in the order of design 5

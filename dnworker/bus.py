@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from dnworker.clock import Clock, RealClock
-from dnworker.errors import Gone, SubscriberTooSlow
-from dnworker.events import KINDS_REMEMBERED, MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
+from dnworker.core.clock import Clock, RealClock
+from dnworker.core.envelope import KINDS_REMEMBERED, MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
+from dnworker.core.errors import Gone, SubscriberTooSlow
 
 SESSION_BUFFER = (500, 2_000_000)
 RUNTIME_BUFFER = (50, 200_000)

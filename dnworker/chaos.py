@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dnworker.errors import Refused
-from dnworker.invocation import current as current_invocation
+from dnworker.core.errors import Refused
+from dnworker.core.invocation import current as current_invocation
 
 FIELDS = ("seed", "duplicate", "delay", "reorder", "fail")
 _PREFIX = "client."

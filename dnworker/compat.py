@@ -17,11 +17,11 @@ _ALIASES: dict[str, dict[str, str]] = {
     "dreadnode": {},
     "dreadnode.capabilities": {"Worker": "dnworker.worker"},
     "dreadnode.capabilities.worker": {
-        "EventEnvelope": "dnworker.events",
+        "EventEnvelope": "dnworker.core.envelope",
         "RuntimeClient": "dnworker.client.client",
-        "ScheduleSpec": "dnworker.schedule",
-        "TurnCancelledError": "dnworker.errors",
-        "TurnFailedError": "dnworker.errors",
+        "ScheduleSpec": "dnworker.core.schedule",
+        "TurnCancelledError": "dnworker.core.errors",
+        "TurnFailedError": "dnworker.core.errors",
         "Worker": "dnworker.worker",
     },
 }

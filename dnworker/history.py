@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
-from dnworker.errors import HandlerFailed
-from dnworker.invocation import HandlerError, Invocation, Outcome, describe
-from dnworker.invocation import current as current_invocation
+from dnworker.core.errors import HandlerFailed
+from dnworker.core.invocation import HandlerError, Invocation, Outcome, describe
+from dnworker.core.invocation import current as current_invocation
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection
 
 from dnworker.bus import DeliveryWatcher, EventBus, Subscription
-from dnworker.events import EventEnvelope
+from dnworker.core.envelope import EventEnvelope
 
 KEPT_PER_KIND = 1_000
 KINDS_KEPT = 1_000

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.errors import JournalError
-from dnworker.events import NOISE, EventEnvelope, decode, encode
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
+from dnworker.core.envelope import NOISE, EventEnvelope, decode, encode
+from dnworker.core.errors import JournalError
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
 
 if TYPE_CHECKING:
     from dnworker.bus import EventBus

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.errors import Conflict
-from dnworker.events import valid_text
-from dnworker.figures import Figures
-from dnworker.invocation import describe
-from dnworker.lifecycle import MOVES_KEPT, STATUS, Move, WorkerState, move
-from dnworker.models import ComponentInfo
+from dnworker.core.envelope import valid_text
+from dnworker.core.errors import Conflict
+from dnworker.core.invocation import describe
+from dnworker.core.lifecycle import MOVES_KEPT, STATUS, Move, WorkerState, move
+from dnworker.core.models import ComponentInfo
+from dnworker.core.stats import Figures
 from dnworker.process import SubprocessWorkerRunner
 from dnworker.runner import HandlerKey, WorkerRunner
 

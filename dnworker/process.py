@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.guard import Guard
-from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.reports import Report, ReportReader, Says
 
 log = logging.getLogger("dnworker.process")

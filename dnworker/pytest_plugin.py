@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from dnworker.clock import VirtualClock
+    from dnworker.core.clock import VirtualClock
     from dnworker.runtime import Runtime
     from dnworker.testing import FakeClient
 
@@ -26,7 +26,7 @@ def fake_client() -> FakeClient:
 @pytest.fixture
 def virtual_clock() -> VirtualClock:
     """A clock that stands still until it is advanced."""
-    from dnworker.clock import VirtualClock
+    from dnworker.core.clock import VirtualClock
 
     return VirtualClock()
 

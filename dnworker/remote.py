@@ -6,12 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker import reports
-from dnworker.figures import Figures
-from dnworker.invocation import Invocation
+from dnworker.core.invocation import Invocation
+from dnworker.core.stats import Figures
 from dnworker.runner import HandlerKey
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.history import History
 
 INVOCATIONS_KEPT = 2_000

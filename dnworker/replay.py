@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.errors import Invalid, JournalError, Refused
-from dnworker.events import EventEnvelope, decode, encode, is_noise
+from dnworker.core.envelope import EventEnvelope, decode, encode, is_noise
+from dnworker.core.errors import Invalid, JournalError, Refused
 from dnworker.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:

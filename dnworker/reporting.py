@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dnworker import reports
-from dnworker.invocation import Invocation, describe
-from dnworker.invocation import current as current_invocation
-from dnworker.loglevels import Emission, follow_records
-from dnworker.loglevels import current as current_emission
+from dnworker.core.invocation import Invocation, describe
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.log_records import Emission, follow_records
+from dnworker.core.log_records import current as current_emission
 from dnworker.runner import keys_of, log_failure
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.worker import Worker
 
 _NOBODYS = reports.Says()

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from dnworker.invocation import Cause, HandlerError
+from dnworker.core.invocation import Cause, HandlerError
 
 VARIABLE = "DNWORKER_REPORTS"
 """Holds a word that only the runtime and the process know: what a handler prints cannot pass for a report."""

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dnworker.clock import Clock, RealClock
-from dnworker.clock import current as current_clock
-from dnworker.errors import Conflict
-from dnworker.events import valid_text
-from dnworker.figures import Figures
-from dnworker.invocation import Cause, Invocation, describe, feeds_handlers, handler_name
-from dnworker.invocation import current as current_invocation
-from dnworker.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
-from dnworker.schedule import STABLE_AFTER, Backoff, ScheduleSpec
+from dnworker.core.clock import Clock, RealClock
+from dnworker.core.clock import current as current_clock
+from dnworker.core.envelope import valid_text
+from dnworker.core.errors import Conflict
+from dnworker.core.invocation import Cause, Invocation, describe, feeds_handlers, handler_name
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
+from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
+from dnworker.core.stats import Figures
 from dnworker.worker import Worker
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
 
 log = logging.getLogger("dnworker.runner")
 

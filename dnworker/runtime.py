@@ -22,25 +22,25 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
 from dnworker.client.direct import DirectConnection
-from dnworker.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
-from dnworker.errors import Conflict, HandlerFailed, NotFound
-from dnworker.events import EventEnvelope, check_publishable, valid_text
+from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
+from dnworker.core.envelope import EventEnvelope, check_publishable, valid_text
+from dnworker.core.errors import Conflict, HandlerFailed, NotFound
+from dnworker.core.invocation import HandlerError, Invocation, describe, read_traceparent
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.lifecycle import STATUS, WorkerState
+from dnworker.core.logs import LogBook, LogLine
+from dnworker.core.models import RuntimeInfo, ToolInfo
+from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
 from dnworker.guard import Guard
 from dnworker.history import History
-from dnworker.invocation import HandlerError, Invocation, describe, read_traceparent
-from dnworker.invocation import current as current_invocation
 from dnworker.journal import Journal
-from dnworker.lifecycle import STATUS, WorkerState
-from dnworker.logs import LogBook, LogLine
 from dnworker.manager import ManagedWorker, stop_all
-from dnworker.models import RuntimeInfo, ToolInfo
 from dnworker.progress import Progress
 from dnworker.runtimelog import RuntimeLog
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
-from dnworker.templates import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
 from dnworker.tokens import Tokens
 from dnworker.topologies import InProcessWorker, SubprocessWorker
 from dnworker.trace import Trace

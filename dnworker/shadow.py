@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dnworker.events import EventEnvelope, check_publishable, snapshot
-from dnworker.invocation import Cause, Invocation, describe, handler_name
-from dnworker.invocation import current as current_invocation
-from dnworker.templates import template
+from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
+from dnworker.core.invocation import Cause, Invocation, describe, handler_name
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.samples import template
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,7 +58,7 @@ class ShadowClient:
 
     async def create_session(self, **fields: Any) -> Any:
         """Write it down, and return what the handler can go on with."""
-        from dnworker.models import SessionInfo
+        from dnworker.core.models import SessionInfo
 
         self._note("create_session", **fields)
         return SessionInfo(session_id=fields.get("session_id") or "shadow-session", created_at="")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnworker.lifecycle import WorkerState
+from dnworker.core.lifecycle import WorkerState
 
 if TYPE_CHECKING:
     from dnworker.runner import Recorder

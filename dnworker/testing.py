@@ -12,8 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.clock import VirtualClock, turn_loop
-from dnworker.events import EventEnvelope, check_publishable, snapshot
+from dnworker.core.clock import VirtualClock, turn_loop
+from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 
 if TYPE_CHECKING:
     from dnworker.modelserver import Breaks, Calls, ModelServer, Refuses, Says, Waits

@@ -15,10 +15,10 @@ from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.errors import Conflict
-from dnworker.figures import Figures
+from dnworker.core.errors import Conflict
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.stats import Figures
 from dnworker.hold import Hold
-from dnworker.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker
 from dnworker.process import SubprocessWorkerRunner
 from dnworker.remote import RemoteInvocations

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.invocation import HandlerError, Invocation, Outcome
+    from dnworker.core.logs import LogLine
     from dnworker.history import History
-    from dnworker.invocation import HandlerError, Invocation, Outcome
-    from dnworker.logs import LogLine
 
 
 STREAMED = "turn.event"

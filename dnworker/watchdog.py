@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
-from dnworker.places import located, place_of
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.locations import located, place_of
 from dnworker.runner import WorkerRunner
 from dnworker.sessions.turns import Turns
 

@@ -6,16 +6,16 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dnworker.errors import BadName, HandlerNotAsync
-from dnworker.places import place_of
-from dnworker.schedule import ScheduleSpec, make_schedule
+from dnworker.core.errors import BadName, HandlerNotAsync
+from dnworker.core.locations import place_of
+from dnworker.core.schedule import ScheduleSpec, make_schedule
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
     from dnworker.client.client import RuntimeClient
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
 
     ClientHandler = Callable[[RuntimeClient], Awaitable[object]]
     EventHandler = Callable[[EventEnvelope, RuntimeClient], Awaitable[object]]

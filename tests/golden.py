@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from dnworker.errors import DnworkerError
+from dnworker.core.errors import DnworkerError
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.plan import plan_export
 

@@ -14,8 +14,8 @@ from dnworker.capability.flags import gate_is_open, is_enabled
 from dnworker.capability.loading import forget_helpers
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.capability.registry import Capability, state_file
-from dnworker.errors import ManifestError, NotFound
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import ManifestError, NotFound
+from dnworker.core.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker, start_all, stop_all
 from dnworker.topologies import SubprocessWorker, path_worker
 

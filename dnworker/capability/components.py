@@ -13,7 +13,7 @@ from dnworker.capability.agents import AgentDefinition, read_agent
 from dnworker.capability.flags import Flag, gate_is_open
 from dnworker.capability.frontmatter import FrontMatterError, read_front_matter
 from dnworker.capability.manifest import ROOT_REFERENCE, CapabilityManifest
-from dnworker.models import ComponentInfo, SkillInfo
+from dnworker.core.models import ComponentInfo, SkillInfo
 
 NOT_RUN = "needs the reference runtime; this one lists it, and runs workers, agents and skills"
 MCP_FILES = (".mcp.json", "mcp.json")

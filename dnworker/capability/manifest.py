@@ -9,7 +9,7 @@ from typing import Any
 
 from dnworker.capability.yamltree import KEY, YamlDocument, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
-from dnworker.errors import ManifestError
+from dnworker.core.errors import ManifestError
 
 MANIFEST_NAME = "capability.yaml"
 ROOT_REFERENCE = "${CAPABILITY_ROOT}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
-from dnworker.models import CapabilityInfo, ComponentInfo
+from dnworker.core.models import CapabilityInfo, ComponentInfo
 from dnworker.process import end_at_once
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 from dnworker import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
-from dnworker.errors import DnworkerError, Refused
+from dnworker.core.errors import DnworkerError, Refused
 
 Command = Callable[[argparse.Namespace], int]
 

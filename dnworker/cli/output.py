@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
-from dnworker.lines import LineSplitter
-from dnworker.loglevels import current as current_emission
-from dnworker.loglevels import follow_records
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.log_records import current as current_emission
+from dnworker.core.log_records import follow_records
+from dnworker.core.text import LineSplitter
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dnworker import compat
 from dnworker.capability.loading import load_worker
-from dnworker.invocation import describe
+from dnworker.core.invocation import describe
 
 
 def main(root: str, capability: str, name: str, file: str) -> int:

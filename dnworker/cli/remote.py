@@ -18,9 +18,9 @@ from dnworker.cli.running import redirect_file, running
 from dnworker.cli.text import printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
-from dnworker.errors import Refused
-from dnworker.events import EventEnvelope
-from dnworker.models import LogRecord
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Refused
+from dnworker.core.models import LogRecord
 
 LOG_POLL = 0.5
 
@@ -263,6 +263,6 @@ def _as_line(event: EventEnvelope) -> str:
 
 
 def _as_json(event: EventEnvelope) -> str:
-    from dnworker.events import encode
+    from dnworker.core.envelope import encode
 
     return encode(event).decode()

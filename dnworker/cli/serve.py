@@ -19,9 +19,9 @@ from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.output import kept_output
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
-from dnworker.errors import Refused
-from dnworker.lifecycle import WorkerState
-from dnworker.logs import LogLine
+from dnworker.core.errors import Refused
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.logs import LogLine
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

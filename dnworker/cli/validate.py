@@ -17,8 +17,8 @@ from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
 from dnworker.capability.registry import run_check
 from dnworker.cli.text import printable
-from dnworker.errors import ManifestError
-from dnworker.models import ComponentInfo
+from dnworker.core.errors import ManifestError
+from dnworker.core.models import ComponentInfo
 
 IMPORT_TIMEOUT = 60.0
 

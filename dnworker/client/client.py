@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from dnworker.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError
-from dnworker.events import EventEnvelope, check_kind, check_publishable, snapshot
-from dnworker.models import (
+from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, snapshot
+from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError
+from dnworker.core.models import (
     LogPage,
     RuntimeInfo,
     SessionFacets,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import httpx
 import msgspec
 
-from dnworker.events import EventEnvelope
+from dnworker.core.envelope import EventEnvelope
 
 
 class TurnEvents(Protocol):

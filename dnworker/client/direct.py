@@ -10,8 +10,8 @@ import httpx
 
 from dnworker.bus import Subscription
 from dnworker.client.connection import TurnEvents, read_answer
-from dnworker.errors import ApiError, CommandError
-from dnworker.events import EventEnvelope
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import ApiError, CommandError
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from dnworker.errors import CommandError, RuntimeUnavailable, TurnFailedError
-from dnworker.events import EventEnvelope, decode, new_id
-from dnworker.invocation import current as current_invocation
+from dnworker.core.envelope import EventEnvelope, decode, new_id
+from dnworker.core.errors import CommandError, RuntimeUnavailable, TurnFailedError
+from dnworker.core.invocation import current as current_invocation
 
 log = logging.getLogger("dnworker.client")
 

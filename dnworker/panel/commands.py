@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.errors import NotFound, Refused
+from dnworker.core.errors import NotFound, Refused
 from dnworker.panel import casefile, drawing, messages
 from dnworker.panel.loglines import LogWindow, plain_text
 from dnworker.panel.view import size_of
@@ -18,8 +18,8 @@ from dnworker.sessions.store import iso
 from dnworker.trace import Trace
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
-    from dnworker.logs import LogLine
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.logs import LogLine
     from dnworker.panel.feed import Feed
     from dnworker.panel.view import View
     from dnworker.runtime import Runtime

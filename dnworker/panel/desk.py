@@ -6,9 +6,9 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import Refused
-from dnworker.skeletons import skeleton
-from dnworker.templates import TEMPLATES, template
+from dnworker.core.errors import Refused
+from dnworker.core.payloads import skeleton
+from dnworker.core.samples import TEMPLATES, template
 from dnworker.topologies import InProcessWorker
 
 if TYPE_CHECKING:

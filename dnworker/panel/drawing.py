@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.errors import Conflict
-from dnworker.events import valid_text
-from dnworker.lifecycle import WorkerState
+from dnworker.core.envelope import valid_text
+from dnworker.core.errors import Conflict
+from dnworker.core.lifecycle import WorkerState
 from dnworker.panel.eventlines import outcome_of
 from dnworker.trace import Trace
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability
-    from dnworker.clock import Clock
-    from dnworker.events import EventEnvelope
-    from dnworker.figures import Figures
+    from dnworker.core.clock import Clock
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.logs import LogLine
+    from dnworker.core.stats import Figures
     from dnworker.history import History
-    from dnworker.logs import LogLine
     from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
     from dnworker.runner import HandlerKey

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from dnworker.events import EventEnvelope, is_noise
+from dnworker.core.envelope import EventEnvelope, is_noise
+from dnworker.core.invocation import Invocation
 from dnworker.history import History
-from dnworker.invocation import Invocation
 from dnworker.trace import STREAMED
 
 RowOutcome = Literal["none", "running", "ok", "error", "cancelled"]

@@ -10,15 +10,15 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import DnworkerError, Refused
+from dnworker.core.errors import DnworkerError, Refused
 from dnworker.panel import drawing, messages
 from dnworker.panel.commands import obey
 from dnworker.panel.view import Send, View
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
-    from dnworker.invocation import Invocation
-    from dnworker.logs import LogLine
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.invocation import Invocation
+    from dnworker.core.logs import LogLine
     from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
     from dnworker.runtime import Runtime

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import msgspec
 import regex
 
-from dnworker.errors import Refused
-from dnworker.logs import LogBook, LogLine
+from dnworker.core.errors import Refused
+from dnworker.core.logs import LogBook, LogLine
 from dnworker.runtimelog import LEVELS
 
 CHUNK = 2_000

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.panel.eventlines import EventFilter
 from dnworker.panel.loglines import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer

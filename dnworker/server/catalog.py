@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from dnworker.models import SkillInfo, ToolInfo
+from dnworker.core.models import SkillInfo, ToolInfo
 from dnworker.server.api import Call, endpoint
 
 

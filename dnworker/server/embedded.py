@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from dnworker.errors import AddressInUse
+from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.client.http import FOR, HANDLERS
-from dnworker.errors import NotFound, SubscriberTooSlow
-from dnworker.events import SUBSCRIBER_DROPPED, EventEnvelope, encode
+from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
+from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.remote import HandlerStream
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.tokens import TICKET_SECONDS

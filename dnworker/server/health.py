@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from starlette.responses import Response
 
-from dnworker.models import RuntimeInfo
+from dnworker.core.models import RuntimeInfo
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse
 

@@ -13,10 +13,10 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
-from dnworker.errors import ApiError, SubscriberTooSlow
-from dnworker.events import SCHEMA_VERSION, EventEnvelope, encode, new_id
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
+from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
+from dnworker.core.errors import ApiError, SubscriberTooSlow
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.store import Session
 from dnworker.sessions.turn import TurnRequest

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from dnworker.models import LogPage
+from dnworker.core.models import LogPage
 from dnworker.server.api import Call, Fields, endpoint
 
 

@@ -22,7 +22,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from dnworker.errors import ApiError
+from dnworker.core.errors import ApiError
 from dnworker.panel import assets
 from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE
 from dnworker.server.responses import error, read_body, read_object

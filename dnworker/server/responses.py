@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Send
 
-from dnworker.errors import Invalid, TooLarge
-from dnworker.events import MAX_PAYLOAD_BYTES
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES
+from dnworker.core.errors import Invalid, TooLarge
 
 MAX_BODY_BYTES = MAX_PAYLOAD_BYTES + 100_000
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from dnworker.errors import ApiError, Conflict, NotFound
-from dnworker.models import SessionWire
+from dnworker.core.errors import ApiError, Conflict, NotFound
+from dnworker.core.models import SessionWire
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.store import Message, Session, iso

@@ -10,14 +10,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
-from dnworker.errors import Conflict
+from dnworker.core.errors import Conflict
 from dnworker.sessions.narration import ToolCall, mask
 from dnworker.sessions.openai import BadKey, ModelAgent, ModelEndpoint
 from dnworker.sessions.tools import Tool, Tools
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
-    from dnworker.clock import Clock
+    from dnworker.core.clock import Clock
     from dnworker.sessions.store import Session
     from dnworker.sessions.turn import Turn, TurnRequest
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker.events import new_id, valid_text
+from dnworker.core.envelope import new_id, valid_text
 
 RawEvent = dict[str, Any]
 Emit = Callable[[RawEvent], None]

@@ -16,7 +16,7 @@ from dnworker.sessions.narration import Usage
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
-    from dnworker.clock import Clock
+    from dnworker.core.clock import Clock
     from dnworker.sessions.store import Message
     from dnworker.sessions.tools import Tool
     from dnworker.sessions.turn import Turn

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from dnworker.errors import NotFound
+from dnworker.core.errors import NotFound
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.events import new_id, snapshot, valid_text
+from dnworker.core.envelope import new_id, snapshot, valid_text
 from dnworker.sessions.narration import Narration, RawEvent, ToolCall
 from dnworker.sessions.prompts import (
     Decision,
@@ -25,9 +25,9 @@ from dnworker.sessions.prompts import (
 )
 
 if TYPE_CHECKING:
-    from dnworker.clock import Clock
-    from dnworker.invocation import Invocation
-    from dnworker.models import SessionWire
+    from dnworker.core.clock import Clock
+    from dnworker.core.invocation import Invocation
+    from dnworker.core.models import SessionWire
     from dnworker.sessions.store import Message, Session
     from dnworker.sessions.tools import Tools
 

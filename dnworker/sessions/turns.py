@@ -8,10 +8,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import Conflict, Gone, Invalid, TooLarge
-from dnworker.events import MAX_PAYLOAD_BYTES, snapshot, valid_text
-from dnworker.invocation import Invocation, describe
-from dnworker.invocation import current as current_invocation
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot, valid_text
+from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
+from dnworker.core.invocation import Invocation, describe
+from dnworker.core.invocation import current as current_invocation
 from dnworker.sessions.narration import mask
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
@@ -19,7 +19,7 @@ from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:
     from dnworker.bus import EventBus
-    from dnworker.clock import Clock
+    from dnworker.core.clock import Clock
     from dnworker.history import History
     from dnworker.sessions.agents import Agents
     from dnworker.sessions.tools import Tools

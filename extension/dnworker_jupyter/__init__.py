@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from os import PathLike
 
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.runtime import Runtime
     from dnworker.trace import Trace
     from dnworker_jupyter.handles import LiveHandle
@@ -134,7 +134,7 @@ async def replay(
     """
     from os import PathLike, fspath
 
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.replay import replay as fire_again
     from dnworker_jupyter.replaying import choose
 
@@ -157,7 +157,7 @@ async def replay(
 
 async def advance(seconds: float) -> int:
     """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
-    from dnworker.errors import Refused
+    from dnworker.core.errors import Refused
 
     book = _active()
     await book.ready()

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.options import Parser, read_value, split
 from dnworker_jupyter.views import Note
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.errors import WorkerFailed
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import WorkerFailed
+from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.topologies import SubprocessWorker
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dnworker import Runtime
-from dnworker.clock import VirtualClock
-from dnworker.errors import Refused
+from dnworker.core.clock import VirtualClock
+from dnworker.core.errors import Refused
 from dnworker.journal import SHORTEST_ID
 from dnworker.panel.casefile import Case, as_test_cell, case_of
 from dnworker.replay import find

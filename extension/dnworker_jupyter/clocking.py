@@ -6,14 +6,14 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dnworker.clock import SwitchClock, turn_loop
-from dnworker.errors import Refused
+from dnworker.core.clock import SwitchClock, turn_loop
+from dnworker.core.errors import Refused
 from dnworker_jupyter.options import Parser, nearest
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import until
 
 if TYPE_CHECKING:
-    from dnworker.invocation import Invocation
+    from dnworker.core.invocation import Invocation
     from dnworker.runtime import Runtime
     from dnworker_jupyter.notebook import Notebook
 

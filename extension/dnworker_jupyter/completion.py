@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.payloads import skeleton
+from dnworker.core.samples import TEMPLATES
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker.skeletons import skeleton
-from dnworker.templates import TEMPLATES
 from dnworker_jupyter.bridge import TOPOLOGIES
 from dnworker_jupyter.clocking import VERBS
 from dnworker_jupyter.firing import kinds_heard

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dnworker.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, Refused
 from dnworker.panel.desk import Desk
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from dnworker import __version__
-from dnworker.lifecycle import WorkerState
+from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.ghosts import ghost, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table
 

@@ -9,17 +9,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dnworker.chaos import Chaos, Saboteur, Shot, read_chaos
-from dnworker.errors import ApiError, Invalid, NotFound, Refused
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import ApiError, Invalid, NotFound, Refused
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.payloads import skeleton
+from dnworker.core.samples import TEMPLATES, template
 from dnworker.replay import pause, recorded, wait_quiet
 from dnworker.runner import WorkerRunner
-from dnworker.skeletons import skeleton
-from dnworker.templates import TEMPLATES, template
 from dnworker_jupyter.options import read_body, read_payload
 from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.trace import Trace
     from dnworker_jupyter.notebook import Notebook
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dnworker import shadow
-from dnworker.invocation import current as current_invocation
+from dnworker.core.invocation import current as current_invocation
 from dnworker.worker import Worker, check_worker_name
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from IPython.core.magic import (
 from IPython.display import display
 
 from dnworker.capability.manifest import parse_manifest
-from dnworker.errors import NotFound, Refused
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import NotFound, Refused
+from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.agent_cells import agent_parser, model_agent
 from dnworker_jupyter.bridge import TOPOLOGIES, BridgedWorker, until_connected
 from dnworker_jupyter.casecells import run_case

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dnworker import standalone
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.clock import SwitchClock
-from dnworker.errors import JournalError, Refused
-from dnworker.invocation import current as current_invocation
-from dnworker.lifecycle import WorkerState
-from dnworker.places import add_locator, remove_locator
+from dnworker.core.clock import SwitchClock
+from dnworker.core.errors import JournalError, Refused
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.locations import add_locator, remove_locator
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.watchdog import Block, Watchdog
 from dnworker_jupyter import transform
@@ -32,7 +32,7 @@ from dnworker_jupyter.strays import Strays
 from dnworker_jupyter.transactions import Transactions
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.manager import ManagedWorker
     from dnworker_jupyter.panel_widget import Panel
 

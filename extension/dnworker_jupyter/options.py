@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.worker import check_worker_name
 
 EXPORT_TOPOLOGIES = ("uv", "python", "in-process")

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.errors import Refused
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import Refused
+from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker_jupyter.bridge import BridgedWorker
 

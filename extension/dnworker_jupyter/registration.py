@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker import shadow
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.errors import Refused
-from dnworker.invocation import handler_name
-from dnworker.lifecycle import WorkerState
+from dnworker.core.errors import Refused
+from dnworker.core.invocation import handler_name
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.schedule import ScheduleSpec
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker.schedule import ScheduleSpec
 from dnworker.topologies import InProcessWorker
 from dnworker.worker import Worker
 from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.errors import ApiError, Refused
+from dnworker.core.errors import ApiError, Refused
 from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.shadow import Comparison, compare
 from dnworker_jupyter.casecells import offer_case
@@ -17,7 +17,7 @@ from dnworker_jupyter.views import Note
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker.trace import Trace
     from dnworker_jupyter.notebook import Notebook
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
-from dnworker.lines import LineSplitter
-from dnworker.loglevels import Emission, follow_records
-from dnworker.loglevels import current as current_emission
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.log_records import Emission, follow_records
+from dnworker.core.log_records import current as current_emission
+from dnworker.core.text import LineSplitter
 from dnworker_jupyter import redirects
 from dnworker_jupyter.patching import replace
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dnworker import Runtime, Worker, shadow
-from dnworker.invocation import current as current_invocation
+from dnworker.core.invocation import current as current_invocation
 from dnworker_jupyter.export.observing import observe
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.export.observing import Seen, Tell
     from dnworker_jupyter.registration import LiveWorker
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
 from dnworker_jupyter.patching import replace
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import linecache
 from typing import TYPE_CHECKING, Any
 
 from dnworker.client.client import RuntimeClient
-from dnworker.errors import Refused, WorkerFailed
-from dnworker.events import EventEnvelope
-from dnworker.invocation import current as current_invocation
-from dnworker.lifecycle import WorkerState
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import Refused, WorkerFailed
+from dnworker.core.invocation import current as current_invocation
+from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.worker import Worker
 from dnworker_jupyter.handles import LiveHandle, adopt, make_handle

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from dnworker.clock import Clock
-from dnworker.lifecycle import WorkerState
+from dnworker.core.clock import Clock
+from dnworker.core.lifecycle import WorkerState
 from dnworker.runner import HandlerKey
 from dnworker_jupyter.ghosts import ghost, label, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.bus import EventBus
-from dnworker.errors import Gone, SubscriberTooSlow
+from dnworker.core.errors import Gone, SubscriberTooSlow
 from dnworker.hold import Hold
 
 

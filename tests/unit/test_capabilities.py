@@ -16,7 +16,7 @@ from dnworker.capability.discovery import capability_roots, project_root, search
 from dnworker.capability.flags import is_enabled, read_persisted, write_persisted
 from dnworker.capability.manifest import parse_manifest
 from dnworker.capability.watching import Wanted, affected, watch
-from dnworker.errors import NotFound
+from dnworker.core.errors import NotFound
 from dnworker_jupyter.export.exchange import put_in_place
 
 from .capabilities import ECHO, make_capability

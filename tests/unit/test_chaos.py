@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.chaos import Chaos, Fault, Saboteur, read_chaos
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.testing import FakeClient
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dnworker import Runtime, RuntimeClient, Worker
 from dnworker.client.http import resolve_token, resolve_url
-from dnworker.errors import Invalid, ReservedKind, RuntimeUnavailable
+from dnworker.core.errors import Invalid, ReservedKind, RuntimeUnavailable
 
 
 @pytest.fixture(params=["http", "direct"])

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from dnworker import Worker, sleep
-from dnworker.clock import SwitchClock, VirtualClock, turn_loop
+from dnworker.core.clock import SwitchClock, VirtualClock, turn_loop
 
 
 async def note(clock, seconds, name, woken):

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from dnworker.cli.main import main
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import Difference, compare, handlers_of, requirements_of
 from dnworker_jupyter.export.plan import plan_export

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.errors import Invalid, ReservedKind, TooLarge
-from dnworker.events import MAX_PAYLOAD_BYTES, EventEnvelope, check_publishable, decode, encode, snapshot
+from dnworker.core.envelope import (
+    MAX_PAYLOAD_BYTES,
+    EventEnvelope,
+    check_publishable,
+    decode,
+    encode,
+    snapshot,
+)
+from dnworker.core.errors import Invalid, ReservedKind, TooLarge
 from dnworker.testing import make_envelope
 
 JSON = st.recursive(

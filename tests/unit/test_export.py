@@ -23,7 +23,7 @@ from dnworker.capability.environment import CHILD_HOOK
 from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import load_manifest
 from dnworker.cli.main import main
-from dnworker.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, Refused
 from dnworker.topologies import SubprocessWorker
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import exchange

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dnworker.events import EventEnvelope
-from dnworker.figures import DURATIONS_KEPT, Figures
-from dnworker.invocation import HandlerError, Invocation
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.invocation import HandlerError, Invocation
+from dnworker.core.stats import DURATIONS_KEPT, Figures
 
 
 def run(figures: Figures, duration: float, *, started_at: float = 100.0, error: HandlerError | None = None):

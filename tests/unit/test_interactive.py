@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dnworker import Runtime, RuntimeClient, TurnFailedError
-from dnworker.errors import RuntimeUnavailable
-from dnworker.events import EventEnvelope
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import RuntimeUnavailable
 from dnworker.server.interactive import FRAME_CAP, capped
 from dnworker.sessions.turn import TurnRequest
 

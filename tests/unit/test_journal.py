@@ -15,7 +15,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.bus import EventBus
-from dnworker.errors import JournalError
+from dnworker.core.errors import JournalError
 from dnworker.history import History
 from dnworker.journal import VERSION, Journal, JournalReader
 

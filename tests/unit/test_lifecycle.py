@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.errors import InvalidTransition
-from dnworker.lifecycle import NEXT, WorkerState, move
+from dnworker.core.errors import InvalidTransition
+from dnworker.core.lifecycle import NEXT, WorkerState, move
 
 STATES = st.sampled_from(list(WorkerState))
 

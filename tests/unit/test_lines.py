@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.lines import LONGEST_PARTIAL, LineSplitter
+from dnworker.core.text import LONGEST_PARTIAL, LineSplitter
 
 
 def lines(*pieces: str) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from dnworker.capability.loading import LoadError, forget_helpers, load_worker
-from dnworker.invocation import describe
+from dnworker.core.invocation import describe
 
 GOOD = "from dnworker import Worker\nworker = Worker()\n"
 

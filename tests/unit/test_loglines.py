@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.errors import Refused
-from dnworker.logs import LogBook
+from dnworker.core.errors import Refused
+from dnworker.core.logs import LogBook
 from dnworker.panel.loglines import CHUNK, LogFilter, LogWindow, plain_text
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.capability.manifest import load_manifest, parse_manifest
-from dnworker.errors import ManifestError
+from dnworker.core.errors import ManifestError
 
 HEAD = {"schema": 1, "name": "demo", "version": "0.1.0", "description": "Demo"}
 WORKER = {"relay": {"command": "bin/relay"}}

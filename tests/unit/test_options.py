@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.options import read_body, read_payload, read_worker_line, split
 
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from dnworker import Runtime, Worker
-from dnworker.logs import LINES_KEPT
+from dnworker.core.logs import LINES_KEPT
 from dnworker.panel import feed as feeds
 from dnworker.panel import loglines
 from dnworker.panel import view as views

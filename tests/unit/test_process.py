@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dnworker.core.lifecycle import WorkerState
 from dnworker.guard import Guard, end_groups
-from dnworker.lifecycle import WorkerState
 from dnworker.process import SubprocessWorkerRunner
 
 

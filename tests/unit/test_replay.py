@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dnworker import Runtime, VirtualClock, Worker
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.replay import edited, find, read_events, recorded, replay, write_events
 from dnworker.shadow import compare
 from dnworker.testing import make_envelope

@@ -8,8 +8,8 @@ import pytest
 
 from dnworker import VirtualClock, Worker, WorkerState
 from dnworker.bus import EventBus
-from dnworker.clock import turn_loop
-from dnworker.errors import Conflict
+from dnworker.core.clock import turn_loop
+from dnworker.core.errors import Conflict
 from dnworker.runner import WorkerRunner
 from dnworker.testing import FakeClient
 

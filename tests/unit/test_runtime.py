@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from dnworker import HandlerFailed, ManifestError, Runtime, Worker, WorkerState
-from dnworker.clock import turn_loop
-from dnworker.errors import NotFound
-from dnworker.templates import TEMPLATES
+from dnworker.core.clock import turn_loop
+from dnworker.core.errors import NotFound
+from dnworker.core.samples import TEMPLATES
 
 from .capabilities import ECHO, make_capability
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.schedule import Backoff, ScheduleSpec, make_schedule
+from dnworker.core.schedule import Backoff, ScheduleSpec, make_schedule
 
 NOON = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)
 

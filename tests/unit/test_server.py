@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dnworker import Runtime, Worker
-from dnworker.events import decode
+from dnworker.core.envelope import decode
 from dnworker.server.embedded import bind
 
 from .capabilities import ECHO, make_capability

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.skeletons import skeleton
+from dnworker.core.payloads import skeleton
 
 
 def reads(*lines: str) -> dict:

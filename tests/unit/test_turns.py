@@ -8,7 +8,7 @@ import os
 import pytest
 
 from dnworker import Runtime, RuntimeClient, TurnCancelledError, TurnFailedError, VirtualClock, Worker
-from dnworker.errors import CommandError, Conflict, HandlerFailed, Invalid, TooLarge
+from dnworker.core.errors import CommandError, Conflict, HandlerFailed, Invalid, TooLarge
 from dnworker.sessions.prompts import PromptCancelled
 from dnworker.sessions.turn import TurnRequest
 

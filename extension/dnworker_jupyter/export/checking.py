@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.errors import Refused
-from dnworker.events import EventEnvelope, encode
+from dnworker.core.envelope import EventEnvelope, encode
+from dnworker.core.errors import Refused
 from dnworker.process import SubprocessWorkerRunner
 from dnworker_jupyter.export.difference import Handler
 from dnworker_jupyter.export.observing import (

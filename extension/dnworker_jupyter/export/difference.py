@@ -22,8 +22,8 @@ from dnworker.capability.manifest import (
     WorkerDefinition,
     parse_manifest,
 )
-from dnworker.errors import Refused
-from dnworker.schedule import make_schedule
+from dnworker.core.errors import Refused
+from dnworker.core.schedule import make_schedule
 from dnworker_jupyter.transform import DECORATORS
 
 Step = Literal["major", "minor", "patch"]

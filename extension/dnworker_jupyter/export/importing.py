@@ -25,7 +25,7 @@ from dnworker.capability.manifest import (
     load_manifest,
     parse_manifest,
 )
-from dnworker.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, Refused
 from dnworker.panel.casefile import as_test_cell, cases_of
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.errors import JournalError, Refused
+from dnworker.core.errors import JournalError, Refused
 from dnworker.journal import JournalReader
 from dnworker.replay import read_events, recorded
 from dnworker.runner import keys_of
@@ -26,7 +26,7 @@ from dnworker_jupyter.journals import journal_of
 from dnworker_jupyter.shadowing import reached, rehearse
 
 if TYPE_CHECKING:
-    from dnworker.events import EventEnvelope
+    from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.cells import Cell
     from dnworker_jupyter.export.observing import Tell
     from dnworker_jupyter.notebook import Notebook

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 
 _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 

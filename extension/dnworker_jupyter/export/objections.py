@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.panel.casefile import Case
 from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.export import render

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dnworker.events import EventEnvelope, is_reserved
+from dnworker.core.envelope import EventEnvelope, is_reserved
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

@@ -13,7 +13,7 @@ from typing import Literal
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.options import WorkerLine, read_worker_line
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.cells import Cell
 
 

@@ -22,9 +22,9 @@ import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.validate import examine
-from dnworker.errors import DnworkerError
-from dnworker.events import EventEnvelope, decode
-from dnworker.lifecycle import WorkerState
+from dnworker.core.envelope import EventEnvelope, decode
+from dnworker.core.errors import DnworkerError
+from dnworker.core.lifecycle import WorkerState
 from dnworker.manager import ManagedWorker
 from dnworker.runner import keys_of
 from dnworker.runtime import Runtime

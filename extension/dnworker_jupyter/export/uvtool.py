@@ -12,7 +12,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker.process import end_at_once
 from dnworker_jupyter.export.exchange import remove
 from dnworker_jupyter.export.observing import Tell

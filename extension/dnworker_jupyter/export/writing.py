@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.errors import Refused
+from dnworker.core.errors import Refused
 from dnworker_jupyter.export.exchange import STAGING, put_in_place, recover, remove, sweep, sync
 from dnworker_jupyter.export.objections import RECORD
 from dnworker_jupyter.export.plan import Plan

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
 
-from dnworker.errors import BadSchedule
+from dnworker.core.errors import BadSchedule
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class _Plain(DnworkerError):
         """Return the lines to show, with the line of the user's cell; IPython asks for them by this name."""
         import traceback
 
-        from dnworker.places import located
+        from dnworker.core.locations import located
 
         shown = [f"{type(self).__name__}: {self}"]
         for frame in reversed(traceback.extract_tb(self.__traceback__)):

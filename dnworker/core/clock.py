@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from dnworker.invocation import Invocation
-from dnworker.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import current as current_invocation
 
 
 class Clock(Protocol):

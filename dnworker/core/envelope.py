@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker.errors import Invalid, ReservedKind, TooLarge
+from dnworker.core.errors import Invalid, ReservedKind, TooLarge
 
 SCHEMA_VERSION = 2
 RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from dnworker.invocation import HandlerError, Invocation
+    from dnworker.core.invocation import HandlerError, Invocation
 
 DURATIONS_KEPT = 500
 """Runs that the quantiles are made of: enough for the 95th percentile to mean something."""

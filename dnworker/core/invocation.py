@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from dnworker.events import EventEnvelope, new_id, valid_text
-from dnworker.logs import LogLine
-from dnworker.places import place_of
+from dnworker.core.envelope import EventEnvelope, new_id, valid_text
+from dnworker.core.locations import place_of
+from dnworker.core.logs import LogLine
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dnworker.errors import InvalidTransition
+from dnworker.core.errors import InvalidTransition
 
 
 class WorkerState(enum.StrEnum):
