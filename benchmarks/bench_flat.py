@@ -8,7 +8,7 @@ import time
 from common import RUNS, median, report
 
 from dnworker import Runtime, Worker
-from dnworker.bus import EventBus
+from dnworker.events.bus import EventBus
 
 EVENTS = 2_000
 MANY = 1_000

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
         TurnFailedError,
     )
     from dnworker.core.lifecycle import WorkerState
+    from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
-    from dnworker.trace import Trace
     from dnworker.worker import Worker
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _HOMES = {
     "RealClock": "dnworker.core.clock",
     "Runtime": "dnworker.runtime",
     "RuntimeClient": "dnworker.client.client",
-    "Trace": "dnworker.trace",
+    "Trace": "dnworker.events.trace",
     "TurnCancelledError": "dnworker.core.errors",
     "Turn": "dnworker.sessions.turn",
     "TurnFailedError": "dnworker.core.errors",

@@ -12,7 +12,7 @@ from dnworker.runner import HandlerKey
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.history import History
+    from dnworker.events.history import History
 
 INVOCATIONS_KEPT = 2_000
 """Invocations of one process that can still be named, by a late line or request."""

@@ -16,11 +16,11 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode, is_noise
 from dnworker.core.errors import Invalid, JournalError, Refused
-from dnworker.journal import SHORTEST_ID, JournalReader
+from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
+    from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
-    from dnworker.trace import Trace
 
 Edit = tuple[str, Any]
 """A field of the payload, with dots between the steps, and its new value."""

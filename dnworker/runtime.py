@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker import __version__, compat
-from dnworker.bus import EventBus
 from dnworker.capability.collection import CapabilityCollection
 from dnworker.capability.components import Skill
 from dnworker.capability.environment import Connection
@@ -31,9 +30,11 @@ from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.core.models import RuntimeInfo, ToolInfo
 from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.events.journal import Journal
+from dnworker.events.trace import Trace
 from dnworker.guard import Guard
-from dnworker.history import History
-from dnworker.journal import Journal
 from dnworker.manager import ManagedWorker, stop_all
 from dnworker.progress import Progress
 from dnworker.runtimelog import RuntimeLog
@@ -43,7 +44,6 @@ from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.tokens import Tokens
 from dnworker.topologies import InProcessWorker, SubprocessWorker
-from dnworker.trace import Trace
 from dnworker.worker import Worker
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker import reports
-from dnworker.bus import Subscription
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.loading import load_worker
@@ -18,7 +17,8 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.stats import Figures
-from dnworker.hold import Hold
+from dnworker.events.backlog import Hold
+from dnworker.events.bus import Subscription
 from dnworker.manager import ManagedWorker
 from dnworker.process import SubprocessWorkerRunner
 from dnworker.remote import RemoteInvocations

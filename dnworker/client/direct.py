@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from dnworker.bus import Subscription
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ApiError, CommandError
+from dnworker.events.bus import Subscription
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

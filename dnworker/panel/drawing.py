@@ -13,8 +13,8 @@ import msgspec
 from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
+from dnworker.events.trace import Trace
 from dnworker.panel.eventlines import outcome_of
-from dnworker.trace import Trace
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
     from dnworker.core.stats import Figures
-    from dnworker.history import History
+    from dnworker.events.history import History
+    from dnworker.events.trace import Row
     from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
     from dnworker.runner import HandlerKey
     from dnworker.sessions.store import Session
-    from dnworker.trace import Row
 
 LONGEST_LINE = 500
 """Characters of a line of the log that are sent unasked; all of it when it is looked at."""

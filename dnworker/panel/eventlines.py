@@ -9,8 +9,8 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, is_noise
 from dnworker.core.invocation import Invocation
-from dnworker.history import History
-from dnworker.trace import STREAMED
+from dnworker.events.history import History
+from dnworker.events.trace import STREAMED
 
 RowOutcome = Literal["none", "running", "ok", "error", "cancelled"]
 

@@ -11,10 +11,10 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.client.http import FOR, HANDLERS
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
+from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.remote import HandlerStream
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.tokens import TICKET_SECONDS

@@ -12,11 +12,11 @@ from msgspec import Meta
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from dnworker.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation
 from dnworker.core.invocation import current as current_invocation
+from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.store import Session
 from dnworker.sessions.turn import TurnRequest

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.bus import EventBus
 from dnworker.core.clock import Clock
 from dnworker.core.errors import Conflict, NotFound
 from dnworker.core.models import SessionWire
+from dnworker.events.bus import EventBus
 from dnworker.sessions.policies import INTERACTIVE, Policy, resolve_policy
 from dnworker.sessions.prompts import PendingPrompt
 

@@ -18,9 +18,9 @@ from dnworker.sessions.store import Message, Session, SessionStore, iso
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:
-    from dnworker.bus import EventBus
     from dnworker.core.clock import Clock
-    from dnworker.history import History
+    from dnworker.events.bus import EventBus
+    from dnworker.events.history import History
     from dnworker.sessions.agents import Agents
     from dnworker.sessions.tools import Tools
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
-    from dnworker.trace import Trace
     from dnworker_jupyter.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.panel_widget import Panel, StaticPanel

@@ -8,11 +8,11 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from dnworker.chaos import Chaos, Saboteur, Shot, read_chaos
 from dnworker.core.errors import ApiError, Invalid, NotFound, Refused
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
+from dnworker.events.faults import Chaos, Saboteur, Shot, read_chaos
 from dnworker.replay import pause, recorded, wait_quiet
 from dnworker.runner import WorkerRunner
 from dnworker_jupyter.options import read_body, read_payload
@@ -20,7 +20,7 @@ from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.trace import Trace
+    from dnworker.events.trace import Trace
     from dnworker_jupyter.notebook import Notebook
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.trace import Trace
+    from dnworker.events.trace import Trace
     from dnworker_jupyter.notebook import Notebook
 
 _LAST = re.compile(r"last(\d*)")

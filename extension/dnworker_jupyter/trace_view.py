@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from dnworker.trace import Row, Trace
+from dnworker.events.trace import Row, Trace
 
 # Inline styles only: style sheets are taken out of stored outputs by GitHub. Colours hold on light and dark.
 _BOX = "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.5;margin:2px 0"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.bus import EventBus
 from dnworker.core.errors import Gone, SubscriberTooSlow
-from dnworker.hold import Hold
+from dnworker.events.backlog import Hold
+from dnworker.events.bus import EventBus
 
 
 def drain(subscription):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Worker
-from dnworker.panel.casefile import as_cell, as_module, case_of
+from dnworker.events.cases import as_cell, as_module, case_of
 from dnworker_jupyter.magics import fire_parser
 from dnworker_jupyter.options import read_body, read_payload, split
 

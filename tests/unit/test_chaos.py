@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.chaos import Chaos, Fault, Saboteur, read_chaos
 from dnworker.core.errors import Refused
+from dnworker.events.faults import Chaos, Fault, Saboteur, read_chaos
 from dnworker.testing import FakeClient
 
 

@@ -14,10 +14,10 @@ from datetime import timedelta
 import pytest
 
 from dnworker import Runtime, Worker
-from dnworker.bus import EventBus
 from dnworker.core.errors import JournalError
-from dnworker.history import History
-from dnworker.journal import VERSION, Journal, JournalReader
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.events.journal import VERSION, Journal, JournalReader
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_the_file_stays_within_its_size_and_the_oldest_go_first(path):
 
 def test_what_is_too_old_goes(path, monkeypatch):
     write_events(Journal(path, "rt"), 10)
-    monkeypatch.setattr("dnworker.journal.PRUNE_EVERY", 1)
+    monkeypatch.setattr("dnworker.events.journal.PRUNE_EVERY", 1)
     write_events(Journal(path, "rt", max_age=timedelta(0)), 1)
     with JournalReader(path) as journal:
         assert journal.events() == []
@@ -222,7 +222,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_disk_that_cannot_be_written_loses_nothing_but_says_so(path, caplog, monkeypatch):
-    monkeypatch.setattr("dnworker.journal.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("dnworker.events.journal.BUSY_SECONDS", 0.05)
     journal = Journal(path, "rt")
     bus, history = EventBus(), History()
     with journal.recording(bus, history):
@@ -240,7 +240,7 @@ def test_a_disk_that_cannot_be_written_loses_nothing_but_says_so(path, caplog, m
 
 
 def test_what_waits_for_a_dead_disk_is_bounded_and_counted(path, monkeypatch):
-    monkeypatch.setattr("dnworker.journal.PENDING_LIMIT", 10)
+    monkeypatch.setattr("dnworker.events.journal.PENDING_LIMIT", 10)
     journal = Journal(path, "rt")  # nobody writes
     for number in range(15):
         journal.note_state("w", str(number), None)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Runtime
-from dnworker.bus import EventBus
 from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
-from dnworker.history import History
-from dnworker.hold import Hold
+from dnworker.events.backlog import Hold
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
 from dnworker.remote import RemoteInvocations
 from dnworker.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
 from dnworker.testing import make_envelope

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from dnworker import VirtualClock, Worker, WorkerState
-from dnworker.bus import EventBus
 from dnworker.core.clock import turn_loop
 from dnworker.core.errors import Conflict
+from dnworker.events.bus import EventBus
 from dnworker.runner import WorkerRunner
 from dnworker.testing import FakeClient
 

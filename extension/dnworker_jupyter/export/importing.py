@@ -26,7 +26,7 @@ from dnworker.capability.manifest import (
     parse_manifest,
 )
 from dnworker.core.errors import ManifestError, Refused
-from dnworker.panel.casefile import as_test_cell, cases_of
+from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of
 from dnworker_jupyter.export.notebookfile import Imported, NotebookCell

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, Refused
-from dnworker.journal import JournalReader
+from dnworker.events.journal import JournalReader
 from dnworker.replay import read_events, recorded
 from dnworker.runner import keys_of
 from dnworker_jupyter.casecells import is_test

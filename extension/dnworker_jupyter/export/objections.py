@@ -10,7 +10,7 @@ from typing import Literal
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import Refused
-from dnworker.panel.casefile import Case
+from dnworker.events.cases import Case
 from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.reading import SourceCell

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.envelope import EventEnvelope, is_reserved
 
 if TYPE_CHECKING:
+    from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
-    from dnworker.trace import Trace
 
 Did = tuple[str, str, Any]
 """Who, such as `bridge.on_turn`; what it did; and with what, as JSON has it."""

@@ -15,7 +15,7 @@ from typing import cast
 import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.core.errors import ManifestError, Refused
-from dnworker.panel.casefile import as_module
+from dnworker.events.cases import as_module
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.common import Script, split_common

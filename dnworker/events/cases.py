@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from dnworker.trace import Trace
+    from dnworker.events.trace import Trace
 
 _TITLE = re.compile(r"Events that were recorded, fired at worker '([a-z0-9-]+)' again\.")
 _BARE = re.compile(r"[A-Za-z_][\w./:-]*")

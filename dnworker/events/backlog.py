@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-from dnworker.bus import DeliveryWatcher, EventBus, Subscription
 from dnworker.core.envelope import EventEnvelope
+from dnworker.events.bus import DeliveryWatcher, EventBus, Subscription
 
 KEPT_PER_KIND = 1_000
 KINDS_KEPT = 1_000

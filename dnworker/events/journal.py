@@ -25,8 +25,8 @@ from dnworker.core.invocation import Invocation
 from dnworker.core.invocation import current as current_invocation
 
 if TYPE_CHECKING:
-    from dnworker.bus import EventBus
-    from dnworker.history import History
+    from dnworker.events.bus import EventBus
+    from dnworker.events.history import History
 
 log = logging.getLogger("dnworker.journal")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import HandlerError, Invocation, Outcome
     from dnworker.core.logs import LogLine
-    from dnworker.history import History
+    from dnworker.events.history import History
 
 
 STREAMED = "turn.event"
