@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
-from dnworker.sessions.narration import ToolCall, mask
-from dnworker.sessions.openai import BadKey, ModelAgent, ModelEndpoint
+from dnworker.sessions.model_agent import BadKey, ModelAgent, ModelEndpoint
 from dnworker.sessions.tools import Tool, Tools
+from dnworker.sessions.transcript import ToolCall, mask
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:

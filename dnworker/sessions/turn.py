@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Never
 import msgspec
 
 from dnworker.core.envelope import new_id, snapshot, valid_text
-from dnworker.sessions.narration import Narration, RawEvent, ToolCall
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,
@@ -23,6 +22,7 @@ from dnworker.sessions.prompts import (
     QuestionAnswer,
     ToolApproval,
 )
+from dnworker.sessions.transcript import Narration, RawEvent, ToolCall
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock

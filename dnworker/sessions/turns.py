@@ -12,9 +12,9 @@ from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot, valid_text
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.invocation import current as current_invocation
-from dnworker.sessions.narration import mask
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
+from dnworker.sessions.transcript import mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import msgspec
 
-from dnworker.sessions.narration import Usage
+from dnworker.sessions.transcript import Usage
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
