@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
-    from dnworker.worker import Worker
+    from dnworker.workers.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -41,7 +41,7 @@ _HOMES = {
     "Turn": "dnworker.sessions.turn",
     "TurnFailedError": "dnworker.core.errors",
     "VirtualClock": "dnworker.core.clock",
-    "Worker": "dnworker.worker",
+    "Worker": "dnworker.workers.worker",
     "WorkerState": "dnworker.core.lifecycle",
     "sleep": "dnworker.core.clock",
 }

@@ -15,14 +15,14 @@ from types import ModuleType
 
 _ALIASES: dict[str, dict[str, str]] = {
     "dreadnode": {},
-    "dreadnode.capabilities": {"Worker": "dnworker.worker"},
+    "dreadnode.capabilities": {"Worker": "dnworker.workers.worker"},
     "dreadnode.capabilities.worker": {
         "EventEnvelope": "dnworker.core.envelope",
         "RuntimeClient": "dnworker.client.client",
         "ScheduleSpec": "dnworker.core.schedule",
         "TurnCancelledError": "dnworker.core.errors",
         "TurnFailedError": "dnworker.core.errors",
-        "Worker": "dnworker.worker",
+        "Worker": "dnworker.workers.worker",
     },
 }
 

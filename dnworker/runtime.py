@@ -34,8 +34,6 @@ from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import Journal
 from dnworker.events.trace import Trace
-from dnworker.guard import Guard
-from dnworker.manager import ManagedWorker, stop_all
 from dnworker.progress import Progress
 from dnworker.runtimelog import RuntimeLog
 from dnworker.sessions.agents import Agents
@@ -43,8 +41,10 @@ from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.tokens import Tokens
-from dnworker.topologies import InProcessWorker, SubprocessWorker
-from dnworker.worker import Worker
+from dnworker.workers.guard import Guard
+from dnworker.workers.managed import ManagedWorker, stop_all
+from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker
+from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -17,7 +17,7 @@ from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 
 if TYPE_CHECKING:
     from dnworker.modelserver import Breaks, Calls, ModelServer, Refuses, Says, Waits
-    from dnworker.worker import Worker
+    from dnworker.workers.worker import Worker
 
 __all__ = [
     "Breaks",
@@ -145,7 +145,7 @@ def load_worker(script: str | PathLike[str], name: str | None = None) -> Worker:
         OSError: it cannot be read.
     """
     from dnworker import compat
-    from dnworker.capability.loading import load_worker as load
+    from dnworker.workers.loading import load_worker as load
 
     compat.install()
     file = Path(script).resolve()

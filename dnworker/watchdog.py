@@ -20,8 +20,8 @@ from types import FrameType
 from dnworker.core.invocation import Invocation
 from dnworker.core.invocation import current as current_invocation
 from dnworker.core.locations import located, place_of
-from dnworker.runner import WorkerRunner
 from dnworker.sessions.turns import Turns
+from dnworker.workers.runner import WorkerRunner
 
 THRESHOLD = 1.0
 INTERVAL = 0.5

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.flags import gate_is_open, is_enabled
-from dnworker.capability.loading import forget_helpers
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.capability.registry import Capability, state_file
 from dnworker.core.errors import ManifestError, NotFound
 from dnworker.core.lifecycle import WorkerState
-from dnworker.manager import ManagedWorker, start_all, stop_all
-from dnworker.topologies import SubprocessWorker, path_worker
+from dnworker.workers.loading import forget_helpers
+from dnworker.workers.managed import ManagedWorker, start_all, stop_all
+from dnworker.workers.subprocess_worker import SubprocessWorker, path_worker
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

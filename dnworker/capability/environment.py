@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CHILD_HOOK = Path(__file__).parents[1] / "child"
+CHILD_HOOK = Path(__file__).parents[1] / "workers" / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")

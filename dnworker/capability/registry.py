@@ -13,10 +13,10 @@ from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
 from dnworker.core.models import CapabilityInfo, ComponentInfo
-from dnworker.process import end_at_once
+from dnworker.workers.subprocess_runner import end_at_once
 
 if TYPE_CHECKING:
-    from dnworker.manager import ManagedWorker
+    from dnworker.workers.managed import ManagedWorker
 
 CHECK_TIMEOUT = 5.0
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from dnworker import compat
-from dnworker.capability.loading import load_worker
 from dnworker.core.invocation import describe
+from dnworker.workers.loading import load_worker
 
 
 def main(root: str, capability: str, name: str, file: str) -> int:

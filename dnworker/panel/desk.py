@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.errors import Refused
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
-from dnworker.topologies import InProcessWorker
+from dnworker.workers.subprocess_worker import InProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dnworker.manager import ManagedWorker
-    from dnworker.runner import HandlerKey
     from dnworker.runtime import Runtime
+    from dnworker.workers.managed import ManagedWorker
+    from dnworker.workers.runner import HandlerKey
 
 ONLY_NOTEBOOK = "only a notebook can do this"
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from dnworker.core.stats import Figures
     from dnworker.events.history import History
     from dnworker.events.trace import Row
-    from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
-    from dnworker.runner import HandlerKey
     from dnworker.sessions.store import Session
+    from dnworker.workers.managed import ManagedWorker
+    from dnworker.workers.runner import HandlerKey
 
 LONGEST_LINE = 500
 """Characters of a line of the log that are sent unasked; all of it when it is looked at."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.core.logs import LogLine
-    from dnworker.manager import ManagedWorker
     from dnworker.panel.desk import Desk
     from dnworker.runtime import Runtime
+    from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.panel")
 

@@ -15,10 +15,10 @@ from dnworker.client.http import FOR, HANDLERS
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
-from dnworker.remote import HandlerStream
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.tokens import TICKET_SECONDS
-from dnworker.topologies import SubprocessWorker
+from dnworker.workers.remote import HandlerStream
+from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

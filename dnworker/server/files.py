@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from dnworker.core.envelope import valid_text
 from dnworker.core.errors import ApiError, Conflict, TooLarge
-from dnworker.process import end_at_once
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse, read_body
+from dnworker.workers.subprocess_runner import end_at_once
 
 SKIPPED = frozenset(
     {"node_modules", "__pycache__", "venv", "env", "dist", "build", "target", "site-packages", "coverage"}

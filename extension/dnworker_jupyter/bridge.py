@@ -13,7 +13,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import WorkerFailed
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker.topologies import SubprocessWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability

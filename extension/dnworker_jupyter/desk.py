@@ -12,8 +12,8 @@ from dnworker.panel.desk import Desk
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dnworker.manager import ManagedWorker
-    from dnworker.runner import HandlerKey
+    from dnworker.workers.managed import ManagedWorker
+    from dnworker.workers.runner import HandlerKey
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.registration import LiveWorker
 

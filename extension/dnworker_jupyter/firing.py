@@ -14,7 +14,7 @@ from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
 from dnworker.events.faults import Chaos, Saboteur, Shot, read_chaos
 from dnworker.replay import pause, recorded, wait_quiet
-from dnworker.runner import WorkerRunner
+from dnworker.workers.runner import WorkerRunner
 from dnworker_jupyter.options import read_body, read_payload
 from dnworker_jupyter.views import Note
 

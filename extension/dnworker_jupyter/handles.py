@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dnworker import shadow
 from dnworker.core.invocation import current as current_invocation
-from dnworker.worker import Worker, check_worker_name
+from dnworker.workers import shadow
+from dnworker.workers.worker import Worker, check_worker_name
 
 if TYPE_CHECKING:
     from dnworker_jupyter.transactions import Transactions

@@ -36,7 +36,7 @@ from dnworker_jupyter.replaying import events_parser, replay_parser, run_events,
 from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table
 
 if TYPE_CHECKING:
-    from dnworker.manager import ManagedWorker
+    from dnworker.workers.managed import ManagedWorker
     from dnworker_jupyter.notebook import Notebook
 
 LOG_LINES = 50

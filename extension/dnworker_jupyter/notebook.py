@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dnworker import standalone
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.clock import SwitchClock
 from dnworker.core.errors import JournalError, Refused
@@ -19,6 +18,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.locations import add_locator, remove_locator
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.watchdog import Block, Watchdog
+from dnworker.workers import standalone
 from dnworker_jupyter import transform
 from dnworker_jupyter.bridge import Bridges
 from dnworker_jupyter.cells import CellBook
@@ -33,7 +33,7 @@ from dnworker_jupyter.transactions import Transactions
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.manager import ManagedWorker
+    from dnworker.workers.managed import ManagedWorker
     from dnworker_jupyter.panel_widget import Panel
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from dnworker.core.errors import Refused
-from dnworker.worker import check_worker_name
+from dnworker.workers.worker import check_worker_name
 
 EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
 _UNRECOGNIZED = "unrecognized arguments: "

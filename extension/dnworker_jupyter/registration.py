@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dnworker import shadow
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Refused
 from dnworker.core.invocation import handler_name
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker.topologies import InProcessWorker
-from dnworker.worker import Worker
+from dnworker.workers import shadow
+from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.worker import Worker
 from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.options import Options
 from dnworker_jupyter.transform import DECORATORS

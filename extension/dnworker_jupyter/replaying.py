@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import ApiError, Refused
 from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
-from dnworker.shadow import Comparison, compare
+from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.casecells import offer_case
 from dnworker_jupyter.options import Parser, nearest, read_value
 from dnworker_jupyter.trace_view import Table

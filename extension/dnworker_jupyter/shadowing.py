@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnworker import Runtime, Worker, shadow
+from dnworker import Runtime, Worker
 from dnworker.core.invocation import current as current_invocation
+from dnworker.workers import shadow
 from dnworker_jupyter.export.observing import observe
 
 if TYPE_CHECKING:

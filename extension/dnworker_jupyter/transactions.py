@@ -12,7 +12,7 @@ from dnworker.core.errors import Refused, WorkerFailed
 from dnworker.core.invocation import current as current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker.worker import Worker
+from dnworker.workers.worker import Worker
 from dnworker_jupyter.handles import LiveHandle, adopt, make_handle
 from dnworker_jupyter.options import Options, read_worker_line
 from dnworker_jupyter.registration import (

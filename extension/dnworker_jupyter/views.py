@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.clock import Clock
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runner import HandlerKey
+from dnworker.workers.runner import HandlerKey
 from dnworker_jupyter.ghosts import ghost, label, notebook_path, read_saved
 from dnworker_jupyter.trace_view import Table
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from dnworker.manager import ManagedWorker
+    from dnworker.workers.managed import ManagedWorker
     from dnworker_jupyter.notebook import Notebook
 
 

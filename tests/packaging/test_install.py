@@ -82,7 +82,7 @@ def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
 
 def test_a_worker_script_needs_no_jupyter_and_no_server(wheel, tmp_path):
     binaries = new_environment(tmp_path / "venv", str(wheel))
-    code = "from dnworker import Worker, RuntimeClient, EventEnvelope; import dnworker.standalone, dnworker.runner; print('ok')"
+    code = "from dnworker import Worker, RuntimeClient, EventEnvelope; import dnworker.workers.standalone, dnworker.workers.runner; print('ok')"
     assert sh(binaries / "python", "-c", code) == "ok\n"
     installed = sh(UV, "pip", "list", "--python", binaries / "python")
     for heavy in ("ipython", "starlette", "uvicorn", "anywidget", "pyyaml"):

@@ -53,7 +53,7 @@ def test_the_sdks_name_gives_dnworker_where_the_sdk_is_absent(root):
         "from dreadnode.capabilities.worker import Worker, EventEnvelope\n"
         "print(Worker.__module__, EventEnvelope.__module__)\n"
     )
-    assert run(root, "w.py") == "dnworker.worker dnworker.core.envelope"
+    assert run(root, "w.py") == "dnworker.workers.worker dnworker.core.envelope"
 
 
 def test_a_python_that_has_neither_says_what_to_do(root):

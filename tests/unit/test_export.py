@@ -20,11 +20,11 @@ import yaml
 
 from dnworker import Runtime, compat
 from dnworker.capability.environment import CHILD_HOOK
-from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import load_manifest
 from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, Refused
-from dnworker.topologies import SubprocessWorker
+from dnworker.workers.loading import load_worker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import exchange
 from dnworker_jupyter.export.live import FileExport

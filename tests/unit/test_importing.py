@@ -13,11 +13,11 @@ from textwrap import dedent
 import nbformat
 import pytest
 
-from dnworker.capability.loading import forget_helpers, load_worker
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, Refused
-from dnworker.runner import keys_of
+from dnworker.workers.loading import forget_helpers, load_worker
+from dnworker.workers.runner import keys_of
 from dnworker_jupyter.export.importing import import_capability
 from dnworker_jupyter.export.notebookfile import write_notebook
 

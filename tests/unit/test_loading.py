@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from dnworker.capability.loading import LoadError, forget_helpers, load_worker
 from dnworker.core.invocation import describe
+from dnworker.workers.loading import LoadError, forget_helpers, load_worker
 
 GOOD = "from dnworker import Worker\nworker = Worker()\n"
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from dnworker.core.lifecycle import WorkerState
-from dnworker.guard import Guard, end_groups
-from dnworker.process import SubprocessWorkerRunner
+from dnworker.workers.guard import Guard, end_groups
+from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
 
 class Child:

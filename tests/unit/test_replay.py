@@ -9,8 +9,8 @@ import pytest
 from dnworker import Runtime, VirtualClock, Worker
 from dnworker.core.errors import Refused
 from dnworker.replay import edited, find, read_events, recorded, replay, write_events
-from dnworker.shadow import compare
 from dnworker.testing import make_envelope
+from dnworker.workers.shadow import compare
 
 
 def echo(name: str = "w", kind: str = "ask") -> Worker:
@@ -202,7 +202,7 @@ async def test_a_journal_is_flushed_up_to_what_was_noted_while_more_comes(tmp_pa
 
 
 async def test_a_handler_that_ignores_its_cancellation_does_not_hang_a_comparison(monkeypatch):
-    monkeypatch.setattr("dnworker.shadow.LIMIT", 0.05)
+    monkeypatch.setattr("dnworker.workers.shadow.LIMIT", 0.05)
     let_go = asyncio.Event()
 
     def make():

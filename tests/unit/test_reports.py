@@ -15,9 +15,9 @@ from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
 from dnworker.events.backlog import Hold
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.remote import RemoteInvocations
-from dnworker.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
 from dnworker.testing import make_envelope
+from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
 
 WORD = "word"
 REPORTS = [

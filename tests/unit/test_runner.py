@@ -10,8 +10,8 @@ from dnworker import VirtualClock, Worker, WorkerState
 from dnworker.core.clock import turn_loop
 from dnworker.core.errors import Conflict
 from dnworker.events.bus import EventBus
-from dnworker.runner import WorkerRunner
 from dnworker.testing import FakeClient
+from dnworker.workers.runner import WorkerRunner
 
 
 class Stage:

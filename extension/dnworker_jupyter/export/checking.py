@@ -18,7 +18,7 @@ from typing import Any
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.errors import Refused
-from dnworker.process import SubprocessWorkerRunner
+from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker_jupyter.export.difference import Handler
 from dnworker_jupyter.export.observing import (
     EVENT_SECONDS,

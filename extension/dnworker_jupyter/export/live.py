@@ -13,7 +13,7 @@ from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, Refused
 from dnworker.events.journal import JournalReader
 from dnworker.replay import read_events, recorded
-from dnworker.runner import keys_of
+from dnworker.workers.runner import keys_of
 from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of, texts_of

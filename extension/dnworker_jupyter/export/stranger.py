@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.process import end_at_once
+from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.observing import Tell
 from dnworker_jupyter.export.trial import UP_SECONDS, WAITS_FOR_UV, Asked
 from dnworker_jupyter.export.uvtool import UV, ask_uv

@@ -25,10 +25,10 @@ from dnworker.cli.validate import examine
 from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import DnworkerError
 from dnworker.core.lifecycle import WorkerState
-from dnworker.manager import ManagedWorker
-from dnworker.runner import keys_of
 from dnworker.runtime import Runtime
-from dnworker.topologies import InProcessWorker, SubprocessWorker
+from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.runner import keys_of
+from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker
 from dnworker_jupyter.export.observing import observe
 from dnworker_jupyter.export.uvtool import forget, provision, python_of, run, uv_script
 

@@ -13,7 +13,7 @@ from uv import find_uv_bin
 
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
 from dnworker.core.errors import Refused
-from dnworker.process import end_at_once
+from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.exchange import remove
 from dnworker_jupyter.export.observing import Tell
 from dnworker_jupyter.export.plan import Plan

@@ -9,21 +9,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker import reports
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
-from dnworker.capability.loading import load_worker
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.stats import Figures
 from dnworker.events.backlog import Hold
 from dnworker.events.bus import Subscription
-from dnworker.manager import ManagedWorker
-from dnworker.process import SubprocessWorkerRunner
-from dnworker.remote import RemoteInvocations
-from dnworker.runner import HandlerKey, WorkerRunner
-from dnworker.worker import Worker
+from dnworker.workers import reports
+from dnworker.workers.loading import load_worker
+from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.runner import HandlerKey, WorkerRunner
+from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
+from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability

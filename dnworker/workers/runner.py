@@ -20,7 +20,7 @@ from dnworker.core.invocation import current as current_invocation
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
 from dnworker.core.stats import Figures
-from dnworker.worker import Worker
+from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

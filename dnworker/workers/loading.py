@@ -17,7 +17,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from dnworker.worker import Worker
+from dnworker.workers.worker import Worker
 
 PREFIX = "dreadnode.capabilities.worker"
 

@@ -9,16 +9,16 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dnworker import reports
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.invocation import current as current_invocation
 from dnworker.core.log_records import Emission, follow_records
 from dnworker.core.log_records import current as current_emission
-from dnworker.runner import keys_of, log_failure
+from dnworker.workers import reports
+from dnworker.workers.runner import keys_of, log_failure
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.worker import Worker
+    from dnworker.workers.worker import Worker
 
 _NOBODYS = reports.Says()
 _telling: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_telling", default=None)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
-from dnworker.guard import Guard
-from dnworker.reports import Report, ReportReader, Says
+from dnworker.workers.guard import Guard
+from dnworker.workers.reports import Report, ReportReader, Says
 
 log = logging.getLogger("dnworker.process")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dnworker.client.client import RuntimeClient
-    from dnworker.worker import Worker
+    from dnworker.workers.worker import Worker
 
 LIMIT = 30.0
 """Seconds that a handler may take."""

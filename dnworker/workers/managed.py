@@ -19,8 +19,8 @@ from dnworker.core.invocation import describe
 from dnworker.core.lifecycle import MOVES_KEPT, STATUS, Move, WorkerState, move
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import Figures
-from dnworker.process import SubprocessWorkerRunner
-from dnworker.runner import HandlerKey, WorkerRunner
+from dnworker.workers.runner import HandlerKey, WorkerRunner
+from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
 if TYPE_CHECKING:
     from dnworker.capability.registry import Capability

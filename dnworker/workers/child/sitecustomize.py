@@ -66,7 +66,8 @@ class Fallback(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         try:
-            from dnworker import compat, events  # noqa: F401  the second proves that its own needs are there
+            from dnworker import compat
+            from dnworker.core import envelope  # noqa: F401  the second proves that its own needs are there
         except ImportError as exc:
             raise ModuleNotFoundError(
                 f"neither dreadnode nor dnworker can be imported by {sys.executable} ({exc}); "

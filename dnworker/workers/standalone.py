@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from dnworker.core.lifecycle import WorkerState
 
 if TYPE_CHECKING:
-    from dnworker.runner import Recorder
-    from dnworker.worker import Worker
+    from dnworker.workers.runner import Recorder
+    from dnworker.workers.worker import Worker
 
 
 attach: Callable[[Worker], bool] | None = None
@@ -38,7 +38,7 @@ async def arun(worker: Worker) -> None:
     """Run on the current loop until SIGTERM or SIGINT."""
     if attach is not None and attach(worker):
         return
-    from dnworker.reporting import reporter_from_environment
+    from dnworker.workers.reporter import reporter_from_environment
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -60,7 +60,7 @@ async def run_until(worker: Worker, stop: asyncio.Event, recorder: Recorder | No
     if worker.name is None:
         raise ValueError("a worker that runs by itself needs a name: Worker(name='bridge')")
     from dnworker.client import client as client_module
-    from dnworker.runner import WorkerRunner
+    from dnworker.workers.runner import WorkerRunner
 
     client = client_module.RuntimeClient(
         default_session_origin="worker", default_session_labels={"worker": [worker.name]}

@@ -140,13 +140,13 @@ class Worker:
 
     def run(self) -> None:
         """Run this worker as a process of its own until SIGTERM or SIGINT (contract 1.4)."""
-        from dnworker.standalone import run
+        from dnworker.workers.standalone import run
 
         run(self)
 
     async def arun(self) -> None:
         """Run this worker on the current loop until SIGTERM or SIGINT."""
-        from dnworker.standalone import arun
+        from dnworker.workers.standalone import arun
 
         await arun(self)
 
@@ -157,7 +157,7 @@ class Worker:
             ValueError: the worker has no name.
             RuntimeError: the runtime cannot be reached, or the worker went to `error`.
         """
-        from dnworker.standalone import run_until
+        from dnworker.workers.standalone import run_until
 
         await run_until(self, stop_event)
 
