@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker import __version__, compat
-from dnworker.capability.collection import CapabilityCollection
 from dnworker.capability.components import Skill
 from dnworker.capability.environment import Connection
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.capability.registry import Capability
 from dnworker.client.client import RuntimeClient
-from dnworker.client.direct import DirectConnection
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, valid_text
 from dnworker.core.errors import Conflict, HandlerFailed, NotFound
@@ -30,17 +27,20 @@ from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.core.models import RuntimeInfo, ToolInfo
 from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
+from dnworker.engine.capabilities import CapabilityCollection
+from dnworker.engine.capability import Capability
+from dnworker.engine.direct import DirectConnection
+from dnworker.engine.runtime_log import RuntimeLog
+from dnworker.engine.startup import Progress
+from dnworker.engine.tokens import Tokens
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal import Journal
 from dnworker.events.trace import Trace
-from dnworker.progress import Progress
-from dnworker.runtimelog import RuntimeLog
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
-from dnworker.tokens import Tokens
 from dnworker.workers.guard import Guard
 from dnworker.workers.managed import ManagedWorker, stop_all
 from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker

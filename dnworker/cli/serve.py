@@ -143,7 +143,7 @@ def _tell_waiting(runtime: Runtime) -> None:
 
 
 async def _watch(runtime: Runtime) -> None:
-    from dnworker.capability.watching import watch
+    from dnworker.engine.watching import watch
 
     with suppress(asyncio.CancelledError):
         await watch(runtime)

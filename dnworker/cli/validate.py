@@ -15,10 +15,10 @@ from typing import TypedDict
 from dnworker.capability.components import read_components
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
-from dnworker.capability.registry import run_check
 from dnworker.cli.text import printable
 from dnworker.core.errors import ManifestError
 from dnworker.core.models import ComponentInfo
+from dnworker.engine.capability import run_check
 
 IMPORT_TIMEOUT = 60.0
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dnworker.core.errors import NotFound, Refused
+from dnworker.engine.replay import find
 from dnworker.events import cases as casefile
 from dnworker.events.trace import Trace
 from dnworker.panel import drawing, messages
 from dnworker.panel.loglines import LogWindow, plain_text
 from dnworker.panel.view import size_of
-from dnworker.replay import find
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import iso
 

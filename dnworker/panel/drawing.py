@@ -17,11 +17,11 @@ from dnworker.events.trace import Trace
 from dnworker.panel.eventlines import outcome_of
 
 if TYPE_CHECKING:
-    from dnworker.capability.registry import Capability
     from dnworker.core.clock import Clock
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
     from dnworker.core.stats import Figures
+    from dnworker.engine.capability import Capability
     from dnworker.events.history import History
     from dnworker.events.trace import Row
     from dnworker.panel.desk import Desk

@@ -13,7 +13,7 @@ import regex
 
 from dnworker.core.errors import Refused
 from dnworker.core.logs import LogBook, LogLine
-from dnworker.runtimelog import LEVELS
+from dnworker.engine.runtime_log import LEVELS
 
 CHUNK = 2_000
 CHUNK_SECONDS = 0.005

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dnworker.engine.tokens import Tokens
 from dnworker.server.responses import error
-from dnworker.tokens import Tokens
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 UNAUTHORIZED_CLOSE = 4401

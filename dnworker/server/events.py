@@ -14,9 +14,9 @@ from starlette.websockets import WebSocket
 from dnworker.client.http import FOR, HANDLERS
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
+from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.server.api import Call, Fields, endpoint
-from dnworker.tokens import TICKET_SECONDS
 from dnworker.workers.remote import HandlerStream
 from dnworker.workers.subprocess_worker import SubprocessWorker
 

@@ -23,7 +23,7 @@ from dnworker.workers.runner import HandlerKey, WorkerRunner
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
 if TYPE_CHECKING:
-    from dnworker.capability.registry import Capability
+    from dnworker.engine.capability import Capability
     from dnworker.runtime import Runtime
 
 log = logging.getLogger("dnworker.manager")

@@ -26,7 +26,7 @@ from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
-    from dnworker.capability.registry import Capability
+    from dnworker.engine.capability import Capability
     from dnworker.runtime import Runtime
 
 

@@ -108,7 +108,7 @@ async def fire(
 
 async def events(last: int = 20, *, kind: str | None = None) -> list[EventEnvelope]:
     """Return recorded events that came from outside, earlier runs' too; of `kind`, all events of it."""
-    from dnworker.replay import recorded
+    from dnworker.engine.replay import recorded
 
     book = _active()
     await book.ready()
@@ -135,7 +135,7 @@ async def replay(
     from os import PathLike, fspath
 
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.replay import replay as fire_again
+    from dnworker.engine.replay import replay as fire_again
     from dnworker_jupyter.replaying import choose
 
     book = _active()

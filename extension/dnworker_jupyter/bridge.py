@@ -16,7 +16,7 @@ from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
-    from dnworker.capability.registry import Capability
+    from dnworker.engine.capability import Capability
     from dnworker.runtime import Runtime
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.options import Options

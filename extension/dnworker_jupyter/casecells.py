@@ -11,10 +11,10 @@ import msgspec
 from dnworker import Runtime
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import Refused
+from dnworker.engine.replay import find
 from dnworker.events.cases import Case, as_test_cell, case_of
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
-from dnworker.replay import find
 from dnworker_jupyter.options import nearest, read_body, read_worker_line
 from dnworker_jupyter.shadowing import apart
 from dnworker_jupyter.views import Note

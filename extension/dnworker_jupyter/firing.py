@@ -12,8 +12,8 @@ from dnworker.core.errors import ApiError, Invalid, NotFound, Refused
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
+from dnworker.engine.replay import pause, recorded, wait_quiet
 from dnworker.events.faults import Chaos, Saboteur, Shot, read_chaos
-from dnworker.replay import pause, recorded, wait_quiet
 from dnworker.workers.runner import WorkerRunner
 from dnworker_jupyter.options import read_body, read_payload
 from dnworker_jupyter.views import Note

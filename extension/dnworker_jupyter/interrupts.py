@@ -18,11 +18,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.invocation import current as current_invocation
-from dnworker.watchdog import invocation_of, running_invocation
+from dnworker.engine.watchdog import invocation_of, running_invocation
 from dnworker_jupyter.host import HandlerInterrupted, Host
 
 if TYPE_CHECKING:
-    from dnworker.watchdog import Watchdog
+    from dnworker.engine.watchdog import Watchdog
 
 SHORTEST = 0.2
 """Seconds that the loop must have stood still: a handler in passing is not what the user wants to stop."""

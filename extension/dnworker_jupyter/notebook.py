@@ -16,8 +16,8 @@ from dnworker.core.errors import JournalError, Refused
 from dnworker.core.invocation import current as current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
-from dnworker.watchdog import Block, Watchdog
 from dnworker.workers import standalone
 from dnworker_jupyter import transform
 from dnworker_jupyter.bridge import Bridges

@@ -19,7 +19,7 @@ from dnworker.panel.loglines import plain_text
 from dnworker_jupyter.views import workers_table
 
 if TYPE_CHECKING:
-    from dnworker.watchdog import Block
+    from dnworker.engine.watchdog import Block
     from dnworker_jupyter.notebook import Notebook
 
 STILL_LINES = 20

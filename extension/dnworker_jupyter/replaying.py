@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import ApiError, Refused
-from dnworker.replay import Edit, find, read_events, recorded, replay, write_events
+from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.casecells import offer_case
 from dnworker_jupyter.options import Parser, nearest, read_value

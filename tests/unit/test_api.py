@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from dnworker import Runtime
-from dnworker.runtimelog import RuntimeLog
+from dnworker.engine.runtime_log import RuntimeLog
+from dnworker.engine.tokens import Tokens
 from dnworker.server.app import ENDPOINTS
-from dnworker.tokens import Tokens
 
 from .capabilities import ECHO, make_capability
 

@@ -15,8 +15,8 @@ from dnworker.capability.components import read_components
 from dnworker.capability.discovery import capability_roots, project_root, search_path
 from dnworker.capability.flags import is_enabled, read_persisted, write_persisted
 from dnworker.capability.manifest import parse_manifest
-from dnworker.capability.watching import Wanted, affected, watch
 from dnworker.core.errors import NotFound
+from dnworker.engine.watching import Wanted, affected, watch
 from dnworker_jupyter.export.exchange import put_in_place
 
 from .capabilities import ECHO, make_capability
@@ -288,7 +288,7 @@ async def test_whatever_is_wrong_with_one_capability_the_others_start_again(tmp_
                 raise RuntimeError("never thought of")
             return read_components(manifest)
 
-        monkeypatch.setattr("dnworker.capability.registry.read_components", broken)
+        monkeypatch.setattr("dnworker.engine.capability.read_components", broken)
         info = {c.name: c for c in (await runtime.reload()).capabilities}
         assert runtime.worker("echo").state is WorkerState.RUNNING
         assert "never thought of" in info["bad"].components[0].error

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from dnworker.cli.main import main
-from dnworker.replay import write_events
+from dnworker.engine.replay import write_events
 from dnworker.testing import make_envelope
 from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.checking import CheckReport, check

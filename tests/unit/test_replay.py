@@ -8,7 +8,7 @@ import pytest
 
 from dnworker import Runtime, VirtualClock, Worker
 from dnworker.core.errors import Refused
-from dnworker.replay import edited, find, read_events, recorded, replay, write_events
+from dnworker.engine.replay import edited, find, read_events, recorded, replay, write_events
 from dnworker.testing import make_envelope
 from dnworker.workers.shadow import compare
 

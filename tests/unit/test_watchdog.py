@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from dnworker import Worker
-from dnworker.watchdog import Watchdog
+from dnworker.engine.watchdog import Watchdog
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, Refused
+from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
-from dnworker.replay import read_events, recorded
 from dnworker.workers.runner import keys_of
 from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check

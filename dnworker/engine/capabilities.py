@@ -12,9 +12,9 @@ from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.flags import gate_is_open, is_enabled
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.capability.registry import Capability, state_file
 from dnworker.core.errors import ManifestError, NotFound
 from dnworker.core.lifecycle import WorkerState
+from dnworker.engine.capability import Capability, state_file
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker, start_all, stop_all
 from dnworker.workers.subprocess_worker import SubprocessWorker, path_worker
