@@ -49,7 +49,7 @@ from dnworker.workers.worker import Worker
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from dnworker.panel.desk import Desk
+    from dnworker.panel.actions import Desk
     from dnworker.panel.feed import Feed
     from dnworker.server.embedded import EmbeddedServer
 
@@ -214,7 +214,7 @@ class Runtime:
     def feed(self) -> Feed:
         """The source of every view of the panel; what they can do beside is set by `desk`."""
         if self._feed is None:
-            from dnworker.panel.desk import Desk
+            from dnworker.panel.actions import Desk
             from dnworker.panel.feed import Feed
 
             self._feed = Feed(self, self.desk or Desk(self))

@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import DnworkerError, Refused
-from dnworker.panel import drawing, messages
-from dnworker.panel.commands import obey
+from dnworker.panel import messages
+from dnworker.panel import serialize as drawing
+from dnworker.panel.operations import obey
 from dnworker.panel.view import Send, View
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.core.logs import LogLine
-    from dnworker.panel.desk import Desk
+    from dnworker.panel.actions import Desk
     from dnworker.runtime import Runtime
     from dnworker.workers.managed import ManagedWorker
 

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from dnworker.core.errors import Refused
-from dnworker.panel.eventlines import EventFilter
-from dnworker.panel.loglines import LogFilter
+from dnworker.panel.event_rows import EventFilter
+from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
 
 Part = Literal["events", "log", "capabilities", "sessions", "fire"]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.panel import drawing
-from dnworker.panel.eventlines import EventFilter, EventRow, builtins, matching, row_of
-from dnworker.panel.loglines import LogFilter, LogWindow
+from dnworker.panel import serialize as drawing
+from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
+from dnworker.panel.log_rows import LogFilter, LogWindow
 
 if TYPE_CHECKING:
     from dnworker.panel.feed import Feed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dnworker.core.errors import ManifestError, Refused
-from dnworker.panel.desk import Desk
+from dnworker.panel.actions import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ import anywidget
 from traitlets import Unicode
 
 from dnworker.panel import assets
-from dnworker.panel.loglines import plain_text
+from dnworker.panel.log_rows import plain_text
 from dnworker_jupyter.views import workers_table
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dnworker.core.errors import Refused
 from dnworker.core.logs import LogBook
-from dnworker.panel.loglines import CHUNK, LogFilter, LogWindow, plain_text
+from dnworker.panel.log_rows import CHUNK, LogFilter, LogWindow, plain_text
 
 
 def window(book: LogBook, **wanted) -> LogWindow:

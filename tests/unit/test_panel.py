@@ -13,7 +13,7 @@ import pytest
 from dnworker import Runtime, Worker
 from dnworker.core.logs import LINES_KEPT
 from dnworker.panel import feed as feeds
-from dnworker.panel import loglines
+from dnworker.panel import log_rows as loglines
 from dnworker.panel import view as views
 from dnworker.panel.view import BYTES_PER_SECOND, Budget
 

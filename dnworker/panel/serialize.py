@@ -14,7 +14,7 @@ from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.events.trace import Trace
-from dnworker.panel.eventlines import outcome_of
+from dnworker.panel.event_rows import outcome_of
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
     from dnworker.events.trace import Row
-    from dnworker.panel.desk import Desk
+    from dnworker.panel.actions import Desk
     from dnworker.sessions.store import Session
     from dnworker.workers.managed import ManagedWorker
     from dnworker.workers.runner import HandlerKey

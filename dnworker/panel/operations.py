@@ -12,8 +12,9 @@ from dnworker.core.errors import NotFound, Refused
 from dnworker.engine.replay import find
 from dnworker.events import cases as casefile
 from dnworker.events.trace import Trace
-from dnworker.panel import drawing, messages
-from dnworker.panel.loglines import LogWindow, plain_text
+from dnworker.panel import messages
+from dnworker.panel import serialize as drawing
+from dnworker.panel.log_rows import LogWindow, plain_text
 from dnworker.panel.view import size_of
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import iso
