@@ -16,7 +16,7 @@ from dnworker.core.clock import VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 
 if TYPE_CHECKING:
-    from dnworker.modelserver import Breaks, Calls, ModelServer, Refuses, Says, Waits
+    from dnworker.testing.model_server import Breaks, Calls, ModelServer, Refuses, Says, Waits
     from dnworker.workers.worker import Worker
 
 __all__ = [
@@ -38,9 +38,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in ("Breaks", "Calls", "ModelServer", "Refuses", "Says", "Waits"):
         raise AttributeError(f"module 'dnworker.testing' has no attribute {name!r}")
-    from dnworker import modelserver  # it needs the server's libraries, which a worker script does without
+    # Not at the top: it needs the server's libraries, which a worker script does without.
+    from dnworker.testing import model_server
 
-    return getattr(modelserver, name)
+    return getattr(model_server, name)
 
 
 def make_envelope(
