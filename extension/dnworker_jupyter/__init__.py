@@ -65,7 +65,7 @@ def worker(
         BadName: a ValueError: the name breaks the rule.
         Refused: a flag is not declared.
     """
-    from dnworker_jupyter.options import Options
+    from dnworker_jupyter.syntax.options import Options
 
     options = Options(tuple(when), dict(env or {})) if when or env else None
     return _active().transactions.handle(name, options, restart=restart, quiet=quiet)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import Refused
-from dnworker_jupyter.options import Parser, read_value, split
+from dnworker_jupyter.syntax.options import Parser, read_value, split
 from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dnworker.engine.capability import Capability
     from dnworker.runtime import Runtime
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.options import Options
+    from dnworker_jupyter.syntax.options import Options
 
 LiveTopology = Literal["in-process", "python", "uv"]
 TOPOLOGIES: tuple[LiveTopology, ...] = ("in-process", "python", "uv")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import SwitchClock, turn_loop
 from dnworker.core.errors import Refused
-from dnworker_jupyter.options import Parser, nearest
+from dnworker_jupyter.syntax.options import Parser, nearest
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import until
 

@@ -12,7 +12,7 @@ from dnworker.runtime import LIVE_CAPABILITY
 from dnworker_jupyter.bridge import TOPOLOGIES
 from dnworker_jupyter.clocking import VERBS
 from dnworker_jupyter.firing import kinds_heard
-from dnworker_jupyter.options import Parser
+from dnworker_jupyter.syntax.options import Parser
 from dnworker_jupyter.views import WORKER_VERBS
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from dnworker_jupyter.casecells import run_case
 from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
-from dnworker_jupyter.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.progress import Progress
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
+from dnworker_jupyter.syntax.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from dnworker.core.locations import add_locator, remove_locator
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers import standalone
-from dnworker_jupyter import transform
 from dnworker_jupyter.bridge import Bridges
 from dnworker_jupyter.cells import CellBook
 from dnworker_jupyter.desk import NotebookDesk
@@ -29,6 +28,7 @@ from dnworker_jupyter.journals import journal_file
 from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.routing import OutputRouter
 from dnworker_jupyter.strays import Strays
+from dnworker_jupyter.syntax import transform
 from dnworker_jupyter.transactions import Transactions
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dnworker_jupyter.bridge import BridgedWorker
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.options import WorkerLine
+    from dnworker_jupyter.syntax.options import WorkerLine
 
 
 async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:

@@ -18,8 +18,8 @@ from dnworker.workers import shadow
 from dnworker.workers.subprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected
-from dnworker_jupyter.options import Options
-from dnworker_jupyter.transform import DECORATORS
+from dnworker_jupyter.syntax.options import Options
+from dnworker_jupyter.syntax.transform import DECORATORS
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

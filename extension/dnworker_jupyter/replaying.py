@@ -10,7 +10,7 @@ from dnworker.core.errors import ApiError, Refused
 from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.casecells import offer_case
-from dnworker_jupyter.options import Parser, nearest, read_value
+from dnworker_jupyter.syntax.options import Parser, nearest, read_value
 from dnworker_jupyter.trace_view import Table
 from dnworker_jupyter.views import Note
 

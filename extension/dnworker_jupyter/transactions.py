@@ -14,7 +14,6 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.handles import LiveHandle, adopt, make_handle
-from dnworker_jupyter.options import Options, read_worker_line
 from dnworker_jupyter.registration import (
     CellTransaction,
     Change,
@@ -24,6 +23,7 @@ from dnworker_jupyter.registration import (
     handlers_of,
     wrong_signature,
 )
+from dnworker_jupyter.syntax.options import Options, read_worker_line
 
 if TYPE_CHECKING:
     from dnworker_jupyter.cells import Cell, RunningCell

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import Refused
-from dnworker_jupyter.options import read_body, read_payload, read_worker_line, split
+from dnworker_jupyter.syntax.options import read_body, read_payload, read_worker_line, split
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dnworker_jupyter.transform import CommitTransformer, await_magics, end_plain_cell, worker_cell
+from dnworker_jupyter.syntax.transform import CommitTransformer, await_magics, end_plain_cell, worker_cell
 
 
 def opened(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from dnworker.capability.manifest import (
 )
 from dnworker.core.errors import Refused
 from dnworker.core.schedule import make_schedule
-from dnworker_jupyter.transform import DECORATORS
+from dnworker_jupyter.syntax.transform import DECORATORS
 
 Step = Literal["major", "minor", "patch"]
 _ORDER: dict[Step, int] = {"patch": 0, "minor": 1, "major": 2}

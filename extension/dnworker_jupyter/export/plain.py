@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from dnworker_jupyter.export.reading import SourceCell
-from dnworker_jupyter.options import Options, WorkerLine
-from dnworker_jupyter.transform import DECORATORS
+from dnworker_jupyter.syntax.options import Options, WorkerLine
+from dnworker_jupyter.syntax.transform import DECORATORS
 
 Handles = dict[str, WorkerLine]
 """What the `%%worker` line of each handle would say, by the name that is bound to it."""

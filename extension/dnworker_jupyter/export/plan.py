@@ -42,8 +42,8 @@ from dnworker_jupyter.export.requirements import (
 )
 from dnworker_jupyter.export.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
-from dnworker_jupyter.options import Options, WorkerLine
 from dnworker_jupyter.programs import command_words, has_file, program_file
+from dnworker_jupyter.syntax.options import Options, WorkerLine
 
 VENDOR = "vendor"
 

@@ -15,7 +15,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import Refused
 from dnworker_jupyter.cells import Cell
-from dnworker_jupyter.options import WorkerLine, read_worker_line
+from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
 Sort = Literal["plain", "worker", "program", "test", "capability", "opaque"]
 

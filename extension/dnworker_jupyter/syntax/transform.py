@@ -13,7 +13,7 @@ import re
 import tokenize
 from collections.abc import Callable
 
-from dnworker_jupyter.options import asks_help
+from dnworker_jupyter.syntax.options import asks_help
 
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
