@@ -7,8 +7,8 @@ import tracemalloc
 
 from common import RUNS, median, report
 
-from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.kernel.cells import Cell
 
 WORKERS = 20
 HELPERS = 260

@@ -13,7 +13,7 @@ from dnworker_jupyter.syntax.options import Parser, read_value, split
 from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.kernel.cells import Cell
     from dnworker_jupyter.notebook import Notebook
 
 REPLY = "reply"

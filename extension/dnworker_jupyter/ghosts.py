@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.cells import Cell, CellBook
+    from dnworker_jupyter.kernel.cells import Cell, CellBook
     from dnworker_jupyter.registration import Registration
 
 

@@ -20,14 +20,14 @@ from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.bridge import Bridges
-from dnworker_jupyter.cells import CellBook
 from dnworker_jupyter.desk import NotebookDesk
-from dnworker_jupyter.host import Host
-from dnworker_jupyter.interrupts import Interrupts
-from dnworker_jupyter.journals import journal_file
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.interrupts import Interrupts
+from dnworker_jupyter.kernel.loop import Host
+from dnworker_jupyter.kernel.notebook_file import journal_file
+from dnworker_jupyter.kernel.output import OutputRouter
+from dnworker_jupyter.kernel.unhandled import Strays
 from dnworker_jupyter.registration import LiveWorker
-from dnworker_jupyter.routing import OutputRouter
-from dnworker_jupyter.strays import Strays
 from dnworker_jupyter.syntax import transform
 from dnworker_jupyter.transactions import Transactions
 

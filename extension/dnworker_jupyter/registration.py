@@ -23,7 +23,7 @@ from dnworker_jupyter.syntax.transform import DECORATORS
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
-    from dnworker_jupyter.cells import Cell
+    from dnworker_jupyter.kernel.cells import Cell
     from dnworker_jupyter.transactions import Transactions
 
 GENERATIONS_KEPT = 20

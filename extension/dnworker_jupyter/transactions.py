@@ -26,7 +26,7 @@ from dnworker_jupyter.registration import (
 from dnworker_jupyter.syntax.options import Options, read_worker_line
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.cells import Cell, RunningCell
+    from dnworker_jupyter.kernel.cells import Cell, RunningCell
     from dnworker_jupyter.notebook import Notebook
 
 NAMES = ("worker", "EventEnvelope", "RuntimeClient")

@@ -17,12 +17,12 @@ import pytest
 from dnworker.cli.main import main
 from dnworker.engine.replay import write_events
 from dnworker.testing import make_envelope
-from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.checking import CheckReport, check
 from dnworker_jupyter.export.difference import handlers_of
 from dnworker_jupyter.export.observing import Seen
 from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.writing import write
+from dnworker_jupyter.kernel.cells import Cell
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -344,7 +344,7 @@ def test_nothing_is_written_unless_the_check_passes(tmp_path, capsys):
 
 def test_the_command_line_fires_what_the_notebooks_journal_has(tmp_path, monkeypatch, capsys):
     from dnworker import Runtime
-    from dnworker_jupyter.journals import journal_of
+    from dnworker_jupyter.kernel.notebook_file import journal_of
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     notebook = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}")

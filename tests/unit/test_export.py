@@ -25,7 +25,6 @@ from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.workers.loading import load_worker
 from dnworker.workers.subprocess_worker import SubprocessWorker
-from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import exchange
 from dnworker_jupyter.export.live import FileExport
 from dnworker_jupyter.export.plan import Plan, plan_export
@@ -34,6 +33,7 @@ from dnworker_jupyter.export.refusals import ExportRefused, Report
 from dnworker_jupyter.export.render import around_workers
 from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.export.writing import _digest, write
+from dnworker_jupyter.kernel.cells import Cell
 from tests import golden
 
 HANDLER = """

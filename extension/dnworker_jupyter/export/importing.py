@@ -27,7 +27,6 @@ from dnworker.capability.manifest import (
 )
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.events.cases import as_test_cell, cases_of
-from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export.difference import header_of
 from dnworker_jupyter.export.notebookfile import Imported, NotebookCell
 from dnworker_jupyter.export.objections import RECORD
@@ -36,6 +35,7 @@ from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_mo
 from dnworker_jupyter.export.requirements import imported_modules
 from dnworker_jupyter.export.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.export.slice import Statements
+from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.programs import has_file
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")

@@ -22,13 +22,13 @@ from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.reading import read_notebook
 from dnworker_jupyter.export.uvtool import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.writing import read_export, refuse, tree, write
-from dnworker_jupyter.journals import journal_of
+from dnworker_jupyter.kernel.notebook_file import journal_of
 from dnworker_jupyter.shadowing import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.cells import Cell
     from dnworker_jupyter.export.observing import Tell
+    from dnworker_jupyter.kernel.cells import Cell
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.registration import LiveWorker
 

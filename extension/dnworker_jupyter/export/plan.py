@@ -16,7 +16,6 @@ import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.events.cases import as_module
-from dnworker_jupyter.cells import Cell
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.common import Script, split_common
 from dnworker_jupyter.export.literals import files_beside, secrets_in, texts_in, unique
@@ -42,6 +41,7 @@ from dnworker_jupyter.export.requirements import (
 )
 from dnworker_jupyter.export.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
+from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.programs import command_words, has_file, program_file
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 

@@ -14,7 +14,7 @@ from typing import Literal
 from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import Refused
-from dnworker_jupyter.cells import Cell
+from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
 Sort = Literal["plain", "worker", "program", "test", "capability", "opaque"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.invocation import current as current_invocation
 from dnworker.engine.watchdog import invocation_of, running_invocation
-from dnworker_jupyter.host import HandlerInterrupted, Host
+from dnworker_jupyter.kernel.loop import HandlerInterrupted, Host
 
 if TYPE_CHECKING:
     from dnworker.engine.watchdog import Watchdog

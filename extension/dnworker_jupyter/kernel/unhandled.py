@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.invocation import current as current_invocation
-from dnworker_jupyter.patching import replace
+from dnworker_jupyter.kernel.patching import replace
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook

@@ -23,8 +23,8 @@ from dnworker.core.invocation import current as current_invocation
 from dnworker.core.log_records import Emission, follow_records
 from dnworker.core.log_records import current as current_emission
 from dnworker.core.text import LineSplitter
-from dnworker_jupyter import redirects
-from dnworker_jupyter.patching import replace
+from dnworker_jupyter.kernel import redirects
+from dnworker_jupyter.kernel.patching import replace
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
