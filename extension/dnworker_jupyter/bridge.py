@@ -62,7 +62,7 @@ class Bridges:
         Raises:
             ExportRefused: something that its handlers need cannot leave the kernel; says what, and where.
         """
-        from dnworker_jupyter.export.live import live_cells, registered_names
+        from dnworker_jupyter.export.export import live_cells, registered_names
         from dnworker_jupyter.export.plan import plan_export
 
         assert topology != "in-process"

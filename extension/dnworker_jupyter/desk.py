@@ -77,8 +77,8 @@ class NotebookDesk(Desk):
 
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
         """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written."""
-        from dnworker_jupyter.export.live import LiveExport
-        from dnworker_jupyter.export.refusals import ExportRefused
+        from dnworker_jupyter.export.export import LiveExport
+        from dnworker_jupyter.export.slicing.problems import ExportRefused
 
         try:
             export = LiveExport(

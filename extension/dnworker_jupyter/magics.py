@@ -282,8 +282,8 @@ class DnworkerMagics(Magics):
         if options.verb == "load" and options.path is not None:
             capability = await self._notebook.runtime.load(Path(options.path).expanduser())
             return workers_table(list(capability.workers.values()))
-        from dnworker_jupyter.export.live import LiveExport
-        from dnworker_jupyter.export.refusals import ExportRefused, Report
+        from dnworker_jupyter.export.export import LiveExport
+        from dnworker_jupyter.export.slicing.problems import ExportRefused, Report
 
         if options.verb != "check" and options.path is None:
             raise Refused(

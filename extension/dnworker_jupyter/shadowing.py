@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from dnworker import Runtime, Worker
 from dnworker.core.invocation import current as current_invocation
 from dnworker.workers import shadow
-from dnworker_jupyter.export.observing import observe
+from dnworker_jupyter.export.check.observe import observe
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.observing import Seen, Tell
+    from dnworker_jupyter.export.check.observe import Seen, Tell
     from dnworker_jupyter.registration import LiveWorker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)

@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from dnworker.cli.main import main
-from dnworker_jupyter.export.reading import read_notebook
+from dnworker_jupyter.export.slicing.cells import read_notebook
 
 from .environment import PROJECT
 from .test_reference import LIST, first_answer, reference_runtime, sdk  # noqa: F401  a fixture

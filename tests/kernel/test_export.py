@@ -95,7 +95,7 @@ def test_an_interrupt_ends_a_check_and_writes_nothing(asked, tmp_path):
     assert (
         asked.run(
             "import psutil; [p.cmdline() for p in psutil.Process().children(recursive=True) "
-            "if 'dnworker_jupyter.export.trial' in p.cmdline()]"
+            "if 'dnworker_jupyter.export.check.harness' in p.cmdline()]"
         ).result["text/plain"]
         == "[]"
     )

@@ -17,7 +17,7 @@ from dnworker.capability.flags import is_enabled, read_persisted, write_persiste
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import NotFound
 from dnworker.engine.watching import Wanted, affected, watch
-from dnworker_jupyter.export.exchange import put_in_place
+from dnworker_jupyter.export.disk.atomic import put_in_place
 
 from .capabilities import ECHO, make_capability
 

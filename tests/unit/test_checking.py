@@ -17,11 +17,11 @@ import pytest
 from dnworker.cli.main import main
 from dnworker.engine.replay import write_events
 from dnworker.testing import make_envelope
-from dnworker_jupyter.export.checking import CheckReport, check
-from dnworker_jupyter.export.difference import handlers_of
-from dnworker_jupyter.export.observing import Seen
+from dnworker_jupyter.export.check.check import CheckReport, check
+from dnworker_jupyter.export.check.observe import Seen
+from dnworker_jupyter.export.disk.diff import handlers_of
+from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.plan import Plan, plan_export
-from dnworker_jupyter.export.writing import write
 from dnworker_jupyter.kernel.cells import Cell
 
 pytestmark = pytest.mark.timeout(120)
@@ -238,7 +238,7 @@ async def test_what_handlers_in_process_write_or_leave_running_is_no_answer(body
 
 
 async def test_a_handler_that_holds_the_loop_is_told_and_ended(monkeypatch):
-    monkeypatch.setattr("dnworker_jupyter.export.stranger.UP_SECONDS", 0.5)
+    monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.UP_SECONDS", 0.5)
     cell = f"%%worker bridge\nimport time\n{WORKER}    time.sleep(600)\n"
     report = await look(
         plan(cell, topology="in-process"), events=[make_envelope("demo.asked", {"n": 1})], timeout=0.5

@@ -9,9 +9,9 @@ import pytest
 
 from dnworker.cli.main import main
 from dnworker.core.errors import Refused
-from dnworker_jupyter.export.difference import Difference, compare, handlers_of, requirements_of
+from dnworker_jupyter.export.disk.diff import Difference, compare, handlers_of, requirements_of
+from dnworker_jupyter.export.disk.write import read_export
 from dnworker_jupyter.export.plan import plan_export
-from dnworker_jupyter.export.writing import read_export
 from dnworker_jupyter.kernel.cells import Cell
 
 HEAD = "%%capability\nname: demo\nversion: {version}\ndescription: d\n{flags}"

@@ -25,14 +25,14 @@ from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.workers.loading import load_worker
 from dnworker.workers.subprocess_worker import SubprocessWorker
-from dnworker_jupyter.export import exchange
-from dnworker_jupyter.export.live import FileExport
+from dnworker_jupyter.export.disk import atomic as exchange
+from dnworker_jupyter.export.disk.write import _digest, write
+from dnworker_jupyter.export.export import FileExport
 from dnworker_jupyter.export.plan import Plan, plan_export
-from dnworker_jupyter.export.reading import read_notebook
-from dnworker_jupyter.export.refusals import ExportRefused, Report
 from dnworker_jupyter.export.render import around_workers
-from dnworker_jupyter.export.requirements import bounds, resolve, wanted_extras
-from dnworker_jupyter.export.writing import _digest, write
+from dnworker_jupyter.export.slicing.cells import read_notebook
+from dnworker_jupyter.export.slicing.problems import ExportRefused, Report
+from dnworker_jupyter.export.slicing.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.kernel.cells import Cell
 from tests import golden
 
@@ -998,7 +998,7 @@ def test_a_write_that_fails_leaves_the_old_export_whole(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dnworker_jupyter.export.writing.os.fsync", full)
+    monkeypatch.setattr("dnworker_jupyter.export.disk.write.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write(plan(handler("print(2)")), out)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
@@ -1069,7 +1069,7 @@ def test_what_somebody_changes_in_the_directory_meanwhile_is_kept(tmp_path, monk
             (out / "link").symlink_to("notes")
         real(directory)
 
-    monkeypatch.setattr("dnworker_jupyter.export.writing.sync", sync)
+    monkeypatch.setattr("dnworker_jupyter.export.disk.write.sync", sync)
     write(plan(handler("print(1)")), out)
     assert (out / "notes" / "mine.md").read_text() == "new text"
     assert (out / "empty").is_dir()

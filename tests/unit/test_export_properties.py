@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnworker_jupyter.export.difference import handlers_of
+from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.plan import plan_export
-from dnworker_jupyter.export.refusals import ExportRefused
+from dnworker_jupyter.export.slicing.problems import ExportRefused
 from dnworker_jupyter.kernel.cells import Cell
 
 INSTALLED = packages_distributions()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dnworker import Worker
 from dnworker.testing import make_envelope
-from dnworker_jupyter.export.observing import VARIES, agrees, blend, blended, differences, observe
+from dnworker_jupyter.export.check.observe import VARIES, agrees, blend, blended, differences, observe
 
 scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3)
 values = st.recursive(

@@ -17,9 +17,20 @@ from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_ma
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.events.cases import as_module
 from dnworker_jupyter.export import render
-from dnworker_jupyter.export.common import Script, split_common
-from dnworker_jupyter.export.literals import files_beside, secrets_in, texts_in, unique
-from dnworker_jupyter.export.objections import (
+from dnworker_jupyter.export.leaks import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
+from dnworker_jupyter.export.slicing.plain_python import unfold
+from dnworker_jupyter.export.slicing.problems import ExportRefused, Refusal
+from dnworker_jupyter.export.slicing.requirements import (
+    SDK_MODULES,
+    Needs,
+    imported_modules,
+    resolve,
+    wanted_extras,
+)
+from dnworker_jupyter.export.slicing.shared_module import Script, split_common
+from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
+from dnworker_jupyter.export.validation import (
     TargetName,
     Topology,
     cases_of_cells,
@@ -29,17 +40,6 @@ from dnworker_jupyter.export.objections import (
     not_whole,
     two_files_in_one,
 )
-from dnworker_jupyter.export.plain import unfold
-from dnworker_jupyter.export.reading import SourceCell, read_cells
-from dnworker_jupyter.export.refusals import ExportRefused, Refusal
-from dnworker_jupyter.export.requirements import (
-    SDK_MODULES,
-    Needs,
-    imported_modules,
-    resolve,
-    wanted_extras,
-)
-from dnworker_jupyter.export.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.programs import command_words, has_file, program_file

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import yaml
 
-from dnworker_jupyter.export.common import Common, Script
-from dnworker_jupyter.export.requirements import Requirement
-from dnworker_jupyter.export.slice import BOUND, Statement
+from dnworker_jupyter.export.slicing.requirements import Requirement
+from dnworker_jupyter.export.slicing.shared_module import Common, Script
+from dnworker_jupyter.export.slicing.slice import BOUND, Statement
 
 PROVIDED = (BOUND - {"worker"}) | {"Worker"}
 """Names that a script's head imports, wherever the notebook had them from."""

@@ -8,9 +8,9 @@ import symtable
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dnworker_jupyter.export.reading import last_line
 from dnworker_jupyter.export.render import PROVIDED, is_ours
-from dnworker_jupyter.export.slice import names_in, sort_of
+from dnworker_jupyter.export.slicing.cells import last_line
+from dnworker_jupyter.export.slicing.slice import names_in, sort_of
 from dnworker_jupyter.syntax.transform import DECORATORS
 from dnworker_jupyter.transactions import NAMES
 

@@ -13,10 +13,10 @@ from dnworker.core.errors import Refused
 from dnworker.events.cases import Case
 from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.export import render
-from dnworker_jupyter.export.reading import SourceCell
-from dnworker_jupyter.export.refusals import Refusal
-from dnworker_jupyter.export.requirements import SDK_MODULES, imports_by_name
-from dnworker_jupyter.export.slice import Slice, Statement
+from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
+from dnworker_jupyter.export.slicing.slice import Slice, Statement
 from dnworker_jupyter.programs import has_file
 
 TargetName = Literal["dreadnode", "dnworker"]

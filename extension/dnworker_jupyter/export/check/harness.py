@@ -29,8 +29,8 @@ from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.runner import keys_of
 from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker
-from dnworker_jupyter.export.observing import observe
-from dnworker_jupyter.export.uvtool import forget, provision, python_of, run, uv_script
+from dnworker_jupyter.export.check.observe import observe
+from dnworker_jupyter.export.disk.uv import forget, provision, python_of, run, uv_script
 
 UP_SECONDS = 120.0
 """Seconds until a worker in Python must be up, with its environment made; the SDK's imports take many."""

@@ -18,9 +18,9 @@ import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.observing import Tell
-from dnworker_jupyter.export.trial import UP_SECONDS, WAITS_FOR_UV, Asked
-from dnworker_jupyter.export.uvtool import UV, ask_uv
+from dnworker_jupyter.export.check.harness import UP_SECONDS, WAITS_FOR_UV, Asked
+from dnworker_jupyter.export.check.observe import Tell
+from dnworker_jupyter.export.disk.uv import UV, ask_uv
 
 END_SECONDS = 10.0
 """Seconds in which a trial that is over, or not wanted any more, may end in order."""
@@ -54,7 +54,7 @@ async def run_trial(asked: Asked, manifest: CapabilityManifest, place: Path, tel
     errors = place / "trial.log"
     with errors.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dnworker_jupyter.export.trial",
+            sys.executable, "-m", "dnworker_jupyter.export.check.harness",
             env=environment, cwd=asked.root, start_new_session=True, limit=LONGEST_LINE,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip

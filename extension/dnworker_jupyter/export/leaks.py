@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
-from dnworker_jupyter.export.refusals import Refusal
-from dnworker_jupyter.export.slice import Statement
+from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.slice import Statement
 
 _SECRETS = (
     (

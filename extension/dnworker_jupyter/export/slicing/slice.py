@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from dnworker_jupyter.export.reading import SourceCell, last_line
-from dnworker_jupyter.export.refusals import Refusal
-from dnworker_jupyter.export.requirements import Choice, choices_in
+from dnworker_jupyter.export.slicing.cells import SourceCell, last_line
+from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.requirements import Choice, choices_in
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the script's own head defines."""

@@ -15,19 +15,19 @@ from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
 from dnworker.workers.runner import keys_of
 from dnworker_jupyter.casecells import is_test
-from dnworker_jupyter.export.checking import CheckFailed, CheckReport, Rehearse, check
-from dnworker_jupyter.export.difference import Difference, Handler, compare, handlers_of, texts_of
-from dnworker_jupyter.export.objections import TargetName, Topology
+from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
+from dnworker_jupyter.export.disk.diff import Difference, Handler, compare, handlers_of, texts_of
+from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
+from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
 from dnworker_jupyter.export.plan import Plan, plan_export
-from dnworker_jupyter.export.reading import read_notebook
-from dnworker_jupyter.export.uvtool import LOCK, locked, with_old_locks
-from dnworker_jupyter.export.writing import read_export, refuse, tree, write
+from dnworker_jupyter.export.slicing.cells import read_notebook
+from dnworker_jupyter.export.validation import TargetName, Topology
 from dnworker_jupyter.kernel.notebook_file import journal_of
 from dnworker_jupyter.shadowing import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.observing import Tell
+    from dnworker_jupyter.export.check.observe import Tell
     from dnworker_jupyter.kernel.cells import Cell
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.registration import LiveWorker

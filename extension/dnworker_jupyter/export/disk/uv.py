@@ -14,10 +14,10 @@ from uv import find_uv_bin
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
 from dnworker.core.errors import Refused
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.exchange import remove
-from dnworker_jupyter.export.observing import Tell
+from dnworker_jupyter.export.check.observe import Tell
+from dnworker_jupyter.export.disk.atomic import remove
+from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.plan import Plan
-from dnworker_jupyter.export.writing import write
 
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dnworker_jupyter.export.reading import SourceCell
+from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 from dnworker_jupyter.syntax.transform import DECORATORS
 

@@ -19,8 +19,8 @@ from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.errors import Refused
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
-from dnworker_jupyter.export.difference import Handler
-from dnworker_jupyter.export.observing import (
+from dnworker_jupyter.export.check.harness import Asked
+from dnworker_jupyter.export.check.observe import (
     EVENT_SECONDS,
     THE_EVENT,
     Observation,
@@ -30,10 +30,10 @@ from dnworker_jupyter.export.observing import (
     differences,
     shown,
 )
+from dnworker_jupyter.export.check.sandbox import run_trial
+from dnworker_jupyter.export.disk.diff import Handler
+from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.plan import Plan
-from dnworker_jupyter.export.stranger import run_trial
-from dnworker_jupyter.export.trial import Asked
-from dnworker_jupyter.export.writing import write
 
 Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[Seen]]
 """Fires events at the workers of the notebook, each time with an empty state."""

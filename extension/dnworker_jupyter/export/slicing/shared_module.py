@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dnworker_jupyter.export.slice import BOUND, Slice, Statement, names_in
+from dnworker_jupyter.export.slicing.slice import BOUND, Slice, Statement, names_in
 
 _Key = tuple[int, int, int]
 
