@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dnworker_jupyter.export.importing import import_capability
-from dnworker_jupyter.export.notebookfile import write_notebook
+from dnworker_jupyter.importer.importer import import_capability
+from dnworker_jupyter.importer.notebook_file import write_notebook
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
 

@@ -18,8 +18,8 @@ from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.workers.loading import forget_helpers, load_worker
 from dnworker.workers.runner import keys_of
-from dnworker_jupyter.export.importing import import_capability
-from dnworker_jupyter.export.notebookfile import write_notebook
+from dnworker_jupyter.importer.importer import import_capability
+from dnworker_jupyter.importer.notebook_file import write_notebook
 
 DATA = Path(__file__).parents[1] / "data" / "capabilities"
 NAMES = sorted(path.name for path in DATA.iterdir())

@@ -28,13 +28,13 @@ from dnworker.capability.manifest import (
 from dnworker.core.errors import ManifestError, Refused
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
-from dnworker_jupyter.export.notebookfile import Imported, NotebookCell
 from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
-from dnworker_jupyter.export.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.requirements import imported_modules
 from dnworker_jupyter.export.slicing.slice import Statements
 from dnworker_jupyter.export.validation import RECORD
+from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
+from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.programs import has_file
 
