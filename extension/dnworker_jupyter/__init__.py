@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
-    from dnworker_jupyter.handles import LiveHandle
+    from dnworker_jupyter.live.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
     from dnworker_jupyter.panel_widget import Panel, StaticPanel
 

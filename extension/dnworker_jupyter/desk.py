@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from dnworker.workers.managed import ManagedWorker
     from dnworker.workers.runner import HandlerKey
+    from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.registration import LiveWorker
 
 _PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
 

@@ -24,13 +24,13 @@ from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import NotFound, Refused
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.agent_cells import agent_parser, model_agent
-from dnworker_jupyter.bridge import TOPOLOGIES, BridgedWorker, until_connected
 from dnworker_jupyter.casecells import run_case
 from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
+from dnworker_jupyter.live.processes import TOPOLOGIES, BridgedWorker, until_connected
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.progress import Progress
-from dnworker_jupyter.registration import LiveWorker
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
 from dnworker_jupyter.syntax.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
 from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table

@@ -19,7 +19,6 @@ from dnworker.core.locations import add_locator, remove_locator
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers import standalone
-from dnworker_jupyter.bridge import Bridges
 from dnworker_jupyter.desk import NotebookDesk
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
@@ -27,9 +26,10 @@ from dnworker_jupyter.kernel.loop import Host
 from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.unhandled import Strays
-from dnworker_jupyter.registration import LiveWorker
+from dnworker_jupyter.live.processes import Bridges
+from dnworker_jupyter.live.transactions import Transactions
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax import transform
-from dnworker_jupyter.transactions import Transactions
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

@@ -10,7 +10,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Refused
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker_jupyter.bridge import BridgedWorker
+from dnworker_jupyter.live.processes import BridgedWorker
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook

@@ -23,14 +23,14 @@ from dnworker_jupyter.export.plan import Plan, plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.export.validation import TargetName, Topology
 from dnworker_jupyter.kernel.notebook_file import journal_of
-from dnworker_jupyter.shadowing import reached, rehearse
+from dnworker_jupyter.live.shadow import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.export.check.observe import Tell
     from dnworker_jupyter.kernel.cells import Cell
+    from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.registration import LiveWorker
 
 WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 

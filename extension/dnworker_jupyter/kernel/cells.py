@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnworker_jupyter.agent_cells import AgentCell
-    from dnworker_jupyter.registration import CellTransaction
+    from dnworker_jupyter.live.worker import CellTransaction
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 

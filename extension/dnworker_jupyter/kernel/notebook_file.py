@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dnworker_jupyter.ghosts import notebook_path
+from dnworker_jupyter.live.stale import notebook_path
 
 VARIABLE = "DNWORKER_JOURNAL"
 _OFF = ("off", "0", "false", "no")

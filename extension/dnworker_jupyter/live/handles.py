@@ -9,7 +9,7 @@ from dnworker.workers import shadow
 from dnworker.workers.worker import Worker, check_worker_name
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.transactions import Transactions
+    from dnworker_jupyter.live.transactions import Transactions
 
 _STATE = "_plain_state"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dnworker_jupyter.kernel.cells import Cell, CellBook
-    from dnworker_jupyter.registration import Registration
+    from dnworker_jupyter.live.worker import Registration
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dnworker.core.invocation import current as current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.handles import LiveHandle, adopt, make_handle
-from dnworker_jupyter.registration import (
+from dnworker_jupyter.live.handles import LiveHandle, adopt, make_handle
+from dnworker_jupyter.live.worker import (
     CellTransaction,
     Change,
     CurrentWorker,

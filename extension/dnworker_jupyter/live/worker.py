@@ -17,14 +17,14 @@ from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers import shadow
 from dnworker.workers.subprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.bridge import BridgedWorker, Bridges, LiveTopology, until_connected
+from dnworker_jupyter.live.processes import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.syntax.options import Options
 from dnworker_jupyter.syntax.transform import DECORATORS
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
     from dnworker_jupyter.kernel.cells import Cell
-    from dnworker_jupyter.transactions import Transactions
+    from dnworker_jupyter.live.transactions import Transactions
 
 GENERATIONS_KEPT = 20
 

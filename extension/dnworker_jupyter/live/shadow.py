@@ -18,7 +18,7 @@ from dnworker_jupyter.export.check.observe import observe
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.export.check.observe import Seen, Tell
-    from dnworker_jupyter.registration import LiveWorker
+    from dnworker_jupyter.live.worker import LiveWorker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
 
