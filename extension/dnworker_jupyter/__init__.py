@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
+    from dnworker_jupyter.display.panel import Panel, StaticPanel
     from dnworker_jupyter.live.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.panel_widget import Panel, StaticPanel
 
 _showing: set[asyncio.Task[None]] = set()
 
@@ -182,7 +182,7 @@ def panel() -> Panel | StaticPanel:
     """Return the panel, to be displayed; in a terminal, which can show none, a table of now."""
     book = _active()
     if book.host.has_thread:
-        from dnworker_jupyter.panel_widget import StaticPanel
+        from dnworker_jupyter.display.panel import StaticPanel
 
         return StaticPanel(book, None)
     return book.panel()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import Refused
+from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.syntax.options import Parser, read_value, split
-from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
     from dnworker_jupyter.kernel.cells import Cell

@@ -15,9 +15,9 @@ from dnworker.engine.replay import find
 from dnworker.events.cases import Case, as_test_cell, case_of
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
+from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.live.shadow import apart
 from dnworker_jupyter.syntax.options import nearest, read_body, read_worker_line
-from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook

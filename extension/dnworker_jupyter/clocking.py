@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import SwitchClock, turn_loop
 from dnworker.core.errors import Refused
+from dnworker_jupyter.display.tables import until
+from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.syntax.options import Parser, nearest
-from dnworker_jupyter.trace_view import Table
-from dnworker_jupyter.views import until
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation

@@ -10,10 +10,10 @@ from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker_jupyter.clocking import VERBS
+from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.firing import kinds_heard
 from dnworker_jupyter.live.processes import TOPOLOGIES
 from dnworker_jupyter.syntax.options import Parser
-from dnworker_jupyter.views import WORKER_VERBS
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook

@@ -17,8 +17,8 @@ import httpx
 
 from dnworker import __version__
 from dnworker.core.lifecycle import WorkerState
+from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.live.stale import ghost, notebook_path, read_saved
-from dnworker_jupyter.trace_view import Table
 
 if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook

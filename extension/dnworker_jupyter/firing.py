@@ -15,8 +15,8 @@ from dnworker.core.samples import TEMPLATES, template
 from dnworker.engine.replay import pause, recorded, wait_quiet
 from dnworker.events.faults import Chaos, Saboteur, Shot, read_chaos
 from dnworker.workers.runner import WorkerRunner
+from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.syntax.options import read_body, read_payload
-from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

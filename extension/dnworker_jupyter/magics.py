@@ -26,14 +26,14 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.agent_cells import agent_parser, model_agent
 from dnworker_jupyter.casecells import run_case
 from dnworker_jupyter.clocking import clock_parser, run_clock
+from dnworker_jupyter.display.progress import Progress
+from dnworker_jupyter.display.tables import WORKER_VERBS, Note, worker_log, worker_table, workers_table
 from dnworker_jupyter.doctor import examine
 from dnworker_jupyter.firing import fire
 from dnworker_jupyter.live.processes import TOPOLOGIES, BridgedWorker, until_connected
 from dnworker_jupyter.live.worker import LiveWorker
-from dnworker_jupyter.progress import Progress
 from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
 from dnworker_jupyter.syntax.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
-from dnworker_jupyter.views import WORKER_VERBS, Note, worker_log, worker_table, workers_table
 
 if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
@@ -239,7 +239,7 @@ class DnworkerMagics(Magics):
     async def _panel(self, options: Any) -> object:
         name = None if options.name is None else self._find(options.name).qualified_name
         if self._notebook.host.has_thread:
-            from dnworker_jupyter.panel_widget import StaticPanel
+            from dnworker_jupyter.display.panel import StaticPanel
 
             return StaticPanel(self._notebook, name)
         return self._notebook.panel(name)

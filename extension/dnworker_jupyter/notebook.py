@@ -34,7 +34,7 @@ from dnworker_jupyter.syntax import transform
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.workers.managed import ManagedWorker
-    from dnworker_jupyter.panel_widget import Panel
+    from dnworker_jupyter.display.panel import Panel
 
 T = TypeVar("T")
 
@@ -126,8 +126,8 @@ class Notebook:
     def install(self) -> None:
         """Put every hook in and start the runtime."""
         from dnworker_jupyter.completion import install_completion
+        from dnworker_jupyter.display.traces import register_formatters
         from dnworker_jupyter.magics import DnworkerMagics
-        from dnworker_jupyter.trace_view import register_formatters
 
         shell = self.shell
         self._is_installed = True
@@ -356,7 +356,7 @@ class Notebook:
 
     def panel(self, only: str | None = None) -> Panel:
         """Return the one panel of this runtime, or that of one worker, by its qualified name."""
-        from dnworker_jupyter.panel_widget import Panel
+        from dnworker_jupyter.display.panel import Panel
 
         panel = self.panels.get(only)
         if panel is None or panel.is_closed:

@@ -10,9 +10,9 @@ from dnworker.core.errors import ApiError, Refused
 from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.casecells import offer_case
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.syntax.options import Parser, nearest, read_value
-from dnworker_jupyter.trace_view import Table
-from dnworker_jupyter.views import Note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Traces:
         return "\n".join([self._title(), *map(str, self.traces)])
 
     def _repr_html_(self) -> str:
-        from dnworker_jupyter.trace_view import trace_html
+        from dnworker_jupyter.display.traces import trace_html
 
         return f"<p>{self._title()}</p>" + "".join(map(trace_html, self.traces))
 

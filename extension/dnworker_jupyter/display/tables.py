@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dnworker.core.clock import Clock
 from dnworker.core.lifecycle import WorkerState
 from dnworker.workers.runner import HandlerKey
+from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.live.stale import ghost, label, notebook_path, read_saved
-from dnworker_jupyter.trace_view import Table
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,7 +16,7 @@ from traitlets import Unicode
 
 from dnworker.panel import assets
 from dnworker.panel.log_rows import plain_text
-from dnworker_jupyter.views import workers_table
+from dnworker_jupyter.display.tables import workers_table
 
 if TYPE_CHECKING:
     from dnworker.engine.watchdog import Block
