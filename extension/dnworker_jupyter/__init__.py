@@ -76,7 +76,7 @@ def agent(name: str) -> Callable[[Any], Any]:
 
     As there, `default` answers for every agent without a script.
     """
-    from dnworker_jupyter.agent_cells import EVERYBODY
+    from dnworker_jupyter.magics.agents import EVERYBODY
 
     def register(reply: Any) -> Any:
         agents = _active().runtime.agents
@@ -136,7 +136,7 @@ async def replay(
 
     from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.replay import replay as fire_again
-    from dnworker_jupyter.replaying import choose
+    from dnworker_jupyter.magics.replay import choose
 
     book = _active()
     await book.ready()
@@ -200,7 +200,7 @@ def _active() -> Notebook:
 
 def _cell_help(magic: str) -> str:
     """What `%%worker --help` and `%%agent --help` print."""
-    from dnworker_jupyter.magics import parsers
+    from dnworker_jupyter.magics.magics import parsers
 
     return parsers()[f"%%{magic}"].format_help()
 
@@ -212,7 +212,7 @@ async def _open_worker(line: str) -> None:
 
 async def _open_agent(line: str) -> None:
     """What `%%agent ...` becomes: the first statement of its cell."""
-    from dnworker_jupyter.agent_cells import open_agent
+    from dnworker_jupyter.magics.agents import open_agent
 
     book = _active()
     await book.ready()

@@ -19,7 +19,6 @@ from dnworker.core.locations import add_locator, remove_locator
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers import standalone
-from dnworker_jupyter.desk import NotebookDesk
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.loop import Host
@@ -29,6 +28,7 @@ from dnworker_jupyter.kernel.unhandled import Strays
 from dnworker_jupyter.live.processes import Bridges
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.magics.actions import NotebookDesk
 from dnworker_jupyter.syntax import transform
 
 if TYPE_CHECKING:
@@ -125,9 +125,9 @@ class Notebook:
 
     def install(self) -> None:
         """Put every hook in and start the runtime."""
-        from dnworker_jupyter.completion import install_completion
         from dnworker_jupyter.display.traces import register_formatters
-        from dnworker_jupyter.magics import DnworkerMagics
+        from dnworker_jupyter.magics.completion import install_completion
+        from dnworker_jupyter.magics.magics import DnworkerMagics
 
         shell = self.shell
         self._is_installed = True

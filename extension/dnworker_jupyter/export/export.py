@@ -14,7 +14,6 @@ from dnworker.core.errors import JournalError, Refused
 from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
 from dnworker.workers.runner import keys_of
-from dnworker_jupyter.casecells import is_test
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.disk.diff import Difference, Handler, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
@@ -24,6 +23,7 @@ from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.export.validation import TargetName, Topology
 from dnworker_jupyter.kernel.notebook_file import journal_of
 from dnworker_jupyter.live.shadow import reached, rehearse
+from dnworker_jupyter.magics.cases import is_test
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

@@ -42,7 +42,7 @@ from dnworker_jupyter.export.validation import (
 )
 from dnworker_jupyter.export.wheel import build_wheel, wheel_name
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.programs import command_words, has_file, program_file
+from dnworker_jupyter.magics.programs import command_words, has_file, program_file
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 
 VENDOR = "vendor"

@@ -11,13 +11,13 @@ from typing import Literal
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import Refused
 from dnworker.events.cases import Case
-from dnworker_jupyter.casecells import read_case
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.problems import Refusal
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
 from dnworker_jupyter.export.slicing.slice import Slice, Statement
-from dnworker_jupyter.programs import has_file
+from dnworker_jupyter.magics.cases import read_case
+from dnworker_jupyter.magics.programs import has_file
 
 TargetName = Literal["dreadnode", "dnworker"]
 Topology = Literal["uv", "python", "in-process"]

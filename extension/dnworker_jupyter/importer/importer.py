@@ -36,7 +36,7 @@ from dnworker_jupyter.export.validation import RECORD
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.programs import has_file
+from dnworker_jupyter.magics.programs import has_file
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
 Topology = Literal["uv", "python", "in-process"]

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dnworker_jupyter.agent_cells import AgentCell
     from dnworker_jupyter.live.worker import CellTransaction
+    from dnworker_jupyter.magics.agents import AgentCell
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 

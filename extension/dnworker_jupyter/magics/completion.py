@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES
 from dnworker.runtime import LIVE_CAPABILITY
-from dnworker_jupyter.clocking import VERBS
 from dnworker_jupyter.display.tables import WORKER_VERBS
-from dnworker_jupyter.firing import kinds_heard
 from dnworker_jupyter.live.processes import TOPOLOGIES
+from dnworker_jupyter.magics.clock import VERBS
+from dnworker_jupyter.magics.fire import kinds_heard
 from dnworker_jupyter.syntax.options import Parser
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def complete(book: Notebook, line: str, token: str) -> list[str] | None:
     if match is None or match[3] is None or "{" in match[3].rpartition(" ")[2]:
         return None
     magic, before = f"{match[1]}{match[2]}", match[3]
-    from dnworker_jupyter.magics import parsers  # which need no completion to work
+    from dnworker_jupyter.magics.magics import parsers  # which need no completion to work
 
     parser = parsers().get(magic)
     if parser is None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.errors import ApiError, Refused
 from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.workers.shadow import Comparison, compare
-from dnworker_jupyter.casecells import offer_case
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import Table
+from dnworker_jupyter.magics.cases import offer_case
 from dnworker_jupyter.syntax.options import Parser, nearest, read_value
 
 if TYPE_CHECKING:

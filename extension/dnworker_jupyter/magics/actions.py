@@ -99,13 +99,13 @@ class NotebookDesk(Desk):
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        from dnworker_jupyter.firing import kinds_heard
+        from dnworker_jupyter.magics.fire import kinds_heard
 
         return super().kinds() | kinds_heard(self._book)
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and where it is from; earlier runs of the notebook count."""
-        from dnworker_jupyter.firing import suggest
+        from dnworker_jupyter.magics.fire import suggest
 
         payload, whence = await suggest(self._book, kind)
         return payload, whence or "a template"

@@ -23,16 +23,16 @@ from IPython.display import display
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import NotFound, Refused
 from dnworker.core.lifecycle import WorkerState
-from dnworker_jupyter.agent_cells import agent_parser, model_agent
-from dnworker_jupyter.casecells import run_case
-from dnworker_jupyter.clocking import clock_parser, run_clock
 from dnworker_jupyter.display.progress import Progress
 from dnworker_jupyter.display.tables import WORKER_VERBS, Note, worker_log, worker_table, workers_table
-from dnworker_jupyter.doctor import examine
-from dnworker_jupyter.firing import fire
 from dnworker_jupyter.live.processes import TOPOLOGIES, BridgedWorker, until_connected
 from dnworker_jupyter.live.worker import LiveWorker
-from dnworker_jupyter.replaying import events_parser, replay_parser, run_events, run_replay
+from dnworker_jupyter.magics.agents import agent_parser, model_agent
+from dnworker_jupyter.magics.cases import run_case
+from dnworker_jupyter.magics.clock import clock_parser, run_clock
+from dnworker_jupyter.magics.doctor import examine
+from dnworker_jupyter.magics.fire import fire
+from dnworker_jupyter.magics.replay import events_parser, replay_parser, run_events, run_replay
 from dnworker_jupyter.syntax.options import Parser, asks_help, nearest, read_worker_line, split, worker_parser
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class DnworkerMagics(Magics):
         return Note(f"{live.name} is {live.managed.state}, {_how(chosen)}, with empty state")
 
     async def _program(self, line: str, body: str) -> object:
-        from dnworker_jupyter.programs import declare_program
+        from dnworker_jupyter.magics.programs import declare_program
 
         return Note(await declare_program(self._notebook, read_worker_line(line), body))
 
