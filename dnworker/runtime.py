@@ -21,8 +21,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, valid_text
 from dnworker.core.errors import Conflict, HandlerFailed, NotFound
-from dnworker.core.invocation import HandlerError, Invocation, describe, read_traceparent
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import HandlerError, Invocation, current_invocation, describe, read_traceparent
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.core.models import RuntimeInfo, ToolInfo
@@ -49,7 +48,7 @@ from dnworker.workers.worker import Worker
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from dnworker.panel.actions import Desk
+    from dnworker.panel.actions import Actions
     from dnworker.panel.feed import Feed
     from dnworker.server.embedded import EmbeddedServer
 
@@ -109,7 +108,7 @@ class Runtime:
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
-        self.desk: Desk | None = None
+        self.actions: Actions | None = None
         self._feed: Feed | None = None
         self._place: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._host, self._port = host, port
@@ -212,12 +211,12 @@ class Runtime:
 
     @property
     def feed(self) -> Feed:
-        """The source of every view of the panel; what they can do beside is set by `desk`."""
+        """The source of every view of the panel; what they can do beside is set by `actions`."""
         if self._feed is None:
-            from dnworker.panel.actions import Desk
+            from dnworker.panel.actions import Actions
             from dnworker.panel.feed import Feed
 
-            self._feed = Feed(self, self.desk or Desk(self))
+            self._feed = Feed(self, self.actions or Actions(self))
         return self._feed
 
     @property
@@ -647,16 +646,18 @@ class Runtime:
             return None
         return managed.remote.cause(*named)
 
-    def note_stray(self, invocation: Invocation, exc: BaseException, what: str = "a task it started") -> None:
+    def note_unhandled(
+        self, invocation: Invocation, exc: BaseException, what: str = "a task it started"
+    ) -> None:
         """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
-        self.history.stray(invocation, error, what)
+        self.history.unhandled(invocation, error, what)
         self._log_error(invocation, f"{invocation.handler}: {what} failed:", error)
         try:
-            figures = self.worker(invocation.worker).figures
+            stats = self.worker(invocation.worker).stats
         except NotFound:
             return
-        if invocation.key is not None and (counted := figures.get(invocation.key)) is not None:
+        if invocation.key is not None and (counted := stats.get(invocation.key)) is not None:
             counted.failed(invocation, error)
 
     def _log_failure(self, invocation: Invocation) -> None:

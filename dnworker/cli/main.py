@@ -16,7 +16,7 @@ from typing import Any
 from dnworker import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
-from dnworker.core.errors import DnworkerError, Refused
+from dnworker.core.errors import DnworkerError, UsageError
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -86,7 +86,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
         parser.add_argument("rest", nargs=argparse.REMAINDER)
 
         def refuse(_: argparse.Namespace) -> int:
-            raise Refused(
+            raise UsageError(
                 f"`dnworker {name}` needs {lacking}; install it with: pip install 'dnworker[runtime]'"
             )
 
@@ -94,7 +94,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 
 def _import(options: argparse.Namespace) -> int:
-    importing = _extension("export.importing")
+    importing = _extension("importer.importer")
     made = importing.import_capability(options.capability)
     written = _extension("export.notebookfile").write_notebook(made, options.output, force=options.force)
     if options.json:
@@ -110,12 +110,12 @@ def _extension(module: str) -> Any:
     """Import a part of the notebook extension by its name: the framework itself does not import it.
 
     Raises:
-        Refused: it is not installed.
+        UsageError: it is not installed.
     """
     try:
         return import_module(f"dnworker_jupyter.{module}")
     except ModuleNotFoundError as exc:
-        raise Refused(f"this needs {exc.name}; install it with: pip install 'dnworker[jupyter]'") from exc
+        raise UsageError(f"this needs {exc.name}; install it with: pip install 'dnworker[jupyter]'") from exc
 
 
 async def _until_told_to_end(work: Coroutine[Any, Any, str]) -> str:
@@ -133,10 +133,10 @@ async def _until_told_to_end(work: Coroutine[Any, Any, str]) -> str:
 def _export(options: argparse.Namespace) -> int:
     for option in ("events", "sdk"):
         if getattr(options, option) is not None and not options.check:
-            raise Refused(f"--{option} is for a check; add --check, or leave it out")
+            raise UsageError(f"--{option} is for a check; add --check, or leave it out")
     if options.diff and (options.check or options.lock or options.force):
-        raise Refused("--diff writes nothing; leave --check, --lock and --force out")
-    exporter = _extension("export.live")
+        raise UsageError("--diff writes nothing; leave --check, --lock and --force out")
+    exporter = _extension("export.export")
     export = exporter.FileExport(
         options.notebook, options.output, target=options.target, topology=options.topology
     )

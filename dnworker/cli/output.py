@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
-from dnworker.core.log_records import current as current_emission
-from dnworker.core.log_records import follow_records
+from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.log_records import current_emission, follow_records
 from dnworker.core.text import LineSplitter
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dnworker.cli.text import printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.models import LogRecord
 
 LOG_POLL = 0.5
@@ -76,9 +76,9 @@ def _with_client(action: Action) -> Callable[[argparse.Namespace], int]:
         except KeyboardInterrupt:
             return 130
         except httpx.HTTPStatusError as exc:
-            raise Refused(str(exc)) from exc
+            raise UsageError(str(exc)) from exc
         except httpx.TransportError as exc:
-            raise Refused(f"the runtime does not answer: {exc or type(exc).__name__}") from exc
+            raise UsageError(f"the runtime does not answer: {exc or type(exc).__name__}") from exc
 
     return command
 
@@ -93,7 +93,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
     """Return where the runtime is and its token, None for that of the environment.
 
     Raises:
-        Refused: several run here and none was named, or the token's file cannot be read.
+        UsageError: several run here and none was named, or the token's file cannot be read.
     """
     found = running()
     named = url or os.environ.get("DREADNODE_RUNTIME_URL")
@@ -101,14 +101,14 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
     here = [one for one in found if wanted is None or one.url == wanted]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
-        raise Refused(f"several runtimes run here; name one with --url: {listed}")
+        raise UsageError(f"several runtimes run here; name one with --url: {listed}")
     file = token_file or (Path(here[0].token_file) if here and here[0].token_file else None)
     if file is None:
         return wanted or here[0].url, None
     try:
         return wanted or here[0].url, file.read_text(encoding="utf-8").strip()
     except OSError as exc:
-        raise Refused(f"token file {file} cannot be read: {exc.strerror}") from exc
+        raise UsageError(f"token file {file} cannot be read: {exc.strerror}") from exc
 
 
 # -- the commands --------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
     for name in options.worker:
         capability, colon, worker = name.partition(":")
         if not colon or not worker:
-            raise Refused(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
+            raise UsageError(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
         told.append(await client.restart_worker(capability, worker, force=options.force))
     if options.json:
         print(json.dumps({"ok": True, "workers": told}))
@@ -198,13 +198,13 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
         try:
             payload = json.loads(text)
         except ValueError as exc:
-            raise Refused(f"--payload is no JSON: {exc}") from exc
+            raise UsageError(f"--payload is no JSON: {exc}") from exc
         if not isinstance(payload, dict):
-            raise Refused('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'')
+            raise UsageError('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'')
     for field in options.field:
         key, equals, value = field.partition("=")
         if not equals or not key:
-            raise Refused(f"{field!r} is not of the form key=value")
+            raise UsageError(f"{field!r} is not of the form key=value")
         try:
             payload[key] = json.loads(value)
         except ValueError:

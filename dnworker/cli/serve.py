@@ -19,7 +19,7 @@ from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.output import kept_output
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.logs import LogLine
 
@@ -113,7 +113,7 @@ def _directories(options: argparse.Namespace) -> list[Path]:
     """Return what to search: everything when no capability is named, else only what is asked for."""
     for directory in options.capabilities_dir:
         if not directory.is_dir():
-            raise Refused(f"--capabilities-dir {directory}: there is no such directory")
+            raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
     if options.path:
         return [directory.resolve() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)

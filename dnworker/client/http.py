@@ -17,8 +17,7 @@ from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.client.socket import InteractiveSocket
 from dnworker.core.envelope import RECONNECTED, EventEnvelope, decode
 from dnworker.core.errors import RuntimeUnavailable
-from dnworker.core.invocation import current as current_invocation
-from dnworker.core.invocation import feeds_handlers
+from dnworker.core.invocation import current_invocation, feeds_handlers
 
 log = logging.getLogger("dnworker.client")
 

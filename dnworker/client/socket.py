@@ -12,7 +12,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, new_id
 from dnworker.core.errors import CommandError, RuntimeUnavailable, TurnFailedError
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 
 log = logging.getLogger("dnworker.client")
 

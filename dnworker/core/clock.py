@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 
 
 class Clock(Protocol):
@@ -297,7 +296,7 @@ class SwitchClock(VirtualClock):
         self._arm()
 
 
-current: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("dnworker_clock", default=None)
+current_clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("dnworker_clock", default=None)
 """The clock of the runtime whose handler is running here."""
 
 
@@ -306,7 +305,7 @@ async def sleep(seconds: float) -> None:
 
     Use it in a handler in place of `asyncio.sleep`, and a virtual clock moves the handler along.
     """
-    await (current.get() or RealClock()).sleep(seconds)
+    await (current_clock.get() or RealClock()).sleep(seconds)
 
 
 async def turn_loop(times: int = 32) -> None:

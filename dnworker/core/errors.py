@@ -13,7 +13,7 @@
     ├── SubscriberTooSlow   a bounded subscription was cut off
     ├── CommandError        the interactive socket refused a command; a RuntimeError
     ├── RuntimeUnavailable  no runtime answers at the URL; a RuntimeError
-    └── Refused             wrong use of a command or magic; shown without a traceback
+    └── UsageError             wrong use of a command or magic; shown without a traceback
 
 `TurnFailedError` and `TurnCancelledError` are RuntimeErrors with the fields of contract 8.4.
 """
@@ -153,7 +153,7 @@ class RuntimeUnavailable(DnworkerError, RuntimeError):
     is_final = False
 
 
-class Refused(_Plain):
+class UsageError(_Plain):
     """A user's mistake, worded for the user: the thing, the place, the way out."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, new_id, valid_text
-from dnworker.core.locations import place_of
+from dnworker.core.locations import location_of
 from dnworker.core.logs import LogLine
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
@@ -41,7 +41,7 @@ _NOT_THEIRS = frozenset({"dnworker", "dnworker_jupyter", "importlib", "asyncio",
 class Frame:
     """One of the user's frames of a traceback."""
 
-    place: str
+    location: str
     function: str
     source: str
 
@@ -55,19 +55,19 @@ class HandlerError:
     frames: tuple[Frame, ...]
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the user's code raised, such as `cell [3], line 7`."""
-        return self.frames[-1].place if self.frames else "outside the worker's code"
+        return self.frames[-1].location if self.frames else "outside the worker's code"
 
     def __str__(self) -> str:
         text = f"{self.type}: {self.message}" if self.message else self.type
-        return f"{text} ({self.place})"
+        return f"{text} ({self.location})"
 
     def lines(self) -> list[str]:
         """Return the traceback as lines, innermost last."""
         shown = []
         for frame in self.frames:
-            shown.append(f"{frame.place}, in {frame.function}")
+            shown.append(f"{frame.location}, in {frame.function}")
             if frame.source:
                 shown.append(f"    {frame.source}")
         return [*shown, f"{self.type}: {self.message}" if self.message else self.type]
@@ -92,7 +92,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     duration: float | None = None
     logs: Sequence[LogLine] = ()
     published: Sequence[EventEnvelope] = ()
-    strays: Sequence[HandlerError] = ()
+    unhandled: Sequence[HandlerError] = ()
     """What tasks that it started, and nobody awaited, raised."""
     key: tuple[str, str, str] | None = None
     """Its handler's identity: decorator, kind or schedule, function name."""
@@ -139,7 +139,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         self.duration = time.monotonic() - self.started_at
 
 
-current: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
+current_invocation: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
     "dnworker_invocation", default=None
 )
 """The invocation whose handler is running here, by which output and published events find their cause."""
@@ -167,9 +167,9 @@ def describe(exc: BaseException) -> HandlerError:
             continue
         file = frame.f_code.co_filename
         source = _cut(linecache.getline(file, line).strip(), LONGEST_SOURCE)
-        frames.append(Frame(place_of(file, line), frame.f_code.co_name, source))
+        frames.append(Frame(location_of(file, line), frame.f_code.co_name, source))
     if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
-        place = place_of(exc.filename, exc.lineno or 0)
+        place = location_of(exc.filename, exc.lineno or 0)
         frames.append(Frame(place, "module", valid_text((exc.text or "").strip())))
         return HandlerError(type(exc).__name__, valid_text(exc.msg), tuple(frames))
     return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames[-FRAMES_KEPT:]))

@@ -39,11 +39,11 @@ STATUS = {_S.RUNNING: "ok", _S.ERROR: "error", _S.STOPPED: "stopped", _S.GATED_O
 """State to component status; a state without an entry leaves the status as it was (contract 2.7)."""
 
 
-MOVES_KEPT = 12
+TRANSITIONS_KEPT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Transition:
     """A step that a worker took: into which state, and when, by the time of day."""
 
     state: WorkerState

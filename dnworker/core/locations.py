@@ -26,6 +26,6 @@ def located(filename: str, line: int) -> str | None:
     return next((place for locate in _locators if (place := locate(filename, line)) is not None), None)
 
 
-def place_of(filename: str, line: int) -> str:
+def location_of(filename: str, line: int) -> str:
     """Return what people call this place."""
     return located(filename, line) or f"{filename}, line {line}"

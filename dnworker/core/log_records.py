@@ -17,7 +17,9 @@ class Emission:
     written: int = 0
 
 
-current: contextvars.ContextVar[Emission | None] = contextvars.ContextVar("dnworker_emission", default=None)
+current_emission: contextvars.ContextVar[Emission | None] = contextvars.ContextVar(
+    "dnworker_emission", default=None
+)
 """The record that is being written here; None outside of `logging`."""
 
 
@@ -31,11 +33,11 @@ def follow_records(done: Callable[[logging.LogRecord, Emission], None]) -> Calla
 
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> Any:
         emission = Emission(record.levelname.lower())
-        token = current.set(emission)
+        token = current_emission.set(emission)
         try:
             original(logger, record)
         finally:
-            current.reset(token)
+            current_emission.reset(token)
         done(record, emission)
 
     logging.Logger.callHandlers = call_handlers  # type: ignore[method-assign,assignment]

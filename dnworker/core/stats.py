@@ -25,7 +25,7 @@ class Quantiles(NamedTuple):
 
 
 @dataclass(slots=True)
-class Figures:
+class HandlerStats:
     """How one handler has done so far."""
 
     calls: int = 0

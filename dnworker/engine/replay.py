@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode, is_noise
-from dnworker.core.errors import Invalid, JournalError, Refused
+from dnworker.core.errors import Invalid, JournalError, UsageError
 from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ async def find(runtime: Runtime, name: str) -> EventEnvelope:
     """Return an event by its id, the beginning of its id, or `#seq`.
 
     Raises:
-        Refused: there is none; says what can be named.
+        UsageError: there is none; says what can be named.
     """
     for envelope in reversed(runtime.history.events(runtime.history.kept)):
         if name == f"#{envelope.seq}" or (len(name) >= SHORTEST_ID and envelope.event_id.startswith(name)):
@@ -64,7 +64,7 @@ async def find(runtime: Runtime, name: str) -> EventEnvelope:
             found = await asyncio.to_thread(reader.find, name)
         if found is not None:
             return found
-    raise Refused(
+    raise UsageError(
         f"there is no event {name!r}; name one by #seq or by its id, as %events shows them, "
         "several as: last 5, or a file of %events save"
     )
@@ -84,7 +84,7 @@ def edited(payload: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
     """Return a copy of a payload with fields changed; a number names the place in a list.
 
     Raises:
-        Refused: a step leads into something that has no fields.
+        UsageError: a step leads into something that has no fields.
     """
     changed = copy.deepcopy(payload)
     for path, value in edits:
@@ -97,7 +97,7 @@ def edited(payload: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
         elif isinstance(place, list) and last.isdecimal() and int(last) < len(place):
             place[int(last)] = value
         else:
-            raise Refused(f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}")
+            raise UsageError(f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}")
     return changed
 
 
@@ -106,7 +106,7 @@ def _into(place: Any, step: str, path: str) -> Any:
         return place.setdefault(step, {})
     if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
         return place[int(step)]
-    raise Refused(f"--edit {path}: there is nothing at {step!r}")
+    raise UsageError(f"--edit {path}: there is nothing at {step!r}")
 
 
 async def replay(
@@ -132,7 +132,7 @@ async def replay(
         timeout: seconds to wait for what each causes.
 
     Raises:
-        Refused: an edit does not fit a payload; nothing is fired then.
+        UsageError: an edit does not fit a payload; nothing is fired then.
         NotFound: there is no worker of the name `only`.
     """
     payloads = [edited(event.payload, edits) for event in events]
@@ -180,7 +180,7 @@ def write_events(path: Path, events: Iterable[EventEnvelope]) -> int:
     """Write events to a JSON Lines file, whole or not at all; returns how many.
 
     Raises:
-        Refused: the file cannot be written.
+        UsageError: the file cannot be written.
     """
     lines = [encode(event) + b"\n" for event in events]
     try:
@@ -194,7 +194,7 @@ def write_events(path: Path, events: Iterable[EventEnvelope]) -> int:
                 Path(name).unlink()
             raise
     except OSError as exc:
-        raise Refused(f"{path} cannot be written: {exc.strerror or exc}; nothing was changed") from exc
+        raise UsageError(f"{path} cannot be written: {exc.strerror or exc}; nothing was changed") from exc
     return len(lines)
 
 
@@ -202,12 +202,12 @@ def read_events(path: Path) -> list[EventEnvelope]:
     """Read a JSON Lines file of events; of an envelope, `kind` is needed and the rest may be left out.
 
     Raises:
-        Refused: the file cannot be read, or a line of it is no event; names the line.
+        UsageError: the file cannot be read, or a line of it is no event; names the line.
     """
     try:
         lines = path.read_bytes().splitlines()
     except OSError as exc:
-        raise Refused(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     events = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -219,5 +219,5 @@ def read_events(path: Path) -> list[EventEnvelope]:
                 event = msgspec.structs.replace(event, timestamp=event.timestamp.replace(tzinfo=UTC))
             events.append(event)
         except (msgspec.MsgspecError, Invalid, UnicodeDecodeError, RecursionError) as exc:
-            raise Refused(f"{path}, line {number}: not an event: {exc}") from exc
+            raise UsageError(f"{path}, line {number}: not an event: {exc}") from exc
     return events

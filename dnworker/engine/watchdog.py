@@ -17,9 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
-from dnworker.core.locations import located, place_of
+from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.locations import located, location_of
 from dnworker.sessions.turns import Turns
 from dnworker.workers.runner import WorkerRunner
 
@@ -43,7 +42,7 @@ class Block:
     `seconds` grows until it is over.
     """
 
-    place: str
+    location: str
     source: str
     invocation: Invocation | None
     began: float = field(default_factory=time.monotonic)
@@ -53,7 +52,7 @@ class Block:
     @property
     def who(self) -> str:
         """Who holds the loop: a handler, or the place of what is no handler."""
-        return self.invocation.label if self.invocation is not None else self.place
+        return self.invocation.label if self.invocation is not None else self.location
 
 
 class Watchdog:
@@ -161,7 +160,7 @@ def explain(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Block:
 
     line = best.f_lineno
     source = linecache.getline(best.f_code.co_filename, line).strip()
-    return Block(place_of(best.f_code.co_filename, line), source, invocation)
+    return Block(location_of(best.f_code.co_filename, line), source, invocation)
 
 
 def invocation_of(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Invocation | None:

@@ -12,7 +12,7 @@ KEPT_PER_KIND = 1_000
 KINDS_KEPT = 1_000
 
 
-class Hold:
+class Backlog:
     """Keeps the newest events of every kind until the worker says which kinds it wants.
 
     Per kind, so that a flood of events that the worker never asked for pushes out none that it did.

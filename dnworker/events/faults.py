@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dnworker.core.errors import Refused
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.errors import UsageError
+from dnworker.core.invocation import current_invocation
 
 FIELDS = ("seed", "duplicate", "delay", "reorder", "fail")
 _PREFIX = "client."
@@ -18,7 +18,7 @@ _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class Shot:
+class Delivery:
     """One delivery: which of the events, and how many seconds after the one before."""
 
     index: int
@@ -40,7 +40,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Chaos:
+class FaultPlan:
     """What goes wrong. The same seed makes the same go wrong.
 
     `duplicate` is the probability that an event comes twice, `delay` the longest time in seconds before each.
@@ -52,7 +52,7 @@ class Chaos:
     reorder: bool = False
     faults: tuple[Fault, ...] = ()
 
-    def shots(self, count: int) -> list[Shot]:
+    def deliveries(self, count: int) -> list[Delivery]:
         """Plan the deliveries of `count` events."""
         chance = random.Random(self.seed)  # noqa: S311  to be repeated is its purpose
         planned: list[tuple[int, bool]] = []
@@ -62,25 +62,25 @@ class Chaos:
                 planned.append((index, True))
         if self.reorder:
             chance.shuffle(planned)
-        return [Shot(index, chance.uniform(0, self.delay), copy) for index, copy in planned]
+        return [Delivery(index, chance.uniform(0, self.delay), copy) for index, copy in planned]
 
-    def describe(self, shots: list[Shot]) -> str:
+    def describe(self, deliveries: list[Delivery]) -> str:
         """Say what was planned, so that a run can be understood, and repeated."""
         parts = [f"chaos: seed={self.seed}"]
-        if copies := sum(shot.is_copy for shot in shots):
+        if copies := sum(delivery.is_copy for delivery in deliveries):
             parts.append(f"{copies} duplicated")
         if self.reorder:
-            parts.append(f"in the order {' '.join(str(shot.index + 1) for shot in shots)}")
+            parts.append(f"in the order {' '.join(str(delivery.index + 1) for delivery in deliveries)}")
         if self.delay:
-            parts.append(f"{sum(shot.delay for shot in shots):.2f} s of delays")
+            parts.append(f"{sum(delivery.delay for delivery in deliveries):.2f} s of delays")
         parts += [f"failing {fault}" for fault in self.faults]
         return ", ".join(parts)
 
 
-class Saboteur:
-    """Makes calls of clients fail as a `Chaos` says; counts over all clients together."""
+class FaultInjector:
+    """Makes calls of clients fail as a `FaultPlan` says; counts over all clients together."""
 
-    def __init__(self, chaos: Chaos) -> None:
+    def __init__(self, chaos: FaultPlan) -> None:
         self.failed: list[str] = []
         self._chaos = chaos
         self._chance = random.Random(chaos.seed)  # noqa: S311  as above
@@ -91,7 +91,7 @@ class Saboteur:
         """Let calls fail while the block runs.
 
         Raises:
-            Refused: clients have no such method.
+            UsageError: clients have no such method.
         """
         with ExitStack() as undo:
             for client in clients:
@@ -103,7 +103,7 @@ class Saboteur:
                         known = [m for m in dir(client) if not m.startswith("_")]
                         near = get_close_matches(method, known, n=1)
                         hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
-                        raise Refused(f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}")
+                        raise UsageError(f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}")
                     # On the instance, over the class's own: nothing is paid for it where there is no chaos.
                     setattr(client, method, partial(self._call, method, original))
                     undo.callback(vars(client).pop, method, None)
@@ -129,14 +129,14 @@ class Saboteur:
         return self._chance.random() < fault.probability
 
 
-def read_chaos(text: str) -> Chaos:
+def read_chaos(text: str) -> FaultPlan:
     """Read `seed=7,duplicate=0.2,delay=0.1,reorder,fail=client.publish:3`.
 
     Without a seed one is chosen, and told. After `fail=client.METHOD` stands which call fails (`:3`), or how
     many of them (`:0.2`); nothing for all. `fail` may come several times.
 
     Raises:
-        Refused: a word is unknown or its value is out of range; names the nearest word.
+        UsageError: a word is unknown or its value is out of range; names the nearest word.
     """
     values: dict[str, Any] = {"seed": None, "duplicate": 0.0, "delay": 0.0, "reorder": False}
     faults: list[Fault] = []
@@ -147,10 +147,10 @@ def read_chaos(text: str) -> Chaos:
 
             near = get_close_matches(name, FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(FIELDS)}"
-            raise Refused(f"--chaos: unknown {name!r}; {hint}")
+            raise UsageError(f"--chaos: unknown {name!r}; {hint}")
         if name == "reorder":
             if equals:
-                raise Refused("--chaos: reorder stands alone, as in: seed=7,reorder")
+                raise UsageError("--chaos: reorder stands alone, as in: seed=7,reorder")
             values[name] = True
         elif name == "fail":
             faults.append(_read_fault(value))
@@ -160,13 +160,13 @@ def read_chaos(text: str) -> Chaos:
             values[name] = _number(name, value, most=1.0 if name == "duplicate" else 3600.0)
     if values["seed"] is None:
         values["seed"] = random.randrange(1_000_000)  # noqa: S311  a name for a run, not a secret
-    return Chaos(**values, faults=tuple(faults))
+    return FaultPlan(**values, faults=tuple(faults))
 
 
 def _read_fault(text: str) -> Fault:
     name, _, when = text.partition(":")
     if not name.startswith(_PREFIX) or not name.removeprefix(_PREFIX).isidentifier():
-        raise Refused(f"--chaos: fail={text!r} is not of the form fail=client.publish:3")
+        raise UsageError(f"--chaos: fail={text!r} is not of the form fail=client.publish:3")
     method = name.removeprefix(_PREFIX)
     if not when:
         return Fault(method)
@@ -181,5 +181,5 @@ def _number(name: str, text: str, *, most: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= most:
-        raise Refused(f"--chaos: {name}={text} is not a number from 0 to {most:g}")
+        raise UsageError(f"--chaos: {name}={text} is not a number from 0 to {most:g}")
     return value

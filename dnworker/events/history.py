@@ -8,8 +8,7 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import HandlerFailed
-from dnworker.core.invocation import HandlerError, Invocation, Outcome, describe
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import HandlerError, Invocation, Outcome, current_invocation, describe
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -120,9 +119,9 @@ class History:
         invocation.outcome, invocation.duration = "running", None
         self._running.add(invocation)
 
-    def stray(self, invocation: Invocation, error: HandlerError, what: str) -> None:
+    def unhandled(self, invocation: Invocation, error: HandlerError, what: str) -> None:
         """Note what came of something that the invocation started; `settle` raises it too."""
-        invocation.strays = (*invocation.strays, error)
+        invocation.unhandled = (*invocation.unhandled, error)
         self._unseen_failures.append(f"{invocation.label} ({what}): {error}")
 
     def event(self, event_id: str) -> EventEnvelope | None:

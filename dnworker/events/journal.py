@@ -21,8 +21,7 @@ import msgspec
 
 from dnworker.core.envelope import NOISE, EventEnvelope, decode, encode
 from dnworker.core.errors import JournalError
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus

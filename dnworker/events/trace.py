@@ -67,9 +67,9 @@ class TracedInvocation:
         return self._invocation.error
 
     @property
-    def strays(self) -> list[HandlerError]:
+    def unhandled(self) -> list[HandlerError]:
         """What tasks raised that it started and nobody awaited."""
-        return list(self._invocation.strays)
+        return list(self._invocation.unhandled)
 
     @property
     def took(self) -> str:
@@ -149,13 +149,13 @@ class Trace:
     @property
     def ok(self) -> bool:
         """Whether every run so far ended well; a run that has not ended is not ok."""
-        return all(i.outcome == "ok" and not i.strays for trace in self._walk() for i in trace.invocations)
+        return all(i.outcome == "ok" and not i.unhandled for trace in self._walk() for i in trace.invocations)
 
     @property
     def errors(self) -> list[HandlerError]:
         """What handlers raised, and tasks that they started, anywhere in the trace."""
         every = [i for trace in self._walk() for i in trace.invocations]
-        return [e for i in every for e in (*([i.error] if i.error else []), *i.strays)]
+        return [e for i in every for e in (*([i.error] if i.error else []), *i.unhandled)]
 
     def _walk(self) -> Iterator[Trace]:
         waiting = [self]  # not by recursion: a chain may be of any length
@@ -192,7 +192,7 @@ class Trace:
             yield Row(depth + 1, "invocation", text, run.outcome, bar=bar)
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
-            for error in (*([run.error] if run.error is not None else []), *run.strays):
+            for error in (*([run.error] if run.error is not None else []), *run.unhandled):
                 if error is not run.error:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
                 for text in error.lines():

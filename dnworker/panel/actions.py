@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
 from dnworker.workers.subprocess_worker import InProcessWorker
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ONLY_NOTEBOOK = "only a notebook can do this"
 
 
-class Desk:
+class Actions:
     """What can be done where there is no notebook."""
 
     def __init__(self, runtime: Runtime) -> None:
@@ -67,9 +67,9 @@ class Desk:
         """Go back to the generation before.
 
         Raises:
-            Refused: there is none.
+            UsageError: there is none.
         """
-        raise Refused(self.why_no_rollback(worker) or ONLY_NOTEBOOK)
+        raise UsageError(self.why_no_rollback(worker) or ONLY_NOTEBOOK)
 
     def why_no_export(self) -> str | None:
         """Say why nothing can be exported here."""
@@ -79,13 +79,13 @@ class Desk:
         """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written.
 
         Raises:
-            Refused: there is no notebook to export.
+            UsageError: there is no notebook to export.
         """
-        raise Refused(self.why_no_export() or ONLY_NOTEBOOK)
+        raise UsageError(self.why_no_export() or ONLY_NOTEBOOK)
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        heard = {key[1] for w in self.runtime.workers() for key in w.figures if key[0] == "on_event"}
+        heard = {key[1] for w in self.runtime.workers() for key in w.stats if key[0] == "on_event"}
         return heard | TEMPLATES.keys()
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:

@@ -76,7 +76,7 @@ def row_of(event: EventEnvelope, history: History) -> EventRow:
 def outcome_of(runs: Sequence[Invocation]) -> RowOutcome:
     """Return the worst of the outcomes; `none` where no handler ran."""
     outcomes = {run.outcome for run in runs}
-    if "error" in outcomes or any(run.strays for run in runs):
+    if "error" in outcomes or any(run.unhandled for run in runs):
         return "error"
     for outcome in ("running", "cancelled", "ok"):
         if outcome in outcomes:

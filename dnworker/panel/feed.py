@@ -10,17 +10,16 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.errors import DnworkerError, Refused
-from dnworker.panel import messages
-from dnworker.panel import serialize as drawing
-from dnworker.panel.operations import obey
+from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.panel import messages, serialize
+from dnworker.panel.operations import execute
 from dnworker.panel.view import Send, View
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.core.logs import LogLine
-    from dnworker.panel.actions import Desk
+    from dnworker.panel.actions import Actions
     from dnworker.runtime import Runtime
     from dnworker.workers.managed import ManagedWorker
 
@@ -70,12 +69,12 @@ class Feed:
 
     Args:
         runtime: what is shown.
-        desk: what can be done beside.
+        actions: what can be done beside.
     """
 
-    def __init__(self, runtime: Runtime, desk: Desk) -> None:
+    def __init__(self, runtime: Runtime, actions: Actions) -> None:
         self.runtime = runtime
-        self.desk = desk
+        self.actions = actions
         self.revision = 0
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
@@ -120,7 +119,7 @@ class Feed:
         """Take a message of a view that `send` reaches; returns it, if it is one."""
         try:
             said = messages.read(content)
-        except Refused as exc:
+        except UsageError as exc:
             log.warning("%s", exc)
             number = content.get("id") if isinstance(content, dict) else None
             name = content.get("view") if isinstance(content, dict) else None
@@ -161,7 +160,7 @@ class Feed:
         view.events, view.trace, view.session = hello.events, hello.trace, hello.session
         try:
             view.filter_log(hello.log)
-        except Refused as exc:
+        except UsageError as exc:
             log.debug("a filter that was kept does not hold any more: %s", exc)
         self._see(view, hello.visible)
 
@@ -208,7 +207,7 @@ class Feed:
     async def _answer(self, asked: messages.Asked, view: View) -> None:
         view.answer("ack", asked.id)
         try:
-            fields = await obey(asked, view, self)
+            fields = await execute(asked, view, self)
         except (DnworkerError, OSError, ValueError) as exc:
             view.answer("failed", asked.id, text=str(exc))
         except Exception as exc:  # ours: it must not vanish, and the view must not wait for ever
@@ -316,14 +315,14 @@ class Feed:
 
     # -- what views share ------------------------------------------------------------------------------
 
-    def runtime_drawn(self) -> dict[str, Any]:
+    def runtime_to_json(self) -> dict[str, Any]:
         """Return what is told of the runtime."""
         runtime = self.runtime
         return {"id": runtime.runtime_id, "url": runtime.url, "events": runtime.bus.latest_seq}
 
     def gate(self, worker: ManagedWorker) -> dict[str, bool]:
         """Return the flags that gate a worker."""
-        return drawing.gate_of(worker, self.runtime.capability(worker.capability))
+        return serialize.gate_of(worker, self.runtime.capability(worker.capability))
 
     def attention(self) -> dict[str, Any]:
         """Return what waits for a person, wherever they look."""

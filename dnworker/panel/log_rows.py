@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import regex
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.engine.runtime_log import LEVELS
 
@@ -49,12 +49,12 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         """Return what tells of a line whether it matches.
 
         Raises:
-            Refused: the level is none, or the pattern is no regular expression; says where.
+            UsageError: the level is none, or the pattern is no regular expression; says where.
         """
         lowest = 0
         if self.level is not None:
             if self.level not in LEVELS:
-                raise Refused(f"there is no level {self.level!r}; there are: {', '.join(LEVELS)}")
+                raise UsageError(f"there is no level {self.level!r}; there are: {', '.join(LEVELS)}")
             lowest = LEVELS[self.level]
         says = self._text_matcher()
         worker, invocation = self.worker, self.invocation
@@ -78,7 +78,7 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         try:
             search = regex.compile(self.text, regex.IGNORECASE).search
         except (regex.error, RecursionError) as exc:
-            raise Refused(f"{self.text!r} is no regular expression: {exc}") from None
+            raise UsageError(f"{self.text!r} is no regular expression: {exc}") from None
         return lambda text: search(text, timeout=PATTERN_SECONDS)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
@@ -200,10 +200,10 @@ def read(content: object) -> Message:
     """Return a message as its struct.
 
     Raises:
-        Refused: it is none; says what is wrong with it.
+        UsageError: it is none; says what is wrong with it.
     """
     try:
         found: Message = msgspec.convert(content, Message)
     except msgspec.ValidationError as exc:
-        raise Refused(f"not a message of the panel: {exc}") from None
+        raise UsageError(f"not a message of the panel: {exc}") from None
     return found

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from dnworker.core.errors import NotFound, Refused
+from dnworker.core.errors import NotFound, UsageError
 from dnworker.engine.replay import find
-from dnworker.events import cases as casefile
+from dnworker.events import cases
 from dnworker.events.trace import Trace
-from dnworker.panel import messages
-from dnworker.panel import serialize as drawing
+from dnworker.panel import messages, serialize
 from dnworker.panel.log_rows import LogWindow, plain_text
 from dnworker.panel.view import size_of
 from dnworker.sessions.prompts import Response
@@ -37,7 +36,7 @@ Answer = dict[str, Any] | None
 T = TypeVar("T")
 
 
-async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
+async def execute(asked: messages.Asked, view: View, feed: Feed) -> Answer:
     """Do what a view asks for.
 
     Raises:
@@ -50,9 +49,9 @@ async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
             return await _drive(asked, feed)
         case messages.Run(worker=name, key=key):
             worker = feed.runtime.worker(name)
-            worker.run_schedule(drawing.key_of(worker, key))
+            worker.run_schedule(serialize.key_of(worker, key))
         case messages.Suggest(kind=kind):
-            payload, whence = await feed.desk.suggest(kind)
+            payload, whence = await feed.actions.suggest(kind)
             return {"payload": as_json(payload), "whence": whence}
         case messages.Fire():
             return await _fire(asked, feed)
@@ -61,13 +60,13 @@ async def obey(asked: messages.Asked, view: View, feed: Feed) -> Answer:
         case messages.Copy():
             return await _copy(asked, feed)
         case messages.Locate(number=number):
-            return {"cell": feed.desk.cell_id(number)}
+            return {"cell": feed.actions.cell_id(number)}
         case messages.Flag(capability=capability, flag=flag, value=value):
             await feed.runtime.set_flag(capability, flag, value)
         case messages.Checks(capability=capability):
             await feed.runtime.capabilities.get(capability).run_checks()
         case messages.Export(path=path, target=target, topology=topology, force=force):
-            return await feed.desk.export(path, target=target, topology=topology, force=force)
+            return await feed.actions.export(path, target=target, topology=topology, force=force)
         case messages.Respond():
             _respond(asked, feed.runtime)
         case messages.Cancel(session=session, turn=turn):
@@ -87,13 +86,13 @@ async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
                 texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
                 reached = lines[len(texts) - 1][0] + 1 if texts else None
                 return {"window": window.id, "text": "".join(texts), "next": reached}
-            drawn = (drawing.line_drawn(at, line) for at, line in lines)
+            drawn = (serialize.line_to_json(at, line) for at, line in lines)
             return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, drawn, size_of))}
         case messages.Line(number=number):
             found = runtime.logs.pick([number])
             if not found:
                 raise NotFound(f"line {number} is kept no longer")
-            return {"line": drawing.line_drawn(0, found[0], whole=True)}
+            return {"line": serialize.line_to_json(0, found[0], whole=True)}
         case messages.Events(filter=wanted, before=before):
             if wanted != view.events:
                 view.filter_events(wanted)
@@ -108,7 +107,7 @@ async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
         case "stop":
             await worker.stop()
         case "rollback":
-            await feed.desk.roll_back(worker)
+            await feed.actions.roll_back(worker)
         case verb:
             await worker.restart(force=verb == "restart")
     worker = feed.runtime.worker(asked.worker)
@@ -117,11 +116,11 @@ async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
 
 async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
     if not asked.kind.strip():
-        raise Refused("an event needs a kind, such as turn.completed")
+        raise UsageError("an event needs a kind, such as turn.completed")
     try:
         payload = msgspec.json.decode(asked.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as exc:
-        raise Refused(f"the payload is no JSON object: {exc}") from None
+        raise UsageError(f"the payload is no JSON object: {exc}") from None
     kind = asked.kind.strip()
     trace = await feed.runtime.fire(
         kind, payload, session_id=asked.session or None, only=asked.worker, wait=False
@@ -169,17 +168,17 @@ def _fired(trace: Trace) -> Answer:
 async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
     event = await find(feed.runtime, asked.event)
     if asked.form == "fire":
-        return {"text": casefile.as_cell(event.kind, event.payload, event.session_id), "file": None}
+        return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
     trace = Trace(event, feed.runtime.history)
     workers = list(dict.fromkeys(run.worker for run in trace.invocations))
     name = asked.worker or (workers[0] if workers else None)
     if name is None:
-        raise Refused(f"no handler ran for #{event.seq}, so there is nothing to test")
+        raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
     worker = feed.runtime.worker(name)
-    case = casefile.case_of(trace, worker.name)
+    case = cases.case_of(trace, worker.name)
     if asked.form == "test-cell":
-        return {"text": casefile.as_test_cell(case, worker.name), "file": None}
-    text = casefile.as_module([case], worker.name, feed.desk.script_of(worker))
+        return {"text": cases.as_test_cell(case, worker.name), "file": None}
+    text = cases.as_module([case], worker.name, feed.actions.script_of(worker))
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from dnworker.core.clock import Clock
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
-    from dnworker.core.stats import Figures
+    from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
     from dnworker.events.trace import Row
-    from dnworker.panel.actions import Desk
+    from dnworker.panel.actions import Actions
     from dnworker.sessions.store import Session
     from dnworker.workers.managed import ManagedWorker
     from dnworker.workers.runner import HandlerKey
@@ -61,9 +61,9 @@ def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
     return (worker.state, worker.error, worker.generation, worker.restarts, worker.topology_label)
 
 
-def worker_drawn(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dict[str, Any]:
+def worker_to_json(worker: ManagedWorker, gate: Mapping[str, bool], actions: Actions) -> dict[str, Any]:
     """Return a worker; `gate` has the flags that gate it, with their values."""
-    origins = desk.origins(worker)
+    origins = actions.origins(worker)
     next_runs = worker.next_runs
     return {
         "name": worker.qualified_name,
@@ -75,22 +75,22 @@ def worker_drawn(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) ->
         "restarts": worker.restarts,
         "error": None if worker.error is None else worker.error[:LONGEST_TEXT],
         "gate": dict(gate),
-        "refusals": refusals(worker, gate, desk),
+        "refusals": refusals(worker, gate, actions),
         "handlers": [
-            handler_drawn(key, figures, next_runs.get(key), origins.get(key))
-            for key, figures in worker.figures.items()
+            handler_to_json(key, stats, next_runs.get(key), origins.get(key))
+            for key, stats in worker.stats.items()
         ],
     }
 
 
 def _way(worker: ManagedWorker) -> list[dict[str, Any]]:
     """Return the steps since it was loaded last."""
-    moves = list(worker.moves)
+    moves = list(worker.transitions)
     begins = [n for n, move in enumerate(moves) if move.state is WorkerState.LOADING]
     return [{"state": str(m.state), "at": millis(m.at)} for m in moves[begins[-1] if begins else 0 :]]
 
 
-def refusals(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dict[str, str]:
+def refusals(worker: ManagedWorker, gate: Mapping[str, bool], actions: Actions) -> dict[str, str]:
     """Return why a button does not apply, by its verb; those that do are left out."""
     state = worker.state
     refused: dict[str, str] = {}
@@ -102,7 +102,7 @@ def refusals(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dic
         refused.setdefault("restart", f"it is {state}; start it")
     if state not in (*UP, WorkerState.ERROR):
         refused["stop"] = f"it is {state}"
-    if (why := desk.why_no_rollback(worker)) is not None:
+    if (why := actions.why_no_rollback(worker)) is not None:
         refused["rollback"] = why
     if worker.topology != "in-process":
         refused["run"] = "its schedules are kept by its own process"
@@ -111,26 +111,26 @@ def refusals(worker: ManagedWorker, gate: Mapping[str, bool], desk: Desk) -> dic
     return refused
 
 
-def handler_drawn(
-    key: HandlerKey, figures: Figures, next_run: datetime | None, origin: str | None
+def handler_to_json(
+    key: HandlerKey, stats: HandlerStats, next_run: datetime | None, origin: str | None
 ) -> dict[str, Any]:
     """Return a handler: times in milliseconds, the last minute by second since 1970."""
-    quantiles = figures.quantiles()
+    quantiles = stats.quantiles()
     to_epoch = round(time.time() - time.monotonic())
     now = time.monotonic()
     minute = [
         [int(now) - 59 + n + to_epoch, ended, failed]
-        for n, (ended, failed) in enumerate(figures.last_minute(now))
+        for n, (ended, failed) in enumerate(stats.last_minute(now))
         if ended
     ]
-    error = figures.last_error
+    error = stats.last_error
     return {
         "key": list(key),
-        "calls": figures.calls,
-        "errors": figures.errors,
-        "failing": figures.is_failing,
-        "inFlight": figures.in_flight,
-        "missed": figures.missed,
+        "calls": stats.calls,
+        "errors": stats.errors,
+        "failing": stats.is_failing,
+        "inFlight": stats.in_flight,
+        "missed": stats.missed,
         "quantiles": None if quantiles is None else [round(seconds * 1000, 3) for seconds in quantiles],
         "minute": minute,
         "nextRun": None if next_run is None else millis(next_run),
@@ -139,9 +139,9 @@ def handler_drawn(
         if error is None
         else {
             "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
-            "place": error.place,
+            "place": error.location,
             "source": error.frames[-1].source if error.frames else "",
-            "event": figures.last_failed_event,
+            "event": stats.last_failed_event,
         },
     }
 
@@ -149,7 +149,7 @@ def handler_drawn(
 # -- log, events, traces -------------------------------------------------------------------------------
 
 
-def line_drawn(place: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
+def line_to_json(place: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
     """Return one line of the log, cut unless it is wanted `whole`."""
     longest = len(line.text) if whole else LONGEST_LINE
     image = image_of(line)
@@ -178,17 +178,17 @@ def image_of(line: LogLine) -> str | None:
     return None
 
 
-def payload_drawn(event: EventEnvelope) -> dict[str, Any]:
+def payload_to_json(event: EventEnvelope) -> dict[str, Any]:
     """Return the payload as text: a browser would round its numbers."""
     payload = msgspec.json.format(msgspec.json.encode(event.payload), indent=2).decode()
     return {"payload": payload[:LONGEST_PAYLOAD], "cut": max(0, len(payload) - LONGEST_PAYLOAD)}
 
 
-def trace_drawn(event: EventEnvelope, history: History) -> dict[str, Any]:
+def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
     """Return an event and everything it caused, as rows of a waterfall."""
     trace = Trace(event, history)
     rows = trace.rows(ROWS_SHOWN + 1)
-    drawn = [row_drawn(row) for row in rows[:ROWS_SHOWN]]
+    drawn = [row_to_json(row) for row in rows[:ROWS_SHOWN]]
     if len(rows) > ROWS_SHOWN:
         text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
         drawn.append({"depth": 1, "sort": "note", "text": text, "outcome": "ok", "bar": None, "level": None})
@@ -206,7 +206,7 @@ def trace_drawn(event: EventEnvelope, history: History) -> dict[str, Any]:
     }
 
 
-def row_drawn(row: Row) -> dict[str, Any]:
+def row_to_json(row: Row) -> dict[str, Any]:
     """Return one row of a trace."""
     return {
         "depth": row.depth,
@@ -221,7 +221,7 @@ def row_drawn(row: Row) -> dict[str, Any]:
 # -- capabilities and sessions -------------------------------------------------------------------------
 
 
-def capability_drawn(capability: Capability, exported_as: str | None) -> dict[str, Any]:
+def capability_to_json(capability: Capability, exported_as: str | None) -> dict[str, Any]:
     """Return a capability with its flags, what each gates, and its checks."""
     manifest = capability.manifest
     return {
@@ -282,7 +282,7 @@ def session_brief(session: Session) -> dict[str, Any]:
     }
 
 
-def session_drawn(session: Session) -> dict[str, Any]:
+def session_to_json(session: Session) -> dict[str, Any]:
     """Return a session with its newest messages, its turns, and what it asks."""
     turns = [*([session.active] if session.active is not None else []), *session.waiting]
     answering = session.active.agent if session.active is not None else session.agent
@@ -310,7 +310,7 @@ def session_drawn(session: Session) -> dict[str, Any]:
     }
 
 
-def clock_drawn(clock: Clock) -> dict[str, Any]:
+def clock_to_json(clock: Clock) -> dict[str, Any]:
     """Return what time it is to schedules, where that is not the time of the day."""
     return {"virtual": clock.can_advance, "now": millis(clock.now()) if clock.can_advance else None}
 
@@ -321,7 +321,7 @@ def key_of(worker: ManagedWorker, given: list[str]) -> HandlerKey:
     Raises:
         Conflict: the worker has none of this name any more.
     """
-    for key in worker.figures:
+    for key in worker.stats:
         if list(key) == given:
             return key
     raise Conflict(f"worker {worker.qualified_name!r} has no handler {given[-1:]} any more")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.panel import serialize as drawing
+from dnworker.panel import serialize
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
 
@@ -25,7 +25,7 @@ EVENTS_LOOKED_AT = 500
 """Events that are matched before the loop turns."""
 
 FIGURES_INTERVAL = 0.5
-"""Seconds between two messages of figures; what changes a worker's state is sent at once."""
+"""Seconds between two messages of stats; what changes a worker's state is sent at once."""
 
 TRACE_INTERVAL = 0.5
 CHUNKS_AT_ONCE = 4
@@ -133,7 +133,7 @@ class View:
         """Show only lines that match.
 
         Raises:
-            Refused: the filter is wrong; the one before stays.
+            UsageError: the filter is wrong; the one before stays.
         """
         self.window = LogWindow(self._runtime.logs, wanted)
         self._line = 0
@@ -221,8 +221,8 @@ class View:
     def _states(self) -> Iterator[tuple[str, Any]]:
         """Go through the changes that nobody must miss."""
         feed = self._feed
-        yield from self._if_new("paused", feed.desk.paused_by)
-        yield from self._if_new("runtime", feed.runtime_drawn())
+        yield from self._if_new("paused", feed.actions.paused_by)
+        yield from self._if_new("runtime", feed.runtime_to_json())
         yield from self._worker_changes()
         yield from self._if_new("attention", feed.attention())
 
@@ -230,16 +230,18 @@ class View:
         """Go through the other parts that changed."""
         feed = self._feed
         if "capabilities" in self.parts:
-            title = feed.desk.exported_as
-            drawn = [drawing.capability_drawn(c, title) for c in self._runtime.capabilities.all()]
-            yield from self._if_new("capabilities", {"all": drawn, "whyNoExport": feed.desk.why_no_export()})
+            title = feed.actions.exported_as
+            drawn = [serialize.capability_to_json(c, title) for c in self._runtime.capabilities.all()]
+            yield from self._if_new(
+                "capabilities", {"all": drawn, "whyNoExport": feed.actions.why_no_export()}
+            )
         if "sessions" in self.parts:
             yield from self._session_changes()
         if "fire" in self.parts:
-            yield from self._if_new("fire", {"kinds": sorted(feed.desk.kinds()), "history": [*feed.fired]})
+            yield from self._if_new("fire", {"kinds": sorted(feed.actions.kinds()), "history": [*feed.fired]})
         if "events" in self.parts:
             yield from self._trace_changes()
-        yield from self._if_new("clock", drawing.clock_drawn(self._runtime.clock))
+        yield from self._if_new("clock", serialize.clock_to_json(self._runtime.clock))
 
     def _if_new(self, part: str, value: Any) -> Iterator[tuple[str, Any]]:
         if part not in self._sent or self._sent[part] != value:
@@ -249,18 +251,18 @@ class View:
     def _worker_changes(self) -> Iterator[tuple[str, Any]]:
         workers = self._runtime.workers()
         briefs: dict[str, object] = {
-            w.qualified_name: (drawing.worker_brief(w), self._feed.gate(w)) for w in workers
+            w.qualified_name: (serialize.worker_brief(w), self._feed.gate(w)) for w in workers
         }
         now = time.monotonic()
         is_time = now - self._figures_at >= self._figures_cost
         if not is_time:
-            self._late = True  # figures may have changed; the next look will tell
+            self._late = True  # stats may have changed; the next look will tell
         changed = []
         for worker in workers:
             name = worker.qualified_name
             if not is_time and briefs[name] == self._briefs.get(name):
                 continue
-            drawn = drawing.worker_drawn(worker, self._feed.gate(worker), self._feed.desk)
+            drawn = serialize.worker_to_json(worker, self._feed.gate(worker), self._feed.actions)
             if drawn != self._workers.get(name):
                 self._workers[name] = drawn
                 changed.append(drawn)
@@ -277,11 +279,11 @@ class View:
     def _session_changes(self) -> Iterator[tuple[str, Any]]:
         sessions = self._runtime.sessions
         newest = sessions.list()
-        briefs = [drawing.session_brief(s) for s in newest[: drawing.SESSIONS_SHOWN]]
+        briefs = [serialize.session_brief(s) for s in newest[: serialize.SESSIONS_SHOWN]]
         yield from self._if_new("sessions", {"newest": briefs, "all": len(newest)})
         shown = self.session
         if shown is not None:
-            drawn = drawing.session_drawn(sessions.get(shown)) if shown in sessions else None
+            drawn = serialize.session_to_json(sessions.get(shown)) if shown in sessions else None
             yield from self._if_new("session", {"id": shown, "drawn": drawn})
 
     async def _events(self) -> dict[str, Any] | None:
@@ -325,13 +327,13 @@ class View:
         event = history.event(self.trace)
         drawn: dict[str, Any] = {"event": self.trace, "gone": True}
         if event is not None:
-            drawn = drawing.trace_drawn(event, history) | {"cells": self._feed.desk.has_cells}
+            drawn = serialize.trace_to_json(event, history) | {"cells": self._feed.actions.has_cells}
         self._trace_at = time.monotonic()
         self._trace_cost = max(TRACE_INTERVAL, (self._trace_at - now) * 10)
         for part, value in self._if_new("trace", drawn):
             if event is not None and self._payload_of != self.trace:  # once: it does not change
                 self._payload_of = self.trace
-                value = value | drawing.payload_drawn(event)
+                value = value | serialize.payload_to_json(event)
             yield part, value
 
     def _log(self, room: float) -> tuple[dict[str, Any] | None, int]:
@@ -347,7 +349,7 @@ class View:
         drawn: list[dict[str, Any]] = []
         size = 0
         for place, line in reversed(lines):
-            one = drawing.line_drawn(place, line)
+            one = serialize.line_to_json(place, line)
             cost = size_of(one)
             if drawn and size + cost > room / 2:  # what is left is for the lines that are asked for
                 break

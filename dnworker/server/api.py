@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dnworker.core.errors import ApiError
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 
 if TYPE_CHECKING:

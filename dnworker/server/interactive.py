@@ -14,8 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.core.errors import ApiError, SubscriberTooSlow
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.store import Session
@@ -285,7 +284,7 @@ class _Socket:
             "pending_prompts": prompts,
             "sync_status": {"state": "disabled", "last_error": None, "last_attempt_at": None},
             "draft_state": {
-                "text_visible": bool(active and active.narration.text),
+                "text_visible": bool(active and active.transcript.text),
                 "last_generation_input_tokens": session.last_input_tokens,
             },
         }

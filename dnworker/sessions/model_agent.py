@@ -130,19 +130,19 @@ class ModelAgent:
         """
         steps = max_steps or MAX_STEPS
         names = [tool.name for tool in self._tools]
-        turn.narration.begin(turn.message, turn.session.session_id, steps, names)
+        turn.transcript.begin(turn.message, turn.session.session_id, steps, names)
         messages = self._opening(turn)
         async with self._client() as client:
             for _ in range(steps):
                 done = await self._generate(client, turn, messages)
                 if not done.calls:
-                    turn.narration.end_generation(done.stop_reason or "stop", done.usage)
-                    turn.narration.end()
+                    turn.transcript.end_generation(done.stop_reason or "stop", done.usage)
+                    turn.transcript.end()
                     return
                 messages += await self._call_tools(turn, done)
-                turn.narration.end_generation(done.stop_reason or "tool_calls", done.usage)
-        turn.narration.end("max_steps_reached")
-        turn.narration.stop_reason = "max_steps_reached"
+                turn.transcript.end_generation(done.stop_reason or "tool_calls", done.usage)
+        turn.transcript.end("max_steps_reached")
+        turn.transcript.stop_reason = "max_steps_reached"
 
     async def complete(self, messages: list[dict[str, Any]]) -> str:
         """Return the answer to these messages, without tools and without telling.
@@ -197,8 +197,8 @@ class ModelAgent:
         }
         if self._tools:
             body["tools"] = [_offer(tool) for tool in self._tools]
-        turn.narration.open_generation()
-        step = turn.narration.step
+        turn.transcript.open_generation()
+        step = turn.transcript.step
         for attempt in range(1, ATTEMPTS + 1):
             done = _Generation()
             try:
@@ -211,7 +211,7 @@ class ModelAgent:
                 wait = min(
                     exc.wait if exc.wait is not None else FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT
                 )
-                turn.narration.tell(
+                turn.transcript.tell(
                     "generationretry",
                     {
                         "step": step,

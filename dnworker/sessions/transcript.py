@@ -69,7 +69,7 @@ def mask(arguments: Any) -> Any:
     return [mask(item) for item in arguments] if isinstance(arguments, list) else arguments
 
 
-class Narration:
+class Transcript:
     """Tells one turn, generation by generation.
 
     Text and tool calls belong to a generation, which opens with the first of them. `emit` receives every raw

@@ -22,7 +22,7 @@ from dnworker.sessions.prompts import (
     QuestionAnswer,
     ToolApproval,
 )
-from dnworker.sessions.transcript import Narration, RawEvent, ToolCall
+from dnworker.sessions.transcript import RawEvent, ToolCall, Transcript
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -86,7 +86,7 @@ class Turn:
         self._judge = judge
         self._tools = tools
         self._clock = clock
-        self.narration = Narration(self._tell, agent=agent, model=model)
+        self.transcript = Transcript(self._tell, agent=agent, model=model)
 
     # -- what the script sees --------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Turn:
         if not isinstance(text, str):
             raise TypeError(f"an agent answers with text, not with {type(text).__name__} {text!r:.60}")
         if text:
-            self.narration.say(text)
+            self.transcript.say(text)
 
     async def call_tool(
         self,
@@ -136,7 +136,7 @@ class Turn:
         """
         given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
-        self.narration.tool_begins(call)
+        self.transcript.tool_begins(call)
         try:
             if self._live.policy.asks and name not in self._live.allowed_tools:
                 await self._get_leave(call)
@@ -148,7 +148,7 @@ class Turn:
             call.error, call.error_type = valid_text(str(exc)), type(exc).__name__
             raise
         finally:
-            self.narration.tool_ends(call)
+            self.transcript.tool_ends(call)
         return call.result
 
     async def ask(
@@ -189,7 +189,7 @@ class Turn:
 
     async def tell_script(self, reply: Callable[[Turn], Any]) -> None:
         """Run a scripted agent: an async function that returns text, or a generator that yields it."""
-        self.narration.begin(self.message, self._live.session_id, self._live.policy.max_steps, [])
+        self.transcript.begin(self.message, self._live.session_id, self._live.policy.max_steps, [])
         made = reply(self)
         if inspect.isasyncgen(made):
             async with aclosing(made):
@@ -202,7 +202,7 @@ class Turn:
             text = await made if isinstance(made, Awaitable) else made
             if text is not None:
                 self.say(text)
-        self.narration.end()
+        self.transcript.end()
 
     async def _get_leave(self, call: ToolCall) -> None:
         if self._live.policy.judge_model is not None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot, valid_text
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
-from dnworker.core.invocation import Invocation, describe
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation, current_invocation, describe
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
 from dnworker.sessions.transcript import mask
@@ -262,14 +261,14 @@ class Turns:
                 assert model is not None
                 await model.answer(turn, session.policy.max_steps)
         except Exception as exc:
-            turn.narration.fail(*_told(exc))
+            turn.transcript.fail(*_told(exc))
             raise
         if not turn.finished:  # told as cancelled meanwhile, when its agent did not mind
             self._keep_messages(session, turn)
             self._finish_completed(session, turn)
 
     def _finish_completed(self, session: Session, turn: Turn) -> None:
-        told = turn.narration
+        told = turn.transcript
         session.completed_turns += 1
         session.tokens += told.usage.input_tokens + told.usage.output_tokens
         session.tool_calls += len(told.tool_calls)
@@ -291,7 +290,7 @@ class Turns:
         self._finish(session, turn, "turn.completed", payload)
 
     def _finish_failed(self, session: Session, turn: Turn, type_: str, message: str) -> None:
-        told = turn.narration
+        told = turn.transcript
         payload = {
             "turn_id": turn.id,
             "error": {"type": type_, "message": message},
@@ -309,7 +308,7 @@ class Turns:
         payload = {
             "turn_id": turn.id,
             "reason": reason,
-            "partial_response": turn.narration.text or None,
+            "partial_response": turn.transcript.text or None,
             "dropped_queued": turn.dropped,
             "duration_ms": self._duration(turn),
             "raw_event": {"type": "cancelled", "data": {"reason": reason}},
@@ -353,7 +352,7 @@ class Turns:
     def _keep_messages(self, session: Session, turn: Turn) -> None:
         who = {"agent": turn.agent, "model": turn.model}
         session.messages.append(self._message("user", turn.message, {**turn.request.metadata, **who}))
-        for done in turn.narration.generations:
+        for done in turn.transcript.generations:
             why = {"generation_stop_reason": done.stop_reason}
             session.messages.append(self._message("assistant", done.text, why | who))
             for call in done.calls:

@@ -16,9 +16,9 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.invocation import describe
-from dnworker.core.lifecycle import MOVES_KEPT, STATUS, Move, WorkerState, move
+from dnworker.core.lifecycle import STATUS, TRANSITIONS_KEPT, Transition, WorkerState, move
 from dnworker.core.models import ComponentInfo
-from dnworker.core.stats import Figures
+from dnworker.core.stats import HandlerStats
 from dnworker.workers.runner import HandlerKey, WorkerRunner
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
@@ -36,7 +36,9 @@ class ManagedWorker:
 
     def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
         self.definition = definition
-        self.moves: deque[Move] = deque([Move(WorkerState.LOADING)], maxlen=MOVES_KEPT)
+        self.transitions: deque[Transition] = deque(
+            [Transition(WorkerState.LOADING)], maxlen=TRANSITIONS_KEPT
+        )
         self.error: str | None = None
         self.restarts = 0
         self._declared = True  # not started yet: health says stopped
@@ -48,12 +50,12 @@ class ManagedWorker:
     @property
     def state(self) -> WorkerState:
         """The state that it is in."""
-        return self.moves[-1].state
+        return self.transitions[-1].state
 
     @state.setter
     def state(self, state: WorkerState) -> None:
         if state is not self.state:
-            self.moves.append(Move(state))
+            self.transitions.append(Transition(state))
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ class ManagedWorker:
         return 1
 
     @property
-    def figures(self) -> dict[HandlerKey, Figures]:
+    def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start."""
         return {}
 
@@ -155,7 +157,7 @@ class ManagedWorker:
     @property
     def last_handler_error(self) -> str | None:
         """What a handler raised last, with its place; the worker itself may run on (contract 11 no. 11)."""
-        errors = [(key, f.last_error) for key, f in self.figures.items() if f.last_error is not None]
+        errors = [(key, f.last_error) for key, f in self.stats.items() if f.last_error is not None]
         return f"last handler error: {errors[-1][0][2]}: {errors[-1][1]}" if errors else None
 
     def detail(self) -> dict[str, Any]:
@@ -228,7 +230,7 @@ class ManagedWorker:
         if isinstance(exc, SystemExit):
             error = describe(exc)
             return (
-                f"the module ended itself on import with SystemExit({exc.code!r}) ({error.place}); "
+                f"the module ended itself on import with SystemExit({exc.code!r}) ({error.location}); "
                 "put what runs it under: if __name__ == '__main__':"
             )
         if isinstance(exc, OSError | ValueError) and not describe(exc).frames:

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker.core.invocation import Invocation
-from dnworker.core.stats import Figures
+from dnworker.core.stats import HandlerStats
 from dnworker.workers import reports
 from dnworker.workers.runner import HandlerKey
 
@@ -58,7 +58,7 @@ class RemoteInvocations:
     """Turns the reports of one process into invocations in the history."""
 
     def __init__(self, history: History, worker: str, generation: int = 1) -> None:
-        self.figures: dict[HandlerKey, Figures] = {}
+        self.stats: dict[HandlerKey, HandlerStats] = {}
         self.reports = False
         self._observed = False
         self._history = history
@@ -75,7 +75,7 @@ class RemoteInvocations:
             case reports.Hello(handlers=handlers, observed=observed):
                 self.reports = True
                 self._observed = observed
-                self.figures = {key: Figures() for key in handlers}
+                self.stats = {key: HandlerStats() for key in handlers}
             case reports.Begin():
                 self._begin(report)
             case reports.End():
@@ -95,7 +95,7 @@ class RemoteInvocations:
 
     def is_fed_by(self, kinds: list[str]) -> bool:
         """Tell whether a stream for these kinds feeds the handlers of a process that cannot say so."""
-        heard = {what for decorator, what, _ in self.figures if decorator == "on_event"}
+        heard = {what for decorator, what, _ in self.stats if decorator == "on_event"}
         return self._observed and set(kinds) == heard
 
     def named(self, invocation_id: str | None) -> Invocation | None:
@@ -128,8 +128,8 @@ class RemoteInvocations:
         for invocation in self._invocations.values():
             if invocation.outcome == "running":
                 self._history.finish(invocation, "cancelled")
-                if invocation.key is not None and (figures := self.figures.get(invocation.key)) is not None:
-                    figures.ended(invocation)
+                if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
+                    stats.ended(invocation)
         self._invocations.clear()
         self._early.clear()
         if self._stream is not None:
@@ -138,8 +138,8 @@ class RemoteInvocations:
     # -- reports ---------------------------------------------------------------------------------------
 
     def _begin(self, report: reports.Begin) -> None:
-        figures = self.figures.setdefault(report.key, Figures())
-        figures.began()
+        stats = self.stats.setdefault(report.key, HandlerStats())
+        stats.began()
         self._newest = max(self._newest, report.id)
         early = self._invocations.get(report.id)
         if early is not None and report.id in self._early:
@@ -156,8 +156,8 @@ class RemoteInvocations:
         if invocation is None or invocation.outcome != "running" or invocation.key is None:
             return
         self._history.finish(invocation, report.outcome, report.error, duration=report.duration)
-        if (figures := self.figures.get(invocation.key)) is not None:
-            figures.ended(invocation)
+        if (stats := self.stats.get(invocation.key)) is not None:
+            stats.ended(invocation)
 
     def _keep(self, invocation: Invocation, its_id: str) -> Invocation:
         invocation.remote_id = its_id

@@ -9,10 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.invocation import Invocation, describe
-from dnworker.core.invocation import current as current_invocation
-from dnworker.core.log_records import Emission, follow_records
-from dnworker.core.log_records import current as current_emission
+from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
 from dnworker.workers.runner import keys_of, log_failure
 

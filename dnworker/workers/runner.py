@@ -11,15 +11,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dnworker.core.clock import Clock, RealClock
-from dnworker.core.clock import current as current_clock
+from dnworker.core.clock import Clock, RealClock, current_clock
 from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
-from dnworker.core.invocation import Cause, Invocation, describe, feeds_handlers, handler_name
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import (
+    Cause,
+    Invocation,
+    current_invocation,
+    describe,
+    feeds_handlers,
+    handler_name,
+)
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
-from dnworker.core.stats import Figures
+from dnworker.core.stats import HandlerStats
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -149,7 +154,7 @@ class WorkerRunner:
     ) -> None:
         self.worker = worker
         self.generation = 1
-        self.figures: dict[HandlerKey, Figures] = {}
+        self.stats: dict[HandlerKey, HandlerStats] = {}
         self._due: dict[HandlerKey, datetime | float] = {}
         self.state = WorkerState.LOADING
         self.error: str | None = None
@@ -361,8 +366,8 @@ class WorkerRunner:
         }
 
     def _note_missed(self, key: HandlerKey, count: int) -> None:
-        if count > 0 and key in self.figures:
-            self.figures[key].missed += count
+        if count > 0 and key in self.stats:
+            self.stats[key].missed += count
 
     async def _run_scheduled(self, key: HandlerKey, handler: Any, title: str) -> None:
         """Run a schedule's handler once, in a task of its own.
@@ -429,8 +434,8 @@ class WorkerRunner:
         self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
     ) -> BaseException | None:
         """Run a handler to its end and return what it raised; only a cancellation passes through."""
-        figures = self.figures.get(key) or Figures()  # none for a handler that a swap took away
-        figures.began()
+        stats = self.stats.get(key) or HandlerStats()  # none for a handler that a swap took away
+        stats.began()
         token = current_invocation.set(invocation)
         failure: BaseException | None = None
         cancelled = True
@@ -453,7 +458,7 @@ class WorkerRunner:
             current_invocation.reset(token)
             self._in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
             self._recorder.end(invocation, failure, cancelled=cancelled)
-            figures.ended(invocation)
+            stats.ended(invocation)
         return failure
 
     async def _run_startup(self) -> str | None:
@@ -488,12 +493,12 @@ class WorkerRunner:
         return failures
 
     def _count_handlers(self) -> None:
-        """Have figures for exactly the handlers there are; those that stay keep theirs."""
+        """Have stats for exactly the handlers there are; those that stay keep theirs."""
         self._bound = {
             kind: tuple(self._bind(kind, handler) for handler in handlers)
             for kind, handlers in self.worker._event_handlers.items()
         }
-        self.figures = {key: self.figures.get(key) or Figures() for key in keys_of(self.worker)}
+        self.stats = {key: self.stats.get(key) or HandlerStats() for key in keys_of(self.worker)}
 
     def _bind(self, kind: str, handler: Any) -> _Bound:
         name = handler_name(handler)

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
-from dnworker.core.invocation import Cause, Invocation, describe, handler_name
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Cause, Invocation, current_invocation, describe, handler_name
 from dnworker.core.samples import template
 
 if TYPE_CHECKING:
@@ -30,7 +29,9 @@ LIMIT = 30.0
 
 _READING = ("fetch_", "list_", "browse_", "get_", "read_", "query_")
 
-current: contextvars.ContextVar[Worker | None] = contextvars.ContextVar("dnworker_shadow", default=None)
+current_shadow: contextvars.ContextVar[Worker | None] = contextvars.ContextVar(
+    "dnworker_shadow", default=None
+)
 """The worker whose handler runs as a shadow here; a notebook's `worker` means this one then."""
 
 
@@ -187,7 +188,7 @@ async def _run(
     invocation = Invocation(f"shadow:{worker.name}", handler_name(handler), cause, muted=True)
     context = contextvars.Context()
     context.run(current_invocation.set, invocation)
-    context.run(current.set, worker)
+    context.run(current_shadow.set, worker)
     task = asyncio.create_task(handler(*args), name=f"shadow {invocation.label}", context=context)
     name = invocation.handler
     try:

@@ -14,8 +14,8 @@ from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.stats import Figures
-from dnworker.events.backlog import Hold
+from dnworker.core.stats import HandlerStats
+from dnworker.events.backlog import Backlog
 from dnworker.events.bus import Subscription
 from dnworker.workers import reports
 from dnworker.workers.loading import load_worker
@@ -57,9 +57,9 @@ class InProcessWorker(ManagedWorker):
         return self._generation
 
     @property
-    def figures(self) -> dict[HandlerKey, Figures]:
+    def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start."""
-        return self._runner.figures if isinstance(self._runner, WorkerRunner) else {}
+        return self._runner.stats if isinstance(self._runner, WorkerRunner) else {}
 
     @property
     def next_runs(self) -> dict[HandlerKey, datetime]:
@@ -150,12 +150,12 @@ class SubprocessWorker(ManagedWorker):
         self.remote = RemoteInvocations(runtime.history, self.qualified_name)
         self.connected = asyncio.Event()
         self._token: str | None = None
-        self._held: Hold | None = None
+        self._held: Backlog | None = None
 
     @property
-    def figures(self) -> dict[HandlerKey, Figures]:
+    def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start, where the process tells."""
-        return self.remote.figures
+        return self.remote.stats
 
     @property
     def _root(self) -> Path:
@@ -206,7 +206,7 @@ class SubprocessWorker(ManagedWorker):
         self._token = runtime.tokens.mint(self.qualified_name)
         self.connected.clear()
         self.remote = RemoteInvocations(runtime.history, self.qualified_name, self.generation)
-        self._held = Hold(runtime.bus, owner=self.qualified_name)
+        self._held = Backlog(runtime.bus, owner=self.qualified_name)
         word = reports.new_word()
         declared = {
             key: interpolate(value, environ, f"{place}, env {key}") for key, value in definition.env.items()

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dnworker.core.errors import BadName, HandlerNotAsync
-from dnworker.core.locations import place_of
+from dnworker.core.locations import location_of
 from dnworker.core.schedule import ScheduleSpec, make_schedule
 
 if TYPE_CHECKING:
@@ -169,5 +169,5 @@ def _check_async(handler: Any, decorator: str) -> Any:
     if name is None or not callable(handler):
         raise HandlerNotAsync(f"@worker.{decorator} takes an async function, not {handler!r}")
     code = getattr(handler, "__code__", None)
-    place = f" ({place_of(code.co_filename, code.co_firstlineno)})" if code else ""
+    place = f" ({location_of(code.co_filename, code.co_firstlineno)})" if code else ""
     raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{place} must be 'async def {name}(...)'")

@@ -32,7 +32,7 @@ def runtime() -> Runtime:
     """Return the embedded runtime.
 
     Raises:
-        Refused: the extension is not loaded.
+        UsageError: the extension is not loaded.
     """
     return _active().runtime
 
@@ -63,7 +63,7 @@ def worker(
 
     Raises:
         BadName: a ValueError: the name breaks the rule.
-        Refused: a flag is not declared.
+        UsageError: a flag is not declared.
     """
     from dnworker_jupyter.syntax.options import Options
 
@@ -157,12 +157,12 @@ async def replay(
 
 async def advance(seconds: float) -> int:
     """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
-    from dnworker.core.errors import Refused
+    from dnworker.core.errors import UsageError
 
     book = _active()
     await book.ready()
     if not book.runtime.clock.can_advance:
-        raise Refused("the clock is real, and goes by itself; make it virtual first: %clock virtual")
+        raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
     return await book.enter(lambda: book.runtime.advance(seconds))
 
 

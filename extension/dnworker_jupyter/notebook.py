@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.clock import SwitchClock
-from dnworker.core.errors import JournalError, Refused
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.errors import JournalError, UsageError
+from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.locations import add_locator, remove_locator
 from dnworker.engine.watchdog import Block, Watchdog
@@ -24,11 +24,11 @@ from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.loop import Host
 from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
-from dnworker_jupyter.kernel.unhandled import Strays
+from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.processes import Bridges
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.worker import LiveWorker
-from dnworker_jupyter.magics.actions import NotebookDesk
+from dnworker_jupyter.magics.actions import NotebookActions
 from dnworker_jupyter.syntax import transform
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def active() -> Notebook:
     """Return the loaded notebook.
 
     Raises:
-        Refused: the extension is not loaded.
+        UsageError: the extension is not loaded.
     """
     if _active is None:
-        raise Refused("dnworker is not loaded; run: %load_ext dnworker")
+        raise UsageError("dnworker is not loaded; run: %load_ext dnworker")
     return _active
 
 
@@ -96,7 +96,7 @@ class Notebook:
         self.host = Host(shell)
         self.cells = CellBook(shell)
         self.runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(shell))
-        self.runtime.desk = NotebookDesk(self)
+        self.runtime.actions = NotebookActions(self)
         self.live: dict[str, LiveWorker] = {}
         self.head: str | None = None
         self.head_cell: str | None = None
@@ -109,7 +109,7 @@ class Notebook:
         self.fired_earlier: dict[str, EventEnvelope | None] = {}
         self._router = OutputRouter(self.runtime, shell)
         self._interrupts = Interrupts(shell, self.host, lambda: self.watchdog)
-        self._strays = Strays(self)
+        self._unhandled = UnhandledErrors(self)
         self._ready: asyncio.Task[None] | None = None
         self._magics: Any = None
         self._stopping: asyncio.Task[None] | None = None
@@ -186,7 +186,7 @@ class Notebook:
             shell.user_ns_hidden.pop(name, None)
         remove_locator(self.cells.locate)
         standalone.attach = None
-        self._strays.uninstall()
+        self._unhandled.uninstall()
         self._interrupts.uninstall()
         self._router.uninstall()
         atexit.unregister(self._at_exit)
@@ -233,7 +233,7 @@ class Notebook:
             self._ready = loop.create_task(self._start(), name="dnworker start")
         await asyncio.shield(self._ready)
         if self._is_installed:
-            self._strays.install(asyncio.get_running_loop())  # again, after %reload_ext
+            self._unhandled.install(asyncio.get_running_loop())  # again, after %reload_ext
         if current_invocation.get() is None:  # a handler that a commit waits for must not wait for it
             await self.transactions.finished()
 
@@ -323,7 +323,7 @@ class Notebook:
         if block.invocation is not None:
             self.runtime.log_line(
                 block.invocation.worker,
-                f"{block.invocation.handler} holds the loop, and every worker waits: {block.place}: "
+                f"{block.invocation.handler} holds the loop, and every worker waits: {block.location}: "
                 f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
                 source="runtime",
                 level="warning",

@@ -132,7 +132,7 @@ def test_the_panel_of_one_worker_shows_that_worker(kernel):
     assert "v heard" in bundle["text/plain"]
     assert "notebook:w" not in bundle["text/plain"]
     assert "w heard" not in bundle["text/html"]
-    assert kernel.run("%panel nosuch").error.startswith("Refused: no worker 'nosuch'")
+    assert kernel.run("%panel nosuch").error.startswith("UsageError: no worker 'nosuch'")
 
 
 def test_the_notebook_exports_and_the_export_answers_as_a_process(kernel):

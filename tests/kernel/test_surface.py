@@ -224,8 +224,8 @@ def test_a_blocked_loop_is_explained_and_missed_ticks_are_counted(any_kernel):
     text = any_kernel.run("%worker logs ticker").text
     assert "], line 3" in text
     assert "paused 1." in text
-    figures = any_kernel.run("print([f.missed for f in dn.runtime().worker('ticker').figures.values()])").text
-    assert int(figures.strip("[]\n")) >= 5
+    stats = any_kernel.run("print([f.missed for f in dn.runtime().worker('ticker').stats.values()])").text
+    assert int(stats.strip("[]\n")) >= 5
 
 
 def test_errors_of_tasks_and_threads_that_nobody_awaits_are_raised_by_settle(any_kernel):

@@ -11,27 +11,7 @@ import pytest
 import dnworker
 
 PROJECT = Path(__file__).parents[2]
-PURE = {
-    "worker",
-    "events",
-    "errors",
-    "figures",
-    "schedule",
-    "clock",
-    "lifecycle",
-    "lines",
-    "places",
-    "progress",
-    "templates",
-    "models",
-    "invocation",
-    "logs",
-    "trace",
-    "chaos",
-    "loglevels",
-    "reports",
-    "skeletons",
-}
+PURE = sorted(f.stem for f in (PROJECT / "dnworker" / "core").glob("*.py"))
 NOTEBOOK_ONLY = {
     "IPython",
     "ipykernel",
@@ -75,14 +55,10 @@ def test_the_framework_never_imports_the_notebook(file):
     assert not {name.partition(".")[0] for name in imports_of(file)} & NOTEBOOK_ONLY
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_pure_modules_import_only_pure_modules(name):
-    ours = {
-        i
-        for i in imports_of(PROJECT / "dnworker" / f"{name}.py", top_level_only=True)
-        if i.startswith("dnworker")
-    }
-    assert {i.partition(".")[2] for i in ours} <= PURE
+@pytest.mark.parametrize("name", PURE)
+def test_core_imports_only_core(name):
+    ours = {i for i in imports_of(PROJECT / "dnworker" / "core" / f"{name}.py") if i.startswith("dnworker")}
+    assert {i.rpartition(".")[0] for i in ours} <= {"dnworker.core"}
 
 
 def test_what_a_worker_script_needs_is_the_base_install():

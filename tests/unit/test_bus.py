@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import Gone, SubscriberTooSlow
-from dnworker.events.backlog import Hold
+from dnworker.events.backlog import Backlog
 from dnworker.events.bus import EventBus
 
 
@@ -123,13 +123,13 @@ def test_a_retargeted_subscriber_keeps_what_is_queued():
 
 def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
     bus = EventBus()
-    hold = Hold(bus, kept=3)
+    hold = Backlog(bus, kept=3)
     for kind in "abbbbbbbba":
         bus.publish(kind)
     subscription, lost = hold.claim(["a"], limit=10)
     bus.publish("a")
     assert ([e.seq for e in drain(subscription)], lost) == ([1, 10, 11], 0)
-    hold = Hold(bus, kept=3)
+    hold = Backlog(bus, kept=3)
     for _ in range(5):
         bus.publish("a")
     assert hold.claim(None, limit=10)[1] == 2

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.errors import Refused
-from dnworker.events.faults import Chaos, Fault, Saboteur, read_chaos
+from dnworker.core.errors import UsageError
+from dnworker.events.faults import Fault, FaultInjector, FaultPlan, read_chaos
 from dnworker.testing import FakeClient
 
 
@@ -31,20 +31,20 @@ def test_the_words_are_read():
     ],
 )
 def test_a_wrong_word_is_refused_with_the_right_one(text, said):
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(UsageError, match=said):
         read_chaos(text)
 
 
 def test_without_a_seed_one_is_chosen_and_told():
     chaos = read_chaos("reorder")
-    assert f"seed={chaos.seed}" in chaos.describe(chaos.shots(3))
+    assert f"seed={chaos.seed}" in chaos.describe(chaos.deliveries(3))
 
 
 @given(st.integers(0, 2**32), st.floats(0, 1), st.floats(0, 9), st.booleans(), st.integers(0, 30))
 def test_a_seed_plans_the_same_and_loses_nothing(seed, duplicate, delay, reorder, count):
-    chaos = Chaos(seed, duplicate, delay, reorder)
-    shots = chaos.shots(count)
-    assert shots == Chaos(seed, duplicate, delay, reorder).shots(count)
+    chaos = FaultPlan(seed, duplicate, delay, reorder)
+    shots = chaos.deliveries(count)
+    assert shots == FaultPlan(seed, duplicate, delay, reorder).deliveries(count)
     assert {shot.index for shot in shots} == set(range(count))
     assert all(0 <= shot.delay <= delay for shot in shots)
     if not reorder:
@@ -53,7 +53,7 @@ def test_a_seed_plans_the_same_and_loses_nothing(seed, duplicate, delay, reorder
 
 async def test_the_third_call_fails_and_the_client_is_whole_afterwards():
     client = FakeClient()
-    saboteur = Saboteur(Chaos(7, faults=(Fault("publish", number=3),)))
+    saboteur = FaultInjector(FaultPlan(7, faults=(Fault("publish", number=3),)))
     with saboteur.at_work([client]):
         await client.publish("a")
         await client.publish("a")
@@ -68,7 +68,7 @@ async def test_the_third_call_fails_and_the_client_is_whole_afterwards():
 
 def test_a_method_that_clients_do_not_have_is_refused():
     with (
-        pytest.raises(Refused, match="has no such method"),
-        Saboteur(Chaos(1, faults=(Fault("_answer"),))).at_work([FakeClient()]),
+        pytest.raises(UsageError, match="has no such method"),
+        FaultInjector(FaultPlan(1, faults=(Fault("_answer"),))).at_work([FakeClient()]),
     ):
         pass

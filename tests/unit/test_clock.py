@@ -158,7 +158,7 @@ async def test_ticks_that_come_while_a_cron_run_goes_on_are_counted(runtime):
     managed = await runtime.add(worker)
     await runtime.clock.advance(300)
     assert begun == [1, 4]
-    assert [f.missed for f in managed.figures.values()] == [2]
+    assert [f.missed for f in managed.stats.values()] == [2]
 
 
 async def test_the_next_run_of_a_schedule_is_known(runtime):
@@ -183,7 +183,7 @@ async def test_ticks_that_a_late_clock_missed_are_counted_once(runtime):
     runtime.clock._elapsed += 210  # as after a machine was suspended
     await runtime.clock.advance(60)
     await turn_loop()
-    assert [f.missed for f in managed.figures.values()] == [2]  # 0:02 and 0:03; that of 0:01 came late
+    assert [f.missed for f in managed.stats.values()] == [2]  # 0:02 and 0:03; that of 0:01 came late
 
 
 async def test_a_sleep_on_a_loop_of_somebody_elses_leaves_the_clock_alone():

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from dnworker.cli.main import main
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.diff import Difference, compare, handlers_of, requirements_of
 from dnworker_jupyter.export.disk.write import read_export
 from dnworker_jupyter.export.plan import plan_export
@@ -149,14 +149,14 @@ def test_each_worker_is_compared_by_its_own_file():
 
 def test_a_script_that_is_no_python_is_named_with_its_line():
     old = files() | {"workers/bridge.py": b"x = 1\ndef f(:\n"}
-    with pytest.raises(Refused, match=r"workers/bridge.py, line 2: is no Python"):
+    with pytest.raises(UsageError, match=r"workers/bridge.py, line 2: is no Python"):
         compare(old, files())
 
 
 def test_a_directory_in_the_place_of_a_file_is_named(tmp_path):
     (tmp_path / "capability.yaml").mkdir()
     (tmp_path / ".dnworker-export.json").write_text('{"capability.yaml": "x"}')
-    with pytest.raises(Refused, match=r"capability.yaml is a directory"):
+    with pytest.raises(UsageError, match=r"capability.yaml is a directory"):
         read_export(tmp_path)
 
 
@@ -194,5 +194,5 @@ def test_the_command_line_compares_a_notebook_file_with_its_export(tmp_path, cap
 
 
 def test_a_directory_without_an_export_cannot_be_compared(tmp_path):
-    with pytest.raises(Refused, match="there is no export in"):
+    with pytest.raises(UsageError, match="there is no export in"):
         read_export(tmp_path)

@@ -22,7 +22,7 @@ from dnworker import Runtime, compat
 from dnworker.capability.environment import CHILD_HOOK
 from dnworker.capability.manifest import load_manifest
 from dnworker.cli.main import main
-from dnworker.core.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, UsageError
 from dnworker.workers.loading import load_worker
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.disk import atomic as exchange
@@ -540,7 +540,7 @@ def test_workers_that_were_edited_by_hand_are_not_written_over(tmp_path):
     again(out, handler("pass"))
     file = out / "capability.yaml"
     file.write_text(file.read_text().replace("command: uv", "command: python"))
-    with pytest.raises(Refused, match="edited since the last export"):
+    with pytest.raises(UsageError, match="edited since the last export"):
         again(out, handler("pass"), handler("pass").replace("bridge", "other"))
 
 
@@ -942,7 +942,7 @@ def test_the_dnworker_target_carries_a_wheel(tmp_path):
     assert f'# dnworker = {{ path = "../{wheel}" }}' in files["workers/bridge.py"].decode()
     (tmp_path / "w.whl").write_bytes(files[wheel])
     names = zipfile.ZipFile(tmp_path / "w.whl").namelist()
-    assert "dnworker/worker.py" in names
+    assert "dnworker/workers/worker.py" in names
     assert any(name.endswith("RECORD") for name in names)
 
 
@@ -959,7 +959,7 @@ def test_a_file_edited_by_hand_is_refused_with_the_difference_unless_forced(tmp_
     write(plan(handler("pass")), tmp_path / "out")
     file = tmp_path / "out" / "workers" / "bridge.py"
     file.write_text(file.read_text() + "# by hand\n")
-    with pytest.raises(Refused, match=r"edited since the last export[\s\S]*-# by hand"):
+    with pytest.raises(UsageError, match=r"edited since the last export[\s\S]*-# by hand"):
         write(plan(handler("print(1)")), tmp_path / "out")
     assert "# by hand" in file.read_text()
     write(plan(handler("print(1)")), tmp_path / "out", force=True)
@@ -984,7 +984,7 @@ def test_a_record_of_somebody_else_removes_nothing_outside_and_no_edited_file(tm
     record.write_text(json.dumps(json.loads(record.read_text()) | {"../victim.txt": "x"}))
     edited = out / "workers" / "gone.py"
     edited.write_text(edited.read_text() + "# by hand\n")
-    with pytest.raises(Refused, match="workers/gone.py: was edited, and the export has it no more"):
+    with pytest.raises(UsageError, match="workers/gone.py: was edited, and the export has it no more"):
         write(plan(handler("pass")), out)
     write(plan(handler("pass")), out, force=True)
     assert (victim.exists(), edited.exists()) == (True, False)
@@ -1047,7 +1047,7 @@ def test_where_names_cannot_be_exchanged_a_crash_between_two_renames_is_mended_b
     write(plan(handler("print(2)")), out)
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     out.rename(tmp_path / ".out.dnworker-aside")  # as a crash would leave it
-    with pytest.raises(Refused, match="edited"):
+    with pytest.raises(UsageError, match="edited"):
         (tmp_path / ".out.dnworker-aside" / "capability.yaml").write_text("mine")
         write(plan(handler("print(3)")), out)
     assert (out / "capability.yaml").read_text() == "mine"
@@ -1094,7 +1094,7 @@ def test_what_somebody_writes_in_the_directory_meanwhile_is_kept(tmp_path, monke
 def test_the_directory_that_this_runs_in_is_refused(tmp_path, monkeypatch):
     (tmp_path / "nb.ipynb").write_text("mine")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match="is the directory that this runs in"):
+    with pytest.raises(UsageError, match="is the directory that this runs in"):
         write(plan(handler("pass")), Path(), force=True)
     assert [p.name for p in Path.cwd().iterdir()] == ["nb.ipynb"]
 
@@ -1113,7 +1113,7 @@ def test_an_export_writes_through_no_link(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "workers").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Refused, match="workers is a link to"):
+    with pytest.raises(UsageError, match="workers is a link to"):
         write(plan(handler("pass")), out, force=True)
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -1134,7 +1134,7 @@ def test_links_and_modes_of_others_stay_what_they_are(tmp_path):
 
 def test_a_file_where_the_directory_should_be_is_named(tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(Refused, match="out is a file; name a directory"):
+    with pytest.raises(UsageError, match="out is a file; name a directory"):
         write(plan(handler("pass")), tmp_path / "out")
 
 
@@ -1147,7 +1147,7 @@ def test_a_notebook_file_gives_its_code_cells(tmp_path):
     file.write_text(json.dumps({"cells": cells}))
     assert read_notebook(file) == [Cell(1, "a = 1\nb = 2", "c1")]
     file.write_text("{")
-    with pytest.raises(Refused, match="is no notebook"):
+    with pytest.raises(UsageError, match="is no notebook"):
         read_notebook(file)
 
 
@@ -1272,7 +1272,7 @@ def test_a_notebook_of_programs_alone_is_exported():
 
 
 def test_a_program_whose_file_leads_out_of_the_capability_is_refused():
-    with pytest.raises(Refused, match="inside of the capability"):
+    with pytest.raises(UsageError, match="inside of the capability"):
         plan("%%worker c --command sh --file ../c.sh\necho hi")
 
 

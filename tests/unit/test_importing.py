@@ -15,7 +15,7 @@ import pytest
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.main import main
-from dnworker.core.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, UsageError
 from dnworker.workers.loading import forget_helpers, load_worker
 from dnworker.workers.runner import keys_of
 from dnworker_jupyter.importer.importer import import_capability
@@ -179,7 +179,7 @@ async def on_k(event, client):
 
 
 def problems(root: Path) -> list[str]:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UsageError) as refused:
         import_capability(root)
     return [line.strip() for line in str(refused.value).splitlines()[1:]]
 
@@ -432,7 +432,7 @@ def test_a_head_that_cannot_stand_alone_is_refused(tmp_path):
     root = capability(tmp_path / "demo", a=SCRIPT.format(above="", body="print(1)"))
     text = (root / "capability.yaml").read_text().replace("a: {command", "a: &it {command") + "author: *it\n"
     (root / "capability.yaml").write_text(text)
-    with pytest.raises((Refused, ManifestError)):
+    with pytest.raises((UsageError, ManifestError)):
         import_capability(root)
 
 
@@ -480,14 +480,16 @@ def test_a_notebook_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path, monke
         return full(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    with pytest.raises(Refused, match="could not be written: No space left on device; nothing was written"):
+    with pytest.raises(
+        UsageError, match="could not be written: No space left on device; nothing was written"
+    ):
         write_notebook(import_capability(DATA / "scheduler"), tmp_path / "nb" / "s.ipynb")
     assert list((tmp_path / "nb").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["x.txt", "-", "x"])
 def test_a_notebook_ends_in_ipynb(name, tmp_path):
-    with pytest.raises(Refused, match="a notebook's file ends in .ipynb"):
+    with pytest.raises(UsageError, match="a notebook's file ends in .ipynb"):
         write_notebook(import_capability(DATA / "scheduler"), tmp_path / name)
 
 
@@ -533,7 +535,7 @@ def test_a_header_of_another_form_is_no_traceback(header, tmp_path):
     root = capability(tmp_path / "demo", a=text)
     try:
         assert import_capability(root).notes
-    except Refused as exc:
+    except UsageError as exc:
         assert "another form than PEP 723 says" in str(exc)
 
 

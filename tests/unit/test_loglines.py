@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.logs import LogBook
 from dnworker.panel.log_rows import CHUNK, LogFilter, LogWindow, plain_text
 
@@ -50,12 +50,12 @@ def test_a_filter_takes_what_it_says(book, wanted, found):
 
 
 def test_a_wrong_pattern_is_refused_with_its_place(book):
-    with pytest.raises(Refused, match=r"'a\(b' is no regular expression: .*position"):
+    with pytest.raises(UsageError, match=r"'a\(b' is no regular expression: .*position"):
         window(book, text="a(b", is_regex=True)
 
 
 def test_an_unknown_level_is_refused_with_those_there_are(book):
-    with pytest.raises(Refused, match="no level 'loud'; there are: trace, debug"):
+    with pytest.raises(UsageError, match="no level 'loud'; there are: trace, debug"):
         window(book, level="loud")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.syntax.options import read_body, read_payload, read_worker_line, split
 
 
@@ -26,7 +26,7 @@ def test_words_are_split_outside_quotes_and_brackets(line, words):
 
 @pytest.mark.parametrize("line", ["x='a", "x={1", "x=(["])
 def test_what_is_not_closed_is_named(line):
-    with pytest.raises(Refused, match="is missing at the end"):
+    with pytest.raises(UsageError, match="is missing at the end"):
         split(line)
 
 
@@ -34,7 +34,7 @@ def test_what_is_not_closed_is_named(line):
 def test_any_line_is_split_or_refused(line):
     try:
         split(line)
-    except Refused:
+    except UsageError:
         return
 
 
@@ -68,7 +68,7 @@ def test_values_are_json_python_names_or_text(words, payload):
     ],
 )
 def test_a_payload_that_is_no_object_is_refused(words, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(UsageError, match=message):
         read_payload(words, {})
 
 
@@ -89,7 +89,7 @@ def test_a_body_is_json_python_or_yaml(body):
     ],
 )
 def test_a_body_that_cannot_be_read_is_named_with_its_place(body, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(UsageError, match=message):
         read_body(body)
 
 
@@ -116,13 +116,13 @@ def test_a_worker_line_is_read():
     ],
 )
 def test_a_wrong_worker_line_is_refused_with_the_way_out(line, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(UsageError, match=message):
         read_worker_line(line)
 
 
 @pytest.mark.parametrize("value", ["{[1]: 2}", "{1+1}", "{d['x']}"])
 def test_braces_around_nothing_that_can_be_read_are_refused(value):
-    with pytest.raises(Refused, match=r"is neither JSON \(column \d+: .*\), a Python dict nor the name"):
+    with pytest.raises(UsageError, match=r"is neither JSON \(column \d+: .*\), a Python dict nor the name"):
         read_payload([f"a={value}"], {"d": {"x": 1}})
 
 

@@ -300,7 +300,7 @@ async def test_what_comes_to_light_after_its_handler_changes_the_events_row(runt
     trace = await runtime.fire("demo.go", {})
     await screen.open("events")
     (run,) = runtime.history.invocations_of(trace.event.event_id)
-    runtime.note_stray(run, ValueError("left behind"))
+    runtime.note_unhandled(run, ValueError("left behind"))
     rows = (await screen.part("events", lambda part: not part["whole"]))["rows"]
     assert [(row["seq"], row["outcome"]) for row in rows] == [(trace.event.seq, "error")]
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dnworker import Runtime, VirtualClock, Worker
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.engine.replay import edited, find, read_events, recorded, replay, write_events
 from dnworker.testing import make_envelope
 from dnworker.workers.shadow import compare
@@ -79,13 +79,13 @@ async def test_an_event_is_named_by_seq_or_id(runtime):
     fired = await runtime.fire("ask", {"n": 1})
     assert await find(runtime, f"#{fired.event.seq}") == fired.event
     assert await find(runtime, fired.event.event_id[:6]) == fired.event
-    with pytest.raises(Refused, match="there is no event 'abc'"):
+    with pytest.raises(UsageError, match="there is no event 'abc'"):
         await find(runtime, "abc")
 
 
 @pytest.mark.parametrize("path", ["n.x", "items.9", "items.x"])
 def test_an_edit_that_fits_nowhere_is_refused(path):
-    with pytest.raises(Refused, match="--edit"):
+    with pytest.raises(UsageError, match="--edit"):
         edited({"n": 1, "items": [1]}, [(path, 0)])
 
 
@@ -110,14 +110,14 @@ def test_a_file_written_by_hand_needs_only_the_kind(tmp_path):
 @pytest.mark.parametrize("line", ["{", "[1]", '{"payload": {}}', '{"kind": 1}'])
 def test_a_line_that_is_no_event_is_refused_with_its_number(tmp_path, line):
     (tmp_path / "e.jsonl").write_text(f'{{"kind": "a"}}\n{line}\n')
-    with pytest.raises(Refused, match=r"e.jsonl, line 2: not an event"):
+    with pytest.raises(UsageError, match=r"e.jsonl, line 2: not an event"):
         read_events(tmp_path / "e.jsonl")
 
 
 def test_a_file_that_cannot_be_written_or_read_is_refused(tmp_path):
-    with pytest.raises(Refused, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         write_events(tmp_path / "no" / "e.jsonl", [])
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read_events(tmp_path / "none.jsonl")
 
 
@@ -176,13 +176,13 @@ async def test_timestamps_without_a_zone_are_read_as_utc(runtime, tmp_path):
 
 def test_a_line_nested_too_deep_is_refused(tmp_path):
     (tmp_path / "e.jsonl").write_text("[" * 100_000)
-    with pytest.raises(Refused, match="line 1: not an event"):
+    with pytest.raises(UsageError, match="line 1: not an event"):
         read_events(tmp_path / "e.jsonl")
 
 
 async def test_a_number_beyond_all_events_names_none(runtime, tmp_path):
     async with Runtime(port=None, journal=tmp_path / "j.db") as recording:
-        with pytest.raises(Refused, match="there is no event"):
+        with pytest.raises(UsageError, match="there is no event"):
             await find(recording, "#99999999999999999999")
 
 

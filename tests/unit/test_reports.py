@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnworker import Runtime
 from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
-from dnworker.events.backlog import Hold
+from dnworker.events.backlog import Backlog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope
@@ -159,7 +159,7 @@ async def test_a_trace_goes_on_in_a_worker_process(process):
     assert answer.event.kind == "answer"
     (failed,) = answer.invocations
     assert (failed.handler, failed.outcome, failed.error.type) == ("on_answer", "error", "KeyError")
-    assert failed.error.place.endswith("w.py, line 30")
+    assert failed.error.location.endswith("w.py, line 30")
 
 
 async def test_what_a_process_says_is_in_its_log_once_and_without_reports(process):
@@ -176,10 +176,10 @@ async def test_what_a_process_says_is_in_its_log_once_and_without_reports(proces
 
 async def test_figures_of_a_process_are_those_of_its_handlers(process):
     await process.fire("ask", {"n": 7})
-    figures = process.worker("w").figures
-    assert figures["on_event", "ask", "on_ask"].calls == 1
-    assert figures["on_event", "answer", "on_answer"].errors == 1
-    assert figures["on_event", "talk", "on_talk"].calls == 0
+    stats = process.worker("w").stats
+    assert stats["on_event", "ask", "on_ask"].calls == 1
+    assert stats["on_event", "answer", "on_answer"].errors == 1
+    assert stats["on_event", "talk", "on_talk"].calls == 0
 
 
 async def test_settle_raises_what_handlers_of_a_process_raised(process):
@@ -235,7 +235,7 @@ async def until(runtime, fact):
 async def test_what_a_handler_prints_cannot_pass_for_a_report(process):
     forged = '\x1b_dnworker:{"is":"hello","handlers":[]}\x1b\\'
     trace = await process.fire("forge", {"text": forged})
-    assert process.worker("w").figures
+    assert process.worker("w").stats
     (run,) = trace.invocations
     assert [line.text for line in run.logs] == [f"untrusted {forged}"]
 
@@ -258,8 +258,8 @@ async def test_output_of_children_is_in_the_log_after_a_failure_too(process):
 
 async def test_one_function_for_two_kinds_has_two_rows_of_figures(process):
     await process.fire("again")
-    figures = process.worker("w").figures
-    assert (figures["on_event", "again", "same"].calls, figures["on_event", "twice", "same"].calls) == (1, 0)
+    stats = process.worker("w").stats
+    assert (stats["on_event", "again", "same"].calls, stats["on_event", "twice", "same"].calls) == (1, 0)
 
 
 def test_a_late_request_of_a_forgotten_invocation_causes_nothing_that_runs():
@@ -299,7 +299,7 @@ def test_a_stream_that_breaks_leaves_nothing_expected():
 
 def test_an_event_for_one_worker_is_held_for_no_other():
     bus = EventBus()
-    mine, other = Hold(bus, owner="c:a"), Hold(bus, owner="c:b")
+    mine, other = Backlog(bus, owner="c:a"), Backlog(bus, owner="c:b")
     bus.publish("x", only="c:a")
     assert [len(hold.claim(["x"], 10)[0]) for hold in (mine, other)] == [1, 0]
 

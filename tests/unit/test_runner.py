@@ -113,10 +113,10 @@ async def test_what_a_handler_raises_leaves_the_worker_running(stage, exc):
     await stage.runner.start()
     stage.bus.publish("a")
     await turn_loop()
-    figures = stage.runner.figures["on_event", "a", "fails"]
-    assert (stage.runner.state, figures.calls, figures.errors) == (WorkerState.RUNNING, 1, 1)
-    assert figures.last_error.type == type(exc).__name__
-    assert figures.last_error.frames[-1].source == "raise exc"
+    stats = stage.runner.stats["on_event", "a", "fails"]
+    assert (stage.runner.state, stats.calls, stats.errors) == (WorkerState.RUNNING, 1, 1)
+    assert stats.last_error.type == type(exc).__name__
+    assert stats.last_error.frames[-1].source == "raise exc"
 
 
 @pytest.mark.clause("13.15")
@@ -190,7 +190,7 @@ async def test_a_schedule_goes_on_after_a_failure(stage):
 
     await stage.runner.start()
     await stage.clock.advance(3)
-    assert stage.runner.figures["every", "1s", "tick"].errors == 3
+    assert stage.runner.stats["every", "1s", "tick"].errors == 3
     await stage.runner.stop()
 
 

@@ -429,12 +429,12 @@ async def test_a_worker_tells_the_way_it_took_and_when(runtime):
     worker = Worker("walker")
     managed = await runtime.add(worker)
     await managed.stop()
-    assert [str(move.state) for move in managed.moves] == [
+    assert [str(move.state) for move in managed.transitions] == [
         "loading",
         "starting",
         "running",
         "stopping",
         "stopped",
     ]
-    times = [move.at for move in managed.moves]
+    times = [move.at for move in managed.transitions]
     assert times == sorted(times)

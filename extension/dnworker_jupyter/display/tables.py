@@ -35,7 +35,7 @@ def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Ta
     """Return the table that `%worker` shows; `paused` says by whom workers on the loop are held up."""
     rows = []
     for worker in workers:
-        figures = worker.figures.values()
+        stats = worker.stats.values()
         state = str(worker.state)
         if paused and worker.topology == "in-process":
             state += f", paused by {paused}"
@@ -45,8 +45,8 @@ def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Ta
                 state,
                 worker.topology_label,
                 str(worker.generation),
-                str(sum(f.calls for f in figures)),
-                str(sum(f.errors for f in figures)),
+                str(sum(f.calls for f in stats)),
+                str(sum(f.errors for f in stats)),
                 str(worker.restarts),
                 worker.error or worker.last_handler_error or "",
             ]
@@ -77,18 +77,18 @@ def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
                 origins[handler.decorator, handler.what, handler.name] = label(registration.cell, why)
     upcoming = managed.next_runs
     rows = []
-    for key, figures in managed.figures.items():
+    for key, stats in managed.stats.items():
         when = upcoming.get(key)
         rows.append(
             [
                 f"{key[0]} {key[1]}".strip(),
                 key[2],
                 origins.pop(key, ""),
-                str(figures.calls),
-                str(figures.errors),
-                str(figures.missed) if key[0] == "every" else "",
+                str(stats.calls),
+                str(stats.errors),
+                str(stats.missed) if key[0] == "every" else "",
                 until(book.runtime.clock, when) if when is not None else "",
-                str(figures.last_error) if figures.last_error else "",
+                str(stats.last_error) if stats.last_error else "",
             ]
         )
     for key, origin in origins.items():

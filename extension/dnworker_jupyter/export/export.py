@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.core.errors import JournalError, Refused
+from dnworker.core.errors import JournalError, UsageError
 from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
 from dnworker.workers.runner import keys_of
@@ -91,7 +91,7 @@ class Export:
         """Compare what it would write with the last one into the directory.
 
         Raises:
-            Refused: something cannot travel, or there is no export to compare with.
+            UsageError: something cannot travel, or there is no export to compare with.
             ManifestError: a manifest breaks a rule.
         """
         old, plan = read_export(self.directory), self.plan()
@@ -110,7 +110,7 @@ class Export:
             sdk: an interpreter that has the reference's SDK.
 
         Raises:
-            Refused: the file of events cannot be read.
+            UsageError: the file of events cannot be read.
         """
         refuse(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
@@ -120,7 +120,7 @@ class Export:
         if events is not None and not chosen:
             have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
             heard = ", ".join(sorted(kinds)) or "nothing"
-            raise Refused(
+            raise UsageError(
                 f"{events} has events of {have}, and the workers listen to {heard}; name another file"
             )
         try:
@@ -135,7 +135,7 @@ class Export:
                 tell=tell,
             )
         except OSError as exc:
-            raise Refused(
+            raise UsageError(
                 f"there is no room for a check: {exc.strerror or exc}; nothing was written"
             ) from exc
 
@@ -160,7 +160,7 @@ class Export:
             sdk: see `check`.
 
         Raises:
-            Refused: something cannot travel, the directory was edited by hand, or the check failed.
+            UsageError: something cannot travel, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
         plan = with_old_locks(self.plan(), self.directory)
@@ -169,7 +169,9 @@ class Export:
         try:
             plan = await locked(plan, self.directory, tell) if lock else plan
         except OSError as exc:
-            raise Refused(f"there is no room for a lock: {exc.strerror or exc}; nothing was written") from exc
+            raise UsageError(
+                f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
+            ) from exc
         report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
@@ -178,7 +180,7 @@ class Export:
             changed = write(plan, self.directory, force=force)
         except OSError as exc:
             why = exc.strerror or exc
-            raise Refused(f"{self.directory} could not be written: {why}; nothing was changed") from exc
+            raise UsageError(f"{self.directory} could not be written: {why}; nothing was changed") from exc
         told = f"capability {plan.name} is in {self.directory}"
         warned = [f"warning: {warning}" for warning in plan.warnings]
         told = told if changed else f"{told} (nothing changed)"
@@ -264,7 +266,7 @@ class FileExport(Export):
     """An export of an `.ipynb` file, without a kernel.
 
     Raises:
-        Refused: the file is no notebook.
+        UsageError: the file is no notebook.
     """
 
     def __init__(self, file: Path, directory: Path, *, target: TargetName, topology: Topology) -> None:
@@ -281,7 +283,7 @@ class FileExport(Export):
             with JournalReader(journal) as reader:
                 return await asyncio.to_thread(reader.events, EVENTS_SEARCHED, from_outside=True)
         except JournalError as exc:
-            raise Refused(f"{exc}; name a file of events: --events FILE") from exc
+            raise UsageError(f"{exc}; name a file of events: --events FILE") from exc
 
 
 def _existing_manifest(directory: Path) -> str | None:

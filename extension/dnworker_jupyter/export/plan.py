@@ -14,7 +14,7 @@ from typing import cast
 
 import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
-from dnworker.core.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_module
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.leaks import files_beside, secrets_in, texts_in, unique
@@ -374,7 +374,9 @@ def _entry(name: str, path: str, topology: Topology, options: Options) -> dict[s
             entry = {"command": "python", "args": [script]}
         case "in-process":
             if options.env:
-                raise Refused(f"worker {name!r}: --env needs a process of its own: --topology uv or python")
+                raise UsageError(
+                    f"worker {name!r}: --env needs a process of its own: --topology uv or python"
+                )
             entry = {"path": path}
     if options.env:
         entry["env"] = dict(options.env)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
 from dnworker_jupyter.export import render
 from dnworker_jupyter.export.slicing.cells import SourceCell
@@ -115,7 +115,7 @@ def cases_of_cells(
         name = cell.line.name
         try:
             case = read_case(cell.body)
-        except Refused as exc:
+        except UsageError as exc:
             refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
             continue
         if name in workers:

@@ -25,7 +25,7 @@ from dnworker.capability.manifest import (
     load_manifest,
     parse_manifest,
 )
-from dnworker.core.errors import ManifestError, Refused
+from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
 from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
@@ -51,7 +51,7 @@ def import_capability(root: Path) -> Imported:
 
     Raises:
         ManifestError: the manifest breaks a rule.
-        Refused: something cannot be told in one notebook; all of it is said, with file and line.
+        UsageError: something cannot be told in one notebook; all of it is said, with file and line.
     """
     root = root.resolve()
     if root.name == MANIFEST_NAME and root.is_file():
@@ -61,7 +61,7 @@ def import_capability(root: Path) -> Imported:
     made = reader.read()
     if reader.problems:
         listed = "\n".join(f"  {problem}" for problem in dict.fromkeys(reader.problems))
-        raise Refused(f"{root} cannot be made a notebook; nothing was written\n{listed}")
+        raise UsageError(f"{root} cannot be made a notebook; nothing was written\n{listed}")
     return made
 
 

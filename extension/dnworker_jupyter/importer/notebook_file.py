@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 
 _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -56,11 +56,11 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     """Write the notebook and what goes beside it; returns the paths.
 
     Raises:
-        Refused: a file of another content is there, and `force` is False; or the disk would not take them.
+        UsageError: a file of another content is there, and `force` is False; or the disk would not take them.
             Nothing was written.
     """
     if file.suffix != ".ipynb":
-        raise Refused(
+        raise UsageError(
             f"{file}: a notebook's file ends in .ipynb; name one, as in: -o {file.stem or 'demo'}.ipynb"
         )
     wanted: Mapping[Path, bytes] = {
@@ -70,7 +70,7 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     there: Sequence[Path] = [p for p, data in wanted.items() if p.exists() and p.read_bytes() != data]
     if there and not force:
         listed = ", ".join(map(str, there))
-        raise Refused(f"{listed} is there already; nothing was written. Name another file, or use --force")
+        raise UsageError(f"{listed} is there already; nothing was written. Name another file, or use --force")
     staged = {path: path.with_name(f".{path.name}.dnworker") for path in wanted}
     try:
         for path, data in wanted.items():
@@ -79,7 +79,7 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
         for path in wanted:  # all of them are on the disk: what follows needs no room
             staged[path].replace(path)
     except OSError as exc:
-        raise Refused(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
+        raise UsageError(f"{file} could not be written: {exc.strerror or exc}; nothing was written") from exc
     finally:
         for left in staged.values():
             with contextlib.suppress(OSError):

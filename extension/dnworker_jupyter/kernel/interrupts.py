@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 from dnworker.engine.watchdog import invocation_of, running_invocation
 from dnworker_jupyter.kernel.loop import HandlerInterrupted, Host
 

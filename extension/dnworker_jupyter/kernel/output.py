@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
-from dnworker.core.log_records import Emission, follow_records
-from dnworker.core.log_records import current as current_emission
+from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.core.text import LineSplitter
 from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.patching import replace

@@ -17,7 +17,7 @@ from typing import Any
 
 from IPython.utils.capture import CapturedIO, capture_output
 
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 from dnworker_jupyter.kernel.patching import replace
 
 _Targets = dict[str, Any]

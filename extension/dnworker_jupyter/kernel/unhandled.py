@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.invocation import Invocation
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker_jupyter.kernel.patching import replace
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ HAS_CONTEXTS = sys.version_info >= (3, 12)
 RAISED_KEPT = 100
 
 
-class Strays:
+class UnhandledErrors:
     """Gives them to the invocation that they belong to; what is not a handler's goes on as before."""
 
     def __init__(self, book: Notebook) -> None:
@@ -62,7 +61,7 @@ class Strays:
                 current_invocation.get() if HAS_CONTEXTS else None
             )
             if invocation is not None:
-                self._book.runtime.note_stray(invocation, exc, "a task it started")
+                self._book.runtime.note_unhandled(invocation, exc, "a task it started")
                 return
         if self._before is not None:
             self._before(loop, context)
@@ -75,7 +74,7 @@ class Strays:
             self._threads_before(args)
         else:
             what = "a thread it started"
-            self._book.host.post(self._book.runtime.note_stray, invocation, args.exc_value, what)
+            self._book.host.post(self._book.runtime.note_unhandled, invocation, args.exc_value, what)
 
     def _follow_tasks(self, original: Any) -> Any:
         """Note whose tasks are: before Python 3.12 the loop does not tell their context."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker.workers.worker import Worker, check_worker_name
 
@@ -28,7 +28,7 @@ class LiveHandle(Worker):
     @property
     def state(self) -> dict[str, Any]:  # type: ignore[override]
         """The worker's state; at the top level of a cell, what it becomes when the cell succeeds."""
-        hidden = shadow.current.get()
+        hidden = shadow.current_shadow.get()
         if hidden is not None and hidden.name == self.name:
             return hidden.state
         assert self.name is not None

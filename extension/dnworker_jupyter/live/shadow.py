@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dnworker import Runtime, Worker
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker_jupyter.export.check.observe import observe
 
@@ -54,7 +54,7 @@ def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
 
         @functools.wraps(handler)
         async def run(*args: Any) -> Any:
-            shadow.current.set(worker)
+            shadow.current_shadow.set(worker)
             if (invocation := current_invocation.get()) is not None:
                 invocation.muted = True
             return await mine(*args)

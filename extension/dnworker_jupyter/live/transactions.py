@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.errors import Refused, WorkerFailed
-from dnworker.core.invocation import current as current_invocation
+from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers.worker import Worker
@@ -56,13 +56,13 @@ class Transactions:
         """Begin a `%%worker` cell.
 
         Raises:
-            Refused: the line is wrong.
+            UsageError: the line is wrong.
         """
         options = read_worker_line(line)
         self.show_magic(f"%%worker {line}")
         await self._book.ready()
         if self._book.cells.now is None:
-            raise Refused("%%worker must be the first line of a cell")
+            raise UsageError("%%worker must be the first line of a cell")
         self.check_gate(options.name, options.options.when)
         self.open(
             options.name,
@@ -104,11 +104,11 @@ class Transactions:
         """Return what the running cell registers for a worker, beginning it if need be.
 
         Raises:
-            Refused: no cell is running: what is registered would belong to none.
+            UsageError: no cell is running: what is registered would belong to none.
         """
         running = self._book.cells.now
         if running is None or current_invocation.get() is not None:
-            raise Refused(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
+            raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
         if name not in running.transactions:
             live = self._book.live.get(name) or LiveWorker(name, self._book.bridges)
             running.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
@@ -202,7 +202,7 @@ class Transactions:
             for transaction in transactions.values():
                 try:
                     await self._commit(transaction)
-                except (Refused, WorkerFailed) as exc:
+                except (UsageError, WorkerFailed) as exc:
                     self._book.failed_later(exc)
 
         task = asyncio.ensure_future(finish())
@@ -217,7 +217,7 @@ class Transactions:
             self._book.live[live.name] = live  # before it starts: its handlers look for their worker here
             try:
                 change = await live.commit(self._book.runtime, transaction)
-            except Refused:
+            except UsageError:
                 if is_new:
                     del self._book.live[live.name]
                 raise
@@ -275,7 +275,7 @@ class Transactions:
         managed = live.managed
         if managed is not None and managed.state is WorkerState.ERROR:
             failures = [
-                f.last_error for key, f in managed.figures.items() if key[0] == "on_startup" and f.last_error
+                f.last_error for key, f in managed.stats.items() if key[0] == "on_startup" and f.last_error
             ]
             why = f"on_startup raised {failures[-1]}" if failures else managed.error
             raise WorkerFailed(f"worker {live.name!r} is in state error: {why}")
@@ -286,13 +286,13 @@ class Transactions:
         """Check that the flags a worker waits for are declared.
 
         Raises:
-            Refused: one is not.
+            UsageError: one is not.
         """
         declared = self._book.runtime.capability(LIVE_CAPABILITY).manifest.flags
         for flag in when:
             if flag not in declared:
                 known = ", ".join(declared) or "none"
-                raise Refused(
+                raise UsageError(
                     f"%%worker {name} --when {flag}: no such flag is declared (declared: {known}); "
                     f"declare it under flags: in a %%capability cell and run that first"
                 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.invocation import handler_name
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.schedule import ScheduleSpec
@@ -139,7 +139,7 @@ class LiveWorker:
         before, self.topology = self.topology, topology
         try:
             await self._run(runtime, restart=True)
-        except Refused:
+        except UsageError:
             self.topology = before
             raise
 
@@ -162,10 +162,10 @@ class LiveWorker:
         """Bring the previous generation back.
 
         Raises:
-            Refused: there is none.
+            UsageError: there is none.
         """
         if not self._earlier:
-            raise Refused(f"worker {self.name!r} has no earlier generation to go back to")
+            raise UsageError(f"worker {self.name!r} has no earlier generation to go back to")
         return await self._become(runtime, self._earlier[-1], [], earlier=self._earlier[:-1])
 
     async def _become(
@@ -196,7 +196,7 @@ class LiveWorker:
                 self.state.pop(key, None)
         try:
             await self._run(runtime, restart)
-        except Refused:
+        except UsageError:
             self.registrations, self._earlier, self.options, self.generation, state = undo
             self.state.clear()
             self.state.update(state)
@@ -330,7 +330,7 @@ class _StagedState(dict[str, Any]):
         }
 
 
-class NoWorker(Refused, AttributeError):
+class NoWorker(UsageError, AttributeError):
     """There is no worker that `worker` could mean."""
 
 
@@ -365,7 +365,7 @@ class CurrentWorker:
         return self
 
     def _now(self, *, registers: bool = False) -> Worker:
-        hidden = shadow.current.get()
+        hidden = shadow.current_shadow.get()
         if hidden is not None:
             return hidden
         transactions: Transactions = object.__getattribute__(self, "_transactions")

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dnworker.core.errors import ManifestError, Refused
-from dnworker.panel.actions import Desk
+from dnworker.core.errors import ManifestError, UsageError
+from dnworker.panel.actions import Actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
 
 
-class NotebookDesk(Desk):
-    """The desk of one notebook."""
+class NotebookActions(Actions):
+    """The actions of one notebook."""
 
     def __init__(self, book: Notebook) -> None:
         super().__init__(book.runtime)
@@ -64,11 +64,11 @@ class NotebookDesk(Desk):
         """Go back to the generation before.
 
         Raises:
-            Refused: there is none.
+            UsageError: there is none.
         """
         live = self._live(worker)
         if live is None:
-            raise Refused(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
+            raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
         await live.rollback(self.runtime)
 
     def why_no_export(self) -> str | None:

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.syntax.options import Parser, read_value, split
 
@@ -52,18 +52,18 @@ class AgentCell:
         """Let the function that the cell defined answer from now on; returns what to tell.
 
         Raises:
-            Refused: the cell defines no function that could.
+            UsageError: the cell defines no function that could.
         """
         names = self._functions()
         chosen = REPLY if REPLY in names else names[-1] if names else None
         reply = self.book.shell.user_ns.get(chosen) if chosen else None
         if not callable(reply):
-            raise Refused(
+            raise UsageError(
                 f"%%agent {self.name}: the cell defines no async function of the turn, such as: "
                 "async def reply(turn): return 'hello'"
             )
         if not _takes_one(reply):
-            raise Refused(
+            raise UsageError(
                 f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)"
             )
         agents = self.book.runtime.agents
@@ -89,17 +89,17 @@ def open_agent(book: Notebook, line: str) -> None:
     """Begin a scripted agent's cell.
 
     Raises:
-        Refused: the line is wrong.
+        UsageError: the line is wrong.
     """
     options = agent_parser().read(split(line))
     running = book.cells.now
     book.transactions.show_magic(f"%%agent {line}")
     if options.name is None:
-        raise Refused("%%agent needs the agent's name, as in: %%agent triage")
+        raise UsageError("%%agent needs the agent's name, as in: %%agent triage")
     if running is None:
-        raise Refused("%%agent must be the first line of a cell")
+        raise UsageError("%%agent must be the first line of a cell")
     if options.base_url or options.key_env:
-        raise Refused("%%agent: --base-url and --key-env are for an agent with a --model")
+        raise UsageError("%%agent: --base-url and --key-env are for an agent with a --model")
     running.agent = AgentCell(book, options.name, running.cell)
 
 
@@ -107,15 +107,15 @@ async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
     """Let a model answer an agent's turns.
 
     Raises:
-        Refused: the line is wrong, or the variable of the key is not set.
+        UsageError: the line is wrong, or the variable of the key is not set.
     """
     if options.name is None:
-        raise Refused("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
+        raise UsageError("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
     key = None
     if options.key_env is not None:
         key = os.environ.get(options.key_env)
         if not key:
-            raise Refused(
+            raise UsageError(
                 f"%%agent: the environment has no {options.key_env}; set it before the kernel starts"
             )
     url = None if options.base_url is None else str(read_value(options.base_url, book.shell.user_ns))

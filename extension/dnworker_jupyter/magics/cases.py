@@ -10,7 +10,7 @@ import msgspec
 
 from dnworker import Runtime
 from dnworker.core.clock import VirtualClock
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.engine.replay import find
 from dnworker.events.cases import Case, as_test_cell, case_of
 from dnworker.events.journal import SHORTEST_ID
@@ -30,20 +30,20 @@ def read_case(body: str) -> Case:
     """Read the body of a test cell: `event`, and if need be `payload`, `session`, `publishes`.
 
     Raises:
-        Refused: it is no such object; names the field.
+        UsageError: it is no such object; names the field.
     """
     try:
         case = msgspec.convert(read_body(body, "test"), Case)
     except msgspec.ValidationError as exc:
-        raise Refused(f"a test has the fields {', '.join(_FIELDS)}: {_plainly(str(exc))}") from None
+        raise UsageError(f"a test has the fields {', '.join(_FIELDS)}: {_plainly(str(exc))}") from None
     try:
         json.dumps(case.payload, allow_nan=False)
     except (TypeError, ValueError) as exc:
-        raise Refused(
+        raise UsageError(
             f"payload: an event carries JSON, and this is none: {exc}; quote it if it is text"
         ) from None
     if not case.event:
-        raise Refused("a test needs the kind of its event: event: turn.completed")
+        raise UsageError("a test needs the kind of its event: event: turn.completed")
     return case
 
 
@@ -71,7 +71,7 @@ def is_test(source: str, *, readable: bool = False) -> bool:
         found = read_worker_line(lines[first].removeprefix("%%worker ")).test
         if found and readable:
             read_case("\n".join(lines[first + 1 :]))
-    except Refused:
+    except UsageError:
         return False
     return found
 
@@ -80,13 +80,13 @@ async def run_case(book: Notebook, name: str, body: str) -> Note:
     """Fire the event at a fresh start of the worker, in a runtime of its own, as the exported test does.
 
     Raises:
-        Refused: there is no such worker, the body is no test, or the worker does something else.
+        UsageError: there is no such worker, the body is no test, or the worker does something else.
     """
     case = read_case(body)
     live = book.live.get(name)
     if live is None:
         known = list(book.live)
-        raise Refused(
+        raise UsageError(
             f"there is no worker {name!r} made of cells to test; there are: {', '.join(known) or 'none'}"
             f"{nearest(name, known)}"
         )
@@ -94,7 +94,7 @@ async def run_case(book: Notebook, name: str, body: str) -> Note:
         await runtime.add(apart(live.make_shadow(), book.shell.user_ns))
         trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
         if (problem := _problem(case, trace)) is not None:
-            raise Refused(f"test of worker {name!r}: {problem}\n{trace}")
+            raise UsageError(f"test of worker {name!r}: {problem}\n{trace}")
     does = f" and publishes {', '.join(case.publishes)}" if case.publishes else ""
     return Note(f"{name} passes: it takes {case.event}{does}; the export has this in tests/")
 
@@ -117,20 +117,20 @@ async def offer_case(book: Notebook, event: str, worker: str | None) -> Note:
     """Put a cell below that keeps a recorded event as a test.
 
     Raises:
-        Refused: there is no such event, no handler ran for it, or `worker` did nothing with it.
+        UsageError: there is no such event, no handler ran for it, or `worker` did nothing with it.
     """
     found = await find(book.runtime, f"#{event}" if event.isdecimal() and len(event) < SHORTEST_ID else event)
     trace = Trace(found, book.runtime.history)
     names = list(dict.fromkeys(run.worker.rpartition(":")[2] for run in trace.invocations))
     if not names:
-        raise Refused(
+        raise UsageError(
             f"no handler of this run took #{found.seq}, so there is nothing to test; fire it again, or add a "
             f"handler of {found.kind} first"
         )
     if worker is not None and worker not in names:
-        raise Refused(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")
+        raise UsageError(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")
     name = worker or names[0]
     if name not in book.live:
-        raise Refused(f"worker {name!r} is not made of cells with handlers, so no cell can test it")
+        raise UsageError(f"worker {name!r} is not made of cells with handlers, so no cell can test it")
     book.shell.set_next_input(as_test_cell(case_of(trace, name), name))
     return Note("the test is in the cell below; run it, and the export has it in tests/")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import SwitchClock, turn_loop
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.tables import until
 from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.syntax.options import Parser, nearest
@@ -44,19 +44,19 @@ def read_duration(text: str) -> float:
     """Return the seconds of `90`, `90s`, `1h30m`, `250ms`, `2d`.
 
     Raises:
-        Refused: it is none of these.
+        UsageError: it is none of these.
     """
     try:
         seconds = float(text)
     except ValueError:
         parts = _PART.findall(text)
         if not parts or "".join(number + unit for number, unit in parts) != text:
-            raise Refused(
+            raise UsageError(
                 f"{text!r} is not a length of time; write it like 90s, 1h30m, 250ms or 2d"
             ) from None
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not 0 <= seconds < float("inf"):
-        raise Refused(f"{text!r}: a clock goes forward")
+        raise UsageError(f"{text!r}: a clock goes forward")
     return seconds
 
 
@@ -64,7 +64,7 @@ async def run_clock(book: Notebook, options: Any) -> object:
     """Do what `%clock` says.
 
     Raises:
-        Refused: the line is wrong, or the clock is real where it must be virtual.
+        UsageError: the line is wrong, or the clock is real where it must be virtual.
     """
     runtime = book.runtime
     clock = runtime.clock
@@ -87,17 +87,17 @@ async def run_clock(book: Notebook, options: Any) -> object:
         case ["next", *count] if len(count) <= 1:
             times = count[0] if count else "1"
             if not times.isdecimal() or int(times) < 1:
-                raise Refused(f"%clock next {times}: how many? as in: %clock next 3")
+                raise UsageError(f"%clock next {times}: how many? as in: %clock next 3")
             return await _next(runtime, clock, int(times))
     said = " ".join(options.words)
     hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
-    raise Refused(f"%clock takes: virtual, real, advance 1h, next [N]; not {said!r}{hint}")
+    raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {said!r}{hint}")
 
 
 async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Firings:
     _check_virtual(clock)
     if limit < 1:
-        raise Refused(f"--limit {limit}: at least one")
+        raise UsageError(f"--limit {limit}: at least one")
     end = clock.monotonic() + seconds
     with _Watching(runtime) as seen:
         woken = await runtime.advance(seconds, limit=limit)
@@ -122,7 +122,7 @@ async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Firings:
 
 def _check_virtual(clock: SwitchClock) -> None:
     if not clock.is_virtual:
-        raise Refused("the clock is real, and goes by itself; make it virtual first: %clock virtual")
+        raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
 
 
 class _Watching:

@@ -8,12 +8,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.errors import ApiError, Invalid, NotFound, Refused
+from dnworker.core.errors import ApiError, Invalid, NotFound, UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
 from dnworker.engine.replay import pause, recorded, wait_quiet
-from dnworker.events.faults import Chaos, Saboteur, Shot, read_chaos
+from dnworker.events.faults import Delivery, FaultInjector, FaultPlan, read_chaos
 from dnworker.workers.runner import WorkerRunner
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.syntax.options import read_body, read_payload
@@ -28,21 +28,21 @@ async def fire(book: Notebook, options: Any, body: str | None) -> object:
     """Fire as the line of `%fire`, and the body of `%%fire`, say.
 
     Raises:
-        Refused: the line is wrong, or the payload is.
+        UsageError: the line is wrong, or the payload is.
     """
     if options.kind is None:
-        raise Refused("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
+        raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
     if options.times < 1:
-        raise Refused(f"--times {options.times}: fire at least once")
+        raise UsageError(f"--times {options.times}: fire at least once")
     if options.rate is not None and options.rate <= 0:
-        raise Refused(f"--rate {options.rate:g}: more than none a second is wanted")
+        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted")
     if options.template:
         payload, _ = await suggest(book, options.kind)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     chaos = None if options.chaos is None else read_chaos(options.chaos)
     if body is not None and options.payload:
         said = " ".join(options.payload)
-        raise Refused(
+        raise UsageError(
             f"%%fire {options.kind}: the payload is the body; put {said!r} there, or fire with %fire"
         )
     given = read_payload(options.payload, book.shell.user_ns) if body is None else read_body(body)
@@ -50,9 +50,9 @@ async def fire(book: Notebook, options: Any, body: str | None) -> object:
         given, whence = await suggest(book, options.kind)
         if whence:
             print(f"payload: {whence}: {_short(given)}; %fire {options.kind} --template gives it to edit")  # noqa: T201
-    shots = [Shot(n, 0.0) for n in range(options.times)]
+    deliveries = [Delivery(n, 0.0) for n in range(options.times)]
     if chaos is None:
-        traces = await _deliver(book, options, given, shots, together=False)
+        traces = await _deliver(book, options, given, deliveries, together=False)
     else:
         traces = await _deliver_in_chaos(book, options, given, chaos)
     return _told(book, options, traces)
@@ -92,17 +92,17 @@ async def _fired_before(book: Notebook, kind: str) -> EventEnvelope | None:
 
 
 async def _deliver(
-    book: Notebook, options: Any, payload: dict[str, Any], shots: list[Shot], *, together: bool
+    book: Notebook, options: Any, payload: dict[str, Any], deliveries: list[Delivery], *, together: bool
 ) -> list[Trace]:
-    """Fire each shot; `together`: without waiting for what the one before causes."""
+    """Fire each delivery; `together`: without waiting for what the one before causes."""
     runtime = book.runtime
     traces: list[Trace] = []
     started = time.monotonic()
-    for number, shot in enumerate(shots):
+    for number, delivery in enumerate(deliveries):
         if options.rate and number:
             await asyncio.sleep(max(0.0, started + number / options.rate - time.monotonic()))
-        if shot.delay:
-            await pause(runtime, shot.delay)
+        if delivery.delay:
+            await pause(runtime, delivery.delay)
         try:
             traces.append(
                 await runtime.fire(
@@ -115,29 +115,29 @@ async def _deliver(
                 )
             )
         except NotFound as exc:
-            raise Refused(f"%fire --worker: {exc}") from None
+            raise UsageError(f"%fire --worker: {exc}") from None
         except (Invalid, ApiError) as exc:
-            raise Refused(f"%fire {options.kind}: {exc}") from None
+            raise UsageError(f"%fire {options.kind}: {exc}") from None
     if together and not options.no_wait:
         await wait_quiet(runtime, traces, options.timeout)
     return traces
 
 
 async def _deliver_in_chaos(
-    book: Notebook, options: Any, payload: dict[str, Any], chaos: Chaos
+    book: Notebook, options: Any, payload: dict[str, Any], chaos: FaultPlan
 ) -> list[Trace]:
-    shots = chaos.shots(options.times)
-    saboteur = Saboteur(chaos)
+    deliveries = chaos.deliveries(options.times)
+    saboteur = FaultInjector(chaos)
     clients = [
         worker._runner._client
         for worker in book.runtime.workers()
         if isinstance(worker._runner, WorkerRunner)
     ]
-    print(chaos.describe(shots))  # noqa: T201
+    print(chaos.describe(deliveries))  # noqa: T201
     if chaos.faults and options.no_wait:
-        raise Refused("--chaos fail=... ends with the cell; leave --no-wait out")
+        raise UsageError("--chaos fail=... ends with the cell; leave --no-wait out")
     with saboteur.at_work(clients):
-        traces = await _deliver(book, options, payload, shots, together=True)
+        traces = await _deliver(book, options, payload, deliveries, together=True)
     for failed in saboteur.failed:
         print(f"chaos: failed {failed}")  # noqa: T201
     return traces
@@ -163,7 +163,7 @@ def nobody(book: Notebook, kind: str) -> str:
         return f"no handler ran for {kind}{_asleep(book, kind)}"
     near = difflib.get_close_matches(kind, sorted(heard | TEMPLATES.keys()), n=1)
     hint = f"; did you mean {near[0]}?" if near and near[0] != kind else ""
-    others = [w.name for w in book.runtime.workers() if w.topology == "subprocess" and not w.figures]
+    others = [w.name for w in book.runtime.workers() if w.topology == "subprocess" and not w.stats]
     elsewhere = f" (what {', '.join(others)} does with it is in %worker logs)" if others else ""
     return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
 
@@ -172,7 +172,7 @@ def _asleep(book: Notebook, kind: str) -> str:
     """Say which workers listen to a kind and do not run, and the way out."""
     named = []
     for worker in book.runtime.workers():
-        listens = any(key[:2] == ("on_event", kind) for key in worker.figures)
+        listens = any(key[:2] == ("on_event", kind) for key in worker.stats)
         live = book.live.get(worker.name)
         listens = listens or (live is not None and any(h.what == kind for h, _ in live.handlers()))
         if listens and worker.state is not WorkerState.RUNNING:
@@ -182,7 +182,7 @@ def _asleep(book: Notebook, kind: str) -> str:
 
 def kinds_heard(book: Notebook) -> set[str]:
     """Return the kinds that some handler listens to."""
-    heard = {key[1] for w in book.runtime.workers() for key in w.figures if key[0] == "on_event"}
+    heard = {key[1] for w in book.runtime.workers() for key in w.stats if key[0] == "on_event"}
     for live in book.live.values():
         heard |= {h.what for h, _ in live.handlers() if h.decorator == "on_event"}
     return heard

@@ -21,7 +21,7 @@ from IPython.core.magic import (
 from IPython.display import display
 
 from dnworker.capability.manifest import parse_manifest
-from dnworker.core.errors import NotFound, Refused
+from dnworker.core.errors import NotFound, UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.progress import Progress
 from dnworker_jupyter.display.tables import WORKER_VERBS, Note, worker_log, worker_table, workers_table
@@ -75,7 +75,7 @@ class DnworkerMagics(Magics):
             return self._run(worker_parser(), line, lambda _: run_case(self._notebook, read.name, cell))
         if read.command is None:
             # The input transformer takes every %%worker at the top of a cell; here come only the others.
-            raise Refused("%%worker must be the first line of its cell, below only comments")
+            raise UsageError("%%worker must be the first line of its cell, below only comments")
         return self._run(worker_parser(), line, lambda _: self._program(line, cell))
 
     @no_var_expand
@@ -97,7 +97,7 @@ class DnworkerMagics(Magics):
         """
         options = agent_parser().read(split(line))
         if not options.model:
-            raise Refused("%%agent must be the first line of its cell, below only comments")
+            raise UsageError("%%agent must be the first line of its cell, below only comments")
         return self._run(agent_parser(), line, lambda read: model_agent(self._notebook, read, cell))
 
     @no_var_expand
@@ -170,16 +170,16 @@ class DnworkerMagics(Magics):
             return workers_table(book.runtime.workers())
         if len(words) == 1:
             if words[0] in WORKER_VERBS:
-                raise Refused(f"%worker {words[0]} needs the worker's name")
+                raise UsageError(f"%worker {words[0]} needs the worker's name")
             return worker_table(book, self._find(words[0]))
         verb, name, *rest = words
         if verb not in WORKER_VERBS:
             hint = nearest(verb, WORKER_VERBS)
-            raise Refused(
+            raise UsageError(
                 f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {' '.join(words)!r}{hint}"
             )
         if (verb == "topology") != (len(rest) == 1):
-            raise Refused(
+            raise UsageError(
                 f"%worker topology takes a name and one of {', '.join(TOPOLOGIES)}"
                 if verb == "topology"
                 else f"%worker {verb} takes one name, not {' '.join([name, *rest])!r}"
@@ -215,7 +215,7 @@ class DnworkerMagics(Magics):
         chosen = next((one for one in TOPOLOGIES if one == topology), None)
         if chosen is None:
             hint = nearest(topology, TOPOLOGIES)
-            raise Refused(f"there is no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}{hint}")
+            raise UsageError(f"there is no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}{hint}")
         live = self._live(managed)
         if live.topology == chosen:
             return Note(f"{live.name} runs {_how(chosen)} already")
@@ -231,7 +231,7 @@ class DnworkerMagics(Magics):
     def _live(self, managed: ManagedWorker) -> LiveWorker:
         live = self._notebook.live.get(managed.name)
         if live is None or live.managed is not managed:
-            raise Refused(
+            raise UsageError(
                 f"worker {managed.name!r} was not made of cells with handlers, so it has no generations here"
             )
         return live
@@ -286,7 +286,7 @@ class DnworkerMagics(Magics):
         from dnworker_jupyter.export.slicing.problems import ExportRefused, Report
 
         if options.verb != "check" and options.path is None:
-            raise Refused(
+            raise UsageError(
                 f"%capability {options.verb} needs a directory, as in: %capability {options.verb} out/demo"
             )
         given = [name for name in ("force", "lock", "check", "events", "sdk") if getattr(options, name)]
@@ -298,7 +298,7 @@ class DnworkerMagics(Magics):
         if not options.check and options.verb == "export":
             unused["export"] = [n for n in given if n in ("events", "sdk")]
         if unused.get(options.verb):
-            raise Refused(
+            raise UsageError(
                 f"%capability {options.verb} does nothing with --{unused[options.verb][0]}; leave it out"
             )
         path = Path(options.path or self._notebook.capability_name or "notebook").expanduser()
@@ -315,7 +315,7 @@ class DnworkerMagics(Magics):
                         export.plan(), progress, events=_path(options.events), sdk=options.sdk
                     )
                     if not report.ok:
-                        raise Refused(str(report))
+                        raise UsageError(str(report))
                     told = str(report)
                 case _:
                     told = await export.write(
@@ -347,7 +347,7 @@ class DnworkerMagics(Magics):
         try:
             return self._notebook.runtime.worker(name)
         except NotFound as exc:
-            raise Refused(str(exc)) from None
+            raise UsageError(str(exc)) from None
 
     def _run(self, parser: Parser, line: str, act: Any) -> asyncio.Future[object]:
         options = parser.read(split(line)) if not asks_help(line) else None
@@ -368,7 +368,7 @@ class DnworkerMagics(Magics):
             raise Interrupted(f"{parser.prog} was interrupted; what it began goes on") from None
 
 
-class Interrupted(Refused):
+class Interrupted(UsageError):
     """The user interrupted a magic while it waited."""
 
 
@@ -465,7 +465,7 @@ def _nest() -> str:
     try:
         import nest_asyncio2
     except ImportError:
-        raise Refused(
+        raise UsageError(
             "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2"
         ) from None
     nest_asyncio2.apply()

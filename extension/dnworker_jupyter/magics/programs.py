@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker_jupyter.live.processes import BridgedWorker
@@ -24,11 +24,11 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     place. A body of comments alone is no file.
 
     Raises:
-        Refused: the line is wrong, or the name is that of a worker made of handlers.
+        UsageError: the line is wrong, or the name is that of a worker made of handlers.
     """
     assert line.command is not None
     if line.name in book.live:
-        raise Refused(
+        raise UsageError(
             f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"
         )
     book.transactions.check_gate(line.name, line.options.when)
@@ -36,9 +36,9 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     try:
         words = shlex.split(line.command)
     except ValueError as exc:
-        raise Refused(f"--command {line.command!r}: {exc}") from None
+        raise UsageError(f"--command {line.command!r}: {exc}") from None
     if not words:
-        raise Refused("--command is empty; name the program, as in: --command node")
+        raise UsageError("--command is empty; name the program, as in: --command node")
     root = book.bridges.directory_of(line.name)
     if has_file(body):
         file = root / relative
@@ -57,7 +57,7 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     worker = BridgedWorker(runtime, home, definition, root, number)
     await runtime.adopt(worker)
     if worker.state is WorkerState.ERROR:
-        raise Refused(f"worker {line.name!r} is in state error: {worker.error}")
+        raise UsageError(f"worker {line.name!r} is in state error: {worker.error}")
     cell = book.cells.running
     if cell is not None:
         book.transactions.programs[line.name] = cell

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.errors import ApiError, Refused
+from dnworker.core.errors import ApiError, UsageError
 from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
@@ -86,12 +86,12 @@ async def run_replay(book: Notebook, options: Any) -> object:
     """Do what `%replay` says.
 
     Raises:
-        Refused: there is no such event, file or worker, or the line is wrong.
+        UsageError: there is no such event, file or worker, or the line is wrong.
     """
     if options.speed is not None and options.speed <= 0:
-        raise Refused(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
+        raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
     if options.kind and options.what and not options.what[0].startswith("last"):
-        raise Refused("--kind chooses among the last: %replay last 5 --kind turn.completed")
+        raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed")
     events = await choose(book, options.what or ["last"], kind=options.kind)
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
@@ -110,7 +110,7 @@ async def run_replay(book: Notebook, options: Any) -> object:
             timeout=options.timeout,
         )
     except ApiError as exc:
-        raise Refused(f"%replay: {exc}") from None
+        raise UsageError(f"%replay: {exc}") from None
     return traces[0] if len(traces) == 1 else Traces(traces)
 
 
@@ -118,13 +118,13 @@ async def choose(book: Notebook, words: list[str], *, kind: str | None = None) -
     """Return the events that words name: `last`, `last 5`, `#12`, ids, files.
 
     Raises:
-        Refused: a word names none.
+        UsageError: a word names none.
     """
     match = _LAST.fullmatch(words[0])
     if match is not None and len(words) <= 2:
         count = match[1] or (words[1] if len(words) == 2 else "1")
         if not count.isdecimal() or int(count) < 1:
-            raise Refused(f"%replay last {count}: how many? as in: %replay last 5")
+            raise UsageError(f"%replay last {count}: how many? as in: %replay last 5")
         return await recorded(book.runtime, int(count), kind=kind)
     events = []
     for word in words:
@@ -142,7 +142,7 @@ async def _compare(book: Notebook, events: list[EventEnvelope], name: str | None
     ]
     if len(candidates) != 1:
         known = ", ".join(live.name for live in candidates) or "none"
-        raise Refused(
+        raise UsageError(
             f"--compare needs one worker with an earlier generation; there are: {known}. "
             "Name it: --worker NAME"
         )
@@ -156,7 +156,7 @@ async def _compare(book: Notebook, events: list[EventEnvelope], name: str | None
 def _edit(text: str, names: Mapping[str, Any]) -> Edit:
     path, equals, value = text.partition("=")
     if not equals or not path:
-        raise Refused(f"--edit {text!r} is not of the form field=value")
+        raise UsageError(f"--edit {text!r} is not of the form field=value")
     return path, read_value(value, names)
 
 
@@ -181,14 +181,14 @@ async def run_events(book: Notebook, options: Any) -> object:
     """Do what `%events` says.
 
     Raises:
-        Refused: the line is wrong, or the file cannot be written.
+        UsageError: the line is wrong, or the file cannot be written.
     """
     words: list[str] = options.words
     if options.last < 1:
-        raise Refused(f"--last {options.last}: show at least one")
+        raise UsageError(f"--last {options.last}: show at least one")
     if words and (words[0] not in ("save", "test") or len(words) != 2):
         hint = nearest(words[0], ["save", "test"])
-        raise Refused(f"%events takes: save FILE, or test #SEQ; not {' '.join(words)!r}{hint}")
+        raise UsageError(f"%events takes: save FILE, or test #SEQ; not {' '.join(words)!r}{hint}")
     if words and words[0] == "test":
         return await offer_case(book, words[1], options.worker)
     if words:

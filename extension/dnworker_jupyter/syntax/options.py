@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.workers.worker import check_worker_name
 
 EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
@@ -71,26 +71,28 @@ def read_worker_line(line: str) -> WorkerLine:
     """Read what follows `%%worker`.
 
     Raises:
-        Refused: the name is missing or not allowed, or an option is wrong.
+        UsageError: the name is missing or not allowed, or an option is wrong.
     """
     options = worker_parser().read(split(line))
     if options.name is None:
-        raise Refused("%%worker needs the worker's name, as in: %%worker bridge")
+        raise UsageError("%%worker needs the worker's name, as in: %%worker bridge")
     try:
         name = check_worker_name(options.name)
     except ValueError as exc:
-        raise Refused(f"%%worker: {exc}") from None
+        raise UsageError(f"%%worker: {exc}") from None
     env = {}
     for pair in options.env:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise Refused(f"%%worker: --env {pair!r} is not of the form NAME=value")
+            raise UsageError(f"%%worker: --env {pair!r} is not of the form NAME=value")
         env[key] = value
     if options.topology is not None and options.command is not None:
-        raise Refused("%%worker: --topology is for Python workers; --command says already how this one runs")
+        raise UsageError(
+            "%%worker: --topology is for Python workers; --command says already how this one runs"
+        )
     others = [options.command, options.file, options.topology, options.when, env, options.shared]
     if options.test and any(others):
-        raise Refused("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
+        raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
@@ -107,9 +109,11 @@ def read_worker_line(line: str) -> WorkerLine:
 def _check_file(text: str, *, is_python: bool) -> None:
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or not path.name:
-        raise Refused(f"--file {text!r} must be a path inside of the capability, such as workers/relay.mjs")
+        raise UsageError(
+            f"--file {text!r} must be a path inside of the capability, such as workers/relay.mjs"
+        )
     if is_python and path.suffix != ".py":
-        raise Refused(f"--file {text!r}: the file of a Python worker ends in .py")
+        raise UsageError(f"--file {text!r}: the file of a Python worker ends in .py")
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,7 +127,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the words of a magic's line.
 
         Raises:
-            Refused: an option is unknown or has no value.
+            UsageError: an option is unknown or has no value.
         """
         return self.parse_intermixed_args(words)
 
@@ -152,7 +156,7 @@ class Parser(argparse.ArgumentParser):
         if choice is not None:
             message += nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
         stop = "" if message.endswith("?") else "."
-        raise Refused(f"{self.prog}: {message}{stop} {self.prog} --help shows how")
+        raise UsageError(f"{self.prog}: {message}{stop} {self.prog} --help shows how")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -165,7 +169,7 @@ def split(line: str) -> list[str]:
     """Split a line at blanks outside quotes and brackets; quotes around a whole word are taken off.
 
     Raises:
-        Refused: a quote or bracket is not closed.
+        UsageError: a quote or bracket is not closed.
     """
     words: list[str] = []
     word = ""
@@ -190,7 +194,7 @@ def split(line: str) -> list[str]:
             elif closing and char == closing[-1]:
                 closing.pop()
     if quote or closing:
-        raise Refused(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end")
+        raise UsageError(f"{line.strip()!r}: {quote or closing[-1]!r} is missing at the end")
     if word:
         words.append(word)
     if "#" in words:  # a comment, as in Python
@@ -202,7 +206,7 @@ def asks_help(line: str) -> bool:
     """Tell whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
     try:
         words = split(line)
-    except Refused:
+    except UsageError:
         words = line.split()
     return "-h" in words or "--help" in words
 
@@ -211,11 +215,11 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     """Read a value: JSON, a Python literal, `{name}` from the notebook, else the text itself.
 
     Raises:
-        Refused: `{name}` names nothing in the notebook, or what stands in braces is nothing of these.
+        UsageError: `{name}` names nothing in the notebook, or what stands in braces is nothing of these.
     """
     if match := _NAME_REFERENCE.fullmatch(text):
         if match[1] not in names:
-            raise Refused(f"there is no variable {match[1]!r} in this notebook to put for {text}")
+            raise UsageError(f"there is no variable {match[1]!r} in this notebook to put for {text}")
         return names[match[1]]
     problem = ""
     for read in (json.loads, ast.literal_eval):
@@ -226,7 +230,7 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
     if text.startswith("{") and text.endswith("}"):
-        raise Refused(
+        raise UsageError(
             f"{text} is neither JSON ({problem}), a Python dict nor the name of a variable; "
             "quote it if it is text"
         )
@@ -237,7 +241,7 @@ def read_payload(words: list[str], names: Mapping[str, Any]) -> dict[str, Any] |
     """Read `key=value` words; None when there are none. One word in braces is the whole payload.
 
     Raises:
-        Refused: a word is not of the form, or the whole is no object.
+        UsageError: a word is not of the form, or the whole is no object.
     """
     if not words:
         return None
@@ -247,7 +251,7 @@ def read_payload(words: list[str], names: Mapping[str, Any]) -> dict[str, Any] |
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise Refused(
+            raise UsageError(
                 f"{word!r} is not of the form key=value; a text with blanks needs quotes: key='a b'"
             )
         payload[key] = read_value(value, names)
@@ -258,11 +262,11 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
     """Read a cell's body as JSON, a Python dict or YAML; it must be an object, which errors call `what`.
 
     Raises:
-        Refused: it is none of these; names line and column of the most likely mistake.
+        UsageError: it is none of these; names line and column of the most likely mistake.
     """
     text = body.strip()
     if not text:
-        raise Refused(f"the body is empty; write the {what} as JSON, a Python dict or YAML")
+        raise UsageError(f"the body is empty; write the {what} as JSON, a Python dict or YAML")
     if text.startswith("{"):
         try:
             return _object(json.loads(body), text)
@@ -271,7 +275,7 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
                 return _object(ast.literal_eval(text), text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 place = f"line {exc.lineno + 1}, column {exc.colno}"
-                raise Refused(
+                raise UsageError(
                     f"{what}, {place}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML"
                 ) from None
     from dnworker.capability.yamltree import YamlError, parse
@@ -279,14 +283,14 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
     try:
         return _object(parse(body).value, text)
     except YamlError as exc:
-        raise Refused(f"{what}, line {exc.line + 1}, column {exc.column}: {exc}") from None
+        raise UsageError(f"{what}, line {exc.line + 1}, column {exc.column}: {exc}") from None
 
 
 def _object(value: Any, text: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     shown = text if len(text) <= 40 else text[:40] + "..."
-    raise Refused(
+    raise UsageError(
         f'a payload is an object with names, such as {{"turn_id": "t1"}}; {shown!r} is {_kind(value)}'
     )
 

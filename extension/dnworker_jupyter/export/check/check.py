@@ -17,7 +17,7 @@ from typing import Any
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.core.envelope import EventEnvelope, encode
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker_jupyter.export.check.harness import Asked
 from dnworker_jupyter.export.check.observe import (
@@ -93,7 +93,7 @@ class CheckReport:
         return {"ok": self.ok, "capability": self.name, "findings": found}
 
 
-class CheckFailed(Refused):
+class CheckFailed(UsageError):
     """The export does not do what the notebook does; `report` says where."""
 
     def __init__(self, report: CheckReport) -> None:
@@ -212,7 +212,9 @@ def _copy(directory: Path, to: Path, stop: threading.Event) -> None:
                 link.symlink_to(place.resolve())
     except (shutil.Error, OSError) as exc:
         first = exc.args[0][0][2] if isinstance(exc, shutil.Error) else exc
-        raise Refused(f"{directory} could not be copied for the check: {first}; nothing was written") from exc
+        raise UsageError(
+            f"{directory} could not be copied for the check: {first}; nothing was written"
+        ) from exc
 
 
 # -- comparing -----------------------------------------------------------------------------------------

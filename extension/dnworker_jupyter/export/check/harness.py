@@ -168,8 +168,8 @@ def is_up(worker: ManagedWorker) -> bool:
         return worker.state is WorkerState.RUNNING
     if not worker.remote.reports:
         return worker.connected.is_set()
-    listens = worker.connected.is_set() or not any(key[0] == "on_event" for key in worker.figures)
-    startup = [f for key, f in worker.figures.items() if key[0] == "on_startup"]
+    listens = worker.connected.is_set() or not any(key[0] == "on_event" for key in worker.stats)
+    startup = [f for key, f in worker.stats.items() if key[0] == "on_startup"]
     return listens and all(f.calls and not f.in_flight and not f.errors for f in startup)
 
 
@@ -180,7 +180,7 @@ def described(worker: ManagedWorker) -> dict[str, Any]:
     if isinstance(worker, InProcessWorker):
         handlers = keys_of(worker.worker) if worker.worker is not None else None
     elif isinstance(worker, SubprocessWorker):
-        handlers = list(worker.figures) if worker.remote.reports else None
+        handlers = list(worker.stats) if worker.remote.reports else None
         said = worker.detail()["process"]["recent_output"][-10:]
     return {
         "state": str(worker.state),

@@ -85,8 +85,8 @@ async def observe(
 
 def _failing(runtime: Runtime) -> Iterator[Did]:
     for worker in runtime.workers():
-        for (decorator, what, name), figures in worker.figures.items():
-            if decorator in ("task", "every", "on_shutdown") and (error := figures.last_error) is not None:
+        for (decorator, what, name), stats in worker.stats.items():
+            if decorator in ("task", "every", "on_shutdown") and (error := stats.last_error) is not None:
                 who = f"{worker.name}.{name}"
                 yield (
                     who,
@@ -100,7 +100,7 @@ def _did(trace: Trace) -> Iterator[Did]:
     while waiting:
         for run in waiting.pop().invocations:
             who = f"{run.worker.rpartition(':')[2]}.{run.handler}"
-            for error in (*([run.error] if run.error else []), *run.strays):
+            for error in (*([run.error] if run.error else []), *run.unhandled):
                 yield who, f"raises {error.type}", _ADDRESS.sub("0x...", error.message)
             if run.outcome == "running":
                 yield who, STILL, None

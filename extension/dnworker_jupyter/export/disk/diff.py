@@ -22,7 +22,7 @@ from dnworker.capability.manifest import (
     WorkerDefinition,
     parse_manifest,
 )
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.core.schedule import make_schedule
 from dnworker_jupyter.syntax.transform import DECORATORS
 
@@ -101,7 +101,7 @@ def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference:
 
     Raises:
         ManifestError: the manifest of one breaks a rule.
-        Refused: a script of one is no Python.
+        UsageError: a script of one is no Python.
     """
     before, after = _manifest(old), _manifest(new)
     workers = _workers(before, old), _workers(after, new)
@@ -196,12 +196,12 @@ def handlers_of(
         texts: those that other modules give a name.
 
     Raises:
-        Refused: it is no Python; says where.
+        UsageError: it is no Python; says where.
     """
     try:
         tree = ast.parse(script)
     except SyntaxError as exc:
-        raise Refused(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
+        raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
     known = _texts(tree, texts or {})
     return [
         (call.attr, _registered_for(decorator, known), node.name)

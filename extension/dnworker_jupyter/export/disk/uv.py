@@ -12,7 +12,7 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.check.observe import Tell
 from dnworker_jupyter.export.disk.atomic import remove
@@ -46,7 +46,7 @@ async def python_of(script: Path) -> str | None:
     """Return the interpreter of a script's environment, once it is made."""
     try:
         return await ask_uv("python", "find", "--offline", "--script", str(script))
-    except Refused:
+    except UsageError:
         return None
 
 
@@ -64,12 +64,12 @@ async def ask_uv(*words: str) -> str:
     """Return the last line that uv says, such as a path.
 
     Raises:
-        Refused: it fails.
+        UsageError: it fails.
     """
     code, said = await run(*_WORDS, *words)
     lines = said.strip().splitlines()
     if code or not lines:
-        raise Refused(f"uv {' '.join(words)} failed: {said.strip()[-LONGEST_TOLD:] or f'code {code}'}")
+        raise UsageError(f"uv {' '.join(words)} failed: {said.strip()[-LONGEST_TOLD:] or f'code {code}'}")
     return lines[-1]
 
 
@@ -79,7 +79,7 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
     Versions that the lock of the last export has are kept, as far as the requirements allow.
 
     Raises:
-        Refused: uv finds no versions that go together, or cannot reach the index.
+        UsageError: uv finds no versions that go together, or cannot reach the index.
     """
     with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
         root = Path(place, plan.name).resolve()
@@ -93,7 +93,7 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
             if (directory / path).is_file():
                 shutil.copyfile(directory / path, root / path)
             if (problem := await _first_from_cache("lock", "--script", str(script))) is not None:
-                raise Refused(f"{path}: uv could not make it; nothing was written\n{problem}")
+                raise UsageError(f"{path}: uv could not make it; nothing was written\n{problem}")
             files[path] = (root / path).read_bytes()
     return replace(plan, files=dict(sorted(files.items())))
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, remove, sweep, sync
 from dnworker_jupyter.export.plan import Plan
 from dnworker_jupyter.export.render import around_workers
@@ -28,7 +28,7 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     export that this one has no more are removed; files of others are left alone.
 
     Raises:
-        Refused: a file was edited since the last export, is not ours, or is reached through a link, and
+        UsageError: a file was edited since the last export, is not ours, or is reached through a link, and
             `force` is False or of no help; shows the difference. Nothing was changed.
         OSError: the disk would not take it. Nothing was changed.
     """
@@ -73,13 +73,13 @@ def refuse(plan: Plan, directory: Path, *, force: bool = False) -> None:
     """Refuse what `write` would refuse, before anything that takes long.
 
     Raises:
-        Refused: a file was edited since the last export, is not ours, or is reached through a link.
+        UsageError: a file was edited since the last export, is not ours, or is reached through a link.
     """
     directory = directory.resolve()
     if directory.exists() and not directory.is_dir():
-        raise Refused(f"{directory} is a file; name a directory for the capability")
+        raise UsageError(f"{directory} is a file; name a directory for the capability")
     if Path.cwd().is_relative_to(directory):
-        raise Refused(
+        raise UsageError(
             f"{directory} is the directory that this runs in, which an export would put another in the place "
             "of; nothing was written. Name one of its own, such as out/demo"
         )
@@ -153,7 +153,7 @@ def _refuse_links(plan: Plan, directory: Path) -> None:
         file = directory / name
         for place in [file, *file.parents][: len(Path(name).parts)]:
             if place.is_symlink():
-                raise Refused(
+                raise UsageError(
                     f"{place} is a link to {place.readlink()}, and an export writes only into its directory; "
                     "nothing was written. Remove the link, or export to another directory"
                 )
@@ -163,14 +163,14 @@ def read_export(directory: Path) -> dict[str, bytes]:
     """Return the files of the last export into a directory, as they are now.
 
     Raises:
-        Refused: there is none.
+        UsageError: there is none.
     """
     directory = directory.resolve()
     recover(directory)
     written = _read_record(directory)
     found = {name: _bytes(directory / name) for name in written if name != WORKERS}
     if found.get(MANIFEST_NAME) is None:
-        raise Refused(f"there is no export in {directory} to compare with; %capability export makes one")
+        raise UsageError(f"there is no export in {directory} to compare with; %capability export makes one")
     return {name: data for name, data in found.items() if data is not None}
 
 
@@ -208,13 +208,13 @@ def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None
             differences.append(f"{name}: was edited, and the export has it no more")
     if differences and not written:
         shown = "\n".join(differences)
-        raise Refused(
+        raise UsageError(
             f"{directory} holds files that no export wrote, and this one would write over; nothing was "
             f"written. Export elsewhere, or write over them with --force: what else is there stays\n{shown}"
         )
     if differences:
         shown = "\n".join(differences)
-        raise Refused(
+        raise UsageError(
             f"{directory} was edited since the last export; nothing was written. Take the "
             f"edits into the notebook, export to another directory, or write over them with --force\n{shown}"
         )
@@ -246,7 +246,7 @@ def _bytes(file: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:
-        raise Refused(f"{file} is a directory, where an export has a file; move it away") from None
+        raise UsageError(f"{file} is a directory, where an export has a file; move it away") from None
 
 
 def _workers_digest(manifest: bytes) -> str:

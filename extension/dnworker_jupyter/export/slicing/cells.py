@@ -13,7 +13,7 @@ from typing import Literal
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
@@ -85,17 +85,17 @@ def read_notebook(path: Path) -> list[Cell]:
     """Return the code cells of an `.ipynb` file, numbered as they stand.
 
     Raises:
-        Refused: the file is no notebook.
+        UsageError: the file is no notebook.
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise Refused(f"{path} cannot be read: {exc.strerror or exc}") from exc
+        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}") from exc
     except ValueError as exc:
-        raise Refused(f"{path} is no notebook: {exc}") from exc
+        raise UsageError(f"{path} is no notebook: {exc}") from exc
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
-        raise Refused(f"{path} is no notebook: it has no list of cells (nbformat 4)")
+        raise UsageError(f"{path} is no notebook: it has no list of cells (nbformat 4)")
     return list(_code_cells(cells))
 
 

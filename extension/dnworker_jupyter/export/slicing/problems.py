@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from dnworker.core.errors import Refused
+from dnworker.core.errors import UsageError
 from dnworker_jupyter.kernel.cells import Cell
 
 
@@ -67,7 +67,7 @@ class Refusal:
         return f'<a href="#cell-id={quote(self.cell.id)}">{escape(self.place)}</a>: {text}'
 
 
-class ExportRefused(Refused):
+class ExportRefused(UsageError):
     """Something in the notebook cannot travel; `refusals` holds every reason."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
