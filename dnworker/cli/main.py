@@ -96,7 +96,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 def _import(options: argparse.Namespace) -> int:
     importing = _extension("importer.importer")
     made = importing.import_capability(options.capability)
-    written = _extension("export.notebookfile").write_notebook(made, options.output, force=options.force)
+    written = _extension("importer.notebook_file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))
     else:
@@ -146,7 +146,7 @@ def _export(options: argparse.Namespace) -> int:
         told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(told) if options.json else found)
         return 0
-    progress = _extension("progress").Progress("export", terminal=True)
+    progress = _extension("display.progress").Progress("export", terminal=True)
     try:
         writing = export.write(
             progress,

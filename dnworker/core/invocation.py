@@ -41,7 +41,7 @@ _NOT_THEIRS = frozenset({"dnworker", "dnworker_jupyter", "importlib", "asyncio",
 class Frame:
     """One of the user's frames of a traceback."""
 
-    location: str
+    place: str
     function: str
     source: str
 
@@ -55,19 +55,19 @@ class HandlerError:
     frames: tuple[Frame, ...]
 
     @property
-    def location(self) -> str:
+    def place(self) -> str:
         """Where the user's code raised, such as `cell [3], line 7`."""
-        return self.frames[-1].location if self.frames else "outside the worker's code"
+        return self.frames[-1].place if self.frames else "outside the worker's code"
 
     def __str__(self) -> str:
         text = f"{self.type}: {self.message}" if self.message else self.type
-        return f"{text} ({self.location})"
+        return f"{text} ({self.place})"
 
     def lines(self) -> list[str]:
         """Return the traceback as lines, innermost last."""
         shown = []
         for frame in self.frames:
-            shown.append(f"{frame.location}, in {frame.function}")
+            shown.append(f"{frame.place}, in {frame.function}")
             if frame.source:
                 shown.append(f"    {frame.source}")
         return [*shown, f"{self.type}: {self.message}" if self.message else self.type]

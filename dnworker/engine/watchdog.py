@@ -42,7 +42,7 @@ class Block:
     `seconds` grows until it is over.
     """
 
-    location: str
+    place: str
     source: str
     invocation: Invocation | None
     began: float = field(default_factory=time.monotonic)
@@ -52,7 +52,7 @@ class Block:
     @property
     def who(self) -> str:
         """Who holds the loop: a handler, or the place of what is no handler."""
-        return self.invocation.label if self.invocation is not None else self.location
+        return self.invocation.label if self.invocation is not None else self.place
 
 
 class Watchdog:

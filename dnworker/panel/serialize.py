@@ -139,7 +139,7 @@ def handler_to_json(
         if error is None
         else {
             "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
-            "place": error.location,
+            "place": error.place,
             "source": error.frames[-1].source if error.frames else "",
             "event": stats.last_failed_event,
         },

@@ -230,7 +230,7 @@ class ManagedWorker:
         if isinstance(exc, SystemExit):
             error = describe(exc)
             return (
-                f"the module ended itself on import with SystemExit({exc.code!r}) ({error.location}); "
+                f"the module ended itself on import with SystemExit({exc.code!r}) ({error.place}); "
                 "put what runs it under: if __name__ == '__main__':"
             )
         if isinstance(exc, OSError | ValueError) and not describe(exc).frames:

@@ -323,7 +323,7 @@ class Notebook:
         if block.invocation is not None:
             self.runtime.log_line(
                 block.invocation.worker,
-                f"{block.invocation.handler} holds the loop, and every worker waits: {block.location}: "
+                f"{block.invocation.handler} holds the loop, and every worker waits: {block.place}: "
                 f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
                 source="runtime",
                 level="warning",

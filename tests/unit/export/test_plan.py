@@ -1152,7 +1152,7 @@ def test_a_notebook_file_gives_its_code_cells(tmp_path):
 
 
 def test_the_tutorial_exports_without_a_kernel(tmp_path):
-    tutorial = Path(__file__).parents[2] / "notebooks" / "01-quickstart.ipynb"
+    tutorial = Path(__file__).parents[3] / "notebooks" / "01-quickstart.ipynb"
     copy = shutil.copy(tutorial, tmp_path)
     made = plan_export(read_notebook(Path(copy)), default_name="demo")
     write(made, tmp_path / "out")

@@ -14,9 +14,9 @@ import pytest
 
 from dnworker.cli.main import main
 
-from .capabilities import ECHO, make_capability
+from ..capabilities import ECHO, make_capability
 
-TUTORIAL = Path(__file__).parents[2] / "notebooks" / "01-quickstart.ipynb"
+TUTORIAL = Path(__file__).parents[3] / "notebooks" / "01-quickstart.ipynb"
 
 
 def run(*arguments: str, **options):

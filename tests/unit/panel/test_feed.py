@@ -523,7 +523,7 @@ async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):
     error = handler["error"]
     assert error["text"] == "ValueError: bad ping"
     assert error["source"] == 'raise ValueError("bad ping")'
-    assert "test_panel.py, line" in error["place"]
+    assert "test_feed.py, line" in error["place"]
     screen.say("trace", event=error["event"])
     assert '"bad": true' in (await screen.part("trace"))["payload"]
     again = runtime.history.event((await screen.ask("replay", event=error["event"]))["event"])

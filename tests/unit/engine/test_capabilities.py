@@ -19,7 +19,7 @@ from dnworker.core.errors import NotFound
 from dnworker.engine.watching import Wanted, affected, watch
 from dnworker_jupyter.export.disk.atomic import put_in_place
 
-from .capabilities import ECHO, make_capability
+from ..capabilities import ECHO, make_capability
 
 FLAG = "flags:\n  relay: {description: gate}\n"
 

@@ -10,7 +10,7 @@ import pytest
 from dnworker import Runtime, TurnFailedError, VirtualClock
 from dnworker.testing import Breaks, Calls, ModelServer, Refuses, Says, Waits
 
-from .capabilities import make_capability
+from ..capabilities import make_capability
 
 KEY = "sk-very-secret"
 

@@ -14,7 +14,7 @@ from dnworker.events.cases import as_cell, as_module, case_of
 from dnworker_jupyter.magics.magics import fire_parser
 from dnworker_jupyter.syntax.options import read_body, read_payload, split
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 scalars = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=12)
 payloads = st.dictionaries(
