@@ -7,7 +7,7 @@ import tracemalloc
 
 from common import RUNS, median, report
 
-from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
 WORKERS = 20

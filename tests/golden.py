@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from dnworker.core.errors import DnworkerError
-from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
 DATA = Path(__file__).parent / "data" / "export"

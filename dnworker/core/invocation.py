@@ -11,11 +11,12 @@ import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, new_id, valid_text
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.locations import location_of
 from dnworker.core.logs import LogLine
 
@@ -94,7 +95,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     published: Sequence[EventEnvelope] = ()
     unhandled: Sequence[HandlerError] = ()
     """What tasks that it started, and nobody awaited, raised."""
-    key: tuple[str, str, str] | None = None
+    key: HandlerKey | None = None
     """Its handler's identity: decorator, kind or schedule, function name."""
     muted: bool = False
     """What it says is kept with it alone, and stands in no log."""
@@ -186,8 +187,3 @@ def _cut(text: str, longest: int) -> str:
     if len(text) > longest:
         text = f"{text[:longest]} [cut: {len(text) - longest:,} more characters]"
     return valid_text(text)
-
-
-def handler_name(handler: Any) -> str:
-    """Return what people call the handler."""
-    return str(getattr(handler, "__name__", None) or type(handler).__name__)

@@ -1,4 +1,4 @@
-"""Text that arrives in pieces, as lines: the way a terminal would show it in the end."""
+"""Text as people read it: pieces put together to lines, long text cut; used wherever text is shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Hashable
 
 LONGEST_PARTIAL = 65_536
 """Characters that wait for the end of their line; then they are a line."""
+
+
+def shorten(text: str, longest: int) -> str:
+    """Return `text`, cut to `longest` characters with `...` at its end where it is longer."""
+    return text if len(text) <= longest else f"{text[: max(0, longest - 3)]}..."
 
 
 class LineSplitter:

@@ -14,9 +14,9 @@ from dnworker.workers.subprocess_worker import InProcessWorker
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dnworker.core.handlers import HandlerKey
     from dnworker.runtime import Runtime
     from dnworker.workers.managed import ManagedWorker
-    from dnworker.workers.runner import HandlerKey
 
 ONLY_NOTEBOOK = "only a notebook can do this"
 

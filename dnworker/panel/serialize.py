@@ -19,6 +19,7 @@ from dnworker.panel.event_rows import outcome_of
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.handlers import HandlerKey
     from dnworker.core.logs import LogLine
     from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from dnworker.panel.actions import Actions
     from dnworker.sessions.store import Session
     from dnworker.workers.managed import ManagedWorker
-    from dnworker.workers.runner import HandlerKey
 
 LONGEST_LINE = 500
 """Characters of a line of the log that are sent unasked; all of it when it is looked at."""

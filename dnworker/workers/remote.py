@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
 from dnworker.core.stats import HandlerStats
 from dnworker.workers import reports
-from dnworker.workers.runner import HandlerKey
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

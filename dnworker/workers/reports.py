@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, HandlerError
 
 VARIABLE = "DNWORKER_REPORTS"
@@ -26,9 +27,6 @@ LONGEST = 1_000_000
 
 _END = b"\x1b\\"
 
-Key = tuple[str, str, str]
-"""Decorator, kind or schedule, function name."""
-
 
 class Hello(msgspec.Struct, tag="hello", tag_field="is"):
     """The process reports; its handlers are these, and their events come over one stream for these kinds.
@@ -36,7 +34,7 @@ class Hello(msgspec.Struct, tag="hello", tag_field="is"):
     `observed` if it does not know that it reports, and so cannot say which of its streams that is.
     """
 
-    handlers: list[Key]
+    handlers: list[HandlerKey]
     observed: bool = False
 
 
@@ -44,7 +42,7 @@ class Begin(msgspec.Struct, tag="begin", tag_field="is"):
     """A handler begins."""
 
     id: str
-    key: Key
+    key: HandlerKey
     cause: Cause
     event_id: str | None = None
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dnworker.core.clock import Clock, RealClock, current_clock
 from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
+from dnworker.core.handlers import HandlerKey, handler_name
 from dnworker.core.invocation import (
     Cause,
     Invocation,
     current_invocation,
     describe,
     feeds_handlers,
-    handler_name,
 )
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
@@ -94,10 +94,6 @@ def log_failure(invocation: Invocation) -> None:
     if invocation.error is not None:
         lines = "\n".join(invocation.error.lines())
         log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)
-
-
-HandlerKey = tuple[str, str, str]
-"""Decorator, kind or schedule ('' where there is none), function name: a handler's identity (design 7)."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -463,7 +459,7 @@ class WorkerRunner:
 
     async def _run_startup(self) -> str | None:
         for handler in self.worker._startup_handlers:
-            key = ("on_startup", "", handler_name(handler))
+            key = HandlerKey("on_startup", "", handler_name(handler))
             invocation = self._new_invocation(handler, "startup", key)
             title = f"{self.worker.name} startup"
             if (failure := await self._run(handler, (self._client,), invocation, key, title)) is not None:
@@ -475,7 +471,7 @@ class WorkerRunner:
 
         async def run_all() -> None:
             for handler in reversed(self.worker._shutdown_handlers):
-                key = ("on_shutdown", "", handler_name(handler))
+                key = HandlerKey("on_shutdown", "", handler_name(handler))
                 invocation = self._new_invocation(handler, "shutdown", key)
                 title = f"{self.worker.name} shutdown"
                 failure = await self._run(handler, (self._client,), invocation, key, title)
@@ -503,7 +499,9 @@ class WorkerRunner:
     def _bind(self, kind: str, handler: Any) -> _Bound:
         name = handler_name(handler)
         title = f"{self.worker.name} {kind}"
-        return _Bound(handler, name, ("on_event", kind, name), title, f"{self._label} {self._label}.{name}")
+        return _Bound(
+            handler, name, HandlerKey("on_event", kind, name), title, f"{self._label} {self._label}.{name}"
+        )
 
     # -- tasks of our own ------------------------------------------------------------------------------
 
@@ -566,29 +564,31 @@ class WorkerRunner:
 
 def keys_of(worker: Worker) -> list[HandlerKey]:
     """Return the identity of every handler, in the order in which people think of them."""
-    keys: list[HandlerKey] = [("on_startup", "", handler_name(h)) for h in worker._startup_handlers]
-    keys += [("on_event", k, handler_name(h)) for k, hs in worker._event_handlers.items() for h in hs]
+    keys: list[HandlerKey] = [HandlerKey("on_startup", "", handler_name(h)) for h in worker._startup_handlers]
+    keys += [
+        HandlerKey("on_event", k, handler_name(h)) for k, hs in worker._event_handlers.items() for h in hs
+    ]
     keys += [*_schedules_of(worker), *_tasks_of(worker)]
-    keys += [("on_shutdown", "", handler_name(h)) for h in worker._shutdown_handlers]
+    keys += [HandlerKey("on_shutdown", "", handler_name(h)) for h in worker._shutdown_handlers]
     return list(dict.fromkeys(keys))
 
 
 def _schedules_of(worker: Worker) -> dict[HandlerKey, tuple[ScheduleSpec, Any]]:
     return _numbered(
-        (("every", spec.label, handler_name(h)), (spec, h)) for spec, h in worker._every_handlers
+        (HandlerKey("every", spec.label, handler_name(h)), (spec, h)) for spec, h in worker._every_handlers
     )
 
 
 def _tasks_of(worker: Worker) -> dict[HandlerKey, Any]:
-    return _numbered((("task", "", handler_name(h)), h) for h in worker._task_handlers)
+    return _numbered((HandlerKey("task", "", handler_name(h)), h) for h in worker._task_handlers)
 
 
 def _numbered(pairs: Any) -> dict[HandlerKey, Any]:
     """Make a dict of the pairs; a key that comes again gets a number, so that no handler is lost."""
     found: dict[HandlerKey, Any] = {}
     for (decorator, what, name), value in pairs:
-        key, count = (decorator, what, name), 2
+        key, count = HandlerKey(decorator, what, name), 2
         while key in found:
-            key, count = (decorator, what, f"{name}#{count}"), count + 1
+            key, count = HandlerKey(decorator, what, f"{name}#{count}"), count + 1
         found[key] = value
     return found

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
-from dnworker.core.invocation import Cause, Invocation, current_invocation, describe, handler_name
+from dnworker.core.handlers import handler_name
+from dnworker.core.invocation import Cause, Invocation, current_invocation, describe
 from dnworker.core.samples import template
 
 if TYPE_CHECKING:

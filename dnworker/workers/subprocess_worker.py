@@ -13,6 +13,7 @@ from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.stats import HandlerStats
 from dnworker.events.backlog import Backlog
@@ -21,7 +22,7 @@ from dnworker.workers import reports
 from dnworker.workers.loading import load_worker
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.remote import RemoteInvocations
-from dnworker.workers.runner import HandlerKey, WorkerRunner
+from dnworker.workers.runner import WorkerRunner
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker.workers.worker import Worker
 

@@ -16,7 +16,7 @@ from uv import find_uv_bin
 
 from dnworker import Runtime, RuntimeClient
 from dnworker_jupyter.export.disk.write import write
-from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
 
 from .environment import PROJECT, reference_python

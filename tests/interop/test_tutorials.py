@@ -73,7 +73,7 @@ def test_the_references_loader_accepts_each_and_lists_its_workers(exports, sdk):
 
 
 def workers_of(path: Path) -> set[str]:
-    from dnworker_jupyter.export.plan import plan_export
+    from dnworker_jupyter.export.planning.plan import plan_export
 
     return set(plan_export(read_notebook(path), default_name="x", beside=path.parent).entries)
 

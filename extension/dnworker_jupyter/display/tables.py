@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dnworker.core.clock import Clock
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
-from dnworker.workers.runner import HandlerKey
 from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.live.stale import ghost, label, notebook_path, read_saved
 
@@ -74,7 +74,9 @@ def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
         for registration in live.registrations.values():
             why = ghost(registration, book.cells, saved)
             for handler in registration.handlers:
-                origins[handler.decorator, handler.what, handler.name] = label(registration.cell, why)
+                origins[HandlerKey(handler.decorator, handler.what, handler.name)] = label(
+                    registration.cell, why
+                )
     upcoming = managed.next_runs
     rows = []
     for key, stats in managed.stats.items():

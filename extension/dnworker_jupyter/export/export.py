@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, UsageError
+from dnworker.core.handlers import HandlerKey
 from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
 from dnworker.workers.runner import keys_of
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
-from dnworker_jupyter.export.disk.diff import Difference, Handler, compare, handlers_of, texts_of
+from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
-from dnworker_jupyter.export.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.validation import TargetName, Topology
 from dnworker_jupyter.export.slicing.cells import read_notebook
-from dnworker_jupyter.export.validation import TargetName, Topology
 from dnworker_jupyter.kernel.notebook_file import journal_of
 from dnworker_jupyter.live.shadow import reached, rehearse
 from dnworker_jupyter.magics.cases import is_test
@@ -73,7 +74,7 @@ class Export:
         """Plan it.
 
         Raises:
-            ExportRefused: something cannot travel.
+            NotExportable: something cannot travel.
             ManifestError: the manifest's head breaks a rule.
         """
         return plan_export(
@@ -87,7 +88,7 @@ class Export:
             existing=_existing_manifest(self.directory),
         )
 
-    def diff(self) -> Difference:
+    def diff(self) -> CapabilityDiff:
         """Compare what it would write with the last one into the directory.
 
         Raises:
@@ -203,7 +204,7 @@ class Export:
 
     # -- what a kernel knows better --------------------------------------------------------------------
 
-    def handlers(self, plan: Plan) -> dict[str, list[Handler]]:
+    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers of the notebook's workers: here those that a reader sees."""
         texts = texts_of(plan.files)
         return {name: handlers_of(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()}
@@ -234,7 +235,7 @@ class LiveExport(Export):
         super().__init__(cells, Path.cwd(), directory, target=target, topology=topology, registered=names)
         self._book = book
 
-    def handlers(self, plan: Plan) -> dict[str, list[Handler]]:
+    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""
         live = self._book.live
         return {name: keys_of(live[name].make_shadow()) for name in plan.scripts if name in live}

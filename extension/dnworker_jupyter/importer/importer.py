@@ -28,11 +28,11 @@ from dnworker.capability.manifest import (
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
-from dnworker_jupyter.export.render import around_workers, is_ours, is_shared_module
+from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_shared_module
+from dnworker_jupyter.export.planning.validation import RECORD
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.requirements import imported_modules
 from dnworker_jupyter.export.slicing.slice import Statements
-from dnworker_jupyter.export.validation import RECORD
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell

@@ -8,11 +8,11 @@ import symtable
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dnworker_jupyter.export.render import PROVIDED, is_ours
+from dnworker.core.handlers import DECORATORS
+from dnworker_jupyter.export.planning.render import PROVIDED, is_ours
 from dnworker_jupyter.export.slicing.cells import last_line
 from dnworker_jupyter.export.slicing.slice import names_in, sort_of
 from dnworker_jupyter.live.transactions import NAMES
-from dnworker_jupyter.syntax.transform import DECORATORS
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
 

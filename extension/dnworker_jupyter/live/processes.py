@@ -60,10 +60,10 @@ class Bridges:
         """Write the worker's script as an export would, and return a worker that runs it.
 
         Raises:
-            ExportRefused: something that its handlers need cannot leave the kernel; says what, and where.
+            NotExportable: something that its handlers need cannot leave the kernel; says what, and where.
         """
         from dnworker_jupyter.export.export import live_cells, registered_names
-        from dnworker_jupyter.export.plan import plan_export
+        from dnworker_jupyter.export.planning.plan import plan_export
 
         assert topology != "in-process"
         plan = plan_export(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError
-from dnworker.core.invocation import handler_name
+from dnworker.core.handlers import DECORATORS, handler_name
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.runtime import LIVE_CAPABILITY
@@ -19,7 +19,6 @@ from dnworker.workers.subprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.processes import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.syntax.options import Options
-from dnworker_jupyter.syntax.transform import DECORATORS
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -116,7 +115,7 @@ class LiveWorker:
         """Make what a cell registered part of the next generation and let it run.
 
         Raises:
-            ExportRefused: the worker is a process, and something that the handlers need cannot leave the
+            NotExportable: the worker is a process, and something that the handlers need cannot leave the
                 kernel; nothing has changed then.
         """
         new = transaction.registration()
@@ -133,7 +132,7 @@ class LiveWorker:
         """Run in another way from now on: a start with empty state, as a deploy would be.
 
         Raises:
-            ExportRefused: something that the handlers need cannot leave the kernel; the worker runs on as
+            NotExportable: something that the handlers need cannot leave the kernel; the worker runs on as
             it was. WorkerFailed: the process did not come up.
         """
         before, self.topology = self.topology, topology

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dnworker.core.errors import ManifestError, UsageError
+from dnworker.core.handlers import HandlerKey
 from dnworker.panel.actions import Actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.workers.managed import ManagedWorker
-    from dnworker.workers.runner import HandlerKey
     from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.notebook import Notebook
 
@@ -47,7 +47,7 @@ class NotebookActions(Actions):
         """Return the cell that each handler is from."""
         live = self._live(worker)
         handlers = [] if live is None else live.handlers()
-        return {(h.decorator, h.what, h.name): cell.label for h, cell in handlers}
+        return {HandlerKey(h.decorator, h.what, h.name): cell.label for h, cell in handlers}
 
     def cell_id(self, number: int) -> str | None:
         """Return the front end's id of the cell that had this number when it ran."""
@@ -76,9 +76,9 @@ class NotebookActions(Actions):
         return None
 
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
-        """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written."""
+        """Export to a directory; returns `text`, and `problems` with their cells when nothing was written."""
         from dnworker_jupyter.export.export import LiveExport
-        from dnworker_jupyter.export.slicing.problems import ExportRefused
+        from dnworker_jupyter.export.slicing.problems import NotExportable
 
         try:
             export = LiveExport(
@@ -88,10 +88,10 @@ class NotebookActions(Actions):
                 topology=cast(Literal["uv", "python", "in-process"], topology),
             )
             told = await export.write(_nobody_watches, force=force)
-        except ExportRefused as exc:
+        except NotExportable as exc:
             return {
                 "text": exc.title,
-                "refusals": [{"place": one.place or None, "text": one.text} for one in exc.refusals],
+                "refusals": [{"place": one.place or None, "text": one.text} for one in exc.problems],
             }
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "refusals": [_refusal(one) for one in exc.problems]}

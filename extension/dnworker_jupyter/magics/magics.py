@@ -283,7 +283,7 @@ class DnworkerMagics(Magics):
             capability = await self._notebook.runtime.load(Path(options.path).expanduser())
             return workers_table(list(capability.workers.values()))
         from dnworker_jupyter.export.export import LiveExport
-        from dnworker_jupyter.export.slicing.problems import ExportRefused, Report
+        from dnworker_jupyter.export.slicing.problems import NotExportable, Report
 
         if options.verb != "check" and options.path is None:
             raise UsageError(
@@ -327,9 +327,9 @@ class DnworkerMagics(Magics):
                         sdk=options.sdk,
                     )
             ended = "done"
-        except ExportRefused as exc:
+        except NotExportable as exc:
             if not is_terminal:  # a terminal has the text of the error
-                display(Report(exc.title, exc.refusals))
+                display(Report(exc.title, exc.problems))
                 exc.is_shown = True
             raise
         except asyncio.CancelledError:

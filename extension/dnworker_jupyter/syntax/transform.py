@@ -13,13 +13,14 @@ import re
 import tokenize
 from collections.abc import Callable
 
+from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.syntax.options import asks_help
 
 PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
     {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent"}
 )
-DECORATORS = frozenset({"on_startup", "on_shutdown", "on_event", "every", "task"})
+
 LAST_VALUE = "__dnworker_last__"
 OUT_OF_SIGHT = ["\n"] * 5
 """Between a cell and what we add below: tracebacks show a few lines around an error."""

@@ -18,6 +18,7 @@ from typing import Any
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import HandlerKey
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker_jupyter.export.check.harness import Asked
 from dnworker_jupyter.export.check.observe import (
@@ -31,9 +32,8 @@ from dnworker_jupyter.export.check.observe import (
     shown,
 )
 from dnworker_jupyter.export.check.sandbox import run_trial
-from dnworker_jupyter.export.disk.diff import Handler
 from dnworker_jupyter.export.disk.write import write
-from dnworker_jupyter.export.plan import Plan
+from dnworker_jupyter.export.planning.plan import Plan
 
 Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[Seen]]
 """Fires events at the workers of the notebook, each time with an empty state."""
@@ -112,7 +112,7 @@ async def check(
     plan: Plan,
     directory: Path,
     *,
-    handlers: Mapping[str, Sequence[Handler]],
+    handlers: Mapping[str, Sequence[HandlerKey]],
     events: Sequence[EventEnvelope] = (),
     rehearse: Rehearse | None = None,
     held: Sequence[str] = (),
@@ -235,7 +235,7 @@ def _compare_worker(
     report: CheckReport,
     name: str,
     worker: Mapping[str, Any],
-    expected: Sequence[Handler] | None,
+    expected: Sequence[HandlerKey] | None,
     *,
     exact: bool,
 ) -> None:
@@ -246,7 +246,7 @@ def _compare_worker(
     report.note(is_well, f"{name} is {state}, {worker['topology']}", [line for line in told if line])
     if expected is None or worker["handlers"] is None:
         return
-    there: list[Handler] = sorted((h[0], h[1], h[2]) for h in worker["handlers"])
+    there: list[HandlerKey] = sorted(HandlerKey(*h) for h in worker["handlers"])
     here = sorted(set(expected))
     if not exact:  # what the source does not spell out, the running worker knows
         here = [h if h in there else next((t for t in there if t[::2] == h[::2]), h) for h in here]

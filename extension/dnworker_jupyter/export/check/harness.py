@@ -24,6 +24,7 @@ from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.validate import examine
 from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import DnworkerError
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
@@ -175,7 +176,7 @@ def is_up(worker: ManagedWorker) -> bool:
 
 def described(worker: ManagedWorker) -> dict[str, Any]:
     """Return a worker's state, its handlers as far as they are known, and its last words."""
-    handlers: list[tuple[str, str, str]] | None = None
+    handlers: list[HandlerKey] | None = None
     said: list[str] = []
     if isinstance(worker, InProcessWorker):
         handlers = keys_of(worker.worker) if worker.worker is not None else None

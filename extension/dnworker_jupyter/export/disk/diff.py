@@ -23,8 +23,8 @@ from dnworker.capability.manifest import (
     parse_manifest,
 )
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import DECORATORS, HandlerKey
 from dnworker.core.schedule import make_schedule
-from dnworker_jupyter.syntax.transform import DECORATORS
 
 Step = Literal["major", "minor", "patch"]
 _ORDER: dict[Step, int] = {"patch": 0, "minor": 1, "major": 2}
@@ -45,7 +45,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Difference:
+class CapabilityDiff:
     """All changes from one export to another."""
 
     changes: tuple[Change, ...]
@@ -84,19 +84,15 @@ class Difference:
         return "\n".join(lines)
 
 
-Handler = tuple[str, str, str]
-"""Decorator, kind or schedule, function name: as a running worker tells its own, if the source spells it."""
-
-
 @dataclass
 class _Worker:
     definition: WorkerDefinition
-    handlers: list[Handler] = field(default_factory=list)
+    handlers: list[HandlerKey] = field(default_factory=list)
     requirements: dict[str, str] = field(default_factory=dict)
     path: str | None = None
 
 
-def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference:
+def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> CapabilityDiff:
     """Return what changed between two exports, as their files.
 
     Raises:
@@ -120,7 +116,7 @@ def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference:
         changes.insert(0, Change("major", "~", f"the name: {before.name} -> {after.name}"))
     if not changes and old.get(MANIFEST_NAME) != new.get(MANIFEST_NAME) and before.version == after.version:
         changes.append(Change("patch", "~", MANIFEST_NAME))  # its comments, or its order
-    return Difference(tuple(changes), before.version, after.version)
+    return CapabilityDiff(tuple(changes), before.version, after.version)
 
 
 def _manifest(files: Mapping[str, bytes]) -> CapabilityManifest:
@@ -187,7 +183,7 @@ def _text(node: ast.expr, texts: Mapping[str, str]) -> str | None:
 
 def handlers_of(
     script: str, path: str = "the script", texts: Mapping[str, str] | None = None
-) -> list[Handler]:
+) -> list[HandlerKey]:
     """Return the handlers that a script registers by decorators at its top level.
 
     Args:
@@ -204,7 +200,7 @@ def handlers_of(
         raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
     known = _texts(tree, texts or {})
     return [
-        (call.attr, _registered_for(decorator, known), node.name)
+        HandlerKey(call.attr, _registered_for(decorator, known), node.name)
         for node in tree.body
         if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
         for decorator in reversed(node.decorator_list)  # in which order they register
@@ -293,8 +289,8 @@ def _of_workers(before: dict[str, _Worker], after: dict[str, _Worker]) -> Iterat
             yield from _of_surroundings(name, before[name], after[name])
 
 
-def _of_handlers(name: str, before: list[Handler], after: list[Handler]) -> Iterator[Change]:
-    def shown(handler: Handler) -> str:
+def _of_handlers(name: str, before: list[HandlerKey], after: list[HandlerKey]) -> Iterator[Change]:
+    def shown(handler: HandlerKey) -> str:
         return " ".join([f"{name}:", *filter(None, handler[:2]), f"({handler[2]})"])
 
     gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)

@@ -17,7 +17,7 @@ from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.check.observe import Tell
 from dnworker_jupyter.export.disk.atomic import remove
 from dnworker_jupyter.export.disk.write import write
-from dnworker_jupyter.export.plan import Plan
+from dnworker_jupyter.export.planning.plan import Plan
 
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it

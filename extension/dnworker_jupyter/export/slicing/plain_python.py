@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.syntax.options import Options, WorkerLine
-from dnworker_jupyter.syntax.transform import DECORATORS
 
 Handles = dict[str, WorkerLine]
 """What the `%%worker` line of each handle would say, by the name that is bound to it."""

@@ -14,7 +14,7 @@ from dnworker_jupyter.kernel.cells import Cell
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ExportProblem:
     """One thing that cannot travel, or, as a warning, should not; `line` and `column` count from 1."""
 
     name: str
@@ -67,26 +67,26 @@ class Refusal:
         return f'<a href="#cell-id={quote(self.cell.id)}">{escape(self.place)}</a>: {text}'
 
 
-class ExportRefused(UsageError):
-    """Something in the notebook cannot travel; `refusals` holds every reason."""
+class NotExportable(UsageError):
+    """Something in the notebook cannot travel; `problems` holds every reason."""
 
-    def __init__(self, refusals: Sequence[Refusal]) -> None:
-        refusals = sorted(refusals, key=lambda refusal: refusal.order)
-        self.refusals = tuple(refusals)
+    def __init__(self, problems: Sequence[ExportProblem]) -> None:
+        problems = sorted(problems, key=lambda problem: problem.order)
+        self.problems = tuple(problems)
         self.is_shown = False
         """Whether the report was displayed already, so that a traceback need not repeat it."""
-        lines = "\n".join(f"  {refusal}" for refusal in refusals)
+        lines = "\n".join(f"  {problem}" for problem in problems)
         super().__init__(f"{self.title}\n{lines}")
 
     @property
     def title(self) -> str:
         """The sentence above the reasons."""
-        count = "one thing" if len(self.refusals) == 1 else f"{len(self.refusals)} things"
+        count = "one thing" if len(self.problems) == 1 else f"{len(self.problems)} things"
         return f"{count} cannot travel with the export; nothing was written"
 
     def as_json(self) -> dict[str, Any]:
         """Return it for tools."""
-        return {"error": self.title, "refusals": [refusal.as_json() for refusal in self.refusals]}
+        return {"error": self.title, "refusals": [problem.as_json() for problem in self.problems]}
 
     def _render_traceback_(self) -> list[str]:
         if self.is_shown:
@@ -97,13 +97,13 @@ class ExportRefused(UsageError):
 class Report:
     """Refusals, or warnings, as a cell shows them: text for a terminal, a list with links for JupyterLab."""
 
-    def __init__(self, title: str, refusals: Iterable[Refusal]) -> None:
+    def __init__(self, title: str, problems: Iterable[ExportProblem]) -> None:
         self._title = title
-        self._refusals = tuple(refusals)
+        self._problems = tuple(problems)
 
     def __repr__(self) -> str:
-        return "\n".join([self._title, *(f"  {refusal}" for refusal in self._refusals)])
+        return "\n".join([self._title, *(f"  {problem}" for problem in self._problems)])
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{refusal.as_html()}</li>" for refusal in self._refusals)
+        items = "".join(f"<li>{problem.as_html()}</li>" for problem in self._problems)
         return f"<p>{escape(self._title)}</p><ul>{items}</ul>"

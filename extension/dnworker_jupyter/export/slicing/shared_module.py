@@ -13,7 +13,7 @@ _Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedModule:
     """The statements of the module, and the names that it imports."""
 
     definitions: tuple[Statement, ...]
@@ -34,7 +34,7 @@ class Script:
     from_common: tuple[str, ...] = ()
 
 
-def split_common(slices: Sequence[Slice]) -> tuple[Common | None, list[Script]]:
+def split_common(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Script]]:
     """Take out of the slices what two or more have; None where there is nothing.
 
     What stays with each worker: what speaks of `worker`, which is another in each; what a function binds anew
@@ -94,7 +94,7 @@ def _registries(staying: Iterable[Statement], common: Iterable[Statement]) -> se
     return found
 
 
-def _module(common: dict[_Key, Statement], slices: Sequence[Slice]) -> Common:
+def _module(common: dict[_Key, Statement], slices: Sequence[Slice]) -> SharedModule:
     needs = frozenset(name for s in common.values() for name in s.needs)
     ordered: dict[_Key, Statement] = {}
     imports: dict[_Key, Statement] = {}
@@ -102,7 +102,7 @@ def _module(common: dict[_Key, Statement], slices: Sequence[Slice]) -> Common:
         ordered |= {_key(s): s for s in piece.definitions if _key(s) in common and _key(s) not in ordered}
         imports |= {_key(s): s for s in piece.imports if s.defines & needs}
     names = frozenset(name for piece in slices for name in piece.import_names) & needs
-    return Common(tuple(ordered.values()), tuple(imports.values()), names)
+    return SharedModule(tuple(ordered.values()), tuple(imports.values()), names)
 
 
 def _without(piece: Slice, common: dict[_Key, Statement]) -> Script:

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 from dnworker_jupyter.export.slicing.cells import SourceCell, last_line
-from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.requirements import Choice, choices_in
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
@@ -138,7 +138,7 @@ class Slice:
     import_names: frozenset[str]
     definitions: tuple[Statement, ...]
     handlers: tuple[Statement, ...]
-    refusals: tuple[Refusal, ...]
+    problems: tuple[ExportProblem, ...]
     names: tuple[str, ...] = ("worker",)
     """What its code calls the worker: `worker` first, where that is among them."""
     is_broken: bool = False
@@ -165,16 +165,16 @@ class Statements:
 
 def slice_worker(notebook: Statements, worker: str) -> Slice:
     """Find everything that the handlers of `worker` need, in the order in which the notebook defines it."""
-    refusals: list[Refusal] = []
+    problems: list[ExportProblem] = []
     cells = notebook.cells
-    statements = list(_statements(notebook, worker, refusals))
-    is_broken = bool(refusals)
+    statements = list(_statements(notebook, worker, problems))
+    is_broken = bool(problems)
     own = [s for s in statements if _belongs_to(s, worker)]
     handlers = _latest_handlers(own)
     shared = [s for s in own if s.cell.line is not None and s.cell.line.shared and s.sort != "handler"]
     definitions = _definitions(s for s in statements if not _is_foreign_handler(s, worker))
     mutations = _mutations(s for s in statements if s.cell.sort == "plain")
-    refusals += [
+    problems += [
         _refuse_effect(s) for s in own if s not in shared and s.sort == "other" and not _is_harmless(s.node)
     ]
     aliases = {c.alias for c in cells if c.line is not None and c.line.name == worker and c.alias}
@@ -193,9 +193,9 @@ def slice_worker(notebook: Statements, worker: str) -> Slice:
             source = sources[-1] if sources else None
             changed = mutations.get(name) if source is not None and source.sort != "import" else None
             star = definitions.get(STAR, [None])[-1] if source is None else None
-            refusal = _refuse_name(name, user, changed or source or star, worker, source in taken)
-            if refusal is not None:
-                refusals.append(refusal)
+            problem = _refuse_name(name, user, changed or source or star, worker, source in taken)
+            if problem is not None:
+                problems.append(problem)
                 continue
             names.add(name)
             for found in sources:
@@ -215,7 +215,7 @@ def slice_worker(notebook: Statements, worker: str) -> Slice:
         import_names=frozenset(names) | {n for s in shared if s.sort == "import" for n in s.defines},
         definitions=tuple(s for s in ordered if s.sort not in ("import", "handler")),
         handlers=tuple(handlers),
-        refusals=tuple(dict.fromkeys(refusals)),
+        problems=tuple(dict.fromkeys(problems)),
         names=_names_of_worker({name for s in (*handlers, *ordered) for name in s.needs}, aliases),
         is_broken=is_broken,
     )
@@ -330,7 +330,7 @@ def _in_order_of_definition(statements: Iterable[Statement]) -> list[Statement]:
 # -- reading statements --------------------------------------------------------------------------------
 
 
-def _statements(notebook: Statements, worker: str, refusals: list[Refusal]) -> Iterator[Statement]:
+def _statements(notebook: Statements, worker: str, problems: list[ExportProblem]) -> Iterator[Statement]:
     for cell in notebook.cells:
         if cell.sort in ("capability", "program", "test"):
             continue
@@ -339,8 +339,8 @@ def _statements(notebook: Statements, worker: str, refusals: list[Refusal]) -> I
         except SyntaxError as exc:
             if cell.line is not None and cell.line.name == worker:
                 remedy = "mend the cell and run it"
-                refusals.append(
-                    Refusal(
+                problems.append(
+                    ExportProblem(
                         "the cell",
                         f"is no Python: {exc.msg}",
                         remedy,
@@ -505,12 +505,12 @@ def _global_reads(table: symtable.SymbolTable, *, top: bool = False) -> Iterator
 
 def _refuse_name(
     name: str, user: Statement, source: Statement | None, worker: str, travels_whole: bool
-) -> Refusal | None:
+) -> ExportProblem | None:
     to_shared = _TO_SHARED.format(worker=worker)
 
-    def refuse(why: str, remedy: str) -> Refusal:
+    def refuse(why: str, remedy: str) -> ExportProblem:
         line, column = _where_used(user.node, name)
-        return Refusal(repr(name), why, remedy, user.cell.cell, line, column)
+        return ExportProblem(repr(name), why, remedy, user.cell.cell, line, column)
 
     if name in UNFOLLOWED and (source is None or name not in source.defines):
         if name != "globals" and _has_its_own_names(user, name):
@@ -546,10 +546,10 @@ def _has_its_own_names(user: Statement, name: str) -> bool:
     return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
 
-def _refuse_effect(statement: Statement) -> Refusal:
+def _refuse_effect(statement: Statement) -> ExportProblem:
     text = ast.unparse(statement.node).partition("\n")[0]
     shown = text if len(text) <= 50 else text[:47] + "..."
-    return Refusal(
+    return ExportProblem(
         f"`{shown}`",
         "it runs when the cell runs, and a script of handlers has no such moment",
         "move it into an @worker.on_startup handler, or into a cell that is no %%worker cell",

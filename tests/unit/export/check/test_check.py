@@ -21,7 +21,7 @@ from dnworker_jupyter.export.check.check import CheckReport, check
 from dnworker_jupyter.export.check.observe import Seen
 from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.disk.write import write
-from dnworker_jupyter.export.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
 pytestmark = pytest.mark.timeout(120)

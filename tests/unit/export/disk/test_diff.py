@@ -9,9 +9,9 @@ import pytest
 
 from dnworker.cli.main import main
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.export.disk.diff import Difference, compare, handlers_of, requirements_of
+from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, requirements_of
 from dnworker_jupyter.export.disk.write import read_export
-from dnworker_jupyter.export.plan import plan_export
+from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
 HEAD = "%%capability\nname: demo\nversion: {version}\ndescription: d\n{flags}"
@@ -34,7 +34,7 @@ def files(**changes: str):
     return plan_export(cells, default_name="demo").files
 
 
-def difference(old: dict[str, str], new: dict[str, str]) -> Difference:
+def difference(old: dict[str, str], new: dict[str, str]) -> CapabilityDiff:
     return compare(files(**old), files(**new))
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
-from dnworker_jupyter.export import render
+from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.slicing.cells import SourceCell
-from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
 from dnworker_jupyter.export.slicing.slice import Slice, Statement
 from dnworker_jupyter.magics.cases import read_case
@@ -28,13 +28,13 @@ RECORD = ".dnworker-export.json"
 
 def not_whole(
     slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
-) -> list[Refusal]:
+) -> list[ExportProblem]:
     """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
-    refusals = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
-    refusals += [refusal for p in slices for refusal in _not_found(p, live.get(p.worker, ()))]
+    problems = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
+    problems += [problem for p in slices for problem in _not_found(p, live.get(p.worker, ()))]
     found = {p.worker for p in slices}
-    refusals += [
-        Refusal(
+    problems += [
+        ExportProblem(
             f"worker {name!r}",
             "runs here, and no cell that can be read defines it",
             f'use %%worker {name}, or NAME = dn.worker("{name}") at the top level of a cell',
@@ -42,19 +42,19 @@ def not_whole(
         for name in live
         if name not in found
     ]
-    return refusals
+    return problems
 
 
-def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> Refusal:
+def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> ExportProblem:
     cell = next((c.cell for c in sources if c.line is not None and c.line.name == worker), None)
-    return Refusal(f"worker {worker!r}", "has no handlers", "add one, or remove its cell", cell)
+    return ExportProblem(f"worker {worker!r}", "has no handlers", "add one, or remove its cell", cell)
 
 
-def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
+def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]:
     """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
     found = {getattr(statement.node, "name", "") for statement in piece.handlers}
     return [
-        Refusal(
+        ExportProblem(
             f"worker {piece.worker!r}",
             f"handler {name!r} runs here, and no top-level function with a decorator of the worker is its "
             "definition",
@@ -65,7 +65,7 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[Refusal]:
     ]
 
 
-def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[Refusal]:
+def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[ExportProblem]:
     """Refuse what is imported from the package that the script will not have."""
     node = statement.node
     if isinstance(node, ast.ImportFrom):
@@ -84,17 +84,17 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
         if bound in piece.import_names and render.is_ours(module) and package != target:
             why = f"comes from {package}, which a script for {target} lacks"
             remedy = f"export with --target {package}, or do without it"
-            found.append(Refusal(repr(name), why, remedy, statement.cell.cell, node.lineno))
+            found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))
     return found
 
 
-def imported_by_value(statement: Statement) -> Iterator[Refusal]:
+def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
     """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
     for node in statement.nodes:
         if isinstance(node, ast.Call) and node.args and imports_by_name(node):
             named = node.args[0]
             if not (isinstance(named, ast.Constant) and isinstance(named.value, str)):
-                yield Refusal(
+                yield ExportProblem(
                     f"`{ast.unparse(node)}`",
                     "imports what its argument names, which cannot be followed",
                     "import what it may name by a line of its own, so that the script requires it",
@@ -105,9 +105,9 @@ def imported_by_value(statement: Statement) -> Iterator[Refusal]:
 
 
 def cases_of_cells(
-    sources: Sequence[SourceCell], workers: Sequence[str], refusals: list[Refusal]
+    sources: Sequence[SourceCell], workers: Sequence[str], problems: list[ExportProblem]
 ) -> dict[str, list[Case]]:
-    """Return the cases of each worker, from its `--test` cells; what is none is added to `refusals`."""
+    """Return the cases of each worker, from its `--test` cells; what is none is added to `problems`."""
     found: dict[str, list[Case]] = {}
     for cell in sources:
         if cell.sort != "test" or cell.line is None:
@@ -116,7 +116,7 @@ def cases_of_cells(
         try:
             case = read_case(cell.body)
         except UsageError as exc:
-            refusals.append(Refusal("the test", str(exc), "mend the cell, or remove it", cell.cell))
+            problems.append(ExportProblem("the test", str(exc), "mend the cell, or remove it", cell.cell))
             continue
         if name in workers:
             if case not in found.setdefault(name, []):  # the cell may stand there twice
@@ -124,11 +124,11 @@ def cases_of_cells(
         else:
             remedy = "name one of them, or remove the cell"
             why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
-            refusals.append(Refusal("the test", why, remedy, cell.cell))
+            problems.append(ExportProblem("the test", why, remedy, cell.cell))
     return found
 
 
-def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[Refusal]:
+def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[ExportProblem]:
     """Refuse a `--file` that is another worker's, or the manifest."""
     owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
     latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
@@ -138,7 +138,7 @@ def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> I
         path = PurePosixPath(path).as_posix()
         if path in owners and (cell.sort == "worker" or has_file(cell.body)):
             why = f"would be written to {path}, which is {owners[path]}"
-            yield Refusal(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
+            yield ExportProblem(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
         owners[path] = f"the file of worker {name!r}"
         stem = PurePosixPath(path).stem
         if (
@@ -147,16 +147,16 @@ def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> I
             and stem in (*sys.stdlib_module_names, *SDK_MODULES)
         ):
             why = f"would be {path}, which hides the module {stem!r} from what lies beside it"
-            yield Refusal(f"worker {name!r}", why, "give it another --file", cell.cell)
+            yield ExportProblem(f"worker {name!r}", why, "give it another --file", cell.cell)
 
 
 def not_loadable(
     slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
-) -> Iterator[Refusal]:
+) -> Iterator[ExportProblem]:
     """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
     for piece in slices:
         if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
-            yield Refusal(
+            yield ExportProblem(
                 f"worker {piece.worker!r}",
                 f"is called {' and '.join(map(repr, piece.names))} in its code, and the reference takes two "
                 "names for two workers when it loads one in-process",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import yaml
 
 from dnworker_jupyter.export.slicing.requirements import Requirement
-from dnworker_jupyter.export.slicing.shared_module import Common, Script
+from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
 from dnworker_jupyter.export.slicing.slice import BOUND, Statement
 
 PROVIDED = (BOUND - {"worker"}) | {"Worker"}
@@ -85,7 +85,7 @@ def is_shared_module(text: str) -> bool:
     return text.startswith(_SHARED_MODULE)
 
 
-def common_module(common: Common, target: Target, local: Collection[str] = ()) -> str:
+def common_module(common: SharedModule, target: Target, local: Collection[str] = ()) -> str:
     """Return the text of the module that several scripts share; `local` are the modules beside it."""
     used = {name for s in common.definitions for name in s.needs} & (PROVIDED | BOUND)
     parts = [

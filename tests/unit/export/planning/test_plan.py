@@ -28,10 +28,10 @@ from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.disk import atomic as exchange
 from dnworker_jupyter.export.disk.write import _digest, write
 from dnworker_jupyter.export.export import FileExport
-from dnworker_jupyter.export.plan import Plan, plan_export
-from dnworker_jupyter.export.render import around_workers
+from dnworker_jupyter.export.planning.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.render import around_workers
 from dnworker_jupyter.export.slicing.cells import read_notebook
-from dnworker_jupyter.export.slicing.problems import ExportRefused, Report
+from dnworker_jupyter.export.slicing.problems import NotExportable, Report
 from dnworker_jupyter.export.slicing.requirements import bounds, resolve, wanted_extras
 from dnworker_jupyter.kernel.cells import Cell
 from tests import golden
@@ -53,10 +53,10 @@ def script(*cells: str, **options) -> str:
     return plan(*cells, **options).files["workers/bridge.py"].decode()
 
 
-def refusals(*cells: str) -> list[str]:
-    with pytest.raises(ExportRefused) as refused:
+def problems(*cells: str) -> list[str]:
+    with pytest.raises(NotExportable) as refused:
         plan(*cells)
-    return [str(r) for r in refused.value.refusals]
+    return [str(r) for r in refused.value.problems]
 
 
 def handler(body: str) -> str:
@@ -189,7 +189,7 @@ async def test_shared_helpers_are_found_in_both_topologies(topology, tmp_path, m
             assert [e.payload for e in trace.events()[1:]] == [{"text": "n=7", "by": name}]
 
 
-# -- refusals ------------------------------------------------------------------------------------------
+# -- problems ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -225,15 +225,15 @@ async def test_shared_helpers_are_found_in_both_topologies(topology, tmp_path, m
     ],
 )
 def test_what_cannot_travel_is_refused_with_place_reason_and_remedy(cell, body, expected):
-    (refusal,) = refusals(cell, handler(body))
-    assert expected in refusal
-    assert "; " in refusal
+    (problem,) = problems(cell, handler(body))
+    assert expected in problem
+    assert "; " in problem
 
 
 @pytest.mark.parametrize("call", ["eval('total')", "exec('total = 1')", "globals()['total']"])
 def test_what_finds_names_in_a_way_that_nobody_can_follow_is_refused(call):
-    (refusal,) = refusals(handler(call))
-    assert "cannot be followed" in refusal
+    (problem,) = problems(handler(call))
+    assert "cannot be followed" in problem
     assert "eval" not in script("def eval(text):\n    return text", handler("print(1)"))
 
 
@@ -245,7 +245,7 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
         "%%worker empty\nx = 1",
     ]
     sources = [Cell(n, text.strip(), id=f"id-{n}") for n, text in enumerate(cells, 1)]
-    with pytest.raises(ExportRefused) as refused:
+    with pytest.raises(NotExportable) as refused:
         plan_export(sources, default_name="demo")
     told = refused.value.as_json()
     assert told["error"] == "3 things cannot travel with the export; nothing was written"
@@ -255,7 +255,7 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
         (4, "id-4", None, "worker 'empty'"),
     ]
     assert all(r["why"] and r["remedy"] for r in told["refusals"])
-    html = Report(refused.value.title, refused.value.refusals)._repr_html_()
+    html = Report(refused.value.title, refused.value.problems)._repr_html_()
     assert '<a href="#cell-id=id-3">cell [3], line 4, column 11</a>: &#x27;a&#x27;: cell [1], line 1' in html
 
 
@@ -326,23 +326,23 @@ def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused, tmp_p
     if refused is None:
         assert run().files
         return
-    with pytest.raises(ExportRefused) as told:
+    with pytest.raises(NotExportable) as told:
         run()
-    (refusal,) = told.value.refusals
-    assert (refusal.name, refusal.place.partition(",")[0]) == (refused, "cell [2]")
-    assert "does not travel" in refusal.why
+    (problem,) = told.value.problems
+    assert (problem.name, problem.place.partition(",")[0]) == (refused, "cell [2]")
+    assert "does not travel" in problem.why
 
 
 def test_a_refusal_names_the_way_out():
-    (refusal,) = refusals("x = open('f')", handler("print(x)"))
-    assert refusal.endswith(
+    (problem,) = problems("x = open('f')", handler("print(x)"))
+    assert problem.endswith(
         "move it into an @worker.on_startup handler, and keep it in worker.state, "
         "or put it into a cell of its own that begins with %%worker bridge --shared"
     )
 
 
 def test_all_refusals_are_told_at_once_and_through_helpers():
-    told = refusals(
+    told = problems(
         "a = input()", "b = input()", "def helper():\n    return b", handler("print(a, helper())")
     )
     assert [t.partition(":")[0] for t in told] == [
@@ -352,9 +352,9 @@ def test_all_refusals_are_told_at_once_and_through_helpers():
 
 
 def test_an_effect_in_the_workers_own_cell_is_refused():
-    (refusal,) = refusals(handler("pass") + 'worker.state["x"] = 1\n')
-    assert "`worker.state['x'] = 1`: it runs when the cell runs" in refusal
-    assert "cell [1], line 5" in refusal
+    (problem,) = problems(handler("pass") + 'worker.state["x"] = 1\n')
+    assert "`worker.state['x'] = 1`: it runs when the cell runs" in problem
+    assert "cell [1], line 5" in problem
 
 
 def test_looking_at_something_in_the_workers_own_cell_is_harmless():
@@ -374,7 +374,7 @@ def test_looking_at_something_in_the_workers_own_cell_is_harmless():
     ],
 )
 def test_a_notebook_without_a_whole_worker_is_refused(cells, message):
-    with pytest.raises(ExportRefused, match=message):
+    with pytest.raises(NotExportable, match=message):
         plan(*cells)
 
 
@@ -424,8 +424,8 @@ def test_what_is_read_when_it_is_defined_stands_before():
     ],
 )
 def test_what_would_be_lost_on_the_way_is_refused(cell, said):
-    (refusal,) = refusals(cell, handler("print(X)"))
-    assert said in refusal
+    (problem,) = problems(cell, handler("print(X)"))
+    assert said in problem
 
 
 REGISTRY = """
@@ -687,7 +687,7 @@ def test_what_may_be_missing_is_taken_where_it_is_known(cell, asked):
     ids=["neither is known", "needed elsewhere", "by name"],
 )
 def test_what_nobody_knows_and_the_code_needs_is_refused(cell):
-    told = refusals(cell, handler("print(y)"))
+    told = problems(cell, handler("print(y)"))
     assert any("'nobody_a'" in one and "is not installed here" in one for one in told)
 
 
@@ -699,9 +699,9 @@ def test_a_module_that_only_a_value_names_is_warned_of():
 
 def test_eval_that_is_given_its_names_travels():
     assert "eval(" in script(handler("print(eval('x + 1', {'x': 1}))"))
-    (told,) = refusals(handler("print(eval('x', {}), eval('y'))"))
+    (told,) = problems(handler("print(eval('x', {}), eval('y'))"))
     assert "cannot be followed" in told
-    assert refusals(handler("print(eval('x', globals()))"))
+    assert problems(handler("print(eval('x', globals()))"))
 
 
 FILLED = """
@@ -795,7 +795,7 @@ def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(fi
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    with pytest.raises(ExportRefused, match="--topology uv"):
+    with pytest.raises(NotExportable, match="--topology uv"):
         plan(cell, handler(body), topology="in-process", beside=tmp_path)
     assert plan(cell, handler(body), beside=tmp_path).files
 
@@ -816,7 +816,7 @@ def test_a_local_module_that_an_in_process_worker_could_not_import_is_refused(fi
 def test_two_workers_are_not_written_to_one_file(cells):
     body = "@worker.task\nasync def t(client):\n    pass"
     cells = [cell.replace("--test --file tests/test_a.py", "--test") for cell in cells]
-    told = refusals(*(cell.format(body) for cell in cells))
+    told = problems(*(cell.format(body) for cell in cells))
     assert all("--file" in one for one in told)
 
 
@@ -824,7 +824,7 @@ def test_a_worker_is_not_written_over_a_module_beside_the_notebook(tmp_path):
     (tmp_path / "helper.py").write_text("def f(): return 1\n")
     cell = handler("helper.f()").replace("%%worker bridge", "%%worker bridge --file workers/helper.py")
     with pytest.raises(
-        ExportRefused, match="workers/helper.py: a module beside the notebook would be written over"
+        NotExportable, match="workers/helper.py: a module beside the notebook would be written over"
     ):
         plan("import helper", cell, beside=tmp_path)
 
@@ -879,14 +879,14 @@ def test_a_module_beside_the_notebook_comes_before_an_installed_one(tmp_path):
 def test_a_module_beside_the_notebook_that_is_no_python_is_named_with_its_line(tmp_path):
     (tmp_path / "own.py").write_text("x = 1\ndef f(:\n")
     with pytest.raises(
-        ExportRefused, match=r"module 'own': is a file of yours, and no Python: .*own.py, line 2"
+        NotExportable, match=r"module 'own': is a file of yours, and no Python: .*own.py, line 2"
     ):
         plan("import own", handler("own"), beside=tmp_path)
 
 
 def test_a_test_that_is_no_json_is_refused():
     for value in ("2024-01-01", ".inf"):
-        told = refusals(handler("pass"), f"%%worker bridge --test\nevent: a\npayload: {{when: {value}}}")
+        told = problems(handler("pass"), f"%%worker bridge --test\nevent: a\npayload: {{when: {value}}}")
         assert "an event carries JSON, and this is none" in told[0]
 
 
@@ -898,7 +898,7 @@ def test_two_names_for_one_worker_are_refused_where_the_reference_would_count_tw
     text = plan(*cells[:1], topology="in-process").files["workers/bridge.py"].decode()
     assert 'bridge = Worker(name="bridge")' in text
     assert text.endswith("bridge.run()\n")
-    with pytest.raises(ExportRefused, match="takes two names for two workers"):
+    with pytest.raises(NotExportable, match="takes two names for two workers"):
         plan(*cells, topology="in-process")
     assert plan(*cells, topology="in-process", target="dnworker").files
 
@@ -1152,7 +1152,7 @@ def test_a_notebook_file_gives_its_code_cells(tmp_path):
 
 
 def test_the_tutorial_exports_without_a_kernel(tmp_path):
-    tutorial = Path(__file__).parents[3] / "notebooks" / "01-quickstart.ipynb"
+    tutorial = Path(__file__).parents[4] / "notebooks" / "01-quickstart.ipynb"
     copy = shutil.copy(tutorial, tmp_path)
     made = plan_export(read_notebook(Path(copy)), default_name="demo")
     write(made, tmp_path / "out")
@@ -1206,11 +1206,11 @@ def test_two_plain_workers_of_one_cell_become_two_scripts():
 
 
 def test_a_refusal_in_a_plain_cell_names_its_line():
-    (refusal,) = refusals(
+    (problem,) = problems(
         "df = load()",
         "b = dn.worker('bridge')\n@b.on_event('a')\nasync def h(event, client):\n    print(df)",
     )
-    assert "cell [2], line 4" in refusal
+    assert "cell [2], line 4" in problem
 
 
 def test_a_handle_keeps_its_name_and_shadows_stay_shadows():
@@ -1244,14 +1244,14 @@ def test_a_cell_that_makes_the_handle_may_have_run_after_those_that_use_it():
     ["bee.state['n'] = 5", "bee.on_event('c')(on_a)", "for kind in 'xy':\n    bee.on_event(kind)(on_a)"],
 )
 def test_what_registers_when_the_cell_runs_is_refused_as_in_a_worker_cell(line):
-    (refusal,) = refusals(
+    (problem,) = problems(
         f"bee = dn.worker('bridge')\n@bee.on_event('a')\nasync def on_a(event, client): pass\n{line}"
     )
-    assert "cell [1], line 4" in refusal
+    assert "cell [1], line 4" in problem
 
 
 def test_a_handler_that_runs_live_and_is_not_found_is_refused():
-    with pytest.raises(ExportRefused, match="handler 'on_b' runs here"):
+    with pytest.raises(NotExportable, match="handler 'on_b' runs here"):
         plan(handler("pass"), registered={"bridge": ["on_a", "on_b"]})
 
 
@@ -1287,7 +1287,7 @@ def test_one_name_may_stand_for_two_workers_in_two_cells():
 
 def test_a_live_worker_that_no_cell_shows_is_refused():
     with pytest.raises(
-        ExportRefused, match="worker 'hidden': runs here, and no cell that can be read defines it"
+        NotExportable, match="worker 'hidden': runs here, and no cell that can be read defines it"
     ):
         plan(handler("pass"), registered={"hidden": ["h"]})
 

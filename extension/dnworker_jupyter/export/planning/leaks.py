@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
-from dnworker_jupyter.export.slicing.problems import Refusal
+from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.slice import Statement
 
 _SECRETS = (
@@ -39,7 +39,7 @@ _READER = re.compile(r"(?:read|load)_\w+|loadtxt|genfromtxt|fromfile|memmap")
 _FILE_ARGUMENTS = ("file", "path", "fname", "filename", "filepath_or_buffer")
 
 
-def secrets_in(statement: Statement) -> Iterator[Refusal]:
+def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
     """Warn of texts that look like secrets; the texts themselves are never told."""
     named = _named_texts(statement.nodes)
     for node in statement.nodes:
@@ -49,7 +49,7 @@ def secrets_in(statement: Statement) -> Iterator[Refusal]:
         if what is None and (name := named.get(id(node))) is not None:
             what = f"a secret, to judge by the name {name!r}"
         if what is not None:
-            yield Refusal(
+            yield ExportProblem(
                 "a text",
                 f"looks like {what}, and would be in the script for everybody to read",
                 "read it from os.environ, and give it with --env or the runtime's environment",
@@ -98,7 +98,9 @@ def texts_in(statements: Iterable[Statement]) -> dict[str, str]:
     return found
 
 
-def files_beside(statement: Statement, beside: Path | None, texts: Mapping[str, str]) -> Iterator[Refusal]:
+def files_beside(
+    statement: Statement, beside: Path | None, texts: Mapping[str, str]
+) -> Iterator[ExportProblem]:
     """Refuse files next to the notebook that the code opens: they stay behind.
 
     Args:
@@ -116,7 +118,7 @@ def files_beside(statement: Statement, beside: Path | None, texts: Mapping[str, 
         path = _text(argument, texts)
         if argument is None or path is None or not _lies(beside, path):
             continue
-        yield Refusal(
+        yield ExportProblem(
             f"{name}({path!r})",
             "reads a file beside the notebook, which does not travel",
             "put the file where the worker runs and name its place by --env, or keep what it holds in a cell",
@@ -179,6 +181,6 @@ def _reads_file(call: ast.Call) -> str | None:
     return None
 
 
-def unique(refusals: Iterable[Refusal]) -> list[Refusal]:
+def unique(problems: Iterable[ExportProblem]) -> list[ExportProblem]:
     """Return each refusal once: a statement may travel with several workers."""
-    return list(dict.fromkeys(refusals))
+    return list(dict.fromkeys(problems))

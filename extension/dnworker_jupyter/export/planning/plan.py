@@ -16,21 +16,9 @@ import dnworker
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_module
-from dnworker_jupyter.export import render
-from dnworker_jupyter.export.leaks import files_beside, secrets_in, texts_in, unique
-from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
-from dnworker_jupyter.export.slicing.plain_python import unfold
-from dnworker_jupyter.export.slicing.problems import ExportRefused, Refusal
-from dnworker_jupyter.export.slicing.requirements import (
-    SDK_MODULES,
-    Needs,
-    imported_modules,
-    resolve,
-    wanted_extras,
-)
-from dnworker_jupyter.export.slicing.shared_module import Script, split_common
-from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
-from dnworker_jupyter.export.validation import (
+from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.planning.validation import (
     TargetName,
     Topology,
     cases_of_cells,
@@ -40,7 +28,19 @@ from dnworker_jupyter.export.validation import (
     not_whole,
     two_files_in_one,
 )
-from dnworker_jupyter.export.wheel import build_wheel, wheel_name
+from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
+from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
+from dnworker_jupyter.export.slicing.plain_python import unfold
+from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
+from dnworker_jupyter.export.slicing.requirements import (
+    SDK_MODULES,
+    Needs,
+    imported_modules,
+    resolve,
+    wanted_extras,
+)
+from dnworker_jupyter.export.slicing.shared_module import Script, split_common
+from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.magics.programs import command_words, has_file, program_file
 from dnworker_jupyter.syntax.options import Options, WorkerLine
@@ -60,7 +60,7 @@ class Plan:
     """The names of all workers, programs among them."""
     executable: frozenset[str] = frozenset()
     """Of the files those that are programs by themselves."""
-    warnings: tuple[Refusal, ...] = ()
+    warnings: tuple[ExportProblem, ...] = ()
     """What travels, and perhaps should not."""
     notes: tuple[str, ...] = ()
     """What is to be told beside."""
@@ -95,7 +95,7 @@ def plan_export(
             cell gives a head.
 
     Raises:
-        ExportRefused: something cannot travel; all of it is told at once.
+        NotExportable: something cannot travel; all of it is told at once.
         ManifestError: the manifest's head breaks a rule.
     """
     sources = unfold(read_cells(cells))
@@ -105,27 +105,27 @@ def plan_export(
     }
     if not names and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
-        raise ExportRefused([Refusal("the notebook", "there is no worker", remedy)])
+        raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)])
     statements = Statements(sources)
     slices = [slice_worker(statements, name) for name in names]
     live = {name: found for name, found in (registered or {}).items() if found and only in (None, name)}
-    refusals = [refusal for piece in slices for refusal in piece.refusals]
-    refusals += not_whole(slices, sources, live)
+    problems = [problem for piece in slices for problem in piece.problems]
+    problems += not_whole(slices, sources, live)
     travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
     texts = texts_in(travelling)
-    refusals += unique(refusal for s in travelling for refusal in files_beside(s, beside, texts))
+    problems += unique(problem for s in travelling for problem in files_beside(s, beside, texts))
     options = {name: _options(sources, name) for name in names}
     own_way = {name: o.topology for name, o in options.items() if o.topology not in (None, topology)}
     topologies = {name: cast(Topology, o.topology or topology) for name, o in options.items()}
     extras = wanted_extras((cell.source for cell in cells), project)
     find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
-    needed = [_needs(piece, topologies[piece.worker], target, find, refusals) for piece in slices]
-    refusals += not_loadable(slices, topologies, target)
+    needed = [_needs(piece, topologies[piece.worker], target, find, problems) for piece in slices]
+    problems += not_loadable(slices, topologies, target)
     with_handlers = [piece.worker for piece in slices if piece.handlers]
-    cases = cases_of_cells(sources, with_handlers, refusals) if only is None else {}
-    refusals += two_files_in_one(sources, names)
-    if refusals:
-        raise ExportRefused(refusals)
+    cases = cases_of_cells(sources, with_handlers, problems) if only is None else {}
+    problems += two_files_in_one(sources, names)
+    if problems:
+        raise NotExportable(problems)
     head = _read_head(sources, existing, default_name)
     files, scripts = _scripts(slices, needed, head.name, target, options)
     files.put(MANIFEST_NAME, b"", "the manifest")
@@ -136,13 +136,13 @@ def plan_export(
     executable = _add_programs(programs, files, entries)
     manifest = render.manifest(head.text, entries, head.rest)
     checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
-    if problems := [w.problem for w in checked.workers.values() if w.problem is not None]:
-        raise ManifestError(problems)
+    if broken := [w.problem for w in checked.workers.values() if w.problem is not None]:
+        raise ManifestError(broken)
     files[MANIFEST_NAME] = manifest.encode()
     if target == "dnworker" and set(topologies.values()) - {"in-process"}:
         files.put(f"{VENDOR}/{wheel_name()}", build_wheel(), "our wheel")
     if files.collisions:
-        raise ExportRefused(files.collisions)
+        raise NotExportable(files.collisions)
     warnings = unique(w for s in travelling for w in (*secrets_in(s), *imported_by_value(s)))
     return Plan(
         head.name,
@@ -161,7 +161,7 @@ class Files(dict[str, bytes]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.collisions: list[Refusal] = []
+        self.collisions: list[ExportProblem] = []
         self._owners: dict[str, str] = {}
 
     def put(self, path: str, data: bytes, owner: str) -> None:
@@ -178,7 +178,7 @@ class Files(dict[str, bytes]):
 
     def _collide(self, path: str, owner: str, why: str) -> None:
         self.collisions.append(
-            Refusal(path, f"{owner} {why}", "give the worker a --file of its own, or another name")
+            ExportProblem(path, f"{owner} {why}", "give the worker a --file of its own, or another name")
         )
 
 
@@ -294,9 +294,9 @@ def _needs(
     topology: Topology,
     target: TargetName,
     find: Callable[..., Needs],
-    refusals: list[Refusal],
+    problems: list[ExportProblem],
 ) -> Needs:
-    """Return what the script needs from elsewhere; what nobody can have is added to `refusals`."""
+    """Return what the script needs from elsewhere; what nobody can have is added to `problems`."""
     importing = {
         name: statement
         for statement in piece.imports
@@ -308,21 +308,21 @@ def _needs(
     needs = find(importing, choices)
     importing |= {name: s for s in code for pair in s.modules[0] for part in pair for name in part}
 
-    def refuse(name: str, why: str, remedy: str) -> Refusal:
+    def refuse(name: str, why: str, remedy: str) -> ExportProblem:
         by = importing.get(name)  # none for what a local module imports
         cell, line = (by.cell.cell, by.node.lineno) if by is not None else (None, None)
-        return Refusal(f"module {name!r}", why, remedy, cell, line)
+        return ExportProblem(f"module {name!r}", why, remedy, cell, line)
 
-    refusals += [
+    problems += [
         refuse(name, "is not installed here, so its distribution is unknown", "install it")
         for name in sorted(needs.unknown)
     ]
-    refusals += [
+    problems += [
         refuse(name, f"is a file of yours, and no Python: {why}", "mend it")
         for name, why in needs.broken.items()
     ]
     for statement in piece.imports:
-        refusals += foreign_imports(statement, piece, target)
+        problems += foreign_imports(statement, piece, target)
     if topology == "in-process":
         by_top_level = {a.name for s in piece.imports if isinstance(s.node, ast.Import) for a in s.node.names}
         by_top_level |= {
@@ -330,7 +330,7 @@ def _needs(
             for s in piece.imports
             if isinstance(s.node, ast.ImportFrom)
         }
-        refusals += [
+        problems += [
             refuse(
                 name,
                 f"it is a file of yours ({file}), and an in-process worker of the reference can import such "

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnworker_jupyter.export.disk.diff import handlers_of
-from dnworker_jupyter.export.plan import plan_export
-from dnworker_jupyter.export.slicing.problems import ExportRefused
+from dnworker_jupyter.export.planning.plan import plan_export
+from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.kernel.cells import Cell
 
 INSTALLED = packages_distributions()
@@ -39,7 +39,7 @@ WORKERS = st.sampled_from(["first", "second"])
 @pytest.fixture(scope="module", autouse=True)
 def _same_environment() -> Iterator[None]:
     """Reading what is installed takes most of the time, and it stays as it is."""
-    with mock.patch("dnworker_jupyter.export.plan.packages_distributions", return_value=INSTALLED):
+    with mock.patch("dnworker_jupyter.export.planning.plan.packages_distributions", return_value=INSTALLED):
         yield
 
 
@@ -164,10 +164,10 @@ def test_any_notebook_exports_to_code_with_the_same_handlers_or_is_refused_with_
     sources = [Cell(number, text, f"id-{number}") for number, text in enumerate(cells, 1)]
     try:
         plan = plan_export(sources, default_name="demo", topology=topology)
-    except ExportRefused as exc:
-        assert exc.refusals
-        for refusal in exc.refusals:
-            assert refusal.place.startswith("cell [") or refusal.name.startswith("worker "), str(refusal)
+    except NotExportable as exc:
+        assert exc.problems
+        for problem in exc.problems:
+            assert problem.place.startswith("cell [") or problem.name.startswith("worker "), str(problem)
         return
     for path, data in plan.files.items():
         if path.endswith(".py"):
@@ -187,7 +187,7 @@ def test_every_name_that_a_script_needs_is_bound_in_it(cells):
     sources = [Cell(number, text, f"id-{number}") for number, text in enumerate(cells, 1)]
     try:
         plan = plan_export(sources, default_name="demo")
-    except ExportRefused:
+    except NotExportable:
         return
     for path, data in plan.files.items():
         if not path.endswith(".py"):
