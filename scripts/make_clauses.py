@@ -1,4 +1,4 @@
-"""Writes docs/contributing/clauses.md: each clause of the contract with the tests that hold it, by their markers."""
+"""Writes docs/contributing/clauses.md: each clause of the contract, with the tests that hold it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OUTPUT = PROJECT / "docs" / "contributing" / "clauses.md"
 
 HEAD = """# The contract, clause by clause
 
-The contract is what users and other programs rely on: the Worker class, the manifest, events, the HTTP API, the client. Code cites
-it as "contract 4.8": look up section 4.8 below. An entry such as 13.20 has an anchor of its own. To link to one:
-`clauses.md#4.8`, `clauses.md#13.20`.
+The contract is what users and other programs rely on: the Worker class, the manifest, events, the HTTP API,
+the client. Code cites it as "contract 4.8": look up section 4.8 below. Numbered entries such as 13.20 have
+an anchor of their own. A link to either is `clauses.md#4.8` or `clauses.md#13.20`.
 
-The tests in the last column hold the clause. `python scripts/make_clauses.py` makes this page of `tests/clauses.py` and of the
-marks `@pytest.mark.clause(...)` of the tests. Do not edit it by hand.
+The tests in the last column hold the clause. `python scripts/make_clauses.py` makes this page of
+`tests/clauses.py` and of the marks `@pytest.mark.clause(...)` of the tests. Do not edit it by hand.
 """
 
 TABLE = """
@@ -62,7 +62,7 @@ def page() -> str:
 
 
 def section_of(clause: str, sections: dict[str, str]) -> str:
-    """Return the section in which a clause stands: `4.8` for `4.8 ready`, `13` for the numbered entry `13.20`."""
+    """Return the section of a clause: `4.8` of `4.8 ready`, and `13` of the numbered entry `13.20`."""
     number = clause.partition(" ")[0]
     return number if number in sections else number.partition(".")[0]
 
@@ -77,7 +77,7 @@ def anchors() -> Iterator[str]:
 
 
 def _is_entry(clause: str) -> bool:
-    """Tell whether a clause is a numbered entry such as `13.20`, and no part of a section such as `4.8 ready`."""
+    """Tell whether a clause is a numbered entry such as `13.20`, not a part of a section as `4.8 ready` is."""
     return " " not in clause
 
 

@@ -1,7 +1,7 @@
-"""The contract in our words: its sections, and the clauses that tests hold by `@pytest.mark.clause("4.8 ready")`.
+"""The contract in our words: its sections, and its clauses, which tests name by `@pytest.mark.clause`.
 
-`scripts/make_clauses.py` makes `docs/contributing/clauses.md` of both. Code cites a section or one of its numbered
-entries as "contract 4.8" or "contract 13.20".
+`scripts/make_clauses.py` makes `docs/contributing/clauses.md` of both. Code cites a section as "contract 4.8" and
+a numbered entry as "contract 13.20".
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def cited_files() -> list[Path]:
 
 
 def citations(file: Path) -> list[tuple[str, str]]:
-    """Return the numbers that a file cites, each with what may not follow it; a citation may go on in the next line."""
+    """Return the cited numbers, each with what may not follow it; a citation may continue in the next line."""
     text = re.sub(r"\s*\n\s*(?:#|//|\*)?\s*", " ", file.read_text(encoding="utf-8"))
     return [
         (number.strip("."), match[2] or "")
