@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from dnworker import __version__, compat
+from dnworker import compat
+from dnworker._version import __version__
 from dnworker.capability.components import Skill
 from dnworker.capability.environment import Connection
 from dnworker.capability.manifest import WorkerDefinition

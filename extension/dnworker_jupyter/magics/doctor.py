@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
-from dnworker import __version__
+from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.live.stale import ghost, notebook_path, read_saved
