@@ -20,13 +20,14 @@ from dnworker.capability.environment import Connection
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock, turn_loop
-from dnworker.core.envelope import EventEnvelope, check_publishable, valid_text
+from dnworker.core.envelope import EventEnvelope, check_publishable
 from dnworker.core.errors import Conflict, HandlerFailed, NotFound
 from dnworker.core.invocation import HandlerError, Invocation, current_invocation, describe, read_traceparent
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.core.models import RuntimeInfo, ToolInfo
 from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
+from dnworker.core.text import valid_text
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.direct import DirectConnection

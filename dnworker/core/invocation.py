@@ -15,10 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, new_id, valid_text
+from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.locations import location_of
 from dnworker.core.logs import LogLine
+from dnworker.core.text import valid_text
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from dnworker.core.envelope import valid_text
+from dnworker.core.text import valid_text
 
 LINES_KEPT = 50_000
 LONGEST_LINE = 65_536

@@ -1,12 +1,33 @@
-"""Text as people read it: pieces put together to lines, long text cut; used wherever text is shown."""
+"""Text as people read it: lines out of pieces, long text cut, what UTF-8 cannot hold replaced.
+
+Used wherever text is kept, sent or shown.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Hashable
 
 LONGEST_PARTIAL = 65_536
 """Characters that wait for the end of their line; then they are a line."""
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_valid_text(text: str) -> bool:
+    """Return whether UTF-8 has a form for the text: it holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def valid_text(text: str) -> str:
+    """Return text that UTF-8 has a form for: lone surrogates, as in odd file names, are replaced."""
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shorten(text: str, longest: int) -> str:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.text import valid_text
 from dnworker.events.trace import Trace
 from dnworker.panel.event_rows import outcome_of
 

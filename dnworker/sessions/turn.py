@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.core.envelope import new_id, snapshot, valid_text
+from dnworker.core.envelope import new_id, snapshot
+from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,

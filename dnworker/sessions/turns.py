@@ -8,9 +8,10 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot, valid_text
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.store import Message, Session, SessionStore, iso
 from dnworker.sessions.transcript import mask

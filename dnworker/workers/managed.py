@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import describe
 from dnworker.core.lifecycle import STATUS, TRANSITIONS_KEPT, Transition, WorkerState, move
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import valid_text
 from dnworker.workers.runner import WorkerRunner
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.clock import Clock, RealClock, current_clock
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey, handler_name
 from dnworker.core.invocation import (
@@ -25,6 +24,7 @@ from dnworker.core.invocation import (
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import valid_text
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
