@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from dnworker.core.clock import RealClock, SwitchClock, VirtualClock, sleep
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.errors import (
+        ApiError,
         CommandError,
         DnworkerError,
         HandlerFailed,
+        JournalError,
         ManifestError,
+        RuntimeUnavailable,
         TurnCancelledError,
         TurnFailedError,
         UsageError,
@@ -34,15 +37,18 @@ if TYPE_CHECKING:
     from dnworker.workers.worker import Worker
 
 _HOMES = {
+    "ApiError": "dnworker.core.errors",
     "CommandError": "dnworker.core.errors",
     "DnworkerError": "dnworker.core.errors",
     "EventEnvelope": "dnworker.core.envelope",
     "HandlerFailed": "dnworker.core.errors",
+    "JournalError": "dnworker.core.errors",
     "JournalReader": "dnworker.events.journal",
     "ManifestError": "dnworker.core.errors",
     "RealClock": "dnworker.core.clock",
     "Runtime": "dnworker.runtime",
     "RuntimeClient": "dnworker.client.client",
+    "RuntimeUnavailable": "dnworker.core.errors",
     "SwitchClock": "dnworker.core.clock",
     "Trace": "dnworker.events.trace",
     "Turn": "dnworker.sessions.turn",
@@ -77,7 +83,10 @@ __all__ = [  # noqa: RUF022  in the order in which people meet them
     "sleep",
     "DnworkerError",
     "HandlerFailed",
+    "ApiError",
     "ManifestError",
+    "JournalError",
+    "RuntimeUnavailable",
     "UsageError",
 ]
 
