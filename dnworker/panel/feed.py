@@ -326,4 +326,5 @@ class Feed:
 
     def attention(self) -> dict[str, Any]:
         """Return what waits for a person, wherever they look."""
-        return {"prompts": sum(len(session.prompts) for session in self.runtime.sessions.list())}
+        queue = self.runtime.turns.queue
+        return {"prompts": sum(len(queue(session).prompts) for session in self.runtime.sessions.list())}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from dnworker.core.errors import NotFound, UsageError
+from dnworker.core.models import iso
 from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace
@@ -16,7 +17,6 @@ from dnworker.panel import messages, serialize
 from dnworker.panel.log_rows import LogWindow, plain_text
 from dnworker.panel.view import size_of
 from dnworker.sessions.prompts import Response
-from dnworker.sessions.store import iso
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from dnworker.events.history import History
     from dnworker.events.trace import Row
     from dnworker.panel.actions import Actions
-    from dnworker.sessions.store import Session
+    from dnworker.sessions.queue import TurnQueue
+    from dnworker.sessions.session import Session
     from dnworker.workers.managed import ManagedWorker
 
 LONGEST_LINE = 500
@@ -267,26 +268,25 @@ def gate_of(worker: ManagedWorker, capability: Capability) -> dict[str, bool]:
     return {name: name in flags and flags[name].effective for name in worker.definition.when}
 
 
-def session_brief(session: Session) -> dict[str, Any]:
+def session_brief(session: Session, queue: TurnQueue) -> dict[str, Any]:
     """Return a session as the list shows it."""
     return {
         "id": session.session_id,
         "title": session.title,
         "agent": session.agent,
-        "phase": session.phase,
+        "phase": queue.phase,
         "messages": len(session.messages),
         "turns": session.completed_turns,
-        "waiting": len(session.waiting),
-        "prompts": len(session.prompts),
+        "waiting": len(queue.waiting),
+        "prompts": len(queue.prompts),
         "updated": session.updated_at,
     }
 
 
-def session_to_json(session: Session) -> dict[str, Any]:
+def session_to_json(session: Session, queue: TurnQueue) -> dict[str, Any]:
     """Return a session with its newest messages, its turns, and what it asks."""
-    turns = [*([session.active] if session.active is not None else []), *session.waiting]
-    answering = session.active.agent if session.active is not None else session.agent
-    return session_brief(session) | {
+    answering = queue.active.agent if queue.active is not None else session.agent
+    return session_brief(session, queue) | {
         "agent": answering,
         "history": [
             {
@@ -302,11 +302,11 @@ def session_to_json(session: Session) -> dict[str, Any]:
                 "id": turn.id,
                 "agent": turn.agent,
                 "message": turn.message[:LONGEST_TEXT],
-                "active": turn is session.active,
+                "active": turn is queue.active,
             }
-            for turn in turns
+            for turn in queue.turns
         ],
-        "asked": [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()],
+        "asked": [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()],
     }
 
 

@@ -279,11 +279,13 @@ class View:
     def _session_changes(self) -> Iterator[tuple[str, Any]]:
         sessions = self._runtime.sessions
         newest = sessions.list()
-        briefs = [serialize.session_brief(s) for s in newest[: serialize.SESSIONS_SHOWN]]
+        queue = self._runtime.turns.queue
+        briefs = [serialize.session_brief(s, queue(s)) for s in newest[: serialize.SESSIONS_SHOWN]]
         yield from self._if_new("sessions", {"newest": briefs, "all": len(newest)})
         shown = self.session
         if shown is not None:
-            drawn = serialize.session_to_json(sessions.get(shown)) if shown in sessions else None
+            found = sessions.get(shown) if shown in sessions else None
+            drawn = None if found is None else serialize.session_to_json(found, queue(found))
             yield from self._if_new("session", {"id": shown, "drawn": drawn})
 
     async def _events(self) -> dict[str, Any] | None:
