@@ -21,10 +21,10 @@ from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.validation import TargetName, Topology
+from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
 from dnworker_jupyter.live.shadow import reached, rehearse
-from dnworker_jupyter.magics.cases import is_test
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

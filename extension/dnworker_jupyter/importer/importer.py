@@ -31,12 +31,12 @@ from dnworker_jupyter.export.disk.diff import header_of
 from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_shared_module
 from dnworker_jupyter.export.planning.validation import RECORD
 from dnworker_jupyter.export.slicing.cells import read_cells
+from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import imported_modules
 from dnworker_jupyter.export.slicing.slice import Statements
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.magics.programs import has_file
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
 Topology = Literal["uv", "python", "in-process"]

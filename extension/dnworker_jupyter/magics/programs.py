@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import LIVE_CAPABILITY
+from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
 from dnworker_jupyter.live.processes import BridgedWorker
 
 if TYPE_CHECKING:
@@ -62,20 +62,3 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     if cell is not None:
         book.transactions.programs[line.name] = cell
     return f"{line.name} is {worker.state} as a process ({words[0]}), generation {number}"
-
-
-def program_file(line: WorkerLine) -> PurePosixPath:
-    """Return the path of a program's file in its capability."""
-    return PurePosixPath(line.options.file or f"workers/{line.name}")
-
-
-def has_file(body: str) -> bool:
-    """Tell whether a program has a file: comments alone are none, and `CMD` is all there is then."""
-    return any(line.strip() and not line.lstrip().startswith("#") for line in body.splitlines())
-
-
-def command_words(words: list[str], file: str) -> list[str]:
-    """Return the words that start a program: its file stands for `{file}`, or comes last."""
-    if any("{file}" in word for word in words):
-        return [word.replace("{file}", file) for word in words]
-    return [*words, file]

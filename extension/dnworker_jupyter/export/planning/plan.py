@@ -32,6 +32,7 @@ from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
+from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
 from dnworker_jupyter.export.slicing.requirements import (
     SDK_MODULES,
     Needs,
@@ -42,7 +43,6 @@ from dnworker_jupyter.export.slicing.requirements import (
 from dnworker_jupyter.export.slicing.shared_module import Script, split_common
 from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.magics.programs import command_words, has_file, program_file
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 
 VENDOR = "vendor"

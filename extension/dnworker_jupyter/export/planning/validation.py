@@ -12,12 +12,12 @@ from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
 from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
 from dnworker_jupyter.export.slicing.slice import Slice, Statement
-from dnworker_jupyter.magics.cases import read_case
-from dnworker_jupyter.magics.programs import has_file
 
 TargetName = Literal["dreadnode", "dnworker"]
 Topology = Literal["uv", "python", "in-process"]
