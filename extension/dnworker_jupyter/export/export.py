@@ -20,7 +20,7 @@ from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.validation import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
@@ -28,7 +28,7 @@ from dnworker_jupyter.live.shadow import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.check.observe import Tell
+    from dnworker_jupyter.export.planning.types import OnProgress
     from dnworker_jupyter.kernel.cells import Cell
     from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.notebook import Notebook
@@ -100,13 +100,13 @@ class Export:
         return compare({p: d for p, d in old.items() if p not in locks}, plan.files)
 
     async def check(
-        self, plan: Plan, tell: Tell, *, events: Path | None = None, sdk: str | None = None
+        self, plan: Plan, on_progress: OnProgress, *, events: Path | None = None, sdk: str | None = None
     ) -> CheckReport:
         """Run it, somewhere else, and compare it with the notebook.
 
         Args:
             plan: of it.
-            tell: takes what is waited for.
+            on_progress: called with what is waited for.
             events: a JSON Lines file of those to fire; None to take recorded ones.
             sdk: an interpreter that has the reference's SDK.
 
@@ -133,7 +133,7 @@ class Export:
                 rehearse=self.rehearsal(plan),
                 held=self.held(plan),
                 sdk=None if sdk is None else str(Path(sdk).absolute()),
-                tell=tell,
+                on_progress=on_progress,
             )
         except OSError as exc:
             raise UsageError(
@@ -142,7 +142,7 @@ class Export:
 
     async def write(
         self,
-        tell: Tell,
+        on_progress: OnProgress,
         *,
         force: bool = False,
         lock: bool = False,
@@ -153,7 +153,7 @@ class Export:
         """Write it, and return what to tell the user.
 
         Args:
-            tell: takes what is waited for.
+            on_progress: called with what is waited for.
             force: write over files that were edited by hand.
             lock: have uv lock the scripts that run under it.
             checked: write nothing unless the check passes; `events` and `sdk` as there.
@@ -168,12 +168,12 @@ class Export:
         self._heed_interrupt()
         refuse(plan, self.directory, force=force)  # before it takes long
         try:
-            plan = await locked(plan, self.directory, tell) if lock else plan
+            plan = await locked(plan, self.directory, on_progress) if lock else plan
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
             ) from exc
-        report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
+        report = await self.check(plan, on_progress, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
         self._heed_interrupt()

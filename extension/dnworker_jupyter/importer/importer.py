@@ -8,9 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -29,8 +27,10 @@ from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
 from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_shared_module
+from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.planning.validation import RECORD
 from dnworker_jupyter.export.slicing.cells import read_cells
+from dnworker_jupyter.export.slicing.installed import distributions_by_module
 from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import imported_modules
 from dnworker_jupyter.export.slicing.slice import Statements
@@ -39,7 +39,6 @@ from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
-Topology = Literal["uv", "python", "in-process"]
 
 
 def import_capability(root: Path) -> Imported:
@@ -188,7 +187,7 @@ class _Importer:
 
     def _note_unused(self) -> None:
         """Note requirements that no import explains: an export makes them of imports."""
-        known = packages_distributions()
+        known = distributions_by_module()
         by_import = {canonicalize_name(d) for module in self._imported for d in known.get(module, [module])}
         here = {canonicalize_name(d) for found in known.values() for d in found}
         for name, text in self._required.items():

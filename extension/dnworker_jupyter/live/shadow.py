@@ -17,7 +17,8 @@ from dnworker_jupyter.export.check.observe import observe
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.check.observe import Seen, Tell
+    from dnworker_jupyter.export.check.observe import Seen
+    from dnworker_jupyter.export.planning.types import OnProgress
     from dnworker_jupyter.live.worker import LiveWorker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
@@ -28,7 +29,7 @@ async def rehearse(
     namespace: Mapping[str, Any],
     capability: str,
     events: Sequence[EventEnvelope],
-    tell: Tell,
+    tell: OnProgress,
 ) -> Seen:
     """Return what the workers' present handlers do with events; the live ones and the notebook's names stay.
 

@@ -14,10 +14,10 @@ from uv import find_uv_bin
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
 from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.check.observe import Tell
 from dnworker_jupyter.export.disk.atomic import remove
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan
+from dnworker_jupyter.export.planning.types import OnProgress
 
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it
@@ -73,7 +73,7 @@ async def ask_uv(*words: str) -> str:
     return lines[-1]
 
 
-async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
+async def locked(plan: Plan, directory: Path, on_progress: OnProgress) -> Plan:
     """Return the plan with the lock of every script that runs under uv, `workers/NAME.py.lock`.
 
     Versions that the lock of the last export has are kept, as far as the requirements allow.
@@ -89,7 +89,7 @@ async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
         files = dict(plan.files)
         for number, script in enumerate(scripts):
             path = f"{script.relative_to(root).as_posix()}{LOCK}"
-            tell(f"waiting for uv to lock {script.name}", number, len(scripts))
+            on_progress(f"waiting for uv to lock {script.name}", number, len(scripts))
             if (directory / path).is_file():
                 shutil.copyfile(directory / path, root / path)
             if (problem := await _first_from_cache("lock", "--script", str(script))) is not None:

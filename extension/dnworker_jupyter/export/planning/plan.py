@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import packages_distributions
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -18,9 +17,8 @@ from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_module
 from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.planning.validation import (
-    TargetName,
-    Topology,
     cases_of_cells,
     foreign_imports,
     imported_by_value,
@@ -118,7 +116,7 @@ def plan_export(
     own_way = {name: o.topology for name, o in options.items() if o.topology not in (None, topology)}
     topologies = {name: cast(Topology, o.topology or topology) for name, o in options.items()}
     extras = wanted_extras((cell.source for cell in cells), project)
-    find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
+    find = partial(resolve, extras=extras, beside=beside)
     needed = [_needs(piece, topologies[piece.worker], target, find, problems) for piece in slices]
     problems += not_loadable(slices, topologies, target)
     with_handlers = [piece.worker for piece in slices if piece.handlers]

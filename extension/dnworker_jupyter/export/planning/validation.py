@@ -6,21 +6,18 @@ import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Literal
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
 from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
 from dnworker_jupyter.export.slicing.slice import Slice, Statement
-
-TargetName = Literal["dreadnode", "dnworker"]
-Topology = Literal["uv", "python", "in-process"]
 
 RECORD = ".dnworker-export.json"
 """What was written last, so that files edited by hand since are noticed."""

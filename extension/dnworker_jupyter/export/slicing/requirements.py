@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as Wanted
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from dnworker_jupyter.export.slicing.installed import distributions_by_module
 
 _PIP_INSTALL = re.compile(r"^\s*[%!]\s*(?:uv\s+)?pip\s+install\s+(.+)$", re.MULTILINE)
 
@@ -78,7 +80,6 @@ def resolve(
     modules: Iterable[str],
     choices: Iterable[Choice] = (),
     extras: Mapping[str, Collection[str]] | None = None,
-    installed: Mapping[str, Sequence[str]] | None = None,
     beside: Path | None = None,
 ) -> Needs:
     """Find out where top-level modules come from; local modules are followed into their own imports.
@@ -88,13 +89,12 @@ def resolve(
         choices: what may be missing: of each what is known is taken, and where there is something to take
             instead and nothing is known, all of it counts as unknown.
         extras: the extras that were asked for, by the distribution's normalized name.
-        installed: the distributions of each module; None has them read here, which takes long.
         beside: the directory of the notebook, where its local modules are, whoever asks.
     """
     needs = Needs()
     chosen = set(choices)
     must, may = set(modules), {m for pair in chosen for part in pair for m in part}
-    by_module = importlib.metadata.packages_distributions() if installed is None else installed
+    by_module = distributions_by_module()
     waiting, seen = sorted(must | may), set(PROVIDED)
     while waiting:
         module = waiting.pop(0)
