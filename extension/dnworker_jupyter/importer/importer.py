@@ -30,10 +30,10 @@ from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_
 from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.planning.validation import RECORD
 from dnworker_jupyter.export.slicing.cells import read_cells
+from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.export.slicing.installed import distributions_by_module
 from dnworker_jupyter.export.slicing.programs import has_file
-from dnworker_jupyter.export.slicing.requirements import imported_modules
-from dnworker_jupyter.export.slicing.slice import Statements
+from dnworker_jupyter.export.slicing.statements import Statements
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.planning.render import PROVIDED, is_ours
 from dnworker_jupyter.export.slicing.cells import last_line
-from dnworker_jupyter.export.slicing.slice import names_in, sort_of
+from dnworker_jupyter.export.slicing.statements import category_of, names_in
 from dnworker_jupyter.live.transactions import NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
@@ -143,7 +143,7 @@ class ScriptReader:
                     node.lineno,
                     "registers handlers in a way that cells do not show; decorate functions at the top level",
                 )
-            elif handlers and sort_of(node) == "other":
+            elif handlers and category_of(node) == "other":
                 self._bad(node.lineno, f"runs below handlers, {before}; put it above them")
             if self._worker is not None and self._variable == "worker" and "worker" in stored:
                 self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")

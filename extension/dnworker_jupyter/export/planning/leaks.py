@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.slice import Statement
+from dnworker_jupyter.export.slicing.statements import Statement
 
 _SECRETS = (
     (

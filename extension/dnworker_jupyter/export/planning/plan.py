@@ -28,18 +28,19 @@ from dnworker_jupyter.export.planning.validation import (
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
+from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
 from dnworker_jupyter.export.slicing.requirements import (
     SDK_MODULES,
     Needs,
-    imported_modules,
     resolve,
     wanted_extras,
 )
 from dnworker_jupyter.export.slicing.shared_module import Script, split_common
-from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.statements import Statements
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 
@@ -99,7 +100,7 @@ def plan_export(
     sources = unfold(read_cells(cells))
     names = [name for name in worker_names(sources) if only in (None, name)]
     programs = {
-        c.line.name: c for c in sources if c.sort == "program" and c.line is not None and only is None
+        c.line.name: c for c in sources if c.category == "program" and c.line is not None and only is None
     }
     if not names and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
@@ -190,7 +191,7 @@ class _Head:
 
 
 def _read_head(sources: Sequence[SourceCell], existing: str | None, default_name: str) -> _Head:
-    cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
+    cell = next((c for c in reversed(sources) if c.category == "capability"), None)
     label, first_line, rest = MANIFEST_NAME, 1, None
     if cell is not None:
         text, label, first_line = _without_marker(cell.body), cell.label, 2
@@ -385,7 +386,7 @@ def _entry(name: str, path: str, topology: Topology, options: Options) -> dict[s
 
 def _options(sources: Sequence[SourceCell], worker: str) -> Options:
     """Return what the last cell of the worker says of it."""
-    own = [c for c in sources if c.sort == "worker"]  # a test says nothing of its worker
+    own = [c for c in sources if c.category == "worker"]  # a test says nothing of its worker
     lines = [c.line for c in own if c.line is not None and c.line.name == worker]
     return lines[-1].options
 

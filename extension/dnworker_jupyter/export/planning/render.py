@@ -11,7 +11,8 @@ import yaml
 
 from dnworker_jupyter.export.slicing.requirements import Requirement
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
-from dnworker_jupyter.export.slicing.slice import BOUND, Statement
+from dnworker_jupyter.export.slicing.slice import BOUND
+from dnworker_jupyter.export.slicing.statements import Statement
 
 PROVIDED = (BOUND - {"worker"}) | {"Worker"}
 """Names that a script's head imports, wherever the notebook had them from."""

@@ -14,10 +14,12 @@ from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
-from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
-from dnworker_jupyter.export.slicing.slice import Slice, Statement
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES
+from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.export.slicing.statements import Statement
 
 RECORD = ".dnworker-export.json"
 """What was written last, so that files edited by hand since are noticed."""
@@ -107,7 +109,7 @@ def cases_of_cells(
     """Return the cases of each worker, from its `--test` cells; what is none is added to `problems`."""
     found: dict[str, list[Case]] = {}
     for cell in sources:
-        if cell.sort != "test" or cell.line is None:
+        if cell.category != "test" or cell.line is None:
             continue
         name = cell.line.name
         try:
@@ -128,19 +130,19 @@ def cases_of_cells(
 def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[ExportProblem]:
     """Refuse a `--file` that is another worker's, or the manifest."""
     owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
-    latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
+    latest = {c.line.name: c for c in sources if c.line is not None and c.category in ("worker", "program")}
     for name, cell in latest.items():
         assert cell.line is not None
         path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
         path = PurePosixPath(path).as_posix()
-        if path in owners and (cell.sort == "worker" or has_file(cell.body)):
+        if path in owners and (cell.category == "worker" or has_file(cell.body)):
             why = f"would be written to {path}, which is {owners[path]}"
             yield ExportProblem(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
         owners[path] = f"the file of worker {name!r}"
         stem = PurePosixPath(path).stem
         if (
             cell.line.options.file
-            and cell.sort == "worker"
+            and cell.category == "worker"
             and stem in (*sys.stdlib_module_names, *SDK_MODULES)
         ):
             why = f"would be {path}, which hides the module {stem!r} from what lies beside it"

@@ -31,13 +31,13 @@ def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
     for (cell, nodes), bound in zip(plain, made, strict=True):
         handles |= bound  # a name may stand for one worker here, and for another in a later cell
         known = later | handles
-        unfolded += _unfold(cell, nodes, known) if cell.sort == "plain" and known else [cell]
+        unfolded += _unfold(cell, nodes, known) if cell.category == "plain" and known else [cell]
     return unfolded
 
 
 def _nodes(cell: SourceCell) -> list[ast.stmt]:
     try:
-        return cell.tree.body if cell.sort == "plain" else []
+        return cell.tree.body if cell.category == "plain" else []
     except SyntaxError:
         return []
 
@@ -67,7 +67,7 @@ def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterat
     yield replace(cell, only=_rest(nodes, away))
     for variable, numbers in own.items():
         line = handles[variable]
-        yield replace(cell, sort="worker", line=line, only=frozenset(numbers), alias=variable)
+        yield replace(cell, category="worker", line=line, only=frozenset(numbers), alias=variable)
 
 
 def _rest(nodes: list[ast.stmt], away: set[int]) -> frozenset[int]:

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement as Wanted
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
 from dnworker_jupyter.export.slicing.installed import distributions_by_module
 
 _PIP_INSTALL = re.compile(r"^\s*[%!]\s*(?:uv\s+)?pip\s+install\s+(.+)$", re.MULTILINE)
@@ -132,59 +133,6 @@ def resolve(
     }
     needs.unknown = lacking & (must | hopeless)
     return needs
-
-
-def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
-    """Return the top-level modules that code imports, at any depth; by `import_module("name")` too."""
-    return {module for tree in trees for node in ast.walk(tree) for module in _imported_by(node)}
-
-
-def _imported_by(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (alias.name.partition(".")[0] for alias in names)
-        case ast.ImportFrom(module=str() as module, level=0):
-            yield module.partition(".")[0]
-        case ast.Call(args=[ast.Constant(value=str() as module), *_]) if imports_by_name(node):
-            if module and not module.startswith("."):
-                yield module.partition(".")[0]
-
-
-def imports_by_name(call: ast.Call) -> bool:
-    """Tell whether a call imports what its argument names."""
-    match call.func:
-        case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
-            return True
-    return False
-
-
-Choice = tuple[frozenset[str], frozenset[str]]
-"""What is tried first, and what is imported where that is missing; of the second there may be nothing."""
-
-
-def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
-    """Return what is imported where an ImportError is caught, and what is imported anywhere else."""
-    choices: set[Choice] = set()
-    plain: set[str] = set()
-    waiting = list(trees)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
-            fallback = imported_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
-            choices.add((frozenset(imported_modules(node.body)), frozenset(fallback)))
-            waiting += [*node.orelse, *node.finalbody]
-            waiting += [s for h in node.handlers if not _catches_import_error(h) for s in h.body]
-        else:
-            plain |= set(_imported_by(node))
-            waiting += ast.iter_child_nodes(node)
-    return choices, plain
-
-
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    names = (
-        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
-    )
-    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
 
 
 def _trees(file: Path) -> Iterator[ast.AST]:

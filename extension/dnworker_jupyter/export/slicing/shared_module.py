@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dnworker_jupyter.export.slicing.slice import BOUND, Slice, Statement, names_in
+from dnworker_jupyter.export.slicing.slice import BOUND, Slice
+from dnworker_jupyter.export.slicing.statements import Statement, names_in
 
 _Key = tuple[int, int, int]
 
@@ -54,11 +55,11 @@ def split_common(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
         if isinstance(node, ast.Global)
         for name in node.names
     }
-    rebound |= {name for s in found.values() if s.sort == "other" for name in s.needs}
+    rebound |= {name for s in found.values() if s.category == "other" for name in s.needs}
     common = {
         key: found[key]
         for key, count in counts.items()
-        if count > 1 and found[key].cell.sort == "plain" and not found[key].defines & rebound
+        if count > 1 and found[key].cell.category == "plain" and not found[key].defines & rebound
     }
     while True:
         staying = [s for key, s in found.items() if key not in common]
