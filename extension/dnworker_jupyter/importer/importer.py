@@ -26,13 +26,14 @@ from dnworker.capability.manifest import (
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
-from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_shared_module
+from dnworker_jupyter.export.planning.render import around_workers, is_shared_module
 from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.planning.validation import RECORD
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.export.slicing.installed import distributions_by_module
 from dnworker_jupyter.export.slicing.programs import has_file
+from dnworker_jupyter.export.slicing.requirements import is_sdk_module
 from dnworker_jupyter.export.slicing.statements import Statements
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
@@ -279,7 +280,7 @@ class _Importer:
                     f"{relative}: its header requires {line!r}, which is no requirement (PEP 508)"
                 )
                 continue
-            if not is_ours(name):
+            if not is_sdk_module(name):
                 self._required[name] = _from_source(str(line), sources.get(name), file.parent)
         python = str(header.get("requires-python", ""))
         here = ".".join(map(str, sys.version_info[:3]))

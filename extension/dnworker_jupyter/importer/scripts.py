@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dnworker.core.handlers import DECORATORS
-from dnworker_jupyter.export.planning.render import PROVIDED, is_ours
+from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
+from dnworker_jupyter.export.slicing.requirements import is_sdk_module
 from dnworker_jupyter.export.slicing.statements import category_of, names_in
 from dnworker_jupyter.live.transactions import NAMES
 
@@ -264,8 +265,8 @@ class ScriptReader:
                     self._bad(node.lineno, "gives names of a shared module other names; use its own")
                 return []
             return [ast.unparse(ast.ImportFrom(node.module, node.names, 0))]
-        if is_ours(node.module):
-            kept = [a for a in node.names if a.asname or a.name not in PROVIDED or self._wants(a.name)]
+        if is_sdk_module(node.module):
+            kept = [a for a in node.names if a.asname or a.name not in PROVIDED_NAMES or self._wants(a.name)]
             if not kept:
                 return []
             if len(kept) < len(node.names):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import yaml
 
-from dnworker_jupyter.export.slicing.requirements import Requirement
+from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
 from dnworker_jupyter.export.slicing.slice import BOUND
 from dnworker_jupyter.export.slicing.statements import Statement
 
-PROVIDED = (BOUND - {"worker"}) | {"Worker"}
-"""Names that a script's head imports, wherever the notebook had them from."""
+PROVIDED_NAMES = (BOUND - {"worker"}) | {"Worker"}
+"""Names that the head of a script imports, whichever package the notebook has them from."""
 
 _COMPOUND = (
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.Try, ast.For, ast.AsyncFor),
@@ -88,7 +88,7 @@ def is_shared_module(text: str) -> bool:
 
 def common_module(common: SharedModule, target: Target, local: Collection[str] = ()) -> str:
     """Return the text of the module that several scripts share; `local` are the modules beside it."""
-    used = {name for s in common.definitions for name in s.needs} & (PROVIDED | BOUND)
+    used = {name for s in common.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
     parts = [
         _SHARED_MODULE,
         "from __future__ import annotations\n",
@@ -175,10 +175,10 @@ def _imports(
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             continue
         kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in used]
-        if isinstance(node, ast.ImportFrom) and is_ours(node.module):
+        if isinstance(node, ast.ImportFrom) and is_sdk_module(node.module):
             # The head imports these; under another name they come from where the head has them.
-            kept = [a for a in kept if a.asname or a.name not in PROVIDED]
-            if kept and all(a.name in PROVIDED for a in kept):
+            kept = [a for a in kept if a.asname or a.name not in PROVIDED_NAMES]
+            if kept and all(a.name in PROVIDED_NAMES for a in kept):
                 node = ast.ImportFrom(target.module, kept, 0)
         module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         kept = [a for a in kept if (module, a.name, a.asname) not in bound]  # two cells may say the same
@@ -217,8 +217,3 @@ def _blocks(statements: Iterable[Statement]) -> list[str]:
             blocks.append(f"{above}{statement.source}\n")
         together = is_simple
     return blocks
-
-
-def is_ours(module: str | None) -> bool:
-    """Tell whether a module belongs to this framework or to the reference."""
-    return (module or "").partition(".")[0] in ("dnworker", "dreadnode")

@@ -17,7 +17,7 @@ from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
-from dnworker_jupyter.export.slicing.requirements import SDK_MODULES
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, is_sdk_module
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
 
@@ -71,7 +71,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
         names = [
             (a.name, node.module or "", a.asname or a.name)
             for a in node.names
-            if a.name not in render.PROVIDED
+            if a.name not in render.PROVIDED_NAMES
         ]
     elif isinstance(node, ast.Import):
         names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
@@ -80,7 +80,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
     found = []
     for name, module, bound in names:
         package = module.partition(".")[0]
-        if bound in piece.import_names and render.is_ours(module) and package != target:
+        if bound in piece.import_names and is_sdk_module(module) and package != target:
             why = f"comes from {package}, which a script for {target} lacks"
             remedy = f"export with --target {package}, or do without it"
             found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))

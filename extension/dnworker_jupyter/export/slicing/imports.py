@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 Choice = tuple[frozenset[str], frozenset[str]]
-"""What is tried first, and what is imported where that is missing; of the second there may be nothing."""
+"""The modules that are tried first, and their fallback, which may be empty."""
 
 
 def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
@@ -26,7 +26,7 @@ def _imported_by(node: ast.AST) -> Iterator[str]:
 
 
 def imports_by_name(call: ast.Call) -> bool:
-    """Tell whether a call imports what its argument names."""
+    """Tell whether a call imports the module that its argument names."""
     match call.func:
         case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
             return True
@@ -34,7 +34,7 @@ def imports_by_name(call: ast.Call) -> bool:
 
 
 def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
-    """Return what is imported where an ImportError is caught, and what is imported anywhere else."""
+    """Return the choices of a `try` that catches ImportError, and the modules that are imported elsewhere."""
     choices: set[Choice] = set()
     plain: set[str] = set()
     waiting = list(trees)
