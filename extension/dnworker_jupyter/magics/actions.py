@@ -91,7 +91,7 @@ class NotebookActions(Actions):
         except NotExportable as exc:
             return {
                 "text": exc.title,
-                "refusals": [{"place": one.place or None, "text": one.text} for one in exc.problems],
+                "refusals": [{"place": one.location or None, "text": one.text} for one in exc.problems],
             }
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "refusals": [_refusal(one) for one in exc.problems]}

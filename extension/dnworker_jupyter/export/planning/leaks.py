@@ -120,7 +120,7 @@ def files_beside(
             continue
         yield ExportProblem(
             f"{name}({path!r})",
-            "reads a file beside the notebook, which does not travel",
+            "reads a file beside the notebook, which is not exported",
             "put the file where the worker runs and name its place by --env, or keep what it holds in a cell",
             statement.cell.cell,
             argument.lineno,

@@ -38,7 +38,7 @@ from dnworker_jupyter.export.slicing.requirements import (
     resolve,
     wanted_extras,
 )
-from dnworker_jupyter.export.slicing.shared_module import Script, split_common
+from dnworker_jupyter.export.slicing.shared_module import Script, split_shared
 from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statements
 from dnworker_jupyter.kernel.cells import Cell
@@ -218,13 +218,13 @@ def _scripts(
     modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
     paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
     homes = {PurePosixPath(path).parent for path in paths.values()}
-    common, sources = split_common(slices) if len(homes) == 1 else (None, [*map(Script, slices)])
+    common, sources = split_shared(slices) if len(homes) == 1 else (None, [*map(Script, slices)])
     shared = None
     if common is not None:
         shared = _common_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
         local = {name for needs in needed for name in needs.local}
         path = (homes.pop() / f"{shared}.py").as_posix()
-        text = render.common_module(common, _target(target), local)
+        text = render.shared_module(common, _target(target), local)
         files.put(path, _compiled(text, path), "what several workers share")
     for source, needs in zip(sources, needed, strict=True):
         path = paths[source.piece.worker]

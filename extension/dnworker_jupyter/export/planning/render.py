@@ -40,7 +40,7 @@ def script(
     target: Target,
     requirements: Iterable[Requirement],
     requires_python: str,
-    common: str | None = None,
+    shared: str | None = None,
     local: Collection[str] = (),
 ) -> str:
     """Return the text of one worker's script.
@@ -50,8 +50,8 @@ def script(
         target: what it imports its Worker from.
         requirements: distributions that it needs.
         requires_python: the bound of its Python.
-        common: the module that it shares with others.
-        local: the modules that travel beside it.
+        shared: the name of the module that it shares with other scripts.
+        local: the local modules that are exported beside it.
     """
     piece = source.piece
     own, *others = piece.names
@@ -69,7 +69,7 @@ def script(
         "from __future__ import annotations\n",
         *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
-        *([_from_common(common, source.from_common)] if common and source.from_common else []),
+        *([_from_shared(shared, source.from_shared)] if shared and source.from_shared else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
     parts += _blocks(piece.definitions)
@@ -82,24 +82,24 @@ _SHARED_MODULE = '"""What several workers share, exported from a notebook by dnw
 
 
 def is_shared_module(text: str) -> bool:
-    """Tell whether a module is one that `common_module` made."""
+    """Tell whether a module is one that `shared_module` made."""
     return text.startswith(_SHARED_MODULE)
 
 
-def common_module(common: SharedModule, target: Target, local: Collection[str] = ()) -> str:
+def shared_module(shared: SharedModule, target: Target, local: Collection[str] = ()) -> str:
     """Return the text of the module that several scripts share; `local` are the modules beside it."""
-    used = {name for s in common.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
+    used = {name for s in shared.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
     parts = [
         _SHARED_MODULE,
         "from __future__ import annotations\n",
-        *_imports(common.imports, common.import_names, target, local),
+        *_imports(shared.imports, shared.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
-        *_blocks(common.definitions),
+        *_blocks(shared.definitions),
     ]
     return "\n".join(parts)
 
 
-def _from_common(module: str, names: Sequence[str]) -> str:
+def _from_shared(module: str, names: Sequence[str]) -> str:
     listed = ", ".join(names)
     return _in_both(f"from .{module} import {listed}", f"from {module} import {listed}")
 

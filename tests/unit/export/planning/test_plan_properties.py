@@ -156,7 +156,7 @@ def test_any_notebook_exports_to_code_with_the_same_handlers_or_is_refused_with_
     except NotExportable as exc:
         assert exc.problems
         for problem in exc.problems:
-            assert problem.place.startswith("cell [") or problem.name.startswith("worker "), str(problem)
+            assert problem.location.startswith("cell [") or problem.name.startswith("worker "), str(problem)
         return
     for path, data in plan.files.items():
         if path.endswith(".py"):
