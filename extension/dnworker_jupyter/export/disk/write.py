@@ -13,9 +13,9 @@ from pathlib import Path
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, remove, sweep, sync
+from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
-from dnworker_jupyter.export.planning.render import around_workers
-from dnworker_jupyter.export.planning.validation import RECORD
 
 WORKERS = f"{MANIFEST_NAME}#workers"
 """The part of the manifest that is the export's, where its head is kept as it is."""

@@ -1,13 +1,11 @@
-"""Writes the texts of an export: scripts with a PEP 723 header, and the manifest."""
+"""The text of a script, with its PEP 723 header, and of the module that scripts share; used by planning."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-
-import yaml
 
 from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
@@ -118,48 +116,6 @@ def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[
         lines += ["", "[tool.uv.sources]", *sources]
     body = "\n".join(f"# {line}".rstrip() for line in lines)
     return f"# /// script\n{body}\n# ///"
-
-
-def manifest(head: str, workers: Mapping[str, Mapping[str, object]], rest: str | None = None) -> str:
-    """Return the manifest: the head as it was written, the workers, and the rest as it was written.
-
-    Of a cell, which has no `rest`, blank lines around the head are no part of it.
-    """
-    text = head.strip("\n") + "\n" if rest is None else head
-    if text and not text.endswith("\n"):
-        text += "\n"
-    if not any(line.startswith("schema:") for line in [*text.splitlines(), *(rest or "").splitlines()]):
-        text = f"schema: 1\n{text}"
-    entries = yaml.safe_dump(
-        dict(workers), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    indented = "".join(f"  {line}\n" for line in entries.splitlines())
-    return f"{text}workers:\n{indented}{rest or ''}"
-
-
-def around_workers(text: str) -> tuple[str, str, str]:
-    """Return what stands before the workers of a manifest, they themselves, and what stands after them.
-
-    Comments behind the last worker that are not indented are no part of them.
-    """
-    try:
-        root = yaml.compose(f"{text}\n", yaml.SafeLoader)  # the last line ends too
-    except yaml.YAMLError:  # the parser of the manifest tells what is wrong, and where
-        return text, "", ""
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    found = next(((key, value) for key, value in pairs if key.value == "workers"), None)
-    if found is None:
-        return text, "", ""
-    key, value = found
-    lines = text.splitlines(keepends=True)
-    first = key.start_mark.line
-    if isinstance(value, yaml.CollectionNode) and not value.flow_style:
-        end = min(value.end_mark.line, len(lines))  # of what comes next
-        while end > first + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
-            end -= 1
-    else:
-        end = value.end_mark.line + 1
-    return "".join(lines[:first]), "".join(lines[first:end]), "".join(lines[end:])
 
 
 def _imports(

@@ -10,7 +10,8 @@ from pathlib import PurePosixPath
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
-from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
@@ -20,9 +21,6 @@ from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, is_sdk_module
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
-
-RECORD = ".dnworker-export.json"
-"""What was written last, so that files edited by hand since are noticed."""
 
 
 def not_whole(
@@ -71,7 +69,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
         names = [
             (a.name, node.module or "", a.asname or a.name)
             for a in node.names
-            if a.name not in render.PROVIDED_NAMES
+            if a.name not in PROVIDED_NAMES
         ]
     elif isinstance(node, ast.Import):
         names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
@@ -104,47 +102,48 @@ def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
 
 
 def cases_of_cells(
-    sources: Sequence[SourceCell], workers: Sequence[str], problems: list[ExportProblem]
-) -> dict[str, list[Case]]:
-    """Return the cases of each worker, from its `--test` cells; what is none is added to `problems`."""
+    sources: Sequence[SourceCell], workers: Sequence[str]
+) -> tuple[dict[str, list[Case]], list[ExportProblem]]:
+    """Return the cases of each worker, from its `--test` cells, and the cells that are not valid cases."""
     found: dict[str, list[Case]] = {}
+    problems: list[ExportProblem] = []
     for cell in sources:
-        if cell.category != "test" or cell.line is None:
+        name = cell.worker
+        if cell.category != "test" or name is None:
             continue
-        name = cell.line.name
         try:
             case = read_case(cell.body)
         except UsageError as exc:
             problems.append(ExportProblem("the test", str(exc), "mend the cell, or remove it", cell.cell))
             continue
         if name in workers:
-            if case not in found.setdefault(name, []):  # the cell may stand there twice
+            if case not in found.setdefault(name, []):  # two cells may have the same case
                 found[name].append(case)
         else:
             remedy = "name one of them, or remove the cell"
             why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
             problems.append(ExportProblem("the test", why, remedy, cell.cell))
-    return found
+    return found, problems
 
 
 def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[ExportProblem]:
-    """Refuse a `--file` that is another worker's, or the manifest."""
+    """Refuse a `--file` that another worker or the export itself writes, or that would hide a module."""
     owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
-    latest = {c.line.name: c for c in sources if c.line is not None and c.category in ("worker", "program")}
-    for name, cell in latest.items():
-        assert cell.line is not None
-        path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
-        path = PurePosixPath(path).as_posix()
+    latest = {
+        c.line.name: (c, c.line.options.file)
+        for c in sources
+        if c.line is not None and c.category in ("worker", "program")
+    }
+    for name, (cell, given) in latest.items():
+        default = f"workers/{name}.py" if name in workers else f"workers/{name}"
+        path = PurePosixPath(given or default).as_posix()
         if path in owners and (cell.category == "worker" or has_file(cell.body)):
             why = f"would be written to {path}, which is {owners[path]}"
             yield ExportProblem(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
         owners[path] = f"the file of worker {name!r}"
         stem = PurePosixPath(path).stem
-        if (
-            cell.line.options.file
-            and cell.category == "worker"
-            and stem in (*sys.stdlib_module_names, *SDK_MODULES)
-        ):
+        hides = stem in sys.stdlib_module_names or stem in SDK_MODULES
+        if given and cell.category == "worker" and hides:
             why = f"would be {path}, which hides the module {stem!r} from what lies beside it"
             yield ExportProblem(f"worker {name!r}", why, "give it another --file", cell.cell)
 

@@ -28,8 +28,8 @@ from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.disk import atomic as exchange
 from dnworker_jupyter.export.disk.write import _digest, write
 from dnworker_jupyter.export.export import FileExport
+from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.render import around_workers
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.export.slicing.problems import NotExportable, Report
 from dnworker_jupyter.export.slicing.requirements import bounds, resolve, wanted_extras
