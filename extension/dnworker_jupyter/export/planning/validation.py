@@ -1,4 +1,4 @@
-"""What speaks against an export as a whole: lost handlers, names of the other SDK, two files in one place."""
+"""Problems of an export as a whole: lost handlers, names of the other SDK, colliding files; for planning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dnworker_jupyter.export.slicing.statements import Statement
 def not_whole(
     slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
 ) -> list[ExportProblem]:
-    """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
+    """Refuse workers without handlers, and workers or handlers that run here and that no cell defines."""
     problems = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
     problems += [problem for p in slices for problem in _not_found(p, live.get(p.worker, ()))]
     found = {p.worker for p in slices}
@@ -48,7 +48,7 @@ def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> ExportProbl
 
 
 def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]:
-    """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
+    """Refuse a handler that runs here and is registered in a way that the cells do not show."""
     found = {getattr(statement.node, "name", "") for statement in piece.handlers}
     return [
         ExportProblem(
@@ -63,7 +63,7 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
 
 
 def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[ExportProblem]:
-    """Refuse what is imported from the package that the script will not have."""
+    """Refuse imports from the SDK that the script does not have."""
     node = statement.node
     if isinstance(node, ast.ImportFrom):
         names = [
@@ -86,7 +86,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
 
 
 def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
-    """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
+    """Warn of imports whose module is a value: the script may lack its distribution."""
     for node in statement.nodes:
         if isinstance(node, ast.Call) and node.args and imports_by_name(node):
             named = node.args[0]
@@ -151,7 +151,7 @@ def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> I
 def not_loadable(
     slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
 ) -> Iterator[ExportProblem]:
-    """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
+    """Refuse two names for one Worker in-process: the reference would find two Workers (contract 4.7)."""
     for piece in slices:
         if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
             yield ExportProblem(
