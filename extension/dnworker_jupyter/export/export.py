@@ -18,7 +18,7 @@ from dnworker.workers.runner import keys_of
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
-from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
+from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import is_test
@@ -113,7 +113,7 @@ class Export:
         Raises:
             UsageError: the file of events cannot be read.
         """
-        refuse(plan, self.directory, force=True)  # what an export would refuse whatever comes
+        ensure_writable(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
         kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
         found = read_events(events) if events is not None else await self.recorded()
@@ -166,7 +166,7 @@ class Export:
         """
         plan = with_old_locks(self.plan(), self.directory)
         self._heed_interrupt()
-        refuse(plan, self.directory, force=force)  # before it takes long
+        ensure_writable(plan, self.directory, force=force)  # before it takes long
         try:
             plan = await locked(plan, self.directory, on_progress) if lock else plan
         except OSError as exc:
