@@ -1,4 +1,4 @@
-"""Exports what was last run in this kernel, or what stands in a notebook file."""
+"""`Export`: one export of cells to a directory; `FileExport` takes them from a file, for the command line."""
 
 from __future__ import annotations
 
@@ -12,28 +12,21 @@ from typing import TYPE_CHECKING
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
-from dnworker.engine.replay import read_events, recorded
+from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker.workers.runner import keys_of
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.types import TargetName, Topology
-from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
-from dnworker_jupyter.live.shadow import reached, rehearse
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.export.planning.types import OnProgress
     from dnworker_jupyter.kernel.cells import Cell
-    from dnworker_jupyter.live.worker import LiveWorker
-    from dnworker_jupyter.notebook import Notebook
-
-WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
 EVENTS_CHECKED = 20
 """Recorded events that a check fires, the newest that the workers listen to."""
@@ -226,43 +219,6 @@ class Export:
         return []
 
 
-class LiveExport(Export):
-    """An export of what was last run in this kernel."""
-
-    def __init__(self, book: Notebook, directory: Path, *, target: TargetName, topology: Topology) -> None:
-        names = registered_names(book)
-        cells = live_cells(book)
-        super().__init__(cells, Path.cwd(), directory, target=target, topology=topology, registered=names)
-        self._book = book
-
-    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
-        """Return the handlers that run."""
-        live = self._book.live
-        return {name: keys_of(live[name].make_shadow()) for name in plan.scripts if name in live}
-
-    async def recorded(self) -> list[EventEnvelope]:
-        """Return events of this kernel, and of earlier ones, that came from outside."""
-        return await recorded(self._book.runtime, EVENTS_SEARCHED)
-
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
-        """Return what fires events at the notebook's workers."""
-        live, names = self._live(plan), self._book.shell.user_ns
-        return lambda events, tell: rehearse(live, names, plan.name, events, tell)
-
-    def held(self, plan: Plan) -> list[str]:
-        """Return the names of the notebook's containers that its handlers reach, and that hold something."""
-        names = self._book.shell.user_ns
-        found = {name for live in self._live(plan) for name in reached(live.make_shadow(), names)}
-        return sorted(name for name in found if names.get(name))
-
-    def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop the cell."""
-        return self._book.was_interrupted
-
-    def _live(self, plan: Plan) -> list[LiveWorker]:
-        return [self._book.live[name] for name in plan.scripts if name in self._book.live]
-
-
 class FileExport(Export):
     """An export of an `.ipynb` file, without a kernel.
 
@@ -302,25 +258,6 @@ def project_requirements(directory: Path) -> list[str]:
         return []
     groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
     return [text for group in groups for text in group if isinstance(text, str)]
-
-
-def live_cells(notebook: Notebook) -> list[Cell]:
-    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
-    registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
-    registered |= {cell.key: cell for cell in notebook.transactions.programs.values()}
-    others = [
-        cell
-        for cell in notebook.cells.all()
-        if cell.key not in registered and not WORKER_CELL.search(cell.source)
-    ]
-    # A test that is red is a test all the same.
-    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source, readable=True)]
-    return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
-
-
-def registered_names(notebook: Notebook) -> dict[str, list[str]]:
-    """Return the names of the handlers that run live, by worker."""
-    return {name: [h.name for h, _ in live.handlers()] for name, live in notebook.live.items()}
 
 
 def capability_name(directory: Path) -> str:

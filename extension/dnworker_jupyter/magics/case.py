@@ -1,41 +1,37 @@
-"""`%%worker NAME --test`: an event that was recorded and what the worker should do with it, in a cell."""
+"""`%%worker NAME --test` and `%events test`: a cell that keeps an event and what the worker does with it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from dnworker import Runtime
 from dnworker.core.clock import VirtualClock
 from dnworker.core.errors import UsageError
 from dnworker.engine.replay import find
 from dnworker.events.cases import Case, as_test_cell, case_of
 from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
+from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.live.shadow import apart
+from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import nearest
 
-if TYPE_CHECKING:
-    from dnworker_jupyter.notebook import Notebook
 
-
-async def run_case(book: Notebook, name: str, body: str) -> Note:
+async def run_case(context: MagicContext, name: str, body: str) -> Note:
     """Fire the event at a fresh start of the worker, in a runtime of its own, as the exported test does.
 
     Raises:
         UsageError: there is no such worker, the body is no test, or the worker does something else.
     """
     case = read_case(body)
-    live = book.live.get(name)
+    live = context.live.get(name)
     if live is None:
-        known = list(book.live)
+        known = context.live.names()
         raise UsageError(
             f"there is no worker {name!r} made of cells to test; there are: {', '.join(known) or 'none'}"
             f"{nearest(name, known)}"
         )
     async with Runtime(port=None, clock=VirtualClock()) as runtime:
-        await runtime.add(apart(live.make_shadow(), book.shell.user_ns))
+        await runtime.add(apart(live.make_shadow(), context.names))
         trace = await runtime.fire(case.event, dict(case.payload), session_id=case.session, only=name)
         if (problem := _problem(case, trace)) is not None:
             raise UsageError(f"test of worker {name!r}: {problem}\n{trace}")
@@ -57,14 +53,16 @@ def _problem(case: Case, trace: Trace) -> str | None:
     return None
 
 
-async def offer_case(book: Notebook, event: str, worker: str | None) -> Note:
+async def offer_case(context: MagicContext, event: str, worker: str | None) -> Note:
     """Put a cell below that keeps a recorded event as a test.
 
     Raises:
         UsageError: there is no such event, no handler ran for it, or `worker` did nothing with it.
     """
-    found = await find(book.runtime, f"#{event}" if event.isdecimal() and len(event) < SHORTEST_ID else event)
-    trace = Trace(found, book.runtime.history)
+    found = await find(
+        context.runtime, f"#{event}" if event.isdecimal() and len(event) < SHORTEST_ID else event
+    )
+    trace = Trace(found, context.runtime.history)
     names = list(dict.fromkeys(run.worker.rpartition(":")[2] for run in trace.invocations))
     if not names:
         raise UsageError(
@@ -74,7 +72,7 @@ async def offer_case(book: Notebook, event: str, worker: str | None) -> Note:
     if worker is not None and worker not in names:
         raise UsageError(f"worker {worker!r} did nothing with #{found.seq}; {', '.join(names)} did")
     name = worker or names[0]
-    if name not in book.live:
+    if name not in context.live:
         raise UsageError(f"worker {name!r} is not made of cells with handlers, so no cell can test it")
-    book.shell.set_next_input(as_test_cell(case_of(trace, name), name))
+    context.shell.set_next_input(as_test_cell(case_of(trace, name), name))
     return Note("the test is in the cell below; run it, and the export has it in tests/")
