@@ -146,7 +146,7 @@ def _export(options: argparse.Namespace) -> int:
         told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(told) if options.json else found)
         return 0
-    progress = _extension("display.progress").Progress("export", terminal=True)
+    progress = _extension("display.progress").ProgressBar("export", terminal=True)
     try:
         writing = export.write(
             progress,
