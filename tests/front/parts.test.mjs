@@ -9,7 +9,10 @@ import { Link } from "../../dnworker/panel/static/link.js";
 const moves = (...states) => states.map((state, n) => ({ state, at: n }));
 
 test("the steps that were taken are those between the states", () => {
-  assert.deepEqual([...stepsTaken(moves("loading", "starting", "error"))], ["loading>starting", "starting>error"]);
+  assert.deepEqual(
+    [...stepsTaken(moves("loading", "starting", "error"))],
+    ["loading>starting", "starting>error"],
+  );
   assert.equal(stepsTaken(moves("loading")).size, 0);
 });
 
@@ -20,14 +23,23 @@ test("a line goes from edge to edge of the two states", () => {
 });
 
 test("who does not see the machine is told the state and the way", () => {
-  assert.equal(spoken({ state: "error", moves: moves("loading", "error") }), "state machine: error; the way since it was loaded: loading, error");
+  assert.equal(
+    spoken({ state: "error", moves: moves("loading", "error") }),
+    "state machine: error; the way since it was loaded: loading, error",
+  );
 });
 
 test("the cache of lines forgets those farthest from where people look", () => {
   const cache = new LineCache(4);
-  cache.add([1, 2, 3, 4].map((place) => ({ place })), 2);
+  cache.add(
+    [1, 2, 3, 4].map((place) => ({ place })),
+    2,
+  );
   cache.add([{ place: 100 }], 2);
-  assert.deepEqual([1, 2, 3, 4, 100].map((place) => Boolean(cache.get(place))), [true, true, true, false, false]);
+  assert.deepEqual(
+    [1, 2, 3, 4, 100].map((place) => Boolean(cache.get(place))),
+    [true, true, true, false, false],
+  );
 });
 
 test("the first line that is not known is asked for", () => {
@@ -41,7 +53,9 @@ test("answers are of the question's form, and an empty one is none", () => {
   const form = (picked, text) => ({ picked: () => picked, text: () => text });
   const choice = { kind: "choice" };
   assert.deepEqual(answersOf([choice], form(["red"], "")), [{ selected_labels: ["red"] }]);
-  assert.deepEqual(answersOf([choice], form([], " green ")), [{ custom_text: "green", was_custom: true, selected_labels: [] }]);
+  assert.deepEqual(answersOf([choice], form([], " green ")), [
+    { custom_text: "green", was_custom: true, selected_labels: [] },
+  ]);
   assert.deepEqual(answersOf([{ kind: "input" }], form([], "hello")), [{ text: "hello" }]);
   assert.equal(answersOf([choice, { kind: "input" }], form([], "")), null);
 });
@@ -52,8 +66,18 @@ function stage(more = {}) {
   const said = [];
   const told = [];
   let hear = null;
-  const model = { send: (message) => sent.push(message), on: (_, listener) => (hear = listener), off: () => (hear = null), ...more };
-  const link = new Link(model, { greet: () => ({ parts: [] }), told: (message) => told.push(message), said: (text) => said.push(text), quiet: [] });
+  const model = {
+    send: (message) => sent.push(message),
+    on: (_, listener) => (hear = listener),
+    off: () => (hear = null),
+    ...more,
+  };
+  const link = new Link(model, {
+    greet: () => ({ parts: [] }),
+    told: (message) => told.push(message),
+    said: (text) => said.push(text),
+    quiet: [],
+  });
   const kernel = (message) => hear?.({ view: link.view, ...message });
   return { link, sent, said, told, kernel };
 }
@@ -76,7 +100,13 @@ test("what was asked of a kernel that forgot the view is asked again, once it kn
   kernel({ type: "ack", id: 1 });
   const lost = link.ask("b", { type: "drive", verb: "start" });
   kernel({ type: "who" });
-  assert.deepEqual(sent.slice(2).map((message) => [message.type, message.id]), [["hello", undefined], ["drive", 2]]);
+  assert.deepEqual(
+    sent.slice(2).map((message) => [message.type, message.id]),
+    [
+      ["hello", undefined],
+      ["drive", 2],
+    ],
+  );
   kernel({ type: "done", id: 2 });
   kernel({ type: "done", id: 1 });
   assert.equal((await begun).id + (await lost).id, 3);
@@ -94,7 +124,10 @@ test("every update is answered in the end, and many by one answer", (context) =>
   kernel({ type: "snapshot", seq: 1, now: 0 });
   kernel({ type: "update", seq: 2, now: 0 });
   context.mock.timers.tick(10_000);
-  assert.deepEqual(sent.map((message) => [message.type, message.seq]), [["seen", 2]]);
+  assert.deepEqual(
+    sent.map((message) => [message.type, message.seq]),
+    [["seen", 2]],
+  );
   kernel({ type: "update", seq: 3, now: 0 });
   context.mock.timers.tick(10_000);
   assert.equal(sent.at(-1).seq, 3);
@@ -125,7 +158,10 @@ test("a view that missed an update asks for everything again, once", () => {
   kernel({ type: "update", seq: 2, now: 0 });
   kernel({ type: "update", seq: 4, now: 0 });
   kernel({ type: "update", seq: 5, now: 0 });
-  assert.deepEqual(told.map((message) => message.seq), [1, 2]);
+  assert.deepEqual(
+    told.map((message) => message.seq),
+    [1, 2],
+  );
   assert.equal(sent.filter((message) => message.type === "hello").length, 1);
   link.close();
 });
@@ -135,7 +171,10 @@ test("what is meant for another view is not heard, and a forgotten view says hel
   kernel({ view: "another", type: "snapshot", seq: 1 });
   assert.equal(told.length, 0);
   kernel({ type: "who" });
-  assert.deepEqual(sent.map((message) => [message.type, message.view]), [["hello", link.view]]);
+  assert.deepEqual(
+    sent.map((message) => [message.type, message.view]),
+    [["hello", link.view]],
+  );
 });
 
 test("a closed view says so and hears nothing more", async () => {

@@ -6,7 +6,8 @@ function fill(node, { cls, text, on, data, ...attributes }, children) {
   if (cls) node.setAttribute("class", cls);
   if (text !== undefined && text !== null) node.textContent = text;
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : String(value));
+    if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : String(value));
   }
   for (const [name, value] of Object.entries(data ?? {})) node.dataset[name] = value;
   for (const [name, listener] of Object.entries(on ?? {})) node.addEventListener(name, listener);
@@ -27,7 +28,12 @@ export function shape(tag, options = {}, children = []) {
 /** A button; with a reason it does not apply, stays in reach of the keyboard, and says why. */
 export function button(text, press, { why = null, label = null, cls = "", pressed = null } = {}) {
   const node = element("button", {
-    cls: `dnw-button ${cls}`, type: "button", text, title: why, "aria-label": label, "aria-disabled": why ? "true" : null,
+    cls: `dnw-button ${cls}`,
+    type: "button",
+    text,
+    title: why,
+    "aria-label": label,
+    "aria-disabled": why ? "true" : null,
     "aria-pressed": pressed === null ? null : String(pressed),
     data: { focus: label ?? text },
   });
@@ -52,7 +58,10 @@ export function select(options, chosen, change, label) {
 
 /** Give a choice other options, and keep what is chosen: what is gone stays, and says that it is. */
 export function setOptions(node, options, chosen = node.value) {
-  const all = !chosen || options.some(([value]) => value === chosen) ? options : [...options, [chosen, `${chosen} (gone)`]];
+  const all =
+    !chosen || options.some(([value]) => value === chosen)
+      ? options
+      : [...options, [chosen, `${chosen} (gone)`]];
   const wanted = JSON.stringify(all);
   if (node.dataset.options !== wanted) {
     node.dataset.options = wanted;
@@ -67,7 +76,10 @@ export function keepFocus(parent, change) {
   const focused = active && parent.contains(active) ? active.dataset.focus : null;
   change();
   // Without scrolling: what has the focus may be far above of what is read.
-  if (focused) [...parent.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus({ preventScroll: true });
+  if (focused)
+    [...parent.querySelectorAll("[data-focus]")]
+      .find((node) => node.dataset.focus === focused)
+      ?.focus({ preventScroll: true });
 }
 
 /** Put new children in, and the focus back where it was. */
@@ -117,19 +129,27 @@ export class VirtualList {
     this.open = open;
     this.scrolled = scrolled;
     this.rows = element("div", { cls: "dnw-rows" });
-    this.root = element("div", { cls: "dnw-list", role: "group", tabindex: "0", "aria-label": label, data: { focus: label } }, [this.rows]);
+    this.root = element(
+      "div",
+      { cls: "dnw-list", role: "group", tabindex: "0", "aria-label": label, data: { focus: label } },
+      [this.rows],
+    );
     this.label = label;
     this.asked = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
     this.place = 0; // where we scrolled to ourselves: such a move is nobody's wish
-    this.root.addEventListener("scroll", () => {
-      const moved = Math.abs(this.root.scrollTop - this.place) > 1;
-      if (moved) {
-        this.place = this.root.scrollTop;
-        this.scrolled(this);
-      }
-      this.render();
-    }, { passive: true });
+    this.root.addEventListener(
+      "scroll",
+      () => {
+        const moved = Math.abs(this.root.scrollTop - this.place) > 1;
+        if (moved) {
+          this.place = this.root.scrollTop;
+          this.scrolled(this);
+        }
+        this.render();
+      },
+      { passive: true },
+    );
     new ResizeObserver(() => this.render()).observe(this.root); // it goes with the element
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("click", (event) => {
@@ -211,7 +231,14 @@ export class VirtualList {
   key(event) {
     const [from, until] = this.sight;
     const page = Math.max(1, until - from - 2);
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.count, End: this.count };
+    const moves = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.count,
+      End: this.count,
+    };
     if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key in moves) {
       const start = this.current >= 0 ? this.current : this.follows || this.atEnd ? this.count : -1;

@@ -40,7 +40,11 @@ export class Link {
 
   /** Find out whether the kernel is there, once it has said nothing for long. */
   check() {
-    if (this.silence > CHECK_AFTER && this.isOpen && ![...this.waiting.values()].some(({ asked }) => asked.type === "ping")) {
+    if (
+      this.silence > CHECK_AFTER &&
+      this.isOpen &&
+      ![...this.waiting.values()].some(({ asked }) => asked.type === "ping")
+    ) {
       this.ask("the kernel", { type: "ping" }, null);
     }
   }
@@ -63,7 +67,16 @@ export class Link {
     this.number += 1;
     const asked = { ...message, id: this.number };
     return new Promise((resolve) => {
-      const waiting = { what, asked, quiet: this.quiet.has(message.type), resolve, refused, acked: false, spoke: false, timer: null };
+      const waiting = {
+        what,
+        asked,
+        quiet: this.quiet.has(message.type),
+        resolve,
+        refused,
+        acked: false,
+        spoke: false,
+        timer: null,
+      };
       this.waiting.set(asked.id, waiting);
       if (asked.type !== "ping") this.later(waiting, `${what}: queued: kernel is busy`);
       this.tell(asked);
@@ -106,8 +119,7 @@ export class Link {
         waiting.spoke = true;
         this.said(`${waiting.what}: queued: kernel is busy (${message.by})`);
       }
-    }
-    else if (message.type === "ack") {
+    } else if (message.type === "ack") {
       const waiting = this.waiting.get(message.id);
       if (!waiting) return;
       waiting.acked = true;

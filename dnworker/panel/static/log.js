@@ -5,7 +5,13 @@ import { ansi, count, marked, timeOfDay } from "./text.js";
 
 const CACHED = 4000;
 const PAGE = 200;
-const LEVELS = [["", "any level"], ["debug", "debug and up"], ["info", "info and up"], ["warning", "warnings and up"], ["error", "errors"]];
+const LEVELS = [
+  ["", "any level"],
+  ["debug", "debug and up"],
+  ["info", "info and up"],
+  ["warning", "warnings and up"],
+  ["error", "errors"],
+];
 
 /** The lines that are known, by place; those farthest from where people look go first. */
 export class LineCache {
@@ -46,9 +52,21 @@ export class LogSection {
     this.filter = {};
     this.asking = false;
     this.following = true;
-    this.worker = select([["", "all workers"]], "", (value) => this.narrow({ worker: value || null }), "worker of the log");
+    this.worker = select(
+      [["", "all workers"]],
+      "",
+      (value) => this.narrow({ worker: value || null }),
+      "worker of the log",
+    );
     this.level = select(LEVELS, "", (value) => this.narrow({ level: value || null }), "level");
-    this.text = element("input", { cls: "dnw-input", type: "search", placeholder: "find", spellcheck: "false", "aria-label": "find in the log", data: { focus: "find" } });
+    this.text = element("input", {
+      cls: "dnw-input",
+      type: "search",
+      placeholder: "find",
+      spellcheck: "false",
+      "aria-label": "find in the log",
+      data: { focus: "find" },
+    });
     this.text.addEventListener("input", () => this.search());
     this.regex = this.check("regex");
     this.only = this.check("only matches");
@@ -57,7 +75,11 @@ export class LogSection {
     this.note = element("span", { cls: "dnw-muted" });
     this.problem = element("span", { cls: "dnw-bad", role: "alert" });
     this.list = new VirtualList({
-      rowHeight: 19, label: "lines of the log", follows: true, draw: (n) => this.row(this.first + n), open: (n) => this.open(this.first + n),
+      rowHeight: 19,
+      label: "lines of the log",
+      follows: true,
+      draw: (n) => this.row(this.first + n),
+      open: (n) => this.open(this.first + n),
       scrolled: () => this.scrolled(),
     });
     this.list.root.classList.add("dnw-log-list");
@@ -67,12 +89,21 @@ export class LogSection {
     this.clearInvocation.hidden = true;
     this.root = element("section", { cls: "dnw-log-section", "aria-label": "log" }, [
       element("div", { cls: "dnw-tools" }, [
-        element("h3", { cls: "dnw-title", text: "log" }), this.worker, this.level, this.text,
+        element("h3", { cls: "dnw-title", text: "log" }),
+        this.worker,
+        this.level,
+        this.text,
         element("label", { cls: "dnw-check" }, [this.regex, element("span", { text: "regex" })]),
         element("label", { cls: "dnw-check" }, [this.only, element("span", { text: "only matches" })]),
-        this.clearInvocation, this.followButton, button("download", () => this.save(), { label: "download the log" }), this.note, this.problem,
+        this.clearInvocation,
+        this.followButton,
+        button("download", () => this.save(), { label: "download the log" }),
+        this.note,
+        this.problem,
       ]),
-      element("div", { cls: "dnw-log", role: "log", "aria-live": "off", "aria-label": "log lines" }, [this.list.root]),
+      element("div", { cls: "dnw-log", role: "log", "aria-live": "off", "aria-label": "log lines" }, [
+        this.list.root,
+      ]),
       this.detail,
     ]);
   }
@@ -86,8 +117,10 @@ export class LogSection {
   search() {
     clearTimeout(this.typing);
     this.typing = setTimeout(() => {
-      const text = this.only.checked || this.regex.checked ? this.text.value : ""; // patterns are for the kernel alone
-      if (text !== (this.filter.text ?? "") || this.regex.checked !== (this.filter.regex ?? false)) this.narrow({ text, regex: this.regex.checked });
+      // Patterns are for the kernel alone.
+      const text = this.only.checked || this.regex.checked ? this.text.value : "";
+      if (text !== (this.filter.text ?? "") || this.regex.checked !== (this.filter.regex ?? false))
+        this.narrow({ text, regex: this.regex.checked });
       else this.list.render(); // only other marks
     }, 150);
   }
@@ -153,7 +186,9 @@ export class LogSection {
   /** Ask for the lines in sight that are not known. */
   async fetch() {
     if (this.asking) return;
-    const [from, until] = this.following ? [Math.max(0, this.list.count - 40), this.list.count] : this.list.sight;
+    const [from, until] = this.following
+      ? [Math.max(0, this.list.count - 40), this.list.count]
+      : this.list.sight;
     const wanted = missing(this.cache, this.first + from, this.first + until);
     if (wanted === null) return;
     this.asking = true;
@@ -175,8 +210,14 @@ export class LogSection {
     const text = element("span", { cls: "dnw-text" });
     const wanted = this.regex.checked ? "" : this.text.value;
     if (wanted) {
-      const plain = ansi(line.text).map((piece) => piece.text).join("");
-      text.append(...marked(plain, wanted).map((piece) => (piece.mark ? element("mark", { text: piece.text }) : document.createTextNode(piece.text))));
+      const plain = ansi(line.text)
+        .map((piece) => piece.text)
+        .join("");
+      text.append(
+        ...marked(plain, wanted).map((piece) =>
+          piece.mark ? element("mark", { text: piece.text }) : document.createTextNode(piece.text),
+        ),
+      );
     } else text.append(...coloured(line.text));
     if (line.cut) text.append("…");
     if (line.picture && !line.image) text.append(" ▣");
@@ -185,7 +226,8 @@ export class LogSection {
     return element("div", { cls: `dnw-line dnw-level-${line.level}` }, [
       element("span", { cls: "dnw-muted dnw-at", text: timeOfDay(line.at) }),
       element("span", { cls: "dnw-muted dnw-by", text: line.worker }),
-      element("span", { cls: "dnw-levelmark", text: bad }), text,
+      element("span", { cls: "dnw-levelmark", text: bad }),
+      text,
     ]);
   }
 
@@ -193,13 +235,22 @@ export class LogSection {
   async open(place) {
     let line = this.cache.get(place);
     if (!line) return;
-    if (line.cut || (line.picture && !line.image)) line = (await this.panel.ask("the whole line", { type: "line", number: line.number }))?.line ?? line;
+    if (line.cut || (line.picture && !line.image))
+      line = (await this.panel.ask("the whole line", { type: "line", number: line.number }))?.line ?? line;
     const about = `${timeOfDay(line.at)} · ${line.worker} · ${line.source} · ${line.level}`;
     this.detail.replaceChildren(
       element("div", { cls: "dnw-head" }, [
         element("span", { cls: "dnw-muted", text: about }),
-        ...(line.event ? [button("show the event", () => this.panel.showEvent(line.event), { label: "show the event of this line" })] : []),
-        ...(line.invocation ? [button("only this invocation", () => this.narrow({ invocation: line.invocation }))] : []),
+        ...(line.event
+          ? [
+              button("show the event", () => this.panel.showEvent(line.event), {
+                label: "show the event of this line",
+              }),
+            ]
+          : []),
+        ...(line.invocation
+          ? [button("only this invocation", () => this.narrow({ invocation: line.invocation }))]
+          : []),
         button("close", () => this.detail.replaceChildren(), { label: "close the line" }),
       ]),
       element("pre", { tabindex: "0" }, coloured(line.text)),

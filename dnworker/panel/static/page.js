@@ -15,7 +15,9 @@ class SocketModel {
   }
 
   open() {
-    this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`);
+    this.socket = new WebSocket(
+      `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`,
+    );
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
       el.dnwPanel?.say("");
@@ -52,7 +54,7 @@ class SocketModel {
     if (name === "msg:custom") this.listeners.add(listener);
   }
 
-  off(name, listener) {
+  off(_, listener) {
     this.listeners.delete(listener);
   }
 
@@ -77,9 +79,13 @@ async function mayLook() {
 async function login(fields) {
   try {
     const answer = await fetch("/panel/session", {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), credentials: "same-origin",
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(fields),
+      credentials: "same-origin",
     });
-    if (answer.ok || (await mayLook())) start(); // a link that was used is no matter where the session goes on
+    if (answer.ok || (await mayLook()))
+      start(); // a link that was used is no matter where the session goes on
     else askForToken((await answer.json()).detail);
   } catch (failure) {
     askForToken(`the runtime does not answer: ${failure.message}`);

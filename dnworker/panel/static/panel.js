@@ -1,4 +1,4 @@
-// The panel's view, in a notebook and on a page. State lives in the kernel and arrives in messages; this draws it.
+// The panel in a notebook and on a page: it draws the state that arrives in messages of the kernel.
 import { button, element, redraw } from "./dom.js";
 import { Link, SILENT } from "./link.js";
 import { WorkersSection, placeLink } from "./workers.js";
@@ -10,15 +10,28 @@ import { SessionsSection } from "./sessions.js";
 import { age, count, troubles } from "./text.js";
 
 const TABS = [
-  ["workers", "Workers", []], ["events", "Events", ["events"]], ["fire", "Fire", ["fire", "events"]],
-  ["capability", "Capability", ["capabilities"]], ["sessions", "Sessions", ["sessions"]],
+  ["workers", "Workers", []],
+  ["events", "Events", ["events"]],
+  ["fire", "Fire", ["fire", "events"]],
+  ["capability", "Capability", ["capabilities"]],
+  ["sessions", "Sessions", ["sessions"]],
 ];
 const ANNOUNCE_EVERY = 5000;
 const SHORTCUT_KEYS = /^(.|Enter|Escape|Arrow.*|Home|End|Page.*|Delete|Backspace)$/u;
 
 class Panel {
   constructor(model, el) {
-    this.state = { runtime: null, paused: null, workers: new Map(), order: [], only: model.get?.("only") ?? null, chosen: null, trace: null, clock: null, prompts: 0 };
+    this.state = {
+      runtime: null,
+      paused: null,
+      workers: new Map(),
+      order: [],
+      only: model.get?.("only") ?? null,
+      chosen: null,
+      trace: null,
+      clock: null,
+      prompts: 0,
+    };
     this.skew = 0;
     this.tab = "workers";
     this.el = el;
@@ -29,7 +42,9 @@ class Panel {
     this.announced = { at: 0, text: "" };
     this.spokenOf = new Set();
     this.link = new Link(model, {
-      greet: () => this.greet(), told: (message) => this.told(message), said: (text, bad) => this.say(text, bad),
+      greet: () => this.greet(),
+      told: (message) => this.told(message),
+      said: (text, bad) => this.say(text, bad),
       quiet: ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"],
     });
     this.build();
@@ -53,29 +68,56 @@ class Panel {
     this.alert = element("div", { cls: "dnw-trouble", role: "group", "aria-label": "what failed" });
     this.alert.hidden = true;
     this.sections = {
-      workers: new WorkersSection(this), events: new EventsSection(this), fire: new FireSection(this),
-      capability: new CapabilitySection(this), sessions: new SessionsSection(this),
+      workers: new WorkersSection(this),
+      events: new EventsSection(this),
+      fire: new FireSection(this),
+      capability: new CapabilitySection(this),
+      sessions: new SessionsSection(this),
     };
     this.log = new LogSection(this);
     const prefix = `dnw-${this.link.view}`;
     this.tabs = TABS.map(([name, title]) => {
-      const node = element("button", { cls: "dnw-tab", type: "button", role: "tab", id: `${prefix}-tab-${name}`, "aria-controls": `${prefix}-${name}`, text: title, data: { tab: name } });
+      const node = element("button", {
+        cls: "dnw-tab",
+        type: "button",
+        role: "tab",
+        id: `${prefix}-tab-${name}`,
+        "aria-controls": `${prefix}-${name}`,
+        text: title,
+        data: { tab: name },
+      });
       node.addEventListener("click", () => this.show(name));
       return node;
     });
     const tablist = element("div", { cls: "dnw-tabs", role: "tablist", "aria-label": "panel" }, this.tabs);
     tablist.addEventListener("keydown", (event) => this.tabKey(event));
     this.panes = TABS.map(([name]) => {
-      const pane = element("div", { cls: "dnw-pane", role: "tabpanel", id: `${prefix}-${name}`, "aria-labelledby": `${prefix}-tab-${name}` }, [this.sections[name].root]);
+      const pane = element(
+        "div",
+        {
+          cls: "dnw-pane",
+          role: "tabpanel",
+          id: `${prefix}-${name}`,
+          "aria-labelledby": `${prefix}-tab-${name}`,
+        },
+        [this.sections[name].root],
+      );
       return pane;
     });
     this.root = element("div", { cls: "dnw-panel", "aria-label": "dnworker panel", role: "region" }, [
-      this.summary, this.status, this.spoken, this.alert,
-      element("div", { cls: "dnw-body" }, [element("div", { cls: "dnw-main" }, [tablist, ...this.panes]), this.log.root]),
+      this.summary,
+      this.status,
+      this.spoken,
+      this.alert,
+      element("div", { cls: "dnw-body" }, [
+        element("div", { cls: "dnw-main" }, [tablist, ...this.panes]),
+        this.log.root,
+      ]),
     ]);
     // A notebook in command mode takes bare keys for its own: what is typed here is meant for the panel.
     this.root.addEventListener("keydown", (event) => {
-      if (!event.ctrlKey && !event.metaKey && !event.altKey && SHORTCUT_KEYS.test(event.key)) event.stopPropagation();
+      if (!event.ctrlKey && !event.metaKey && !event.altKey && SHORTCUT_KEYS.test(event.key))
+        event.stopPropagation();
     });
     this.mark();
   }
@@ -83,7 +125,14 @@ class Panel {
   greet() {
     const filter = this.log.filter;
     const { events, sessions } = this.sections;
-    return { parts: this.parts(), log: filter, events: events.filter, session: sessions.chosen, trace: this.state.chosen, visible: this.visible };
+    return {
+      parts: this.parts(),
+      log: filter,
+      events: events.filter,
+      session: sessions.chosen,
+      trace: this.state.chosen,
+      visible: this.visible,
+    };
   }
 
   parts() {
@@ -106,16 +155,21 @@ class Panel {
     document.addEventListener("visibilitychange", look);
   }
 
-  /** What is pressed must not be replaced before it is let go, or there is no click: updates wait that long. */
+  /** Keep updates while a button is pressed: one that is replaced meanwhile gets no click. */
   watchPress() {
-    this.root.addEventListener("pointerdown", () => {
-      this.held ??= [];
-    }, { capture: true });
-    this.release = () => setTimeout(() => {
-      const held = this.held ?? [];
-      this.held = null;
-      for (const message of held) this.told(message);
-    });
+    this.root.addEventListener(
+      "pointerdown",
+      () => {
+        this.held ??= [];
+      },
+      { capture: true },
+    );
+    this.release = () =>
+      setTimeout(() => {
+        const held = this.held ?? [];
+        this.held = null;
+        for (const message of held) this.told(message);
+      });
     for (const name of ["pointerup", "pointercancel", "dragend"]) window.addEventListener(name, this.release);
   }
 
@@ -176,15 +230,17 @@ class Panel {
   /** Go to a cell of the notebook, by the number that it had when it ran. */
   async jump({ number }) {
     const notebook = this.el.closest(".jp-Notebook");
-    const prompt = [...(notebook?.querySelectorAll(".jp-InputPrompt") ?? [])].find((node) => node.textContent.trim() === `[${number}]:`);
+    const prompt = [...(notebook?.querySelectorAll(".jp-InputPrompt") ?? [])].find(
+      (node) => node.textContent.trim() === `[${number}]:`,
+    );
     const cell = prompt?.closest(".jp-Cell");
     if (!cell) {
       const found = (await this.ask(`cell [${number}]`, { type: "locate", number }))?.cell;
       if (found) {
-        history.replaceState(history.state, "", location.pathname + location.search); // the same place again is one too
+        // Without the old place first: going to the same place again must be a change, too.
+        history.replaceState(history.state, "", location.pathname + location.search);
         location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
-      }
-      else this.say(`cell [${number}] is not in this notebook any more`);
+      } else this.say(`cell [${number}] is not in this notebook any more`);
       return;
     }
     cell.scrollIntoView({ block: "center" });
@@ -255,7 +311,8 @@ class Panel {
         state.workers.set(worker.name, worker);
         changed?.add(worker.name);
       }
-      for (const name of [...state.workers.keys()]) if (!state.order.includes(name)) state.workers.delete(name);
+      for (const name of [...state.workers.keys()])
+        if (!state.order.includes(name)) state.workers.delete(name);
     }
     if ("runtime" in message) state.runtime = message.runtime;
     if ("attention" in message) state.prompts = message.attention.prompts;
@@ -266,7 +323,10 @@ class Panel {
       this.tellTroubles();
     }
     if ("trace" in message) {
-      state.trace = "payload" in message.trace || message.trace.gone ? message.trace : { ...message.trace, payload: state.trace?.payload, cut: state.trace?.cut };
+      state.trace =
+        "payload" in message.trace || message.trace.gone
+          ? message.trace
+          : { ...message.trace, payload: state.trace?.payload, cut: state.trace?.cut };
       sections[this.tab].update?.(null);
     }
     if ("events" in message) sections.events.take(message.events);
@@ -283,11 +343,21 @@ class Panel {
     if (!runtime) return;
     this.root.classList.toggle("dnw-stale", this.isStale);
     const states = [...workers.values()].map((worker) => worker.state);
-    const counts = [...new Set(states)].map((name) => `${states.filter((one) => one === name).length} ${name}`);
-    const parts = [counts.join(", ") || "no workers", `${count(runtime.events)} events`, `runtime ${runtime.id}`, runtime.url ?? "no server"];
+    const counts = [...new Set(states)].map(
+      (name) => `${states.filter((one) => one === name).length} ${name}`,
+    );
+    const parts = [
+      counts.join(", ") || "no workers",
+      `${count(runtime.events)} events`,
+      `runtime ${runtime.id}`,
+      runtime.url ?? "no server",
+    ];
     if (clock?.virtual) parts.push("virtual clock");
     if (paused) parts.unshift(`paused by ${paused}`);
-    if (this.isStale) parts.unshift(`no word from the kernel for ${age(this.link.silence)}: it is busy, or was restarted; then run the cells and %panel again. As it was:`);
+    if (this.isStale)
+      parts.unshift(
+        `no word from the kernel for ${age(this.link.silence)}: it is busy, or was restarted; then run the cells and %panel again. As it was:`,
+      );
     this.summary.textContent = parts.join(" · ");
     const badge = (name, n, mark) => {
       const tab = this.tabs.find((one) => one.dataset.tab === name);
@@ -299,24 +369,43 @@ class Panel {
 
   tellTroubles() {
     const found = troubles([...this.state.workers.values()]);
-    const told = JSON.stringify(found.map(({ worker, handler, text, count: n }) => [worker, handler, text, n]));
+    const told = JSON.stringify(
+      found.map(({ worker, handler, text, count: n }) => [worker, handler, text, n]),
+    );
     // Dismissed is dismissed until it fails anew; but a task that crashes for ever in one way is told once.
-    const names = found.map(({ worker, handler, text, count: n, endless }) => `${worker}.${handler} ${text} ${endless ? "" : n}`);
+    const names = found.map(
+      ({ worker, handler, text, count: n, endless }) => `${worker}.${handler} ${text} ${endless ? "" : n}`,
+    );
     this.alert.hidden = names.every((name) => this.dismissed.has(name));
     for (const name of this.dismissed) if (!names.includes(name)) this.dismissed.delete(name);
     if (told === this.toldTroubles) return;
     this.toldTroubles = told;
     redraw(this.alert, [
-      ...found.slice(0, 5).map(({ worker, handler, text, place, event, count: n }) => element("div", { cls: "dnw-head" }, [
-        element("span", { cls: "dnw-bad", text: `✗ ${handler ? `${worker}.${handler} failed${n > 1 ? ` ${count(n)} times, last` : ""}` : `${worker} is in error`}: ${text.split("\n")[0]}` }),
-        ...(place ? [placeLink(place, this)] : []),
-        event ? button("show the event", () => this.showEvent(event), { label: `show the event that made ${handler} fail` }) : button("show the worker", () => this.show("workers"), { label: `show ${worker}` }),
-      ])),
-      ...(found.length > 5 ? [element("span", { cls: "dnw-muted", text: `and ${found.length - 5} more` })] : []),
-      button("dismiss", () => {
-        this.dismissed = new Set(names);
-        this.alert.hidden = true;
-      }, { label: "dismiss what failed", cls: "dnw-dismiss" }),
+      ...found.slice(0, 5).map(({ worker, handler, text, place, event, count: n }) =>
+        element("div", { cls: "dnw-head" }, [
+          element("span", {
+            cls: "dnw-bad",
+            text: `✗ ${handler ? `${worker}.${handler} failed${n > 1 ? ` ${count(n)} times, last` : ""}` : `${worker} is in error`}: ${text.split("\n")[0]}`,
+          }),
+          ...(place ? [placeLink(place, this)] : []),
+          event
+            ? button("show the event", () => this.showEvent(event), {
+                label: `show the event that made ${handler} fail`,
+              })
+            : button("show the worker", () => this.show("workers"), { label: `show ${worker}` }),
+        ]),
+      ),
+      ...(found.length > 5
+        ? [element("span", { cls: "dnw-muted", text: `and ${found.length - 5} more` })]
+        : []),
+      button(
+        "dismiss",
+        () => {
+          this.dismissed = new Set(names);
+          this.alert.hidden = true;
+        },
+        { label: "dismiss what failed", cls: "dnw-dismiss" },
+      ),
     ]);
     const fresh = found.find((_, n) => !this.spokenOf.has(names[n]));
     this.spokenOf = new Set(names);
@@ -326,10 +415,13 @@ class Panel {
   /** Say something to those who do not see, not more often than they can listen. */
   announce(text) {
     clearTimeout(this.announcing);
-    this.announcing = setTimeout(() => {
-      this.announced = { at: Date.now(), text };
-      this.spoken.textContent = text;
-    }, Math.max(0, this.announced.at + ANNOUNCE_EVERY - Date.now()));
+    this.announcing = setTimeout(
+      () => {
+        this.announced = { at: Date.now(), text };
+        this.spoken.textContent = text;
+      },
+      Math.max(0, this.announced.at + ANNOUNCE_EVERY - Date.now()),
+    );
   }
 
   get isStale() {
@@ -347,7 +439,8 @@ class Panel {
     clearTimeout(this.announcing);
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.onVisibility);
-    for (const name of ["pointerup", "pointercancel", "dragend"]) window.removeEventListener(name, this.release);
+    for (const name of ["pointerup", "pointercancel", "dragend"])
+      window.removeEventListener(name, this.release);
     this.model.off?.("change:only", this.onOnly);
     this.link.close();
     this.root.remove();

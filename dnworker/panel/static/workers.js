@@ -3,9 +3,23 @@ import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
 import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, troubles } from "./text.js";
 
-const VERBS = [["start", "start"], ["stop", "stop"], ["restart", "restart"], ["rollback", "roll back"]];
+const VERBS = [
+  ["start", "start"],
+  ["stop", "stop"],
+  ["restart", "restart"],
+  ["rollback", "roll back"],
+];
 const MANY = 6; // workers, from which on their pictures are small
-const COLUMNS = ["handler", "registered for", "calls", "errors", "in flight", "p50 / p95 / max", "last minute", "next run"];
+const COLUMNS = [
+  "handler",
+  "registered for",
+  "calls",
+  "errors",
+  "in flight",
+  "p50 / p95 / max",
+  "last minute",
+  "next run",
+];
 
 /** Something that changes with time alone: it is asked again every second. */
 function live(node, tell) {
@@ -17,21 +31,30 @@ function live(node, tell) {
 
 /** The last minute of a handler: runs a second, those that failed at the foot. */
 function sparkline(minute, panel, label) {
-  const picture = shape("svg", { cls: "dnw-spark", viewBox: "0 0 120 18", preserveAspectRatio: "none", role: "img" });
+  const picture = shape("svg", {
+    cls: "dnw-spark",
+    viewBox: "0 0 120 18",
+    preserveAspectRatio: "none",
+    role: "img",
+  });
   return live(picture, () => {
     const columns = minuteColumns(minute, Math.floor(panel.now() / 1000));
     const most = Math.max(1, ...columns.map(([ended]) => ended));
     const total = columns.reduce((sum, [ended]) => sum + ended, 0);
     picture.setAttribute("aria-label", `${label}: ${count(total)} runs in the last minute`);
-    picture.replaceChildren(...columns.flatMap(([ended, failed], n) => {
-      if (!ended) return [];
-      const height = (ended / most) * 17;
-      const bad = (failed / most) * 17;
-      return [
-        shape("rect", { cls: "dnw-ran", x: n * 2, y: 18 - height, width: 1.6, height }),
-        ...(failed ? [shape("rect", { cls: "dnw-failed", x: n * 2, y: 18 - bad, width: 1.6, height: bad })] : []),
-      ];
-    }));
+    picture.replaceChildren(
+      ...columns.flatMap(([ended, failed], n) => {
+        if (!ended) return [];
+        const height = (ended / most) * 17;
+        const bad = (failed / most) * 17;
+        return [
+          shape("rect", { cls: "dnw-ran", x: n * 2, y: 18 - height, width: 1.6, height }),
+          ...(failed
+            ? [shape("rect", { cls: "dnw-failed", x: n * 2, y: 18 - bad, width: 1.6, height: bad })]
+            : []),
+        ];
+      }),
+    );
   });
 }
 
@@ -47,14 +70,22 @@ function nextRun(handler, worker, panel) {
   const isSchedule = handler.key[0] === "every";
   if (handler.nextRun !== null) {
     const text = element("span");
-    cell.append(live(text, () => {
-      const when = countdown(handler.nextRun, panel.clockNow());
-      text.textContent = isSchedule ? when : `restarts ${when}`;
-    }));
+    cell.append(
+      live(text, () => {
+        const when = countdown(handler.nextRun, panel.clockNow());
+        text.textContent = isSchedule ? when : `restarts ${when}`;
+      }),
+    );
   }
   if (isSchedule) {
     const label = `run ${handler.key[2]} of ${worker.name} now`;
-    cell.append(" ", button("run now", () => panel.ask(label, { type: "run", worker: worker.name, key: handler.key }), { why: worker.refusals.run, label }));
+    cell.append(
+      " ",
+      button("run now", () => panel.ask(label, { type: "run", worker: worker.name, key: handler.key }), {
+        why: worker.refusals.run,
+        label,
+      }),
+    );
   }
   return cell;
 }
@@ -80,13 +111,27 @@ function handlerRows(handler, worker, panel) {
   ];
   if (handler.error) {
     const { text: says, place, source, event } = handler.error;
-    rows.push(element("tr", { cls: "dnw-last-error" }, [
-      element("td", { colspan: COLUMNS.length }, [
-        element("span", { cls: handler.failing ? "dnw-bad" : "dnw-muted", text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}` }), " at ", placeLink(place, panel),
-        ...(source ? [": ", element("code", { text: source })] : []),
-        ...(event ? [" ", button("show the event", () => panel.showEvent(event), { label: `show the event that ${name} failed on` })] : []),
+    rows.push(
+      element("tr", { cls: "dnw-last-error" }, [
+        element("td", { colspan: COLUMNS.length }, [
+          element("span", {
+            cls: handler.failing ? "dnw-bad" : "dnw-muted",
+            text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}`,
+          }),
+          " at ",
+          placeLink(place, panel),
+          ...(source ? [": ", element("code", { text: source })] : []),
+          ...(event
+            ? [
+                " ",
+                button("show the event", () => panel.showEvent(event), {
+                  label: `show the event that ${name} failed on`,
+                }),
+              ]
+            : []),
+        ]),
       ]),
-    ]));
+    );
   }
   return rows;
 }
@@ -94,7 +139,12 @@ function handlerRows(handler, worker, panel) {
 function gateChips(worker) {
   const flags = Object.entries(worker.gate);
   if (!flags.length) return [];
-  return [element("span", { cls: "dnw-muted", text: "gate: " }), ...flags.map(([name, on]) => element("span", { cls: `dnw-chip${on ? " dnw-on" : ""}`, text: `${name} ${on ? "on" : "off"}` }))];
+  return [
+    element("span", { cls: "dnw-muted", text: "gate: " }),
+    ...flags.map(([name, on]) =>
+      element("span", { cls: `dnw-chip${on ? " dnw-on" : ""}`, text: `${name} ${on ? "on" : "off"}` }),
+    ),
+  ];
 }
 
 function card(worker, panel) {
@@ -106,29 +156,66 @@ function card(worker, panel) {
     since.textContent = worker.state === "running" ? `up ${spent}` : `for ${spent}`;
   });
   const facts = [
-    worker.topology, `generation ${worker.generation}`,
+    worker.topology,
+    `generation ${worker.generation}`,
     worker.restarts ? `${worker.restarts} restart${worker.restarts > 1 ? "s" : ""}` : "no restarts",
   ].join(" · ");
   const head = element("div", { cls: "dnw-head" }, [
-    state, element("strong", { text: worker.name }), since,
+    state,
+    element("strong", { text: worker.name }),
+    since,
     element("span", { cls: "dnw-paused", text: pausedText(worker, panel.state.paused) }),
-    element("span", { cls: "dnw-muted", text: facts }), element("span", { cls: "dnw-gate" }, gateChips(worker)),
-    element("span", { cls: "dnw-buttons" }, VERBS.map(([verb, text]) => button(
-      text, () => panel.ask(`${text} ${worker.name}`, { type: "drive", verb, worker: worker.name }),
-      { why: worker.refusals[verb] ?? null, label: `${text} ${worker.name}` },
-    ))),
+    element("span", { cls: "dnw-muted", text: facts }),
+    element("span", { cls: "dnw-gate" }, gateChips(worker)),
+    element(
+      "span",
+      { cls: "dnw-buttons" },
+      VERBS.map(([verb, text]) =>
+        button(
+          text,
+          () => panel.ask(`${text} ${worker.name}`, { type: "drive", verb, worker: worker.name }),
+          { why: worker.refusals[verb] ?? null, label: `${text} ${worker.name}` },
+        ),
+      ),
+    ),
   ]);
   const parts = [head, machine(worker)];
   if (worker.error) parts.push(element("pre", { cls: "dnw-error", text: worker.error }));
   if (worker.handlers.length) {
-    parts.push(element("div", { cls: "dnw-scroll", tabindex: "0", role: "group", "aria-label": `handlers of ${worker.name}`, data: { focus: `handlers of ${worker.name}` } }, [
-      element("table", { cls: "dnw-table" }, [
-        element("thead", {}, [element("tr", {}, COLUMNS.map((title) => element("th", { scope: "col", text: title })))]),
-        element("tbody", {}, worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel))),
-      ]),
-    ]));
+    parts.push(
+      element(
+        "div",
+        {
+          cls: "dnw-scroll",
+          tabindex: "0",
+          role: "group",
+          "aria-label": `handlers of ${worker.name}`,
+          data: { focus: `handlers of ${worker.name}` },
+        },
+        [
+          element("table", { cls: "dnw-table" }, [
+            element("thead", {}, [
+              element(
+                "tr",
+                {},
+                COLUMNS.map((title) => element("th", { scope: "col", text: title })),
+              ),
+            ]),
+            element(
+              "tbody",
+              {},
+              worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel)),
+            ),
+          ]),
+        ],
+      ),
+    );
   }
-  return element("section", { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } }, parts);
+  return element(
+    "section",
+    { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } },
+    parts,
+  );
 }
 
 export class WorkersSection {
@@ -142,11 +229,14 @@ export class WorkersSection {
     const { workers, order, only } = this.panel.state;
     const failing = (name) => troubles([workers.get(name)]).length > 0;
     const wanted = order.filter((name) => !only || name === only);
-    const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))]; // what fails comes first
+    // Those that fail come first.
+    const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))];
     this.root.classList.toggle("dnw-many", shown.length > MANY);
     if (!shown.length) {
       this.cards.clear();
-      const hint = order.length ? "this worker is gone" : "no workers yet: run a %%worker cell, or serve a capability";
+      const hint = order.length
+        ? "this worker is gone"
+        : "no workers yet: run a %%worker cell, or serve a capability";
       this.root.replaceChildren(element("p", { cls: "dnw-muted", text: hint }));
       return;
     }
@@ -166,7 +256,11 @@ export class WorkersSection {
       }
       same &&= this.root.children[n] === this.cards.get(name);
     }
-    if (!same) redraw(this.root, shown.map((name) => this.cards.get(name)));
+    if (!same)
+      redraw(
+        this.root,
+        shown.map((name) => this.cards.get(name)),
+      );
   }
 
   tick() {
