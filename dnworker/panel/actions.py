@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.core.handlers import HandlerKey
-    from dnworker.runtime import Runtime
+    from dnworker.runtime import Runtime as Engine
     from dnworker.workers.managed import ManagedWorker
 
 ONLY_NOTEBOOK = "only a notebook can do this"
@@ -24,8 +24,8 @@ ONLY_NOTEBOOK = "only a notebook can do this"
 class Actions:
     """What can be done where there is no notebook."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     @property
     def paused_by(self) -> str | None:
@@ -52,7 +52,7 @@ class Actions:
 
     def script_of(self, worker: ManagedWorker) -> str:
         """Return the path of the worker's script in its capability, as a test names it."""
-        capability = self.runtime.capability(worker.capability)
+        capability = self.engine.capability(worker.capability)
         for one in (worker.definition.path, *map(Path, worker.definition.args)):
             is_script = one is not None and one.suffix == ".py" and not capability.live
             if one is not None and is_script and one.is_relative_to(capability.root):
@@ -85,14 +85,14 @@ class Actions:
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        heard = {key[1] for w in self.runtime.workers() for key in w.stats if key[0] == "on_event"}
+        heard = {key[1] for w in self.engine.workers() for key in w.stats if key[0] == "on_event"}
         return heard | TEMPLATES.keys()
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and where it is from: a template, the last one, what handlers read."""
         if kind in TEMPLATES:
             return template(kind), "a template"
-        history = self.runtime.history
+        history = self.engine.history
         before = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
         if before is not None and before.payload:
             return before.payload, f"as of #{before.seq}"
@@ -101,7 +101,7 @@ class Actions:
 
     def _sources(self, kind: str) -> list[str]:
         found = []
-        for managed in self.runtime.workers():
+        for managed in self.engine.workers():
             worker = managed.worker if isinstance(managed, InProcessWorker) else None
             for handler in worker._event_handlers.get(kind, ()) if worker is not None else ():
                 try:

@@ -1,4 +1,4 @@
-"""What views ask for, done: each command returns the fields of its answer."""
+"""What views ask for, done; `feed` calls `execute`, which returns the fields of the answer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace
 from dnworker.panel import messages, serialize
+from dnworker.panel.budget import size_of
 from dnworker.panel.log_rows import LogWindow, plain_text
-from dnworker.panel.view import size_of
 from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import iso
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
-    from dnworker.panel.feed import Feed
+    from dnworker.panel.model import PanelModel
     from dnworker.panel.view import View
-    from dnworker.runtime import Runtime
+    from dnworker.runtime import Runtime as Engine
 
 LINES_AT_ONCE = 500
 ANSWER_BYTES = 200_000
@@ -36,7 +36,7 @@ Answer = dict[str, Any] | None
 T = TypeVar("T")
 
 
-async def execute(asked: messages.Asked, view: View, feed: Feed) -> Answer:
+async def execute(asked: messages.Asked, view: View, model: PanelModel) -> Answer:
     """Do what a view asks for.
 
     Raises:
@@ -44,37 +44,37 @@ async def execute(asked: messages.Asked, view: View, feed: Feed) -> Answer:
     """
     match asked:
         case messages.Log() | messages.Lines() | messages.Line() | messages.Events():
-            return await _look(asked, view, feed.runtime)
+            return await _look(asked, view, model.engine)
         case messages.Drive():
-            return await _drive(asked, feed)
+            return await _drive(asked, model)
         case messages.Run(worker=name, key=key):
-            worker = feed.runtime.worker(name)
+            worker = model.engine.worker(name)
             worker.run_schedule(serialize.key_of(worker, key))
         case messages.Suggest(kind=kind):
-            payload, whence = await feed.actions.suggest(kind)
+            payload, whence = await model.actions.suggest(kind)
             return {"payload": as_json(payload), "whence": whence}
         case messages.Fire():
-            return await _fire(asked, feed)
+            return await _fire(asked, model)
         case messages.Replay(event=event):
-            return await _again(await find(feed.runtime, event), feed.runtime)
+            return await _again(await find(model.engine, event), model.engine)
         case messages.Copy():
-            return await _copy(asked, feed)
+            return await _copy(asked, model)
         case messages.Locate(number=number):
-            return {"cell": feed.actions.cell_id(number)}
+            return {"cell": model.actions.cell_id(number)}
         case messages.Flag(capability=capability, flag=flag, value=value):
-            await feed.runtime.set_flag(capability, flag, value)
+            await model.engine.set_flag(capability, flag, value)
         case messages.Checks(capability=capability):
-            await feed.runtime.capabilities.get(capability).run_checks()
+            await model.engine.capabilities.get(capability).run_checks()
         case messages.Export(path=path, target=target, topology=topology, force=force):
-            return await feed.actions.export(path, target=target, topology=topology, force=force)
+            return await model.actions.export(path, target=target, topology=topology, force=force)
         case messages.Respond():
-            _respond(asked, feed.runtime)
+            _respond(asked, model.engine)
         case messages.Cancel(session=session, turn=turn):
-            await feed.runtime.turns.cancel(session, turn)
+            await model.engine.turns.cancel(session, turn)
     return None
 
 
-async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
+async def _look(asked: messages.Asked, view: View, engine: Engine) -> Answer:
     match asked:
         case messages.Log(filter=wanted):
             view.filter_log(wanted)
@@ -89,7 +89,7 @@ async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
             drawn = (serialize.line_to_json(at, line) for at, line in lines)
             return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, drawn, size_of))}
         case messages.Line(number=number):
-            found = runtime.logs.pick([number])
+            found = engine.logs.pick([number])
             if not found:
                 raise NotFound(f"line {number} is kept no longer")
             return {"line": serialize.line_to_json(0, found[0], whole=True)}
@@ -101,20 +101,20 @@ async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
     return None
 
 
-async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
-    worker = feed.runtime.worker(asked.worker)
+async def _drive(asked: messages.Drive, model: PanelModel) -> Answer:
+    worker = model.engine.worker(asked.worker)
     match asked.verb:
         case "stop":
             await worker.stop()
         case "rollback":
-            await feed.actions.roll_back(worker)
+            await model.actions.roll_back(worker)
         case verb:
             await worker.restart(force=verb == "restart")
-    worker = feed.runtime.worker(asked.worker)
+    worker = model.engine.worker(asked.worker)
     return {"state": str(worker.state), "error": worker.error}
 
 
-async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
+async def _fire(asked: messages.Fire, model: PanelModel) -> Answer:
     if not asked.kind.strip():
         raise UsageError("an event needs a kind, such as turn.completed")
     try:
@@ -122,20 +122,17 @@ async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
     except (msgspec.MsgspecError, RecursionError) as exc:
         raise UsageError(f"the payload is no JSON object: {exc}") from None
     kind = asked.kind.strip()
-    trace = await feed.runtime.fire(
+    trace = await model.engine.fire(
         kind, payload, session_id=asked.session or None, only=asked.worker, wait=False
     )
     kept = asked.payload if len(asked.payload) <= FIRED_LENGTH else None
     entry = {"kind": kind, "payload": kept, "session": asked.session, "worker": asked.worker}
-    same = next((one for one in feed.fired if entry.items() <= one.items()), None)
-    if same is not None:
-        feed.fired.remove(same)
-    feed.fired.appendleft(entry | {"at": time.time() * 1000})
+    model.note_fired(entry, time.time() * 1000)
     return _fired(trace)
 
 
-async def _again(event: EventEnvelope, runtime: Runtime) -> Answer:
-    trace = await runtime.fire(
+async def _again(event: EventEnvelope, engine: Engine) -> Answer:
+    trace = await engine.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
     return _fired(trace)
@@ -165,28 +162,28 @@ def _fired(trace: Trace) -> Answer:
     return {"event": trace.event.event_id, "seq": trace.event.seq}
 
 
-async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
-    event = await find(feed.runtime, asked.event)
+async def _copy(asked: messages.Copy, model: PanelModel) -> Answer:
+    event = await find(model.engine, asked.event)
     if asked.form == "fire":
         return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
-    trace = Trace(event, feed.runtime.history)
+    trace = Trace(event, model.engine.history)
     workers = list(dict.fromkeys(run.worker for run in trace.invocations))
     name = asked.worker or (workers[0] if workers else None)
     if name is None:
         raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
-    worker = feed.runtime.worker(name)
+    worker = model.engine.worker(name)
     case = cases.case_of(trace, worker.name)
     if asked.form == "test-cell":
         return {"text": cases.as_test_cell(case, worker.name), "file": None}
-    text = cases.as_module([case], worker.name, feed.actions.script_of(worker))
+    text = cases.as_module([case], worker.name, model.actions.script_of(worker))
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 
-def _respond(asked: messages.Respond, runtime: Runtime) -> None:
+def _respond(asked: messages.Respond, engine: Engine) -> None:
     action = None
     if asked.decision is None:
         action = "submit" if asked.answers is not None else "cancel"
-    runtime.turns.respond(
+    engine.turns.respond(
         asked.session,
         Response(
             request_id=asked.request,

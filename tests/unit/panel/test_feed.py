@@ -15,7 +15,7 @@ from dnworker.core.logs import LINES_KEPT
 from dnworker.panel import feed as feeds
 from dnworker.panel import log_rows as loglines
 from dnworker.panel import view as views
-from dnworker.panel.view import BYTES_PER_SECOND, Budget
+from dnworker.panel.budget import BYTES_PER_SECOND, Budget
 
 
 class Screen:
@@ -65,7 +65,7 @@ class Screen:
 @pytest.fixture(autouse=True)
 def without_delays(monkeypatch):
     monkeypatch.setattr(feeds, "INTERVAL", 0.0)
-    monkeypatch.setattr(views, "FIGURES_INTERVAL", 0.0)
+    monkeypatch.setattr(views, "STATS_INTERVAL", 0.0)
     monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
 
 
@@ -267,15 +267,15 @@ async def test_a_view_goes_on_when_the_runtime_was_stopped_and_started_again(run
 async def test_trouble_with_one_part_is_logged_and_the_view_filled_again(
     runtime, screen, monkeypatch, caplog
 ):
-    monkeypatch.setattr(feeds, "TROUBLE_PAUSE", 0.0)
-    real, failures = runtime.feed.attention, [ValueError("odd")]
+    monkeypatch.setattr(feeds, "RETRY_PAUSE", 0.0)
+    real, failures = runtime.feed.model.attention, [ValueError("odd")]
 
     def attention():
         if failures:
             raise failures.pop()
         return real()
 
-    monkeypatch.setattr(runtime.feed, "attention", attention)
+    monkeypatch.setattr(runtime.feed.model, "attention", attention)
     assert {"runtime", "workers"} <= (await screen.open()).keys()
     assert "an update of the panel failed" in caplog.text
 
@@ -511,7 +511,7 @@ async def test_an_event_is_fired_and_remembered_once(runtime, bridge, screen):
     for _ in range(2):
         answer = await screen.ask("fire", kind=" demo.ping ", payload='{"n": 1}')
     assert runtime.history.event(answer["event"]).kind == "demo.ping"
-    assert len(runtime.feed.fired) == 1
+    assert len(runtime.feed.model.fired) == 1
     assert (await screen.ask("fire", kind=" ", payload="{}"))["text"].startswith("an event needs a kind")
     assert "no worker 'nobody'" in (await screen.ask("fire", kind="a", payload="{}", worker="nobody"))["text"]
 
