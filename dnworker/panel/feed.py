@@ -167,18 +167,18 @@ class Feed:
 
     def _handle(self, message: messages.Message, view: View) -> None:
         match message:
-            case messages.Seen():
+            case messages.Ack():
                 pass  # that it answered is all there is to know
             case messages.Parts(parts=parts):
                 view.show_parts(parts)
-            case messages.Sight(visible=visible):
+            case messages.Visibility(visible=visible):
                 view.refill()
                 self._set_visible(view, visible)
             case messages.Trace(event=event):
                 view.show_trace(event)
             case messages.Session(session=session):
                 view.show_session(session)
-            case messages.Asked():
+            case messages.Request():
                 self._start(message, view)
 
     def _set_visible(self, view: View, visible: bool) -> None:
@@ -190,13 +190,13 @@ class Feed:
 
     # -- requests --------------------------------------------------------------------------------------
 
-    def _start(self, request: messages.Asked, view: View) -> None:
+    def _start(self, request: messages.Request, view: View) -> None:
         name = f"dnworker panel {type(request).__name__}"
         task = self._loop.create_task(self._answer(request, view), name=name)
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
 
-    async def _answer(self, request: messages.Asked, view: View) -> None:
+    async def _answer(self, request: messages.Request, view: View) -> None:
         view.answer("ack", request.id)
         try:
             fields = await execute(request, view, self.model)

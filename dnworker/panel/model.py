@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,16 @@ class PanelModel:
     def gate(self, worker: ManagedWorker) -> dict[str, bool]:
         """Return the flags that gate a worker, with their values."""
         return serialize.gate_of(worker, self.engine.capability(worker.capability))
+
+    def worker_to_json(self, worker: ManagedWorker) -> dict[str, Any]:
+        """Return a worker as views show it."""
+        return serialize.worker_to_json(
+            worker,
+            self.gate(worker),
+            origins=self.actions.origins(worker),
+            why_no_rollback=self.actions.why_no_rollback(worker),
+            now=serialize.Now(time.time(), time.monotonic()),
+        )
 
     def attention(self) -> dict[str, Any]:
         """Return how many prompts wait for a person, in whatever session."""

@@ -19,8 +19,8 @@ from dnworker.sessions.prompts import Response
 from dnworker.sessions.store import iso
 
 if TYPE_CHECKING:
-    from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
+    from dnworker.panel.event_rows import EventFilter
     from dnworker.panel.model import PanelModel
     from dnworker.panel.view import View
     from dnworker.runtime import Runtime as Engine
@@ -36,102 +36,108 @@ Answer = dict[str, Any] | None
 T = TypeVar("T")
 
 
-async def execute(asked: messages.Asked, view: View, model: PanelModel) -> Answer:
+async def execute(request: messages.Request, view: View, model: PanelModel) -> Answer:
     """Do what a view asks for.
 
     Raises:
         DnworkerError: it cannot be done; says why.
     """
-    match asked:
-        case messages.Log() | messages.Lines() | messages.Line() | messages.Events():
-            return await _look(asked, view, model.engine)
-        case messages.Drive():
-            return await _drive(asked, model)
-        case messages.Run(worker=name, key=key):
-            worker = model.engine.worker(name)
-            worker.run_schedule(serialize.key_of(worker, key))
-        case messages.Suggest(kind=kind):
-            payload, whence = await model.actions.suggest(kind)
-            return {"payload": as_json(payload), "whence": whence}
-        case messages.Fire():
-            return await _fire(asked, model)
-        case messages.Replay(event=event):
-            return await _again(await find(model.engine, event), model.engine)
-        case messages.Copy():
-            return await _copy(asked, model)
-        case messages.Locate(number=number):
-            return {"cell": model.actions.cell_id(number)}
-        case messages.Flag(capability=capability, flag=flag, value=value):
-            await model.engine.set_flag(capability, flag, value)
-        case messages.Checks(capability=capability):
-            await model.engine.capabilities.get(capability).run_checks()
-        case messages.Export(path=path, target=target, topology=topology, force=force):
-            return await model.actions.export(path, target=target, topology=topology, force=force)
-        case messages.Respond():
-            _respond(asked, model.engine)
-        case messages.Cancel(session=session, turn=turn):
-            await model.engine.turns.cancel(session, turn)
-    return None
-
-
-async def _look(asked: messages.Asked, view: View, engine: Engine) -> Answer:
-    match asked:
+    engine, actions = model.engine, model.actions
+    match request:
         case messages.Log(filter=wanted):
             view.filter_log(wanted)
-        case messages.Lines(place=place, count=count, whole=whole):
-            await view.room()
-            window: LogWindow = view.window
-            lines = window.lines(place, min(count, LINES_AT_ONCE))
-            if whole:
-                texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
-                reached = lines[len(texts) - 1][0] + 1 if texts else None
-                return {"window": window.id, "text": "".join(texts), "next": reached}
-            drawn = (serialize.line_to_json(at, line) for at, line in lines)
-            return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, drawn, size_of))}
+        case messages.Lines():
+            return await _lines(request, view)
         case messages.Line(number=number):
-            found = engine.logs.pick([number])
-            if not found:
-                raise NotFound(f"line {number} is kept no longer")
-            return {"line": serialize.line_to_json(0, found[0], whole=True)}
+            return _line(number, engine)
         case messages.Events(filter=wanted, before=before):
-            if wanted != view.events:
-                view.filter_events(wanted)
-            if before is not None:
-                return {"rows": await view.older(before)}
+            return await _events(wanted, before, view)
+        case messages.Control():
+            return await _control(request, model)
+        case messages.Run(worker=name, key=key):
+            worker = engine.worker(name)
+            worker.run_schedule(serialize.key_of(worker, key))
+        case messages.Suggest(kind=kind):
+            payload, source = await actions.suggest(kind)
+            return {"payload": as_json(payload), "source": source}
+        case messages.Fire():
+            return await _fire(request, model)
+        case messages.Replay(event=event):
+            return await _replay(event, engine)
+        case messages.Copy():
+            return await _copy(request, model)
+        case messages.Locate(number=number):
+            return {"cell": actions.cell_id(number)}
+        case messages.Flag(capability=capability, flag=flag, value=value):
+            await engine.set_flag(capability, flag, value)
+        case messages.Checks(capability=capability):
+            await engine.capabilities.get(capability).run_checks()
+        case messages.Export(path=path, target=target, topology=topology, force=force):
+            return await actions.export(path, target=target, topology=topology, force=force)
+        case messages.Respond():
+            _respond(request, engine)
+        case messages.Cancel(session=session, turn=turn):
+            await engine.turns.cancel(session, turn)
     return None
 
 
-async def _drive(asked: messages.Drive, model: PanelModel) -> Answer:
-    worker = model.engine.worker(asked.worker)
-    match asked.verb:
+async def _lines(request: messages.Lines, view: View) -> Answer:
+    await view.room()
+    window: LogWindow = view.window
+    lines = window.lines(request.position, min(request.count, LINES_AT_ONCE))
+    if request.whole:
+        texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
+        reached = lines[len(texts) - 1][0] + 1 if texts else None
+        return {"window": window.id, "text": "".join(texts), "next": reached}
+    found = (serialize.line_to_json(at, line) for at, line in lines)
+    return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, found, size_of))}
+
+
+def _line(number: int, engine: Engine) -> Answer:
+    found = engine.logs.pick([number])
+    if not found:
+        raise NotFound(f"line {number} is kept no longer")
+    return {"line": serialize.line_to_json(0, found[0], whole=True)}
+
+
+async def _events(wanted: EventFilter, before: int | None, view: View) -> Answer:
+    if wanted != view.events:
+        view.filter_events(wanted)
+    return None if before is None else {"rows": await view.older(before)}
+
+
+async def _control(request: messages.Control, model: PanelModel) -> Answer:
+    worker = model.engine.worker(request.worker)
+    match request.verb:
         case "stop":
             await worker.stop()
         case "rollback":
             await model.actions.roll_back(worker)
         case verb:
             await worker.restart(force=verb == "restart")
-    worker = model.engine.worker(asked.worker)
+    worker = model.engine.worker(request.worker)
     return {"state": str(worker.state), "error": worker.error}
 
 
-async def _fire(asked: messages.Fire, model: PanelModel) -> Answer:
-    if not asked.kind.strip():
+async def _fire(request: messages.Fire, model: PanelModel) -> Answer:
+    if not request.kind.strip():
         raise UsageError("an event needs a kind, such as turn.completed")
     try:
-        payload = msgspec.json.decode(asked.payload, type=dict[str, Any])
+        payload = msgspec.json.decode(request.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as exc:
         raise UsageError(f"the payload is no JSON object: {exc}") from None
-    kind = asked.kind.strip()
+    kind = request.kind.strip()
     trace = await model.engine.fire(
-        kind, payload, session_id=asked.session or None, only=asked.worker, wait=False
+        kind, payload, session_id=request.session or None, only=request.worker, wait=False
     )
-    kept = asked.payload if len(asked.payload) <= FIRED_LENGTH else None
-    entry = {"kind": kind, "payload": kept, "session": asked.session, "worker": asked.worker}
+    kept = request.payload if len(request.payload) <= FIRED_LENGTH else None
+    entry = {"kind": kind, "payload": kept, "session": request.session, "worker": request.worker}
     model.note_fired(entry, time.time() * 1000)
     return _fired(trace)
 
 
-async def _again(event: EventEnvelope, engine: Engine) -> Answer:
+async def _replay(recorded: str, engine: Engine) -> Answer:
+    event = await find(engine, recorded)
     trace = await engine.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
@@ -144,7 +150,7 @@ def as_json(payload: dict[str, Any]) -> str:
 
 
 def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
-    """Go through items until they are over a size; the first comes whatever its size."""
+    """Go through the first items, as many as fit into a size; the first one comes whatever its size."""
     total = 0
     for item in items:
         total += size(item)
@@ -154,7 +160,7 @@ def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator
 
 
 def as_text(line: LogLine) -> str:
-    """Return a line as it stands in a file, without colours."""
+    """Return a line as in a file, without colours."""
     return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
 
 
@@ -162,33 +168,33 @@ def _fired(trace: Trace) -> Answer:
     return {"event": trace.event.event_id, "seq": trace.event.seq}
 
 
-async def _copy(asked: messages.Copy, model: PanelModel) -> Answer:
-    event = await find(model.engine, asked.event)
-    if asked.form == "fire":
+async def _copy(request: messages.Copy, model: PanelModel) -> Answer:
+    event = await find(model.engine, request.event)
+    if request.form == "fire":
         return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
     trace = Trace(event, model.engine.history)
     workers = list(dict.fromkeys(run.worker for run in trace.invocations))
-    name = asked.worker or (workers[0] if workers else None)
+    name = request.worker or (workers[0] if workers else None)
     if name is None:
         raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
     worker = model.engine.worker(name)
     case = cases.case_of(trace, worker.name)
-    if asked.form == "test-cell":
+    if request.form == "test-cell":
         return {"text": cases.as_test_cell(case, worker.name), "file": None}
     text = cases.as_module([case], worker.name, model.actions.script_of(worker))
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 
-def _respond(asked: messages.Respond, engine: Engine) -> None:
+def _respond(request: messages.Respond, engine: Engine) -> None:
     action = None
-    if asked.decision is None:
-        action = "submit" if asked.answers is not None else "cancel"
+    if request.decision is None:
+        action = "submit" if request.answers is not None else "cancel"
     engine.turns.respond(
-        asked.session,
+        request.session,
         Response(
-            request_id=asked.request,
+            request_id=request.request,
             action=action,  # type: ignore[arg-type]  # one of the two literals
-            answers=asked.answers,
-            decision=asked.decision,
+            answers=request.answers,
+            decision=request.decision,
         ),
     )

@@ -259,7 +259,7 @@ class View:
         shown = self.session
         if shown is not None:
             detail = serialize.session_to_json(sessions.get(shown)) if shown in sessions else None
-            yield from self._if_new("session", {"id": shown, "drawn": detail})
+            yield from self._if_new("session", {"id": shown, "detail": detail})
 
     # -- workers ---------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class View:
         for worker in workers:
             name = worker.qualified_name
             if stats_are_due or briefs[name] != sent.briefs.get(name):
-                found = serialize.worker_to_json(worker, model.gate(worker), model.actions)
+                found = model.worker_to_json(worker)
                 if found != sent.workers.get(name):
                     sent.workers[name] = found
                     changed.append(found)

@@ -4,7 +4,7 @@ import test from "node:test";
 import {
   age,
   ansi,
-  barPlace,
+  barExtent,
   cellOf,
   count,
   countdown,
@@ -14,7 +14,7 @@ import {
   mergeEvents,
   minuteColumns,
   pausedText,
-  troubles,
+  failures,
   visible,
 } from "../../dnworker/panel/static/text.js";
 
@@ -96,9 +96,9 @@ test("events are merged newest first, each once, as they are now", () => {
 });
 
 test("a bar stays within its track and can always be seen", () => {
-  assert.deepEqual(barPlace([0.25, 0.75]), { left: 25, width: 50 });
-  assert.equal(barPlace([0.5, 0.5]).width, 1);
-  assert.equal(barPlace([-1, 2]).left, 0);
+  assert.deepEqual(barExtent([0.25, 0.75]), { left: 25, width: 50 });
+  assert.equal(barExtent([0.5, 0.5]).width, 1);
+  assert.equal(barExtent([-1, 2]).left, 0);
 });
 
 test("the last minute moves on with the clock", () => {
@@ -125,15 +125,15 @@ test("only what runs on the held loop is paused", () => {
   assert.equal(pausedText({ inProcess: true, state: "stopped" }, "cell [3]"), "");
 });
 
-test("a place in a cell is found, a place in a file is not one", () => {
+test("the cell of a location is found, and a location in a file has none", () => {
   assert.deepEqual(cellOf("cell [12], line 3"), { number: 12, line: 3 });
   assert.deepEqual(cellOf("cell [12]"), { number: 12, line: null });
   assert.equal(cellOf("worker.py, line 3"), null);
   assert.equal(cellOf(null), null);
 });
 
-test("what fails is told with its place and its event, what was mended is not", () => {
-  const error = { text: "ValueError: no", place: "cell [1], line 2", event: "e1" };
+test("what fails has its location and its event, and what was mended is left out", () => {
+  const error = { text: "ValueError: no", location: "cell [1], line 2", event: "e1" };
   const workers = [
     {
       name: "a",
@@ -148,7 +148,7 @@ test("what fails is told with its place and its event, what was mended is not", 
     { name: "b", state: "error", error: "exited", handlers: [] },
   ];
   assert.deepEqual(
-    troubles(workers).map((one) => [one.worker, one.handler, one.event]),
+    failures(workers).map((one) => [one.worker, one.handler, one.event]),
     [
       ["a", "h", "e1"],
       ["b", null, null],

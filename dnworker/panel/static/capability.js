@@ -1,6 +1,6 @@
 // Capabilities: flags, checks, export.
 import { button, element, field, redraw, select } from "./dom.js";
-import { placeLink } from "./workers.js";
+import { locationLink } from "./workers.js";
 
 const CHECK_MARKS = { ok: "✓", error: "✗" };
 
@@ -8,7 +8,7 @@ function flagRow(capability, flag, panel) {
   const label = `flag ${flag.name}`;
   const turn = (node) => {
     if (node.getAttribute("aria-disabled") !== "true") {
-      panel.ask(`${label} ${flag.value ? "off" : "on"}`, {
+      panel.request(`${label} ${flag.value ? "off" : "on"}`, {
         type: "flag",
         capability: capability.name,
         flag: flag.name,
@@ -22,14 +22,14 @@ function flagRow(capability, flag, panel) {
     role: "switch",
     "aria-checked": String(flag.value),
     "aria-label": `${label}: ${flag.value ? "on" : "off"}`,
-    title: flag.refusal,
-    "aria-disabled": flag.refusal ? "true" : null,
+    title: flag.fixed,
+    "aria-disabled": flag.fixed ? "true" : null,
     data: { focus: `${capability.name} ${label}` },
     text: flag.value ? "on" : "off",
     on: { click: () => turn(node) },
   });
   const gates = flag.gates.length ? `gates ${flag.gates.join(", ")}` : "gates no worker";
-  const source = { default: "the default", binding: "set by you" }[flag.source] ?? flag.refusal;
+  const source = { default: "the default", binding: "set by you" }[flag.source] ?? flag.fixed;
   return element("div", { cls: "dnw-flag" }, [
     node,
     element("strong", { text: flag.name }),
@@ -45,7 +45,7 @@ function checks(capability, panel) {
       element("h4", { cls: "dnw-title", text: "checks" }),
       button(
         "run checks",
-        () => panel.ask(`checks of ${capability.name}`, { type: "checks", capability: capability.name }),
+        () => panel.request(`checks of ${capability.name}`, { type: "checks", capability: capability.name }),
         { label: `run the checks of ${capability.name}` },
       ),
     ]),
@@ -89,7 +89,7 @@ export class CapabilitySection {
       "topology",
     );
     this.force = element("input", { type: "checkbox" });
-    this.told = element("div", { cls: "dnw-told" });
+    this.result = element("div", { cls: "dnw-result" });
     this.exporting = element("div");
     this.root = element("div", {}, [this.list, this.exporting]);
   }
@@ -127,21 +127,21 @@ export class CapabilitySection {
         ]),
         button("export", () => this.run(), { why: whyNoExport, label: "export the notebook" }),
       ]),
-      this.told,
+      this.result,
     );
   }
 
   async run() {
     const path = this.path.value.trim();
     if (!path) {
-      this.told.replaceChildren(
+      this.result.replaceChildren(
         element("p", { cls: "dnw-bad", text: "to which directory? such as out/demo" }),
       );
       this.path.focus();
       return;
     }
-    this.told.replaceChildren();
-    const answer = await this.panel.ask(
+    this.result.replaceChildren();
+    const answer = await this.panel.request(
       "export",
       {
         type: "export",
@@ -150,18 +150,18 @@ export class CapabilitySection {
         topology: this.topology.value,
         force: this.force.checked,
       },
-      (text) => this.told.replaceChildren(element("pre", { cls: "dnw-error", text })),
+      (text) => this.result.replaceChildren(element("pre", { cls: "dnw-error", text })),
     );
     if (!answer) return;
-    const lines = [element("pre", { cls: answer.refusals.length ? "dnw-error" : "", text: answer.text })];
-    for (const { place, text } of answer.refusals) {
+    const lines = [element("pre", { cls: answer.problems.length ? "dnw-error" : "", text: answer.text })];
+    for (const { location, text } of answer.problems) {
       lines.push(
-        element("p", { cls: "dnw-refusal" }, [
-          ...(place ? [placeLink(place, this.panel), ": "] : []),
+        element("p", { cls: "dnw-problem" }, [
+          ...(location ? [locationLink(location, this.panel), ": "] : []),
           element("span", { text }),
         ]),
       );
     }
-    this.told.replaceChildren(...lines);
+    this.result.replaceChildren(...lines);
   }
 }

@@ -116,8 +116,8 @@ export async function copy(text, near) {
 }
 
 /**
- * A list of any length of which only what is in sight is in the document.
- * `draw(i)` makes row i, or gives null for one that is not here yet; `scrolled` is told of every move.
+ * A list of any length of which only the visible rows are in the document.
+ * `draw(i)` makes row i, or gives null for one that is not here yet; `scrolled` is called at every move.
  */
 export class VirtualList {
   constructor({ rowHeight, label, draw, open, scrolled = () => {}, follows = false }) {
@@ -135,15 +135,15 @@ export class VirtualList {
       [this.rows],
     );
     this.label = label;
-    this.asked = false;
+    this.isRequested = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
-    this.place = 0; // where we scrolled to ourselves: such a move is nobody's wish
+    this.scrolledTo = 0; // where the list scrolled by itself: such a move is not what people want
     this.root.addEventListener(
       "scroll",
       () => {
-        const moved = Math.abs(this.root.scrollTop - this.place) > 1;
+        const moved = Math.abs(this.root.scrollTop - this.scrolledTo) > 1;
         if (moved) {
-          this.place = this.root.scrollTop;
+          this.scrolledTo = this.root.scrollTop;
           this.scrolled(this);
         }
         this.render();
@@ -162,8 +162,8 @@ export class VirtualList {
     return this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < this.rowHeight * 1.5;
   }
 
-  /** The rows in sight, `[from, until)`. */
-  get sight() {
+  /** The rows that can be seen, `[from, until)`. */
+  get visibleRange() {
     const from = Math.max(0, Math.floor(this.root.scrollTop / this.rowHeight));
     return [from, Math.min(this.count, from + Math.ceil(this.root.clientHeight / this.rowHeight) + 1)];
   }
@@ -182,23 +182,23 @@ export class VirtualList {
 
   scrollTo(top) {
     this.root.scrollTop = top;
-    this.place = this.root.scrollTop;
+    this.scrolledTo = this.root.scrollTop;
   }
 
   /** Draw once the browser is ready for the next picture. */
   render() {
-    if (this.asked) return;
-    this.asked = true;
+    if (this.isRequested) return;
+    this.isRequested = true;
     requestAnimationFrame(() => {
-      this.asked = false;
+      this.isRequested = false;
       this.drawNow();
     });
   }
 
   drawNow() {
     if (this.follows) this.scrollTo(this.root.scrollHeight);
-    const [from, until] = this.sight;
-    const drawn = [];
+    const [from, until] = this.visibleRange;
+    const shown = [];
     for (let i = Math.max(0, from - 5); i < Math.min(this.count, until + 5); i += 1) {
       const row = this.draw(i) ?? element("div", { cls: "dnw-list-row dnw-muted", text: "…" });
       row.classList.add("dnw-list-row");
@@ -209,10 +209,10 @@ export class VirtualList {
       row.setAttribute("aria-posinset", String(i + 1));
       row.setAttribute("aria-selected", String(i === this.current));
       row.style.transform = `translateY(${i * this.rowHeight}px)`;
-      drawn.push(row);
+      shown.push(row);
     }
-    this.rows.replaceChildren(...drawn);
-    const chosen = drawn.some((row) => row.dataset.index === String(this.current));
+    this.rows.replaceChildren(...shown);
+    const chosen = shown.some((row) => row.dataset.index === String(this.current));
     if (chosen) this.root.setAttribute("aria-activedescendant", `${this.prefix}-${this.current}`);
     else this.root.removeAttribute("aria-activedescendant");
   }
@@ -220,7 +220,7 @@ export class VirtualList {
   choose(index, open = false) {
     if (index < 0 || index >= this.count) return;
     this.current = index;
-    const [from, until] = this.sight;
+    const [from, until] = this.visibleRange;
     if (index < from + 1) this.scrollTo(index * this.rowHeight);
     else if (index >= until - 2) this.scrollTo((index + 2) * this.rowHeight - this.root.clientHeight);
     this.scrolled(this);
@@ -229,9 +229,9 @@ export class VirtualList {
   }
 
   key(event) {
-    const [from, until] = this.sight;
+    const [from, until] = this.visibleRange;
     const page = Math.max(1, until - from - 2);
-    const moves = {
+    const steps = {
       ArrowDown: 1,
       ArrowUp: -1,
       PageDown: page,
@@ -240,9 +240,9 @@ export class VirtualList {
       End: this.count,
     };
     if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in moves) {
+    if (event.key in steps) {
       const start = this.current >= 0 ? this.current : this.follows || this.atEnd ? this.count : -1;
-      this.choose(Math.min(this.count - 1, Math.max(0, start + moves[event.key])));
+      this.choose(Math.min(this.count - 1, Math.max(0, start + steps[event.key])));
     } else if ((event.key === "Enter" || event.key === " ") && this.current >= 0) this.open(this.current);
     else return;
     event.preventDefault();

@@ -94,7 +94,7 @@ export class EventsSection {
 
   narrow(change) {
     this.filter = { ...this.filter, ...change };
-    this.panel.ask("filter", { type: "events", filter: this.filter });
+    this.panel.request("filter", { type: "events", filter: this.filter });
   }
 
   /** Take rows of the kernel: changed ones, or all anew. */
@@ -102,10 +102,10 @@ export class EventsSection {
     const before = this.rows.length;
     const newest = this.rows[0]?.seq ?? 0;
     const current = this.rows[this.list.current]?.id;
-    const told = whole ? JSON.stringify(filter) : this.told;
-    const anew = told !== this.told;
+    const taken = whole ? JSON.stringify(filter) : this.takenFilter;
+    const anew = taken !== this.takenFilter;
     if (whole) this.complete = false;
-    this.told = told;
+    this.takenFilter = taken;
     this.rows = mergeEvents(whole ? [] : this.rows, rows, gone, whole ? KEPT : Math.max(KEPT, before));
     const added = whole ? 0 : this.rows.findIndex((row) => row.seq <= newest);
     if (anew) this.list.scrollTo(0);
@@ -126,7 +126,7 @@ export class EventsSection {
     if (this.loading || this.complete || !this.rows.length || !list.atEnd) return;
     const { filter } = this;
     this.loading = true;
-    const answer = await this.panel.ask("older events", {
+    const answer = await this.panel.request("older events", {
       type: "events",
       filter,
       before: this.rows.at(-1).seq,

@@ -39,7 +39,7 @@ export class FireSection {
     this.payload.value = "{}";
     this.payload.addEventListener("input", () => {
       this.untouched = false;
-      this.whence.textContent = "";
+      this.source.textContent = "";
       clearTimeout(this.judging);
       this.judging = setTimeout(() => this.judge(), 300);
     });
@@ -48,7 +48,7 @@ export class FireSection {
     });
     this.problem = element("p", { cls: "dnw-bad", id: `${kinds}-problem`, "aria-live": "polite" });
     this.payload.setAttribute("aria-describedby", this.problem.id);
-    this.whence = element("span", { cls: "dnw-muted" });
+    this.source = element("span", { cls: "dnw-muted" });
     this.go = button("fire", () => this.fire(), { cls: "dnw-primary", label: "fire the event" });
     this.history = element("div", { cls: "dnw-history" });
     this.trace = new TraceView(panel);
@@ -65,7 +65,7 @@ export class FireSection {
         element("div", { cls: "dnw-actions" }, [
           this.go,
           button("suggest a payload", () => this.suggest()),
-          this.whence,
+          this.source,
         ]),
         element("h3", { cls: "dnw-title", text: "fired from here" }),
         this.history,
@@ -81,7 +81,7 @@ export class FireSection {
     this.chooseWorker(worker ?? "");
     this.payload.value = payload;
     this.untouched = false;
-    this.whence.textContent = "";
+    this.source.textContent = "";
     this.judge();
     this.payload.focus();
   }
@@ -96,11 +96,11 @@ export class FireSection {
   async suggest(isWanted = () => true) {
     const kind = this.kind.value.trim();
     if (!kind) return;
-    const answer = await this.panel.ask(`payload of ${kind}`, { type: "suggest", kind });
+    const answer = await this.panel.request(`payload of ${kind}`, { type: "suggest", kind });
     if (!answer || this.kind.value.trim() !== kind || !isWanted()) return;
     this.payload.value = answer.payload;
     this.untouched = true;
-    this.whence.textContent = answer.whence;
+    this.source.textContent = answer.source;
     this.judge();
   }
 
@@ -121,7 +121,7 @@ export class FireSection {
     }
     const found = this.judge();
     if (found) {
-      const place =
+      const start =
         this.payload.value
           .split("\n")
           .slice(0, found.line - 1)
@@ -130,10 +130,10 @@ export class FireSection {
         found.column -
         1;
       this.payload.focus();
-      this.payload.setSelectionRange(place, place + 1);
+      this.payload.setSelectionRange(start, start + 1);
       return;
     }
-    await this.panel.fired(`fire ${kind}`, {
+    await this.panel.fire(`fire ${kind}`, {
       type: "fire",
       kind,
       payload: this.payload.value,

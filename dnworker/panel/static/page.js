@@ -20,8 +20,8 @@ class SocketModel {
     );
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
-      el.dnwPanel?.say("");
-      el.dnwPanel?.link.lost(); // what was asked for on the way before is not answered on this
+      el.dnwPanel?.showStatus("");
+      el.dnwPanel?.link.lost(); // requests of the socket before are not answered on this one
       el.dnwPanel?.link.hello();
     });
     this.socket.addEventListener("message", (event) => {
@@ -34,13 +34,13 @@ class SocketModel {
         askForToken("the session is over; give the token again");
         return;
       }
-      el.dnwPanel?.say("not connected; trying again…", true);
+      el.dnwPanel?.showStatus("not connected; trying again…", true);
       setTimeout(() => this.again(), this.waiting);
       this.waiting = Math.min(LONGEST_WAIT, this.waiting * 2);
     });
   }
 
-  /** A refused handshake tells a page nothing: the session is asked for first. */
+  /** Connect again, if there is still a session: a refused handshake gives no reason. */
   async again() {
     if ((await mayLook()) === false) askForToken("the session is over; give the token again");
     else this.open();

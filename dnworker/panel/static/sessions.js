@@ -32,9 +32,9 @@ export class SessionsSection {
     this.root = element("div", { cls: "dnw-split" }, [this.list, this.detail]);
     this.chosen = null;
     this.prompts = new Map();
-    this.asked = element("div");
+    this.openPrompts = element("div");
     this.rest = element("div");
-    this.detail.append(this.asked, this.rest);
+    this.detail.append(this.openPrompts, this.rest);
     this.takeList({ newest: [], all: 0 });
   }
 
@@ -74,30 +74,30 @@ export class SessionsSection {
 
   choose(id) {
     this.chosen = id;
-    this.panel.tell({ type: "session", session: id });
+    this.panel.send({ type: "session", session: id });
     if (this.sessions) this.takeList(this.sessions);
   }
 
-  take({ id, drawn }) {
+  take({ id, detail }) {
     if (id !== this.chosen) return;
-    if (!drawn) {
+    if (!detail) {
       this.rest.replaceChildren(element("p", { cls: "dnw-muted", text: "this session was deleted" }));
-      this.asked.replaceChildren();
+      this.openPrompts.replaceChildren();
       this.prompts.clear();
       this.chosen = null;
       return;
     }
-    this.takePrompts(drawn);
+    this.takePrompts(detail);
     const body = [
       element("div", { cls: "dnw-head" }, [
-        element("strong", { text: drawn.title ?? drawn.id }),
+        element("strong", { text: detail.title ?? detail.id }),
         element("span", {
           cls: "dnw-muted",
-          text: `${PHASES[drawn.phase]} · agent ${drawn.agent ?? "none"}`,
+          text: `${PHASES[detail.phase]} · agent ${detail.agent ?? "none"}`,
         }),
       ]),
     ];
-    for (const turn of drawn.under_way) {
+    for (const turn of detail.underWay) {
       const label = `cancel the turn "${turn.message.slice(0, 40)}"`;
       body.push(
         element("div", { cls: "dnw-turn" }, [
@@ -105,13 +105,13 @@ export class SessionsSection {
           " ",
           button(
             "cancel",
-            () => this.panel.ask(label, { type: "cancel", session: drawn.id, turn: turn.id }),
+            () => this.panel.request(label, { type: "cancel", session: detail.id, turn: turn.id }),
             { label },
           ),
         ]),
       );
     }
-    const messages = drawn.history.map((message) =>
+    const messages = detail.history.map((message) =>
       element(
         "div",
         {
@@ -133,24 +133,24 @@ export class SessionsSection {
   }
 
   /** Show the prompts that are open; one that is being answered stays as it is. */
-  takePrompts({ id, asked }) {
-    const open = new Set(asked.map((prompt) => prompt.request_id));
+  takePrompts({ id, openPrompts }) {
+    const open = new Set(openPrompts.map((prompt) => prompt.request_id));
     for (const [request, node] of this.prompts) {
       if (open.has(request)) continue;
       node.remove();
       this.prompts.delete(request);
     }
-    for (const prompt of asked) {
+    for (const prompt of openPrompts) {
       if (this.prompts.has(prompt.request_id)) continue;
       const node = this.prompt(id, prompt);
       this.prompts.set(prompt.request_id, node);
-      this.asked.append(node);
+      this.openPrompts.append(node);
     }
   }
 
   prompt(session, prompt) {
     const respond = (fields, what) =>
-      this.panel.ask(what, { type: "respond", session, request: prompt.request_id, ...fields });
+      this.panel.request(what, { type: "respond", session, request: prompt.request_id, ...fields });
     if (prompt.tool_approval) {
       const { tool_name: tool, arguments: given, reason } = prompt.tool_approval;
       return element("section", { cls: "dnw-prompt", "aria-label": `leave to call ${tool}` }, [

@@ -154,7 +154,7 @@ export function mergeEvents(kept, rows, gone, limit) {
 }
 
 /** Where a bar begins and how long it is, in percent of the whole. */
-export function barPlace([from, to]) {
+export function barExtent([from, to]) {
   const left = Math.min(Math.max(from, 0), 1) * 100;
   return { left, width: Math.max(1, Math.min(to, 1) * 100 - left) };
 }
@@ -169,19 +169,19 @@ export function minuteColumns(minute, second) {
   return columns;
 }
 
-/** What stands in the place of a worker's state while the loop is held up. */
+/** What replaces a worker's state while the loop is held up. */
 export function pausedText(worker, paused) {
   return paused && worker.inProcess && worker.state === "running" ? `paused by ${paused}` : "";
 }
 
-/** The number and line of the cell that a place names, such as `cell [3], line 7`; null for a file. */
-export function cellOf(place) {
-  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(place ?? "");
+/** The number and line of the cell that a location names, such as `cell [3], line 7`; null for a file. */
+export function cellOf(location) {
+  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(location ?? "");
   return found ? { number: Number(found[1]), line: found[2] ? Number(found[2]) : null } : null;
 }
 
 /** The handlers whose last run failed, and the workers that are in error. */
-export function troubles(workers) {
+export function failures(workers) {
   const found = [];
   for (const worker of workers) {
     if (worker.state === "error")
@@ -191,16 +191,16 @@ export function troubles(workers) {
         text: worker.error ?? "",
         count: 0,
         event: null,
-        place: "",
+        location: "",
       });
     for (const handler of worker.handlers) {
       if (handler.failing && handler.error) {
-        const { text, place, event } = handler.error;
+        const { text, location, event } = handler.error;
         found.push({
           worker: worker.name,
           handler: handler.key[2],
           text,
-          place,
+          location,
           event,
           count: handler.errors,
           endless: handler.key[0] === "task",
@@ -223,8 +223,8 @@ class JsonProblem extends Error {
 /** Where JSON text is wrong and why, by line and column from 1; null when it is an object. (RFC 8259.) */
 export function jsonProblem(text) {
   let at = 0;
-  const fail = (message, place = at) => {
-    throw new JsonProblem(place, message);
+  const fail = (message, position = at) => {
+    throw new JsonProblem(position, message);
   };
   const blank = () => {
     while (" \t\n\r".includes(text[at] ?? "x")) at += 1;

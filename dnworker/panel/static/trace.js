@@ -1,7 +1,7 @@
 // One event: its payload, and everything it caused as a waterfall.
 import { button, copy, download, element, redraw } from "./dom.js";
-import { placeLink } from "./workers.js";
-import { ansi, barPlace, count, timeOfDay } from "./text.js";
+import { locationLink } from "./workers.js";
+import { ansi, barExtent, count, timeOfDay } from "./text.js";
 
 export const OUTCOMES = { ok: "✓", error: "✗", running: "…", cancelled: "–", none: "·" };
 
@@ -20,19 +20,19 @@ export function coloured(text) {
 
 function traceRow(row, panel) {
   const node = element("div", {
-    cls: `dnw-row dnw-row-${row.sort} dnw-outcome-${row.outcome}`,
+    cls: `dnw-row dnw-row-${row.category} dnw-outcome-${row.outcome}`,
     role: "listitem",
     "aria-level": row.depth + 1,
   });
   const text = element("span", { cls: "dnw-row-text" });
   text.style.paddingLeft = `${row.depth * 1.1}em`;
-  const found = row.sort === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
-  if (found) text.append(placeLink(found[1], panel), found[2]);
-  else if (row.sort === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
-  else text.append(...(row.sort === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
+  const found = row.category === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
+  if (found) text.append(locationLink(found[1], panel), found[2]);
+  else if (row.category === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
+  else text.append(...(row.category === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
   node.append(text);
   if (row.bar) {
-    const { left, width } = barPlace(row.bar);
+    const { left, width } = barExtent(row.bar);
     const bar = element("span", { cls: "dnw-bar" });
     bar.style.left = `${left}%`;
     bar.style.width = `${width}%`;
@@ -112,7 +112,7 @@ export class TraceView {
       ]),
       element("div", { cls: "dnw-actions" }, [
         button("fire again", () =>
-          panel.fired(`fire #${trace.seq} again`, { type: "replay", event: trace.event }),
+          panel.fire(`fire #${trace.seq} again`, { type: "replay", event: trace.event }),
         ),
         button("edit and fire", () => panel.edit(this.kept), {
           why: cut ? "the payload is too long to edit here" : null,
@@ -131,18 +131,18 @@ export class TraceView {
 
   async take(form) {
     const { panel, kept } = this;
-    const answer = await panel.ask(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
+    const answer = await panel.request(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
     if (!answer) return;
     if (form !== "test") {
       const done = await copy(answer.text, this.root);
-      panel.say(
+      panel.showStatus(
         done
           ? `copied: ${answer.text.split("\n")[0]}; paste it into a cell`
           : `the browser does not let this page copy; here it is: ${answer.text}`,
       );
     } else {
       download(answer.text, answer.file);
-      panel.say(`saved as ${answer.file}; it belongs into tests/ of the capability`);
+      panel.showStatus(`saved as ${answer.file}; it belongs into tests/ of the capability`);
     }
   }
 }

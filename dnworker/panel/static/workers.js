@@ -1,7 +1,7 @@
-// The workers: lifecycle, handlers and their figures, buttons.
+// The workers: lifecycle, handlers with their stats, buttons.
 import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
-import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, troubles } from "./text.js";
+import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, failures } from "./text.js";
 
 const VERBS = [
   ["start", "start"],
@@ -21,11 +21,11 @@ const COLUMNS = [
   "next run",
 ];
 
-/** Something that changes with time alone: it is asked again every second. */
-function live(node, tell) {
+/** Refresh a node every second: it shows something that changes with time alone. */
+function live(node, refresh) {
   node.dataset.live = "";
-  node.tell = tell;
-  tell();
+  node.refresh = refresh;
+  refresh();
   return node;
 }
 
@@ -58,11 +58,11 @@ function sparkline(minute, panel, label) {
   });
 }
 
-/** A place in the user's code; one in a cell is a way to it. */
-export function placeLink(place, panel) {
-  const cell = cellOf(place);
-  if (!cell || !panel.canJump()) return element("span", { cls: "dnw-place-text", text: place });
-  return button(place, () => panel.jump(cell), { cls: "dnw-link", label: `go to ${place}` });
+/** A location in the user's code; one in a cell is a way to it. */
+export function locationLink(location, panel) {
+  const cell = cellOf(location);
+  if (!cell || !panel.canJump()) return element("span", { cls: "dnw-place-text", text: location });
+  return button(location, () => panel.jump(cell), { cls: "dnw-link", label: `go to ${location}` });
 }
 
 function nextRun(handler, worker, panel) {
@@ -81,8 +81,8 @@ function nextRun(handler, worker, panel) {
     const label = `run ${handler.key[2]} of ${worker.name} now`;
     cell.append(
       " ",
-      button("run now", () => panel.ask(label, { type: "run", worker: worker.name, key: handler.key }), {
-        why: worker.refusals.run,
+      button("run now", () => panel.request(label, { type: "run", worker: worker.name, key: handler.key }), {
+        why: worker.disabled.run,
         label,
       }),
     );
@@ -98,7 +98,7 @@ function handlerRows(handler, worker, panel) {
     element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
-        ...(handler.origin ? [" ", placeLink(handler.origin, panel)] : []),
+        ...(handler.origin ? [" ", locationLink(handler.origin, panel)] : []),
       ]),
       text(`${decorator}${what ? ` ${what}` : ""}`, ""),
       text(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
@@ -110,7 +110,7 @@ function handlerRows(handler, worker, panel) {
     ]),
   ];
   if (handler.error) {
-    const { text: says, place, source, event } = handler.error;
+    const { text: says, location, source, event } = handler.error;
     rows.push(
       element("tr", { cls: "dnw-last-error" }, [
         element("td", { colspan: COLUMNS.length }, [
@@ -119,7 +119,7 @@ function handlerRows(handler, worker, panel) {
             text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}`,
           }),
           " at ",
-          placeLink(place, panel),
+          locationLink(location, panel),
           ...(source ? [": ", element("code", { text: source })] : []),
           ...(event
             ? [
@@ -152,7 +152,7 @@ function card(worker, panel) {
   const state = element("span", { cls: `dnw-state dnw-is-${worker.state}`, text: mark });
   const since = element("span", { cls: "dnw-muted" });
   live(since, () => {
-    const spent = age(panel.now() - worker.moves.at(-1).at);
+    const spent = age(panel.now() - worker.transitions.at(-1).at);
     since.textContent = worker.state === "running" ? `up ${spent}` : `for ${spent}`;
   });
   const facts = [
@@ -173,8 +173,8 @@ function card(worker, panel) {
       VERBS.map(([verb, text]) =>
         button(
           text,
-          () => panel.ask(`${text} ${worker.name}`, { type: "drive", verb, worker: worker.name }),
-          { why: worker.refusals[verb] ?? null, label: `${text} ${worker.name}` },
+          () => panel.request(`${text} ${worker.name}`, { type: "control", verb, worker: worker.name }),
+          { why: worker.disabled[verb] ?? null, label: `${text} ${worker.name}` },
         ),
       ),
     ),
@@ -227,7 +227,7 @@ export class WorkersSection {
 
   update(changed) {
     const { workers, order, only } = this.panel.state;
-    const failing = (name) => troubles([workers.get(name)]).length > 0;
+    const failing = (name) => failures([workers.get(name)]).length > 0;
     const wanted = order.filter((name) => !only || name === only);
     // Those that fail come first.
     const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))];
@@ -264,6 +264,6 @@ export class WorkersSection {
   }
 
   tick() {
-    for (const node of this.root.querySelectorAll("[data-live]")) node.tell();
+    for (const node of this.root.querySelectorAll("[data-live]")) node.refresh();
   }
 }

@@ -124,11 +124,11 @@ async def test_hello_is_answered_with_all_there_is(runtime, bridge, screen):
     assert told["seq"] == 1
     assert told["workers"]["order"] == ["notebook:bridge"]
     (worker,) = told["workers"]["changed"]
-    assert [move["state"] for move in worker["moves"]] == ["loading", "starting", "running"]
+    assert [one["state"] for one in worker["transitions"]] == ["loading", "starting", "running"]
     assert told["log"]["lines"][-1]["text"] == "said before"
     assert [row["kind"] for row in told["events"]["rows"]][:2] == ["demo.pong", "demo.ping"]
     assert told["trace"]["payload"] == '{\n  "n": 1\n}'
-    assert [row["sort"] for row in told["trace"]["rows"]] == ["event", "invocation", "event"]
+    assert [row["category"] for row in told["trace"]["rows"]] == ["event", "invocation", "event"]
     assert told["capabilities"]["all"][0]["name"] == "notebook"
     assert "demo.ping" in told["fire"]["kinds"]
     assert told["sessions"] == {"newest": [], "all": 0}
@@ -157,14 +157,14 @@ async def test_nothing_is_listened_to_while_nobody_looks(runtime, screen):
     assert not runtime.feed.is_listening
     await screen.open()
     assert runtime.feed.is_listening
-    screen.say("sight", visible=False)
+    screen.say("visibility", visible=False)
     assert not runtime.feed.is_listening
     assert (
         [len(kept) for kept in (runtime.logs._listeners, runtime.bus._taps, runtime._listeners)],
         len(runtime.history._listeners),
     ) == before
     runtime.log_line("w", "unseen")
-    screen.say("sight", visible=True)
+    screen.say("visibility", visible=True)
     assert (await screen.until(lambda m: "paused" in m))["type"] == "snapshot"
 
 
@@ -174,7 +174,7 @@ async def test_a_view_out_of_sight_is_filled_once_and_then_costs_nothing(runtime
     await asyncio.sleep(0)
     assert not runtime.feed.is_listening
     runtime.log_line("w", "unseen")
-    screen.say("sight", visible=True)
+    screen.say("visibility", visible=True)
     assert (await screen.part("log"))["lines"][-1]["text"] == "unseen"
 
 
@@ -182,7 +182,7 @@ async def test_one_view_in_sight_is_enough_and_each_gets_its_own(runtime, screen
     other = Screen(runtime, "other")
     await screen.open("log")
     await other.open()
-    screen.say("sight", visible=False)
+    screen.say("visibility", visible=False)
     runtime.log_line("w", "now")
     assert runtime.feed.is_listening
     await runtime.add(Worker("new"))
@@ -207,13 +207,13 @@ async def test_a_view_that_never_answers_is_forgotten_and_asked_who_it_is(runtim
     await screen.until(lambda m: m["type"] == "who")
     assert not runtime.feed.views
     assert not runtime.feed.is_listening
-    screen.say("drive", id=1, verb="stop", worker="w")
+    screen.say("control", id=1, verb="stop", worker="w")
     await screen.until(lambda m: m["type"] == "who")  # it says hello, and asks again
 
 
 async def test_a_view_that_answers_is_kept(runtime, screen, monkeypatch):
     first = await screen.open("log")
-    screen.say("seen", seq=first["seq"])
+    screen.say("ack", seq=first["seq"])
     monkeypatch.setattr(views, "SILENCE", -1.0)
     runtime.log_line("w", "a")
     await screen.part("log")
@@ -221,7 +221,7 @@ async def test_a_view_that_answers_is_kept(runtime, screen, monkeypatch):
 
 
 async def test_a_message_that_is_none_is_told_to_who_asked(runtime, screen):
-    screen.say("drive", id=7, verb="explode", worker="w")
+    screen.say("control", id=7, verb="explode", worker="w")
     failed = await screen.until(lambda m: m["type"] == "failed")
     assert failed["id"] == 7
     assert "Invalid enum value 'explode'" in failed["text"]
@@ -316,11 +316,11 @@ async def test_a_flood_is_cut_to_the_budget_and_every_line_can_be_asked_for(runt
     assert (log["first"], log["dropped"]) == (1, 0)
     assert log["lines"][-1]["text"].startswith("line 9999 ")
     assert len(msgspec.json.encode(log)) < BYTES_PER_SECOND / 2
-    seen, place = [], 1
-    while place < log["end"]:
-        answer = await screen.ask("lines", place=place, count=500)
+    seen, position = [], 1
+    while position < log["end"]:
+        answer = await screen.ask("lines", position=position, count=500)
         seen += [line["text"].split()[1] for line in answer["lines"]]
-        place = answer["lines"][-1]["place"] + 1
+        position = answer["lines"][-1]["position"] + 1
         runtime.feed.views[0]._budget.spend(-BYTES_PER_SECOND * 2)  # time passes
     assert seen == [str(n) for n in range(10_000)]
 
@@ -363,7 +363,7 @@ async def test_a_long_line_is_cut_and_comes_whole_when_it_is_looked_at(runtime, 
 async def test_the_log_can_be_had_as_a_file_without_its_colours(runtime, screen):
     runtime.log_line("w", "\x1b[31mred\x1b[0m", level="error")
     await screen.open("log")
-    answer = await screen.ask("lines", place=1, count=500, whole=True)
+    answer = await screen.ask("lines", position=1, count=500, whole=True)
     assert answer["text"].endswith("error   w  red\n")
     assert answer["next"] == 2
 
@@ -401,7 +401,7 @@ async def test_an_answer_holds_no_more_than_its_share_and_the_rest_is_asked_for(
     for n in range(20):
         runtime.log_line("w", f"{n} " + "x" * 30_000)
     await screen.open("log")
-    answer = await screen.ask("lines", place=1, count=500, whole=True)
+    answer = await screen.ask("lines", position=1, count=500, whole=True)
     assert len(answer["text"]) < 250_000
     assert 1 < answer["next"] < 20
 
@@ -477,7 +477,7 @@ async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, go, screen
 async def test_a_worker_is_stopped_started_and_restarted(runtime, bridge, screen):
     await screen.open()
     for verb, state in (("stop", "stopped"), ("start", "running"), ("restart", "running")):
-        answer = await screen.ask("drive", verb=verb, worker="notebook:bridge")
+        answer = await screen.ask("control", verb=verb, worker="notebook:bridge")
         assert (answer["type"], answer["state"]) == ("done", state)
     assert bridge.restarts == 2
 
@@ -485,15 +485,15 @@ async def test_a_worker_is_stopped_started_and_restarted(runtime, bridge, screen
 async def test_a_button_that_does_not_apply_says_why(runtime, bridge, screen):
     told = await screen.open()
     (worker,) = told["workers"]["changed"]
-    assert worker["refusals"]["start"] == "it is running"
-    assert "only a notebook" in worker["refusals"]["rollback"]
-    assert (await screen.ask("drive", verb="rollback", worker="notebook:bridge"))["type"] == "failed"
+    assert worker["disabled"]["start"] == "it is running"
+    assert "only a notebook" in worker["disabled"]["rollback"]
+    assert (await screen.ask("control", verb="rollback", worker="notebook:bridge"))["type"] == "failed"
     await bridge.stop()
     (stopped,) = (await screen.part("workers", lambda part: part["changed"][0]["state"] == "stopped"))[
         "changed"
     ]
-    assert {"stop", "restart", "run", "rollback"} <= stopped["refusals"].keys()
-    assert "start" not in stopped["refusals"]
+    assert {"stop", "restart", "run", "rollback"} <= stopped["disabled"].keys()
+    assert "start" not in stopped["disabled"]
 
 
 async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
@@ -523,7 +523,7 @@ async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):
     error = handler["error"]
     assert error["text"] == "ValueError: bad ping"
     assert error["source"] == 'raise ValueError("bad ping")'
-    assert "test_feed.py, line" in error["place"]
+    assert "test_feed.py, line" in error["location"]
     screen.say("trace", event=error["event"])
     assert '"bad": true' in (await screen.part("trace"))["payload"]
     again = runtime.history.event((await screen.ask("replay", event=error["event"]))["event"])
@@ -584,7 +584,7 @@ async def test_a_flag_opens_its_gate_and_checks_are_run(runtime, screen, tmp_pat
     assert [(c["name"], c["status"]) for c in gated["checks"]] == [("fine", "ok"), ("broken", "error")]
     assert gated["flags"][0]["gates"] == ["w"]
     (worker,) = told["workers"]["changed"]
-    assert (worker["state"], worker["gate"], worker["refusals"]["start"]) == (
+    assert (worker["state"], worker["gate"], worker["disabled"]["start"]) == (
         "gated_off",
         {"beta": False},
         "gated off; turn on beta",
@@ -603,7 +603,7 @@ async def test_a_switch_that_would_have_no_effect_says_why(tmp_path, monkeypatch
     async with Runtime(port=None, flags={"gated": {"beta": True}}) as runtime:
         await runtime.load(root)
         told = await Screen(runtime).open("capabilities")
-    assert told["capabilities"]["all"][0]["flags"][0]["refusal"] == "set on the command line, which wins"
+    assert told["capabilities"]["all"][0]["flags"][0]["fixed"] == "set on the command line, which wins"
 
 
 async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
@@ -613,13 +613,13 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1")
     told = await screen.open("sessions", session="s1")
-    assert told["session"]["drawn"]["asked"] == []
+    assert told["session"]["detail"]["openPrompts"] == []
     from dnworker.sessions.turn import TurnRequest
 
     runtime.turns.start(session, TurnRequest(message="paint it"))
-    asked = (await screen.part("session", lambda part: part["drawn"]["asked"]))["drawn"]
+    asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
     assert asked["phase"] == "awaiting_input"
-    (prompt,) = asked["asked"]
+    (prompt,) = asked["openPrompts"]
     assert [option["label"] for option in prompt["questions"][0]["options"]] == ["red", "blue"]
     request = prompt["request_id"]
     answer = await screen.ask(
@@ -627,8 +627,10 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
     )
     assert answer["type"] == "done"
     done = (
-        await screen.part("session", lambda part: part["drawn"]["phase"] == "idle" and part["drawn"]["turns"])
-    )["drawn"]
+        await screen.part(
+            "session", lambda part: part["detail"]["phase"] == "idle" and part["detail"]["turns"]
+        )
+    )["detail"]
     assert done["history"][-1]["content"] == "you like blue"
 
 
@@ -642,15 +644,17 @@ async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):
     session = runtime.sessions.create("s1", policy="guard")
     await screen.open("sessions", session="s1")
     runtime.turns.start(session, TurnRequest(message="wipe it"))
-    asked = (await screen.part("session", lambda part: part["drawn"]["asked"]))["drawn"]
-    (prompt,) = asked["asked"]
+    asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
+    (prompt,) = asked["openPrompts"]
     assert asked["phase"] == "awaiting_permission"
     assert prompt["tool_approval"]["arguments"] == {"path": "/tmp/x"}
     answer = await screen.ask("respond", session="s1", request=prompt["request_id"], decision="allow")
     assert answer["type"] == "done"
     done = (
-        await screen.part("session", lambda part: part["drawn"]["phase"] == "idle" and part["drawn"]["turns"])
-    )["drawn"]
+        await screen.part(
+            "session", lambda part: part["detail"]["phase"] == "idle" and part["detail"]["turns"]
+        )
+    )["detail"]
     assert done["history"][-1]["content"] == "wiped"
 
 
@@ -665,13 +669,13 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
     await screen.open("sessions", session="s1")
     runtime.turns.start(session, TurnRequest(message="one"))
     second = runtime.turns.start(session, TurnRequest(message="two"))
-    drawn = (await screen.part("session", lambda part: len(part["drawn"]["under_way"]) == 2))["drawn"]
-    assert [(turn["message"], turn["active"]) for turn in drawn["under_way"]] == [
+    detail = (await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 2))["detail"]
+    assert [(turn["message"], turn["active"]) for turn in detail["underWay"]] == [
         ("one", True),
         ("two", False),
     ]
     assert (await screen.ask("cancel", session="s1", turn=second.id))["type"] == "done"
-    await screen.part("session", lambda part: len(part["drawn"]["under_way"]) == 1)
+    await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 1)
 
 
 async def test_nothing_can_be_exported_where_there_is_no_notebook(runtime, screen):
