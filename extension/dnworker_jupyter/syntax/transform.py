@@ -205,12 +205,11 @@ class _Finder(ast.NodeVisitor):
         """Await and display a magic on a line of its own."""
         call = node.value
         if isinstance(call, ast.Call) and _is_our_call(call):
-            assert call.end_lineno is not None
-            assert call.end_col_offset is not None
+            end = call.end_lineno or call.lineno, call.end_col_offset or 0  # parsed code has both
             how = "await __import__({!r})._show(" if self._can_await else "__import__({!r})._show_soon("
             opening = how.format(PACKAGE).encode()
             self.inserts.append((call.lineno, call.col_offset, opening))
-            self.inserts.append((call.end_lineno, call.end_col_offset, b")"))
+            self.inserts.append((*end, b")"))
         else:
             self.generic_visit(node)
 
