@@ -217,7 +217,7 @@ class Export:
         return []
 
     def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop, and the loop does not know it yet."""
+        """Tell whether the user interrupted, and the loop does not know it yet."""
         return False
 
     def rehearsal(self, plan: Plan) -> Rehearse | None:
@@ -225,7 +225,7 @@ class Export:
         return None
 
     def held(self, plan: Plan) -> list[str]:
-        """Return the names of containers that handlers reach, and that hold something; none in a file."""
+        """Return the names of containers that handlers reach and that are not empty; none for a file."""
         return []
 
 
@@ -276,7 +276,7 @@ def _existing_manifest(directory: Path) -> str | None:
 
 
 def project_requirements(directory: Path) -> list[str]:
-    """Return what the project of a directory says it depends on; nothing where there is no project."""
+    """Return the dependencies of the project in a directory; none where there is no project."""
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):
@@ -286,6 +286,6 @@ def project_requirements(directory: Path) -> list[str]:
 
 
 def capability_name(directory: Path) -> str:
-    """Make a legal name of a directory's."""
+    """Make a legal capability name from a directory's name."""
     name = re.sub(r"[^a-z0-9-]+", "-", directory.resolve().name.lower()).strip("-")
     return name or "notebook"

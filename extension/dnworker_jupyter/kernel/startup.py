@@ -25,7 +25,7 @@ class RuntimeStartup:
         self.journal_problem: str | None = None
         """Why this run is not recorded; None when it is, or was not meant to be."""
         self.on_loop: Listeners[[]] = Listeners()
-        """Called on the loop whenever somebody has waited for the runtime."""
+        """Called on the loop each time after a wait for the runtime."""
         self._runtime = runtime
         self._loop = loop
         self._watch = watch

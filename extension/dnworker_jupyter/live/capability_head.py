@@ -1,4 +1,4 @@
-"""`CapabilityHead`: what a `%%capability` cell says of the capability that live workers are exported as."""
+"""`CapabilityHead`: the head of the manifest, from a `%%capability` cell; used by magics."""
 
 from __future__ import annotations
 

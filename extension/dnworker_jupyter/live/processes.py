@@ -29,7 +29,7 @@ CONNECT_LIMIT = 180.0
 ExportWorker = Callable[[str, ProcessTopology], tuple[Mapping[str, bytes], str]]
 """Exports one worker: gives the files by path, and the path of its script.
 
-Raises NotExportable when something that its handlers need cannot leave the kernel; says what, and where.
+Raises NotExportable when its handlers need something that cannot leave the kernel; names it and its location.
 """
 
 
@@ -66,7 +66,7 @@ class Processes:
         """Write the worker's script as an export would, and return a worker that runs it.
 
         Raises:
-            NotExportable: something that its handlers need cannot leave the kernel; says what, and where.
+            NotExportable: something that its handlers need cannot leave the kernel.
         """
         files, script = self._export(name, topology)
         root = self.directory_of(name)
@@ -120,7 +120,7 @@ async def until_connected(worker: SubprocessWorker) -> None:
     except TimeoutError:
         output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; it said:\n{output}"
+            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; its output:\n{output}"
         ) from None
     finally:
         connected.cancel()

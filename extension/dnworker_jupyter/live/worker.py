@@ -102,7 +102,7 @@ class LiveWorker:
 
     @property
     def options(self) -> Options:
-        """What its cells say of the worker itself."""
+        """The worker's options, from the lines of its cells."""
         return self.current.options
 
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
