@@ -41,7 +41,7 @@ class ProcessWorker(SubprocessWorker):
     ) -> None:
         self._files = root
         self._number = number
-        super().__init__(runtime, capability, definition)
+        super().__init__(runtime.services, capability, definition)
 
     @property
     def generation(self) -> int:

@@ -196,7 +196,7 @@ class LiveWorker:
             await self._run_here(restart)
         else:
             self.managed = self._processes.make(self.name, self.topology, self.options, self.generation)
-            await self._runtime.adopt(self.managed)
+            await self._runtime.capabilities.adopt(self.managed)
             if self.managed.state is WorkerState.RUNNING:
                 await until_connected(self.managed)  # a running process does not listen yet
 
@@ -207,8 +207,8 @@ class LiveWorker:
             await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)
         else:
             home = self._runtime.capability(LIVE_CAPABILITY)
-            self.managed = InProcessWorker(self._runtime, home, definition, self._make_fresh)
-            await self._runtime.adopt(self.managed)
+            self.managed = InProcessWorker(self._runtime.services, home, definition, self._make_fresh)
+            await self._runtime.capabilities.adopt(self.managed)
 
     def _make_fresh(self) -> Worker:
         """Make the Worker for a start: its state holds only what cells put there at their top level."""
