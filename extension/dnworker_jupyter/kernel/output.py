@@ -21,7 +21,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.core.text import LineSplitter
-from dnworker.runtime import Runtime
+from dnworker.engine.engine import Engine
 from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.patching import replace
 
@@ -37,8 +37,8 @@ _KEPT_FORMS = ("text/plain", "image/png", "image/jpeg", "image/svg+xml", "text/m
 class OutputRouter:
     """Routes what one runtime's handlers print and display; install it once, uninstall it at the end."""
 
-    def __init__(self, runtime: Runtime, shell: Any) -> None:
-        self._runtime = runtime
+    def __init__(self, engine: Engine, shell: Any) -> None:
+        self._engine = engine
         self._shell = shell
         self._lines = LineSplitter()
         self._stubborn: list[tuple[str, Any]] = []
@@ -47,7 +47,7 @@ class OutputRouter:
     def install(self) -> None:
         """Route from now on."""
         self._undo = [self._patch(stream, name) for name, stream in redirects.streams()]
-        self._undo.append(self._runtime.history.listen(self._follow))
+        self._undo.append(self._engine.history.listen(self._follow))
         self._undo += redirects.install(self.guard_streams)
         self._undo.append(follow_records(self._take_record))
         self._undo.append(replace(threading.Thread, "start", _start_on_behalf))
@@ -115,7 +115,7 @@ class OutputRouter:
         source = name if level is None else "log"
         is_last = invocation.outcome != "running"  # something that it started, and left behind
         for line in self._lines.add((invocation.id, source), text, is_last=is_last):
-            self._runtime.log_line(
+            self._engine.log_line(
                 invocation.worker,
                 line,
                 source=source,
@@ -130,7 +130,7 @@ class OutputRouter:
             return
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
         for line in text.splitlines():
-            self._runtime.log_line(
+            self._engine.log_line(
                 invocation.worker, line, source="log", level=record.levelname.lower(), invocation=invocation
             )
 
@@ -140,7 +140,7 @@ class OutputRouter:
             return
         for source in ("stdout", "stderr", "log"):
             for line in self._lines.end((invocation.id, source)):
-                self._runtime.log_line(invocation.worker, line, source=source, invocation=invocation)
+                self._engine.log_line(invocation.worker, line, source=source, invocation=invocation)
 
     # -- displays --------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class OutputRouter:
         if sum(len(str(value)) for value in kept.values()) > DISPLAY_KEPT:
             kept = {}
         text = str(data.get("text/plain", "")) or f"({', '.join(data) or 'nothing'})"
-        self._runtime.log_line(
+        self._engine.log_line(
             invocation.worker, text, source="display", data=kept or None, invocation=invocation
         )
 

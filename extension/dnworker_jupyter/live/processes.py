@@ -13,8 +13,8 @@ from typing import Literal
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import WorkerFailed
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import Capability
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.syntax.options import Options
 
@@ -37,11 +37,11 @@ class ProcessWorker(SubprocessWorker):
     """A worker of this notebook that runs as a process, from files in a directory of its own."""
 
     def __init__(
-        self, runtime: Runtime, capability: Capability, definition: WorkerDefinition, root: Path, number: int
+        self, engine: Engine, capability: Capability, definition: WorkerDefinition, root: Path, number: int
     ) -> None:
         self._files = root
         self._number = number
-        super().__init__(runtime.services, capability, definition)
+        super().__init__(engine.services, capability, definition)
 
     @property
     def generation(self) -> int:
@@ -56,8 +56,8 @@ class ProcessWorker(SubprocessWorker):
 class Processes:
     """The files of the workers that run as processes; they go when the notebook's runtime stops."""
 
-    def __init__(self, runtime: Runtime, export: ExportWorker) -> None:
-        self._runtime = runtime
+    def __init__(self, engine: Engine, export: ExportWorker) -> None:
+        self._engine = engine
         self._export = export
         self._directory: Path | None = None
         self._made = 0
@@ -85,8 +85,8 @@ class Processes:
         definition = WorkerDefinition(
             name, command=command, args=args, env=dict(options.env), when=options.when
         )
-        home = self._runtime.capability(LIVE_CAPABILITY)
-        return ProcessWorker(self._runtime, home, definition, root, generation)
+        home = self._engine.capability(LIVE_CAPABILITY)
+        return ProcessWorker(self._engine, home, definition, root, generation)
 
     def close(self) -> None:
         """Remove the files."""
