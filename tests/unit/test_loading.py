@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -12,18 +10,13 @@ from dnworker.core.errors import UsageError
 from dnworker_jupyter import loading
 from dnworker_jupyter.notebook import active
 
+from .shells import terminal_shell
+
 
 @pytest.fixture
 def shell(monkeypatch, tmp_path):
-    """A shell of a plain terminal, whose runtime gets a thread; its history is off."""
-    monkeypatch.setenv("DNWORKER_JOURNAL", "off")
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    monkeypatch.setattr(loading, "RELOAD_SECONDS", 0.01)
-    yield InteractiveShell()
-    loading.unload(None)
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer) or thread.name == "dnworker":
-            thread.join(10)
+    with terminal_shell(monkeypatch, tmp_path) as shell:
+        yield shell
 
 
 def hooks(shell: InteractiveShell) -> list[object]:
