@@ -121,7 +121,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
 
 async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Open the page with a ticket in its fragment, which no server and no log gets to see."""
-    answer = await client._connection.request("POST", "/api/ws/ticket")
+    answer = await client.connection.request("POST", "/api/ws/ticket")
     address = f"{client.server_url}/panel#ticket={answer['ticket']}"
     opened = not options.no_browser and await asyncio.to_thread(
         webbrowser.open, redirect_file(address).as_uri()
