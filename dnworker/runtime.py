@@ -35,7 +35,7 @@ from dnworker.engine.startup import Progress
 from dnworker.engine.tokens import Tokens
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.journal import Journal
+from dnworker.events.journal_writer import Journal
 from dnworker.events.trace import Trace
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
