@@ -15,7 +15,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.runtime import LIVE_CAPABILITY
 from dnworker.workers import shadow
-from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.processes import BridgedWorker, Bridges, LiveTopology, until_connected
 from dnworker_jupyter.syntax.options import Options
