@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.errors import UsageError
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
-from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.inprocess_worker import InProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.core.handlers import HandlerKey
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
     from dnworker.workers.managed import ManagedWorker
 
 ONLY_NOTEBOOK = "only a notebook can do this"
@@ -24,7 +24,7 @@ ONLY_NOTEBOOK = "only a notebook can do this"
 class Actions:
     """What can be done where there is no notebook."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Engine) -> None:
         self.runtime = runtime
 
     @property

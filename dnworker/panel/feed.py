@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.core.logs import LogLine
+    from dnworker.engine.engine import Engine
     from dnworker.panel.actions import Actions
-    from dnworker.runtime import Runtime
     from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.panel")
@@ -72,7 +72,7 @@ class Feed:
         actions: what can be done beside.
     """
 
-    def __init__(self, runtime: Runtime, actions: Actions) -> None:
+    def __init__(self, runtime: Engine, actions: Actions) -> None:
         self.runtime = runtime
         self.actions = actions
         self.revision = 0
@@ -80,7 +80,7 @@ class Feed:
         """What was fired from the panel, newest first."""
         self._views: dict[str, View] = {}
         self._changed_events: OrderedDict[str, int] = OrderedDict()
-        self._loop, self._thread = runtime.place
+        self._loop, self._thread = runtime.loop, runtime.thread_id
         self._is_posted = False
         self._changed = asyncio.Event()
         self._listening: list[Callable[[], None]] = []

@@ -21,9 +21,9 @@ from dnworker.sessions.prompts import Response
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
+    from dnworker.engine.engine import Engine
     from dnworker.panel.feed import Feed
     from dnworker.panel.view import View
-    from dnworker.runtime import Runtime
 
 LINES_AT_ONCE = 500
 ANSWER_BYTES = 200_000
@@ -74,7 +74,7 @@ async def execute(asked: messages.Asked, view: View, feed: Feed) -> Answer:
     return None
 
 
-async def _look(asked: messages.Asked, view: View, runtime: Runtime) -> Answer:
+async def _look(asked: messages.Asked, view: View, runtime: Engine) -> Answer:
     match asked:
         case messages.Log(filter=wanted):
             view.filter_log(wanted)
@@ -134,7 +134,7 @@ async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
     return _fired(trace)
 
 
-async def _again(event: EventEnvelope, runtime: Runtime) -> Answer:
+async def _again(event: EventEnvelope, runtime: Engine) -> Answer:
     trace = await runtime.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
@@ -182,7 +182,7 @@ async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 
-def _respond(asked: messages.Respond, runtime: Runtime) -> None:
+def _respond(asked: messages.Respond, runtime: Engine) -> None:
     action = None
     if asked.decision is None:
         action = "submit" if asked.answers is not None else "cancel"

@@ -14,7 +14,7 @@ from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.engine.replay import read_events, recorded
 from dnworker.events.journal import JournalReader
-from dnworker.workers.runner import keys_of
+from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks

@@ -69,7 +69,7 @@ class NotebookActions(Actions):
         live = self._live(worker)
         if live is None:
             raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
-        await live.rollback(self.runtime)
+        await live.rollback(self._book.runtime)
 
     def why_no_export(self) -> str | None:
         """Nothing forbids it: what cannot travel is told when it is tried."""

@@ -14,7 +14,7 @@ from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
 from dnworker.engine.replay import pause, recorded, wait_quiet
 from dnworker.events.faults import Delivery, FaultInjector, FaultPlan, read_chaos
-from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.syntax.options import read_body, read_payload
 
@@ -129,9 +129,9 @@ async def _deliver_in_chaos(
     deliveries = chaos.deliveries(options.times)
     saboteur = FaultInjector(chaos)
     clients = [
-        worker._runner._client
+        worker.client
         for worker in book.runtime.workers()
-        if isinstance(worker._runner, WorkerRunner)
+        if isinstance(worker, InProcessWorker) and worker.client is not None
     ]
     print(chaos.describe(deliveries))  # noqa: T201
     if chaos.faults and options.no_wait:

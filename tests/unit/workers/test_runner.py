@@ -9,6 +9,8 @@ import pytest
 from dnworker import VirtualClock, Worker, WorkerState
 from dnworker.core.clock import turn_loop
 from dnworker.core.errors import Conflict
+from dnworker.core.handlers import HandlerKey
+from dnworker.core.lifecycle import Lifecycle
 from dnworker.events.bus import EventBus
 from dnworker.testing import FakeClient
 from dnworker.workers.runner import WorkerRunner
@@ -23,11 +25,13 @@ class Stage:
         self.bus = EventBus()
         self.clock = VirtualClock()
         self.states: list[tuple[str, str | None]] = []
+        lifecycle = Lifecycle()
+        lifecycle.listen(lambda state, error: self.states.append((str(state), error)))
         self.runner = WorkerRunner(
             self.worker,
             self.client,
             event_source=lambda kinds: self.bus.subscribe(kinds),
-            on_state_change=lambda state, error: self.states.append((str(state), error)),
+            lifecycle=lifecycle,
             qualified_name="cap:w",
             clock=self.clock,
             **options,
@@ -489,9 +493,9 @@ async def test_a_worker_that_failed_by_itself_has_no_events_waiting_for_it(stage
     assert stage.bus._subscribers.of_kind("a") == ()
 
 
-async def test_an_interrupted_stop_goes_on_and_all_who_stop_wait_for_it(stage):
+async def test_an_interrupted_stop_goes_on_and_all_who_stop_wait_for_it():
+    stage = Stage(grace=5)
     said, release = [], asyncio.Event()
-    stage.runner._grace = 5
 
     @stage.worker.on_shutdown
     async def slow(client):
@@ -548,7 +552,7 @@ async def test_a_schedule_runs_now_when_told_and_keeps_its_rhythm(stage):
         runs.append(stage.clock.monotonic())
 
     with pytest.raises(Conflict, match="it is loading"):
-        stage.runner.run_schedule(("every", "60s", "tick"))
+        stage.runner.run_schedule(HandlerKey("every", "60s", "tick"))
     await stage.runner.start()
     await turn_loop()
     ((key, due),) = stage.runner.next_runs.items()
@@ -557,7 +561,7 @@ async def test_a_schedule_runs_now_when_told_and_keeps_its_rhythm(stage):
     assert len(runs) == 1
     assert stage.runner.next_runs == {key: due}
     with pytest.raises(Conflict, match="no schedule 'tock'"):
-        stage.runner.run_schedule(("every", "60s", "tock"))
+        stage.runner.run_schedule(HandlerKey("every", "60s", "tock"))
 
 
 async def test_a_crashed_task_tells_when_it_starts_again(stage):
