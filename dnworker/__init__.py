@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dnworker._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
     from dnworker.core.clock import RealClock, VirtualClock, sleep
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
     from dnworker.workers.worker import Worker
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "DnworkerError": "dnworker.core.errors",

@@ -17,8 +17,8 @@ class Listeners(Generic[P]):
     def __init__(self) -> None:
         self._listeners: tuple[Callable[P, object], ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self._listeners)
+    def __len__(self) -> int:
+        return len(self._listeners)
 
     def add(self, listener: Callable[P, object]) -> Callable[[], None]:
         """Call `listener` from now on; returns what ends that, which may be called again."""

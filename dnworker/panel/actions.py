@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.core.handlers import HandlerKey
-    from dnworker.runtime import Runtime as Engine
+    from dnworker.engine.engine import Engine
     from dnworker.workers.managed import ManagedWorker
 
 ONLY_NOTEBOOK = "only a notebook can do this"

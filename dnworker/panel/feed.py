@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
     from dnworker.core.logs import LogLine
+    from dnworker.engine.engine import Engine
     from dnworker.panel.actions import Actions
-    from dnworker.runtime import Runtime as Engine
 
 log = logging.getLogger("dnworker.panel")
 
@@ -78,7 +78,7 @@ class Feed:
         self._views: dict[str, View] = {}
         self._requests: set[asyncio.Task[None]] = set()
         # the loop, and how other threads wake it
-        self._loop, self._thread = engine.place
+        self._loop, self._thread = engine.loop, engine.thread_id
         self._is_posted = False
         self._changed = asyncio.Event()
         # while some view is visible

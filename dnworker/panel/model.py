@@ -14,8 +14,8 @@ from dnworker.panel import serialize
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.engine.engine import Engine
     from dnworker.panel.actions import Actions
-    from dnworker.runtime import Runtime as Engine
     from dnworker.workers.managed import ManagedWorker
 
 EVENTS_REMEMBERED = 1_000

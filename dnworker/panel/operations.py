@@ -20,10 +20,10 @@ from dnworker.sessions.store import iso
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
+    from dnworker.engine.engine import Engine
     from dnworker.panel.event_rows import EventFilter
     from dnworker.panel.model import PanelModel
     from dnworker.panel.view import View
-    from dnworker.runtime import Runtime as Engine
 
 LINES_AT_ONCE = 500
 ANSWER_BYTES = 200_000

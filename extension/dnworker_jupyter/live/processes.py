@@ -36,7 +36,7 @@ class BridgedWorker(SubprocessWorker):
     ) -> None:
         self._files = root
         self._number = number
-        super().__init__(runtime, capability, definition)
+        super().__init__(runtime.services, capability, definition)
 
     @property
     def generation(self) -> int:

@@ -216,15 +216,15 @@ class LiveWorker:
         if self.topology != "in-process":
             bridged = self._bridges.make(self.name, self.topology, self.options, self.generation)
             self.managed = bridged
-            await runtime.adopt(bridged)
+            await runtime.capabilities.adopt(bridged)
             if bridged.state is WorkerState.RUNNING:
                 await until_connected(bridged)  # running is not yet listening
             return
         if not isinstance(self.managed, InProcessWorker):
             definition = WorkerDefinition(self.name, when=self.options.when)
             home = runtime.capability(LIVE_CAPABILITY)
-            self.managed = InProcessWorker(runtime, home, definition, self._make_fresh)
-            await runtime.adopt(self.managed)
+            self.managed = InProcessWorker(runtime.services, home, definition, self._make_fresh)
+            await runtime.capabilities.adopt(self.managed)
             return
         self.managed.definition = WorkerDefinition(self.name, when=self.options.when)
         await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)

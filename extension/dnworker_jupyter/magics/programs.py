@@ -55,7 +55,7 @@ async def declare_program(book: Notebook, line: WorkerLine, body: str) -> str:
     present = home.workers.get(line.name)
     number = present.generation + 1 if present is not None else 1
     worker = BridgedWorker(runtime, home, definition, root, number)
-    await runtime.adopt(worker)
+    await runtime.capabilities.adopt(worker)
     if worker.state is WorkerState.ERROR:
         raise UsageError(f"worker {line.name!r} is in state error: {worker.error}")
     cell = book.cells.running

@@ -432,8 +432,8 @@ async def test_a_restarted_runtime_that_has_counted_as_far_does_not_hide_a_lost_
             second.agents.default(lambda turn: "another")
             for _ in range(5):
                 await second.client().run_turn(session_id="s", message="b")
+            await second.stop()
             second._port = unused_tcp_port
-            second._started = False
             await second.start()
             async with asyncio.timeout(20):
                 with pytest.raises(TurnFailedError, match="not among what was missed"):
