@@ -1,10 +1,10 @@
-"""What views ask for, done: each command returns the fields of its answer."""
+"""What views ask for, done; `feed` calls `execute`, which returns the fields of the answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -14,16 +14,14 @@ from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace
 from dnworker.panel import messages, serialize
+from dnworker.panel.budget import size_of
 from dnworker.panel.log_rows import LogWindow, plain_text
-from dnworker.panel.view import size_of
+from dnworker.panel.model import PanelModel
+from dnworker.panel.view import View
 from dnworker.sessions.prompts import Response
 
 if TYPE_CHECKING:
-    from dnworker.core.envelope import EventEnvelope
     from dnworker.core.logs import LogLine
-    from dnworker.engine.engine import Engine
-    from dnworker.panel.feed import Feed
-    from dnworker.panel.view import View
 
 LINES_AT_ONCE = 500
 ANSWER_BYTES = 200_000
@@ -34,111 +32,198 @@ FIRED_LENGTH = 20_000
 
 Answer = dict[str, Any] | None
 T = TypeVar("T")
+R = TypeVar("R", bound=messages.Request)
+Operation = Callable[[R, View, PanelModel], Awaitable[Answer]]
+
+OPERATIONS: dict[type[messages.Request], Operation[Any]] = {}
+"""What is done for each type of request."""
 
 
-async def execute(asked: messages.Asked, view: View, feed: Feed) -> Answer:
+async def execute(request: messages.Request, view: View, model: PanelModel) -> Answer:
     """Do what a view asks for.
 
     Raises:
         DnworkerError: it cannot be done; says why.
     """
-    match asked:
-        case messages.Log() | messages.Lines() | messages.Line() | messages.Events():
-            return await _look(asked, view, feed.runtime)
-        case messages.Drive():
-            return await _drive(asked, feed)
-        case messages.Run(worker=name, key=key):
-            worker = feed.runtime.worker(name)
-            worker.run_schedule(serialize.key_of(worker, key))
-        case messages.Suggest(kind=kind):
-            payload, whence = await feed.actions.suggest(kind)
-            return {"payload": as_json(payload), "whence": whence}
-        case messages.Fire():
-            return await _fire(asked, feed)
-        case messages.Replay(event=event):
-            return await _again(await find(feed.runtime, event), feed.runtime)
-        case messages.Copy():
-            return await _copy(asked, feed)
-        case messages.Locate(number=number):
-            return {"cell": feed.actions.cell_id(number)}
-        case messages.Flag(capability=capability, flag=flag, value=value):
-            await feed.runtime.set_flag(capability, flag, value)
-        case messages.Checks(capability=capability):
-            await feed.runtime.capabilities.get(capability).run_checks()
-        case messages.Export(path=path, target=target, topology=topology, force=force):
-            return await feed.actions.export(path, target=target, topology=topology, force=force)
-        case messages.Respond():
-            _respond(asked, feed.runtime)
-        case messages.Cancel(session=session, turn=turn):
-            await feed.runtime.turns.cancel(session, turn)
+    return await OPERATIONS[type(request)](request, view, model)
+
+
+def operation(type_: type[R]) -> Callable[[Operation[R]], Operation[R]]:
+    """Register what is done for a type of request."""
+
+    def register(function: Operation[R]) -> Operation[R]:
+        OPERATIONS[type_] = function
+        return function
+
+    return register
+
+
+@operation(messages.Ping)
+async def _ping(request: messages.Ping, view: View, model: PanelModel) -> Answer:
     return None
 
 
-async def _look(asked: messages.Asked, view: View, runtime: Engine) -> Answer:
-    match asked:
-        case messages.Log(filter=wanted):
-            view.filter_log(wanted)
-        case messages.Lines(place=place, count=count, whole=whole):
-            await view.room()
-            window: LogWindow = view.window
-            lines = window.lines(place, min(count, LINES_AT_ONCE))
-            if whole:
-                texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
-                reached = lines[len(texts) - 1][0] + 1 if texts else None
-                return {"window": window.id, "text": "".join(texts), "next": reached}
-            drawn = (serialize.line_to_json(at, line) for at, line in lines)
-            return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, drawn, size_of))}
-        case messages.Line(number=number):
-            found = runtime.logs.pick([number])
-            if not found:
-                raise NotFound(f"line {number} is kept no longer")
-            return {"line": serialize.line_to_json(0, found[0], whole=True)}
-        case messages.Events(filter=wanted, before=before):
-            if wanted != view.events:
-                view.filter_events(wanted)
-            if before is not None:
-                return {"rows": await view.older(before)}
+# -- log and timeline ----------------------------------------------------------------------------------
+
+
+@operation(messages.Log)
+async def _log(request: messages.Log, view: View, model: PanelModel) -> Answer:
+    view.filter_log(request.filter)
     return None
 
 
-async def _drive(asked: messages.Drive, feed: Feed) -> Answer:
-    worker = feed.runtime.worker(asked.worker)
-    match asked.verb:
+@operation(messages.Lines)
+async def _lines(request: messages.Lines, view: View, model: PanelModel) -> Answer:
+    await view.room()
+    window: LogWindow = view.window
+    lines = window.lines(request.position, min(request.count, LINES_AT_ONCE))
+    if request.whole:
+        texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
+        reached = lines[len(texts) - 1][0] + 1 if texts else None
+        return {"window": window.id, "text": "".join(texts), "next": reached}
+    found = (serialize.line_to_json(at, line) for at, line in lines)
+    return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, found, size_of))}
+
+
+@operation(messages.Line)
+async def _line(request: messages.Line, view: View, model: PanelModel) -> Answer:
+    found = model.engine.logs.pick([request.number])
+    if not found:
+        raise NotFound(f"line {request.number} is kept no longer")
+    return {"line": serialize.line_to_json(0, found[0], whole=True)}
+
+
+@operation(messages.Events)
+async def _events(request: messages.Events, view: View, model: PanelModel) -> Answer:
+    if request.filter != view.events:
+        view.filter_events(request.filter)
+    return None if request.before is None else {"rows": await view.older(request.before)}
+
+
+# -- workers and capabilities --------------------------------------------------------------------------
+
+
+@operation(messages.Control)
+async def _control(request: messages.Control, view: View, model: PanelModel) -> Answer:
+    worker = model.engine.worker(request.worker)
+    match request.verb:
         case "stop":
             await worker.stop()
         case "rollback":
-            await feed.actions.roll_back(worker)
+            await model.actions.roll_back(worker)
         case verb:
             await worker.restart(force=verb == "restart")
-    worker = feed.runtime.worker(asked.worker)
+    worker = model.engine.worker(request.worker)
     return {"state": str(worker.state), "error": worker.error}
 
 
-async def _fire(asked: messages.Fire, feed: Feed) -> Answer:
-    if not asked.kind.strip():
+@operation(messages.Run)
+async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
+    worker = model.engine.worker(request.worker)
+    worker.run_schedule(serialize.key_of(worker, request.key))
+    return None
+
+
+@operation(messages.Flag)
+async def _flag(request: messages.Flag, view: View, model: PanelModel) -> Answer:
+    await model.engine.set_flag(request.capability, request.flag, request.value)
+    return None
+
+
+@operation(messages.Checks)
+async def _checks(request: messages.Checks, view: View, model: PanelModel) -> Answer:
+    await model.engine.capabilities.get(request.capability).run_checks()
+    return None
+
+
+@operation(messages.Export)
+async def _export(request: messages.Export, view: View, model: PanelModel) -> Answer:
+    return await model.actions.export(
+        request.path, target=request.target, topology=request.topology, force=request.force
+    )
+
+
+@operation(messages.Locate)
+async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
+    return {"cell": model.actions.cell_id(request.number)}
+
+
+# -- events --------------------------------------------------------------------------------------------
+
+
+@operation(messages.Suggest)
+async def _suggest(request: messages.Suggest, view: View, model: PanelModel) -> Answer:
+    payload, source = await model.actions.suggest(request.kind)
+    return {"payload": as_json(payload), "source": source}
+
+
+@operation(messages.Fire)
+async def _fire(request: messages.Fire, view: View, model: PanelModel) -> Answer:
+    kind = request.kind.strip()
+    if not kind:
         raise UsageError("an event needs a kind, such as turn.completed")
     try:
-        payload = msgspec.json.decode(asked.payload, type=dict[str, Any])
+        payload = msgspec.json.decode(request.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as exc:
         raise UsageError(f"the payload is no JSON object: {exc}") from None
-    kind = asked.kind.strip()
-    trace = await feed.runtime.fire(
-        kind, payload, session_id=asked.session or None, only=asked.worker, wait=False
+    trace = await model.engine.fire(
+        kind, payload, session_id=request.session or None, only=request.worker, wait=False
     )
-    kept = asked.payload if len(asked.payload) <= FIRED_LENGTH else None
-    entry = {"kind": kind, "payload": kept, "session": asked.session, "worker": asked.worker}
-    same = next((one for one in feed.fired if entry.items() <= one.items()), None)
-    if same is not None:
-        feed.fired.remove(same)
-    feed.fired.appendleft(entry | {"at": time.time() * 1000})
+    kept = request.payload if len(request.payload) <= FIRED_LENGTH else None
+    entry = {"kind": kind, "payload": kept, "session": request.session, "worker": request.worker}
+    model.note_fired(entry, time.time() * 1000)
     return _fired(trace)
 
 
-async def _again(event: EventEnvelope, runtime: Engine) -> Answer:
-    trace = await runtime.fire(
+@operation(messages.Replay)
+async def _replay(request: messages.Replay, view: View, model: PanelModel) -> Answer:
+    event = await find(model.engine, request.event)
+    trace = await model.engine.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
     return _fired(trace)
+
+
+@operation(messages.Copy)
+async def _copy(request: messages.Copy, view: View, model: PanelModel) -> Answer:
+    event = await find(model.engine, request.event)
+    if request.form == "fire":
+        return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
+    trace = Trace(event, model.engine.history)
+    workers = list(dict.fromkeys(run.worker for run in trace.invocations))
+    name = request.worker or (workers[0] if workers else None)
+    if name is None:
+        raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
+    worker = model.engine.worker(name)
+    case = cases.case_of(trace, worker.name)
+    if request.form == "test-cell":
+        return {"text": cases.as_test_cell(case, worker.name), "file": None}
+    text = cases.as_module([case], worker.name, model.actions.script_of(worker))
+    return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
+
+
+# -- sessions ------------------------------------------------------------------------------------------
+
+
+@operation(messages.Respond)
+async def _respond(request: messages.Respond, view: View, model: PanelModel) -> Answer:
+    action: Literal["submit", "cancel"] | None = None
+    if request.decision is None:
+        action = "submit" if request.answers is not None else "cancel"
+    response = Response(
+        request_id=request.request, action=action, answers=request.answers, decision=request.decision
+    )
+    model.engine.turns.respond(request.session, response)
+    return None
+
+
+@operation(messages.Cancel)
+async def _cancel(request: messages.Cancel, view: View, model: PanelModel) -> Answer:
+    await model.engine.turns.cancel(request.session, request.turn)
+    return None
+
+
+# -- texts ---------------------------------------------------------------------------------------------
 
 
 def as_json(payload: dict[str, Any]) -> str:
@@ -146,18 +231,8 @@ def as_json(payload: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
 
 
-def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
-    """Go through items until they are over a size; the first comes whatever its size."""
-    total = 0
-    for item in items:
-        total += size(item)
-        if total > limit and total > size(item):
-            return
-        yield item
-
-
 def as_text(line: LogLine) -> str:
-    """Return a line as it stands in a file, without colours."""
+    """Return a line as in a file, without colours."""
     return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
 
 
@@ -165,33 +240,11 @@ def _fired(trace: Trace) -> Answer:
     return {"event": trace.event.event_id, "seq": trace.event.seq}
 
 
-async def _copy(asked: messages.Copy, feed: Feed) -> Answer:
-    event = await find(feed.runtime, asked.event)
-    if asked.form == "fire":
-        return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
-    trace = Trace(event, feed.runtime.history)
-    workers = list(dict.fromkeys(run.worker for run in trace.invocations))
-    name = asked.worker or (workers[0] if workers else None)
-    if name is None:
-        raise UsageError(f"no handler ran for #{event.seq}, so there is nothing to test")
-    worker = feed.runtime.worker(name)
-    case = cases.case_of(trace, worker.name)
-    if asked.form == "test-cell":
-        return {"text": cases.as_test_cell(case, worker.name), "file": None}
-    text = cases.as_module([case], worker.name, feed.actions.script_of(worker))
-    return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
-
-
-def _respond(asked: messages.Respond, runtime: Engine) -> None:
-    action = None
-    if asked.decision is None:
-        action = "submit" if asked.answers is not None else "cancel"
-    runtime.turns.respond(
-        asked.session,
-        Response(
-            request_id=asked.request,
-            action=action,  # type: ignore[arg-type]  # one of the two literals
-            answers=asked.answers,
-            decision=asked.decision,
-        ),
-    )
+def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """Go through the first items, as many as fit into a size; the first one comes whatever its size."""
+    total = 0
+    for item in items:
+        total += size(item)
+        if total > limit and total > size(item):
+            return
+        yield item
