@@ -1,4 +1,7 @@
-"""`capability.yaml`: the rules of contract 4, each with its code and the place where it is broken."""
+"""`load_manifest`: reads `capability.yaml` and checks the rules of contract 4.
+
+Engine, validation, export and import use it. A broken rule is reported with line, column and code.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class WorkerDefinition:
 
 @dataclass(frozen=True)
 class CheckDefinition:
-    """A shell command that tells whether the capability can work here."""
+    """A shell command that succeeds if the capability can work on this machine."""
 
     name: str
     command: str
@@ -59,7 +62,7 @@ class CheckDefinition:
 
 @dataclass(frozen=True)
 class CapabilityManifest:
-    """A manifest that keeps every rule."""
+    """A manifest that breaks no rule; `raw` is all of its YAML."""
 
     root: Path
     name: str
@@ -78,7 +81,7 @@ def load_manifest(root: Path) -> CapabilityManifest:
     """Read and check `root/capability.yaml`.
 
     Raises:
-        ManifestError: the file is missing or breaks rules; all of them are told at once.
+        ManifestError: the file is missing or breaks rules; it lists all of them.
     """
     file = root / MANIFEST_NAME
     try:
@@ -128,10 +131,10 @@ class _Checker:
         self._root = root
 
     def bad(self, where: Where, message: str, code: str) -> None:
-        self.problems.append(f"{self._place(where)}: {message} [CAP-{code}]")
+        self.problems.append(f"{self._position(where)}: {message} [CAP-{code}]")
 
-    def _place(self, where: Where) -> str:
-        line, column = self._document.place(where)
+    def _position(self, where: Where) -> str:
+        line, column = self._document.position(where)
         return f"{self._source}:{line + self._first_line - 1}:{column}"
 
     def manifest(self, is_head: bool) -> CapabilityManifest:
@@ -139,7 +142,7 @@ class _Checker:
         if is_head and isinstance(data, dict):
             data.setdefault("schema", 1)
         if not isinstance(data, dict):
-            self.bad((), f"a manifest is a mapping of fields, not {_what(data)}", "VALID-001")
+            self.bad((), f"a manifest is a mapping of fields, not {_kind(data)}", "VALID-001")
             return CapabilityManifest(self._root, "", "", "")
         self._schema(data)
         name = self._name(data)
@@ -228,7 +231,7 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, dict):
-            self.bad(("dependencies",), f"dependencies is a mapping, not {_what(value)}", "VALID-015")
+            self.bad(("dependencies",), f"dependencies is a mapping, not {_kind(value)}", "VALID-015")
             return ()
         for key in ("python", "packages", "scripts", "path"):
             for number, entry in self._text_list(value.get(key), ("dependencies", key), "VALID-016"):
@@ -242,14 +245,14 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, list):
-            self.bad(("checks",), f"checks is a list, not {_what(value)}", "VALID-018")
+            self.bad(("checks",), f"checks is a list, not {_kind(value)}", "VALID-018")
             return ()
         found = []
         for number, entry in enumerate(value):
             where: Where = ("checks", number)
             if not isinstance(entry, dict):
                 self.bad(
-                    where, f"a check is a mapping with name and command, not {_what(entry)}", "VALID-018"
+                    where, f"a check is a mapping with name and command, not {_kind(entry)}", "VALID-018"
                 )
                 continue
             name, command = entry.get("name"), entry.get("command")
@@ -263,7 +266,7 @@ class _Checker:
         if value is None:
             return
         if not isinstance(value, list):
-            self.bad(("secrets",), f"secrets is a list, not {_what(value)}", "VALID-001")
+            self.bad(("secrets",), f"secrets is a list, not {_kind(value)}", "VALID-001")
             return
         seen: set[str] = set()
         for number, entry in enumerate(value):
@@ -298,7 +301,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("flags",), f"flags is a mapping of name to entry, not {_what(value)}", "FLAG-001")
+            self.bad(("flags",), f"flags is a mapping of name to entry, not {_kind(value)}", "FLAG-001")
             return {}
         if len(value) > MAX_FLAGS:
             self.bad(("flags",), f"{len(value)} flags; a capability has at most {MAX_FLAGS}", "FLAG-005")
@@ -313,7 +316,9 @@ class _Checker:
                 continue
             if not isinstance(entry, dict):
                 self.bad(
-                    where, f"flag {name!r} is a mapping with a description, not {_what(entry)}", "FLAG-001"
+                    where,
+                    f"flag {name!r} is a mapping with a description, not {_kind(entry)}",
+                    "FLAG-001",
                 )
                 continue
             for key in entry.keys() - {"description", "default"}:
@@ -336,7 +341,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("workers",), f"workers is a mapping of name to entry, not {_what(value)}", "WRK-001")
+            self.bad(("workers",), f"workers is a mapping of name to entry, not {_kind(value)}", "WRK-001")
             return {}
         workers: dict[str, WorkerDefinition] = {}
         files: dict[Path, str] = {}
@@ -347,7 +352,9 @@ class _Checker:
                 self.bad((*where, KEY), f"worker name {name!r} is not allowed; use {rule}", "WRK-001")
             elif not isinstance(entry, dict):
                 self.bad(
-                    where, f"worker {name!r} is a mapping with path or command, not {_what(entry)}", "WRK-001"
+                    where,
+                    f"worker {name!r} is a mapping with path or command, not {_kind(entry)}",
+                    "WRK-001",
                 )
             else:
                 worker = self._worker(name, entry, where, flags)
@@ -420,8 +427,8 @@ class _Checker:
         if not isinstance(env, dict) or not all(isinstance(x, str) for pair in env.items() for x in pair):
             pairs = env.items() if isinstance(env, dict) else ()
             key = next((k for k, v in pairs if not (isinstance(k, str) and isinstance(v, str))), None)
-            place: Where = (*where, "env") if key is None else (*where, "env", str(key))
-            self.bad(place, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
+            at: Where = (*where, "env") if key is None else (*where, "env", str(key))
+            self.bad(at, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
             env = {}
         if taken := sorted(set(AUTHORITATIVE) & set(env)):
             message = f"worker {name!r}: env sets {', '.join(taken)}, which the runtime alone sets"
@@ -439,13 +446,13 @@ class _Checker:
         when = entry.get("when")
         if when is None:
             return (), None
-        place = f"{self._place((*where, 'when'))}: worker {name!r}: when"
+        prefix = f"{self._position((*where, 'when'))}: worker {name!r}: when"
         if not isinstance(when, list) or not when or not all(isinstance(flag, str) for flag in when):
-            return (), f"{place} is a list of flag names with at least one entry [CAP-FLAG-080]"
+            return (), f"{prefix} is a list of flag names with at least one entry [CAP-FLAG-080]"
         if unknown := [flag for flag in when if flag not in flags]:
             declared = ", ".join(flags) or "none"
             names = ", ".join(unknown)
-            return tuple(when), f"{place} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
+            return tuple(when), f"{prefix} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
         return tuple(when), None
 
     # -- helpers ---------------------------------------------------------------------------------------
@@ -460,7 +467,7 @@ class _Checker:
         if value is None:
             return []
         if not isinstance(value, list):
-            self.bad(where, f"{where[-1]} is a list of text, not {_what(value)}", code)
+            self.bad(where, f"{where[-1]} is a list of text, not {_kind(value)}", code)
             return []
         good = []
         for number, entry in enumerate(value):
@@ -471,6 +478,6 @@ class _Checker:
         return good
 
 
-def _what(value: object) -> str:
+def _kind(value: object) -> str:
     names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
     return names.get(type(value), type(value).__name__)
