@@ -1,4 +1,4 @@
-"""`EventEnvelope`, its JSON, and the checks of kinds and payloads (contract 5.1, contract 5.4)."""
+"""`EventEnvelope`, its JSON, and the checks of kinds and payloads (contract 5.1, 5.4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 2
 RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")
 
 MAX_PAYLOAD_BYTES = 1_000_000
-"""A frame over 1 MiB breaks the reference client's socket (contract 7, 13 no. 19)."""
+"""A frame over 1 MiB breaks the reference client's socket (contract 7, 13.19)."""
 
 RECONNECTED = "transport.reconnected"
 SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
@@ -68,7 +68,7 @@ def decode(frame: str | bytes) -> EventEnvelope:
     """Read an envelope from JSON; keys beyond the known are ignored.
 
     `session.created` and `session.deleted` of the reference carry the id in the payload only; it is filled
-    in here (contract 11 no. 2).
+    in here (contract 11.2).
 
     Raises:
         Invalid: the frame is no envelope.

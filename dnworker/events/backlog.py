@@ -1,4 +1,4 @@
-"""`Backlog`: events published between a process's spawn and its first stream (contract 13 no. 14).
+"""`Backlog`: events published between a process's spawn and its first stream (contract 13.14).
 
 Managed workers that are processes keep one; the event stream of the server claims it.
 """

@@ -350,7 +350,7 @@ class EventBus:
         return lambda: self._taps.remove(entry) if entry in self._taps else None
 
     def open_session(self, session_id: str) -> None:
-        """Make the session's scope live, again if it was deleted (contract 13 no. 11)."""
+        """Make the session's scope live, again if it was deleted (contract 13.11)."""
         scope = self._sessions.get(session_id)
         if scope is None or scope.deleted:
             self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER))

@@ -65,7 +65,7 @@ class SessionStore:
             policy=_policy(policy),
             messages=list(messages or ()),
         )
-        # Both the envelope and the payload name the session (contract 11 no. 2).
+        # Both the envelope and the payload name the session (contract 11.2).
         named = {"session_id": session.session_id}
         self._bus.publish("session.created", named, session_id=session.session_id)
         return session

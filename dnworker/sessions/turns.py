@@ -1,4 +1,4 @@
-"""`Turns`: runs the turns of all sessions, one at a time in each (contract 5.2, contract 7.2).
+"""`Turns`: runs the turns of all sessions, one at a time in each (contract 5.2, 7.2).
 
 Server and in-process clients start, cancel and answer turns here.
 """
