@@ -9,6 +9,7 @@ import pytest
 from dnworker import HandlerFailed, Worker
 from dnworker.core.errors import NotFound
 from dnworker.core.samples import TEMPLATES
+from dnworker.engine.engine import Engine
 
 
 @pytest.fixture
@@ -156,3 +157,41 @@ async def test_what_history_keeps_is_bounded_after_a_burst(runtime):
         runtime.publish("a")
     await runtime.settle(timeout=None)
     assert len(runtime.history._by_event) <= len(runtime.history._events) == 10_000
+
+
+async def test_an_engine_runs_workers_without_server_and_panel():
+    worker, said = Worker("w"), []
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        said.append(event.kind)
+        await client.publish("b")
+
+    async with Engine() as engine:
+        await engine.add(worker)
+        trace = await engine.fire("a")
+        assert (said, [e.kind for e in trace.events()]) == (["a"], ["a", "b"])
+        assert (engine.is_started, engine.url) == (True, None)
+    assert (engine.is_started, worker.state) == (False, {})
+
+
+async def test_an_engine_by_itself_has_no_api():
+    async with Engine() as engine:
+        with pytest.raises(NotImplementedError, match="use a Runtime"):
+            await engine.client().fetch_runtime_info()
+
+
+async def test_an_engine_that_was_not_started_has_no_loop():
+    with pytest.raises(RuntimeError, match="not started yet"):
+        Engine().loop  # noqa: B018  it raises
+
+
+async def test_who_listens_is_told_of_a_workers_changes(runtime):
+    told = []
+    end = runtime.listen(lambda: told.append(1))
+    await runtime.add(Worker("w"))
+    assert told
+    end()
+    told.clear()
+    await runtime.remove("w")
+    assert told == []
