@@ -1,25 +1,78 @@
-"""What a capability has beside its workers: files by convention or by list, and what is wrong with them."""
+"""What a capability has beside workers: agents, skills, MCP servers."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from dnworker.capability.components import component_files, read_components
-from dnworker.capability.manifest import load_manifest
-
-HEAD = "schema: 1\nname: demo\nversion: 0.1.0\ndescription: Demo\n"
+from dnworker.capability.manifest import parse_manifest
 
 
-def read(root, manifest="", **files):
-    (root / "capability.yaml").write_text(HEAD + manifest)
+def components_of(root, head=""):
+    text = f"schema: 1\nname: demo\nversion: 0.1.0\ndescription: d\nworkers: {{w: {{path: w.py}}}}\n{head}"
+    return read_components(parse_manifest(text, root))
+
+
+def write(root: Path, **files):
     for name, text in files.items():
-        path = root / name.replace("__", "/")
-        path = path.with_name(path.name.replace("_md", ".md").replace("_json", ".json").replace("_py", ".py"))
+        path = root / name.replace("__", "/").replace("_md", ".md").replace("_py", ".py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return read_components(load_manifest(root))
+
+
+@pytest.mark.clause("4.1 discovery")
+def test_agents_and_skills_are_found_in_their_directories(tmp_path):
+    write(
+        tmp_path,
+        agents__triage_md="---\ndescription: Sorts\nmodel: m-1\n---\nYou sort.\n",
+        skills__greet__SKILL_md="---\nname: greet\ndescription: How\nallowed-tools: a, b\n---\n# Hi\n",
+    )
+    found = components_of(tmp_path)
+    (agent,), (skill,) = found.agents, found.skills
+    assert (agent.name, agent.model, agent.prompt) == ("triage", "m-1", "You sort.")
+    assert (skill.qualified_id, skill.instructions, skill.allowed_tools) == ("demo:greet", "# Hi", ("a", "b"))
+
+
+@pytest.mark.clause("4.1 discovery")
+def test_an_empty_list_turns_a_sort_off_and_a_list_adds_to_its_directory(tmp_path):
+    write(tmp_path, agents__a_md="A", more__b_md="B")
+    assert components_of(tmp_path, "agents: []\n").agents == []
+    assert [a.name for a in components_of(tmp_path, "agents: [more/b.md]\n").agents] == ["a", "b"]
+
+
+@pytest.mark.clause("4.1 missing")
+def test_a_broken_agent_is_an_error_entry_with_its_place_and_a_missing_one_degraded(tmp_path):
+    write(tmp_path, agents__a_md="---\nname: [\n---\n")
+    found = components_of(tmp_path, "agents: [agents/gone.md]\n")
+    entries = {e.name: e for e in found.others}
+    assert entries["a"].status == "error"
+    assert "a.md:3:" in entries["a"].error or "a.md:2:" in entries["a"].error
+    assert entries["gone"].status == "degraded"
+
+
+def test_what_only_the_reference_runs_is_listed_and_says_so(tmp_path):
+    write(tmp_path, tools__calc_py="", hooks__h_py="", tools____init___py="")
+    found = {(e.kind, e.name): e for e in components_of(tmp_path).others}
+    assert found["tool", "calc"].status == "degraded"
+    assert "reference runtime" in found["hook", "h"].detail
+
+
+@pytest.mark.clause("4.2 mcp")
+def test_mcp_servers_come_from_the_file_and_inline_ones_win(tmp_path):
+    (tmp_path / ".mcp.json").write_text(
+        json.dumps({"mcpServers": {"a": {"command": "x"}, "b": {"url": "u", "when": ["f"]}}})
+    )
+    head = "mcp:\n  servers:\n    a: {url: 'http://h'}\n    c: {}\n    d: {command: c, auth: {type: oauth}}\n"
+    found = components_of(tmp_path, head).mcp
+    assert found["a"].transport == "streamable-http"
+    problems = {name: server.problem for name, server in found.items()}
+    assert problems["a"] is None
+    assert "when has no effect in a file" in problems["b"]
+    assert "needs a command or a url" in problems["c"]
+    assert "auth is for those with a url" in problems["d"]
 
 
 @pytest.mark.parametrize(
@@ -40,28 +93,6 @@ def test_files_of_a_kind_lie_in_its_directory_or_are_listed(tmp_path, declared, 
     assert [str(file.relative_to(tmp_path)) for file in files] == found
 
 
-def test_agents_and_skills_are_read_and_a_broken_one_breaks_no_other(tmp_path):
-    components = read(
-        tmp_path,
-        agents__good_md="---\nname: triage\n---\nBe brief.",
-        agents__bad_md="---\nname: [\n---\n",
-        skills__greet__SKILL_md="---\nname: greet\ndescription: Greets\n---\nSay hello.",
-    )
-    assert [(agent.name, agent.prompt) for agent in components.agents] == [("triage", "Be brief.")]
-    assert [skill.qualified_id for skill in components.skills] == ["demo:greet"]
-    assert [(one.kind, one.name, one.status) for one in components.others] == [("agent", "bad", "error")]
-
-
-def test_what_only_the_reference_runs_is_listed_as_degraded(tmp_path):
-    components = read(
-        tmp_path, agents__a_md="x", tools__search_py="", hooks__on_turn_py="", hooks____init___py=""
-    )
-    assert [(one.kind, one.name, one.status) for one in components.others] == [
-        ("tool", "search", "degraded"),
-        ("hook", "on_turn", "degraded"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
@@ -75,13 +106,6 @@ def test_what_only_the_reference_runs_is_listed_as_degraded(tmp_path):
 )
 def test_an_mcp_server_of_a_file_says_what_is_wrong_with_it(tmp_path, fields, problem):
     (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": fields}}))
-    server = read(tmp_path).mcp["s"]
+    server = components_of(tmp_path).mcp["s"]
     assert (server.problem is None) == (problem is None)
     assert (problem or "") in (server.problem or "")
-
-
-def test_a_server_of_the_manifest_wins_over_that_of_a_file_and_knows_its_root(tmp_path):
-    (tmp_path / "mcp.json").write_text(json.dumps({"s": {"command": "file"}}))
-    manifest = "mcp:\n  servers:\n    s: {command: inline, args: ['${CAPABILITY_ROOT}/x']}\n"
-    server = read(tmp_path, manifest).mcp["s"]
-    assert (server.fields["command"], server.fields["args"]) == ("inline", [f"{tmp_path.resolve()}/x"])
