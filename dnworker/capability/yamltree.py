@@ -57,7 +57,9 @@ def parse(text: str) -> YamlDocument:
         raise YamlError(_explain(text, line, exc), line, column) from exc
     except yaml.reader.ReaderError as exc:
         line = text.count("\n", 0, exc.position) + 1
-        raise YamlError(f"character U+{ord(str(exc.character)):04X} is not allowed in YAML", line, 1) from exc
+        # libyaml gives the character's number, PyYAML's own reader the character.
+        code = exc.character if isinstance(exc.character, int) else ord(exc.character)
+        raise YamlError(f"character U+{code:04X} is not allowed in YAML", line, 1) from exc
     except ValueError as exc:  # a date such as 2024-13-45
         raise YamlError(f"a value cannot be read: {exc}", 1, 1) from exc
     except RecursionError as exc:
