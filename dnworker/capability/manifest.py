@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnworker.capability.yamltree import KEY, YamlDocument, YamlError, parse
+from dnworker.capability.checker import DocumentChecker, kind_of
+from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError
 
 MANIFEST_NAME = "capability.yaml"
+
 ROOT_REFERENCE = "${CAPABILITY_ROOT}"
+"""Stands for the capability's directory in a manifest."""
+
 AUTHORITATIVE = ("DREADNODE_RUNTIME_ID", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_URL")
 MAX_FLAGS = 16
 
@@ -120,30 +124,16 @@ def parse_manifest(
     return manifest
 
 
-class _Checker:
-    """Walks one document, collecting a message for every broken rule."""
-
-    def __init__(self, document: YamlDocument, source: str, first_line: int, root: Path) -> None:
-        self.problems: list[str] = []
-        self._document = document
-        self._source = source
-        self._first_line = first_line
-        self._root = root
-
-    def bad(self, where: Where, message: str, code: str) -> None:
-        self.problems.append(f"{self._position(where)}: {message} [CAP-{code}]")
-
-    def _position(self, where: Where) -> str:
-        line, column = self._document.position(where)
-        return f"{self._source}:{line + self._first_line - 1}:{column}"
+class _Checker(DocumentChecker):
+    """The rules of contract 4, each with its code."""
 
     def manifest(self, is_head: bool) -> CapabilityManifest:
         data = self._document.value
         if is_head and isinstance(data, dict):
             data.setdefault("schema", 1)
         if not isinstance(data, dict):
-            self.bad((), f"a manifest is a mapping of fields, not {_kind(data)}", "VALID-001")
-            return CapabilityManifest(self._root, "", "", "")
+            self.bad((), f"a manifest is a mapping of fields, not {kind_of(data)}", "VALID-001")
+            return CapabilityManifest(self.root, "", "", "")
         self._schema(data)
         name = self._name(data)
         version = self._version(data)
@@ -160,7 +150,7 @@ class _Checker:
                 (), "the capability has no component; declare a worker, an agent or another", "VALID-008"
             )
         return CapabilityManifest(
-            root=self._root,
+            root=self.root,
             name=name,
             version=version,
             description=description,
@@ -220,8 +210,8 @@ class _Checker:
 
     def _component_lists(self, data: dict[Any, Any]) -> None:
         for key in ("agents", "tools", "hooks", "skills", "workflows", "policies"):
-            for number, entry in self._text_list(data.get(key), (key,), "VALID-006"):
-                if not self._inside(entry):
+            for number, entry in self.text_list(data.get(key), (key,), "VALID-006"):
+                if not self.is_inside(entry):
                     code = "VALID-020" if key == "workflows" else "VALID-007"
                     self.bad((key, number), f"{key} entry {entry!r} lies outside the capability", code)
                 if key == "workflows" and not entry.endswith(".py"):
@@ -231,11 +221,11 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, dict):
-            self.bad(("dependencies",), f"dependencies is a mapping, not {_kind(value)}", "VALID-015")
+            self.bad(("dependencies",), f"dependencies is a mapping, not {kind_of(value)}", "VALID-015")
             return ()
         for key in ("python", "packages", "scripts", "path"):
-            for number, entry in self._text_list(value.get(key), ("dependencies", key), "VALID-016"):
-                if key == "scripts" and not self._inside(entry):
+            for number, entry in self.text_list(value.get(key), ("dependencies", key), "VALID-016"):
+                if key == "scripts" and not self.is_inside(entry):
                     where: Where = ("dependencies", key, number)
                     self.bad(where, f"script {entry!r} lies outside the capability", "VALID-017")
         paths = value.get("path")
@@ -245,14 +235,14 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, list):
-            self.bad(("checks",), f"checks is a list, not {_kind(value)}", "VALID-018")
+            self.bad(("checks",), f"checks is a list, not {kind_of(value)}", "VALID-018")
             return ()
         found = []
         for number, entry in enumerate(value):
             where: Where = ("checks", number)
             if not isinstance(entry, dict):
                 self.bad(
-                    where, f"a check is a mapping with name and command, not {_kind(entry)}", "VALID-018"
+                    where, f"a check is a mapping with name and command, not {kind_of(entry)}", "VALID-018"
                 )
                 continue
             name, command = entry.get("name"), entry.get("command")
@@ -266,7 +256,7 @@ class _Checker:
         if value is None:
             return
         if not isinstance(value, list):
-            self.bad(("secrets",), f"secrets is a list, not {_kind(value)}", "VALID-001")
+            self.bad(("secrets",), f"secrets is a list, not {kind_of(value)}", "VALID-001")
             return
         seen: set[str] = set()
         for number, entry in enumerate(value):
@@ -289,11 +279,11 @@ class _Checker:
         for key, pattern in patterns.items():
             if data.get(key):
                 return True
-            if key not in data and any(p.name != "__init__.py" for p in self._root.glob(pattern)):
+            if key not in data and any(p.name != "__init__.py" for p in self.root.glob(pattern)):
                 return True
         if data.get("commands") or data.get("mcp"):
             return True
-        return "mcp" not in data and any((self._root / n).is_file() for n in (".mcp.json", "mcp.json"))
+        return "mcp" not in data and any((self.root / n).is_file() for n in (".mcp.json", "mcp.json"))
 
     # -- flags -----------------------------------------------------------------------------------------
 
@@ -301,7 +291,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("flags",), f"flags is a mapping of name to entry, not {_kind(value)}", "FLAG-001")
+            self.bad(("flags",), f"flags is a mapping of name to entry, not {kind_of(value)}", "FLAG-001")
             return {}
         if len(value) > MAX_FLAGS:
             self.bad(("flags",), f"{len(value)} flags; a capability has at most {MAX_FLAGS}", "FLAG-005")
@@ -317,7 +307,7 @@ class _Checker:
             if not isinstance(entry, dict):
                 self.bad(
                     where,
-                    f"flag {name!r} is a mapping with a description, not {_kind(entry)}",
+                    f"flag {name!r} is a mapping with a description, not {kind_of(entry)}",
                     "FLAG-001",
                 )
                 continue
@@ -341,7 +331,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("workers",), f"workers is a mapping of name to entry, not {_kind(value)}", "WRK-001")
+            self.bad(("workers",), f"workers is a mapping of name to entry, not {kind_of(value)}", "WRK-001")
             return {}
         workers: dict[str, WorkerDefinition] = {}
         files: dict[Path, str] = {}
@@ -353,7 +343,7 @@ class _Checker:
             elif not isinstance(entry, dict):
                 self.bad(
                     where,
-                    f"worker {name!r} is a mapping with path or command, not {_kind(entry)}",
+                    f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}",
                     "WRK-001",
                 )
             else:
@@ -403,12 +393,12 @@ class _Checker:
         if not isinstance(path, str) or not path:
             self.bad((*where, "path"), f"worker {name!r}: path must be text, not {path!r}", "WRK-001")
             return None
-        if not self._inside(path):
+        if not self.is_inside(path):
             self.bad(
                 (*where, "path"), f"worker {name!r}: path {path!r} lies outside the capability", "WRK-004"
             )
             return None
-        return (self._root / path).resolve()
+        return (self.root / path).resolve()
 
     def _worker_command(
         self, name: str, entry: dict[Any, Any], where: Where
@@ -446,7 +436,7 @@ class _Checker:
         when = entry.get("when")
         if when is None:
             return (), None
-        prefix = f"{self._position((*where, 'when'))}: worker {name!r}: when"
+        prefix = f"{self.position((*where, 'when'))}: worker {name!r}: when"
         if not isinstance(when, list) or not when or not all(isinstance(flag, str) for flag in when):
             return (), f"{prefix} is a list of flag names with at least one entry [CAP-FLAG-080]"
         if unknown := [flag for flag in when if flag not in flags]:
@@ -455,29 +445,5 @@ class _Checker:
             return tuple(when), f"{prefix} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
         return tuple(when), None
 
-    # -- helpers ---------------------------------------------------------------------------------------
-
     def _rooted(self, text: str) -> str:
-        return text.replace(ROOT_REFERENCE, str(self._root))
-
-    def _inside(self, path: str) -> bool:
-        return (self._root / path).resolve().is_relative_to(self._root)
-
-    def _text_list(self, value: object, where: Where, code: str) -> list[tuple[int, str]]:
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            self.bad(where, f"{where[-1]} is a list of text, not {_kind(value)}", code)
-            return []
-        good = []
-        for number, entry in enumerate(value):
-            if isinstance(entry, str) and entry.strip():
-                good.append((number, entry))
-            else:
-                self.bad((*where, number), f"{where[-1]} holds text that is not blank, not {entry!r}", code)
-        return good
-
-
-def _kind(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
-    return names.get(type(value), type(value).__name__)
+        return text.replace(ROOT_REFERENCE, str(self.root))
