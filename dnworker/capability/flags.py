@@ -1,4 +1,4 @@
-"""Flags: four layers of values, and the gates they open (contract 4.5)."""
+"""Flags: their values from four layers, and the gates that they open (contract 4.5); used by the engine."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def resolve_flags(
 
 
 def gate_is_open(when: Iterable[str], flags: Mapping[str, Flag]) -> bool:
-    """Tell whether a worker may run: no gate, or any of its flags on."""
+    """Return whether a worker may run: it has no gate, or a flag of its gate is on."""
     names = tuple(when)
     return not names or any(name in flags and flags[name].effective for name in names)
 
@@ -84,7 +84,7 @@ def parse_word(text: str) -> bool | None:
 
 
 def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
-    """Read `capability.flag=on` options; a malformed one is told in a warning and ignored."""
+    """Read `capability.flag=on` options; a malformed one is ignored with a warning."""
     found: dict[str, dict[str, bool]] = {}
     for option in options:
         name, equals, word = option.partition("=")
@@ -106,7 +106,7 @@ def read_persisted(file: Path, capability: str) -> dict[str, bool]:
 
 
 def is_enabled(file: Path, capability: str) -> bool:
-    """Tell whether a capability belongs to the active set; it does unless the file says otherwise."""
+    """Return whether a capability is enabled; it is unless the file disables it."""
     return _record(file, capability).get("enabled") is not False
 
 

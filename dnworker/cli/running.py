@@ -1,4 +1,4 @@
-"""The runtimes that run on this machine, so that the other commands find them without being told.
+"""The list of runtimes that run on this machine; `serve` adds to it, other commands read it.
 
 Each `dnworker serve` leaves a small file while it runs; it names the token's file and never holds a token.
 """
@@ -51,7 +51,7 @@ def own_token_file(token: str) -> Path:
 
 
 def redirect_file(address: str) -> Path:
-    """Leave an address that only its owner may see to a browser, whose command line anybody can read."""
+    """Write a file that redirects a browser to a secret address; its command line would show the address."""
     file = _home() / "panel.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def redirect_file(address: str) -> Path:
 
 
 def register(runtime: Runtime, token_file: Path | None) -> Path:
-    """Leave word of a runtime; returns the file to `forget`."""
+    """Add a runtime to the list; returns the file to `forget`."""
     file = _home() / f"runtime-{os.getpid()}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     running = Running(

@@ -110,7 +110,7 @@ def _token_of_environment() -> str | None:
 
 
 def _directories(options: argparse.Namespace) -> list[Path]:
-    """Return what to search: everything when no capability is named, else only what is asked for."""
+    """Return what to search: everything when no capability is named, else only those."""
     for directory in options.capabilities_dir:
         if not directory.is_dir():
             raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
@@ -184,8 +184,8 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     workers = {w.qualified_name: {"state": str(w.state), "error": w.error} for w in runtime.workers()}
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
-        told = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print(json.dumps(told), flush=True)
+        report = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
+        print(json.dumps(report), flush=True)
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)

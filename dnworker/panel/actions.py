@@ -1,4 +1,4 @@
-"""What the panel can do beyond the runtime; `model` asks for it, and a notebook puts its own in its place."""
+"""What the panel can do beside the engine, where there is no notebook; a notebook overrides it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.errors import UsageError
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
-from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.inprocess_worker import InProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
