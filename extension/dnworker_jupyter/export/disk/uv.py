@@ -16,14 +16,12 @@ from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.disk.atomic import remove
 from dnworker_jupyter.export.disk.write import write
+from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan
 from dnworker_jupyter.export.planning.types import OnProgress
 
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook sets FORCE_COLOR, and a coloured path is not a path
-
-LOCK = ".lock"
-"""What uv appends to the path of a script for the path of its lock."""
 
 LONGEST_OUTPUT = 2_000
 """Characters of a failed program's output that are reported: the last ones, which say why."""

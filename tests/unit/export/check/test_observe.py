@@ -105,7 +105,7 @@ async def test_an_event_that_is_not_done_with_in_time_says_so(runtime):
     assert found.events[0] == [("w.on_a", "is still running when its time is up", None)]
 
 
-async def test_a_task_that_fails_is_seen_aside(runtime):
+async def test_a_task_that_fails_is_seen_in_the_background(runtime):
     worker = Worker("w")
 
     @worker.task
@@ -114,7 +114,7 @@ async def test_a_task_that_fails_is_seen_aside(runtime):
 
     await runtime.add(worker)
     found = await observe(runtime, [], lambda *_: None)
-    assert found.aside == [("w.spin", "raises NameError, as task", "LIMIT")]
+    assert found.background == [("w.spin", "raises NameError, as task", "LIMIT")]
 
 
 def test_order_within_a_handler_counts_and_random_ids_hide_nothing():
