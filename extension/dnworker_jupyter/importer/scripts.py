@@ -67,9 +67,9 @@ class ScriptReader:
         self._check_order(kept)
         self.pieces = _together(self._pieces(tree))
 
-    def _bad(self, line: int | None, what: str) -> None:
-        place = self._path if line is None else f"{self._path}, line {line}"
-        self.problems.append(f"{place}: {what}")
+    def _bad(self, line: int | None, why: str) -> None:
+        location = self._path if line is None else f"{self._path}, line {line}"
+        self.problems.append(f"{location}: {why}")
 
     # -- the worker's name -----------------------------------------------------------------------------
 
@@ -211,27 +211,18 @@ class ScriptReader:
             return False
         if isinstance(node, ast.Expr):
             return ast.unparse(node) == f"{self._variable}.run()"
-        match node:
-            case ast.If(
-                test=ast.Compare(
-                    left=ast.Name(id="__name__"),
-                    ops=[ast.Eq()],
-                    comparators=[ast.Constant(value="__main__")],
-                ),
-                orelse=[],
-            ):
-                pass
-            case _:
-                return False
+        if not isinstance(node, ast.If) or not _is_main_guard(node):
+            return False
         runs = (f"{self._variable}.run()", f"asyncio.run({self._variable}.arun())")
-        more = [
-            ast.unparse(inner).partition("\n")[0] for inner in node.body if ast.unparse(inner) not in runs
-        ]
-        for text in more:
-            place = f"{self._path}, line {node.lineno}"
-            note = f"{place}: `{text}` stands under the main guard, which an export writes anew"
-            self.notes += [note] if note not in self.notes else []
+        for code in map(ast.unparse, node.body):
+            if code not in runs:
+                shown = code.partition("\n")[0]
+                self._note(node.lineno, f"`{shown}` stands under the main guard, which an export writes anew")
         return True
+
+    def _note(self, line: int, what: str) -> None:
+        note = f"{self._path}, line {line}: {what}"
+        self.notes += [note] if note not in self.notes else []
 
     def _is_the_worker(self, node: ast.stmt) -> bool:
         return self._worker is not None and self._makes_worker(node)
@@ -314,16 +305,16 @@ def parse(text: str) -> ast.Module:
 def _together(pieces: Iterable[Piece]) -> list[Piece]:
     """Join handlers of one name into one cell: in two cells, the later would replace the earlier."""
     found: list[Piece] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for piece in pieces:
         if not piece.text.strip():
             continue
-        place = places.get(piece.handler) if piece.handler is not None else None
-        if place is not None:
-            found[place] = replace(found[place], text=f"{found[place].text}\n\n\n{piece.text}")
+        at = positions.get(piece.handler) if piece.handler is not None else None
+        if at is not None:
+            found[at] = replace(found[at], text=f"{found[at].text}\n\n\n{piece.text}")
             continue
         if piece.handler is not None:
-            places[piece.handler] = len(found)
+            positions[piece.handler] = len(found)
         found.append(piece)
     return found
 
@@ -354,6 +345,19 @@ def _first_line(node: ast.stmt) -> int:
 def _trimmed(lines: list[str]) -> str:
     """Return lines as text, without blank lines around it."""
     return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
+
+
+def _is_main_guard(node: ast.If) -> bool:
+    """Tell whether a statement is `if __name__ == "__main__":`, without an `else`."""
+    match node:
+        case ast.If(
+            test=ast.Compare(
+                left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]
+            ),
+            orelse=[],
+        ):
+            return True
+    return False
 
 
 def _is_docstring(node: ast.stmt) -> bool:

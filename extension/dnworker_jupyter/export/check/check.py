@@ -85,16 +85,16 @@ async def _run_export(
     plan: Plan, directory: Path, request: CheckRequest, on_progress: OnProgress
 ) -> tuple[dict[str, Any], CapabilityManifest]:
     """Run the export in a temporary directory; returns what the harness answers, and the manifest."""
-    with tempfile.TemporaryDirectory(prefix="dnworker-check-") as place:
-        root = Path(place, "capability", plan.name)
+    with tempfile.TemporaryDirectory(prefix="dnworker-check-") as temporary:
+        root = Path(temporary, "capability", plan.name)
         if directory.is_dir():
             await copy_capability(directory, root)
         write(plan, root, force=True)
         manifest = load_manifest(root)
         request = msgspec.structs.replace(request, root=str(root))
-        answer = await run_in_sandbox(request, manifest, Path(place), on_progress)
+        answer = await run_in_sandbox(request, manifest, Path(temporary), on_progress)
     if answer.get("problems") is not None:
-        answer["problems"] = [p.replace(f"{root}/", "").replace(place, "") for p in answer["problems"]]
+        answer["problems"] = [p.replace(f"{root}/", "").replace(temporary, "") for p in answer["problems"]]
     return answer, manifest
 
 

@@ -45,18 +45,18 @@ The harness removes those that uv needs for fetching before workers start: an in
 
 
 async def run_in_sandbox(
-    request: CheckRequest, manifest: CapabilityManifest, place: Path, on_progress: OnProgress
+    request: CheckRequest, manifest: CapabilityManifest, directory: Path, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Run the harness, and return its result, or why there is none; its process has ended then, in any case.
 
     Args:
         request: what the harness does.
         manifest: of the export, whose commands and variables its workers may have.
-        place: a directory for this run.
+        directory: a directory for this run.
         on_progress: called with what is waited for.
     """
-    environment = await _environment(place, manifest)
-    errors = place / "harness.log"
+    environment = await _environment(directory, manifest)
+    errors = directory / "harness.log"
     with errors.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "dnworker_jupyter.export.check.harness",
@@ -119,9 +119,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         raise
 
 
-async def _environment(place: Path, manifest: CapabilityManifest) -> dict[str, str]:
+async def _environment(directory: Path, manifest: CapabilityManifest) -> dict[str, str]:
     """Return a clean environment: a new HOME, a PATH with what the manifest names, and little else."""
-    home, bin_ = place / "home", place / "bin"
+    home, bin_ = directory / "home", directory / "bin"
     for made in (home, bin_):
         made.mkdir()
     _fill_bin(bin_, manifest)

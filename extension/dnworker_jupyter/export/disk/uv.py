@@ -79,8 +79,8 @@ async def locked(plan: Plan, directory: Path, on_progress: OnProgress) -> Plan:
     Raises:
         UsageError: uv finds no compatible versions, or cannot reach the index.
     """
-    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
-        root = Path(place, plan.name).resolve()
+    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as temporary:
+        root = Path(temporary, plan.name).resolve()
         write(plan, root)
         manifest = load_manifest(root)
         scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
@@ -113,7 +113,7 @@ async def _first_from_cache(*words: str) -> str | None:
         code, output = await run(*_WORDS, *words, where)
         if code == 0:
             return None
-    return output.strip()[-LONGEST_OUTPUT:] or "it said nothing"
+    return output.strip()[-LONGEST_OUTPUT:] or "it has no output"
 
 
 async def run(*words: str) -> tuple[int, str]:
