@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dnworker import __version__
+from dnworker._version import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
 from dnworker.core.errors import DnworkerError, UsageError

@@ -69,7 +69,7 @@ async def _serve(options: argparse.Namespace) -> int:
     kept = ExitStack()
     try:
         kept.enter_context(kept_output(runtime))
-        with runtime.loading():
+        with runtime.progress.loading():
             loading = asyncio.create_task(_load(runtime, options))
             if not await _unless(stop, loading):
                 return 0

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.flags import gate_is_open, is_enabled
-from dnworker.capability.manifest import CapabilityManifest, load_manifest
+from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition, load_manifest
 from dnworker.core.errors import ManifestError, NotFound
+from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability, state_file
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker, start_all, stop_all
-from dnworker.workers.subprocess_worker import SubprocessWorker, path_worker
-
-if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+from dnworker.workers.services import Services
+from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker, path_worker
+from dnworker.workers.worker import Worker
 
 log = logging.getLogger("dnworker.capabilities")
 
@@ -29,16 +28,16 @@ class CapabilityCollection:
     """Finds, loads and reloads capabilities and their workers.
 
     Args:
-        runtime: whose they are.
+        services: what their workers run with.
         flags: given on a command line.
         directories: that are looked through at `discover` and at every full reload.
     """
 
     def __init__(
-        self, runtime: Runtime, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
+        self, services: Services, flags: Mapping[str, Mapping[str, bool]], directories: Sequence[Path] = ()
     ) -> None:
         self.reload_error: str | None = None
-        self._runtime = runtime
+        self._services = services
         self._flags = {name: dict(values) for name, values in flags.items()}
         self._directories = list(directories)
         self._loaded: list[Path] = []
@@ -114,6 +113,28 @@ class CapabilityCollection:
         known = ", ".join(w.name for w in self.workers()) or "none"
         raise NotFound(f"no worker {name!r}; there are: {known}")
 
+    async def add(self, worker: Worker, capability: str, when: Iterable[str] = ()) -> ManagedWorker:
+        """Run a Worker in this process and return when it is running, or has failed to start.
+
+        Raises:
+            ValueError: it has no name, or one of this name is there already.
+        """
+        if worker.name is None:
+            raise ValueError("a worker needs a name here: Worker(name='bridge')")
+        home = self.live(capability)
+        if worker.name in home.workers:
+            raise ValueError(f"there is a worker {worker.name!r} in {capability!r} already; remove it first")
+        seeded = dict(worker.state)
+
+        def make() -> Worker:
+            worker.state.clear()
+            worker.state.update(seeded)
+            return worker
+
+        managed = InProcessWorker(self._services, home, WorkerDefinition(worker.name, when=tuple(when)), make)
+        await self.adopt(managed)
+        return managed
+
     async def adopt(self, managed: ManagedWorker) -> None:
         """Start a worker made for one of these capabilities, in place of any other of its name."""
         workers = self._capabilities[managed.capability].workers
@@ -121,6 +142,17 @@ class CapabilityCollection:
             await present.stop()
         workers[managed.name] = managed
         await managed.start()
+
+    def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
+        """Return the invocation in a worker process that a request names as its cause, if it names one."""
+        named = read_traceparent(traceparent)
+        try:
+            managed = self.search(worker)
+        except NotFound:  # removed, and not gone yet
+            return None
+        if named is None or not isinstance(managed, SubprocessWorker):
+            return None
+        return managed.remote.cause(*named)
 
     async def remove(self, managed: ManagedWorker) -> None:
         """Stop a worker and forget it."""
@@ -223,7 +255,7 @@ class CapabilityCollection:
         capability = Capability(manifest, cli_flags=self._flags.get(manifest.name))
         for definition in manifest.workers.values():
             make = SubprocessWorker if definition.command is not None else path_worker
-            capability.workers[definition.name] = make(self._runtime, capability, definition)
+            capability.workers[definition.name] = make(self._services, capability, definition)
         return capability
 
     def _read_again(self, old: Capability) -> Capability:

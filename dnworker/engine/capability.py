@@ -18,7 +18,11 @@ from dnworker.workers.subprocess_runner import end_at_once
 if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
 
+LIVE_CAPABILITY = "notebook"
+"""The capability of workers that were added rather than loaded from a directory."""
+
 CHECK_TIMEOUT = 5.0
+"""Seconds that a check may take."""
 
 
 def state_file() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
@@ -14,7 +14,28 @@ from dnworker.core.errors import ApiError, CommandError
 from dnworker.events.bus import Subscription
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from starlette.types import ASGIApp
+
+    from dnworker.events.bus import EventBus
+    from dnworker.sessions.store import SessionStore
+    from dnworker.sessions.turns import Turns
+
+
+class Callee(Protocol):
+    """What a client in this process calls; an `Engine` is one."""
+
+    bus: EventBus
+    sessions: SessionStore
+    turns: Turns
+
+    @property
+    def app(self) -> ASGIApp:
+        """The API as an ASGI application."""
+
+    def publish(
+        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+    ) -> EventEnvelope:
+        """Publish as a worker may."""
 
 
 class DirectConnection:
@@ -26,8 +47,8 @@ class DirectConnection:
 
     has_groups = False  # they are kept by a platform, and there is none here
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, callee: Callee) -> None:
+        self._callee = callee
         self._http: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
@@ -50,19 +71,19 @@ class DirectConnection:
     ) -> Any:
         """Call the API's application in this process."""
         if self._http is None:
-            transport = httpx.ASGITransport(app=self._runtime.app)
+            transport = httpx.ASGITransport(app=self._callee.app)
             self._http = httpx.AsyncClient(transport=transport, base_url="http://in-process")
         return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
 
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
         """Publish at once."""
         with _as_http():
-            envelope = self._runtime.publish(kind, payload, session_id=session_id)
+            envelope = self._callee.publish(kind, payload, session_id=session_id)
         return {"event_id": envelope.event_id, "seq": envelope.seq}
 
     def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Subscribe without a bound: within the process nothing is ever lost."""
-        return self._runtime.bus.subscribe(kinds or None)
+        return self._callee.bus.subscribe(kinds or None)
 
     async def start_turn(self, session_id: str, fields: dict[str, Any]) -> TurnEvents:
         """Start it at once; its events come from the bus."""
@@ -70,11 +91,11 @@ class DirectConnection:
 
         with _as_command():
             request = TurnRequest(**fields)
-            self._runtime.turns.check(request)  # first: a turn that is refused creates no session
-            session = self._runtime.sessions.create(session_id)
-            subscription = self._runtime.bus.subscribe(session_id=session_id)
+            self._callee.turns.check(request)  # first: a turn that is refused creates no session
+            session = self._callee.sessions.create(session_id)
+            subscription = self._callee.bus.subscribe(session_id=session_id)
             try:
-                turn = self._runtime.turns.start(session, request)
+                turn = self._callee.turns.start(session, request)
             except BaseException:
                 subscription.close()
                 raise
@@ -83,7 +104,7 @@ class DirectConnection:
     async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
         """Ask the runtime."""
         with _as_command():
-            return await self._runtime.turns.cancel(session_id, **fields)
+            return await self._callee.turns.cancel(session_id, **fields)
 
     async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
         """Ask the runtime."""
@@ -94,12 +115,12 @@ class DirectConnection:
                 response = check_response(fields)
             except ValueError as exc:
                 raise CommandError(str(exc), 400) from exc
-            self._runtime.turns.respond(session_id, response)
+            self._callee.turns.respond(session_id, response)
 
     async def watch(self, session_id: str) -> None:
         """Create the session; its events are on the bus."""
         with _as_command():
-            self._runtime.sessions.create(session_id)
+            self._callee.sessions.create(session_id)
 
     async def unwatch(self, session_id: str) -> None:
         """Nothing is held."""

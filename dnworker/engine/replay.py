@@ -19,15 +19,15 @@ from dnworker.core.errors import Invalid, JournalError, UsageError
 from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
+    from dnworker.engine.engine import Engine
     from dnworker.events.trace import Trace
-    from dnworker.runtime import Runtime
 
 Edit = tuple[str, Any]
 """A field of the payload, with dots between the steps, and its new value."""
 
 
 async def recorded(
-    runtime: Runtime, last: int, *, kind: str | None = None, everything: bool = False
+    engine: Engine, last: int, *, kind: str | None = None, everything: bool = False
 ) -> list[EventEnvelope]:
     """Return the newest `last` events that came from outside, oldest first; of `kind`, all events of it.
 
@@ -36,30 +36,30 @@ async def recorded(
     They come from the journal, those of earlier runs among them, else from the memory of this run.
     """
     from_outside = kind is None and not everything
-    if (reader := await _reader(runtime)) is not None:
+    if (reader := await _reader(engine)) is not None:
         with reader:
             return await asyncio.to_thread(reader.events, last, kind=kind, from_outside=from_outside)
     caused = (
-        {e.event_id for i in runtime.history.invocations() for e in i.published} if from_outside else set()
+        {e.event_id for i in engine.history.invocations() for e in i.published} if from_outside else set()
     )
     found = [
         e
-        for e in runtime.history.events(runtime.history.kept)
+        for e in engine.history.events(engine.history.kept)
         if kind in (None, e.kind) and not (from_outside and (is_noise(e.kind) or e.event_id in caused))
     ]
     return found[-last:] if last else []
 
 
-async def find(runtime: Runtime, name: str) -> EventEnvelope:
+async def find(engine: Engine, name: str) -> EventEnvelope:
     """Return an event by its id, the beginning of its id, or `#seq`.
 
     Raises:
         UsageError: there is none; says what can be named.
     """
-    for envelope in reversed(runtime.history.events(runtime.history.kept)):
+    for envelope in reversed(engine.history.events(engine.history.kept)):
         if name == f"#{envelope.seq}" or (len(name) >= SHORTEST_ID and envelope.event_id.startswith(name)):
             return envelope
-    if (reader := await _reader(runtime)) is not None:
+    if (reader := await _reader(engine)) is not None:
         with reader:
             found = await asyncio.to_thread(reader.find, name)
         if found is not None:
@@ -70,8 +70,8 @@ async def find(runtime: Runtime, name: str) -> EventEnvelope:
     )
 
 
-async def _reader(runtime: Runtime) -> JournalReader | None:
-    journal = runtime.journal
+async def _reader(engine: Engine) -> JournalReader | None:
+    journal = engine.journal
     if journal is None or journal.failure is not None or not await asyncio.to_thread(journal.flush):
         return None
     try:
@@ -110,7 +110,7 @@ def _into(place: Any, step: str, path: str) -> Any:
 
 
 async def replay(
-    runtime: Runtime,
+    engine: Engine,
     events: Sequence[EventEnvelope],
     *,
     edits: Sequence[Edit] = (),
@@ -122,7 +122,7 @@ async def replay(
     """Fire events again, in their order, and return their traces.
 
     Args:
-        runtime: whose workers get them, as new events.
+        engine: whose workers get them, as new events.
         events: what was recorded.
         edits: changes to every payload.
         speed: 1 for the pace at which they came, 2 for twice that; None to fire each when all that the one
@@ -140,8 +140,8 @@ async def replay(
     for number, (event, payload) in enumerate(zip(events, payloads, strict=True)):
         if speed is not None and number:
             gap = (event.timestamp - events[number - 1].timestamp).total_seconds()
-            await pause(runtime, max(0.0, gap) / speed)
-        trace = await runtime.fire(
+            await pause(engine, max(0.0, gap) / speed)
+        trace = await engine.fire(
             event.kind,
             payload,
             session_id=session_id or event.session_id,
@@ -153,25 +153,25 @@ async def replay(
         trace.replayed = event
         traces.append(trace)
     if speed is not None:
-        await wait_quiet(runtime, traces, timeout)
+        await wait_quiet(engine, traces, timeout)
     return traces
 
 
-async def wait_quiet(runtime: Runtime, traces: Sequence[Trace], timeout: float | None) -> None:
+async def wait_quiet(engine: Engine, traces: Sequence[Trace], timeout: float | None) -> None:
     """Wait for all that was caused, up to `timeout` seconds; traces that go on say so."""
     try:
         async with asyncio.timeout(timeout):
             for trace in traces:
-                await runtime.history.wait_quiet(trace.event.event_id)
+                await engine.history.wait_quiet(trace.event.event_id)
     except TimeoutError:
         for trace in traces:
-            trace.timed_out = not runtime.history.is_quiet(trace.event.event_id)
+            trace.timed_out = not engine.history.is_quiet(trace.event.event_id)
 
 
-async def pause(runtime: Runtime, seconds: float) -> None:
+async def pause(engine: Engine, seconds: float) -> None:
     """Let `seconds` pass: of the day, or of the virtual clock, which is advanced."""
-    if runtime.clock.can_advance:
-        await runtime.advance(seconds)
+    if engine.clock.can_advance:
+        await engine.advance(seconds)
     else:
         await asyncio.sleep(seconds)
 

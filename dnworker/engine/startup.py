@@ -1,8 +1,10 @@
-"""How far a runtime is: what `/api/health` and `/api/ready` tell (contract 6.2)."""
+"""How far the start and the reloads of a runtime are; the API reports it (contract 6.2)."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 STAGES = ("configuring", "installing", "connecting", "ready", "failed")
 
@@ -25,15 +27,27 @@ class Progress:
         return round(time.monotonic() - self._made, 3)
 
     def reach(self, stage: str, detail: str | None = None) -> None:
-        """Note that the runtime is in `stage` from now on."""
-        assert stage in STAGES
+        """Note that the runtime is in `stage` from now on.
+
+        Raises:
+            ValueError: it is none of `STAGES`.
+        """
+        if stage not in STAGES:
+            raise ValueError(f"there is no stage {stage!r}; there are: {', '.join(STAGES)}")
         self.stage, self.detail = stage, detail
         self.timings[stage] = self.elapsed
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Answer `/api/ready` with 503 until what is loaded inside has started (contract 4.8)."""
+        self.reach("connecting")
+        yield
+        self.reach("ready")
 
     def reload_begins(self) -> None:
         """Note the beginning of a reload; the stage stays."""
         self.reload_started, self.reload_finished = self.elapsed, None
 
     def reload_ends(self) -> None:
-        """Note its end."""
+        """Note the end of a reload."""
         self.reload_finished = self.elapsed

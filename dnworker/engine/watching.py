@@ -14,7 +14,7 @@ from dnworker.capability.components import MCP_FILES
 from dnworker.capability.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
 
 log = logging.getLogger("dnworker.watch")
 
@@ -22,37 +22,37 @@ SETTLE_MS = 300
 """How long files must be still before a reload: editors write in several steps."""
 
 
-async def watch(runtime: Runtime, stop: asyncio.Event | None = None) -> None:
+async def watch(engine: Engine, stop: asyncio.Event | None = None) -> None:
     """Watch the runtime's capabilities, and reload what changes, until `stop` is set.
 
     A change within one capability reloads that one; a capability that comes or goes in a searched directory
     reloads all.
     """
     while stop is None or not stop.is_set():
-        watched = _there(runtime)
+        watched = _there(engine)
         if not watched:
             return
         # Only what a reload reads: a worker may write beside itself, and that must not reload it for ever.
-        wanted = Wanted(runtime)
+        wanted = Wanted(engine)
         async for changes in awatch(*watched, stop_event=stop, watch_filter=wanted, step=SETTLE_MS):
-            names = affected(runtime, (Path(path) for _, path in changes))
+            names = affected(engine, (Path(path) for _, path in changes))
             for name in [None] if None in names else sorted(n for n in names if n is not None):
                 log.info("%s changed on disk; reloading", name or "the set of capabilities")
                 try:
-                    await runtime.reload(name)
+                    await engine.reload(name)
                 except Exception:  # it went while it was looked at, or worse; the next change tells
                     log.exception("%s could not be reloaded", name or "the set of capabilities")
             wanted.refresh()
-            if watched != _there(runtime):
+            if watched != _there(engine):
                 break  # watch what there is now
 
 
 class Wanted(DefaultFilter):
     """Lets through changes of files that a reload reads: manifests, modules, Markdown, what commands name."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
-        self._runtime = runtime
+        self._engine = engine
         self._named: set[str] = set()
         self.refresh()
 
@@ -60,7 +60,7 @@ class Wanted(DefaultFilter):
         """Look again at what the manifests name."""
         self._named = {
             str((capability.root / word).resolve())
-            for capability in self._runtime.capabilities.all()
+            for capability in self._engine.capabilities.all()
             for worker in capability.manifest.workers.values()
             for word in (worker.command, *worker.args)
             if word is not None and (capability.root / word).is_file()
@@ -74,15 +74,15 @@ class Wanted(DefaultFilter):
         return name.endswith((".py", ".md")) or name in (MANIFEST_NAME, *MCP_FILES) or path in self._named
 
 
-def _there(runtime: Runtime) -> dict[Path, int]:
+def _there(engine: Engine) -> dict[Path, int]:
     """Return the directories that there are, and which each is: an export puts another in its place."""
-    found = [*runtime.capabilities.roots, *runtime.capabilities.directories]
+    found = [*engine.capabilities.roots, *engine.capabilities.directories]
     return {directory: directory.stat().st_ino for directory in found if directory.is_dir()}
 
 
-def affected(runtime: Runtime, paths: Iterable[Path]) -> set[str | None]:
+def affected(engine: Engine, paths: Iterable[Path]) -> set[str | None]:
     """Return the names of the capabilities that the paths lie in; None for a path in none of them."""
     roots = {
-        capability.root: capability.name for capability in runtime.capabilities.all() if not capability.live
+        capability.root: capability.name for capability in engine.capabilities.all() if not capability.live
     }
     return {next((name for root, name in roots.items() if path.is_relative_to(root)), None) for path in paths}

@@ -22,7 +22,7 @@ from dnworker.core.invocation import current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
 
 ESCAPED_SLASH = "\udc2f"
 """Stands for a `%2F` inside one segment while the routes are matched: an id may hold a slash."""
@@ -38,7 +38,7 @@ class Fields(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
 class Call:
     """One request, checked: what the path, the query and the body of `size` bytes said."""
 
-    runtime: Runtime
+    engine: Engine
     scope: Scope
     receive: Receive
     path: dict[str, str]
@@ -83,7 +83,9 @@ class Endpoint:
         """Serve one request: an ASGI application."""
         status = 200
         if "traceparent" in scope:  # each request has a task of its own, and so a context
-            current_invocation.set(scope["runtime"].cause_of(scope["worker"], scope["traceparent"]))
+            current_invocation.set(
+                scope["engine"].capabilities.cause_of(scope["worker"], scope["traceparent"])
+            )
         try:
             answer = await self._answer(scope, receive)
         except ApiError as exc:
@@ -98,7 +100,7 @@ class Endpoint:
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
-        answer = self.handler(Call(scope["runtime"], scope, receive, path, query, body, len(raw)))
+        answer = self.handler(Call(scope["engine"], scope, receive, path, query, body, len(raw)))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _read(self, body: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -18,7 +19,8 @@ from dnworker.server.openapi import document
 from dnworker.server.responses import error
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
+    from dnworker.panel.feed import Feed
 
 log = logging.getLogger("dnworker.server")
 
@@ -33,15 +35,21 @@ _RESOURCES = (health, events, workers, sessions, files, logs, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 
-def make_app(runtime: Runtime, bind_host: str | None) -> ASGIApp:
-    """Return the ASGI application of a runtime; without a host to bind it is for callers in this process."""
+def make_app(engine: Engine, feed: Callable[[], Feed], bind_host: str | None) -> ASGIApp:
+    """Return the ASGI application of a runtime; without a host to bind it is for callers in this process.
+
+    Args:
+        engine: what requests are about.
+        feed: returns the source of the panel's views; called when the first is opened.
+        bind_host: where the server listens, which the gatekeeper checks `Host` headers against.
+    """
     served = [*ENDPOINTS, openapi]
     routed = Starlette(
         routes=[*(one.route() for one in served), *events.routes, *interactive.routes, *page.routes],
         exception_handlers={HTTPException: _http_error},
     )
-    front = _Front(runtime, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
-    return front if bind_host is None else Gatekeeper(front, tokens=runtime.tokens, bind_host=bind_host)
+    front = _Front(engine, feed, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
+    return front if bind_host is None else Gatekeeper(front, tokens=engine.tokens, bind_host=bind_host)
 
 
 class _Front:
@@ -50,15 +58,21 @@ class _Front:
     The routes see a path whose segments were decoded one by one, so that an id may hold an escaped slash.
     """
 
-    def __init__(self, runtime: Runtime, fixed: dict[tuple[str, str], Endpoint], routed: ASGIApp) -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        engine: Engine,
+        feed: Callable[[], Feed],
+        fixed: dict[tuple[str, str], Endpoint],
+        routed: ASGIApp,
+    ) -> None:
+        self._engine = engine
         self._fixed = fixed
         self._routed = routed
-        self._pages = page.PageSessions(runtime)
+        self._pages = page.PageSessions(engine, feed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket; an error of ours is logged, and is a 500."""
-        scope["runtime"], scope["pages"] = self._runtime, self._pages
+        scope["engine"], scope["pages"] = self._engine, self._pages
         found: ASGIApp = self._routed
         if scope["type"] == "http":
             found = self._fixed.get((scope["method"], scope["path"]), found)

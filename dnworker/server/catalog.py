@@ -23,37 +23,37 @@ class SkillList(msgspec.Struct):
 @endpoint("GET", "/api/tools", answer=ToolList)
 def tools(call: Call) -> object:
     """List the tools that agents may call."""
-    return ToolList(call.runtime.tool_infos())
+    return ToolList(call.engine.catalog.tools())
 
 
 @endpoint("GET", "/api/skills", answer=SkillList)
 def skills(call: Call) -> object:
     """List the skills of all capabilities."""
-    return SkillList([skill.info() for skill in call.runtime.skills()])
+    return SkillList([skill.info() for skill in call.engine.catalog.skills()])
 
 
 @endpoint("GET", "/api/skills/{name}", errors=(404,))
 def skill(call: Call) -> object:
     """Return one skill with its instructions."""
-    return call.runtime.skill(call.path["name"]).detail()
+    return call.engine.catalog.skill(call.path["name"]).detail()
 
 
 @endpoint("GET", "/api/mcp/{capability}/{server}", errors=(404,))
 def mcp(call: Call) -> object:
     """Return one MCP server's definition and state."""
-    return call.runtime.mcp_detail(**call.path)
+    return call.engine.catalog.mcp_detail(**call.path)
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", errors=(404, 409))
 def reconnect(call: Call) -> object:
     """Connect to an MCP server again."""
-    return call.runtime.mcp_reconnect(**call.path)
+    return call.engine.catalog.mcp_reconnect(**call.path)
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", errors=(404, 409))
 def reauthenticate(call: Call) -> object:
     """Sign in to an MCP server again."""
-    return call.runtime.mcp_reconnect(**call.path)
+    return call.engine.catalog.mcp_reconnect(**call.path)
 
 
 endpoints = [tools, skills, skill, mcp, reconnect, reauthenticate]

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -16,7 +16,8 @@ from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
+    from dnworker.panel.feed import Feed
 
 BACKLOG = 128
 
@@ -39,10 +40,18 @@ class _Uvicorn(uvicorn.Server):
 
 
 class EmbeddedServer:
-    """The API of one runtime."""
+    """The API of one runtime.
 
-    def __init__(self, runtime: Runtime, host: str, port: int) -> None:
-        self._runtime = runtime
+    Args:
+        engine: what requests are about.
+        feed: returns the source of the panel's views.
+        host: where to listen.
+        port: where to listen; 0 picks a free one.
+    """
+
+    def __init__(self, engine: Engine, feed: Callable[[], Feed], host: str, port: int) -> None:
+        self._engine = engine
+        self._feed = feed
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -75,7 +84,7 @@ class EmbeddedServer:
         """
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
-            make_app(self._runtime, self._host),
+            make_app(self._engine, self._feed, self._host),
             ws="websockets-sansio",
             proxy_headers=False,
             http="httptools",
@@ -85,7 +94,7 @@ class EmbeddedServer:
             access_log=False,
             server_header=False,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13 no. 18)
+            timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
         self._server = _Uvicorn(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="dnworker server")

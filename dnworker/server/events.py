@@ -21,7 +21,7 @@ from dnworker.workers.remote import HandlerStream
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
 
 TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
 EVENTS_CUT = "transport.events_cut"
@@ -44,7 +44,7 @@ class Published(msgspec.Struct):
 @endpoint("POST", "/api/events", body=NewEvent, answer=Published, errors=(400,))
 def publish(call: Call) -> object:
     """Publish an event to the runtime's scope."""
-    envelope = call.runtime.publish(call.body.kind, call.body.payload, size=call.size)
+    envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -55,7 +55,7 @@ def publish_to_session(call: Call) -> object:
     """Publish an event to one session."""
     session_id = call.path["session_id"]
     body = call.body
-    envelope = call.runtime.publish(body.kind, body.payload, session_id=session_id, size=call.size)
+    envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -72,7 +72,7 @@ class EventStream:
         kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
         # Before the handshake completes, so that nothing published after it is missed.
         feeds_handlers = socket.query_params.get(FOR) == HANDLERS
-        subscription, cut = _subscribe(scope["runtime"], scope.get("worker"), kinds, feeds_handlers)
+        subscription, cut = _subscribe(scope["engine"], scope.get("worker"), kinds, feeds_handlers)
         try:
             await socket.accept()
             if cut:
@@ -92,16 +92,16 @@ class EventStream:
 
 
 def _subscribe(
-    runtime: Runtime, worker: str | None, kinds: list[str], feeds_handlers: bool
+    engine: Engine, worker: str | None, kinds: list[str], feeds_handlers: bool
 ) -> tuple[Subscription, int]:
     if worker is not None:
         try:
-            managed = runtime.worker(worker)
+            managed = engine.worker(worker)
         except NotFound:
             managed = None
         if isinstance(managed, SubprocessWorker):
             return managed.open_stream(kinds, SUBSCRIBER_LIMIT, feeds_handlers=feeds_handlers)
-    return runtime.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
+    return engine.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
 
 
 async def _send_all(send: Send, subscription: Subscription) -> None:
@@ -149,7 +149,7 @@ class NewTicket(msgspec.Struct):
 @endpoint("POST", "/api/ws/ticket", answer=NewTicket)
 def ticket(call: Call) -> object:
     """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
-    tokens = call.runtime.tokens
+    tokens = call.engine.tokens
     issued = tokens.issue_ticket(call.scope.get("token") or tokens.main)
     expires = datetime.now(UTC) + timedelta(seconds=TICKET_SECONDS)
     return NewTicket(issued, f"{expires:%Y-%m-%dT%H:%M:%SZ}")

@@ -48,17 +48,17 @@ class ReloadQuery(Fields):
 
 
 def _report(call: Call) -> Report:
-    progress = call.runtime.progress
+    progress = call.engine.progress
     return Report(
         stage=progress.stage,
         detail=progress.detail,
         elapsed_sec=progress.elapsed,
         timings=dict(progress.timings),
         reload=ReloadReport(
-            call.runtime.is_reloading,
+            call.engine.reloads.is_running,
             progress.reload_started,
             progress.reload_finished,
-            call.runtime.reload_error,
+            call.engine.capabilities.reload_error,
         ),
     )
 
@@ -82,13 +82,13 @@ def ready(call: Call) -> Response:
 @endpoint("GET", "/api/runtime", answer=RuntimeInfo)
 def info(call: Call) -> object:
     """Tell what the runtime has and how it stands."""
-    return call.runtime.info()
+    return call.engine.info()
 
 
 @endpoint("POST", "/api/reload", query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
 async def reload(call: Call) -> object:
     """Read one capability or all from disk again, with a full stop and start of their workers."""
-    return await call.runtime.reload(call.query.capability)
+    return await call.engine.reload(call.query.capability)
 
 
 endpoints = [health, ready, info, reload]

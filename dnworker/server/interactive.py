@@ -17,11 +17,11 @@ from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.sessions.prompts import check_response
-from dnworker.sessions.store import Session
+from dnworker.sessions.session import Session
 from dnworker.sessions.turn import TurnRequest
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
 
 FRAME_CAP = 31_457_280
 NOT_GREETED = 4400
@@ -86,7 +86,7 @@ class _Socket:
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._runtime: Runtime = socket.scope["runtime"]
+        self._engine: Engine = socket.scope["engine"]
         self._id = f"conn_{new_id()}"
         self._greeted = False
         self._pumps: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}
@@ -147,7 +147,7 @@ class _Socket:
         worker = self._socket.scope.get("worker")
         if worker is None or command.traceparent is None:
             return None
-        return self._runtime.cause_of(worker, command.traceparent)
+        return self._engine.capabilities.cause_of(worker, command.traceparent)
 
     def _operation(self, command: Command) -> Operation:
         operation = _OPERATIONS.get(command.op)
@@ -175,7 +175,7 @@ class _Socket:
         asked = msgspec.convert(command.payload, _Subscribe)
         session = self._session(command)
         self._unsubscribe(session.session_id)
-        bus = self._runtime.bus
+        bus = self._engine.bus
         latest, oldest = bus.bounds(session.session_id)
         missed = asked.after_seq is not None and oldest is not None and asked.after_seq < oldest - 1
         after = latest if missed or asked.after_seq is None else asked.after_seq
@@ -212,14 +212,14 @@ class _Socket:
             generate_params_extra=asked.generate_params_extra or {},
             metadata=asked.metadata or {},
         )
-        self._runtime.turns.check(request)
-        return {"turn_id": self._runtime.turns.start(self._session(command), request).id}
+        self._engine.turns.check(request)
+        return {"turn_id": self._engine.turns.start(self._session(command), request).id}
 
     async def cancel(self, command: Command) -> dict[str, Any]:
         """Cancel a turn; its last event goes out before the ack."""
         asked = msgspec.convert(command.payload, _Cancel)
         assert command.session_id is not None
-        status = await self._runtime.turns.cancel(
+        status = await self._engine.turns.cancel(
             command.session_id, asked.turn_id, drop_queued=asked.drop_queued
         )
         if (pumped := self._pumps.get(command.session_id)) is not None:
@@ -233,7 +233,7 @@ class _Socket:
         except ValueError as exc:
             raise _Problem(str(exc)) from exc
         assert command.session_id is not None
-        self._runtime.turns.respond(command.session_id, response)
+        self._engine.turns.respond(command.session_id, response)
         return {"request_id": response.request_id, "status": "resolved"}
 
     # -- what goes out ---------------------------------------------------------------------------------
@@ -268,18 +268,19 @@ class _Socket:
 
     def _session(self, command: Command) -> Session:
         """Return the command's session, created if need be."""
-        return self._runtime.sessions.create(command.session_id)
+        return self._engine.sessions.create(command.session_id)
 
     def _snapshot(self, session: Session, latest: int) -> dict[str, Any]:
-        prompts = [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()]
-        active = session.active
+        queue = self._engine.turns.queue(session)
+        prompts = [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()]
+        active = queue.active
         return {
             "schema_version": SCHEMA_VERSION,
             "session_id": session.session_id,
             "latest_seq": latest,
             "active_turn_id": active.id if active else None,
-            "queued_turn_ids": [turn.id for turn in session.waiting],
-            "turn_phase": session.phase,
+            "queued_turn_ids": [turn.id for turn in queue.waiting],
+            "turn_phase": queue.phase,
             "pending_prompt": prompts[0] if prompts else None,
             "pending_prompts": prompts,
             "sync_status": {"state": "disabled", "last_error": None, "last_attempt_at": None},

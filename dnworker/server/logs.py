@@ -24,7 +24,7 @@ class LogsQuery(Fields):
 def logs(call: Call) -> object:
     """Return records of the runtime and of its workers."""
     query: LogsQuery = call.query
-    return call.runtime.log.page(
+    return call.engine.log.page(
         after=query.after,
         instance_id=query.instance_id,
         limit=query.limit,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dnworker import __version__
+from dnworker._version import __version__
 from dnworker.server.api import Endpoint
 
 _REFERENCE = "#/components/schemas/{name}"

@@ -28,8 +28,8 @@ from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CL
 from dnworker.server.responses import error, read_body, read_object
 
 if TYPE_CHECKING:
-    from dnworker.panel.feed import Channel
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
+    from dnworker.panel.feed import Channel, Feed
 
 log = logging.getLogger("dnworker.server")
 
@@ -80,13 +80,19 @@ class PageSession:
 
 
 class PageSessions:
-    """The browsers that may look."""
+    """The browsers that may look.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    Args:
+        engine: whose tokens they show.
+        feed: returns the source of what they see.
+    """
+
+    def __init__(self, engine: Engine, feed: Callable[[], Feed]) -> None:
+        self._engine = engine
+        self._feed = feed
         self._sessions: dict[str, PageSession] = {}
         # Cookies know no ports: two runtimes of one machine must not overwrite each other's.
-        self._name = f"{COOKIE}-{hashlib.sha256(runtime.runtime_id.encode()).hexdigest()[:8]}"
+        self._name = f"{COOKIE}-{hashlib.sha256(engine.runtime_id.encode()).hexdigest()[:8]}"
 
     def open(self, token: str) -> str:
         """Return the cookie of a new session."""
@@ -108,7 +114,11 @@ class PageSessions:
         session = self._sessions.get(HTTPConnection(scope).cookies.get(self._name, ""))
         if session is None or session.expires <= time.monotonic():
             return None
-        return session.token if self._runtime.tokens.accepts(session.token) else None
+        return session.token if self._engine.tokens.accepts(session.token) else None
+
+    def connect(self, send: Callable[[dict[str, Any]], None]) -> Channel:
+        """Open a channel for the views of one browser; `send` is called with every message to it."""
+        return self._feed().connect(send)
 
 
 def _answer(status: int, content: object) -> Response:
@@ -135,7 +145,7 @@ async def session(request: Request) -> Response:
 
 async def login(request: Request) -> Response:
     """Take a token, or a ticket of 30 s that stands for one, once, and give a cookie."""
-    runtime: Runtime = request.scope["runtime"]
+    engine: Engine = request.scope["engine"]
     pages: PageSessions = request.scope["pages"]
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         return error(415, "send JSON")  # no form of another site can
@@ -144,8 +154,8 @@ async def login(request: Request) -> Response:
     except ApiError as exc:
         return _answer(exc.status, {"detail": str(exc)})
     token, ticket = body.get("token"), body.get("ticket")
-    shown = runtime.tokens.redeem(ticket) if isinstance(ticket, str) else token
-    if not isinstance(shown, str) or not runtime.tokens.accepts(shown) or runtime.tokens.worker_of(shown):
+    shown = engine.tokens.redeem(ticket) if isinstance(ticket, str) else token
+    if not isinstance(shown, str) or not engine.tokens.accepts(shown) or engine.tokens.worker_of(shown):
         used = "this link was used, or is older than 30 s; run dnworker panel again, or give the token"
         return _answer(401, {"detail": used if ticket is not None else "that is not the runtime's token"})
     answer = _answer(200, {"ok": True})
@@ -166,9 +176,9 @@ class PanelSocket:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one browser until it goes, falls behind, or its token is retired."""
-        runtime: Runtime = scope["runtime"]
+        pages: PageSessions = scope["pages"]
         socket = WebSocket(scope, receive, send)
-        token = scope["pages"].token_of(scope)
+        token = pages.token_of(scope)
         if token is None:
             await socket.close(UNAUTHORIZED_CLOSE, "give the token first")
             return
@@ -182,7 +192,7 @@ class PanelSocket:
             except asyncio.QueueFull:
                 _settle(over, TOO_SLOW_CLOSE)
 
-        channel = runtime.feed.connect(put)
+        channel = pages.connect(put)
         jobs: list[asyncio.Future[None]] = [
             asyncio.ensure_future(_read(socket, channel)),
             asyncio.ensure_future(_write(socket, unsent)),
@@ -191,7 +201,7 @@ class PanelSocket:
         try:
             while not any(one.done() for one in ends):
                 await asyncio.wait(ends, timeout=REFRESH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if scope["pages"].token_of(scope) is None:  # retired, or open for too long
+                if pages.token_of(scope) is None:  # retired, or open for too long
                     _settle(over, RETIRED_CLOSE)
         finally:
             channel.close()

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from dnworker.core.errors import ApiError, Conflict, NotFound
-from dnworker.core.models import SessionWire
+from dnworker.core.models import SessionWire, iso
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.sessions.policies import resolve_policy
-from dnworker.sessions.store import Message, Session, iso
+from dnworker.sessions.queue import TurnQueue
+from dnworker.sessions.session import Message, Session
 
 NO_PLATFORM = "this runtime has no platform"
 
@@ -178,20 +179,20 @@ class Statuses(msgspec.Struct):
 
 
 def _session(call: Call) -> Session:
-    return call.runtime.sessions.get(call.path["session_id"])
+    return call.engine.sessions.get(call.path["session_id"])
 
 
 @endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionWire])
 def listing(call: Call) -> object:
     """List the live sessions, the newest change first."""
-    return [session.info() for session in call.runtime.sessions.list()]
+    return [session.info() for session in call.engine.sessions.list()]
 
 
 @endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionWire, errors=(409,))
 def create(call: Call) -> object:
     """Create a session, or return the live one of that id."""
     body: CreateSession = call.body
-    return call.runtime.sessions.create(
+    return call.engine.sessions.create(
         body.session_id,
         capability=body.capability,
         agent=body.agent,
@@ -208,7 +209,8 @@ def create(call: Call) -> object:
 @endpoint("GET", "/api/sessions/status", answer=Statuses)
 def status(call: Call) -> object:
     """Tell what every session is doing."""
-    return Statuses({s.session_id: _status(s) for s in call.runtime.sessions.list()})
+    queue = call.engine.turns.queue
+    return Statuses({s.session_id: _status(s, queue(s)) for s in call.engine.sessions.list()})
 
 
 @endpoint("GET", "/api/sessions/browse", query=BrowseQuery)
@@ -234,7 +236,7 @@ def get(call: Call) -> object:
 async def delete(call: Call) -> object:
     """Cancel what a session does, and end it."""
     session_id = call.path["session_id"]
-    await call.runtime.turns.end_session(session_id)
+    await call.engine.turns.end_session(session_id)
     return Deleted("deleted", session_id)
 
 
@@ -254,7 +256,7 @@ def title(call: Call) -> object:
     """Give the session a title."""
     session = _session(call)
     session.title = call.body.title
-    call.runtime.sessions.touch(session)
+    call.engine.sessions.touch(session)
     return Titled("ok", session.session_id, title=session.title)
 
 
@@ -281,22 +283,22 @@ def policy(call: Call) -> object:
 async def cancel(call: Call) -> object:
     """Cancel the session's active turn."""
     session_id = call.path["session_id"]
-    return Deleted(await call.runtime.turns.cancel(session_id), session_id)
+    return Deleted(await call.engine.turns.cancel(session_id), session_id)
 
 
 @endpoint("POST", "/api/sessions/{session_id}/compact", body=Guidance, errors=(404,))
 async def compact(call: Call) -> object:
     """Replace the session's messages by a summary."""
-    return await call.runtime.turns.compact(_session(call), call.body.guidance)
+    return await call.engine.turns.compact(_session(call), call.body.guidance)
 
 
 @endpoint("POST", "/api/sessions/{session_id}/restore", body=Restore, errors=(400, 409))
 def restore(call: Call) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
-    if call.path["session_id"] in call.runtime.sessions and _session(call).active is not None:
+    if call.path["session_id"] in call.engine.sessions and _queue(call).active is not None:
         raise Conflict("a turn is under way in this session; cancel it first")
-    session = call.runtime.sessions.create(
+    session = call.engine.sessions.create(
         call.path["session_id"],
         capability=body.capability,
         agent=body.agent,
@@ -331,12 +333,12 @@ def rewind_candidates(call: Call) -> object:
 def rewind(call: Call) -> object:
     """Drop a message and all after it."""
     session = _session(call)
-    if session.active is not None:
+    if _queue(call).active is not None:
         return {"status": "failed", "reason": "a turn is under way"}
     if call.body.from_seq >= len(session.messages):
         return {"status": "failed", "reason": f"there is no message {call.body.from_seq}"}
     del session.messages[call.body.from_seq :]
-    call.runtime.sessions.touch(session)
+    call.engine.sessions.touch(session)
     return {"status": "ok"}
 
 
@@ -370,19 +372,23 @@ def change_group(call: Call) -> object:
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
 
 
-def _status(session: Session) -> SessionStatus:
+def _queue(call: Call) -> TurnQueue:
+    return call.engine.turns.queue(_session(call))
+
+
+def _status(session: Session, queue: TurnQueue) -> SessionStatus:
     return SessionStatus(
         session_id=session.session_id,
-        active_turn_id=session.active.id if session.active else None,
-        is_busy=session.active is not None,
-        queue_depth=len(session.waiting),
-        turn_phase=session.phase,
-        pending_prompt=bool(session.prompts),
+        active_turn_id=queue.active.id if queue.active else None,
+        is_busy=queue.active is not None,
+        queue_depth=len(queue.waiting),
+        turn_phase=queue.phase,
+        pending_prompt=bool(queue.prompts),
     )
 
 
 def _messages(call: Call, given: list[NewMessage] | None) -> list[Message] | None:
-    now = iso(call.runtime.clock.now())
+    now = iso(call.engine.clock.now())
     if given is None:
         return None
     return [Message(**msgspec.to_builtins(m), created_at=now) for m in given]

@@ -8,7 +8,7 @@ from dnworker.server.api import Call, Fields, endpoint
 @endpoint("GET", "/api/workers/{capability}/{worker}", errors=(404,))
 def detail(call: Call) -> object:
     """Return one worker's state, handlers and process."""
-    return call.runtime.worker_detail(**call.path)
+    return call.engine.capabilities.find(**call.path).detail()
 
 
 class RestartQuery(Fields):
@@ -20,7 +20,9 @@ class RestartQuery(Fields):
 @endpoint("POST", "/api/workers/{capability}/{worker}/restart", query=RestartQuery, errors=(404, 409))
 async def restart(call: Call) -> object:
     """Start a worker again that is not running; a running one is left alone."""
-    return await call.runtime.restart_worker(**call.path, force=call.query.force)
+    worker = call.engine.capabilities.find(**call.path)
+    restarted = await worker.restart(force=call.query.force)
+    return worker.detail() | {"restarted": restarted}
 
 
 endpoints = [detail, restart]

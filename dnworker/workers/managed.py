@@ -9,23 +9,20 @@ import asyncio
 import logging
 from collections import deque
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import describe
 from dnworker.core.lifecycle import STATUS, TRANSITIONS_KEPT, Transition, WorkerState, move
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import valid_text
 from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.services import Home, Services
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
-
-if TYPE_CHECKING:
-    from dnworker.engine.capability import Capability
-    from dnworker.runtime import Runtime
 
 log = logging.getLogger("dnworker.manager")
 
@@ -35,7 +32,7 @@ class ManagedWorker:
 
     topology = ""
 
-    def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
+    def __init__(self, services: Services, home: Home, definition: WorkerDefinition) -> None:
         self.definition = definition
         self.transitions: deque[Transition] = deque(
             [Transition(WorkerState.LOADING)], maxlen=TRANSITIONS_KEPT
@@ -43,8 +40,8 @@ class ManagedWorker:
         self.error: str | None = None
         self.restarts = 0
         self._declared = True  # not started yet: health says stopped
-        self._runtime = runtime
-        self._capability = capability
+        self._services = services
+        self._home = home
         self._runner: WorkerRunner | SubprocessWorkerRunner | None = None
         self._lock = asyncio.Lock()
 
@@ -66,7 +63,7 @@ class ManagedWorker:
     @property
     def capability(self) -> str:
         """The name of the capability it belongs to."""
-        return self._capability.name
+        return self._home.name
 
     @property
     def qualified_name(self) -> str:
@@ -118,7 +115,7 @@ class ManagedWorker:
         await self.stop()
         async with self._lock:
             self.state, self.error, self._runner = WorkerState.GATED_OFF, None, None
-        self._runtime.worker_changed(self, announce=False)
+        self._services.on_change(self, announce=False)
 
     async def restart(self, *, force: bool = False) -> bool:
         """Start again; a running worker is left alone unless `force`. Returns whether it was restarted.
@@ -157,7 +154,7 @@ class ManagedWorker:
 
     @property
     def last_handler_error(self) -> str | None:
-        """What a handler raised last, with its place; the worker itself may run on (contract 11 no. 11)."""
+        """What a handler raised last, with its place; the worker itself may run on (contract 11.11)."""
         errors = [(key, f.last_error) for key, f in self.stats.items() if f.last_error is not None]
         return f"last handler error: {errors[-1][0][2]}: {errors[-1][1]}" if errors else None
 
@@ -189,7 +186,7 @@ class ManagedWorker:
         if self.definition.problem is not None:
             self._set(WorkerState.ERROR, self.definition.problem)
             return
-        if not gate_is_open(self.definition.when, self._capability.flags):
+        if not gate_is_open(self.definition.when, self._home.flags):
             self.state, self.error, self._runner = WorkerState.GATED_OFF, None, None
             return
         if self.state is not WorkerState.LOADING:
@@ -216,7 +213,7 @@ class ManagedWorker:
         self._released()
 
     def _check_gate(self) -> None:
-        if gate_is_open(self.definition.when, self._capability.flags):
+        if gate_is_open(self.definition.when, self._home.flags):
             return
         flags = list(self.definition.when)
         raise Conflict(
@@ -243,7 +240,7 @@ class ManagedWorker:
         self.state, self.error = state, None if error is None else valid_text(error)
         if state in (WorkerState.STOPPED, WorkerState.ERROR):
             self._released()
-        self._runtime.worker_changed(self)
+        self._services.on_change(self)
 
     def _status(self) -> str:
         if self._declared:

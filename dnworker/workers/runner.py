@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.clock import Clock, RealClock, current_clock
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey, handler_name
 from dnworker.core.invocation import (
@@ -25,6 +24,7 @@ from dnworker.core.invocation import (
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
 from dnworker.core.schedule import STABLE_AFTER, Backoff, ScheduleSpec
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import valid_text
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class WorkerRunner:
         """Run the startup handlers, then let events, schedules and tasks run.
 
         The subscription is made first, so that no event is missed; events wait until startup is over
-        (contract 14-3). The first startup handler that raises ends it, in state `error`.
+        (contract 14.3). The first startup handler that raises ends it, in state `error`.
         """
         self._move(WorkerState.STARTING)
         self._count_handlers()
@@ -290,7 +290,7 @@ class WorkerRunner:
                     await asyncio.sleep(0)
         except Exception as exc:
             why = f"failed: {exc}"
-        # A worker without its events would be running but deaf (contract 13 no. 5).
+        # A worker without its events would be running but deaf (contract 13.5).
         if self.state in (WorkerState.STARTING, WorkerState.RUNNING):
             self._fail(f"the event stream {why}")
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
@@ -23,12 +23,9 @@ from dnworker.workers.loading import load_worker
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.remote import RemoteInvocations
 from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.services import Home, Services
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 from dnworker.workers.worker import Worker
-
-if TYPE_CHECKING:
-    from dnworker.engine.capability import Capability
-    from dnworker.runtime import Runtime
 
 
 class InProcessWorker(ManagedWorker):
@@ -38,12 +35,12 @@ class InProcessWorker(ManagedWorker):
 
     def __init__(
         self,
-        runtime: Runtime,
-        capability: Capability,
+        services: Services,
+        home: Home,
         definition: WorkerDefinition,
         make: Callable[[], Worker],
     ) -> None:
-        super().__init__(runtime, capability, definition)
+        super().__init__(services, home, definition)
         self._make = make
         self._generation = 1
 
@@ -94,7 +91,7 @@ class InProcessWorker(ManagedWorker):
             if self.state is WorkerState.RUNNING and not restart and isinstance(self._runner, WorkerRunner):
                 await self._runner.swap(make())
                 self._runner.generation = generation
-                self._runtime.worker_changed(self, announce=False)
+                self._services.on_change(self, announce=False)
                 return
             await self._stop()
             await self._start()
@@ -117,28 +114,28 @@ class InProcessWorker(ManagedWorker):
 
     def _make_runner(self) -> WorkerRunner:
         worker = self._make()
-        bus, history = self._runtime.bus, self._runtime.history
+        bus, history = self._services.bus, self._services.history
         runner = WorkerRunner(
             worker,
-            self._runtime.client(worker=self.name, capability=self.capability),
+            self._services.client(worker=self.name, capability=self.capability),
             event_source=lambda kinds: bus.subscribe(kinds, watcher=history, owner=self.qualified_name),
             on_state_change=self._set,
             qualified_name=self.qualified_name,
-            clock=self._runtime.clock,
+            clock=self._services.clock,
             recorder=history,
         )
         runner.generation = self._generation
         return runner
 
 
-def path_worker(runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> InProcessWorker:
+def path_worker(services: Services, home: Home, definition: WorkerDefinition) -> InProcessWorker:
     """Make the worker of a `path:` entry; its file is executed afresh at every start."""
 
     def make() -> Worker:
         assert definition.path is not None
-        return load_worker(capability.root, capability.name, definition.name, definition.path)
+        return load_worker(home.root, home.name, definition.name, definition.path)
 
-    return InProcessWorker(runtime, capability, definition, make)
+    return InProcessWorker(services, home, definition, make)
 
 
 class SubprocessWorker(ManagedWorker):
@@ -146,9 +143,9 @@ class SubprocessWorker(ManagedWorker):
 
     topology = "subprocess"
 
-    def __init__(self, runtime: Runtime, capability: Capability, definition: WorkerDefinition) -> None:
-        super().__init__(runtime, capability, definition)
-        self.remote = RemoteInvocations(runtime.history, self.qualified_name)
+    def __init__(self, services: Services, home: Home, definition: WorkerDefinition) -> None:
+        super().__init__(services, home, definition)
+        self.remote = RemoteInvocations(services.history, self.qualified_name)
         self.connected = asyncio.Event()
         self._token: str | None = None
         self._held: Backlog | None = None
@@ -161,7 +158,7 @@ class SubprocessWorker(ManagedWorker):
     @property
     def _root(self) -> Path:
         """The directory that the process runs in."""
-        return self._capability.root
+        return self._home.root
 
     @property
     def topology_label(self) -> str:
@@ -180,7 +177,7 @@ class SubprocessWorker(ManagedWorker):
         watcher = self.remote.stream() if feeds_handlers or self.remote.is_fed_by(kinds) else None
         if held is not None:
             return held.claim(kinds or None, limit, watcher)
-        bus = self._runtime.bus
+        bus = self._services.bus
         return bus.subscribe(kinds or None, limit=limit, watcher=watcher, owner=self.qualified_name), 0
 
     def detail(self) -> dict[str, Any]:
@@ -200,14 +197,14 @@ class SubprocessWorker(ManagedWorker):
         return Path.home() / ".dreadnode" / "logs" / f"worker-{self.capability}-{self.name}.log"
 
     def _make_runner(self) -> SubprocessWorkerRunner:
-        definition, capability, runtime = self.definition, self._capability, self._runtime
+        definition, home, services = self.definition, self._home, self._services
         assert definition.command is not None
         place = f"worker {self.qualified_name!r}"
         environ = dict(os.environ)
-        self._token = runtime.tokens.mint(self.qualified_name)
+        self._token = services.tokens.mint(self.qualified_name)
         self.connected.clear()
-        self.remote = RemoteInvocations(runtime.history, self.qualified_name, self.generation)
-        self._held = Backlog(runtime.bus, owner=self.qualified_name)
+        self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
+        self._held = Backlog(services.bus, owner=self.qualified_name)
         word = reports.new_word()
         declared = {
             key: interpolate(value, environ, f"{place}, env {key}") for key, value in definition.env.items()
@@ -218,13 +215,13 @@ class SubprocessWorker(ManagedWorker):
             env=worker_environment(
                 inherited=environ,
                 root=self._root,
-                capability=capability.name,
-                version=capability.manifest.version,
+                capability=home.name,
+                version=home.manifest.version,
                 worker=self.name,
-                flags=flag_variables(capability.name, capability.flags),
+                flags=flag_variables(home.name, home.flags),
                 declared=declared,
-                connection=runtime.connection(self._token),
-                path_entries=capability.manifest.path_entries,
+                connection=services.connection(self._token),
+                path_entries=home.manifest.path_entries,
             )
             | {reports.VARIABLE: word},
             cwd=self._root,
@@ -234,20 +231,20 @@ class SubprocessWorker(ManagedWorker):
             on_report=self.remote.take,
             report_word=word,
             qualified_name=self.qualified_name,
-            guard=runtime.guard,
+            guard=services.guard,
         )
 
     def _take_line(self, text: str, says: reports.Says) -> None:
         if not says.told:
             cause = self.remote.named(says.id)
-            self._runtime.log_line(
+            self._services.log_line(
                 self.qualified_name, text, source=says.source, level=says.level, invocation=cause
             )
 
     def _released(self) -> None:
         self.remote.close()
         if self._token is not None:
-            self._runtime.tokens.revoke(self._token)
+            self._services.tokens.revoke(self._token)
             self._token = None
         held, self._held = self._held, None
         if held is not None:

@@ -317,7 +317,7 @@ async def test_a_capability_that_was_renamed_is_found_by_its_new_name(runtime, t
     manifest = tmp_path / "capability.yaml"
     manifest.write_text(manifest.read_text().replace("name: demo", "name: renamed"))
     await runtime.reload()
-    assert runtime.worker_detail("renamed", "echo")["state"] == "running"
+    assert runtime.capabilities.find("renamed", "echo").detail()["state"] == "running"
 
 
 # -- worker processes ----------------------------------------------------------------------------------

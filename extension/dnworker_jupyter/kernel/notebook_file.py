@@ -40,7 +40,7 @@ def read_saved(path: Path | None) -> SavedNotebook | None:
             for cell in cells
             if cell.get("cell_type") == "code" and "id" in cell
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return SavedNotebook(sources, saved_at) if sources else None
 

@@ -90,11 +90,11 @@ class NotebookActions(Actions):
         except NotExportable as exc:
             return {
                 "text": exc.title,
-                "refusals": [{"place": one.location or None, "text": one.text} for one in exc.problems],
+                "problems": [{"location": one.location or None, "text": one.text} for one in exc.problems],
             }
         except ManifestError as exc:
-            return {"text": "the manifest breaks rules", "refusals": [_refusal(one) for one in exc.problems]}
-        return {"text": told, "refusals": []}
+            return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
+        return {"text": told, "problems": []}
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
@@ -110,9 +110,9 @@ def _nobody_watches(text: str, done: int, total: int) -> None:
     """Take how far an export is: without lock and check it takes no time."""
 
 
-def _refusal(text: str) -> dict[str, str | None]:
+def _problem(text: str) -> dict[str, str | None]:
     """Take the place in a cell from the head of a reason, so that it can be a link."""
     match = _PLACE.match(text)
     if match is None:
-        return {"place": None, "text": text}
-    return {"place": match[0], "text": text[match.end() :].lstrip(":, ")}
+        return {"location": None, "text": text}
+    return {"location": match[0], "text": text[match.end() :].lstrip(":, ")}

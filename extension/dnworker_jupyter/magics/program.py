@@ -40,7 +40,7 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     present = context.runtime.capability(LIVE_CAPABILITY).workers.get(line.name)
     number = present.generation + 1 if present is not None else 1
     worker = context.processes.run(line.name, program, tuple(rest), line.options, root, number)
-    await context.runtime.adopt(worker)
+    await context.runtime.capabilities.adopt(worker)
     if worker.state is WorkerState.ERROR:
         raise UsageError(f"worker {line.name!r} is in state error: {worker.error}")
     cell = context.cells.running

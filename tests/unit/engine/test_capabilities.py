@@ -97,7 +97,7 @@ async def test_a_capability_that_fails_is_listed_under_its_directory_and_fails_n
         info = {c.name: c for c in runtime.info().capabilities}
         assert runtime.worker("echo").state is WorkerState.RUNNING
         with pytest.raises(NotFound):
-            runtime.worker_detail("bad", "echo")
+            runtime.capabilities.find("bad", "echo")
     (entry,) = info["bad"].components
     assert (entry.kind, entry.status) == ("capability", "error")
     assert "CAP-VALID-002" in entry.error
@@ -213,11 +213,11 @@ async def test_a_manifest_broken_since_is_told_and_mended_by_the_next_reload(tmp
         await runtime.load(root)
         (root / "capability.yaml").write_text("schema: 1\n")
         info = await runtime.reload("one")
-        assert runtime.reload_error == "reload_failed"
+        assert runtime.capabilities.reload_error == "reload_failed"
         assert info.capabilities[0].components[0].kind == "capability"
         (root / "capability.yaml").write_text(good)
         await runtime.reload("one")
-        assert runtime.reload_error is None
+        assert runtime.capabilities.reload_error is None
         assert runtime.worker("echo").state is WorkerState.RUNNING
 
 
@@ -292,7 +292,7 @@ async def test_whatever_is_wrong_with_one_capability_the_others_start_again(tmp_
         info = {c.name: c for c in (await runtime.reload()).capabilities}
         assert runtime.worker("echo").state is WorkerState.RUNNING
         assert "never thought of" in info["bad"].components[0].error
-        assert runtime.is_reloading is False
+        assert runtime.reloads.is_running is False
 
 
 async def test_a_change_outside_every_capability_affects_the_set(tmp_path):

@@ -379,7 +379,7 @@ async def test_one_capability_is_reloaded_by_its_name(runtime, http, tmp_path):
 
 @pytest.mark.clause("4.8 ready")
 async def test_ready_is_503_until_what_is_loading_has_started(runtime, http):
-    with runtime.loading():
+    with runtime.progress.loading():
         ready, health = await http.get("/api/ready"), await http.get("/api/health")
         assert (ready.status_code, ready.json()["status"], ready.json()["stage"]) == (
             503,

@@ -305,6 +305,6 @@ def test_an_event_for_one_worker_is_held_for_no_other():
 
 
 async def test_a_request_that_names_nothing_known_has_no_cause(process):
-    assert process.cause_of("cap:w", f"00-{'0' * 32}-{'1' * 16}-01") is None
-    assert process.cause_of("cap:w", "nonsense") is None
-    assert process.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
+    assert process.capabilities.cause_of("cap:w", f"00-{'0' * 32}-{'1' * 16}-01") is None
+    assert process.capabilities.cause_of("cap:w", "nonsense") is None
+    assert process.capabilities.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None

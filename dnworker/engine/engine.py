@@ -1,0 +1,472 @@
+"""`Engine`: events, sessions, turns, agents, capabilities and workers as one thing, on one loop.
+
+The server and the panel work on it; `Runtime` is an engine with both, and what users hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dnworker._version import __version__
+from dnworker.capability.environment import Connection
+from dnworker.client.client import RuntimeClient
+from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
+from dnworker.core.envelope import EventEnvelope, check_publishable
+from dnworker.core.errors import NotFound
+from dnworker.core.invocation import Invocation, describe
+from dnworker.core.lifecycle import STATUS, WorkerState
+from dnworker.core.listeners import Listeners
+from dnworker.core.logs import LogBook
+from dnworker.core.models import RuntimeInfo
+from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
+from dnworker.engine import waiting
+from dnworker.engine.capabilities import CapabilityCollection
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.catalog import Catalog
+from dnworker.engine.direct import DirectConnection
+from dnworker.engine.reloads import Reloads
+from dnworker.engine.runtime_log import RuntimeLog
+from dnworker.engine.startup import Progress
+from dnworker.engine.tokens import Tokens
+from dnworker.engine.worker_log import WorkerLog
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.events.journal import Journal
+from dnworker.events.trace import Trace
+from dnworker.sessions.agents import Agents
+from dnworker.sessions.store import SessionStore
+from dnworker.sessions.tools import Tools
+from dnworker.sessions.turns import Turns
+from dnworker.workers.guard import Guard
+from dnworker.workers.managed import ManagedWorker, stop_all
+from dnworker.workers.services import Changed, Services
+from dnworker.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+log = logging.getLogger("dnworker.runtime")
+
+
+class Engine:
+    """Runs workers, sessions and turns on the loop it was started on; call it from there only.
+
+    Args:
+        token: the bearer token of the API; minted when None.
+        runtime_id: what workers see as `DREADNODE_RUNTIME_ID`; minted when None.
+        clock: what schedules, backoff and timestamps go by.
+        flags: values of flags by capability, as given on a command line.
+        capability_dirs: directories that `discover` and every reload look through.
+        token_file: holds the token, and wins over `token`; written if it is not there.
+        journal: a file in which events, invocations and states are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        runtime_id: str | None = None,
+        clock: Clock | None = None,
+        flags: Mapping[str, Mapping[str, bool]] | None = None,
+        capability_dirs: Sequence[Path] = (),
+        token_file: Path | None = None,
+        journal: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.clock: Clock = clock or RealClock()
+        self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
+        self.tokens = Tokens(token, file=token_file)
+        self.progress = Progress()
+        # what happens, and what is kept of it
+        self.bus = EventBus(self.clock)
+        self.history = History()
+        self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
+        self.logs = LogBook()
+        self._worker_log = WorkerLog(self.logs)
+        self.log_line = self._worker_log.add
+        self.log = RuntimeLog()
+        # capabilities and their workers
+        self.guard = Guard()
+        self.services = Services(
+            bus=self.bus,
+            history=self.history,
+            clock=self.clock,
+            guard=self.guard,
+            tokens=self.tokens,
+            client=self.client,
+            connection=self.connection,
+            log_line=self.log_line,
+            on_change=self._worker_changed,
+        )
+        """What workers of this engine are made with."""
+        self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
+        self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
+        # sessions and who answers in them
+        self.tools = Tools()
+        self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
+        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
+        self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
+        self.catalog = Catalog(self.capabilities, self.tools)
+        # while it runs
+        self.resources = AsyncExitStack()
+        """What a start took; given back at the end of `stop`, the last first."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread_id = 0
+        self.is_started = False
+        self._listeners: Listeners[[]] = Listeners()
+        self._connect_parts()
+
+    def _connect_parts(self) -> None:
+        """Let the parts hear of what others do."""
+        self.bus.tap(self.history.note_event)
+        self.history.listen(self._worker_log.add_failure)
+        if isinstance(self.clock, VirtualClock):
+            self.clock.on_sleep = self.history.look_again
+        self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    # -- start and stop --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the loop that runs, listen to the framework's logging, and open the journal.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        if self.is_started:
+            return
+        self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
+        if isinstance(self.clock, SwitchClock):
+            self.clock.bind(self._loop)
+        with ExitStack() as taken:
+            taken.callback(setattr, self, "is_started", False)
+            taken.enter_context(self.log.attached())
+            if self.journal is not None:
+                taken.enter_context(self.journal.recording(self.bus, self.history))
+            self.resources.callback(taken.pop_all().close)
+        self.is_started = True
+        self.progress.reach("ready")
+
+    async def stop(self) -> None:
+        """Stop all workers in full, then the turns, then what was started; may be called again."""
+        await self.reloads.cancel()
+        async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
+            steps.callback(self.guard.close)
+            steps.push_async_callback(self.resources.aclose)
+            steps.push_async_callback(self.turns.stop)
+            await stop_all(self.workers())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that it was started on.
+
+        Raises:
+            RuntimeError: it was not started yet.
+        """
+        if self._loop is None:
+            raise RuntimeError("this runtime was not started yet; `async with Runtime() as runtime` does")
+        return self._loop
+
+    @property
+    def thread_id(self) -> int:
+        """The thread of that loop; 0 before the start."""
+        return self._thread_id
+
+    # -- what a `Runtime` adds: a server ---------------------------------------------------------------
+
+    @property
+    def url(self) -> str | None:
+        """Where the API is; None without a server."""
+        return None
+
+    @property
+    def app(self) -> ASGIApp:
+        """The API as an ASGI application, for clients in this process.
+
+        Raises:
+            NotImplementedError: this engine has no API; a `Runtime` has one.
+        """
+        raise NotImplementedError("an engine by itself has no API; use a Runtime")
+
+    def connection(self, token: str) -> Connection:
+        """Return what a worker process needs to find this runtime.
+
+        Raises:
+            RuntimeError: there is no server to find.
+        """
+        if self.url is None:
+            raise RuntimeError(
+                "this runtime has no server for worker processes; start it with Runtime(port=0)"
+            )
+        return Connection(self.url, token, self.runtime_id)
+
+    # -- workers and capabilities ----------------------------------------------------------------------
+
+    async def add(
+        self, worker: Worker, *, capability: str = LIVE_CAPABILITY, when: Iterable[str] = ()
+    ) -> ManagedWorker:
+        """Run a Worker in this process and return when it is running, or has failed to start.
+
+        Raises:
+            ValueError: it has no name, or one of this name is there already.
+        """
+        return await self.capabilities.add(worker, capability, when)
+
+    async def remove(self, name: str) -> None:
+        """Stop a worker and forget it.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        await self.capabilities.remove(self.worker(name))
+        self.look_again()
+
+    async def load(self, path: str | os.PathLike[str]) -> Capability:
+        """Load a capability from its directory and start its workers.
+
+        Raises:
+            ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
+        """
+        capability = await self.capabilities.load(Path(path).resolve())
+        self.look_again()
+        return capability
+
+    async def discover(self) -> list[Capability]:
+        """Load what the capability directories hold; one that fails is listed with its error."""
+        found = await self.capabilities.discover()
+        self.look_again()
+        return found
+
+    async def set_flag(self, capability: str, flag: str, value: bool) -> None:
+        """Keep a flag's value for this user, and start and stop the workers that it gates.
+
+        Raises:
+            NotFound: there is no such capability, or it has no such flag.
+        """
+        await self.capabilities.set_flag(capability, flag, value)
+        self.look_again()
+
+    def capability(self, name: str = LIVE_CAPABILITY) -> Capability:
+        """Return a capability; one that holds added workers is made at its first use."""
+        return self.capabilities.live(name)
+
+    def workers(self) -> list[ManagedWorker]:
+        """Return all declared workers."""
+        return self.capabilities.workers()
+
+    def worker(self, name: str) -> ManagedWorker:
+        """Return a worker by name, or by `capability:name`.
+
+        Raises:
+            NotFound: there is none, or several capabilities have one.
+        """
+        return self.capabilities.search(name)
+
+    async def reload(self, capability: str | None = None) -> RuntimeInfo:
+        """Stop workers, read their capabilities from disk again, start them (contract 4.8).
+
+        A full reload during a full reload waits for that one; others wait for their turn. It runs in a task
+        of its own, so a handler that asks for it may be stopped by it.
+
+        Args:
+            capability: the only one to reload; None for all, including those that are new.
+
+        Raises:
+            NotFound: there is no such capability.
+        """
+        await self.reloads.reload(capability)
+        return self.info()
+
+    def info(self) -> RuntimeInfo:
+        """Return what the runtime tells about itself."""
+        return RuntimeInfo(
+            version=__version__,
+            runtime_id=self.runtime_id,
+            working_dir=str(Path.cwd()),
+            capabilities=[capability.info() for capability in self.capabilities.all()],
+        )
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        size: int | None = None,
+    ) -> EventEnvelope:
+        """Publish as a worker may; `size` as in `EventBus.publish`.
+
+        Raises:
+            ReservedKind: the kind belongs to the runtime.
+            NotFound: the session is not live.
+            Gone: the session was deleted.
+            Invalid: the payload is not a JSON object.
+            TooLarge: the payload is over the limit.
+        """
+        check_publishable(kind)
+        if session_id is not None and not self.bus.is_deleted(session_id):
+            self.sessions.get(session_id)
+        return self.bus.publish(kind, payload, session_id=session_id, size=size)
+
+    async def fire(
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        timeout: float | None = 30,
+        wait: bool = True,
+        only: str | None = None,
+        turn_id: str | None = None,
+    ) -> Trace:
+        """Publish as the operator, who may use any kind, and return what it caused.
+
+        Args:
+            kind: the event's name.
+            payload: a known kind gets a realistic one when None.
+            session_id: made live if it is not; kinds that belong to a session get one when None.
+            timeout: seconds to wait for everything it causes; None for ever. When it is over, the trace
+                tells so and shows what there is.
+            wait: False to return at once.
+            only: the name of the one worker that gets it; None for all that listen.
+            turn_id: its turn; by default what the payload of a `turn.` event names.
+
+        Raises:
+            Invalid: the payload is not a JSON object.
+            TooLarge: the payload is over the limit.
+            NotFound: there is no worker of the name `only`.
+        """
+        payload = template(kind) if payload is None else payload
+        envelope = self.bus.publish(
+            kind,
+            payload,
+            session_id=self._session_of(kind, payload, session_id),
+            turn_id=_turn_of(kind, payload, turn_id),
+            terminal=kind in TERMINAL_KINDS,
+            only=None if only is None else self.worker(only).qualified_name,
+        )
+        trace = Trace(envelope, self.history)
+        if wait:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.history.wait_quiet(envelope.event_id)
+            except TimeoutError:
+                trace.timed_out = True
+        return trace
+
+    def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
+        """Return the session of a fired event, made live if it is not; None when its kind has none."""
+        if session_id is None and belongs_to_session(kind):
+            named = payload.get("session_id") if isinstance(payload, dict) else None
+            session_id = named if isinstance(named, str) and named else DEFAULT_SESSION
+        if session_id is not None:
+            self.sessions.ensure(session_id)
+        return session_id
+
+    async def settle(self, timeout: float | None = 5) -> None:
+        """Return when no event is queued and no handler but tasks is running.
+
+        Raises:
+            HandlerFailed: handlers raised since the last call.
+            TimeoutError: something still runs when the time is up; names it.
+        """
+        await waiting.settle(self.history, timeout)
+
+    async def advance(self, seconds: float, *, limit: int | None = None) -> int:
+        """Move a virtual clock forward, letting what wakes run to its end; returns how many woke.
+
+        Args:
+            seconds: how far to go.
+            limit: stop after so many wakes, at the time reached by then.
+
+        Raises:
+            TypeError: the clock is real.
+        """
+        clock = self.clock
+        if not isinstance(clock, VirtualClock) or not clock.can_advance:
+            raise TypeError("only a virtual clock can be advanced: Runtime(clock=VirtualClock())")
+        step = partial(waiting.settle_step, self.history, clock)
+        try:
+            return await clock.advance(seconds, step, limit=limit)
+        finally:
+            self.look_again()
+
+    def client(self, *, worker: str | None = None, capability: str | None = None) -> RuntimeClient:
+        """Return an in-process client, of a worker or of the operator."""
+        return RuntimeClient.over(
+            DirectConnection(self),
+            server_url=self.url or "",
+            notify_source=f"capability.{capability}" if capability else None,
+            labels={"worker": [worker]} if worker else None,
+            origin="worker" if worker else None,
+        )
+
+    # -- what the parts tell each other ----------------------------------------------------------------
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever a worker's state or handlers changed; returns what ends it."""
+        return self._listeners.add(listener)
+
+    def look_again(self) -> None:
+        """Let those who listen look again, after a change that they do not hear of, such as the clock's."""
+        self._listeners.notify()
+
+    def _worker_changed(self, worker: Changed, *, announce: bool = True) -> None:
+        """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""
+        log.debug("%s is %s", worker.qualified_name, worker.state)
+        if self.journal is not None:
+            self.journal.note_state(worker.qualified_name, str(worker.state), worker.error)
+        if worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
+            first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
+            self.log_line(worker.qualified_name, first, source="runtime", level="error")
+        if announce and worker.state in STATUS:
+            component = worker.component()
+            self.bus.publish(
+                "component.state_changed",
+                {
+                    "capability": worker.capability,
+                    "name": worker.name,
+                    "kind": "worker",
+                    "status": component.status,
+                    "error": component.error,
+                    "detail": component.detail,
+                },
+            )
+        self.look_again()
+
+    def note_unhandled(
+        self, invocation: Invocation, exc: BaseException, what: str = "a task it started"
+    ) -> None:
+        """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
+        error = describe(exc)
+        self.history.unhandled(invocation, error, what)
+        self._worker_log.add_error(invocation, f"{invocation.handler}: {what} failed:", error)
+        try:
+            stats = self.worker(invocation.worker).stats
+        except NotFound:
+            return
+        if invocation.key is not None and (counted := stats.get(invocation.key)) is not None:
+            counted.failed(invocation, error)
+
+
+def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:
+    """Return the turn of a fired event: as given, else what the payload of a `turn.` event names."""
+    if turn_id is None and isinstance(payload, dict) and kind.startswith("turn."):
+        turn_id = payload.get("turn_id")
+    return turn_id if isinstance(turn_id, str) else None

@@ -1,0 +1,70 @@
+"""`WorkerLog`: the lines of workers, tagged with their invocation; the engine writes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dnworker.core.invocation import HandlerError, Invocation, current_invocation
+from dnworker.core.logs import LogBook, LogLine
+from dnworker.core.text import valid_text
+
+
+class WorkerLog:
+    """Writes into a book of lines, for what workers print and for what their handlers raise."""
+
+    def __init__(self, book: LogBook) -> None:
+        self._book = book
+
+    def add(
+        self,
+        worker: str,
+        text: str,
+        *,
+        source: str = "stdout",
+        level: str = "info",
+        data: Mapping[str, Any] | None = None,
+        invocation: Invocation | None = None,
+    ) -> None:
+        """Add a line to a worker's log, tagged with `invocation`, else with the one that runs here.
+
+        A line of a muted invocation stays with the invocation and is not added.
+        """
+        invocation = invocation or current_invocation.get()
+        if invocation is not None and invocation.muted:
+            invocation.note_log(LogLine(0, worker, source, valid_text(text), level, invocation.id, data=data))
+            return
+        line = self._book.add(
+            worker,
+            text,
+            source=source,
+            level=level,
+            invocation_id=invocation.id if invocation else None,
+            event_id=_event_id(invocation),
+            data=data,
+        )
+        if invocation is not None:
+            invocation.note_log(line)
+
+    def add_failure(self, invocation: Invocation) -> None:
+        """Add what a handler raised, if it did."""
+        if invocation.error is not None:
+            title = f"{invocation.handler} failed ({invocation.cause}):"
+            self.add_error(invocation, title, invocation.error)
+
+    def add_error(self, invocation: Invocation, title: str, error: HandlerError) -> None:
+        """Add an error, with the user's frames, below a title."""
+        for line in [title, *error.lines()]:
+            self._book.add(
+                invocation.worker,
+                line,
+                source="runtime",
+                level="error",
+                invocation_id=invocation.id,
+                event_id=_event_id(invocation),
+            )
+
+
+def _event_id(invocation: Invocation | None) -> str | None:
+    """Return the id of the event that an invocation handles, if it handles one."""
+    return invocation.event.event_id if invocation is not None and invocation.event is not None else None

@@ -1,0 +1,131 @@
+"""What managed workers need of the runtime that they run in, and of the capability that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dnworker.capability.environment import Connection
+from dnworker.capability.flags import Flag
+from dnworker.capability.manifest import CapabilityManifest
+from dnworker.client.client import RuntimeClient
+from dnworker.core.clock import Clock
+from dnworker.core.invocation import Invocation
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.models import ComponentInfo
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.workers.guard import Guard
+
+
+class Home(Protocol):
+    """The capability that a worker belongs to."""
+
+    @property
+    def name(self) -> str:
+        """Its name, the first part of the worker's qualified name."""
+
+    @property
+    def root(self) -> Path:
+        """Its directory, absolute."""
+
+    @property
+    def manifest(self) -> CapabilityManifest:
+        """What it declares."""
+
+    @property
+    def flags(self) -> Mapping[str, Flag]:
+        """Its flags, as they are resolved now."""
+
+
+class Changed(Protocol):
+    """A worker whose state has changed, as `on_change` is given it."""
+
+    @property
+    def name(self) -> str:
+        """The key in the manifest."""
+
+    @property
+    def capability(self) -> str:
+        """The name of the capability that it belongs to."""
+
+    @property
+    def qualified_name(self) -> str:
+        """`capability:worker`."""
+
+    @property
+    def state(self) -> WorkerState:
+        """The state that it is in."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it is in `error`, or what its shutdown handlers raised."""
+
+    @property
+    def last_handler_error(self) -> str | None:
+        """What a handler raised last, with its place."""
+
+    def component(self) -> ComponentInfo:
+        """Return its health entry."""
+
+
+class OnChange(Protocol):
+    """Told of a worker's new state or handlers."""
+
+    def __call__(self, worker: Changed, *, announce: bool = True) -> None:
+        """Note it; with `announce`, publish it where contract 2.7 says so."""
+
+
+class MakeClient(Protocol):
+    """Makes the client that the handlers of a worker in this process get."""
+
+    def __call__(self, *, worker: str, capability: str) -> RuntimeClient:
+        """Return a client that acts in the name of the worker."""
+
+
+class AddLine(Protocol):
+    """Adds a line to a worker's log."""
+
+    def __call__(
+        self,
+        worker: str,
+        text: str,
+        *,
+        source: str = "stdout",
+        level: str = "info",
+        data: Mapping[str, Any] | None = None,
+        invocation: Invocation | None = None,
+    ) -> None:
+        """Add it, tagged with `invocation`, else with the one that runs here."""
+
+
+class WorkerTokens(Protocol):
+    """Gives each run of a worker process a token of its own."""
+
+    def mint(self, worker: str) -> str:
+        """Return a fresh token for one run."""
+
+    def revoke(self, token: str) -> None:
+        """Accept this token no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of a runtime that its workers use; an engine makes one for all its workers."""
+
+    bus: EventBus
+    """Where events come from."""
+    history: History
+    """What is told of every invocation."""
+    clock: Clock
+    """What schedules and backoff go by."""
+    guard: Guard
+    """Ends worker processes if this process dies."""
+    tokens: WorkerTokens
+    client: MakeClient
+    connection: Callable[[str], Connection]
+    """Returns where a worker process with this token finds the runtime."""
+    log_line: AddLine
+    on_change: OnChange
