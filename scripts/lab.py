@@ -60,6 +60,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
     (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(OVERRIDES))
     environment = {
         **os.environ,
+        "HOME": str(config),
         "JUPYTER_CONFIG_DIR": str(config),
         "JUPYTER_DATA_DIR": str(config / "data"),
         "JUPYTER_RUNTIME_DIR": str(config / "runtime"),
