@@ -121,6 +121,10 @@ LONGEST_FIRST = (
 """What takes longest, so that no process of pytest is left alone with it at the end; all other files come after it."""
 
 
+BUSY = 6
+"""How often the limit that a test names it gets: limits end what hangs, on a machine with a load of 8 too."""
+
+
 def rank(item: pytest.Item) -> int:
     """Return a file's place in the order of a run."""
     return next(
@@ -131,6 +135,10 @@ def rank(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first, and refuse a clause that is not on the list: the table would lack it."""
     items.sort(key=rank)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit = float(mark.args[0] if mark is not None else item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(limit * BUSY), append=False)
     for item in items:
         for mark in item.iter_markers("clause"):
             if mark.args[0] not in CLAUSES:

@@ -43,6 +43,9 @@ def lab(tmp_path_factory):
 
 SIZE = {"width": 1280, "height": 1000}
 
+LIMIT_MS = 120_000
+"""What is waited for comes within a second or, on a busy machine, some; after this it hangs."""
+
 
 @pytest.fixture(scope="package")
 def lab_context(browser):
@@ -67,6 +70,7 @@ def context(browser, request):
 def page(context):
     """A fresh tab; what the page says goes into the report of a failure."""
     opened = context.new_page()
+    opened.set_default_timeout(LIMIT_MS)
     opened.on("console", lambda message: print("console:", message.text))
     yield opened
     opened.close()
