@@ -16,7 +16,7 @@ from dnworker.capability.discovery import capability_roots, project_root, search
 from dnworker.capability.flags import is_enabled, read_persisted, write_persisted
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import NotFound
-from dnworker.engine.watching import Wanted, affected, watch
+from dnworker.engine.watching import Wanted, affected, held_open, watch
 from dnworker_jupyter.export.disk.atomic import put_in_place
 
 from ..capabilities import ECHO, make_capability
@@ -378,11 +378,23 @@ async def test_a_directory_that_is_put_in_the_place_of_another_is_watched_on(tmp
         watching = asyncio.create_task(watch(runtime, stop))
         for number in range(2):  # as an export does; the second is seen only if the first was followed
             exchanging = asyncio.create_task(keep_exchanging(tmp_path, root, number))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(200):
                 await anext(reloaded)
             exchanging.cancel()
         stop.set()
         await watching
+
+
+def test_no_new_directory_is_taken_for_one_that_is_watched(tmp_path):
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    number = watched.stat().st_ino
+    with held_open([watched]):
+        watched.rmdir()
+        for again in range(20):
+            new = tmp_path / f"new-{again}"
+            new.mkdir()
+            assert new.stat().st_ino != number
 
 
 async def keep_exchanging(place, root, number):
