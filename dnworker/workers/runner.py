@@ -203,7 +203,7 @@ class WorkerRunner:
         self.lifecycle.to(WorkerState.STOPPED, SHUTDOWN_ERRORS + "; ".join(failures) if failures else None)
 
     def _events_ended(self, why: str) -> None:
-        # A worker without its events would be running but deaf (contract 13 no. 5).
+        # A worker without its events would be running but deaf (contract 13.5).
         self._fail(f"the event stream {why}")
 
     def _fail(self, text: str) -> None:
