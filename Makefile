@@ -26,10 +26,12 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/front.py
 
 format: .venv/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python scripts/front.py --write
 
 bounds: .venv/.test  ## unit and kernel tests with the oldest versions that the project allows
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bounds

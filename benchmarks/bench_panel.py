@@ -75,7 +75,7 @@ class View:
             self.last = content["log"]["end"] - 1
         if time.monotonic() - self.seen > 5 and "seq" in content:
             self.seen = time.monotonic()
-            self.say("seen", seq=content["seq"])
+            self.say("ack", seq=content["seq"])
 
 
 def flood(client: Any, view: View | None) -> tuple[float, int]:

@@ -21,8 +21,13 @@ from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.models import LogRecord
+from dnworker.core.text import clip
 
 LOG_POLL = 0.5
+"""Seconds between two requests for a log that had nothing new."""
+
+LONGEST_PAYLOAD = 500
+"""Characters of a payload that `tail` shows of an event."""
 
 Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 
@@ -256,9 +261,7 @@ def _record(record: LogRecord, *, as_json: bool) -> str:
 
 def _as_line(event: EventEnvelope) -> str:
     scope = f" [{printable(event.session_id)}]" if event.session_id else ""
-    payload = json.dumps(event.payload, ensure_ascii=False)
-    if len(payload) > 500:
-        payload = payload[:500] + f"... ({len(payload):,} characters)"
+    payload = clip(json.dumps(event.payload, ensure_ascii=False), LONGEST_PAYLOAD)
     return f"{event.timestamp:%H:%M:%S} #{event.seq} {printable(event.kind)}{scope} {printable(payload)}"
 
 

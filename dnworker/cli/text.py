@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from typing import Any, NoReturn
+
+from dnworker.core.text import closest
 
 
 def printable(text: str) -> str:
@@ -38,5 +39,5 @@ class NearParser(argparse.ArgumentParser):
 
 
 def _near(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = closest(word, known)
+    return f"; did you mean {near}?" if near else ""

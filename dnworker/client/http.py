@@ -159,7 +159,7 @@ class HttpConnection:
                         yield decode(frame)
             except InvalidStatus as exc:
                 status = exc.response.status_code
-                if status in (401, 403):  # a wrong token stays wrong (contract 13 no. 5)
+                if status in (401, 403):  # a wrong token stays wrong (contract 13.5)
                     raise RuntimeUnavailable(
                         f"{self.server_url} refused the event stream with {status}: is the token right?"
                     ) from exc

@@ -84,7 +84,7 @@ class InteractiveSocket:
     """One `/api/ws` connection, opened with the first command, and again while a turn waits.
 
     Events are sorted by turn, so that any number of turns of one session can be followed at once (contract
-    13 no. 6).
+    13.6).
     """
 
     def __init__(self, connect: Connect, where: str) -> None:
@@ -314,7 +314,7 @@ class InteractiveSocket:
         await self._send("subscribe", session_id, {} if seq is None else {"after_seq": seq})
 
     def _take_snapshot(self, snapshot: dict[str, Any]) -> None:
-        """Notice turns whose last event can no longer come (contract 13 no. 7).
+        """Notice turns whose last event can no longer come (contract 13.7).
 
         A turn of ours that the runtime neither runs nor has in its queue has ended; its end is among the
         events that follow, unless they were dropped or the runtime was started anew.

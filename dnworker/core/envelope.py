@@ -7,7 +7,6 @@ import json.encoder
 import math
 import os
 import random
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 import msgspec
 
 from dnworker.core.errors import Invalid, ReservedKind, TooLarge
+from dnworker.core.text import is_valid_text
 
 SCHEMA_VERSION = 2
 RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")
 
 MAX_PAYLOAD_BYTES = 1_000_000
-"""A frame over 1 MiB breaks the reference client's socket (contract 7, 13 no. 19)."""
+"""A frame over 1 MiB breaks the reference client's socket (contract 7, 13.19)."""
 
 RECONNECTED = "transport.reconnected"
 SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
@@ -67,7 +67,7 @@ def decode(frame: str | bytes) -> EventEnvelope:
     """Read an envelope from JSON; keys beyond the known are ignored.
 
     `session.created` and `session.deleted` of the reference carry the id in the payload only; it is filled
-    in here (contract 11 no. 2).
+    in here (contract 11.2).
 
     Raises:
         Invalid: the frame is no envelope.
@@ -104,7 +104,7 @@ def check_kind(kind: object) -> str:
     """
     if not isinstance(kind, str):
         raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r}")
-    if not _is_text(kind):
+    if not is_valid_text(kind):
         raise Invalid(f"kind {kind!r} has a lone surrogate, which is not text")
     return kind
 
@@ -179,7 +179,7 @@ def _why_not_json(value: object, path: str, depth: int) -> str | None:
         return f"{path[:40]}... is nested deeper than {_DEEPEST} levels"
     match value:
         case str():
-            return None if _is_text(value) else f"{path} has a lone surrogate, which is not text"
+            return None if is_valid_text(value) else f"{path} has a lone surrogate, which is not text"
         case bool() | None | int():
             return None
         case float():
@@ -195,22 +195,6 @@ def _why_not_json(value: object, path: str, depth: int) -> str | None:
             hint = "; use .isoformat()" if hasattr(value, "isoformat") else ""
             return f"{path} is {_kind_of(value)}, which JSON has no form for{hint}"
     return next((why for p, v in pairs if (why := _why_not_json(v, p, depth + 1))), None)
-
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def valid_text(text: str) -> str:
-    """Return text that UTF-8 has a form for: lone surrogates, as in odd file names, are replaced."""
-    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _kind_of(value: object) -> str:

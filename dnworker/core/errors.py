@@ -88,7 +88,7 @@ class Gone(ApiError):
 
 
 class TooLarge(ApiError, ValueError):
-    """A payload that no subscriber could receive (contract 13 no. 19)."""
+    """A payload that no subscriber could receive (contract 13.19)."""
 
     status = 413
 

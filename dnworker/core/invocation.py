@@ -15,10 +15,11 @@ from typing import Literal
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, new_id, valid_text
+from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.locations import location_of
 from dnworker.core.logs import LogLine
+from dnworker.core.text import clip, valid_text
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
@@ -167,7 +168,7 @@ def describe(exc: BaseException) -> HandlerError:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _NOT_THEIRS:
             continue
         file = frame.f_code.co_filename
-        source = _cut(linecache.getline(file, line).strip(), LONGEST_SOURCE)
+        source = clip(linecache.getline(file, line).strip(), LONGEST_SOURCE)
         frames.append(Frame(location_of(file, line), frame.f_code.co_name, source))
     if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
         place = location_of(exc.filename, exc.lineno or 0)
@@ -178,12 +179,6 @@ def describe(exc: BaseException) -> HandlerError:
 
 def _message_of(exc: BaseException) -> str:
     try:
-        return _cut(str(exc), LONGEST_MESSAGE)
+        return clip(str(exc), LONGEST_MESSAGE)
     except Exception as broken:  # somebody else's __str__
         return f"<{type(exc).__name__}.__str__ raised {type(broken).__name__}>"
-
-
-def _cut(text: str, longest: int) -> str:
-    if len(text) > longest:
-        text = f"{text[:longest]} [cut: {len(text) - longest:,} more characters]"
-    return valid_text(text)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import InvalidTransition
 from dnworker.core.listeners import Listeners
+from dnworker.core.text import valid_text
 
 
 class WorkerState(enum.StrEnum):

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from dnworker.core.envelope import valid_text
+from dnworker.core.listeners import Listeners
+from dnworker.core.text import clip
 
 LINES_KEPT = 50_000
 LONGEST_LINE = 65_536
@@ -47,7 +48,7 @@ class LogBook:
         self._next = 1
         self._depth = 0
         self._late: list[LogLine] = []
-        self._listeners: list[Callable[[LogLine], None]] = []
+        self._listeners: Listeners[[LogLine]] = Listeners()
         self._lock = threading.RLock()
         self.dropped = 0
 
@@ -63,14 +64,10 @@ class LogBook:
         data: Mapping[str, Any] | None = None,
     ) -> LogLine:
         """Append one line; a line over 64 KiB is cut, and says so."""
-        if len(text) > LONGEST_LINE:
-            text = f"{text[:LONGEST_LINE]} [cut: {len(text) - LONGEST_LINE:,} more characters]"
-        text = valid_text(text)
-        line = LogLine(0, worker, source, text, level, invocation_id, event_id, data=data)
+        line = LogLine(0, worker, source, clip(text, LONGEST_LINE), level, invocation_id, event_id, data=data)
         with self._held():
             self._late.append(line)
-        for listener in tuple(self._listeners):
-            listener(line)
+        self._listeners.notify(line)
         return line
 
     @contextmanager
@@ -143,5 +140,4 @@ class LogBook:
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Call `listener` with every new line; returns the function that ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._listeners.add(listener)

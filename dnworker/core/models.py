@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment in UTC as the wire has it: ISO-8601 with microseconds and `Z`."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class SessionWire(msgspec.Struct, kw_only=True):

@@ -53,7 +53,7 @@ def make_schedule(
     Raises:
         BadSchedule: a ValueError: not exactly one of the three was given, an interval is not a positive
             finite number, or the cron text has other than five fields or a value out of range
-            (contract 1.3, 11 no. 13, 14-5).
+            (contract 1.3, 11.13, 14.5).
     """
     given = {k: v for k, v in {"seconds": seconds, "minutes": minutes, "cron": cron}.items() if v is not None}
     if len(given) != 1:
@@ -94,7 +94,7 @@ class Backoff:
     """How long a supervised task waits before it starts again: 1, 2, 4 ... 256, 300, 300 s (contract 2.4).
 
     A run of 60 s or more clears the count. A task is exhausted when it ends early once more after having
-    waited the longest delay (contract 14-1).
+    waited the longest delay (contract 14.1).
     """
 
     def __init__(self) -> None:

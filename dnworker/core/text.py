@@ -1,12 +1,32 @@
-"""Text as people read it: pieces put together to lines, long text cut; used wherever text is shown."""
+"""Text as people read it: whole lines, long text cut, invalid text mended, the word that was meant.
+
+Used wherever text is kept, sent or shown.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 LONGEST_PARTIAL = 65_536
 """Characters that wait for the end of their line; then they are a line."""
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_valid_text(text: str) -> bool:
+    """Return whether UTF-8 has a form for the text: it holds no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def valid_text(text: str) -> str:
+    """Return text that UTF-8 has a form for: lone surrogates, as in odd file names, are replaced."""
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def shorten(text: str, longest: int) -> str:
@@ -14,11 +34,26 @@ def shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: max(0, longest - 3)]}..."
 
 
-class LineSplitter:
-    """Puts pieces of text together to lines, for any number of writers.
+def clip(text: str, longest: int) -> str:
+    """Return `text`, cut after `longest` characters with a note of how many more there were."""
+    if len(text) > longest:
+        text = f"{text[:longest]} [cut: {len(text) - longest:,} more characters]"
+    return valid_text(text)
 
-    A carriage return begins the line anew, so that of a progress bar the last state is kept. Writers may be
-    threads, and finalizers that run in the middle of another write.
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the word of `known` that was probably meant by `word`; None where none is near."""
+    from difflib import get_close_matches  # only mistakes pay for it
+
+    near = get_close_matches(word, list(known), n=1)
+    return near[0] if near else None
+
+
+class LineSplitter:
+    """Joins the pieces of text that any number of writers write to whole lines.
+
+    A carriage return starts its line again, so only the last state of a progress bar is kept. Threads may
+    write, and so may finalizers that run in the middle of another write.
     """
 
     def __init__(self) -> None:
@@ -26,7 +61,7 @@ class LineSplitter:
         self._lock = threading.RLock()
 
     def add(self, writer: Hashable, text: str, *, is_last: bool = False) -> list[str]:
-        """Return the lines that are whole now; with `is_last` what is left, too."""
+        """Return the lines that are whole now; with `is_last` also the rest."""
         with self._lock:
             *lines, rest = (self._partial.pop(writer, "") + text).split("\n")
             lines = [_shown(line) for line in lines]
@@ -39,10 +74,10 @@ class LineSplitter:
         return lines
 
     def end(self, writer: Hashable) -> list[str]:
-        """Return what a writer that writes no more has left."""
+        """Return the unfinished line of a writer that writes no more."""
         return self.add(writer, "", is_last=True)
 
 
 def _shown(line: str) -> str:
-    """Return what a terminal shows of a line in the end: what follows the last carriage return."""
+    """Return the part of a line that a terminal shows in the end: the part after its last carriage return."""
     return line.rstrip("\r").rpartition("\r")[2]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.models import LogPage, LogRecord
+from dnworker.core.text import valid_text
 
 RECORDS_KEPT = 2_000
 MESSAGE_LENGTH = 8_192

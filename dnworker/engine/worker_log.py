@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.invocation import HandlerError, Invocation, current_invocation
 from dnworker.core.logs import LogBook, LogLine
+from dnworker.core.text import valid_text
 
 
 class WorkerLog:

@@ -1,4 +1,4 @@
-"""What was published between a worker process's spawn and its first stream (contract 13 no. 14)."""
+"""What was published between a worker process's spawn and its first stream (contract 13.14)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bus: every event gets the next `seq`, is kept for replay, and goes to who asked (contract 5.5)."""
+"""`EventBus`: numbers every event, keeps it for replay, delivers it to its subscribers (contract 5.5)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
 class DeliveryWatcher(Protocol):
-    """Keeps count of the events that workers still have to handle."""
+    """Counts the events that workers still have to handle; the history is one."""
 
     def expect(self, envelope: EventEnvelope) -> None:
         """Note that the event is queued for a worker."""
 
     def delivered(self, envelope: EventEnvelope) -> None:
-        """Note that the worker took the event, or never will."""
+        """Note that the worker took the event, or will never take it."""
 
 
 class ReplayBuffer:
@@ -68,10 +68,10 @@ class ReplayBuffer:
 
 
 class Subscription:
-    """The events of one subscriber, in order of `seq`; iterate it, then close it.
+    """The events of one subscriber, in order of `seq`; iterate over it, then close it.
 
-    Without a limit nothing is ever lost. With one, a subscriber that falls behind gets what was queued,
-    and then `SubscriberTooSlow`.
+    Without a limit no event is lost. With one, a subscriber that falls behind gets what was queued, and then
+    `SubscriberTooSlow`.
     """
 
     def __init__(
@@ -84,17 +84,20 @@ class Subscription:
         watcher: DeliveryWatcher | None = None,
         owner: str | None = None,
     ) -> None:
+        # What it wants, and for whom.
         self.kinds = kinds
         self.session_id = session_id
         self.owner = owner
+        self.watcher = watcher
         self._bus = bus
+        # What is queued, and what was lost.
         self._queue = deque(replayed)
         self._limit = None if limit is None else limit + len(self._queue)
-        self._waiter: asyncio.Future[None] | None = None
         self._lost = 0
-        self._closed = False
-        self.watcher = watcher
+        # The reader.
+        self._waiter: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -105,7 +108,7 @@ class Subscription:
         return self._lost
 
     def retarget(self, kinds: Collection[str]) -> None:
-        """Ask for other kinds from now on; what is queued stays, and nothing is missed or doubled."""
+        """Receive other kinds from now on; what is queued stays, and no event is missed or doubled."""
         self._bus.forget(self)
         self.kinds = frozenset(kinds)
         self._bus.remember(self)
@@ -126,29 +129,37 @@ class Subscription:
 
     async def __anext__(self) -> EventEnvelope:
         while not self._queue:
-            if self._closed:
-                raise StopAsyncIteration
-            if self._lost:
-                raise SubscriberTooSlow(self._lost, self._limit or 0)
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._tell_empty()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            self._check_open()
+            await self._wait_filled()
         return self._queue.popleft()
 
     def take(self) -> EventEnvelope | None:
         """Return the next event if one is queued; for readers that take many at once."""
         return self._queue.popleft() if self._queue else None
 
+    def _check_open(self) -> None:
+        """Raise what ends the iteration, once nothing is queued any more."""
+        if self._closed:
+            raise StopAsyncIteration
+        if self._lost:
+            raise SubscriberTooSlow(self._lost, self._limit or 0)
+
+    async def _wait_filled(self) -> None:
+        """Return when an event was queued, or the subscription was closed."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._notify_empty()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
     async def drained(self) -> None:
-        """Return when the reader has dealt with everything queued so far, or has left."""
+        """Return when the reader has handled everything queued so far, or the subscription is closed."""
         if not self._closed and (self._queue or self._waiter is None):
             self._empty = self._empty or asyncio.get_running_loop().create_future()
             await asyncio.shield(self._empty)
 
-    def _tell_empty(self) -> None:
+    def _notify_empty(self) -> None:
         waiting, self._empty = self._empty, None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -161,11 +172,11 @@ class Subscription:
                 self.watcher.delivered(envelope)
         self._queue.clear()
         self._bus.forget(self)
-        self._tell_empty()
+        self._notify_empty()
         self._wake()
 
     async def aclose(self) -> None:
-        """Same as `close`, for those who hold an async iterator."""
+        """Do the same as `close`, for callers that hold an async iterator."""
         self.close()
 
     def _wake(self) -> None:
@@ -180,40 +191,40 @@ class _Scope:
 
 
 class _Subscribers:
-    """Who wants which kind; worked out once a kind, and anew when a subscriber of it comes or goes."""
+    """Which subscriptions want which kind; cached by kind until a subscription of it comes or goes."""
 
     def __init__(self) -> None:
         self._all_kinds: dict[Subscription, None] = {}
         self._by_kind: dict[str, dict[Subscription, None]] = {}
-        self._worked_out: dict[str, tuple[Subscription, ...]] = {}
+        self._cache: dict[str, tuple[Subscription, ...]] = {}
 
     def of_kind(self, kind: str) -> tuple[Subscription, ...]:
-        found = self._worked_out.get(kind)
+        found = self._cache.get(kind)
         if found is None:
-            if len(self._worked_out) >= KINDS_REMEMBERED:
-                self._worked_out.clear()
-            found = self._worked_out[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
+            if len(self._cache) >= KINDS_REMEMBERED:
+                self._cache.clear()
+            found = self._cache[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
         return found
 
     def add(self, subscription: Subscription) -> None:
         if subscription.kinds is None:
             self._all_kinds[subscription] = None
-            self._worked_out.clear()
+            self._cache.clear()
             return
         for kind in subscription.kinds:
             self._by_kind.setdefault(kind, {})[subscription] = None
-            self._worked_out.pop(kind, None)
+            self._cache.pop(kind, None)
 
     def remove(self, subscription: Subscription) -> None:
         if subscription.kinds is None:
             self._all_kinds.pop(subscription, None)
-            self._worked_out.clear()
+            self._cache.clear()
             return
         for kind in subscription.kinds:
             wanting = self._by_kind.get(kind)
             if wanting is not None and wanting.pop(subscription, 0) is None and not wanting:
                 del self._by_kind[kind]
-            self._worked_out.pop(kind, None)
+            self._cache.pop(kind, None)
 
 
 class EventBus:
@@ -222,8 +233,10 @@ class EventBus:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or RealClock()
         self._seq = 0
+        # What is kept for replay.
         self._runtime_scope = ReplayBuffer(*RUNTIME_BUFFER)
         self._sessions: dict[str, _Scope] = {}
+        # Who receives events.
         self._subscribers = _Subscribers()
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
 
@@ -246,19 +259,14 @@ class EventBus:
         """Give the event its `seq` and deliver it to every subscriber that wants it.
 
         Args:
-            kind: the event's name.
-            payload: a JSON object; a copy of it is delivered.
-            session_id: its session; None for the runtime's scope.
-            turn_id: of an event of a turn.
-            terminal: whether it is its turn's last.
-            size: given when the payload was just read from so many bytes of JSON and nobody else holds it, so
-                that it need not be checked and copied once more.
+            kind, payload: the event's name, and a JSON object; a copy of it is delivered.
+            session_id: the event's session; None for the runtime's scope.
+            turn_id, terminal: the event's turn, and whether it is the turn's last event.
+            size: bytes of JSON that the payload was just read from; it is then neither checked nor copied.
             only: deliver it to the subscriptions of this owner alone.
 
         Raises:
-            Invalid: the payload is not a JSON object.
-            TooLarge: the payload is over the limit.
-            Gone: the session was deleted.
+            Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
         if size is None or size > MAX_PAYLOAD_BYTES or payload is None:
             payload, size = snapshot(payload)
@@ -274,13 +282,22 @@ class EventBus:
             timestamp=self._clock.now(),
         )
         scope.append(envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
-        for tap, owner in self._taps:
-            if only is None or owner is None or owner == only:
-                tap(envelope)
+        if only is not None:
+            return self._deliver_only(only, envelope)
+        for tap, _ in self._taps:
+            tap(envelope)
         for subscription in self._subscribers.of_kind(kind):
-            if (subscription.session_id is None or subscription.session_id == session_id) and (
-                only is None or subscription.owner == only
-            ):
+            if subscription.session_id is None or subscription.session_id == session_id:
+                subscription.put(envelope)
+        return envelope
+
+    def _deliver_only(self, only: str, envelope: EventEnvelope) -> EventEnvelope:
+        """Deliver an event to the taps and subscriptions of one owner, and to the taps of nobody."""
+        for tap, owner in self._taps:
+            if owner is None or owner == only:
+                tap(envelope)
+        for subscription in self._subscribers.of_kind(envelope.kind):
+            if subscription.owner == only and subscription.session_id in (None, envelope.session_id):
                 subscription.put(envelope)
         return envelope
 
@@ -326,14 +343,14 @@ class EventBus:
     def tap(self, listener: Callable[[EventEnvelope], None], owner: str | None = None) -> Callable[[], None]:
         """Call `listener` with every event before its delivery; returns the function that ends it.
 
-        One that listens for an `owner` does not hear of events that are for another alone.
+        A listener with an `owner` is not called with events that are for another owner only.
         """
         entry = (listener, owner)
         self._taps.append(entry)
         return lambda: self._taps.remove(entry) if entry in self._taps else None
 
     def open_session(self, session_id: str) -> None:
-        """Make the session's scope live, again if it was deleted (contract 13 no. 11)."""
+        """Make the session's scope live, again if it was deleted (contract 13.11)."""
         scope = self._sessions.get(session_id)
         if scope is None or scope.deleted:
             self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER))
@@ -347,7 +364,7 @@ class EventBus:
         return self._session(session_id).bounds()
 
     def is_deleted(self, session_id: str) -> bool:
-        """Tell whether the session was deleted and not opened since."""
+        """Return whether the session was deleted and not opened since."""
         scope = self._sessions.get(session_id)
         return scope is not None and scope.deleted
 

@@ -1,4 +1,4 @@
-"""Faults on purpose: what may happen to events and calls in production, made to happen now, from a seed."""
+"""Faults from a seed (duplicates, delays, other orders, failing calls), for `%fire` and `%replay --chaos`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import current_invocation
+from dnworker.core.text import closest
 
 FIELDS = ("seed", "duplicate", "delay", "reorder", "fail")
 _PREFIX = "client."
@@ -19,7 +20,7 @@ _SEEDS = 2**32
 
 @dataclass(frozen=True)
 class Delivery:
-    """One delivery: which of the events, and how many seconds after the one before."""
+    """One delivery of one of the events; `delay` is in seconds after the delivery before."""
 
     index: int
     delay: float
@@ -41,7 +42,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """What goes wrong. The same seed makes the same go wrong.
+    """The faults of one run; the same seed gives the same faults.
 
     `duplicate` is the probability that an event comes twice, `delay` the longest time in seconds before each.
     """
@@ -65,7 +66,7 @@ class FaultPlan:
         return [Delivery(index, chance.uniform(0, self.delay), copy) for index, copy in planned]
 
     def describe(self, deliveries: list[Delivery]) -> str:
-        """Say what was planned, so that a run can be understood, and repeated."""
+        """Return the plan as one line, by which a run can be understood and repeated."""
         parts = [f"chaos: seed={self.seed}"]
         if copies := sum(delivery.is_copy for delivery in deliveries):
             parts.append(f"{copies} duplicated")
@@ -78,40 +79,37 @@ class FaultPlan:
 
 
 class FaultInjector:
-    """Makes calls of clients fail as a `FaultPlan` says; counts over all clients together."""
+    """Makes calls of clients fail as a `FaultPlan` says; the calls of all clients count together."""
 
-    def __init__(self, chaos: FaultPlan) -> None:
+    def __init__(self, plan: FaultPlan) -> None:
         self.failed: list[str] = []
-        self._chaos = chaos
-        self._chance = random.Random(chaos.seed)  # noqa: S311  as above
+        self._plan = plan
+        self._chance = random.Random(plan.seed)  # noqa: S311  as above
         self._calls: dict[str, int] = {}
 
     @contextmanager
     def at_work(self, clients: Iterable[Any]) -> Iterator[None]:
-        """Let calls fail while the block runs.
+        """Let calls of these clients fail while the block runs.
 
         Raises:
             UsageError: clients have no such method.
         """
         with ExitStack() as undo:
             for client in clients:
-                for method in dict.fromkeys(fault.method for fault in self._chaos.faults):
+                for method in dict.fromkeys(fault.method for fault in self._plan.faults):
                     original = getattr(client, method, None)
                     if method.startswith("_") or not callable(original):
-                        from difflib import get_close_matches
-
-                        known = [m for m in dir(client) if not m.startswith("_")]
-                        near = get_close_matches(method, known, n=1)
-                        hint = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
+                        near = closest(method, (m for m in dir(client) if not m.startswith("_")))
+                        hint = f"; did you mean {_PREFIX}{near}?" if near else ""
                         raise UsageError(f"--chaos fail={_PREFIX}{method}: a client has no such method{hint}")
-                    # On the instance, over the class's own: nothing is paid for it where there is no chaos.
+                    # On the instance, over the class's own: clients without faults pay nothing.
                     setattr(client, method, partial(self._call, method, original))
                     undo.callback(vars(client).pop, method, None)
             yield
 
     def _call(self, method: str, original: Callable[..., Any], *args: Any, **fields: Any) -> Any:
         number = self._calls[method] = self._calls.get(method, 0) + 1
-        for fault in self._chaos.faults:
+        for fault in self._plan.faults:
             if fault.method == method and self._strikes(fault, number):
                 invocation = current_invocation.get()
                 where = invocation.label if invocation is not None else "a caller outside of handlers"
@@ -119,7 +117,7 @@ class FaultInjector:
                 import httpx
 
                 raise httpx.ConnectError(
-                    f"chaos: call {number} of {_PREFIX}{method} fails (seed={self._chaos.seed})"
+                    f"chaos: call {number} of {_PREFIX}{method} fails (seed={self._plan.seed})"
                 )
         return original(*args, **fields)
 
@@ -132,8 +130,8 @@ class FaultInjector:
 def read_chaos(text: str) -> FaultPlan:
     """Read `seed=7,duplicate=0.2,delay=0.1,reorder,fail=client.publish:3`.
 
-    Without a seed one is chosen, and told. After `fail=client.METHOD` stands which call fails (`:3`), or how
-    many of them (`:0.2`); nothing for all. `fail` may come several times.
+    Without a seed one is chosen. `fail=client.METHOD` makes every call fail; with `:3` after it the third
+    call, with `:0.2` a fifth of them. `fail` may come several times.
 
     Raises:
         UsageError: a word is unknown or its value is out of range; names the nearest word.
@@ -143,10 +141,8 @@ def read_chaos(text: str) -> FaultPlan:
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = word.partition("=")
         if name not in FIELDS:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(FIELDS)}"
+            near = closest(name, FIELDS)
+            hint = f"did you mean {near}?" if near else f"there are: {', '.join(FIELDS)}"
             raise UsageError(f"--chaos: unknown {name!r}; {hint}")
         if name == "reorder":
             if equals:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.errors import HandlerFailed
 from dnworker.core.invocation import HandlerError, Invocation, Outcome, current_invocation, describe
+from dnworker.core.listeners import Listeners
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -33,7 +34,7 @@ class History:
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
         self._waiters: set[asyncio.Future[None]] = set()
-        self._listeners: tuple[Callable[[Invocation], None], ...] = ()
+        self._listeners: Listeners[[Invocation]] = Listeners()
 
     @property
     def kept(self) -> int:
@@ -73,7 +74,7 @@ class History:
                 self._by_event[event.event_id] = [invocation]
             else:
                 caused.append(invocation)
-        for listener in self._listeners:
+        for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
 
     def end(
@@ -109,7 +110,7 @@ class History:
         if error is not None and not expected:
             self._unseen_failures.append(f"{invocation.label} ({invocation.cause}): {error}")
         self._running.discard(invocation)
-        for listener in self._listeners:
+        for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
             self._changed()
@@ -190,13 +191,7 @@ class History:
 
     def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
         """Call `listener` when an invocation begins and when it ends; returns what ends it."""
-        # A tuple, replaced on change: it is gone through with every invocation.
-        self._listeners = (*self._listeners, listener)
-
-        def release() -> None:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
-
-        return release
+        return self._listeners.add(listener)
 
     def look_again(self) -> None:
         """Let those who wait look once more: something changed that is not noted here."""

@@ -1,4 +1,4 @@
-"""What the panel can do beyond the runtime: a notebook rolls back, exports, and knows where code is from."""
+"""What the panel can do beyond the runtime; `model` asks for it, and a notebook puts its own in its place."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ ONLY_NOTEBOOK = "only a notebook can do this"
 
 
 class Actions:
-    """What can be done where there is no notebook."""
+    """What can be done where there is no notebook, as on the page of `dnworker serve`."""
 
-    def __init__(self, runtime: Engine) -> None:
-        self.runtime = runtime
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
     @property
     def paused_by(self) -> str | None:
-        """Who holds the loop, so that no worker can run; None when it turns."""
+        """Who holds the loop, so that no worker can run; None while it is free."""
         return None
 
     @property
     def exported_as(self) -> str | None:
-        """What the live workers' capability will be called; None where nothing says so."""
+        """The name under which the live workers are exported; None where there is none."""
         return None
 
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
@@ -47,12 +47,12 @@ class Actions:
 
     @property
     def has_cells(self) -> bool:
-        """Whether there are cells, into which a test can be put."""
+        """Whether a test can be put into a cell."""
         return False
 
     def script_of(self, worker: ManagedWorker) -> str:
         """Return the path of the worker's script in its capability, as a test names it."""
-        capability = self.runtime.capability(worker.capability)
+        capability = self.engine.capability(worker.capability)
         for one in (worker.definition.path, *map(Path, worker.definition.args)):
             is_script = one is not None and one.suffix == ".py" and not capability.live
             if one is not None and is_script and one.is_relative_to(capability.root):
@@ -60,7 +60,7 @@ class Actions:
         return f"workers/{worker.name}.py"
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
-        """Say why there is no earlier generation to go back to."""
+        """Return why there is no earlier generation to go back to; None where there is one."""
         return f"earlier generations are kept in a notebook; {ONLY_NOTEBOOK}"
 
     async def roll_back(self, worker: ManagedWorker) -> None:
@@ -72,11 +72,11 @@ class Actions:
         raise UsageError(self.why_no_rollback(worker) or ONLY_NOTEBOOK)
 
     def why_no_export(self) -> str | None:
-        """Say why nothing can be exported here."""
+        """Return why nothing can be exported here; None where something can."""
         return f"what is served is a capability already; {ONLY_NOTEBOOK}"
 
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
-        """Export to a directory; returns `text`, and `refusals` with their cells when nothing was written.
+        """Export to a directory; returns `text`, and `problems` with locations when nothing was written.
 
         Raises:
             UsageError: there is no notebook to export.
@@ -85,14 +85,14 @@ class Actions:
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        heard = {key[1] for w in self.runtime.workers() for key in w.stats if key[0] == "on_event"}
+        heard = {k.trigger for w in self.engine.workers() for k in w.stats if k.decorator == "on_event"}
         return heard | TEMPLATES.keys()
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
-        """Return a payload for a kind, and where it is from: a template, the last one, what handlers read."""
+        """Return a payload for a kind, and its source: a template, the last event, what handlers read."""
         if kind in TEMPLATES:
             return template(kind), "a template"
-        history = self.runtime.history
+        history = self.engine.history
         before = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
         if before is not None and before.payload:
             return before.payload, f"as of #{before.seq}"
@@ -101,7 +101,7 @@ class Actions:
 
     def _sources(self, kind: str) -> list[str]:
         found = []
-        for managed in self.runtime.workers():
+        for managed in self.engine.workers():
             worker = managed.worker if isinstance(managed, InProcessWorker) else None
             for handler in worker._event_handlers.get(kind, ()) if worker is not None else ():
                 try:

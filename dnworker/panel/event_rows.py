@@ -1,4 +1,4 @@
-"""The timeline as a view sees it: one row an event, with what became of it."""
+"""The timeline as a view sees it: one row an event, with its outcome; used by `view` and `messages`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EventFilter(msgspec.Struct, kw_only=True, frozen=True):
     noise: bool = False
 
     def takes(self, row: EventRow) -> bool:
-        """Tell whether an event is wanted."""
+        """Return whether an event is wanted."""
         return (
             self.kind.casefold() in row.kind.casefold()
             and (self.noise or not row.is_noise)
@@ -85,7 +85,7 @@ def outcome_of(runs: Sequence[Invocation]) -> RowOutcome:
 
 
 def matching(events: Iterable[EventEnvelope], history: History, wanted: EventFilter) -> Iterator[EventRow]:
-    """Go through the rows of the events that are wanted; what can be told of a kind alone is told first."""
+    """Go through the rows of the events that are wanted; the cheap conditions are tested first."""
     part = wanted.kind.casefold()
     for event in events:
         if part in event.kind.casefold() and wanted.session in (None, event.session_id):

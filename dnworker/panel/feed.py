@@ -1,4 +1,7 @@
-"""The source of all views of a runtime: listens while one is in sight, lets each send what changed."""
+"""When the views of a runtime are updated, and what becomes of their messages; made by `Runtime.feed`.
+
+A feed listens to the runtime only while some view is visible: one that is hidden costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages, serialize
+from dnworker.panel import messages
+from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.view import Send, View
 
@@ -21,19 +24,16 @@ if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
     from dnworker.engine.engine import Engine
     from dnworker.panel.actions import Actions
-    from dnworker.workers.managed import ManagedWorker
 
 log = logging.getLogger("dnworker.panel")
 
 INTERVAL = 0.1
 """Seconds between two updates of a view: ten a second at most, whatever happens."""
 
-EVENTS_REMEMBERED = 1_000
-"""Events whose change is remembered; a view that missed more gets the newest anew."""
+RETRY_PAUSE = 5.0
+"""Seconds after which a view whose update failed is updated again."""
 
-TROUBLE_PAUSE = 5.0
 VIEWS_KEPT = 50
-FIRED_KEPT = 30
 
 
 class Channel:
@@ -46,15 +46,15 @@ class Channel:
 
     def receive(self, content: object) -> None:
         """Take a message of a view."""
-        said = self._feed.receive(content, self._send)
-        if isinstance(said, messages.Hello):
-            self._names.add(said.view)
-        elif isinstance(said, messages.Bye):
-            self._names.discard(said.view)
+        message = self._feed.receive(content, self._send)
+        if isinstance(message, messages.Hello):
+            self._names.add(message.view)
+        elif isinstance(message, messages.Bye):
+            self._names.discard(message.view)
 
     @property
     def has_views(self) -> bool:
-        """Whether there is anybody to tell, in sight or not."""
+        """Whether there is any view, visible or not."""
         return bool(self._names)
 
     def close(self) -> None:
@@ -68,28 +68,26 @@ class Feed:
     """The views of one runtime. Call it on the runtime's loop.
 
     Args:
-        runtime: what is shown.
+        engine: what is shown.
         actions: what can be done beside.
     """
 
-    def __init__(self, runtime: Engine, actions: Actions) -> None:
-        self.runtime = runtime
-        self.actions = actions
-        self.revision = 0
-        self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
-        """What was fired from the panel, newest first."""
+    def __init__(self, engine: Engine, actions: Actions) -> None:
+        self.model = PanelModel(engine, actions)
+        # views and what they asked for
         self._views: dict[str, View] = {}
-        self._changed_events: OrderedDict[str, int] = OrderedDict()
-        self._loop, self._thread = runtime.loop, runtime.thread_id
+        self._requests: set[asyncio.Task[None]] = set()
+        # the loop, and how other threads wake it
+        self._loop, self._thread = engine.loop, engine.thread_id
         self._is_posted = False
         self._changed = asyncio.Event()
+        # while some view is visible
         self._listening: list[Callable[[], None]] = []
         self._pump: asyncio.Task[None] | None = None
-        self._commands: set[asyncio.Task[None]] = set()
 
     @property
     def is_listening(self) -> bool:
-        """Whether the runtime is listened to, because a view is in sight."""
+        """Whether the runtime is listened to, because a view is visible."""
         return bool(self._listening)
 
     @property
@@ -99,194 +97,180 @@ class Feed:
 
     def close(self) -> None:
         """Rest while the runtime is stopped; leaves no listener and no task. `resume` goes on."""
-        self._rest()
-        for task in self._commands:
+        self._unlisten()
+        for task in self._requests:
             task.cancel()
 
     def resume(self) -> None:
         """Go on for the views that were there when the runtime stopped."""
-        if any(view.wants_updates for view in self._views.values()):
+        if self._is_watched:
             self._listen()
-            self.poke()
+            self.notify()
 
     # -- views -----------------------------------------------------------------------------------------
 
     def connect(self, send: Send) -> Channel:
-        """Return a way for the messages of any number of views; `send` reaches them."""
+        """Return a channel for the messages of any number of views; `send` carries messages to them."""
         return Channel(self, send)
 
     def receive(self, content: object, send: Send) -> messages.Message | None:
-        """Take a message of a view that `send` reaches; returns it, if it is one."""
+        """Take a message of a view that `send` reaches; returns it, or None if it is malformed."""
         try:
-            said = messages.read(content)
+            message = messages.read(content)
         except UsageError as exc:
             log.warning("%s", exc)
-            number = content.get("id") if isinstance(content, dict) else None
-            name = content.get("view") if isinstance(content, dict) else None
-            if isinstance(name, str) and isinstance(number, int):
-                send({"view": name, "type": "failed", "id": number, "text": str(exc)})
+            _refuse(content, str(exc), send)
             return None
-        view = self._views.get(said.view)
-        if isinstance(said, messages.Hello):
-            self._welcome(said, view, send)
-        elif isinstance(said, messages.Bye):
-            self.forget(said.view, send)
+        view = self._views.get(message.view)
+        if isinstance(message, messages.Hello):
+            self._welcome(message, view, send)
+        elif isinstance(message, messages.Bye):
+            self.forget(message.view, send)
         elif view is None:
-            send({"view": said.view, "type": "who"})  # it was forgotten: it says hello, and this again
+            send({"view": message.view, "type": "who"})  # it was forgotten: it says hello, and this again
         else:
-            view.alive()
-            self._take(said, view)
-        self.poke()
-        return said
+            view.note_alive()
+            self._handle(message, view)
+        self.notify()
+        return message
 
     def forget(self, name: str, send: Send) -> None:
-        """Forget a view that is gone; one that came back another way since is kept."""
+        """Forget a view that is gone; one that came back on another channel since is kept."""
         view = self._views.get(name)
         if view is not None and view.send == send:
             self._drop(name)
 
     def _drop(self, name: str) -> None:
         del self._views[name]
-        self._rest_unless_watched()
+        self._unlisten_unless_watched()
 
-    def _welcome(self, hello: messages.Hello, view: View | None, send: Send) -> None:
-        if view is None:
-            while len(self._views) >= VIEWS_KEPT:
-                self._silence(next(iter(self._views.values())))
-            view = self._views[hello.view] = View(hello.view, self, send)
-        view.send = send
-        view.greet()
-        view.look_at(hello.parts)
-        view.events, view.trace, view.session = hello.events, hello.trace, hello.session
-        try:
-            view.filter_log(hello.log)
-        except UsageError as exc:
-            log.debug("a filter that was kept does not hold any more: %s", exc)
-        self._see(view, hello.visible)
-
-    def _take(self, said: messages.Message, view: View) -> None:
-        match said:
-            case messages.Seen():
-                pass  # that it answered is all there is to know
-            case messages.Parts(parts=parts):
-                view.look_at(parts)
-            case messages.Sight(visible=visible):
-                view.refill()
-                self._see(view, visible)
-            case messages.Trace(event=event):
-                view.show_trace(event)
-            case messages.Session(session=session):
-                view.show_session(session)
-            case messages.Asked():
-                self._begin(said, view)
-
-    def _see(self, view: View, visible: bool) -> None:
-        view.visible = visible
-        if view.wants_updates:
-            self._listen()
-        else:
-            self._rest_unless_watched()
-
-    def _rest_unless_watched(self) -> None:
-        if not any(view.wants_updates for view in self._views.values()):
-            self._rest()
-
-    def _silence(self, view: View) -> None:
+    def _drop_silent(self, view: View) -> None:
         """Forget a view that does not answer; should it be there after all, it says hello again."""
         log.debug("view %s has not answered; it is forgotten", view.name)
         view.send({"view": view.name, "type": "who"})
         self._drop(view.name)
 
-    def _begin(self, asked: messages.Asked, view: View) -> None:
-        task = self._loop.create_task(
-            self._answer(asked, view), name=f"dnworker panel {type(asked).__name__}"
-        )
-        self._commands.add(task)
-        task.add_done_callback(self._commands.discard)
-
-    async def _answer(self, asked: messages.Asked, view: View) -> None:
-        view.answer("ack", asked.id)
+    def _welcome(self, hello: messages.Hello, view: View | None, send: Send) -> None:
+        if view is None:
+            while len(self._views) >= VIEWS_KEPT:
+                self._drop_silent(next(iter(self._views.values())))
+            view = self._views[hello.view] = View(hello.view, self.model, send)
+        view.send = send
+        view.restart()
+        view.show_parts(hello.parts)
+        view.events, view.trace, view.session = hello.events, hello.trace, hello.session
         try:
-            fields = await execute(asked, view, self)
-        except (DnworkerError, OSError, ValueError) as exc:
-            view.answer("failed", asked.id, text=str(exc))
-        except Exception as exc:  # ours: it must not vanish, and the view must not wait for ever
-            log.exception("the panel could not do %r", asked)
-            view.answer(
-                "failed", asked.id, text=f"{type(exc).__name__}: {exc}; see the log of dnworker.panel"
-            )
+            view.filter_log(hello.log)
+        except UsageError as exc:
+            log.debug("a filter that was kept does not hold any more: %s", exc)
+        self._set_visible(view, hello.visible)
+
+    def _handle(self, message: messages.Message, view: View) -> None:
+        match message:
+            case messages.Ack():
+                pass  # that it answered is all there is to know
+            case messages.Parts(parts=parts):
+                view.show_parts(parts)
+            case messages.Visibility(visible=visible):
+                view.refill()
+                self._set_visible(view, visible)
+            case messages.Trace(event=event):
+                view.show_trace(event)
+            case messages.Session(session=session):
+                view.show_session(session)
+            case messages.Request():
+                self._start(message, view)
+
+    def _set_visible(self, view: View, visible: bool) -> None:
+        view.visible = visible
+        if view.wants_updates:
+            self._listen()
         else:
-            view.answer("done", asked.id, **(fields or {}))
-        self.poke()
+            self._unlisten_unless_watched()
+
+    # -- requests --------------------------------------------------------------------------------------
+
+    def _start(self, request: messages.Request, view: View) -> None:
+        name = f"dnworker panel {type(request).__name__}"
+        task = self._loop.create_task(self._answer(request, view), name=name)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _answer(self, request: messages.Request, view: View) -> None:
+        view.answer("ack", request.id)
+        try:
+            fields = await execute(request, view, self.model)
+        except (DnworkerError, OSError, ValueError) as exc:
+            view.answer("failed", request.id, text=str(exc))
+        except Exception as exc:  # ours: it must not vanish, and the view must not wait for ever
+            log.exception("the panel could not do %r", request)
+            text = f"{type(exc).__name__}: {exc}; see the log of dnworker.panel"
+            view.answer("failed", request.id, text=text)
+        else:
+            view.answer("done", request.id, **(fields or {}))
+        self.notify()
 
     # -- what happens ----------------------------------------------------------------------------------
 
-    def poke(self) -> None:
-        """Something may have changed; call it from any thread."""
+    def notify(self) -> None:
+        """Have the views look for changes; may be called from any thread."""
         if threading.get_ident() == self._thread:
             self._changed.set()
         elif not self._is_posted:  # set from another thread, it would wake nobody
             self._is_posted = True
             with contextlib.suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._arrive)
+                self._loop.call_soon_threadsafe(self._wake)
 
-    def _arrive(self) -> None:
+    def _wake(self) -> None:
         self._is_posted = False
         self._changed.set()
 
-    def _note_line(self, line: LogLine) -> None:
-        if line.event_id is not None and line.source == "runtime" and threading.get_ident() == self._thread:
-            self._note(line.event_id)  # what came to light after its handler had ended
-        self.poke()
+    @property
+    def _is_watched(self) -> bool:
+        return any(view.wants_updates for view in self._views.values())
 
     def _listen(self) -> None:
         if self._listening:
             return
-        runtime = self.runtime
+        engine = self.model.engine
         self._listening = [
-            runtime.listen(self.poke),
-            runtime.logs.listen(self._note_line),
-            runtime.history.listen(self._note_invocation),
-            runtime.bus.tap(self._note_event),
+            engine.listen(self.notify),
+            engine.logs.listen(self._note_line),
+            engine.history.listen(self._note_invocation),
+            engine.bus.tap(self._note_event),
         ]
         for view in self._views.values():
             view.refill()  # what happened meanwhile was not noted
         self._pump = self._loop.create_task(self._send_changes(), name="dnworker panel")
 
-    def _rest(self) -> None:
+    def _unlisten(self) -> None:
         for unlisten in self._listening:
             unlisten()
         self._listening = []
-        self._changed_events.clear()
+        self.model.forget_changes()
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
 
+    def _unlisten_unless_watched(self) -> None:
+        if not self._is_watched:
+            self._unlisten()
+
+    def _note_line(self, line: LogLine) -> None:
+        if line.event_id is not None and line.source == "runtime" and threading.get_ident() == self._thread:
+            self.model.note_change(line.event_id)  # what came to light after its handler had ended
+        self.notify()
+
     def _note_event(self, event: EventEnvelope) -> None:
-        self._note(event.event_id)
+        self.model.note_change(event.event_id)
+        self._changed.set()
 
     def _note_invocation(self, invocation: Invocation) -> None:
         if invocation.event is not None:
-            self._note(invocation.event.event_id)
-        else:
-            self._changed.set()
-
-    def _note(self, event_id: str) -> None:
-        self.revision += 1
-        changed = self._changed_events
-        changed[event_id] = self.revision
-        changed.move_to_end(event_id)
-        if len(changed) > EVENTS_REMEMBERED:
-            changed.popitem(last=False)
+            self.model.note_change(invocation.event.event_id)
         self._changed.set()
 
-    def changed_since(self, revision: int) -> Iterator[EventEnvelope]:
-        """Go through the events that are new or changed, the latest change first."""
-        for event_id, at in reversed(self._changed_events.items()):
-            if at <= revision:
-                break
-            if (event := self.runtime.history.event(event_id)) is not None:
-                yield event
+    # -- updates ---------------------------------------------------------------------------------------
 
     async def _send_changes(self) -> None:
         while True:
@@ -294,36 +278,30 @@ class Feed:
             self._changed.clear()
             for view in self.views:
                 if view.is_gone:
-                    self._silence(view)
+                    self._drop_silent(view)
                 elif view.wants_updates:
                     await self._update(view)
-            self._rest_unless_watched()
+            self._unlisten_unless_watched()
             await asyncio.sleep(INTERVAL)
             if any(view.is_behind for view in self._views.values()):
                 self._changed.set()
 
     async def _update(self, view: View) -> None:
-        if self._loop.time() < view.rests_until:
+        if self._loop.time() < view.paused_until:
             return
         try:
             await view.update()
         except Exception:  # one view's trouble must not silence the others
-            log.exception("an update of the panel failed; it is tried again in %g s", TROUBLE_PAUSE)
+            log.exception("an update of the panel failed; it is tried again in %g s", RETRY_PAUSE)
             view.refill()
-            view.rests_until = self._loop.time() + TROUBLE_PAUSE
-            self._loop.call_later(TROUBLE_PAUSE, self.poke)
+            view.paused_until = self._loop.time() + RETRY_PAUSE
+            self._loop.call_later(RETRY_PAUSE, self.notify)
 
-    # -- what views share ------------------------------------------------------------------------------
 
-    def runtime_to_json(self) -> dict[str, Any]:
-        """Return what is told of the runtime."""
-        runtime = self.runtime
-        return {"id": runtime.runtime_id, "url": runtime.url, "events": runtime.bus.latest_seq}
-
-    def gate(self, worker: ManagedWorker) -> dict[str, bool]:
-        """Return the flags that gate a worker."""
-        return serialize.gate_of(worker, self.runtime.capability(worker.capability))
-
-    def attention(self) -> dict[str, Any]:
-        """Return what waits for a person, wherever they look."""
-        return {"prompts": sum(len(session.prompts) for session in self.runtime.sessions.list())}
+def _refuse(content: object, text: str, send: Send) -> None:
+    """Answer a malformed message, if it says who sent it and by which number."""
+    if not isinstance(content, dict):
+        return
+    view, number = content.get("view"), content.get("id")
+    if isinstance(view, str) and isinstance(number, int):
+        send({"view": view, "type": "failed", "id": number, "text": text})

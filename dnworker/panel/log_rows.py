@@ -1,4 +1,4 @@
-"""The log as a view sees it: which lines match its filter, and which of those stand where."""
+"""The log as a view sees it: the lines that match its filter, by position; used by `view` and `messages`."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         return self == LogFilter(is_regex=self.is_regex)
 
     def matcher(self) -> Match:
-        """Return what tells of a line whether it matches.
+        """Return the test that a line passes if it matches.
 
         Raises:
-            UsageError: the level is none, or the pattern is no regular expression; says where.
+            UsageError: there is no such level, or the pattern is no regular expression; says where.
         """
         lowest = 0
         if self.level is not None:
@@ -83,35 +83,35 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class LogWindow:
-    """The lines that match a filter, by their place among all that ever matched.
+    """The lines that match a filter, by their position among all that ever matched.
 
-    Places begin at 1 and stay what they are; the oldest go as the log drops their lines. Without a
-    filter a line's place is its number.
+    Positions begin at 1 and never change; the oldest go as the log drops their lines. Without a
+    filter a line's position is its number.
     """
 
     def __init__(self, book: LogBook, wanted: LogFilter) -> None:
         self.wanted = wanted
         self.problem: str | None = None
-        """Why lines are no longer matched: the pattern takes too long."""
+        """Why lines are no longer matched, as when the pattern takes too long."""
         self.id = secrets.token_hex(4)
-        """Tells the places of this window from those of another."""
+        """Tells the positions of this window from those of another."""
         self._spent = 0.0
         self._book = book
         self._match = None if wanted.takes_all else wanted.matcher()
         self._numbers: list[int] = []  # of the lines that match
-        self._before = 1  # the place of the first of them
+        self._before = 1  # the position of the first of them
         self._matched = book.first  # the next number to look at
 
     @property
     def first(self) -> int:
-        """The place of the oldest line."""
+        """The position of the oldest line."""
         if self._match is None:
             return self._book.first
         return self._before + bisect_left(self._numbers, self._book.first)
 
     @property
     def end(self) -> int:
-        """The place that the next line will have."""
+        """The position that the next line will have."""
         return self._book.end if self._match is None else self._before + len(self._numbers)
 
     @property
@@ -149,12 +149,12 @@ class LogWindow:
             f"{self.wanted.text!r} takes too long {where}; make the pattern simpler, as in: error.*timeout"
         )
 
-    def lines(self, place: int, count: int) -> list[tuple[int, LogLine]]:
-        """Return up to `count` lines from a place on, each with its place."""
-        place = max(place, self.first)
+    def lines(self, position: int, count: int) -> list[tuple[int, LogLine]]:
+        """Return up to `count` lines from a position on, each with its position."""
+        position = max(position, self.first)
         if self._match is None:
-            return [(line.number, line) for line in self._book.lines(place, count)]
-        start = place - self._before
+            return [(line.number, line) for line in self._book.lines(position, count)]
+        start = position - self._before
         lines = self._book.pick(self._numbers[start : start + count])
         return [(self._before + bisect_left(self._numbers, line.number), line) for line in lines]
 

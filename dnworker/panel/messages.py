@@ -1,4 +1,4 @@
-"""What a view may say. Each message names its view; what wants an answer has a number of the view's."""
+"""What views send, as structs; `feed` reads them. Each names its view, and a request has a number."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dnworker.sessions.prompts import Decision, QuestionAnswer
 Part = Literal["events", "log", "capabilities", "sessions", "fire"]
 
 
-class Said(msgspec.Struct, kw_only=True, tag=str.lower, tag_field="type"):
+class FromView(msgspec.Struct, kw_only=True, tag=str.lower, tag_field="type"):
     """The base of all messages."""
 
     view: str
 
 
-class Hello(Said):
+class Hello(FromView):
     """Send everything: the view is new, was away, or missed something."""
 
     parts: list[Part] = msgspec.field(default_factory=list)
@@ -31,98 +31,98 @@ class Hello(Said):
     visible: bool = True
 
 
-class Parts(Said):
+class Parts(FromView):
     """Only these parts are looked at."""
 
     parts: list[Part]
 
 
-class Seen(Said):
+class Ack(FromView):
     """The update of this number has arrived."""
 
     seq: int
 
 
-class Sight(Said):
-    """The view is in sight, or not any more."""
+class Visibility(FromView):
+    """The view is visible, or not any more."""
 
     visible: bool
 
 
-class Bye(Said):
+class Bye(FromView):
     """The view is gone."""
 
 
-class Trace(Said):
+class Trace(FromView):
     """Show this event's trace, and what becomes of it; None for none."""
 
     event: str | None
 
 
-class Session(Said):
+class Session(FromView):
     """Show this session; None for none."""
 
     session: str | None
 
 
-class Asked(Said):
-    """The base of what wants an answer."""
+class Request(FromView):
+    """The base of what is answered, by its number."""
 
     id: int
 
 
-class Ping(Asked):
-    """Tell whether anybody is there."""
+class Ping(Request):
+    """Answer, to show that the kernel is there."""
 
 
-class Log(Asked):
+class Log(Request):
     """Filter the log."""
 
     filter: LogFilter
 
 
-class Lines(Asked):
-    """Send lines from a place on; `whole` as the text of a file."""
+class Lines(Request):
+    """Send lines from a position on; `whole` as the text of a file."""
 
-    place: int
+    position: int
     count: int
     whole: bool = False
 
 
-class Line(Asked):
+class Line(Request):
     """Send one line in full."""
 
     number: int
 
 
-class Events(Asked):
+class Events(Request):
     """Filter the timeline, or send older events, before a number."""
 
     filter: EventFilter
     before: int | None = None
 
 
-class Drive(Asked):
+class Control(Request):
     """Start, stop, restart a worker, or roll it back."""
 
     verb: Literal["start", "stop", "restart", "rollback"]
     worker: str
 
 
-class Run(Asked):
+class Run(Request):
     """Run a schedule now."""
 
     worker: str
     key: list[str]
 
 
-class Suggest(Asked):
+class Suggest(Request):
     """Send a payload for a kind."""
 
     kind: str
 
 
-class Fire(Asked):
+class Fire(Request):
     """Fire an event; the payload is JSON text, since a browser would round its numbers."""
 
     kind: str
@@ -131,13 +131,13 @@ class Fire(Asked):
     worker: str | None = None
 
 
-class Replay(Asked):
+class Replay(Request):
     """Fire a recorded event again."""
 
     event: str
 
 
-class Copy(Asked):
+class Copy(Request):
     """Send an event as a cell that fires it, as a test, or as a cell that keeps the test in the notebook."""
 
     event: str
@@ -145,13 +145,13 @@ class Copy(Asked):
     worker: str | None = None
 
 
-class Locate(Asked):
-    """Tell which cell of the notebook had this number when it ran."""
+class Locate(Request):
+    """Send the id of the cell that had this number when it ran."""
 
     number: int
 
 
-class Flag(Asked):
+class Flag(Request):
     """Set a flag."""
 
     capability: str
@@ -159,13 +159,13 @@ class Flag(Asked):
     value: bool
 
 
-class Checks(Asked):
+class Checks(Request):
     """Run a capability's checks."""
 
     capability: str
 
 
-class Export(Asked):
+class Export(Request):
     """Export the notebook."""
 
     path: str
@@ -174,8 +174,8 @@ class Export(Asked):
     force: bool = False
 
 
-class Respond(Asked):
-    """Answer what a session asks."""
+class Respond(Request):
+    """Answer a prompt of a session."""
 
     session: str
     request: str
@@ -183,7 +183,7 @@ class Respond(Asked):
     decision: Decision | None = None
 
 
-class Cancel(Asked):
+class Cancel(Request):
     """Cancel a turn."""
 
     session: str
@@ -191,16 +191,16 @@ class Cancel(Asked):
 
 
 Message = (
-    Hello | Parts | Seen | Sight | Bye | Trace | Session | Ping | Log | Lines | Line | Events | Drive | Run
-    | Suggest | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    Hello | Parts | Ack | Visibility | Bye | Trace | Session | Ping | Log | Lines | Line | Events | Control
+    | Run | Suggest | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 
 def read(content: object) -> Message:
-    """Return a message as its struct.
+    """Return a message of a view as its struct.
 
     Raises:
-        UsageError: it is none; says what is wrong with it.
+        UsageError: it is malformed; says how.
     """
     try:
         found: Message = msgspec.convert(content, Message)

@@ -1,18 +1,20 @@
-"""What a view draws: plain JSON of workers, lines, traces, capabilities, sessions; each text cut to size."""
+"""What a view shows as plain JSON, each text cut to size; `model`, `view` and `operations` send it.
+
+These are functions of their arguments alone: they read no clock and ask for nothing.
+"""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.text import valid_text
 from dnworker.events.trace import Trace
 from dnworker.panel.event_rows import outcome_of
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
     from dnworker.events.trace import Row
-    from dnworker.panel.actions import Actions
-    from dnworker.sessions.store import Session
+    from dnworker.sessions.queue import TurnQueue
+    from dnworker.sessions.session import Session
     from dnworker.workers.managed import ManagedWorker
 
 LONGEST_LINE = 500
@@ -57,73 +59,95 @@ def millis(moment: datetime) -> float:
 
 
 def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
-    """Return what is told at once when it changes; the rest may wait for half a second."""
+    """Return what is sent at once when it changes; the rest may wait for half a second."""
     return (worker.state, worker.error, worker.generation, worker.restarts, worker.topology_label)
 
 
-def worker_to_json(worker: ManagedWorker, gate: Mapping[str, bool], actions: Actions) -> dict[str, Any]:
-    """Return a worker; `gate` has the flags that gate it, with their values."""
-    origins = actions.origins(worker)
+class Now(NamedTuple):
+    """The present, in seconds: since 1970, and by the clock that handlers are timed with."""
+
+    since_epoch: float
+    monotonic: float
+
+
+def worker_to_json(
+    worker: ManagedWorker,
+    gate: Mapping[str, bool],
+    *,
+    origins: Mapping[HandlerKey, str],
+    why_no_rollback: str | None,
+    now: Now,
+) -> dict[str, Any]:
+    """Return a worker with its handlers.
+
+    Args:
+        worker: the worker.
+        gate: the flags that gate it, with their values.
+        origins: where its handlers are from, such as `cell [3]`.
+        why_no_rollback: why there is no earlier generation; None where there is one.
+        now: the present.
+    """
     next_runs = worker.next_runs
     return {
         "name": worker.qualified_name,
         "state": str(worker.state),
-        "moves": _way(worker),
+        "transitions": _since_load(worker),
         "topology": worker.topology_label,
         "inProcess": worker.topology == "in-process",
         "generation": worker.generation,
         "restarts": worker.restarts,
         "error": None if worker.error is None else worker.error[:LONGEST_TEXT],
         "gate": dict(gate),
-        "refusals": refusals(worker, gate, actions),
+        "disabled": why_disabled(worker, gate, why_no_rollback),
         "handlers": [
-            handler_to_json(key, stats, next_runs.get(key), origins.get(key))
+            handler_to_json(key, stats, next_runs.get(key), origins.get(key), now)
             for key, stats in worker.stats.items()
         ],
     }
 
 
-def _way(worker: ManagedWorker) -> list[dict[str, Any]]:
-    """Return the steps since it was loaded last."""
-    moves = list(worker.transitions)
-    begins = [n for n, move in enumerate(moves) if move.state is WorkerState.LOADING]
-    return [{"state": str(m.state), "at": millis(m.at)} for m in moves[begins[-1] if begins else 0 :]]
+def _since_load(worker: ManagedWorker) -> list[dict[str, Any]]:
+    """Return the transitions since the worker was loaded last."""
+    all_of_them = list(worker.transitions)
+    loads = [n for n, one in enumerate(all_of_them) if one.state is WorkerState.LOADING]
+    since = all_of_them[loads[-1] if loads else 0 :]
+    return [{"state": str(one.state), "at": millis(one.at)} for one in since]
 
 
-def refusals(worker: ManagedWorker, gate: Mapping[str, bool], actions: Actions) -> dict[str, str]:
+def why_disabled(
+    worker: ManagedWorker, gate: Mapping[str, bool], why_no_rollback: str | None
+) -> dict[str, str]:
     """Return why a button does not apply, by its verb; those that do are left out."""
     state = worker.state
-    refused: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     if gate and not any(gate.values()):
-        refused["start"] = refused["restart"] = f"gated off; turn on {' or '.join(gate)}"
+        reasons["start"] = reasons["restart"] = f"gated off; turn on {' or '.join(gate)}"
     elif state not in DOWN:
-        refused["start"] = f"it is {state}"
+        reasons["start"] = f"it is {state}"
     if state is not WorkerState.RUNNING:
-        refused.setdefault("restart", f"it is {state}; start it")
+        reasons.setdefault("restart", f"it is {state}; start it")
     if state not in (*UP, WorkerState.ERROR):
-        refused["stop"] = f"it is {state}"
-    if (why := actions.why_no_rollback(worker)) is not None:
-        refused["rollback"] = why
+        reasons["stop"] = f"it is {state}"
+    if why_no_rollback is not None:
+        reasons["rollback"] = why_no_rollback
     if worker.topology != "in-process":
-        refused["run"] = "its schedules are kept by its own process"
+        reasons["run"] = "its schedules are kept by its own process"
     elif state is not WorkerState.RUNNING:
-        refused["run"] = f"it is {state}"
-    return refused
+        reasons["run"] = f"it is {state}"
+    return reasons
 
 
 def handler_to_json(
-    key: HandlerKey, stats: HandlerStats, next_run: datetime | None, origin: str | None
+    key: HandlerKey, stats: HandlerStats, next_run: datetime | None, origin: str | None, now: Now
 ) -> dict[str, Any]:
     """Return a handler: times in milliseconds, the last minute by second since 1970."""
     quantiles = stats.quantiles()
-    to_epoch = round(time.time() - time.monotonic())
-    now = time.monotonic()
+    to_epoch = round(now.since_epoch - now.monotonic)
     minute = [
-        [int(now) - 59 + n + to_epoch, ended, failed]
-        for n, (ended, failed) in enumerate(stats.last_minute(now))
+        [int(now.monotonic) - 59 + n + to_epoch, ended, failed]
+        for n, (ended, failed) in enumerate(stats.last_minute(now.monotonic))
         if ended
     ]
-    error = stats.last_error
     return {
         "key": list(key),
         "calls": stats.calls,
@@ -135,26 +159,31 @@ def handler_to_json(
         "minute": minute,
         "nextRun": None if next_run is None else millis(next_run),
         "origin": origin,
-        "error": None
-        if error is None
-        else {
-            "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
-            "place": error.place,
-            "source": error.frames[-1].source if error.frames else "",
-            "event": stats.last_failed_event,
-        },
+        "error": _last_error(stats),
+    }
+
+
+def _last_error(stats: HandlerStats) -> dict[str, Any] | None:
+    error = stats.last_error
+    if error is None:
+        return None
+    return {
+        "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
+        "location": error.place,
+        "source": error.frames[-1].source if error.frames else "",
+        "event": stats.last_failed_event,
     }
 
 
 # -- log, events, traces -------------------------------------------------------------------------------
 
 
-def line_to_json(place: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
+def line_to_json(position: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
     """Return one line of the log, cut unless it is wanted `whole`."""
     longest = len(line.text) if whole else LONGEST_LINE
     image = image_of(line)
     return {
-        "place": place,
+        "position": position,
         "number": line.number,
         "worker": line.worker,
         "level": line.level,
@@ -188,10 +217,12 @@ def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
     """Return an event and everything it caused, as rows of a waterfall."""
     trace = Trace(event, history)
     rows = trace.rows(ROWS_SHOWN + 1)
-    drawn = [row_to_json(row) for row in rows[:ROWS_SHOWN]]
+    shown = [row_to_json(row) for row in rows[:ROWS_SHOWN]]
     if len(rows) > ROWS_SHOWN:
         text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
-        drawn.append({"depth": 1, "sort": "note", "text": text, "outcome": "ok", "bar": None, "level": None})
+        shown.append(
+            {"depth": 1, "category": "note", "text": text, "outcome": "ok", "bar": None, "level": None}
+        )
     return {
         "event": event.event_id,
         "seq": event.seq,
@@ -202,7 +233,7 @@ def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
         "outcome": outcome_of(history.invocations_of(event.event_id)),
         "workers": list(dict.fromkeys(run.worker for run in trace.invocations)),
         "running": not history.is_quiet(event.event_id),
-        "rows": drawn,
+        "rows": shown,
     }
 
 
@@ -210,7 +241,7 @@ def row_to_json(row: Row) -> dict[str, Any]:
     """Return one row of a trace."""
     return {
         "depth": row.depth,
-        "sort": row.sort,
+        "category": row.sort,
         "text": row.text[:LONGEST_TEXT],
         "outcome": row.outcome,
         "bar": row.bar,
@@ -238,7 +269,7 @@ def capability_to_json(capability: Capability, exported_as: str | None) -> dict[
                 "value": flag.effective,
                 "default": flag.default,
                 "source": flag.source,
-                "refusal": why_fixed(flag.source),
+                "fixed": why_fixed(flag.source),
                 "gates": [w.name for w in capability.workers.values() if flag.name in w.definition.when],
             }
             for flag in capability.flags.values()
@@ -254,7 +285,7 @@ def capability_to_json(capability: Capability, exported_as: str | None) -> dict[
 
 
 def why_fixed(source: str) -> str | None:
-    """Say why a switch would have no effect: a stronger layer has the word (contract 4.5)."""
+    """Return why a switch has no effect: a stronger layer sets the flag (contract 4.5); None if it has."""
     return {
         "env": "set by an environment variable, which wins",
         "cli": "set on the command line, which wins",
@@ -267,26 +298,25 @@ def gate_of(worker: ManagedWorker, capability: Capability) -> dict[str, bool]:
     return {name: name in flags and flags[name].effective for name in worker.definition.when}
 
 
-def session_brief(session: Session) -> dict[str, Any]:
+def session_brief(session: Session, queue: TurnQueue) -> dict[str, Any]:
     """Return a session as the list shows it."""
     return {
         "id": session.session_id,
         "title": session.title,
         "agent": session.agent,
-        "phase": session.phase,
+        "phase": queue.phase,
         "messages": len(session.messages),
         "turns": session.completed_turns,
-        "waiting": len(session.waiting),
-        "prompts": len(session.prompts),
+        "waiting": len(queue.waiting),
+        "prompts": len(queue.prompts),
         "updated": session.updated_at,
     }
 
 
-def session_to_json(session: Session) -> dict[str, Any]:
-    """Return a session with its newest messages, its turns, and what it asks."""
-    turns = [*([session.active] if session.active is not None else []), *session.waiting]
-    answering = session.active.agent if session.active is not None else session.agent
-    return session_brief(session) | {
+def session_to_json(session: Session, queue: TurnQueue) -> dict[str, Any]:
+    """Return a session with its newest messages, its turns, and its open prompts."""
+    answering = queue.active.agent if queue.active is not None else session.agent
+    return session_brief(session, queue) | {
         "agent": answering,
         "history": [
             {
@@ -297,16 +327,16 @@ def session_to_json(session: Session) -> dict[str, Any]:
             }
             for message in session.messages[-MESSAGES_SHOWN:]
         ],
-        "under_way": [
+        "underWay": [
             {
                 "id": turn.id,
                 "agent": turn.agent,
                 "message": turn.message[:LONGEST_TEXT],
-                "active": turn is session.active,
+                "active": turn is queue.active,
             }
-            for turn in turns
+            for turn in queue.turns
         ],
-        "asked": [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()],
+        "openPrompts": [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()],
     }
 
 

@@ -1,30 +1,31 @@
-"""One place where the panel is shown: what it looks at, and what it was sent."""
+"""One place where the panel is shown: what it looks at, and what it was sent; `feed` updates it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.panel import serialize
+from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
 
 if TYPE_CHECKING:
-    from dnworker.panel.feed import Feed
+    from dnworker.panel.model import PanelModel
 
-BYTES_PER_SECOND = 250_000
 LINES_AT_ONCE = 200
 EVENTS_AT_ONCE = 100
 OLDER_EVENTS = 200
 EVENTS_LOOKED_AT = 500
 """Events that are matched before the loop turns."""
 
-FIGURES_INTERVAL = 0.5
+STATS_INTERVAL = 0.5
 """Seconds between two messages of stats; what changes a worker's state is sent at once."""
 
 TRACE_INTERVAL = 0.5
@@ -35,99 +36,83 @@ SILENCE = 15.0
 """Seconds without an answer after which a view that was sent updates counts as gone."""
 
 Send = Callable[[dict[str, Any]], None]
+Parts = Iterator[tuple[str, Any]]
+"""Parts of an update: the name and value of each."""
 
 
-def size_of(value: object) -> int:
-    """Return the bytes that a part of a message comes to."""
-    return len(msgspec.json.encode(value))
+@dataclass
+class Sent:
+    """What a view was sent since it was filled; where this is new, the next update is a snapshot."""
 
-
-class Budget:
-    """Bytes that may be sent: so many a second, and one second's worth at once."""
-
-    def __init__(self, per_second: float, now: Callable[[], float] = time.monotonic) -> None:
-        self._per_second = per_second
-        self._now = now
-        self._left = per_second
-        self._at = now()
-
-    @property
-    def left(self) -> float:
-        """How many there are."""
-        now = self._now()
-        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        return self._left
-
-    def spend(self, count: int) -> None:
-        """Take so many, which may be more than there are: then there are none for a while."""
-        self._left = self.left - count
+    is_nothing: bool = True
+    parts: dict[str, object] = field(default_factory=dict)
+    # workers, by name: what is sent at once, and all of it, which waits for its turn
+    briefs: dict[str, object] = field(default_factory=dict)
+    workers: dict[str, object] = field(default_factory=dict)
+    stats_at: float = 0.0
+    stats_interval: float = field(default_factory=lambda: STATS_INTERVAL)
+    # the log and the timeline
+    line: int = 0
+    revision: int | None = None
+    # the trace
+    trace_revision: int | None = None
+    trace_at: float = 0.0
+    trace_interval: float = field(default_factory=lambda: TRACE_INTERVAL)
+    payload_of: str | None = None
 
 
 class View:
-    """What one view looks at and has been sent; `send` carries a message to it."""
+    """What one view looks at and was sent; `send` carries a message to it."""
 
-    def __init__(self, name: str, feed: Feed, send: Send) -> None:
+    def __init__(self, name: str, model: PanelModel, send: Send) -> None:
         self.name = name
-        self.visible = True
-        self.rests_until = 0.0
-        """When it may be updated again, by the loop's time, after it could not be."""
+        self._model = model
+        self._engine = model.engine
+        # the way to it
         self.send = send
+        self.paused_until = 0.0
+        """When it may be updated again, by the loop's time, after an update failed."""
+        self._budget = Budget(BYTES_PER_SECOND)
+        self._unanswered_since: float | None = None
+        # what it looks at
+        self.visible = True
         self.parts: frozenset[str] = frozenset()
         self.events = EventFilter()
         self.trace: str | None = None
         self.session: str | None = None
-        self._feed = feed
-        self._runtime = feed.runtime
-        self._budget = Budget(BYTES_PER_SECOND)
+        self.window = LogWindow(self._engine.logs, LogFilter())
+        # what it was sent
         self._seq = 0
-        self._fills = 0
-        self._unseen_since: float | None = None
-        self._forget()
-        self.window = LogWindow(self._runtime.logs, LogFilter())
-
-    def _forget(self) -> None:
-        """Forget what was sent: all of it is sent again."""
-        self._fills += 1
-        self._whole = True
-        self._sent: dict[str, object] = {}
-        self._briefs: dict[str, object] = {}
-        self._workers: dict[str, object] = {}
-        self._figures_at = self._trace_at = 0.0
-        self._figures_cost = FIGURES_INTERVAL
-        self._line = 0
-        self._revision: int | None = None
-        self._trace_revision: int | None = None
-        self._trace_cost = TRACE_INTERVAL
-        self._payload_of: str | None = None
-        self._late = False
+        self._sent = Sent()
+        self._is_behind = False
 
     # -- what the view says ----------------------------------------------------------------------------
 
     @property
     def wants_updates(self) -> bool:
-        """Whether it is in sight, or has not been filled since it said hello."""
+        """Whether it is visible, or was not filled since it said hello."""
         return self.visible or self._seq == 0
 
-    def look_at(self, parts: Sequence[str]) -> None:
+    def show_parts(self, parts: Sequence[str]) -> None:
         """Send only these parts from now on; those that are new, whole."""
         for part in set(parts) - self.parts:
-            self._sent.pop(part, None)
+            self._sent.parts.pop(part, None)
             if part == "log":
-                self._line = 0
+                self._sent.line = 0
             if part == "events":
-                self._revision = None
+                self._sent.revision = None
         self.parts = frozenset(parts)
 
-    def greet(self) -> None:
-        """Send everything, in sight or not: the view is new, or was away."""
+    def restart(self) -> None:
+        """Send everything, although it may be hidden: the view is new, or was away."""
         self._seq = 0
         self.refill()
 
     def refill(self) -> None:
         """Send everything again."""
-        self._forget()
-        self.alive()
+        self._sent = Sent()
+        self._is_behind = False
+        self.note_alive()
 
     def filter_log(self, wanted: LogFilter) -> None:
         """Show only lines that match.
@@ -135,173 +120,197 @@ class View:
         Raises:
             UsageError: the filter is wrong; the one before stays.
         """
-        self.window = LogWindow(self._runtime.logs, wanted)
-        self._line = 0
+        self.window = LogWindow(self._engine.logs, wanted)
+        self._sent.line = 0
 
     def show_trace(self, event_id: str | None) -> None:
         """Send the trace of an event, again as it goes on."""
         self.trace = event_id
-        self._trace_at = 0.0
-        self._payload_of = None
-        self._sent.pop("trace", None)
+        self._sent.trace_at = 0.0
+        self._sent.payload_of = None
+        self._sent.parts.pop("trace", None)
 
     def show_session(self, session_id: str | None) -> None:
         """Send a session, again as it goes on."""
         self.session = session_id
-        self._sent.pop("session", None)
+        self._sent.parts.pop("session", None)
 
     def filter_events(self, wanted: EventFilter) -> None:
         """Show only events that are wanted."""
         self.events = wanted
-        self._revision = None
+        self._sent.revision = None
 
-    def alive(self) -> None:
+    def note_alive(self) -> None:
         """Note that the view answers."""
-        self._unseen_since = None
+        self._unanswered_since = None
 
     @property
     def is_gone(self) -> bool:
         """Whether updates were sent and not answered for long."""
-        since = self._unseen_since
+        since = self._unanswered_since
         return since is not None and time.monotonic() - since > SILENCE
 
     @property
     def is_behind(self) -> bool:
         """Whether something is left to send, although nothing new happens."""
-        return self._late
+        return self._is_behind
 
     # -- what it is sent -------------------------------------------------------------------------------
 
     async def update(self) -> None:
         """Send what has changed, as far as the budget goes; states go whatever it says."""
-        fills, self._late = self._fills, False
-        for _ in range(CHUNKS_AT_ONCE):  # other views wait meanwhile
-            if not self.window.is_behind:
-                break
-            self.window.catch_up()
-            await asyncio.sleep(0)
-        self._late = self.window.is_behind
-        left = self._budget.left
-        told = dict(self._states())
-        if left <= 0:
-            self._late = True
+        sent, self._is_behind = self._sent, False
+        await self._match_log()
+        room = self._budget.left
+        parts = dict(self._states())
+        size = sum(map(size_of, parts.values()))
+        if room > 0:
+            size += await self._add_changes(parts, room - size)
         else:
-            told |= self._changes()
-            if "events" in self.parts and (events := await self._events()) is not None:
-                told["events"] = events
-        size = sum(map(size_of, told.values()))
-        if "log" in self.parts and left > 0:
-            log, cost = self._log(left - size)
-            if log is not None:
-                told["log"] = log
-                size += cost
-        if fills != self._fills:  # it was filled anew meanwhile: what was made here is part of that
-            self._forget()
-            self._late = True
-        elif told:
-            self._seq = 1 if self._whole else self._seq + 1
-            type_, self._whole = "snapshot" if self._whole else "update", False
-            self._budget.spend(size)
-            if self._unseen_since is None:
-                self._unseen_since = time.monotonic()
-            self._tell(type_, seq=self._seq, **told)
+            self._is_behind = True
+        if sent is not self._sent:  # it was filled anew meanwhile: what was made here is part of that
+            self._sent = Sent()
+            self._is_behind = True
+        elif parts:
+            self._send_parts(parts, size)
 
     async def room(self) -> None:
         """Return when there is room for an answer that may be long, and then still for updates."""
         await asyncio.sleep(max(0.0, BYTES_PER_SECOND / 2 - self._budget.left) / BYTES_PER_SECOND)
 
     def answer(self, type_: str, number: int, **fields: Any) -> None:
-        """Answer what was asked with a number."""
+        """Answer the request of this number."""
         self._budget.spend(size_of(fields))
-        self._tell(type_, id=number, **fields)
+        self._send(type_, id=number, **fields)
 
-    def _tell(self, type_: str, **fields: Any) -> None:
+    async def _match_log(self) -> None:
+        """Match the next lines of the log against the filter, as many as other views can wait for."""
+        for _ in range(CHUNKS_AT_ONCE):
+            if not self.window.is_behind:
+                break
+            self.window.catch_up()
+            await asyncio.sleep(0)
+        self._is_behind = self.window.is_behind
+
+    async def _add_changes(self, parts: dict[str, Any], room: float) -> int:
+        """Add the changes that may wait for room; returns their bytes."""
+        changes = dict(self._changes())
+        if "events" in self.parts and (events := await self._event_changes()) is not None:
+            changes["events"] = events
+        size = sum(map(size_of, changes.values()))
+        if "log" in self.parts and (log := self._log_changes()) is not None:
+            size += self._add_lines(log, room - size)
+            changes["log"] = log
+        parts |= changes
+        return size
+
+    def _send_parts(self, parts: dict[str, Any], size: int) -> None:
+        is_snapshot, self._sent.is_nothing = self._sent.is_nothing, False
+        self._seq = 1 if is_snapshot else self._seq + 1
+        self._budget.spend(size)
+        if self._unanswered_since is None:
+            self._unanswered_since = time.monotonic()
+        self._send("snapshot" if is_snapshot else "update", seq=self._seq, **parts)
+
+    def _send(self, type_: str, **fields: Any) -> None:
         self.send({"view": self.name, "type": type_, "now": time.time() * 1000, **fields})
 
-    def _states(self) -> Iterator[tuple[str, Any]]:
-        """Go through the changes that nobody must miss."""
-        feed = self._feed
-        yield from self._if_new("paused", feed.actions.paused_by)
-        yield from self._if_new("runtime", feed.runtime_to_json())
-        yield from self._worker_changes()
-        yield from self._if_new("attention", feed.attention())
+    # -- states, and the parts that are sent whole -----------------------------------------------------
 
-    def _changes(self) -> Iterator[tuple[str, Any]]:
-        """Go through the other parts that changed."""
-        feed = self._feed
+    def _states(self) -> Parts:
+        """Go through the changes that nobody must miss."""
+        model = self._model
+        yield from self._if_new("paused", model.actions.paused_by)
+        yield from self._if_new("runtime", model.runtime_to_json())
+        yield from self._worker_changes()
+        yield from self._if_new("attention", model.attention())
+
+    def _changes(self) -> Parts:
+        """Go through the other parts that changed, without timeline and log."""
+        actions = self._model.actions
         if "capabilities" in self.parts:
-            title = feed.actions.exported_as
-            drawn = [serialize.capability_to_json(c, title) for c in self._runtime.capabilities.all()]
-            yield from self._if_new(
-                "capabilities", {"all": drawn, "whyNoExport": feed.actions.why_no_export()}
-            )
+            yield from self._if_new("capabilities", self._capabilities())
         if "sessions" in self.parts:
             yield from self._session_changes()
         if "fire" in self.parts:
-            yield from self._if_new("fire", {"kinds": sorted(feed.actions.kinds()), "history": [*feed.fired]})
+            fired = {"kinds": sorted(actions.kinds()), "history": [*self._model.fired]}
+            yield from self._if_new("fire", fired)
         if "events" in self.parts:
             yield from self._trace_changes()
-        yield from self._if_new("clock", serialize.clock_to_json(self._runtime.clock))
+        yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
 
-    def _if_new(self, part: str, value: Any) -> Iterator[tuple[str, Any]]:
-        if part not in self._sent or self._sent[part] != value:
-            self._sent[part] = value
+    def _if_new(self, part: str, value: Any) -> Parts:
+        sent = self._sent.parts
+        if part not in sent or sent[part] != value:
+            sent[part] = value
             yield part, value
 
-    def _worker_changes(self) -> Iterator[tuple[str, Any]]:
-        workers = self._runtime.workers()
-        briefs: dict[str, object] = {
-            w.qualified_name: (serialize.worker_brief(w), self._feed.gate(w)) for w in workers
-        }
-        now = time.monotonic()
-        is_time = now - self._figures_at >= self._figures_cost
-        if not is_time:
-            self._late = True  # stats may have changed; the next look will tell
-        changed = []
-        for worker in workers:
-            name = worker.qualified_name
-            if not is_time and briefs[name] == self._briefs.get(name):
-                continue
-            drawn = serialize.worker_to_json(worker, self._feed.gate(worker), self._feed.actions)
-            if drawn != self._workers.get(name):
-                self._workers[name] = drawn
-                changed.append(drawn)
-        if is_time:
-            self._figures_at = now
-            cost = size_of(changed) * 4 / BYTES_PER_SECOND  # a quarter of the budget at most
-            self._figures_cost = max(FIGURES_INTERVAL, cost)
-        order = [*briefs]
-        if changed or order != [*self._briefs] or self._whole:
-            self._workers = {name: self._workers[name] for name in order}
-            yield "workers", {"order": order, "changed": changed}
-        self._briefs = briefs
+    def _capabilities(self) -> dict[str, Any]:
+        actions = self._model.actions
+        title = actions.exported_as
+        found = [serialize.capability_to_json(c, title) for c in self._engine.capabilities.all()]
+        return {"all": found, "whyNoExport": actions.why_no_export()}
 
-    def _session_changes(self) -> Iterator[tuple[str, Any]]:
-        sessions = self._runtime.sessions
+    def _session_changes(self) -> Parts:
+        sessions = self._engine.sessions
         newest = sessions.list()
-        briefs = [serialize.session_brief(s) for s in newest[: serialize.SESSIONS_SHOWN]]
+        queue = self._engine.turns.queue
+        briefs = [serialize.session_brief(s, queue(s)) for s in newest[: serialize.SESSIONS_SHOWN]]
         yield from self._if_new("sessions", {"newest": briefs, "all": len(newest)})
         shown = self.session
         if shown is not None:
-            drawn = serialize.session_to_json(sessions.get(shown)) if shown in sessions else None
-            yield from self._if_new("session", {"id": shown, "drawn": drawn})
+            found = sessions.get(shown) if shown in sessions else None
+            detail = None if found is None else serialize.session_to_json(found, queue(found))
+            yield from self._if_new("session", {"id": shown, "detail": detail})
 
-    async def _events(self) -> dict[str, Any] | None:
-        history, feed = self._runtime.history, self._feed
-        revision, self._revision = self._revision, feed.revision
+    # -- workers ---------------------------------------------------------------------------------------
+
+    def _worker_changes(self) -> Parts:
+        sent, model = self._sent, self._model
+        workers = self._engine.workers()
+        briefs: dict[str, object] = {
+            w.qualified_name: (serialize.worker_brief(w), model.gate(w)) for w in workers
+        }
+        now = time.monotonic()
+        stats_are_due = now - sent.stats_at >= sent.stats_interval
+        if not stats_are_due:
+            self._is_behind = True  # stats may have changed; the next look will tell
+        changed = []
+        for worker in workers:
+            name = worker.qualified_name
+            if stats_are_due or briefs[name] != sent.briefs.get(name):
+                found = model.worker_to_json(worker)
+                if found != sent.workers.get(name):
+                    sent.workers[name] = found
+                    changed.append(found)
+        if stats_are_due:
+            sent.stats_at = now
+            seconds = size_of(changed) * 4 / BYTES_PER_SECOND  # a quarter of the budget at most
+            sent.stats_interval = max(STATS_INTERVAL, seconds)
+        order = [*briefs]
+        if changed or order != [*sent.briefs] or sent.is_nothing:
+            sent.workers = {name: sent.workers[name] for name in order}
+            yield "workers", {"order": order, "changed": changed}
+        sent.briefs = briefs
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    async def _event_changes(self) -> dict[str, Any] | None:
+        history, model = self._engine.history, self._model
+        revision, self._sent.revision = self._sent.revision, model.revision
         if revision is not None:
-            changed = list(islice(feed.changed_since(revision), EVENTS_AT_ONCE + 1))
+            changed = list(islice(model.changed_since(revision), EVENTS_AT_ONCE + 1))
             if len(changed) <= EVENTS_AT_ONCE:
-                looked = [row_of(event, history) for event in changed]
-                wanted = [row for row in looked if self.events.takes(row)]
-                gone = [row.seq for row in looked if not self.events.takes(row)]
+                rows = [row_of(event, history) for event in changed]
+                wanted = [row for row in rows if self.events.takes(row)]
+                gone = [row.seq for row in rows if not self.events.takes(row)]
                 return {"rows": builtins(wanted), "gone": gone, "whole": False} if wanted or gone else None
-        rows = await self.older(None, EVENTS_AT_ONCE)
-        return {"rows": rows, "gone": [], "whole": True, "filter": msgspec.to_builtins(self.events)}
+        newest = await self.older(None, EVENTS_AT_ONCE)
+        return {"rows": newest, "gone": [], "whole": True, "filter": msgspec.to_builtins(self.events)}
 
     async def older(self, before: int | None, count: int = OLDER_EVENTS) -> list[dict[str, Any]]:
         """Return the rows of the newest events before a number, newest first."""
-        history, wanted = self._runtime.history, self.events
+        history, wanted = self._engine.history, self.events
         newest = history.events(history.kept)[::-1]
         found: list[EventRow] = []
         for start in range(0, len(newest), EVENTS_LOOKED_AT):
@@ -312,56 +321,62 @@ class View:
             await asyncio.sleep(0)
         return builtins(found[:count])
 
-    def _trace_changes(self) -> Iterator[tuple[str, Any]]:
+    def _trace_changes(self) -> Parts:
         if self.trace is None:
             return
-        sent = self._sent.get("trace")
-        if isinstance(sent, dict) and not sent.get("running") and self._revision == self._trace_revision:
+        sent = self._sent
+        before = sent.parts.get("trace")
+        if isinstance(before, dict) and not before.get("running") and sent.revision == sent.trace_revision:
             return
         now = time.monotonic()
-        if now - self._trace_at < self._trace_cost:
-            self._late = True
+        if now - sent.trace_at < sent.trace_interval:
+            self._is_behind = True
             return
-        self._trace_revision = self._feed.revision
-        history = self._runtime.history
+        sent.trace_revision = self._model.revision
+        history = self._engine.history
         event = history.event(self.trace)
-        drawn: dict[str, Any] = {"event": self.trace, "gone": True}
+        found: dict[str, Any] = {"event": self.trace, "gone": True}
         if event is not None:
-            drawn = serialize.trace_to_json(event, history) | {"cells": self._feed.actions.has_cells}
-        self._trace_at = time.monotonic()
-        self._trace_cost = max(TRACE_INTERVAL, (self._trace_at - now) * 10)
-        for part, value in self._if_new("trace", drawn):
-            if event is not None and self._payload_of != self.trace:  # once: it does not change
-                self._payload_of = self.trace
+            found = serialize.trace_to_json(event, history) | {"cells": self._model.actions.has_cells}
+        sent.trace_at = time.monotonic()
+        sent.trace_interval = max(TRACE_INTERVAL, (sent.trace_at - now) * 10)
+        for part, value in self._if_new("trace", found):
+            if event is not None and sent.payload_of != self.trace:  # once: it does not change
+                sent.payload_of = self.trace
                 value = value | serialize.payload_to_json(event)
             yield part, value
 
-    def _log(self, room: float) -> tuple[dict[str, Any] | None, int]:
-        """Return what is new at the end of the log, as many of the newest lines as there is room for."""
+    # -- the log ---------------------------------------------------------------------------------------
+
+    def _log_changes(self) -> dict[str, Any] | None:
+        """Return where the log begins and ends, if that has changed, without lines."""
         window = self.window
-        first, end = window.first, window.end
-        state = (window.id, first, end, window.problem)
-        if self._sent.get("log") == state and self._line:
-            return None, 0
-        self._sent["log"] = state
-        lines = window.lines(max(self._line, end - LINES_AT_ONCE), LINES_AT_ONCE)
-        self._line = end
-        drawn: list[dict[str, Any]] = []
-        size = 0
-        for place, line in reversed(lines):
-            one = serialize.line_to_json(place, line)
-            cost = size_of(one)
-            if drawn and size + cost > room / 2:  # what is left is for the lines that are asked for
-                break
-            size += cost
-            drawn.append(one)
-        told = {
+        state = (window.id, window.first, window.end, window.problem)
+        if self._sent.parts.get("log") == state and self._sent.line:
+            return None
+        self._sent.parts["log"] = state
+        return {
             "window": window.id,
-            "first": first,
-            "end": end,
-            "dropped": self._runtime.logs.dropped,
+            "first": window.first,
+            "end": window.end,
+            "dropped": self._engine.logs.dropped,
             "problem": window.problem,
             "filter": msgspec.to_builtins(window.wanted),
-            "lines": drawn[::-1],
         }
-        return told, size + 100
+
+    def _add_lines(self, log: dict[str, Any], room: float) -> int:
+        """Add as many of the newest lines that are not sent yet as there is room for; returns their bytes."""
+        end = log["end"]
+        lines = self.window.lines(max(self._sent.line, end - LINES_AT_ONCE), LINES_AT_ONCE)
+        self._sent.line = end
+        found: list[dict[str, Any]] = []
+        size = 0
+        for position, line in reversed(lines):
+            one = serialize.line_to_json(position, line)
+            cost = size_of(one)
+            if found and size + cost > room / 2:  # what is left is for the lines that views ask for
+                break
+            size += cost
+            found.append(one)
+        log["lines"] = found[::-1]
+        return size + 100

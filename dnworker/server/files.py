@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from dnworker.core.envelope import valid_text
 from dnworker.core.errors import ApiError, Conflict, TooLarge
+from dnworker.core.text import valid_text
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.server.responses import JSONResponse, read_body
 from dnworker.workers.subprocess_runner import end_at_once

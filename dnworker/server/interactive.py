@@ -17,7 +17,7 @@ from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.sessions.prompts import check_response
-from dnworker.sessions.store import Session
+from dnworker.sessions.session import Session
 from dnworker.sessions.turn import TurnRequest
 
 if TYPE_CHECKING:
@@ -271,15 +271,16 @@ class _Socket:
         return self._engine.sessions.create(command.session_id)
 
     def _snapshot(self, session: Session, latest: int) -> dict[str, Any]:
-        prompts = [msgspec.to_builtins(pending.prompt) for pending in session.prompts.values()]
-        active = session.active
+        queue = self._engine.turns.queue(session)
+        prompts = [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()]
+        active = queue.active
         return {
             "schema_version": SCHEMA_VERSION,
             "session_id": session.session_id,
             "latest_seq": latest,
             "active_turn_id": active.id if active else None,
-            "queued_turn_ids": [turn.id for turn in session.waiting],
-            "turn_phase": session.phase,
+            "queued_turn_ids": [turn.id for turn in queue.waiting],
+            "turn_phase": queue.phase,
             "pending_prompt": prompts[0] if prompts else None,
             "pending_prompts": prompts,
             "sync_status": {"state": "disabled", "last_error": None, "last_attempt_at": None},

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Meta
 
 from dnworker.core.errors import ApiError, Conflict, NotFound
-from dnworker.core.models import SessionWire
+from dnworker.core.models import SessionWire, iso
 from dnworker.server.api import Call, Fields, endpoint
 from dnworker.sessions.policies import resolve_policy
-from dnworker.sessions.store import Message, Session, iso
+from dnworker.sessions.queue import TurnQueue
+from dnworker.sessions.session import Message, Session
 
 NO_PLATFORM = "this runtime has no platform"
 
@@ -208,7 +209,8 @@ def create(call: Call) -> object:
 @endpoint("GET", "/api/sessions/status", answer=Statuses)
 def status(call: Call) -> object:
     """Tell what every session is doing."""
-    return Statuses({s.session_id: _status(s) for s in call.engine.sessions.list()})
+    queue = call.engine.turns.queue
+    return Statuses({s.session_id: _status(s, queue(s)) for s in call.engine.sessions.list()})
 
 
 @endpoint("GET", "/api/sessions/browse", query=BrowseQuery)
@@ -294,7 +296,7 @@ async def compact(call: Call) -> object:
 def restore(call: Call) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
-    if call.path["session_id"] in call.engine.sessions and _session(call).active is not None:
+    if call.path["session_id"] in call.engine.sessions and _queue(call).active is not None:
         raise Conflict("a turn is under way in this session; cancel it first")
     session = call.engine.sessions.create(
         call.path["session_id"],
@@ -331,7 +333,7 @@ def rewind_candidates(call: Call) -> object:
 def rewind(call: Call) -> object:
     """Drop a message and all after it."""
     session = _session(call)
-    if session.active is not None:
+    if _queue(call).active is not None:
         return {"status": "failed", "reason": "a turn is under way"}
     if call.body.from_seq >= len(session.messages):
         return {"status": "failed", "reason": f"there is no message {call.body.from_seq}"}
@@ -370,14 +372,18 @@ def change_group(call: Call) -> object:
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
 
 
-def _status(session: Session) -> SessionStatus:
+def _queue(call: Call) -> TurnQueue:
+    return call.engine.turns.queue(_session(call))
+
+
+def _status(session: Session, queue: TurnQueue) -> SessionStatus:
     return SessionStatus(
         session_id=session.session_id,
-        active_turn_id=session.active.id if session.active else None,
-        is_busy=session.active is not None,
-        queue_depth=len(session.waiting),
-        turn_phase=session.phase,
-        pending_prompt=bool(session.prompts),
+        active_turn_id=queue.active.id if queue.active else None,
+        is_busy=queue.active is not None,
+        queue_depth=len(queue.waiting),
+        turn_phase=queue.phase,
+        pending_prompt=bool(queue.prompts),
     )
 
 

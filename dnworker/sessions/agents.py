@@ -18,7 +18,7 @@ from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
-    from dnworker.sessions.store import Session
+    from dnworker.sessions.session import Session
     from dnworker.sessions.turn import Turn, TurnRequest
 
 log = logging.getLogger("dnworker.agents")

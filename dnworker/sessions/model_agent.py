@@ -17,7 +17,7 @@ from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
-    from dnworker.sessions.store import Message
+    from dnworker.sessions.session import Message
     from dnworker.sessions.tools import Tool
     from dnworker.sessions.turn import Turn
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from dnworker.core.envelope import new_id, valid_text
+from dnworker.core.envelope import new_id
+from dnworker.core.text import valid_text
 
 RawEvent = dict[str, Any]
 Emit = Callable[[RawEvent], None]

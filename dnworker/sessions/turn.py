@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.core.envelope import new_id, snapshot, valid_text
+from dnworker.core.envelope import new_id, snapshot
+from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from dnworker.core.clock import Clock
     from dnworker.core.invocation import Invocation
     from dnworker.core.models import SessionWire
-    from dnworker.sessions.store import Message, Session
+    from dnworker.sessions.session import Message, Session
     from dnworker.sessions.tools import Tools
 
 _UNSET: Any = object()
@@ -59,9 +60,10 @@ class Turn:
 
     def __init__(
         self,
-        live: Session,
+        session: Session,
         request: TurnRequest,
         *,
+        prompts: dict[str, PendingPrompt],
         agent: str,
         model: str | None,
         publish: Callable[[str, RawEvent], None],
@@ -81,7 +83,8 @@ class Turn:
         self.cancelled = False
         self.why_cancelled = "user_interrupt"
         self.dropped = 0
-        self._live = live
+        self._session = session
+        self._prompts = prompts
         self._publish = publish
         self._judge = judge
         self._tools = tools
@@ -98,12 +101,12 @@ class Turn:
     @property
     def session(self) -> SessionWire:
         """The session as it is now."""
-        return self._live.info()
+        return self._session.info()
 
     @property
     def history(self) -> list[Message]:
         """The messages of the turns before this one."""
-        return list(self._live.messages)
+        return list(self._session.messages)
 
     # -- what the script can do ------------------------------------------------------------------------
 
@@ -138,7 +141,7 @@ class Turn:
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
         self.transcript.tool_begins(call)
         try:
-            if self._live.policy.asks and name not in self._live.allowed_tools:
+            if self._session.policy.asks and name not in self._session.allowed_tools:
                 await self._get_leave(call)
             if result is _UNSET:
                 call.result = valid_text(await self._tools.get(name).call(call.arguments))
@@ -159,8 +162,8 @@ class Turn:
         Raises:
             PromptCancelled: they closed the question, or the session's policy is that nobody is asked.
         """
-        if self._live.policy.autonomous:
-            raise PromptCancelled(f"policy {self._live.policy.name!r} asks nobody: {prompt}")
+        if self._session.policy.autonomous:
+            raise PromptCancelled(f"policy {self._session.policy.name!r} asks nobody: {prompt}")
         question = HumanQuestion(
             kind="choice" if options else "input",
             prompt=prompt,
@@ -189,7 +192,7 @@ class Turn:
 
     async def tell_script(self, reply: Callable[[Turn], Any]) -> None:
         """Run a scripted agent: an async function that returns text, or a generator that yields it."""
-        self.transcript.begin(self.message, self._live.session_id, self._live.policy.max_steps, [])
+        self.transcript.begin(self.message, self._session.session_id, self._session.policy.max_steps, [])
         made = reply(self)
         if inspect.isasyncgen(made):
             async with aclosing(made):
@@ -205,15 +208,15 @@ class Turn:
         self.transcript.end()
 
     async def _get_leave(self, call: ToolCall) -> None:
-        if self._live.policy.judge_model is not None:
-            if not await self._judge(self._live.policy.judge_model, call):
+        if self._session.policy.judge_model is not None:
+            if not await self._judge(self._session.policy.judge_model, call):
                 raise PermissionError(f"the call of {call.name} was not allowed by the judge")
             return
         approval = ToolApproval(
             tool_name=call.name,
             arguments=call.arguments if isinstance(call.arguments, dict) else {"json": call.arguments},
             tool_call_id=call.id,
-            reason=f"policy {self._live.policy.name!r} asks before every tool",
+            reason=f"policy {self._session.policy.name!r} asks before every tool",
         )
         prompt = HumanPrompt(
             questions=[HumanQuestion(kind="input", prompt=f"May {self.agent} call {call.name}?")],
@@ -225,18 +228,18 @@ class Turn:
         if decision == "deny":
             raise PermissionError(f"the call of {call.name} was not allowed")
         if decision == "allow_session":
-            self._live.allowed_tools.add(call.name)
+            self._session.allowed_tools.add(call.name)
 
     async def _prompt(self, prompt: HumanPrompt, type_: str) -> Any:
         if self.finished:
             raise PromptCancelled("this turn was cancelled")
         pending = PendingPrompt(prompt, asyncio.get_running_loop().create_future())
-        self._live.prompts[prompt.request_id] = pending
+        self._prompts[prompt.request_id] = pending
         self._publish("prompt.required", {"type": type_, "data": msgspec.to_builtins(prompt)})
         try:
             answer = await pending.answer
         finally:
-            self._live.prompts.pop(prompt.request_id, None)
+            self._prompts.pop(prompt.request_id, None)
         if answer is None:
             raise PromptCancelled(f"the question was closed without an answer: {prompt.questions[0].prompt}")
         return answer

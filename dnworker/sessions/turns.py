@@ -7,12 +7,17 @@ import contextvars
 import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot, valid_text
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.models import iso
+from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import PromptCancelled, Response
-from dnworker.sessions.store import Message, Session, SessionStore, iso
+from dnworker.sessions.queue import TurnQueue
+from dnworker.sessions.session import Message, Session
+from dnworker.sessions.store import SessionStore
 from dnworker.sessions.transcript import mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
@@ -49,6 +54,14 @@ class Turns:
         self._history = history
         self._clock = clock
         self._running: set[asyncio.Task[None]] = set()
+        self._queues: WeakKeyDictionary[Session, TurnQueue] = WeakKeyDictionary()
+
+    def queue(self, session: Session) -> TurnQueue:
+        """Return what runs and what waits in a session."""
+        found = self._queues.get(session)
+        if found is None:
+            found = self._queues[session] = TurnQueue()
+        return found
 
     def start(self, session: Session, request: TurnRequest) -> Turn:
         """Accept a turn; it runs when those before it in its session have ended.
@@ -59,11 +72,13 @@ class Turns:
             Conflict: the session is being deleted.
         """
         self.check(request)
-        if session.is_ending:
+        queue = self.queue(session)
+        if queue.is_ending:
             raise Conflict(f"session {session.session_id!r} is being deleted")
         turn = Turn(
             session,
             request,
+            prompts=queue.prompts,
             agent=self._agents.name_for(session, request),
             model=self._agents.model_for(session, request),
             publish=lambda kind, raw: self._publish(
@@ -80,14 +95,14 @@ class Turns:
                 "model": request.model,
                 "reset": request.reset,
                 "message_length": len(request.message),
-                "queue_depth": len(session.waiting) + (session.active is not None) + 1,
+                "queue_depth": len(queue.turns) + 1,
             },
             session_id=session.session_id,
             turn_id=turn.id,
         )
         turn.invocation = Invocation(f"agent {turn.agent}", "turn", "turn", event=accepted)
         self._history.begin(turn.invocation)
-        session.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
+        queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._store.touch(session)
         self._advance(session)
         return turn
@@ -123,14 +138,15 @@ class Turns:
             Conflict: the turn is neither active nor waiting.
         """
         session = self._store.get(session_id)
-        active = session.active
+        queue = self.queue(session)
+        active = queue.active
         if turn_id is not None and (active is None or active.id != turn_id):
-            waiting = next((turn for turn in session.waiting if turn.id == turn_id), None)
+            waiting = queue.find_waiting(turn_id)
             if waiting is None:
                 raise Conflict(f"turn {turn_id!r} is neither active nor waiting in session {session_id!r}")
             self._drop(session, waiting)
             return "cancelled"
-        dropped = [*session.waiting] if drop_queued else []
+        dropped = [*queue.waiting] if drop_queued else []
         for turn in dropped:
             self._drop(session, turn)
         if active is None or active.task is None:
@@ -153,9 +169,9 @@ class Turns:
             Invalid: an answer is missing, or says nothing.
             Conflict: no such question is open; a decision on a permission that is not open changes nothing.
         """
-        session = self._store.get(session_id)
-        pending = session.prompts.get(response.request_id)
-        if response.request_id in session.answered:
+        queue = self.queue(self._store.get(session_id))
+        pending = queue.prompts.get(response.request_id)
+        if response.request_id in queue.answered:
             return  # again
         if pending is None or pending.is_permission != (response.decision is not None):
             if response.decision is not None:
@@ -167,8 +183,8 @@ class Turns:
                 f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
                 'as in {"answers": [{"selected_labels": ["red"]}]}'
             )
-        del session.prompts[response.request_id]
-        session.answered.append(response.request_id)
+        del queue.prompts[response.request_id]
+        queue.answered.append(response.request_id)
         if not pending.answer.done():
             pending.answer.set_result(response.decision or response.answers)
 
@@ -178,12 +194,12 @@ class Turns:
         Raises:
             NotFound: there is no such session.
         """
-        session = self._store.get(session_id)
-        session.is_ending = True  # no turn may begin while those under way end
+        queue = self.queue(self._store.get(session_id))
+        queue.is_ending = True  # no turn may begin while those under way end
         try:
             await self.cancel(session_id, drop_queued=True, why="session_deleted")
         finally:
-            session.is_ending = False
+            queue.is_ending = False
         self._store.delete(session_id)
 
     async def stop(self) -> None:
@@ -198,7 +214,7 @@ class Turns:
     async def compact(self, session: Session, guidance: str) -> dict[str, Any]:
         """Replace the session's messages by a summary that its model writes (contract 6.6)."""
         before = len(session.messages)
-        if session.active is not None:
+        if self.queue(session).active is not None:
             return {"status": "skipped", "reason": "a turn is under way"}
         if before < 3:
             return {"status": "skipped", "reason": "insufficient_messages"}
@@ -220,9 +236,10 @@ class Turns:
     # -- one turn --------------------------------------------------------------------------------------
 
     def _advance(self, session: Session) -> None:
-        if session.active is not None or not session.waiting:
+        queue = self.queue(session)
+        if queue.active is not None or not queue.waiting:
             return
-        turn = session.active = session.waiting.popleft()
+        turn = queue.active = queue.waiting.popleft()
         # An empty context: what started the turn must not leak into it.
         task = asyncio.create_task(self._run(session, turn), name=turn.id, context=contextvars.Context())
         turn.task = task
@@ -322,7 +339,7 @@ class Turns:
 
     def _drop(self, session: Session, turn: Turn) -> None:
         """End a turn that was still waiting."""
-        session.waiting.remove(turn)
+        self.queue(session).waiting.remove(turn)
         self._finish(session, turn, "turn.cancelled", {"reason": "queue_dropped"})
         assert turn.invocation is not None
         self._history.end(turn.invocation, cancelled=True)
@@ -333,16 +350,18 @@ class Turns:
         done, _ = await asyncio.wait({turn.task}, timeout=CANCEL_GRACE)
         if not done:
             log.warning("agent %r did not end within %g s of being cancelled", turn.agent, CANCEL_GRACE)
-        if session.active is turn:  # it ignored the cancellation, or had not begun: nothing of it ran then
+        if self.queue(session).active is turn:
+            # It ignored the cancellation, or had not begun: nothing of it ran then.
             self._finish_cancelled(session, turn)
             self._leave(session, turn)
 
     def _leave(self, session: Session, turn: Turn) -> None:
         """Let the next turn of the session run."""
-        if session.active is not turn:
+        queue = self.queue(session)
+        if queue.active is not turn:
             return
-        session.active = None
-        session.prompts.clear()
+        queue.active = None
+        queue.prompts.clear()
         self._store.touch(session)
         assert turn.invocation is not None
         told_to = isinstance(turn.error, TurnFailure | PromptCancelled)

@@ -2,7 +2,20 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import {
-  age, ansi, barPlace, cellOf, count, countdown, duration, jsonProblem, marked, mergeEvents, minuteColumns, pausedText, troubles, visible,
+  age,
+  ansi,
+  barExtent,
+  cellOf,
+  count,
+  countdown,
+  duration,
+  jsonProblem,
+  marked,
+  mergeEvents,
+  minuteColumns,
+  pausedText,
+  failures,
+  visible,
 } from "../../dnworker/panel/static/text.js";
 
 const texts = (line) => ansi(line).map((piece) => piece.text);
@@ -35,7 +48,10 @@ test("other sequences are left out, and control characters are shown", () => {
 });
 
 test("what is found is marked, in any case, as the text that it is", () => {
-  const found = (...given) => marked(...given).filter((piece) => piece.mark).map((piece) => piece.text);
+  const found = (...given) =>
+    marked(...given)
+      .filter((piece) => piece.mark)
+      .map((piece) => piece.text);
   assert.deepEqual(found("Error: error", "error"), ["Error", "error"]);
   assert.deepEqual(found("a.b axb", "a.b"), ["a.b"]);
   assert.deepEqual(found("(a+)+$", "(a+)+$"), ["(a+)+$"]);
@@ -45,7 +61,12 @@ test("what is found is marked, in any case, as the text that it is", () => {
 
 test("marking loses no text, however much is found", () => {
   const line = "ab".repeat(500);
-  assert.equal(marked(line, "a").map((piece) => piece.text).join(""), line);
+  assert.equal(
+    marked(line, "a")
+      .map((piece) => piece.text)
+      .join(""),
+    line,
+  );
 });
 
 test("times are for people", () => {
@@ -65,22 +86,36 @@ test("times are for people", () => {
 });
 
 test("events are merged newest first, each once, as they are now", () => {
-  const kept = [{ seq: 3, outcome: "running" }, { seq: 1, outcome: "ok" }];
+  const kept = [
+    { seq: 3, outcome: "running" },
+    { seq: 1, outcome: "ok" },
+  ];
   const rows = mergeEvents(kept, [{ seq: 4 }, { seq: 3, outcome: "ok" }], [1], 10);
   assert.deepEqual(rows, [{ seq: 4 }, { seq: 3, outcome: "ok" }]);
   assert.equal(mergeEvents(kept, [{ seq: 9 }], [], 2).length, 2);
 });
 
 test("a bar stays within its track and can always be seen", () => {
-  assert.deepEqual(barPlace([0.25, 0.75]), { left: 25, width: 50 });
-  assert.equal(barPlace([0.5, 0.5]).width, 1);
-  assert.equal(barPlace([-1, 2]).left, 0);
+  assert.deepEqual(barExtent([0.25, 0.75]), { left: 25, width: 50 });
+  assert.equal(barExtent([0.5, 0.5]).width, 1);
+  assert.equal(barExtent([-1, 2]).left, 0);
 });
 
 test("the last minute moves on with the clock", () => {
-  const minute = [[100, 5, 1], [101, 2, 0]];
-  assert.deepEqual(minuteColumns(minute, 101).slice(-2), [[5, 1], [2, 0]]);
-  assert.deepEqual(minuteColumns(minute, 103).slice(-4), [[5, 1], [2, 0], [0, 0], [0, 0]]);
+  const minute = [
+    [100, 5, 1],
+    [101, 2, 0],
+  ];
+  assert.deepEqual(minuteColumns(minute, 101).slice(-2), [
+    [5, 1],
+    [2, 0],
+  ]);
+  assert.deepEqual(minuteColumns(minute, 103).slice(-4), [
+    [5, 1],
+    [2, 0],
+    [0, 0],
+    [0, 0],
+  ]);
   assert.ok(minuteColumns(minute, 200).every(([ended]) => ended === 0));
 });
 
@@ -90,20 +125,35 @@ test("only what runs on the held loop is paused", () => {
   assert.equal(pausedText({ inProcess: true, state: "stopped" }, "cell [3]"), "");
 });
 
-test("a place in a cell is found, a place in a file is not one", () => {
+test("the cell of a location is found, and a location in a file has none", () => {
   assert.deepEqual(cellOf("cell [12], line 3"), { number: 12, line: 3 });
   assert.deepEqual(cellOf("cell [12]"), { number: 12, line: null });
   assert.equal(cellOf("worker.py, line 3"), null);
   assert.equal(cellOf(null), null);
 });
 
-test("what fails is told with its place and its event, what was mended is not", () => {
-  const error = { text: "ValueError: no", place: "cell [1], line 2", event: "e1" };
+test("what fails has its location and its event, and what was mended is left out", () => {
+  const error = { text: "ValueError: no", location: "cell [1], line 2", event: "e1" };
   const workers = [
-    { name: "a", state: "running", error: null, handlers: [{ key: ["on_event", "k", "h"], errors: 2, failing: true, error }, { key: ["on_event", "k", "mended"], errors: 1, failing: false, error }, { key: ["task", "", "t"], errors: 0, error: null }] },
+    {
+      name: "a",
+      state: "running",
+      error: null,
+      handlers: [
+        { key: ["on_event", "k", "h"], errors: 2, failing: true, error },
+        { key: ["on_event", "k", "mended"], errors: 1, failing: false, error },
+        { key: ["task", "", "t"], errors: 0, error: null },
+      ],
+    },
     { name: "b", state: "error", error: "exited", handlers: [] },
   ];
-  assert.deepEqual(troubles(workers).map((one) => [one.worker, one.handler, one.event]), [["a", "h", "e1"], ["b", null, null]]);
+  assert.deepEqual(
+    failures(workers).map((one) => [one.worker, one.handler, one.event]),
+    [
+      ["a", "h", "e1"],
+      ["b", null, null],
+    ],
+  );
 });
 
 test("what is wrong with a payload is told by line and column", () => {
@@ -113,7 +163,7 @@ test("what is wrong with a payload is told by line and column", () => {
     ['{"a": True}', 1, 7, /True is no JSON value; write true/],
     ['{"a": yes}', 1, 7, /text needs quotes/],
     ["{'a': 1}", 1, 2, /double quotes/],
-    ['{"a": \'x\'}', 1, 7, /double quotes/],
+    ["{\"a\": 'x'}", 1, 7, /double quotes/],
     ['{\n  "a": 1,\n}', 3, 1, /comma too many/],
     ['{\n  "a": 1\n  "b": 2\n}', 3, 3, /a comma or } is missing/],
     ['{"a" 1}', 1, 6, /a colon is missing/],
@@ -132,7 +182,24 @@ test("what is wrong with a payload is told by line and column", () => {
 });
 
 test("whatever JSON.parse takes as an object is no problem, and nothing else", () => {
-  const parts = ['{"a":1}', '{"a":[true,false,null,-1.5e3,"\\u00e9\\n",{}]}', "{}", " {\t} ", '{"a":1,"a":2}', '{"a":1}}', '{"a":nul}', '{"a":1.}', '{"a":+1}', '{"a":"\t"}', '{"":{"":[[]]}}', "{,}", '{"a":[1,]}', '{"a":.5}', '{"a":1e}', '{"a":-}'];
+  const parts = [
+    '{"a":1}',
+    '{"a":[true,false,null,-1.5e3,"\\u00e9\\n",{}]}',
+    "{}",
+    " {\t} ",
+    '{"a":1,"a":2}',
+    '{"a":1}}',
+    '{"a":nul}',
+    '{"a":1.}',
+    '{"a":+1}',
+    '{"a":"\t"}',
+    '{"":{"":[[]]}}',
+    "{,}",
+    '{"a":[1,]}',
+    '{"a":.5}',
+    '{"a":1e}',
+    '{"a":-}',
+  ];
   for (const text of parts) {
     let isObject = true;
     try {

@@ -180,9 +180,9 @@ def test_help_is_asked_for_by_a_word_of_its_own(kernel):
 def test_an_interrupt_while_an_export_is_planned_writes_nothing(kernel, tmp_path):
     kernel.run(BRIDGE.replace("kind_of(event)", "'demo.x'"), "c1")
     kernel.run(
-        "import time\nfrom dnworker_jupyter.export import live\nplan = live.plan_export\n"
+        "import time\nfrom dnworker_jupyter.export import export\nplan = export.plan_export\n"
         "def slow(*args, **how):\n    print('planning', flush=True)\n    time.sleep(2)\n    return plan(*args, **how)\n"
-        "live.plan_export = slow"
+        "export.plan_export = slow"
     )
     began = kernel.begin("%capability export out", "c2")
     kernel.until_stream("planning")

@@ -125,11 +125,11 @@ def viewing(any_kernel):
 
 def test_a_button_works_at_once_while_the_kernel_is_idle(any_kernel, panel):
     subshell = any_kernel.subshell() if any_kernel.version.startswith("7") else None
-    panel("drive", subshell, verb="stop", worker="notebook:driven", id=1)
+    panel("control", subshell, verb="stop", worker="notebook:driven", id=1)
     any_kernel.until_comm("ack", id=1)
     any_kernel.until_comm("done", id=1)
     assert re.search(r"driven +stopped", any_kernel.run("%worker").text)
-    panel("drive", subshell, verb="start", worker="notebook:driven", id=2)
+    panel("control", subshell, verb="start", worker="notebook:driven", id=2)
     any_kernel.until_comm("done", id=2)
 
 
@@ -138,7 +138,7 @@ def test_a_button_pressed_while_a_cell_holds_the_loop_waits_and_then_works(any_k
     busy = any_kernel.begin("import time\ntime.sleep(2.5)")
     held = any_kernel.until_comm("paused")
     assert "], line 2" in held["by"]
-    panel("drive", subshell, verb="stop", worker="notebook:driven", id=3)
+    panel("control", subshell, verb="stop", worker="notebook:driven", id=3)
     if any_kernel.version == "7.3":  # its callback runs beside the cell, and so can say why it waits
         assert "cell [" in any_kernel.until_comm("queued", id=3)["by"]
     any_kernel.until_comm("done", id=3)
@@ -151,7 +151,7 @@ def test_a_trace_is_shown_in_the_panel(any_kernel, panel):
     panel("trace", event=fired)
     while "trace" not in (update := any_kernel.until_comm("update")):
         pass
-    assert [row["sort"] for row in update["trace"]["rows"]] == ["event", "invocation"]
+    assert [row["category"] for row in update["trace"]["rows"]] == ["event", "invocation"]
 
 
 BLOCKER = """

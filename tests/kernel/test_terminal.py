@@ -81,9 +81,9 @@ def test_ctrl_c_stops_the_handler_that_holds_the_loop_and_nothing_else(terminal)
     )
     terminal.send("@bee.on_event('fine')\nasync def fine(event, client): print('still here')\n")
     terminal.send("%worker")
-    terminal.send("import threading, time, os, signal; book = dn._active()")
+    terminal.send("import threading, time, os, signal; watch = dn._active().watch")
     terminal.send(
-        "def press():\n    while book.watchdog.block is None: time.sleep(0.05)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def press():\n    while watch.block is None: time.sleep(0.05)\n    os.kill(os.getpid(), signal.SIGINT)\n"
     )
     shown = terminal.send("threading.Thread(target=press).start()\n%fire spin")
     assert "HandlerInterrupted: interrupted by the user" in shown

@@ -6,7 +6,8 @@ function fill(node, { cls, text, on, data, ...attributes }, children) {
   if (cls) node.setAttribute("class", cls);
   if (text !== undefined && text !== null) node.textContent = text;
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : String(value));
+    if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : String(value));
   }
   for (const [name, value] of Object.entries(data ?? {})) node.dataset[name] = value;
   for (const [name, listener] of Object.entries(on ?? {})) node.addEventListener(name, listener);
@@ -27,7 +28,12 @@ export function shape(tag, options = {}, children = []) {
 /** A button; with a reason it does not apply, stays in reach of the keyboard, and says why. */
 export function button(text, press, { why = null, label = null, cls = "", pressed = null } = {}) {
   const node = element("button", {
-    cls: `dnw-button ${cls}`, type: "button", text, title: why, "aria-label": label, "aria-disabled": why ? "true" : null,
+    cls: `dnw-button ${cls}`,
+    type: "button",
+    text,
+    title: why,
+    "aria-label": label,
+    "aria-disabled": why ? "true" : null,
     "aria-pressed": pressed === null ? null : String(pressed),
     data: { focus: label ?? text },
   });
@@ -52,7 +58,10 @@ export function select(options, chosen, change, label) {
 
 /** Give a choice other options, and keep what is chosen: what is gone stays, and says that it is. */
 export function setOptions(node, options, chosen = node.value) {
-  const all = !chosen || options.some(([value]) => value === chosen) ? options : [...options, [chosen, `${chosen} (gone)`]];
+  const all =
+    !chosen || options.some(([value]) => value === chosen)
+      ? options
+      : [...options, [chosen, `${chosen} (gone)`]];
   const wanted = JSON.stringify(all);
   if (node.dataset.options !== wanted) {
     node.dataset.options = wanted;
@@ -67,7 +76,10 @@ export function keepFocus(parent, change) {
   const focused = active && parent.contains(active) ? active.dataset.focus : null;
   change();
   // Without scrolling: what has the focus may be far above of what is read.
-  if (focused) [...parent.querySelectorAll("[data-focus]")].find((node) => node.dataset.focus === focused)?.focus({ preventScroll: true });
+  if (focused)
+    [...parent.querySelectorAll("[data-focus]")]
+      .find((node) => node.dataset.focus === focused)
+      ?.focus({ preventScroll: true });
 }
 
 /** Put new children in, and the focus back where it was. */
@@ -104,8 +116,8 @@ export async function copy(text, near) {
 }
 
 /**
- * A list of any length of which only what is in sight is in the document.
- * `draw(i)` makes row i, or gives null for one that is not here yet; `scrolled` is told of every move.
+ * A list of any length of which only the visible rows are in the document.
+ * `draw(i)` makes row i, or gives null for one that is not here yet; `scrolled` is called at every move.
  */
 export class VirtualList {
   constructor({ rowHeight, label, draw, open, scrolled = () => {}, follows = false }) {
@@ -117,19 +129,27 @@ export class VirtualList {
     this.open = open;
     this.scrolled = scrolled;
     this.rows = element("div", { cls: "dnw-rows" });
-    this.root = element("div", { cls: "dnw-list", role: "group", tabindex: "0", "aria-label": label, data: { focus: label } }, [this.rows]);
+    this.root = element(
+      "div",
+      { cls: "dnw-list", role: "group", tabindex: "0", "aria-label": label, data: { focus: label } },
+      [this.rows],
+    );
     this.label = label;
-    this.asked = false;
+    this.isRequested = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
-    this.place = 0; // where we scrolled to ourselves: such a move is nobody's wish
-    this.root.addEventListener("scroll", () => {
-      const moved = Math.abs(this.root.scrollTop - this.place) > 1;
-      if (moved) {
-        this.place = this.root.scrollTop;
-        this.scrolled(this);
-      }
-      this.render();
-    }, { passive: true });
+    this.scrolledTo = 0; // where the list scrolled by itself: such a move is not what people want
+    this.root.addEventListener(
+      "scroll",
+      () => {
+        const moved = Math.abs(this.root.scrollTop - this.scrolledTo) > 1;
+        if (moved) {
+          this.scrolledTo = this.root.scrollTop;
+          this.scrolled(this);
+        }
+        this.render();
+      },
+      { passive: true },
+    );
     new ResizeObserver(() => this.render()).observe(this.root); // it goes with the element
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.root.addEventListener("click", (event) => {
@@ -142,8 +162,8 @@ export class VirtualList {
     return this.root.scrollHeight - this.root.scrollTop - this.root.clientHeight < this.rowHeight * 1.5;
   }
 
-  /** The rows in sight, `[from, until)`. */
-  get sight() {
+  /** The rows that can be seen, `[from, until)`. */
+  get visibleRange() {
     const from = Math.max(0, Math.floor(this.root.scrollTop / this.rowHeight));
     return [from, Math.min(this.count, from + Math.ceil(this.root.clientHeight / this.rowHeight) + 1)];
   }
@@ -162,23 +182,23 @@ export class VirtualList {
 
   scrollTo(top) {
     this.root.scrollTop = top;
-    this.place = this.root.scrollTop;
+    this.scrolledTo = this.root.scrollTop;
   }
 
   /** Draw once the browser is ready for the next picture. */
   render() {
-    if (this.asked) return;
-    this.asked = true;
+    if (this.isRequested) return;
+    this.isRequested = true;
     requestAnimationFrame(() => {
-      this.asked = false;
+      this.isRequested = false;
       this.drawNow();
     });
   }
 
   drawNow() {
     if (this.follows) this.scrollTo(this.root.scrollHeight);
-    const [from, until] = this.sight;
-    const drawn = [];
+    const [from, until] = this.visibleRange;
+    const shown = [];
     for (let i = Math.max(0, from - 5); i < Math.min(this.count, until + 5); i += 1) {
       const row = this.draw(i) ?? element("div", { cls: "dnw-list-row dnw-muted", text: "…" });
       row.classList.add("dnw-list-row");
@@ -189,10 +209,10 @@ export class VirtualList {
       row.setAttribute("aria-posinset", String(i + 1));
       row.setAttribute("aria-selected", String(i === this.current));
       row.style.transform = `translateY(${i * this.rowHeight}px)`;
-      drawn.push(row);
+      shown.push(row);
     }
-    this.rows.replaceChildren(...drawn);
-    const chosen = drawn.some((row) => row.dataset.index === String(this.current));
+    this.rows.replaceChildren(...shown);
+    const chosen = shown.some((row) => row.dataset.index === String(this.current));
     if (chosen) this.root.setAttribute("aria-activedescendant", `${this.prefix}-${this.current}`);
     else this.root.removeAttribute("aria-activedescendant");
   }
@@ -200,7 +220,7 @@ export class VirtualList {
   choose(index, open = false) {
     if (index < 0 || index >= this.count) return;
     this.current = index;
-    const [from, until] = this.sight;
+    const [from, until] = this.visibleRange;
     if (index < from + 1) this.scrollTo(index * this.rowHeight);
     else if (index >= until - 2) this.scrollTo((index + 2) * this.rowHeight - this.root.clientHeight);
     this.scrolled(this);
@@ -209,13 +229,20 @@ export class VirtualList {
   }
 
   key(event) {
-    const [from, until] = this.sight;
+    const [from, until] = this.visibleRange;
     const page = Math.max(1, until - from - 2);
-    const moves = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -this.count, End: this.count };
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.count,
+      End: this.count,
+    };
     if (event.target !== this.root || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key in moves) {
+    if (event.key in steps) {
       const start = this.current >= 0 ? this.current : this.follows || this.atEnd ? this.count : -1;
-      this.choose(Math.min(this.count - 1, Math.max(0, start + moves[event.key])));
+      this.choose(Math.min(this.count - 1, Math.max(0, start + steps[event.key])));
     } else if ((event.key === "Enter" || event.key === " ") && this.current >= 0) this.open(this.current);
     else return;
     event.preventDefault();

@@ -9,20 +9,37 @@ export class FireSection {
     this.untouched = true;
     const kinds = `dnw-kinds-${Math.random().toString(36).slice(2)}`;
     this.kinds = element("datalist", { id: kinds });
-    this.kind = element("input", { cls: "dnw-input dnw-wide", list: kinds, placeholder: "turn.completed", spellcheck: "false", autocomplete: "off", "aria-label": "kind to fire" });
+    this.kind = element("input", {
+      cls: "dnw-input dnw-wide",
+      list: kinds,
+      placeholder: "turn.completed",
+      spellcheck: "false",
+      autocomplete: "off",
+      "aria-label": "kind to fire",
+    });
     this.known = new Set();
     this.kind.addEventListener("input", () => {
       clearTimeout(this.typing);
       this.typing = setTimeout(() => this.known.has(this.kind.value.trim()) && this.prefill(), 200);
     });
     this.kind.addEventListener("change", () => this.prefill());
-    this.session = element("input", { cls: "dnw-input", placeholder: "none", spellcheck: "false", "aria-label": "session to fire in" });
+    this.session = element("input", {
+      cls: "dnw-input",
+      placeholder: "none",
+      spellcheck: "false",
+      "aria-label": "session to fire in",
+    });
     this.worker = select([["", "all that listen"]], "", () => {}, "worker to fire at");
-    this.payload = element("textarea", { cls: "dnw-input dnw-editor", rows: "8", spellcheck: "false", "aria-label": "payload" });
+    this.payload = element("textarea", {
+      cls: "dnw-input dnw-editor",
+      rows: "8",
+      spellcheck: "false",
+      "aria-label": "payload",
+    });
     this.payload.value = "{}";
     this.payload.addEventListener("input", () => {
       this.untouched = false;
-      this.whence.textContent = "";
+      this.source.textContent = "";
       clearTimeout(this.judging);
       this.judging = setTimeout(() => this.judge(), 300);
     });
@@ -31,16 +48,27 @@ export class FireSection {
     });
     this.problem = element("p", { cls: "dnw-bad", id: `${kinds}-problem`, "aria-live": "polite" });
     this.payload.setAttribute("aria-describedby", this.problem.id);
-    this.whence = element("span", { cls: "dnw-muted" });
+    this.source = element("span", { cls: "dnw-muted" });
     this.go = button("fire", () => this.fire(), { cls: "dnw-primary", label: "fire the event" });
     this.history = element("div", { cls: "dnw-history" });
     this.trace = new TraceView(panel);
     this.root = element("div", { cls: "dnw-split dnw-fire" }, [
       element("div", {}, [
-        element("div", { cls: "dnw-tools" }, [field("kind", this.kind), field("session", this.session), field("worker", this.worker)]),
-        this.kinds, element("div", {}, [this.payload]), this.problem,
-        element("div", { cls: "dnw-actions" }, [this.go, button("suggest a payload", () => this.suggest()), this.whence]),
-        element("h3", { cls: "dnw-title", text: "fired from here" }), this.history,
+        element("div", { cls: "dnw-tools" }, [
+          field("kind", this.kind),
+          field("session", this.session),
+          field("worker", this.worker),
+        ]),
+        this.kinds,
+        element("div", {}, [this.payload]),
+        this.problem,
+        element("div", { cls: "dnw-actions" }, [
+          this.go,
+          button("suggest a payload", () => this.suggest()),
+          this.source,
+        ]),
+        element("h3", { cls: "dnw-title", text: "fired from here" }),
+        this.history,
       ]),
       this.trace.root,
     ]);
@@ -53,7 +81,7 @@ export class FireSection {
     this.chooseWorker(worker ?? "");
     this.payload.value = payload;
     this.untouched = false;
-    this.whence.textContent = "";
+    this.source.textContent = "";
     this.judge();
     this.payload.focus();
   }
@@ -68,11 +96,11 @@ export class FireSection {
   async suggest(isWanted = () => true) {
     const kind = this.kind.value.trim();
     if (!kind) return;
-    const answer = await this.panel.ask(`payload of ${kind}`, { type: "suggest", kind });
+    const answer = await this.panel.request(`payload of ${kind}`, { type: "suggest", kind });
     if (!answer || this.kind.value.trim() !== kind || !isWanted()) return;
     this.payload.value = answer.payload;
     this.untouched = true;
-    this.whence.textContent = answer.whence;
+    this.source.textContent = answer.source;
     this.judge();
   }
 
@@ -93,18 +121,33 @@ export class FireSection {
     }
     const found = this.judge();
     if (found) {
-      const place = this.payload.value.split("\n").slice(0, found.line - 1).join("\n").length + (found.line > 1 ? 1 : 0) + found.column - 1;
+      const start =
+        this.payload.value
+          .split("\n")
+          .slice(0, found.line - 1)
+          .join("\n").length +
+        (found.line > 1 ? 1 : 0) +
+        found.column -
+        1;
       this.payload.focus();
-      this.payload.setSelectionRange(place, place + 1);
+      this.payload.setSelectionRange(start, start + 1);
       return;
     }
-    await this.panel.fired(`fire ${kind}`, {
-      type: "fire", kind, payload: this.payload.value, session: this.session.value.trim() || null, worker: this.worker.value || null,
+    await this.panel.fire(`fire ${kind}`, {
+      type: "fire",
+      kind,
+      payload: this.payload.value,
+      session: this.session.value.trim() || null,
+      worker: this.worker.value || null,
     });
   }
 
   chooseWorker(chosen = this.worker.value) {
-    setOptions(this.worker, [["", "all that listen"], ...this.panel.state.order.map((name) => [name, name])], chosen);
+    setOptions(
+      this.worker,
+      [["", "all that listen"], ...this.panel.state.order.map((name) => [name, name])],
+      chosen,
+    );
   }
 
   update() {
@@ -112,12 +155,21 @@ export class FireSection {
     this.trace.show(this.panel.state);
   }
 
+  historyRow(entry) {
+    const payload = (entry.payload ?? "").replace(/\s+/g, " ").slice(0, 60);
+    const text = `${timeOfDay(entry.at).slice(0, 8)} ${entry.kind} ${payload}`;
+    const why = entry.payload === null ? "its payload is too long to edit here" : null;
+    return button(text, () => this.edit(entry), { cls: "dnw-entry", why });
+  }
+
   take({ kinds, history }) {
     this.known = new Set(kinds);
     this.kinds.replaceChildren(...kinds.map((kind) => element("option", { value: kind })));
-    redraw(this.history, history.length
-      ? history.map((entry) => button(`${timeOfDay(entry.at).slice(0, 8)} ${entry.kind} ${(entry.payload ?? "").replace(/\s+/g, " ").slice(0, 60)}`, () => this.edit(entry),
-        { cls: "dnw-entry", why: entry.payload === null ? "its payload is too long to edit here" : null }))
-      : [element("p", { cls: "dnw-muted", text: "nothing yet" })]);
+    redraw(
+      this.history,
+      history.length
+        ? history.map((entry) => this.historyRow(entry))
+        : [element("p", { cls: "dnw-muted", text: "nothing yet" })],
+    );
   }
 }

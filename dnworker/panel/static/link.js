@@ -1,30 +1,78 @@
-// The way to the kernel: a view's name, answers by number, and everything anew when something was missed.
+// The way to the kernel: a view's name, answers by number, and everything anew when an update was lost.
 
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
 const CHECK_AFTER = 30_000;
-export const SILENT = CHECK_AFTER + 10_000; // so long without a word is an answer, too
-const SEEN_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
+export const SILENT = CHECK_AFTER + 10_000; // milliseconds of silence, after which the kernel seems gone
+const ACK_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
 
 export class Link {
-  /** `model` sends and receives; `told` gets updates, `said` what is to be read in the status line. */
-  constructor(model, { greet, told, said, quiet }) {
+  /**
+   * `model` sends and receives messages. `greet` gives the fields of a hello, `receive` takes snapshots and
+   * updates, `showStatus` a text for the status line; requests of a `quiet` type leave no text there.
+   */
+  constructor(model, { greet, receive, showStatus, quiet }) {
     this.model = model;
     this.view = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
     this.greet = greet;
-    this.told = told;
-    this.said = said;
+    this.receive = receive;
+    this.showStatus = showStatus;
     this.quiet = new Set(quiet);
+    // requests, by number
     this.waiting = new Map();
     this.number = 0;
+    // updates
     this.seq = 0;
-    this.seeing = null;
+    this.ackTimer = null;
+    // the kernel
     this.heardAt = Date.now();
     this.closed = false;
-    this.receive = (message) => this.take(message);
-    model.on("msg:custom", this.receive);
+    this.handlers = {
+      who: () => this.reintroduce(),
+      queued: (message) => this.noteQueued(message),
+      ack: (message) => this.noteBegun(message),
+      done: (message) => this.finish(message),
+      failed: (message) => this.fail(message),
+      snapshot: (message) => this.takeUpdate(message),
+      update: (message) => this.takeNextUpdate(message),
+    };
+    this.listener = (message) => this.dispatch(message);
+    model.on("msg:custom", this.listener);
   }
 
-  tell(message) {
+  get isOpen() {
+    return this.model.isOpen !== false && !this.closed;
+  }
+
+  /** Milliseconds since the last message of the kernel. */
+  get silence() {
+    return Date.now() - this.heardAt;
+  }
+
+  /** Find out whether the kernel is there, once it has been silent for long. */
+  check() {
+    const isAsked = [...this.waiting.values()].some(({ request }) => request.type === "ping");
+    if (this.silence > CHECK_AFTER && this.isOpen && !isAsked) {
+      this.request("the kernel", { type: "ping" }, null);
+    }
+  }
+
+  /** What was requested will not be answered: the socket is another one now. */
+  lost() {
+    for (const id of [...this.waiting.keys()]) this.settle(id).resolve(null);
+    clearTimeout(this.ackTimer);
+    this.ackTimer = null;
+  }
+
+  close() {
+    this.send({ type: "bye" });
+    this.closed = true;
+    this.lost();
+    this.model.off("msg:custom", this.listener);
+  }
+
+  // -- what is sent --------------------------------------------------------------------------------------
+
+  send(message) {
     if (this.closed) return;
     try {
       this.model.send({ ...message, view: this.view });
@@ -33,50 +81,90 @@ export class Link {
     }
   }
 
-  /** Milliseconds since the kernel said anything. */
-  get silence() {
-    return Date.now() - this.heardAt;
-  }
-
-  /** Find out whether the kernel is there, once it has said nothing for long. */
-  check() {
-    if (this.silence > CHECK_AFTER && this.isOpen && ![...this.waiting.values()].some(({ asked }) => asked.type === "ping")) {
-      this.ask("the kernel", { type: "ping" }, null);
-    }
-  }
-
   hello() {
     this.seq = 0;
-    this.tell({ type: "hello", ...this.greet() });
+    this.send({ type: "hello", ...this.greet() });
   }
 
-  get isOpen() {
-    return this.model.isOpen !== false && !this.closed;
-  }
-
-  /** Ask for something; gives the answer, or null when it was refused: then the reason was said. */
-  ask(what, message, refused = (text) => this.said(text, true)) {
+  /** Request something; gives the answer, or null when it was refused: then `refuse` gets the reason. */
+  request(title, message, refuse = (text) => this.showStatus(text, true)) {
     if (!this.isOpen) {
-      refused?.("not connected");
+      refuse?.("not connected");
       return Promise.resolve(null);
     }
     this.number += 1;
-    const asked = { ...message, id: this.number };
+    const request = { ...message, id: this.number };
+    const isQuiet = this.quiet.has(message.type);
     return new Promise((resolve) => {
-      const waiting = { what, asked, quiet: this.quiet.has(message.type), resolve, refused, acked: false, spoke: false, timer: null };
-      this.waiting.set(asked.id, waiting);
-      if (asked.type !== "ping") this.later(waiting, `${what}: queued: kernel is busy`);
-      this.tell(asked);
+      const waiting = { title, request, isQuiet, resolve, refuse, begun: false, shown: false, timer: null };
+      this.waiting.set(request.id, waiting);
+      if (request.type !== "ping") this.showLater(waiting, `${title}: queued: kernel is busy`);
+      this.send(request);
     });
   }
 
-  /** Say something of a request, should it take longer. */
-  later(waiting, text) {
+  /** Show the status of a request, should it take longer. */
+  showLater(waiting, text) {
     clearTimeout(waiting.timer);
     waiting.timer = setTimeout(() => {
-      waiting.spoke = true;
-      this.said(text);
+      waiting.shown = true;
+      this.showStatus(text);
     }, PATIENCE);
+  }
+
+  /** Acknowledge updates, not each at once: that would keep the kernel busy. But each is in the end. */
+  ackLater() {
+    this.ackTimer ??= setTimeout(() => {
+      this.ackTimer = null;
+      this.send({ type: "ack", seq: this.seq });
+    }, ACK_AFTER);
+  }
+
+  // -- what arrives --------------------------------------------------------------------------------------
+
+  dispatch(message) {
+    if (message.type === "paused") {
+      this.receive(message); // for all views
+      return;
+    }
+    if (message.view !== this.view || this.closed) return;
+    this.heardAt = Date.now();
+    this.handlers[message.type]?.(message);
+  }
+
+  /** The kernel forgot this view: say hello, and request again what was not begun. */
+  reintroduce() {
+    this.hello();
+    for (const waiting of this.waiting.values()) if (!waiting.begun) this.send(waiting.request);
+  }
+
+  noteQueued({ id, by }) {
+    const waiting = this.waiting.get(id);
+    if (!waiting || !by) return;
+    waiting.shown = true;
+    this.showStatus(`${waiting.title}: queued: kernel is busy (${by})`);
+  }
+
+  noteBegun({ id }) {
+    const waiting = this.waiting.get(id);
+    if (!waiting) return;
+    waiting.begun = true;
+    clearTimeout(waiting.timer);
+    if (!waiting.isQuiet) this.showLater(waiting, `${waiting.title}: working…`);
+  }
+
+  finish(message) {
+    const waiting = this.settle(message.id);
+    if (!waiting) return;
+    if (!waiting.isQuiet || waiting.shown) this.showStatus("");
+    waiting.resolve(message);
+  }
+
+  fail({ id, text }) {
+    const waiting = this.settle(id);
+    if (!waiting) return;
+    waiting.refuse?.(text);
+    waiting.resolve(null);
   }
 
   settle(id) {
@@ -86,69 +174,14 @@ export class Link {
     return waiting ?? null;
   }
 
-  /** The kernel forgot this view: it says who it is, and what it asked for that was not begun. */
-  again() {
-    this.hello();
-    for (const waiting of this.waiting.values()) if (!waiting.acked) this.tell(waiting.asked);
+  takeNextUpdate(message) {
+    if (message.seq === this.seq + 1) this.takeUpdate(message);
+    else if (this.seq) this.hello(); // one was lost on the way
   }
 
-  take(message) {
-    if (message.type === "paused") {
-      this.told(message);
-      return;
-    }
-    if (message.view !== this.view || this.closed) return;
-    this.heardAt = Date.now();
-    if (message.type === "who") this.again();
-    else if (message.type === "queued") {
-      const waiting = this.waiting.get(message.id);
-      if (waiting && message.by) {
-        waiting.spoke = true;
-        this.said(`${waiting.what}: queued: kernel is busy (${message.by})`);
-      }
-    }
-    else if (message.type === "ack") {
-      const waiting = this.waiting.get(message.id);
-      if (!waiting) return;
-      waiting.acked = true;
-      clearTimeout(waiting.timer);
-      if (!waiting.quiet) this.later(waiting, `${waiting.what}: working…`);
-    } else if (message.type === "done" || message.type === "failed") {
-      const waiting = this.settle(message.id);
-      if (!waiting) return;
-      if (message.type === "done") {
-        if (!waiting.quiet || waiting.spoke) this.said("");
-        waiting.resolve(message);
-      } else {
-        waiting.refused?.(message.text);
-        waiting.resolve(null);
-      }
-    } else if (message.type === "snapshot" || message.type === "update") {
-      if (message.type === "update" && message.seq !== this.seq + 1) {
-        if (this.seq) this.hello(); // one was lost on the way
-        return;
-      }
-      this.seq = message.seq;
-      // Not at once: an answer to every update would keep the kernel busy. But each is answered in the end.
-      this.seeing ??= setTimeout(() => {
-        this.seeing = null;
-        this.tell({ type: "seen", seq: this.seq });
-      }, SEEN_AFTER);
-      this.told(message);
-    }
-  }
-
-  /** The way is lost: what was asked for will not be answered. */
-  lost() {
-    for (const id of [...this.waiting.keys()]) this.settle(id).resolve(null);
-    clearTimeout(this.seeing);
-    this.seeing = null;
-  }
-
-  close() {
-    this.tell({ type: "bye" });
-    this.closed = true;
-    this.lost();
-    this.model.off("msg:custom", this.receive);
+  takeUpdate(message) {
+    this.seq = message.seq;
+    this.ackLater();
+    this.receive(message);
   }
 }

@@ -15,11 +15,13 @@ class SocketModel {
   }
 
   open() {
-    this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`);
+    this.socket = new WebSocket(
+      `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`,
+    );
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
-      el.dnwPanel?.say("");
-      el.dnwPanel?.link.lost(); // what was asked for on the way before is not answered on this
+      el.dnwPanel?.showStatus("");
+      el.dnwPanel?.link.lost(); // requests of the socket before are not answered on this one
       el.dnwPanel?.link.hello();
     });
     this.socket.addEventListener("message", (event) => {
@@ -32,13 +34,13 @@ class SocketModel {
         askForToken("the session is over; give the token again");
         return;
       }
-      el.dnwPanel?.say("not connected; trying again…", true);
+      el.dnwPanel?.showStatus("not connected; trying again…", true);
       setTimeout(() => this.again(), this.waiting);
       this.waiting = Math.min(LONGEST_WAIT, this.waiting * 2);
     });
   }
 
-  /** A refused handshake tells a page nothing: the session is asked for first. */
+  /** Connect again, if there is still a session: a refused handshake gives no reason. */
   async again() {
     if ((await mayLook()) === false) askForToken("the session is over; give the token again");
     else this.open();
@@ -52,7 +54,7 @@ class SocketModel {
     if (name === "msg:custom") this.listeners.add(listener);
   }
 
-  off(name, listener) {
+  off(_, listener) {
     this.listeners.delete(listener);
   }
 
@@ -77,9 +79,13 @@ async function mayLook() {
 async function login(fields) {
   try {
     const answer = await fetch("/panel/session", {
-      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields), credentials: "same-origin",
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(fields),
+      credentials: "same-origin",
     });
-    if (answer.ok || (await mayLook())) start(); // a link that was used is no matter where the session goes on
+    if (answer.ok || (await mayLook()))
+      start(); // a link that was used is no matter where the session goes on
     else askForToken((await answer.json()).detail);
   } catch (failure) {
     askForToken(`the runtime does not answer: ${failure.message}`);

@@ -1,46 +1,63 @@
-// The panel's view, in a notebook and on a page. State lives in the kernel and arrives in messages; this draws it.
-import { button, element, redraw } from "./dom.js";
+// The panel in a notebook and on a page: it draws the state that arrives in messages of the kernel.
+import { element } from "./dom.js";
 import { Link, SILENT } from "./link.js";
-import { WorkersSection, placeLink } from "./workers.js";
+import { FailureAlert } from "./alert.js";
+import { WorkersSection } from "./workers.js";
 import { EventsSection } from "./events.js";
 import { LogSection } from "./log.js";
 import { FireSection } from "./fire.js";
 import { CapabilitySection } from "./capability.js";
 import { SessionsSection } from "./sessions.js";
-import { age, count, troubles } from "./text.js";
+import { age, count, failures } from "./text.js";
 
 const TABS = [
-  ["workers", "Workers", []], ["events", "Events", ["events"]], ["fire", "Fire", ["fire", "events"]],
-  ["capability", "Capability", ["capabilities"]], ["sessions", "Sessions", ["sessions"]],
+  ["workers", "Workers", []],
+  ["events", "Events", ["events"]],
+  ["fire", "Fire", ["fire", "events"]],
+  ["capability", "Capability", ["capabilities"]],
+  ["sessions", "Sessions", ["sessions"]],
 ];
-const ANNOUNCE_EVERY = 5000;
+const QUIET = ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"];
 const SHORTCUT_KEYS = /^(.|Enter|Escape|Arrow.*|Home|End|Page.*|Delete|Backspace)$/u;
 
 class Panel {
   constructor(model, el) {
-    this.state = { runtime: null, paused: null, workers: new Map(), order: [], only: model.get?.("only") ?? null, chosen: null, trace: null, clock: null, prompts: 0 };
-    this.skew = 0;
-    this.tab = "workers";
+    this.model = model;
     this.el = el;
-    this.dismissed = new Set();
-    this.inSight = true;
+    // what is shown
+    this.state = {
+      runtime: null,
+      paused: null,
+      workers: new Map(),
+      order: [],
+      only: model.get?.("only") ?? null,
+      chosen: null,
+      trace: null,
+      clock: null,
+      prompts: 0,
+    };
+    this.tab = "workers";
+    this.skew = 0; // milliseconds by which the kernel's clock is ahead
+    // whether anybody can see it
+    this.isOnScreen = true;
     this.visible = document.visibilityState !== "hidden";
+    // messages that wait until a button is let go; null while none is pressed
     this.held = null;
-    this.announced = { at: 0, text: "" };
-    this.spokenOf = new Set();
     this.link = new Link(model, {
-      greet: () => this.greet(), told: (message) => this.told(message), said: (text, bad) => this.say(text, bad),
-      quiet: ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"],
+      greet: () => this.greet(),
+      receive: (message) => this.receive(message),
+      showStatus: (text, bad) => this.showStatus(text, bad),
+      quiet: QUIET,
     });
     this.build();
+    this.handlers = this.makeHandlers();
     this.onOnly = () => {
       this.state.only = model.get?.("only") ?? null;
       this.sections.workers.update(null);
     };
     model.on?.("change:only", this.onOnly);
-    this.model = model;
     el.append(this.root);
-    this.watchSight();
+    this.watchVisibility();
     this.watchPress();
     this.timer = setInterval(() => this.tick(), 1000);
     this.link.hello();
@@ -49,56 +66,85 @@ class Panel {
   build() {
     this.summary = element("div", { cls: "dnw-summary" });
     this.status = element("div", { cls: "dnw-status", role: "status" });
-    this.spoken = element("div", { cls: "dnw-offscreen", "aria-live": "polite" });
-    this.alert = element("div", { cls: "dnw-trouble", role: "group", "aria-label": "what failed" });
-    this.alert.hidden = true;
+    this.alert = new FailureAlert(this);
     this.sections = {
-      workers: new WorkersSection(this), events: new EventsSection(this), fire: new FireSection(this),
-      capability: new CapabilitySection(this), sessions: new SessionsSection(this),
+      workers: new WorkersSection(this),
+      events: new EventsSection(this),
+      fire: new FireSection(this),
+      capability: new CapabilitySection(this),
+      sessions: new SessionsSection(this),
     };
     this.log = new LogSection(this);
-    const prefix = `dnw-${this.link.view}`;
-    this.tabs = TABS.map(([name, title]) => {
-      const node = element("button", { cls: "dnw-tab", type: "button", role: "tab", id: `${prefix}-tab-${name}`, "aria-controls": `${prefix}-${name}`, text: title, data: { tab: name } });
-      node.addEventListener("click", () => this.show(name));
-      return node;
-    });
-    const tablist = element("div", { cls: "dnw-tabs", role: "tablist", "aria-label": "panel" }, this.tabs);
-    tablist.addEventListener("keydown", (event) => this.tabKey(event));
-    this.panes = TABS.map(([name]) => {
-      const pane = element("div", { cls: "dnw-pane", role: "tabpanel", id: `${prefix}-${name}`, "aria-labelledby": `${prefix}-tab-${name}` }, [this.sections[name].root]);
-      return pane;
-    });
+    const tablist = this.buildTabs();
     this.root = element("div", { cls: "dnw-panel", "aria-label": "dnworker panel", role: "region" }, [
-      this.summary, this.status, this.spoken, this.alert,
-      element("div", { cls: "dnw-body" }, [element("div", { cls: "dnw-main" }, [tablist, ...this.panes]), this.log.root]),
+      this.summary,
+      this.status,
+      this.alert.spoken,
+      this.alert.root,
+      element("div", { cls: "dnw-body" }, [
+        element("div", { cls: "dnw-main" }, [tablist, ...this.panes]),
+        this.log.root,
+      ]),
     ]);
     // A notebook in command mode takes bare keys for its own: what is typed here is meant for the panel.
     this.root.addEventListener("keydown", (event) => {
-      if (!event.ctrlKey && !event.metaKey && !event.altKey && SHORTCUT_KEYS.test(event.key)) event.stopPropagation();
+      if (!event.ctrlKey && !event.metaKey && !event.altKey && SHORTCUT_KEYS.test(event.key))
+        event.stopPropagation();
     });
     this.mark();
+  }
+
+  /** Make `tabs` and `panes`; returns the list of tabs. */
+  buildTabs() {
+    const prefix = `dnw-${this.link.view}`;
+    this.tabs = TABS.map(([name, title]) =>
+      element("button", {
+        cls: "dnw-tab",
+        type: "button",
+        role: "tab",
+        id: `${prefix}-tab-${name}`,
+        "aria-controls": `${prefix}-${name}`,
+        text: title,
+        data: { tab: name },
+        on: { click: () => this.show(name) },
+      }),
+    );
+    this.panes = TABS.map(([name]) => {
+      const labels = { id: `${prefix}-${name}`, "aria-labelledby": `${prefix}-tab-${name}` };
+      return element("div", { cls: "dnw-pane", role: "tabpanel", ...labels }, [this.sections[name].root]);
+    });
+    const options = { cls: "dnw-tabs", role: "tablist", "aria-label": "panel" };
+    const tablist = element("div", options, this.tabs);
+    tablist.addEventListener("keydown", (event) => this.tabKey(event));
+    return tablist;
   }
 
   greet() {
     const filter = this.log.filter;
     const { events, sessions } = this.sections;
-    return { parts: this.parts(), log: filter, events: events.filter, session: sessions.chosen, trace: this.state.chosen, visible: this.visible };
+    return {
+      parts: this.parts(),
+      log: filter,
+      events: events.filter,
+      session: sessions.chosen,
+      trace: this.state.chosen,
+      visible: this.visible,
+    };
   }
 
   parts() {
     return ["log", ...TABS.find(([name]) => name === this.tab)[2]];
   }
 
-  watchSight() {
+  watchVisibility() {
     const look = () => {
-      const visible = this.inSight && document.visibilityState !== "hidden";
+      const visible = this.isOnScreen && document.visibilityState !== "hidden";
       if (visible === this.visible) return;
       this.visible = visible;
-      this.link.tell({ type: "sight", visible });
+      this.link.send({ type: "visibility", visible });
     };
     this.observer = new IntersectionObserver((entries) => {
-      this.inSight = entries.at(-1).isIntersecting;
+      this.isOnScreen = entries.at(-1).isIntersecting;
       look();
     });
     this.observer.observe(this.root);
@@ -106,16 +152,21 @@ class Panel {
     document.addEventListener("visibilitychange", look);
   }
 
-  /** What is pressed must not be replaced before it is let go, or there is no click: updates wait that long. */
+  /** Keep updates while a button is pressed: one that is replaced meanwhile gets no click. */
   watchPress() {
-    this.root.addEventListener("pointerdown", () => {
-      this.held ??= [];
-    }, { capture: true });
-    this.release = () => setTimeout(() => {
-      const held = this.held ?? [];
-      this.held = null;
-      for (const message of held) this.told(message);
-    });
+    this.root.addEventListener(
+      "pointerdown",
+      () => {
+        this.held ??= [];
+      },
+      { capture: true },
+    );
+    this.release = () =>
+      setTimeout(() => {
+        const held = this.held ?? [];
+        this.held = null;
+        for (const message of held) this.receive(message);
+      });
     for (const name of ["pointerup", "pointercancel", "dragend"]) window.addEventListener(name, this.release);
   }
 
@@ -129,26 +180,26 @@ class Panel {
     return this.state.clock?.virtual ? this.state.clock.now : this.now();
   }
 
-  say(text, bad = false) {
+  showStatus(text, bad = false) {
     this.status.textContent = text;
     this.status.classList.toggle("dnw-bad", bad);
   }
 
-  tell(message) {
-    this.link.tell(message);
+  send(message) {
+    this.link.send(message);
   }
 
-  ask(what, message, refused) {
-    return this.link.ask(what, message, refused);
+  request(title, message, refuse) {
+    return this.link.request(title, message, refuse);
   }
 
   /** Fire something, and show what becomes of it. */
-  async fired(what, message) {
-    const answer = await this.ask(what, message);
+  async fire(title, message) {
+    const answer = await this.request(title, message);
     if (!answer) return;
     if (this.tab !== "fire") this.show("events");
     this.chooseEvent(answer.event);
-    this.say(`fired #${answer.seq}`);
+    this.showStatus(`fired #${answer.seq}`);
   }
 
   edit(trace) {
@@ -164,7 +215,7 @@ class Panel {
 
   chooseEvent(id) {
     this.state.chosen = id;
-    this.tell({ type: "trace", event: id });
+    this.send({ type: "trace", event: id });
     this.sections.events.mark();
     this.sections[this.tab].update?.(null);
   }
@@ -176,15 +227,17 @@ class Panel {
   /** Go to a cell of the notebook, by the number that it had when it ran. */
   async jump({ number }) {
     const notebook = this.el.closest(".jp-Notebook");
-    const prompt = [...(notebook?.querySelectorAll(".jp-InputPrompt") ?? [])].find((node) => node.textContent.trim() === `[${number}]:`);
+    const prompt = [...(notebook?.querySelectorAll(".jp-InputPrompt") ?? [])].find(
+      (node) => node.textContent.trim() === `[${number}]:`,
+    );
     const cell = prompt?.closest(".jp-Cell");
     if (!cell) {
-      const found = (await this.ask(`cell [${number}]`, { type: "locate", number }))?.cell;
+      const found = (await this.request(`cell [${number}]`, { type: "locate", number }))?.cell;
       if (found) {
-        history.replaceState(history.state, "", location.pathname + location.search); // the same place again is one too
+        // Without the old place first: going to the same place again must be a change, too.
+        history.replaceState(history.state, "", location.pathname + location.search);
         location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
-      }
-      else this.say(`cell [${number}] is not in this notebook any more`);
+      } else this.showStatus(`cell [${number}] is not in this notebook any more`);
       return;
     }
     cell.scrollIntoView({ block: "center" });
@@ -198,7 +251,7 @@ class Panel {
   show(name) {
     if (this.tab !== name) {
       this.tab = name;
-      this.tell({ type: "parts", parts: this.parts() });
+      this.send({ type: "parts", parts: this.parts() });
     }
     this.mark();
   }
@@ -226,56 +279,85 @@ class Panel {
 
   // -- what arrives ------------------------------------------------------------------------------------
 
-  told(message) {
+  receive(message) {
+    if (this.held) this.held.push(message);
+    else this.handlers.types[message.type](message);
+  }
+
+  /** What takes each type of message, each part of the state, and each part that a section draws. */
+  makeHandlers() {
     const { state, sections } = this;
-    if (this.held) {
-      this.held.push(message);
-      return;
-    }
-    if (message.type === "paused") {
-      state.paused = message.by;
-      sections.workers.update(null);
-      this.summarize();
-      return;
-    }
-    if (message.type === "snapshot") {
-      state.workers.clear();
-      this.toldTroubles = null;
-    }
-    this.skew = message.now - Date.now();
-    let changed = new Set();
-    if ("clock" in message) state.clock = message.clock;
-    if ("paused" in message) {
-      state.paused = message.paused;
-      changed = null;
-    }
-    if ("workers" in message) {
-      state.order = message.workers.order;
-      for (const worker of message.workers.changed) {
-        state.workers.set(worker.name, worker);
-        changed?.add(worker.name);
-      }
-      for (const name of [...state.workers.keys()]) if (!state.order.includes(name)) state.workers.delete(name);
-    }
-    if ("runtime" in message) state.runtime = message.runtime;
-    if ("attention" in message) state.prompts = message.attention.prompts;
-    if ("workers" in message || "paused" in message || message.type === "snapshot") {
-      sections.workers.update(message.type === "snapshot" ? null : changed);
-      sections[this.tab].update?.(null);
-      this.log.update();
-      this.tellTroubles();
-    }
-    if ("trace" in message) {
-      state.trace = "payload" in message.trace || message.trace.gone ? message.trace : { ...message.trace, payload: state.trace?.payload, cut: state.trace?.cut };
-      sections[this.tab].update?.(null);
-    }
-    if ("events" in message) sections.events.take(message.events);
-    if ("fire" in message) sections.fire.take(message.fire);
-    if ("capabilities" in message) sections.capability.take(message.capabilities);
-    if ("sessions" in message) sections.sessions.takeList(message.sessions);
-    if ("session" in message) sections.sessions.take(message.session);
-    if ("log" in message) this.log.take(message.log);
+    return {
+      types: {
+        paused: ({ by }) => this.takePaused(by),
+        snapshot: (message) => this.takeSnapshot(message),
+        update: (message) => this.takeUpdate(message),
+      },
+      state: {
+        clock: (clock) => Object.assign(state, { clock }),
+        paused: (paused) => Object.assign(state, { paused }),
+        workers: (workers) => this.takeWorkers(workers),
+        runtime: (runtime) => Object.assign(state, { runtime }),
+        attention: ({ prompts }) => Object.assign(state, { prompts }),
+        trace: (trace) => this.takeTrace(trace),
+      },
+      sections: {
+        events: (events) => sections.events.take(events),
+        fire: (fire) => sections.fire.take(fire),
+        capabilities: (capabilities) => sections.capability.take(capabilities),
+        sessions: (found) => sections.sessions.takeList(found),
+        session: (session) => sections.sessions.take(session),
+        log: (log) => this.log.take(log),
+      },
+    };
+  }
+
+  takePaused(by) {
+    this.state.paused = by;
+    this.sections.workers.update(null);
     this.summarize();
+  }
+
+  takeSnapshot(message) {
+    this.state.workers.clear();
+    this.alert.reset();
+    this.takeUpdate(message);
+  }
+
+  takeUpdate(message) {
+    const takeParts = (handlers) => {
+      for (const [part, take] of Object.entries(handlers)) if (part in message) take(message[part]);
+    };
+    this.skew = message.now - Date.now();
+    takeParts(this.handlers.state);
+    const isWhole = message.type === "snapshot" || "paused" in message;
+    if (isWhole || "workers" in message) {
+      this.drawWorkers(isWhole ? null : new Set(message.workers.changed.map(({ name }) => name)));
+    } else if ("trace" in message) this.sections[this.tab].update?.(null);
+    takeParts(this.handlers.sections);
+    this.summarize();
+  }
+
+  takeWorkers({ order, changed }) {
+    const { state } = this;
+    state.order = order;
+    for (const worker of changed) state.workers.set(worker.name, worker);
+    for (const name of [...state.workers.keys()]) if (!order.includes(name)) state.workers.delete(name);
+  }
+
+  /** Take a trace; its payload comes once. */
+  takeTrace(trace) {
+    const { state } = this;
+    const isWhole = "payload" in trace || trace.gone;
+    state.trace = isWhole ? trace : { ...trace, payload: state.trace?.payload, cut: state.trace?.cut };
+  }
+
+  /** Draw the workers that changed, all of them for null, and what follows from them. */
+  drawWorkers(changed) {
+    this.sections.workers.update(changed);
+    this.sections[this.tab].update?.(null);
+    this.log.update();
+    this.alert.update([...this.state.workers.values()]);
   }
 
   summarize() {
@@ -283,53 +365,30 @@ class Panel {
     if (!runtime) return;
     this.root.classList.toggle("dnw-stale", this.isStale);
     const states = [...workers.values()].map((worker) => worker.state);
-    const counts = [...new Set(states)].map((name) => `${states.filter((one) => one === name).length} ${name}`);
-    const parts = [counts.join(", ") || "no workers", `${count(runtime.events)} events`, `runtime ${runtime.id}`, runtime.url ?? "no server"];
+    const counts = [...new Set(states)].map(
+      (name) => `${states.filter((one) => one === name).length} ${name}`,
+    );
+    const parts = [
+      counts.join(", ") || "no workers",
+      `${count(runtime.events)} events`,
+      `runtime ${runtime.id}`,
+      runtime.url ?? "no server",
+    ];
     if (clock?.virtual) parts.push("virtual clock");
     if (paused) parts.unshift(`paused by ${paused}`);
-    if (this.isStale) parts.unshift(`no word from the kernel for ${age(this.link.silence)}: it is busy, or was restarted; then run the cells and %panel again. As it was:`);
+    if (this.isStale) {
+      const silence = `no word from the kernel for ${age(this.link.silence)}`;
+      parts.unshift(
+        `${silence}: it is busy, or was restarted; then run the cells and %panel again. As it was:`,
+      );
+    }
     this.summary.textContent = parts.join(" · ");
     const badge = (name, n, mark) => {
       const tab = this.tabs.find((one) => one.dataset.tab === name);
       tab.textContent = TABS.find(([one]) => one === name)[1] + (n ? ` ${mark}${n}` : "");
     };
-    badge("workers", troubles([...workers.values()]).length, "✗");
+    badge("workers", failures([...workers.values()]).length, "✗");
     badge("sessions", prompts, "?");
-  }
-
-  tellTroubles() {
-    const found = troubles([...this.state.workers.values()]);
-    const told = JSON.stringify(found.map(({ worker, handler, text, count: n }) => [worker, handler, text, n]));
-    // Dismissed is dismissed until it fails anew; but a task that crashes for ever in one way is told once.
-    const names = found.map(({ worker, handler, text, count: n, endless }) => `${worker}.${handler} ${text} ${endless ? "" : n}`);
-    this.alert.hidden = names.every((name) => this.dismissed.has(name));
-    for (const name of this.dismissed) if (!names.includes(name)) this.dismissed.delete(name);
-    if (told === this.toldTroubles) return;
-    this.toldTroubles = told;
-    redraw(this.alert, [
-      ...found.slice(0, 5).map(({ worker, handler, text, place, event, count: n }) => element("div", { cls: "dnw-head" }, [
-        element("span", { cls: "dnw-bad", text: `✗ ${handler ? `${worker}.${handler} failed${n > 1 ? ` ${count(n)} times, last` : ""}` : `${worker} is in error`}: ${text.split("\n")[0]}` }),
-        ...(place ? [placeLink(place, this)] : []),
-        event ? button("show the event", () => this.showEvent(event), { label: `show the event that made ${handler} fail` }) : button("show the worker", () => this.show("workers"), { label: `show ${worker}` }),
-      ])),
-      ...(found.length > 5 ? [element("span", { cls: "dnw-muted", text: `and ${found.length - 5} more` })] : []),
-      button("dismiss", () => {
-        this.dismissed = new Set(names);
-        this.alert.hidden = true;
-      }, { label: "dismiss what failed", cls: "dnw-dismiss" }),
-    ]);
-    const fresh = found.find((_, n) => !this.spokenOf.has(names[n]));
-    this.spokenOf = new Set(names);
-    if (fresh) this.announce(`${fresh.handler ?? fresh.worker} failed: ${fresh.text.split("\n")[0]}`);
-  }
-
-  /** Say something to those who do not see, not more often than they can listen. */
-  announce(text) {
-    clearTimeout(this.announcing);
-    this.announcing = setTimeout(() => {
-      this.announced = { at: Date.now(), text };
-      this.spoken.textContent = text;
-    }, Math.max(0, this.announced.at + ANNOUNCE_EVERY - Date.now()));
   }
 
   get isStale() {
@@ -344,10 +403,11 @@ class Panel {
 
   close() {
     clearInterval(this.timer);
-    clearTimeout(this.announcing);
+    this.alert.close();
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.onVisibility);
-    for (const name of ["pointerup", "pointercancel", "dragend"]) window.removeEventListener(name, this.release);
+    for (const name of ["pointerup", "pointercancel", "dragend"])
+      window.removeEventListener(name, this.release);
     this.model.off?.("change:only", this.onOnly);
     this.link.close();
     this.root.remove();

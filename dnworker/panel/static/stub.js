@@ -18,13 +18,17 @@ function fetchModule(model, waits) {
 
 async function load(model, waits) {
   const { version, text, style } = await fetchModule(model, waits);
-  const known = (globalThis.dnworkerPanel ??= new Map());
+  globalThis.dnworkerPanel ??= new Map();
+  const known = globalThis.dnworkerPanel;
   if (!known.has(version)) {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(style);
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    known.set(version, import(url).finally(() => URL.revokeObjectURL(url)));
+    known.set(
+      version,
+      import(url).finally(() => URL.revokeObjectURL(url)),
+    );
     known.get(version).catch(() => known.delete(version));
   }
   return (await known.get(version)).default;
@@ -39,13 +43,16 @@ async function render({ model, el }) {
   const waits = () => {
     still.textContent += "\n(not live yet: the kernel is busy, or gone; then run %panel again)";
   };
-  load(model, waits).then((panel) => {
-    if (gone) return;
-    still.remove();
-    close = panel.render({ model, el });
-  }, (problem) => {
-    still.textContent += `\n(not live: ${problem.message})`;
-  });
+  load(model, waits).then(
+    (panel) => {
+      if (gone) return;
+      still.remove();
+      close = panel.render({ model, el });
+    },
+    (problem) => {
+      still.textContent += `\n(not live: ${problem.message})`;
+    },
+  );
   return () => {
     gone = true;
     close();

@@ -2,7 +2,15 @@
 
 const COLOURS = ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 const CSI = /\x1b\[([0-9;:?]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-_]/g;
-const PLAIN = { bold: false, dim: false, italic: false, underline: false, inverse: false, fg: null, bg: null };
+const PLAIN = {
+  bold: false,
+  dim: false,
+  italic: false,
+  underline: false,
+  inverse: false,
+  fg: null,
+  bg: null,
+};
 const MARKS_AT_MOST = 100;
 
 /** A colour of the 256, by the nearest name of the palette: that can be read on every ground. */
@@ -58,7 +66,9 @@ function styled(before, parameters) {
 
 /** Control characters as their pictures (U+2400...), so that nothing is hidden. */
 export function visible(text) {
-  return text.replace(/[\x00-\x08\x0a-\x1f\x7f]/g, (c) => (c === "\x7f" ? "␡" : String.fromCharCode(0x2400 + c.charCodeAt(0))));
+  return text.replace(/[\x00-\x08\x0a-\x1f\x7f]/g, (c) =>
+    c === "\x7f" ? "␡" : String.fromCharCode(0x2400 + c.charCodeAt(0)),
+  );
 }
 
 /** A line with escape sequences as pieces of one style each. */
@@ -78,7 +88,7 @@ export function ansi(text) {
   return pieces;
 }
 
-/** The text as pieces, those that are what is wanted marked. Only texts: a pattern could take for ever here. */
+/** The text as pieces; those that equal what is wanted are marked. No patterns: they may never end. */
 export function marked(text, wanted) {
   if (!wanted) return [{ text, mark: false }];
   const pattern = new RegExp(wanted.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "gi");
@@ -86,7 +96,8 @@ export function marked(text, wanted) {
   let from = 0;
   let times = 0;
   for (const found of text.matchAll(pattern)) {
-    if ((times += 1) > MARKS_AT_MOST) break;
+    times += 1;
+    if (times > MARKS_AT_MOST) break;
     if (found.index > from) pieces.push({ text: text.slice(from, found.index), mark: false });
     pieces.push({ text: found[0], mark: true });
     from = found.index + found[0].length;
@@ -125,7 +136,8 @@ export function countdown(due, now) {
 export function timeOfDay(ms) {
   const at = new Date(ms);
   const two = (n) => String(n).padStart(2, "0");
-  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+  const milliseconds = String(at.getMilliseconds()).padStart(3, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${milliseconds}`;
 }
 
 /** Whole numbers with a comma at the thousands. */
@@ -142,7 +154,7 @@ export function mergeEvents(kept, rows, gone, limit) {
 }
 
 /** Where a bar begins and how long it is, in percent of the whole. */
-export function barPlace([from, to]) {
+export function barExtent([from, to]) {
   const left = Math.min(Math.max(from, 0), 1) * 100;
   return { left, width: Math.max(1, Math.min(to, 1) * 100 - left) };
 }
@@ -157,31 +169,49 @@ export function minuteColumns(minute, second) {
   return columns;
 }
 
-/** What stands in the place of a worker's state while the loop is held up. */
+/** What replaces a worker's state while the loop is held up. */
 export function pausedText(worker, paused) {
   return paused && worker.inProcess && worker.state === "running" ? `paused by ${paused}` : "";
 }
 
-/** The number and line of the cell that a place names, such as `cell [3], line 7`; null for a file. */
-export function cellOf(place) {
-  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(place ?? "");
+/** The number and line of the cell that a location names, such as `cell [3], line 7`; null for a file. */
+export function cellOf(location) {
+  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(location ?? "");
   return found ? { number: Number(found[1]), line: found[2] ? Number(found[2]) : null } : null;
 }
 
 /** The handlers whose last run failed, and the workers that are in error. */
-export function troubles(workers) {
+export function failures(workers) {
   const found = [];
   for (const worker of workers) {
-    if (worker.state === "error") found.push({ worker: worker.name, handler: null, text: worker.error ?? "", count: 0, event: null, place: "" });
+    if (worker.state === "error")
+      found.push({
+        worker: worker.name,
+        handler: null,
+        text: worker.error ?? "",
+        count: 0,
+        event: null,
+        location: "",
+      });
     for (const handler of worker.handlers) {
       if (handler.failing && handler.error) {
-        const { text, place, event } = handler.error;
-        found.push({ worker: worker.name, handler: handler.key[2], text, place, event, count: handler.errors, endless: handler.key[0] === "task" });
+        const { text, location, event } = handler.error;
+        found.push({
+          worker: worker.name,
+          handler: handler.key[2],
+          text,
+          location,
+          event,
+          count: handler.errors,
+          endless: handler.key[0] === "task",
+        });
       }
     }
   }
   return found;
 }
+
+const PYTHON_WORDS = { True: "write true", False: "write false", None: "write null" };
 
 class JsonProblem extends Error {
   constructor(at, message) {
@@ -193,16 +223,21 @@ class JsonProblem extends Error {
 /** Where JSON text is wrong and why, by line and column from 1; null when it is an object. (RFC 8259.) */
 export function jsonProblem(text) {
   let at = 0;
-  const fail = (message, place = at) => {
-    throw new JsonProblem(place, message);
+  const fail = (message, position = at) => {
+    throw new JsonProblem(position, message);
   };
   const blank = () => {
     while (" \t\n\r".includes(text[at] ?? "x")) at += 1;
   };
   const literal = () => {
     const found = /^(true|false|null)(?![A-Za-z0-9_])/.exec(text.slice(at, at + 6));
-    const word = /^[A-Za-z_]\w*/.exec(text.slice(at, at + 40));
-    if (!found) fail(word ? `${word[0]} is no JSON value${{ True: "; write true", False: "; write false", None: "; write null" }[word[0]] ?? "; text needs quotes"}` : `a value is missing here`);
+    const word = /^[A-Za-z_]\w*/.exec(text.slice(at, at + 40))?.[0];
+    if (!found)
+      fail(
+        word
+          ? `${word} is no JSON value; ${PYTHON_WORDS[word] ?? "text needs quotes"}`
+          : "a value is missing here",
+      );
     at += found[0].length;
   };
   const string = () => {
@@ -211,7 +246,8 @@ export function jsonProblem(text) {
     while (text[at] !== '"') {
       if (at >= text.length || text[at] === "\n") fail("this text has no closing quote", start);
       if (text[at] === "\\") {
-        if (!/^\\(["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 6))) fail("there is no such escape; a backslash is written \\\\");
+        if (!/^\\(["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 6)))
+          fail("there is no such escape; a backslash is written \\\\");
         at += 1;
       } else if (text[at] < " ") fail("a control character must be escaped, as \\t is");
       at += 1;
@@ -250,7 +286,8 @@ export function jsonProblem(text) {
     if (first === "{") {
       list("}", () => {
         blank();
-        if (text[at] !== '"') fail(text[at] === "'" ? "names stand in double quotes" : "a name in double quotes is missing here");
+        if (text[at] !== '"')
+          fail(text[at] === "'" ? "names stand in double quotes" : "a name in double quotes is missing here");
         string();
         blank();
         if (text[at] !== ":") fail("a colon is missing after the name");

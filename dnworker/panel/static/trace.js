@@ -1,30 +1,38 @@
 // One event: its payload, and everything it caused as a waterfall.
 import { button, copy, download, element, redraw } from "./dom.js";
-import { placeLink } from "./workers.js";
-import { ansi, barPlace, count, timeOfDay } from "./text.js";
+import { locationLink } from "./workers.js";
+import { ansi, barExtent, count, timeOfDay } from "./text.js";
 
 export const OUTCOMES = { ok: "✓", error: "✗", running: "…", cancelled: "–", none: "·" };
 
 /** The pieces of a line with their colours, as elements. */
 export function coloured(text) {
   return ansi(text).map(({ text: piece, style }) => {
-    const names = ["bold", "dim", "italic", "underline", "inverse"].filter((name) => style[name]).map((name) => `dnw-a-${name}`);
+    const names = ["bold", "dim", "italic", "underline", "inverse"]
+      .filter((name) => style[name])
+      .map((name) => `dnw-a-${name}`);
     for (const side of ["fg", "bg"]) if (style[side]) names.push(`dnw-${side}-${style[side]}`);
-    return names.length ? element("span", { cls: names.join(" "), text: piece }) : document.createTextNode(piece);
+    return names.length
+      ? element("span", { cls: names.join(" "), text: piece })
+      : document.createTextNode(piece);
   });
 }
 
 function traceRow(row, panel) {
-  const node = element("div", { cls: `dnw-row dnw-row-${row.sort} dnw-outcome-${row.outcome}`, role: "listitem", "aria-level": row.depth + 1 });
+  const node = element("div", {
+    cls: `dnw-row dnw-row-${row.category} dnw-outcome-${row.outcome}`,
+    role: "listitem",
+    "aria-level": row.depth + 1,
+  });
   const text = element("span", { cls: "dnw-row-text" });
   text.style.paddingLeft = `${row.depth * 1.1}em`;
-  const found = row.sort === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
-  if (found) text.append(placeLink(found[1], panel), found[2]);
-  else if (row.sort === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
-  else text.append(...(row.sort === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
+  const found = row.category === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
+  if (found) text.append(locationLink(found[1], panel), found[2]);
+  else if (row.category === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
+  else text.append(...(row.category === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
   node.append(text);
   if (row.bar) {
-    const { left, width } = barPlace(row.bar);
+    const { left, width } = barExtent(row.bar);
     const bar = element("span", { cls: "dnw-bar" });
     bar.style.left = `${left}%`;
     bar.style.width = `${width}%`;
@@ -53,11 +61,18 @@ export class TraceView {
     if (trace === this.shown && trace) return;
     this.shown = trace;
     if (!trace) {
-      this.root.replaceChildren(element("p", { cls: "dnw-muted", text: "choose an event to see what it caused" }));
+      this.root.replaceChildren(
+        element("p", { cls: "dnw-muted", text: "choose an event to see what it caused" }),
+      );
       return;
     }
     if (trace.gone) {
-      this.root.replaceChildren(element("p", { cls: "dnw-muted", text: "this event is kept no longer; %replay finds it in the journal" }));
+      this.root.replaceChildren(
+        element("p", {
+          cls: "dnw-muted",
+          text: "this event is kept no longer; %replay finds it in the journal",
+        }),
+      );
       return;
     }
     const { panel } = this;
@@ -67,9 +82,23 @@ export class TraceView {
     const opened = this.payload ? this.payload.open : true;
     const again = this.kept?.event === trace.event;
     this.kept = { ...trace, payload, cut };
-    const about = [`${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`, timeOfDay(trace.at),
-      ...(trace.session ? [`session ${trace.session}`] : []), ...(trace.turn ? [`turn ${trace.turn}`] : [])];
-    this.tree = element("div", { cls: "dnw-trace", role: "list", "aria-label": `trace of #${trace.seq}`, tabindex: "0", data: { focus: "trace" } }, trace.rows.map((row) => traceRow(row, panel)));
+    const about = [
+      `${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
+      timeOfDay(trace.at),
+      ...(trace.session ? [`session ${trace.session}`] : []),
+      ...(trace.turn ? [`turn ${trace.turn}`] : []),
+    ];
+    this.tree = element(
+      "div",
+      {
+        cls: "dnw-trace",
+        role: "list",
+        "aria-label": `trace of #${trace.seq}`,
+        tabindex: "0",
+        data: { focus: "trace" },
+      },
+      trace.rows.map((row) => traceRow(row, panel)),
+    );
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),
       element("pre", { text: cut ? `${payload}\n… ${count(cut)} more characters` : payload }),
@@ -82,27 +111,38 @@ export class TraceView {
         element("span", { cls: "dnw-muted", text: about.join(" · ") }),
       ]),
       element("div", { cls: "dnw-actions" }, [
-        button("fire again", () => panel.fired(`fire #${trace.seq} again`, { type: "replay", event: trace.event })),
-        button("edit and fire", () => panel.edit(this.kept), { why: cut ? "the payload is too long to edit here" : null }),
+        button("fire again", () =>
+          panel.fire(`fire #${trace.seq} again`, { type: "replay", event: trace.event }),
+        ),
+        button("edit and fire", () => panel.edit(this.kept), {
+          why: cut ? "the payload is too long to edit here" : null,
+        }),
         button("copy as %fire", () => this.take("fire")),
-        ...(trace.cells ? [button("copy as test cell", () => this.take("test-cell"), { why: untested })] : []),
+        ...(trace.cells
+          ? [button("copy as test cell", () => this.take("test-cell"), { why: untested })]
+          : []),
         button("save as test", () => this.take("test"), { why: untested }),
       ]),
-      this.payload, this.tree,
+      this.payload,
+      this.tree,
     ]);
     if (again) this.tree.scrollTop = scrolled;
   }
 
   async take(form) {
     const { panel, kept } = this;
-    const answer = await panel.ask(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
+    const answer = await panel.request(`copy of #${kept.seq}`, { type: "copy", event: kept.event, form });
     if (!answer) return;
     if (form !== "test") {
       const done = await copy(answer.text, this.root);
-      panel.say(done ? `copied: ${answer.text.split("\n")[0]}; paste it into a cell` : `the browser does not let this page copy; here it is: ${answer.text}`);
+      panel.showStatus(
+        done
+          ? `copied: ${answer.text.split("\n")[0]}; paste it into a cell`
+          : `the browser does not let this page copy; here it is: ${answer.text}`,
+      );
     } else {
       download(answer.text, answer.file);
-      panel.say(`saved as ${answer.file}; it belongs into tests/ of the capability`);
+      panel.showStatus(`saved as ${answer.file}; it belongs into tests/ of the capability`);
     }
   }
 }

@@ -1,45 +1,68 @@
-// The workers: lifecycle, handlers and their figures, buttons.
+// The workers: lifecycle, handlers with their stats, buttons.
 import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
-import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, troubles } from "./text.js";
+import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, failures } from "./text.js";
 
-const VERBS = [["start", "start"], ["stop", "stop"], ["restart", "restart"], ["rollback", "roll back"]];
+const VERBS = [
+  ["start", "start"],
+  ["stop", "stop"],
+  ["restart", "restart"],
+  ["rollback", "roll back"],
+];
 const MANY = 6; // workers, from which on their pictures are small
-const COLUMNS = ["handler", "registered for", "calls", "errors", "in flight", "p50 / p95 / max", "last minute", "next run"];
+const COLUMNS = [
+  "handler",
+  "registered for",
+  "calls",
+  "errors",
+  "in flight",
+  "p50 / p95 / max",
+  "last minute",
+  "next run",
+];
 
-/** Something that changes with time alone: it is asked again every second. */
-function live(node, tell) {
+/** Refresh a node every second: it shows something that changes with time alone. */
+function live(node, refresh) {
   node.dataset.live = "";
-  node.tell = tell;
-  tell();
+  node.refresh = refresh;
+  refresh();
   return node;
 }
 
 /** The last minute of a handler: runs a second, those that failed at the foot. */
 function sparkline(minute, panel, label) {
-  const picture = shape("svg", { cls: "dnw-spark", viewBox: "0 0 120 18", preserveAspectRatio: "none", role: "img" });
+  const picture = shape("svg", {
+    cls: "dnw-spark",
+    viewBox: "0 0 120 18",
+    preserveAspectRatio: "none",
+    role: "img",
+  });
   return live(picture, () => {
     const columns = minuteColumns(minute, Math.floor(panel.now() / 1000));
     const most = Math.max(1, ...columns.map(([ended]) => ended));
     const total = columns.reduce((sum, [ended]) => sum + ended, 0);
     picture.setAttribute("aria-label", `${label}: ${count(total)} runs in the last minute`);
-    picture.replaceChildren(...columns.flatMap(([ended, failed], n) => {
-      if (!ended) return [];
-      const height = (ended / most) * 17;
-      const bad = (failed / most) * 17;
-      return [
-        shape("rect", { cls: "dnw-ran", x: n * 2, y: 18 - height, width: 1.6, height }),
-        ...(failed ? [shape("rect", { cls: "dnw-failed", x: n * 2, y: 18 - bad, width: 1.6, height: bad })] : []),
-      ];
-    }));
+    picture.replaceChildren(
+      ...columns.flatMap(([ended, failed], n) => {
+        if (!ended) return [];
+        const height = (ended / most) * 17;
+        const bad = (failed / most) * 17;
+        return [
+          shape("rect", { cls: "dnw-ran", x: n * 2, y: 18 - height, width: 1.6, height }),
+          ...(failed
+            ? [shape("rect", { cls: "dnw-failed", x: n * 2, y: 18 - bad, width: 1.6, height: bad })]
+            : []),
+        ];
+      }),
+    );
   });
 }
 
-/** A place in the user's code; one in a cell is a way to it. */
-export function placeLink(place, panel) {
-  const cell = cellOf(place);
-  if (!cell || !panel.canJump()) return element("span", { cls: "dnw-place-text", text: place });
-  return button(place, () => panel.jump(cell), { cls: "dnw-link", label: `go to ${place}` });
+/** A location in the user's code; one in a cell is a way to it. */
+export function locationLink(location, panel) {
+  const cell = cellOf(location);
+  if (!cell || !panel.canJump()) return element("span", { cls: "dnw-place-text", text: location });
+  return button(location, () => panel.jump(cell), { cls: "dnw-link", label: `go to ${location}` });
 }
 
 function nextRun(handler, worker, panel) {
@@ -47,14 +70,22 @@ function nextRun(handler, worker, panel) {
   const isSchedule = handler.key[0] === "every";
   if (handler.nextRun !== null) {
     const text = element("span");
-    cell.append(live(text, () => {
-      const when = countdown(handler.nextRun, panel.clockNow());
-      text.textContent = isSchedule ? when : `restarts ${when}`;
-    }));
+    cell.append(
+      live(text, () => {
+        const when = countdown(handler.nextRun, panel.clockNow());
+        text.textContent = isSchedule ? when : `restarts ${when}`;
+      }),
+    );
   }
   if (isSchedule) {
     const label = `run ${handler.key[2]} of ${worker.name} now`;
-    cell.append(" ", button("run now", () => panel.ask(label, { type: "run", worker: worker.name, key: handler.key }), { why: worker.refusals.run, label }));
+    cell.append(
+      " ",
+      button("run now", () => panel.request(label, { type: "run", worker: worker.name, key: handler.key }), {
+        why: worker.disabled.run,
+        label,
+      }),
+    );
   }
   return cell;
 }
@@ -67,7 +98,7 @@ function handlerRows(handler, worker, panel) {
     element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
-        ...(handler.origin ? [" ", placeLink(handler.origin, panel)] : []),
+        ...(handler.origin ? [" ", locationLink(handler.origin, panel)] : []),
       ]),
       text(`${decorator}${what ? ` ${what}` : ""}`, ""),
       text(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
@@ -79,14 +110,28 @@ function handlerRows(handler, worker, panel) {
     ]),
   ];
   if (handler.error) {
-    const { text: says, place, source, event } = handler.error;
-    rows.push(element("tr", { cls: "dnw-last-error" }, [
-      element("td", { colspan: COLUMNS.length }, [
-        element("span", { cls: handler.failing ? "dnw-bad" : "dnw-muted", text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}` }), " at ", placeLink(place, panel),
-        ...(source ? [": ", element("code", { text: source })] : []),
-        ...(event ? [" ", button("show the event", () => panel.showEvent(event), { label: `show the event that ${name} failed on` })] : []),
+    const { text: says, location, source, event } = handler.error;
+    rows.push(
+      element("tr", { cls: "dnw-last-error" }, [
+        element("td", { colspan: COLUMNS.length }, [
+          element("span", {
+            cls: handler.failing ? "dnw-bad" : "dnw-muted",
+            text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}`,
+          }),
+          " at ",
+          locationLink(location, panel),
+          ...(source ? [": ", element("code", { text: source })] : []),
+          ...(event
+            ? [
+                " ",
+                button("show the event", () => panel.showEvent(event), {
+                  label: `show the event that ${name} failed on`,
+                }),
+              ]
+            : []),
+        ]),
       ]),
-    ]));
+    );
   }
   return rows;
 }
@@ -94,7 +139,12 @@ function handlerRows(handler, worker, panel) {
 function gateChips(worker) {
   const flags = Object.entries(worker.gate);
   if (!flags.length) return [];
-  return [element("span", { cls: "dnw-muted", text: "gate: " }), ...flags.map(([name, on]) => element("span", { cls: `dnw-chip${on ? " dnw-on" : ""}`, text: `${name} ${on ? "on" : "off"}` }))];
+  return [
+    element("span", { cls: "dnw-muted", text: "gate: " }),
+    ...flags.map(([name, on]) =>
+      element("span", { cls: `dnw-chip${on ? " dnw-on" : ""}`, text: `${name} ${on ? "on" : "off"}` }),
+    ),
+  ];
 }
 
 function card(worker, panel) {
@@ -102,33 +152,70 @@ function card(worker, panel) {
   const state = element("span", { cls: `dnw-state dnw-is-${worker.state}`, text: mark });
   const since = element("span", { cls: "dnw-muted" });
   live(since, () => {
-    const spent = age(panel.now() - worker.moves.at(-1).at);
+    const spent = age(panel.now() - worker.transitions.at(-1).at);
     since.textContent = worker.state === "running" ? `up ${spent}` : `for ${spent}`;
   });
   const facts = [
-    worker.topology, `generation ${worker.generation}`,
+    worker.topology,
+    `generation ${worker.generation}`,
     worker.restarts ? `${worker.restarts} restart${worker.restarts > 1 ? "s" : ""}` : "no restarts",
   ].join(" · ");
   const head = element("div", { cls: "dnw-head" }, [
-    state, element("strong", { text: worker.name }), since,
+    state,
+    element("strong", { text: worker.name }),
+    since,
     element("span", { cls: "dnw-paused", text: pausedText(worker, panel.state.paused) }),
-    element("span", { cls: "dnw-muted", text: facts }), element("span", { cls: "dnw-gate" }, gateChips(worker)),
-    element("span", { cls: "dnw-buttons" }, VERBS.map(([verb, text]) => button(
-      text, () => panel.ask(`${text} ${worker.name}`, { type: "drive", verb, worker: worker.name }),
-      { why: worker.refusals[verb] ?? null, label: `${text} ${worker.name}` },
-    ))),
+    element("span", { cls: "dnw-muted", text: facts }),
+    element("span", { cls: "dnw-gate" }, gateChips(worker)),
+    element(
+      "span",
+      { cls: "dnw-buttons" },
+      VERBS.map(([verb, text]) =>
+        button(
+          text,
+          () => panel.request(`${text} ${worker.name}`, { type: "control", verb, worker: worker.name }),
+          { why: worker.disabled[verb] ?? null, label: `${text} ${worker.name}` },
+        ),
+      ),
+    ),
   ]);
   const parts = [head, machine(worker)];
   if (worker.error) parts.push(element("pre", { cls: "dnw-error", text: worker.error }));
   if (worker.handlers.length) {
-    parts.push(element("div", { cls: "dnw-scroll", tabindex: "0", role: "group", "aria-label": `handlers of ${worker.name}`, data: { focus: `handlers of ${worker.name}` } }, [
-      element("table", { cls: "dnw-table" }, [
-        element("thead", {}, [element("tr", {}, COLUMNS.map((title) => element("th", { scope: "col", text: title })))]),
-        element("tbody", {}, worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel))),
-      ]),
-    ]));
+    parts.push(
+      element(
+        "div",
+        {
+          cls: "dnw-scroll",
+          tabindex: "0",
+          role: "group",
+          "aria-label": `handlers of ${worker.name}`,
+          data: { focus: `handlers of ${worker.name}` },
+        },
+        [
+          element("table", { cls: "dnw-table" }, [
+            element("thead", {}, [
+              element(
+                "tr",
+                {},
+                COLUMNS.map((title) => element("th", { scope: "col", text: title })),
+              ),
+            ]),
+            element(
+              "tbody",
+              {},
+              worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel)),
+            ),
+          ]),
+        ],
+      ),
+    );
   }
-  return element("section", { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } }, parts);
+  return element(
+    "section",
+    { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } },
+    parts,
+  );
 }
 
 export class WorkersSection {
@@ -140,13 +227,16 @@ export class WorkersSection {
 
   update(changed) {
     const { workers, order, only } = this.panel.state;
-    const failing = (name) => troubles([workers.get(name)]).length > 0;
+    const failing = (name) => failures([workers.get(name)]).length > 0;
     const wanted = order.filter((name) => !only || name === only);
-    const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))]; // what fails comes first
+    // Those that fail come first.
+    const shown = [...wanted.filter(failing), ...wanted.filter((name) => !failing(name))];
     this.root.classList.toggle("dnw-many", shown.length > MANY);
     if (!shown.length) {
       this.cards.clear();
-      const hint = order.length ? "this worker is gone" : "no workers yet: run a %%worker cell, or serve a capability";
+      const hint = order.length
+        ? "this worker is gone"
+        : "no workers yet: run a %%worker cell, or serve a capability";
       this.root.replaceChildren(element("p", { cls: "dnw-muted", text: hint }));
       return;
     }
@@ -166,10 +256,14 @@ export class WorkersSection {
       }
       same &&= this.root.children[n] === this.cards.get(name);
     }
-    if (!same) redraw(this.root, shown.map((name) => this.cards.get(name)));
+    if (!same)
+      redraw(
+        this.root,
+        shown.map((name) => this.cards.get(name)),
+      );
   }
 
   tick() {
-    for (const node of this.root.querySelectorAll("[data-live]")) node.tell();
+    for (const node of this.root.querySelectorAll("[data-live]")) node.refresh();
   }
 }

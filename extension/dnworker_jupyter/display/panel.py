@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import threading
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 from traitlets import Unicode
 
+from dnworker.engine.watchdog import Block
 from dnworker.panel import assets
 from dnworker.panel.log_rows import plain_text
+from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import workers_table
-
-if TYPE_CHECKING:
-    from dnworker.engine.watchdog import Block
-    from dnworker_jupyter.notebook import Notebook
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.loop import KernelLoop
 
 STILL_LINES = 20
 LONGEST_STILL = 4_000
@@ -37,10 +37,12 @@ class Panel(anywidget.AnyWidget):
     still = Unicode("").tag(sync=True)
     only = Unicode(None, allow_none=True).tag(sync=True)
 
-    def __init__(self, book: Notebook, only: str | None = None) -> None:
+    def __init__(self, runtime: Runtime, loop: KernelLoop, cells: CellBook, only: str | None = None) -> None:
         super().__init__(only=only)
-        self._book = book
-        self._channel = book.runtime.feed.connect(self._tell_view)
+        self._runtime = runtime
+        self._loop = loop
+        self._cells = cells
+        self._channel = runtime.feed.connect(self._tell_view)
         self.last_thread = ""
         self.is_closed = False
         self._loop_thread = threading.get_ident()
@@ -56,7 +58,7 @@ class Panel(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add a static table for where no widget can live: GitHub, nbviewer, VS Code without its CDN."""
-        still = static_panel(self._book, self.only)
+        still = static_panel(self._runtime, self.only)
         self.still = still["text/plain"][:LONGEST_STILL]
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
@@ -75,10 +77,10 @@ class Panel(anywidget.AnyWidget):
             self.send({"type": "module", "version": version, "text": text, "style": style})
             return
         if threading.get_ident() != self._loop_thread and isinstance(content, dict) and "id" in content:
-            cell = self._book.cells.anywhere
+            cell = self._cells.anywhere
             by = cell.label if cell is not None else None
             self.send({"type": "queued", "view": content.get("view"), "id": content["id"], "by": by})
-        self._book.host.post(self._obey, content)
+        self._loop.post(self._obey, content)
 
     def _obey(self, content: Any) -> None:
         if not self.is_closed:
@@ -92,17 +94,17 @@ class Panel(anywidget.AnyWidget):
 class StaticPanel:
     """What `%panel` shows where nothing live can be drawn: a terminal."""
 
-    def __init__(self, book: Notebook, only: str | None) -> None:
-        self._book = book
+    def __init__(self, runtime: Runtime, only: str | None) -> None:
+        self._runtime = runtime
         self._only = only
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return static_panel(self._book, self._only)
+        return static_panel(self._runtime, self._only)
 
 
-def static_panel(book: Notebook, only: str | None) -> dict[str, str]:
+def static_panel(runtime: Runtime, only: str | None) -> dict[str, str]:
     """Return the workers and the end of the log, or one worker's, as text and as HTML without script."""
-    table = workers_table([w for w in book.runtime.workers() if only in (None, w.qualified_name)])
-    tail = "\n".join(plain_text(line.text) for line in book.runtime.logs.tail(STILL_LINES, only))
+    table = workers_table([w for w in runtime.workers() if only in (None, w.qualified_name)])
+    tail = "\n".join(plain_text(line.text) for line in runtime.logs.tail(STILL_LINES, only))
     html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
     return {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}

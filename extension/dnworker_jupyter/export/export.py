@@ -1,4 +1,4 @@
-"""Exports what was last run in this kernel, or what stands in a notebook file."""
+"""`Export`: one export of cells to a directory; `FileExport` takes them from a file, for the command line."""
 
 from __future__ import annotations
 
@@ -12,28 +12,21 @@ from typing import TYPE_CHECKING
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
-from dnworker.engine.replay import read_events, recorded
+from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
 from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
-from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
+from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.validation import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
-from dnworker_jupyter.live.shadow import reached, rehearse
-from dnworker_jupyter.magics.cases import is_test
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.check.observe import Tell
+    from dnworker_jupyter.export.planning.types import OnProgress
     from dnworker_jupyter.kernel.cells import Cell
-    from dnworker_jupyter.live.worker import LiveWorker
-    from dnworker_jupyter.notebook import Notebook
-
-WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
 EVENTS_CHECKED = 20
 """Recorded events that a check fires, the newest that the workers listen to."""
@@ -100,20 +93,20 @@ class Export:
         return compare({p: d for p, d in old.items() if p not in locks}, plan.files)
 
     async def check(
-        self, plan: Plan, tell: Tell, *, events: Path | None = None, sdk: str | None = None
+        self, plan: Plan, on_progress: OnProgress, *, events: Path | None = None, sdk: str | None = None
     ) -> CheckReport:
         """Run it, somewhere else, and compare it with the notebook.
 
         Args:
             plan: of it.
-            tell: takes what is waited for.
+            on_progress: called with what is waited for.
             events: a JSON Lines file of those to fire; None to take recorded ones.
             sdk: an interpreter that has the reference's SDK.
 
         Raises:
             UsageError: the file of events cannot be read.
         """
-        refuse(plan, self.directory, force=True)  # what an export would refuse whatever comes
+        ensure_writable(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
         kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
         found = read_events(events) if events is not None else await self.recorded()
@@ -133,7 +126,7 @@ class Export:
                 rehearse=self.rehearsal(plan),
                 held=self.held(plan),
                 sdk=None if sdk is None else str(Path(sdk).absolute()),
-                tell=tell,
+                on_progress=on_progress,
             )
         except OSError as exc:
             raise UsageError(
@@ -142,7 +135,7 @@ class Export:
 
     async def write(
         self,
-        tell: Tell,
+        on_progress: OnProgress,
         *,
         force: bool = False,
         lock: bool = False,
@@ -153,7 +146,7 @@ class Export:
         """Write it, and return what to tell the user.
 
         Args:
-            tell: takes what is waited for.
+            on_progress: called with what is waited for.
             force: write over files that were edited by hand.
             lock: have uv lock the scripts that run under it.
             checked: write nothing unless the check passes; `events` and `sdk` as there.
@@ -166,14 +159,14 @@ class Export:
         """
         plan = with_old_locks(self.plan(), self.directory)
         self._heed_interrupt()
-        refuse(plan, self.directory, force=force)  # before it takes long
+        ensure_writable(plan, self.directory, force=force)  # before it takes long
         try:
-            plan = await locked(plan, self.directory, tell) if lock else plan
+            plan = await locked(plan, self.directory, on_progress) if lock else plan
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
             ) from exc
-        report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
+        report = await self.check(plan, on_progress, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
         self._heed_interrupt()
@@ -226,43 +219,6 @@ class Export:
         return []
 
 
-class LiveExport(Export):
-    """An export of what was last run in this kernel."""
-
-    def __init__(self, book: Notebook, directory: Path, *, target: TargetName, topology: Topology) -> None:
-        names = registered_names(book)
-        cells = live_cells(book)
-        super().__init__(cells, Path.cwd(), directory, target=target, topology=topology, registered=names)
-        self._book = book
-
-    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
-        """Return the handlers that run."""
-        live = self._book.live
-        return {name: keys_of(live[name].make_shadow()) for name in plan.scripts if name in live}
-
-    async def recorded(self) -> list[EventEnvelope]:
-        """Return events of this kernel, and of earlier ones, that came from outside."""
-        return await recorded(self._book.runtime, EVENTS_SEARCHED)
-
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
-        """Return what fires events at the notebook's workers."""
-        live, names = self._live(plan), self._book.shell.user_ns
-        return lambda events, tell: rehearse(live, names, plan.name, events, tell)
-
-    def held(self, plan: Plan) -> list[str]:
-        """Return the names of the notebook's containers that its handlers reach, and that hold something."""
-        names = self._book.shell.user_ns
-        found = {name for live in self._live(plan) for name in reached(live.make_shadow(), names)}
-        return sorted(name for name in found if names.get(name))
-
-    def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop the cell."""
-        return self._book.was_interrupted
-
-    def _live(self, plan: Plan) -> list[LiveWorker]:
-        return [self._book.live[name] for name in plan.scripts if name in self._book.live]
-
-
 class FileExport(Export):
     """An export of an `.ipynb` file, without a kernel.
 
@@ -302,25 +258,6 @@ def project_requirements(directory: Path) -> list[str]:
         return []
     groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
     return [text for group in groups for text in group if isinstance(text, str)]
-
-
-def live_cells(notebook: Notebook) -> list[Cell]:
-    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
-    registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
-    registered |= {cell.key: cell for cell in notebook.transactions.programs.values()}
-    others = [
-        cell
-        for cell in notebook.cells.all()
-        if cell.key not in registered and not WORKER_CELL.search(cell.source)
-    ]
-    # A test that is red is a test all the same.
-    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source, readable=True)]
-    return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
-
-
-def registered_names(notebook: Notebook) -> dict[str, list[str]]:
-    """Return the names of the handlers that run live, by worker."""
-    return {name: [h.name for h, _ in live.handlers()] for name, live in notebook.live.items()}
 
 
 def capability_name(directory: Path) -> str:

@@ -8,9 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -28,18 +26,21 @@ from dnworker.capability.manifest import (
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
-from dnworker_jupyter.export.planning.render import around_workers, is_ours, is_shared_module
-from dnworker_jupyter.export.planning.validation import RECORD
+from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.planning.manifest import around_workers
+from dnworker_jupyter.export.planning.render import is_shared_module
+from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.slicing.cells import read_cells
-from dnworker_jupyter.export.slicing.requirements import imported_modules
-from dnworker_jupyter.export.slicing.slice import Statements
+from dnworker_jupyter.export.slicing.imports import imported_modules
+from dnworker_jupyter.export.slicing.installed import distributions_by_module
+from dnworker_jupyter.export.slicing.programs import has_file
+from dnworker_jupyter.export.slicing.requirements import is_sdk_module
+from dnworker_jupyter.export.slicing.statements import Statements
 from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
 from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.magics.programs import has_file
 
 _SCRIPTS = (".py", ".sh", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl")
-Topology = Literal["uv", "python", "in-process"]
 
 
 def import_capability(root: Path) -> Imported:
@@ -188,7 +189,7 @@ class _Importer:
 
     def _note_unused(self) -> None:
         """Note requirements that no import explains: an export makes them of imports."""
-        known = packages_distributions()
+        known = distributions_by_module()
         by_import = {canonicalize_name(d) for module in self._imported for d in known.get(module, [module])}
         here = {canonicalize_name(d) for found in known.values() for d in found}
         for name, text in self._required.items():
@@ -280,7 +281,7 @@ class _Importer:
                     f"{relative}: its header requires {line!r}, which is no requirement (PEP 508)"
                 )
                 continue
-            if not is_ours(name):
+            if not is_sdk_module(name):
                 self._required[name] = _from_source(str(line), sources.get(name), file.parent)
         python = str(header.get("requires-python", ""))
         here = ".".join(map(str, sys.version_info[:3]))

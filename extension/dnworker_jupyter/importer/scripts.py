@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dnworker.core.handlers import DECORATORS
-from dnworker_jupyter.export.planning.render import PROVIDED, is_ours
+from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
-from dnworker_jupyter.export.slicing.slice import names_in, sort_of
+from dnworker_jupyter.export.slicing.requirements import is_sdk_module
+from dnworker_jupyter.export.slicing.statements import category_of, names_in
 from dnworker_jupyter.live.transactions import NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
@@ -143,7 +144,7 @@ class ScriptReader:
                     node.lineno,
                     "registers handlers in a way that cells do not show; decorate functions at the top level",
                 )
-            elif handlers and sort_of(node) == "other":
+            elif handlers and category_of(node) == "other":
                 self._bad(node.lineno, f"runs below handlers, {before}; put it above them")
             if self._worker is not None and self._variable == "worker" and "worker" in stored:
                 self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
@@ -264,8 +265,8 @@ class ScriptReader:
                     self._bad(node.lineno, "gives names of a shared module other names; use its own")
                 return []
             return [ast.unparse(ast.ImportFrom(node.module, node.names, 0))]
-        if is_ours(node.module):
-            kept = [a for a in node.names if a.asname or a.name not in PROVIDED or self._wants(a.name)]
+        if is_sdk_module(node.module):
+            kept = [a for a in node.names if a.asname or a.name not in PROVIDED_NAMES or self._wants(a.name)]
             if not kept:
                 return []
             if len(kept) < len(node.names):

@@ -1,9 +1,9 @@
-"""Sends what handlers say to their worker's log, and never into a cell (design 8).
+"""`OutputRouter`: sends what handlers print and display to their worker's log, and never into a cell.
 
 The two stream objects stay where they are and get another class: a logging handler, a loguru sink or a rich
 console made earlier holds the same objects, and is routed too. `write` is a property there, because IPython
 sets and restores `write` on the instance around every cell; a property is asked first all the same.
-Threads that a handler starts say on its behalf; a pool's threads on behalf of whoever submitted.
+Threads that a handler starts print on its behalf; a pool's threads on behalf of whoever submitted.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.core.text import LineSplitter
+from dnworker.runtime import Runtime
 from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.patching import replace
-
-if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
 
 _INNER = "_dnworker_inner_write"
 _ROUTED = "_dnworker_routed"

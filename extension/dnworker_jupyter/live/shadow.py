@@ -1,4 +1,4 @@
-"""The workers of a notebook once more: from a fresh start, in a runtime of their own, apart from the live."""
+"""Copies of the notebook's handlers that run apart from the live ones; used by checks and test cells."""
 
 from __future__ import annotations
 
@@ -7,38 +7,14 @@ import dis
 import functools
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from dnworker import Runtime, Worker
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
-from dnworker_jupyter.export.check.observe import observe
-
-if TYPE_CHECKING:
-    from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.check.observe import Seen, Tell
-    from dnworker_jupyter.live.worker import LiveWorker
+from dnworker.workers.worker import Worker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
-
-
-async def rehearse(
-    workers: Sequence[LiveWorker],
-    namespace: Mapping[str, Any],
-    capability: str,
-    events: Sequence[EventEnvelope],
-    tell: Tell,
-) -> Seen:
-    """Return what the workers' present handlers do with events; the live ones and the notebook's names stay.
-
-    The handlers run for real, their startup, tasks and schedules too: what one opens by itself is opened.
-    """
-    async with Runtime(port=None) as runtime:
-        for number, live in enumerate(workers):
-            tell(f"starting {live.name} once more, for the comparison", number, len(workers))
-            await runtime.add(apart(live.make_shadow(), namespace), capability=capability)
-        return await observe(runtime, events, tell)
 
 
 def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:

@@ -1,4 +1,4 @@
-"""Reads the lines of our magics: options, key=value payloads, bodies; every refusal says what to do."""
+"""Reads the lines and bodies of magics: options, key=value payloads, objects; each error says what to do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from dnworker.core.errors import UsageError
+from dnworker.core.text import shorten
 from dnworker.workers.worker import check_worker_name
+
+T = TypeVar("T")
 
 EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
 _UNRECOGNIZED = "unrecognized arguments: "
@@ -130,6 +133,16 @@ class Parser(argparse.ArgumentParser):
             UsageError: an option is unknown or has no value.
         """
         return self.parse_intermixed_args(words)
+
+    def read_as(self, kind: type[T], words: list[str]) -> T:
+        """Parse the words of a magic's line into a dataclass, which has a field for each option.
+
+        Raises:
+            UsageError: an option is unknown or has no value.
+        """
+        options = vars(self.read(words))
+        options.pop("help")
+        return kind(**options)
 
     def options(self) -> list[str]:
         """Return all options, in their long form."""
@@ -289,13 +302,13 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
 def _object(value: Any, text: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    shown = text if len(text) <= 40 else text[:40] + "..."
     raise UsageError(
-        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {shown!r} is {_kind(value)}'
+        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {shorten(text, 43)!r} is '
+        f"{_type_in_words(value)}"
     )
 
 
-def _kind(value: Any) -> str:
+def _type_in_words(value: Any) -> str:
     names: dict[type, str] = {
         list: "a list",
         str: "text",

@@ -191,7 +191,10 @@ async def test_a_message_that_is_no_text_is_refused(client):
     with pytest.raises(CommandError) as refused:
         await client.run_turn(session_id="s", message=5)
     assert refused.value.status_code == 400
-    assert all(s.completed_turns == 0 and not s.waiting for s in client.runtime.sessions.list())
+    assert all(
+        s.completed_turns == 0 and not client.runtime.turns.queue(s).waiting
+        for s in client.runtime.sessions.list()
+    )
 
 
 async def test_a_refused_turn_creates_no_session_in_process(runtime):
@@ -308,7 +311,7 @@ async def test_an_unknown_tool_is_named_with_those_there_are(runtime):
 async def answer_prompt(client, respond):
     """Wait for a prompt and answer it; return its raw event."""
     event = await next_of(client.runtime, "prompt.required")
-    status = client.runtime.sessions.get("s").phase
+    status = client.runtime.turns.queue(client.runtime.sessions.get("s")).phase
     await respond(event.payload["raw_event"]["data"])
     return event.payload, status
 
@@ -541,7 +544,7 @@ async def test_an_agent_that_ignores_its_cancellation_does_not_hold_the_session_
     turn = runtime.turns.start(session, TurnRequest(message="a"))
     await next_of(runtime, "turn.started")
     await runtime.turns.cancel("s")
-    assert session.active is None
+    assert runtime.turns.queue(session).active is None
     release.set()
     await asyncio.wait({turn.task})
     ends = [e.kind for e in runtime.history.events() if e.terminal]
@@ -558,7 +561,8 @@ async def test_cancelling_a_turn_closes_its_question(runtime):
     runtime.turns.start(session, TurnRequest(message="a"))
     await next_of(runtime, "prompt.required")
     await runtime.turns.cancel("s")
-    assert (session.phase, session.prompts) == ("idle", {})
+    queue = runtime.turns.queue(session)
+    assert (queue.phase, queue.prompts) == ("idle", {})
 
 
 @pytest.mark.parametrize("agent", ["x" * 1_100_000, "a\ud800"])
@@ -576,7 +580,7 @@ async def test_a_turn_cancelled_before_its_first_step_is_over_and_the_next_one_r
     session = runtime.sessions.create("s")
     runtime.turns.start(session, TurnRequest(message="a"))
     assert await runtime.turns.cancel("s") == "cancelled"
-    assert (kinds_of(runtime)[-1], session.phase) == ("turn.cancelled", "idle")
+    assert (kinds_of(runtime)[-1], runtime.turns.queue(session).phase) == ("turn.cancelled", "idle")
     assert (await runtime.client().run_turn(session_id="s", message="b"))["response_text"] == "ok"
     await runtime.settle()
 
@@ -732,4 +736,4 @@ async def test_metadata_that_is_no_json_is_refused(runtime):
     session = runtime.sessions.create("s")
     with pytest.raises(Invalid, match=r"payload\.x is a set"):
         runtime.turns.start(session, TurnRequest(message="a", metadata={"x": {1}}))
-    assert session.active is None
+    assert runtime.turns.queue(session).active is None

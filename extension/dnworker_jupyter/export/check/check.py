@@ -26,7 +26,6 @@ from dnworker_jupyter.export.check.observe import (
     THE_EVENT,
     Observation,
     Seen,
-    Tell,
     blended,
     differences,
     shown,
@@ -34,8 +33,9 @@ from dnworker_jupyter.export.check.observe import (
 from dnworker_jupyter.export.check.sandbox import run_trial
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan
+from dnworker_jupyter.export.planning.types import OnProgress
 
-Rehearse = Callable[[Sequence[EventEnvelope], Tell], Awaitable[Seen]]
+Rehearse = Callable[[Sequence[EventEnvelope], OnProgress], Awaitable[Seen]]
 """Fires events at the workers of the notebook, each time with an empty state."""
 
 NOTHING_FIRED = "no recorded event that its workers listen to: handlers of events were not tried"
@@ -117,7 +117,7 @@ async def check(
     rehearse: Rehearse | None = None,
     held: Sequence[str] = (),
     sdk: str | None = None,
-    tell: Tell = lambda text, done, total: None,
+    on_progress: OnProgress = lambda text, done, total: None,
     timeout: float = EVENT_SECONDS,
 ) -> CheckReport:
     """Run what an export would write, in a place of its own, and compare it with the notebook.
@@ -132,7 +132,7 @@ async def check(
         held: names of the notebook that hold what handlers have put there, with which its side begins.
         sdk: an interpreter that has the reference's SDK; None to look for one here and in the scripts'
             environments.
-        tell: takes what is waited for.
+        on_progress: called with what is waited for.
         timeout: seconds for what an event causes.
 
     Raises:
@@ -147,7 +147,7 @@ async def check(
         manifest = load_manifest(root)
         texts = [encode(event).decode() for event in events]
         asked = Asked(str(root), list(handlers), texts, sdk or _sdk_here(), timeout)
-        answer = await run_trial(asked, manifest, Path(place), tell)
+        answer = await run_trial(asked, manifest, Path(place), on_progress)
         found = answer.get("problems")
         problems = [text.replace(f"{root}/", "").replace(place, "") for text in found or ()]
         if found is not None:
@@ -165,7 +165,7 @@ async def check(
             _told_of_one_side(report, events, export)
         else:
             # Twice: what differs between two runs of the same code says nothing of the export.
-            runs = await rehearse(events, tell), await rehearse(events, tell)
+            runs = await rehearse(events, on_progress), await rehearse(events, on_progress)
             _compare_events(report, events, export, runs, held)
     return report
 

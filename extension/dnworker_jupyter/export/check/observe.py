@@ -6,11 +6,12 @@ import asyncio
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, is_reserved
+from dnworker_jupyter.export.planning.types import OnProgress
 
 if TYPE_CHECKING:
     from dnworker.events.trace import Trace
@@ -22,9 +23,6 @@ Did = tuple[str, str, Any]
 
 Observation = list[Did]
 """All that was done with one event."""
-
-Tell = Callable[[str, int, int], None]
-"""Takes what is waited for, and how many of how many steps are done."""
 
 EVENT_SECONDS = 30.0
 """Seconds that everything an event causes may take."""
@@ -57,7 +55,11 @@ class Seen:
 
 
 async def observe(
-    runtime: Runtime, events: Sequence[EventEnvelope], tell: Tell, *, timeout: float = EVENT_SECONDS
+    runtime: Runtime,
+    events: Sequence[EventEnvelope],
+    on_progress: OnProgress,
+    *,
+    timeout: float = EVENT_SECONDS,
 ) -> Seen:
     """Fire events one after the other, and return what workers did with each, and aside.
 
@@ -66,7 +68,7 @@ async def observe(
     runtime.agents.default(stand_in)
     seen = []
     for number, event in enumerate(events):
-        tell(f"firing {event.kind}", number, len(events))
+        on_progress(f"firing {event.kind}", number, len(events))
         trace = await runtime.fire(
             event.kind,
             dict(event.payload),

@@ -19,8 +19,8 @@ import msgspec
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.check.harness import UP_SECONDS, WAITS_FOR_UV, Asked
-from dnworker_jupyter.export.check.observe import Tell
 from dnworker_jupyter.export.disk.uv import UV, ask_uv
+from dnworker_jupyter.export.planning.types import OnProgress
 
 END_SECONDS = 10.0
 """Seconds in which a trial that is over, or not wanted any more, may end in order."""
@@ -41,14 +41,16 @@ What uv needs to fetch distributions is taken away again before workers start: a
 """
 
 
-async def run_trial(asked: Asked, manifest: CapabilityManifest, place: Path, tell: Tell) -> dict[str, Any]:
+async def run_trial(
+    asked: Asked, manifest: CapabilityManifest, place: Path, on_progress: OnProgress
+) -> dict[str, Any]:
     """Have an export tried out, and return what is told of it; the process is ended whatever comes.
 
     Args:
         asked: what is tried.
         manifest: of the export, whose commands and variables its workers may have.
         place: a directory of this trial.
-        tell: takes what is waited for.
+        on_progress: called with what is waited for.
     """
     environment = await _environment(place, manifest)
     errors = place / "trial.log"
@@ -64,7 +66,7 @@ async def run_trial(asked: Asked, manifest: CapabilityManifest, place: Path, tel
                 msgspec.json.encode(asked) + b"\n"
             )  # it stays open: at its end the trial ends
             await process.stdin.drain()
-            result = await _listen(process, asked, tell)
+            result = await _listen(process, asked, on_progress)
         finally:
             await _end(process)
     if result is not None:
@@ -73,7 +75,9 @@ async def run_trial(asked: Asked, manifest: CapabilityManifest, place: Path, tel
     return {"error": "\n".join([f"its runtime ended with code {process.returncode}", *said])}
 
 
-async def _listen(process: asyncio.subprocess.Process, asked: Asked, tell: Tell) -> dict[str, Any] | None:
+async def _listen(
+    process: asyncio.subprocess.Process, asked: Asked, on_progress: OnProgress
+) -> dict[str, Any] | None:
     """Return the result; None when the process ends without one."""
     assert process.stdout is not None
     step = ""
@@ -96,7 +100,7 @@ async def _listen(process: asyncio.subprocess.Process, asked: Asked, tell: Tell)
             result: dict[str, Any] = told["result"]
             return result
         step = told["step"]
-        tell(step, told["done"], told["total"])
+        on_progress(step, told["done"], told["total"])
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

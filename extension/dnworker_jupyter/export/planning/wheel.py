@@ -1,4 +1,4 @@
-"""Makes a wheel of the installed dnworker, to travel in a capability until dnworker is on an index."""
+"""Makes a wheel of the installed dnworker, which an export contains while no index has it; for planning."""
 
 from __future__ import annotations
 

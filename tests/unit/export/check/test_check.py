@@ -239,6 +239,7 @@ async def test_what_handlers_in_process_write_or_leave_running_is_no_answer(body
 
 async def test_a_handler_that_holds_the_loop_is_told_and_ended(monkeypatch):
     monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.UP_SECONDS", 0.5)
+    monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.END_SECONDS", 0.2)
     cell = f"%%worker bridge\nimport time\n{WORKER}    time.sleep(600)\n"
     report = await look(
         plan(cell, topology="in-process"), events=[make_envelope("demo.asked", {"n": 1})], timeout=0.5

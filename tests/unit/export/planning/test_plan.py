@@ -27,8 +27,8 @@ from dnworker.workers.subprocess_worker import CHILD_HOOK, SubprocessWorker
 from dnworker_jupyter.export.disk import atomic as exchange
 from dnworker_jupyter.export.disk.write import _digest, write
 from dnworker_jupyter.export.export import FileExport
+from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.render import around_workers
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.export.slicing.problems import NotExportable, Report
 from dnworker_jupyter.export.slicing.requirements import bounds, resolve, wanted_extras
@@ -247,7 +247,7 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
     with pytest.raises(NotExportable) as refused:
         plan_export(sources, default_name="demo")
     told = refused.value.as_json()
-    assert told["error"] == "3 things cannot travel with the export; nothing was written"
+    assert told["error"] == "3 things cannot be exported; nothing was written"
     assert [(r["cell"], r["cell_id"], r["line"], r["name"]) for r in told["refusals"]] == [
         (2, "id-2", 1, "module 'no_such_module'"),
         (3, "id-3", 4, "'a'"),
@@ -328,8 +328,8 @@ def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused, tmp_p
     with pytest.raises(NotExportable) as told:
         run()
     (problem,) = told.value.problems
-    assert (problem.name, problem.place.partition(",")[0]) == (refused, "cell [2]")
-    assert "does not travel" in problem.why
+    assert (problem.name, problem.location.partition(",")[0]) == (refused, "cell [2]")
+    assert "is not exported" in problem.why
 
 
 def test_a_refusal_names_the_way_out():

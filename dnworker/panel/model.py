@@ -1,0 +1,98 @@
+"""What all views of one runtime share: which events changed, what was fired, what gates a worker.
+
+`feed` notes what changed; `view` and `operations` read it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dnworker.panel import serialize
+
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.engine.engine import Engine
+    from dnworker.panel.actions import Actions
+    from dnworker.workers.managed import ManagedWorker
+
+EVENTS_REMEMBERED = 1_000
+"""Events whose change is remembered; a view that missed more gets the newest anew."""
+
+FIRED_KEPT = 30
+
+
+class PanelModel:
+    """What the panel shows, as far as it is the same for every view.
+
+    Args:
+        engine: what is shown.
+        actions: what can be done beside.
+    """
+
+    def __init__(self, engine: Engine, actions: Actions) -> None:
+        self.engine = engine
+        self.actions = actions
+        self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
+        """What was fired from the panel, newest first."""
+        # The events that changed, the latest change last, each with the revision of its change.
+        self.revision = 0
+        self._changed_events: OrderedDict[str, int] = OrderedDict()
+
+    # -- what changed ----------------------------------------------------------------------------------
+
+    def note_change(self, event_id: str) -> None:
+        """Remember that an event is new, or that what it caused has changed."""
+        self.revision += 1
+        changed = self._changed_events
+        changed[event_id] = self.revision
+        changed.move_to_end(event_id)
+        if len(changed) > EVENTS_REMEMBERED:
+            changed.popitem(last=False)
+
+    def changed_since(self, revision: int) -> Iterator[EventEnvelope]:
+        """Go through the events that are new or changed, the latest change first."""
+        for event_id, at in reversed(self._changed_events.items()):
+            if at <= revision:
+                break
+            if (event := self.engine.history.event(event_id)) is not None:
+                yield event
+
+    def forget_changes(self) -> None:
+        """Remember no change: nobody looks, and whoever looks next gets everything."""
+        self._changed_events.clear()
+
+    def note_fired(self, entry: dict[str, Any], at: float) -> None:
+        """Remember what the panel fired, and when in ms since 1970; the same again moves to the top."""
+        same = next((one for one in self.fired if entry.items() <= one.items()), None)
+        if same is not None:
+            self.fired.remove(same)
+        self.fired.appendleft(entry | {"at": at})
+
+    # -- what is shown ---------------------------------------------------------------------------------
+
+    def runtime_to_json(self) -> dict[str, Any]:
+        """Return what is shown of the runtime itself."""
+        engine = self.engine
+        return {"id": engine.runtime_id, "url": engine.url, "events": engine.bus.latest_seq}
+
+    def gate(self, worker: ManagedWorker) -> dict[str, bool]:
+        """Return the flags that gate a worker, with their values."""
+        return serialize.gate_of(worker, self.engine.capability(worker.capability))
+
+    def worker_to_json(self, worker: ManagedWorker) -> dict[str, Any]:
+        """Return a worker as views show it."""
+        return serialize.worker_to_json(
+            worker,
+            self.gate(worker),
+            origins=self.actions.origins(worker),
+            why_no_rollback=self.actions.why_no_rollback(worker),
+            now=serialize.Now(time.time(), time.monotonic()),
+        )
+
+    def attention(self) -> dict[str, Any]:
+        """Return how many prompts wait for a person, in whatever session."""
+        queue = self.engine.turns.queue
+        return {"prompts": sum(len(queue(session).prompts) for session in self.engine.sessions.list())}

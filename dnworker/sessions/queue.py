@@ -1,0 +1,47 @@
+"""`TurnQueue`: what runs and what waits in one session; kept by `Turns`, read by server and panel."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dnworker.sessions.prompts import PendingPrompt
+
+if TYPE_CHECKING:
+    from dnworker.sessions.turn import Turn
+
+ANSWERS_KEPT = 100
+"""Ids of answered prompts that are remembered, so that the same answer may come twice."""
+
+
+@dataclass(eq=False)
+class TurnQueue:
+    """The turns of one session that have not ended, and the prompts that are open."""
+
+    active: Turn | None = None
+    waiting: deque[Turn] = field(default_factory=deque)
+    prompts: dict[str, PendingPrompt] = field(default_factory=dict)
+    """The open prompts by request id, the newest last."""
+    answered: deque[str] = field(default_factory=lambda: deque(maxlen=ANSWERS_KEPT))
+    is_ending: bool = False
+    """Whether the session is being deleted: no turn is accepted."""
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The active turn, then those that wait, in their order."""
+        return [*self.waiting] if self.active is None else [self.active, *self.waiting]
+
+    @property
+    def phase(self) -> str:
+        """`idle`, `running`, `awaiting_input` or `awaiting_permission`."""
+        if self.active is None:
+            return "idle"
+        if not self.prompts:
+            return "running"
+        newest = next(reversed(self.prompts.values()))
+        return "awaiting_permission" if newest.is_permission else "awaiting_input"
+
+    def find_waiting(self, turn_id: str) -> Turn | None:
+        """Return the waiting turn of this id."""
+        return next((turn for turn in self.waiting if turn.id == turn_id), None)

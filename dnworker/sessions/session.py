@@ -1,0 +1,82 @@
+"""`Session`: the facts of one session, kept by the store, filled by its turns, shown by server and panel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from dnworker.core.models import SessionWire
+from dnworker.sessions.policies import INTERACTIVE, Policy
+
+PREVIEW_LENGTH = 200
+"""Characters of the first message that a list of sessions shows."""
+
+
+class Message(msgspec.Struct, kw_only=True):
+    """One message of a session (contract 6.6)."""
+
+    role: str
+    content: str
+    metadata: dict[str, Any] | None = None
+    tool_call_id: str | None = None
+    tool_name: str | None = None
+    tool_args: dict[str, Any] | str | None = None
+    created_at: str | None = None
+
+
+@dataclass(eq=False, kw_only=True)
+class Session:
+    """The facts of one session: its messages, who answers, and what its turns have used.
+
+    What runs in it, and what waits, is in its `TurnQueue`. `cost` is in US dollars, None where it is not
+    known.
+    """
+
+    session_id: str
+    created_at: str
+    updated_at: str
+    capability: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    project: str | None = None
+    group_id: str | None = None
+    title: str | None = None
+    origin: str = "user"
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    policy: Policy = INTERACTIVE
+    messages: list[Message] = field(default_factory=list)
+    completed_turns: int = 0
+    tokens: int = 0
+    tool_calls: int = 0
+    cost: float | None = 0.0
+    last_input_tokens: int | None = None
+    allowed_tools: set[str] = field(default_factory=set)
+    """The tools that a person has allowed for the whole session."""
+
+    def info(self) -> SessionWire:
+        """Return the session as the API shows it."""
+        first = next((m.content for m in self.messages if m.role == "user"), None)
+        return SessionWire(
+            session_id=self.session_id,
+            group_id=self.group_id,
+            project=self.project,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            message_count=self.completed_turns,
+            capability=self.capability,
+            agent=self.agent,
+            model=self.model,
+            title=self.title,
+            preview=None if first is None else first[:PREVIEW_LENGTH],
+            policy_name=self.policy.name,
+            policy_is_autonomous=self.policy.autonomous,
+            policy_display_label=self.policy.label,
+            origin=self.origin,
+            labels=self.labels,
+            total_tokens=self.tokens,
+            total_tool_call_count=self.tool_calls,
+            total_cost_usd=self.cost,
+            last_generation_input_tokens=self.last_input_tokens,
+        )

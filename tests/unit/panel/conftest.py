@@ -1,0 +1,65 @@
+"""A runtime, workers on it, and a view that looks at them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dnworker import Runtime, Worker
+from dnworker.panel import feed as feeds
+from dnworker.panel import view as views
+
+from .screen import Screen
+
+
+@pytest.fixture(autouse=True)
+def without_delays(monkeypatch):
+    monkeypatch.setattr(feeds, "INTERVAL", 0.0)
+    monkeypatch.setattr(views, "STATS_INTERVAL", 0.0)
+    monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as started:
+        yield started
+
+
+@pytest.fixture
+async def bridge(runtime):
+    """A worker with a handler that fails on what it does not like, and a schedule."""
+    worker = Worker("bridge")
+
+    @worker.on_event("demo.ping")
+    async def on_ping(event, client):
+        if event.payload.get("bad"):
+            raise ValueError("bad ping")
+        await client.publish("demo.pong", {"n": event.payload.get("n")})
+
+    @worker.every(minutes=5)
+    async def tick(client):
+        runtime.log_line("notebook:bridge", "ticked")
+
+    return await runtime.add(worker)
+
+
+@pytest.fixture
+async def go(runtime):
+    """An event that lets the handler of `demo.slow` end, by an error if the payload says so."""
+    go = asyncio.Event()
+    worker = Worker("slow")
+
+    @worker.on_event("demo.slow")
+    async def slow(event, client):
+        await go.wait()
+        if event.payload.get("fails"):
+            raise ValueError("at last")
+
+    await runtime.add(worker)
+    return go
+
+
+@pytest.fixture
+async def screen(runtime):
+    return Screen(runtime)

@@ -1,0 +1,69 @@
+"""What all views of the panel share: which events changed, and what was fired."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker.panel import model as models
+from dnworker.panel.actions import Actions
+from dnworker.panel.model import PanelModel
+
+
+@pytest.fixture
+def model(runtime):
+    return PanelModel(runtime, Actions(runtime))
+
+
+@pytest.fixture
+def publish(runtime, model):
+    """Publishes an event and notes it; returns its id."""
+
+    def publish(kind: str) -> str:
+        event_id = runtime.publish(kind, {}).event_id
+        model.note_change(event_id)
+        return event_id
+
+    return publish
+
+
+async def test_events_that_changed_since_a_revision_come_once_the_latest_change_first(model, publish):
+    first = publish("demo.a")
+    revision = model.revision
+    publish("demo.b")
+    publish("demo.c")
+    model.note_change(first)
+    assert [event.kind for event in model.changed_since(revision)] == ["demo.a", "demo.c", "demo.b"]
+    assert list(model.changed_since(model.revision)) == []
+
+
+async def test_changes_of_so_many_events_are_remembered_and_the_oldest_go(model, publish, monkeypatch):
+    monkeypatch.setattr(models, "EVENTS_REMEMBERED", 2)
+    for kind in ("demo.a", "demo.b", "demo.c"):
+        publish(kind)
+    assert [event.kind for event in model.changed_since(0)] == ["demo.c", "demo.b"]
+
+
+async def test_changes_are_forgotten_when_nobody_looks(model, publish):
+    publish("demo.a")
+    model.forget_changes()
+    assert list(model.changed_since(0)) == []
+
+
+async def test_what_was_fired_again_moves_to_the_top(model):
+    for at, kind in enumerate(("a", "b", "a")):
+        model.note_fired({"kind": kind}, at)
+    assert [*model.fired] == [{"kind": "a", "at": 2}, {"kind": "b", "at": 1}]
+
+
+async def test_the_prompts_of_all_sessions_wait_for_a_person(runtime, model):
+    runtime.sessions.create("s1")
+    assert model.attention() == {"prompts": 0}
+
+
+async def test_the_runtime_is_shown_with_its_address_and_its_newest_event(runtime, model, publish):
+    publish("demo.a")
+    assert model.runtime_to_json() == {
+        "id": runtime.runtime_id,
+        "url": None,
+        "events": runtime.bus.latest_seq,
+    }

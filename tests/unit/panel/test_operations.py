@@ -1,0 +1,187 @@
+"""What views ask for, done."""
+
+from __future__ import annotations
+
+from dnworker.sessions.turn import TurnRequest
+
+from .screen import GATED
+
+
+async def test_a_wrong_filter_is_refused_and_the_one_before_stays(runtime, screen):
+    await screen.open("log")
+    answer = await screen.ask("log", filter={"text": "(", "regex": True})
+    assert answer["type"] == "failed"
+    assert "is no regular expression" in answer["text"]
+    runtime.log_line("w", "goes on")
+    assert (await screen.part("log"))["lines"][-1]["text"] == "goes on"
+
+
+async def test_a_long_line_is_cut_and_comes_whole_when_it_is_looked_at(runtime, screen):
+    runtime.log_line("w", "x" * 600)
+    log = (await screen.open("log"))["log"]
+    assert (len(log["lines"][0]["text"]), log["lines"][0]["cut"]) == (500, 100)
+    answer = await screen.ask("line", number=1)
+    assert answer["line"]["text"] == "x" * 600
+
+
+async def test_the_log_can_be_had_as_a_file_without_its_colours(runtime, screen):
+    runtime.log_line("w", "\x1b[31mred\x1b[0m", level="error")
+    await screen.open("log")
+    answer = await screen.ask("lines", position=1, count=500, whole=True)
+    assert answer["text"].endswith("error   w  red\n")
+    assert answer["next"] == 2
+
+
+async def test_an_answer_holds_no_more_than_its_share_and_the_rest_is_asked_for(runtime, screen):
+    for n in range(20):
+        runtime.log_line("w", f"{n} " + "x" * 30_000)
+    await screen.open("log")
+    answer = await screen.ask("lines", position=1, count=500, whole=True)
+    assert len(answer["text"]) < 250_000
+    assert 1 < answer["next"] < 20
+
+
+async def test_a_worker_is_stopped_started_and_restarted(runtime, bridge, screen):
+    await screen.open()
+    for verb, state in (("stop", "stopped"), ("start", "running"), ("restart", "running")):
+        answer = await screen.ask("control", verb=verb, worker="notebook:bridge")
+        assert (answer["type"], answer["state"]) == ("done", state)
+    assert bridge.restarts == 2
+
+
+async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
+    told = await screen.open("log")
+    (schedule,) = [h for h in told["workers"]["changed"][0]["handlers"] if h["key"][0] == "every"]
+    assert schedule["nextRun"] > told["now"]
+    assert (await screen.ask("run", worker="notebook:bridge", key=schedule["key"]))["type"] == "done"
+    assert (await screen.part("log"))["lines"][-1]["text"] == "ticked"
+    failed = await screen.ask("run", worker="notebook:bridge", key=["every", "5m", "gone"])
+    assert "has no handler ['gone'] any more" in failed["text"]
+
+
+async def test_an_event_is_fired_and_remembered_once(runtime, bridge, screen):
+    await screen.open("fire")
+    for _ in range(2):
+        answer = await screen.ask("fire", kind=" demo.ping ", payload='{"n": 1}')
+    assert runtime.history.event(answer["event"]).kind == "demo.ping"
+    assert len(runtime.feed.model.fired) == 1
+    assert (await screen.ask("fire", kind=" ", payload="{}"))["text"].startswith("an event needs a kind")
+    assert "no worker 'nobody'" in (await screen.ask("fire", kind="a", payload="{}", worker="nobody"))["text"]
+
+
+async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):
+    await runtime.fire("demo.ping", {"bad": True}, session_id="s1")
+    told = await screen.open("events")
+    (handler,) = [h for h in told["workers"]["changed"][0]["handlers"] if h["errors"]]
+    error = handler["error"]
+    assert error["text"] == "ValueError: bad ping"
+    assert error["source"] == 'raise ValueError("bad ping")'
+    assert "conftest.py, line" in error["location"]
+    screen.say("trace", event=error["event"])
+    assert '"bad": true' in (await screen.part("trace"))["payload"]
+    again = runtime.history.event((await screen.ask("replay", event=error["event"]))["event"])
+    assert (again.kind, again.payload, again.session_id) == ("demo.ping", {"bad": True}, "s1")
+
+
+async def test_an_event_is_copied_as_a_cell_and_as_a_test(runtime, bridge, screen):
+    trace = await runtime.fire("demo.ping", {"n": 1})
+    await screen.open()
+    fire = await screen.ask("copy", event=trace.event.event_id, form="fire")
+    assert fire["text"] == "%fire demo.ping n=1"
+    test = await screen.ask("copy", event=trace.event.event_id, form="test")
+    assert test["file"] == f"test_bridge_{trace.event.seq}.py"
+    compile(test["text"], "test", "exec")
+    lonely = await runtime.fire("demo.nobody", {})
+    failed = await screen.ask("copy", event=lonely.event.event_id, form="test")
+    assert "no handler ran" in failed["text"]
+
+
+async def test_a_flag_opens_its_gate_and_checks_are_run(runtime, screen, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    root = tmp_path / "gated"
+    root.mkdir()
+    (root / "capability.yaml").write_text(GATED)
+    (root / "w.py").write_text("from dnworker import Worker\nworker = Worker(name='w')\n")
+    await runtime.load(root)
+    told = await screen.open("capabilities")
+    (gated,) = told["capabilities"]["all"]
+    assert [(c["name"], c["status"]) for c in gated["checks"]] == [("fine", "ok"), ("broken", "error")]
+    assert gated["flags"][0]["gates"] == ["w"]
+    (worker,) = told["workers"]["changed"]
+    assert (worker["state"], worker["gate"], worker["disabled"]["start"]) == (
+        "gated_off",
+        {"beta": False},
+        "gated off; turn on beta",
+    )
+    assert (await screen.ask("flag", capability="gated", flag="beta", value=True))["type"] == "done"
+    assert runtime.worker("gated:w").state == "running"
+    assert (await screen.ask("checks", capability="gated"))["type"] == "done"
+
+
+async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
+    async def reply(turn):
+        return f"you like {await turn.ask('which?', ['red', 'blue'])}"
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s1")
+    told = await screen.open("sessions", session="s1")
+    assert told["session"]["detail"]["openPrompts"] == []
+
+    runtime.turns.start(session, TurnRequest(message="paint it"))
+    asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
+    assert asked["phase"] == "awaiting_input"
+    (prompt,) = asked["openPrompts"]
+    assert [option["label"] for option in prompt["questions"][0]["options"]] == ["red", "blue"]
+    request = prompt["request_id"]
+    answer = await screen.ask(
+        "respond", session="s1", request=request, answers=[{"selected_labels": ["blue"]}]
+    )
+    assert answer["type"] == "done"
+    done = (
+        await screen.part(
+            "session", lambda part: part["detail"]["phase"] == "idle" and part["detail"]["turns"]
+        )
+    )["detail"]
+    assert done["history"][-1]["content"] == "you like blue"
+
+
+async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):
+
+    async def reply(turn):
+        return await turn.call_tool("disk__wipe", {"path": "/tmp/x"}, result="wiped")
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s1", policy="guard")
+    await screen.open("sessions", session="s1")
+    runtime.turns.start(session, TurnRequest(message="wipe it"))
+    asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
+    (prompt,) = asked["openPrompts"]
+    assert asked["phase"] == "awaiting_permission"
+    assert prompt["tool_approval"]["arguments"] == {"path": "/tmp/x"}
+    answer = await screen.ask("respond", session="s1", request=prompt["request_id"], decision="allow")
+    assert answer["type"] == "done"
+    done = (
+        await screen.part(
+            "session", lambda part: part["detail"]["phase"] == "idle" and part["detail"]["turns"]
+        )
+    )["detail"]
+    assert done["history"][-1]["content"] == "wiped"
+
+
+async def test_a_waiting_turn_is_cancelled(runtime, screen):
+
+    async def reply(turn):
+        await turn.ask("go on?")
+
+    runtime.agents.default(reply)
+    session = runtime.sessions.create("s1")
+    await screen.open("sessions", session="s1")
+    runtime.turns.start(session, TurnRequest(message="one"))
+    second = runtime.turns.start(session, TurnRequest(message="two"))
+    detail = (await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 2))["detail"]
+    assert [(turn["message"], turn["active"]) for turn in detail["underWay"]] == [
+        ("one", True),
+        ("two", False),
+    ]
+    assert (await screen.ask("cancel", session="s1", turn=second.id))["type"] == "done"
+    await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 1)

@@ -1,0 +1,177 @@
+"""What a view is sent: changes alone, within its budget, and all of it in the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from dnworker import Worker
+from dnworker.core.logs import LINES_KEPT
+from dnworker.panel import log_rows
+from dnworker.panel.budget import BYTES_PER_SECOND
+
+
+async def test_an_update_has_what_changed_and_nothing_else(runtime, bridge, screen):
+    await runtime.add(Worker("other"))
+    await screen.open()
+    await bridge.stop()
+    update = await screen.until(lambda m: "workers" in m and m["workers"]["changed"][0]["state"] == "stopped")
+    assert update["type"] == "update"
+    assert [w["name"] for w in update["workers"]["changed"]] == ["notebook:bridge"]
+    assert not {"log", "events", "capabilities", "sessions"} & update.keys()
+
+
+async def test_updates_are_numbered_without_a_gap(runtime, bridge, screen):
+    first = await screen.open("log")
+    runtime.log_line("notebook:bridge", "one")
+    second = await screen.until(lambda m: "log" in m)
+    assert (first["seq"], second["seq"]) == (1, 2)
+
+
+async def test_a_hello_in_the_middle_of_an_update_is_answered_by_a_snapshot(runtime, screen):
+    for n in range(5_000):
+        runtime.logs.add("w", str(n))
+    await screen.open("log", "events")
+    screen.say("log", id=1, filter={"text": "9"})
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the update looks at lines now
+    screen.messages.clear()
+    told = await screen.open("log", "events", log={"text": "9"})
+    assert told["seq"] == 1
+    assert {"runtime", "workers", "log", "events"} <= told.keys()
+
+
+async def test_states_are_told_although_the_budget_is_spent(runtime, bridge, screen):
+    await screen.open("log")
+    runtime.feed.views[0]._budget.spend(10 * BYTES_PER_SECOND)
+    runtime.log_line("w", "later")
+    await bridge.stop()
+    told = await screen.until(lambda m: "workers" in m and m["workers"]["changed"][0]["state"] == "stopped")
+    assert "log" not in told
+
+
+async def test_a_flood_is_cut_to_the_budget_and_every_line_can_be_asked_for(runtime, screen):
+    await screen.open("log")
+    for n in range(10_000):
+        runtime.log_line("w", f"line {n} {'x' * 90}")
+    log = await screen.part("log", lambda part: part["end"] == 10_001)
+    assert (log["first"], log["dropped"]) == (1, 0)
+    assert log["lines"][-1]["text"].startswith("line 9999 ")
+    assert len(msgspec.json.encode(log)) < BYTES_PER_SECOND / 2
+    seen, position = [], 1
+    while position < log["end"]:
+        answer = await screen.ask("lines", position=position, count=500)
+        seen += [line["text"].split()[1] for line in answer["lines"]]
+        position = answer["lines"][-1]["position"] + 1
+        runtime.feed.views[0]._budget.spend(-BYTES_PER_SECOND * 2)  # time passes
+    assert seen == [str(n) for n in range(10_000)]
+
+
+async def test_what_the_log_dropped_is_told(runtime, screen):
+    await screen.open("log")
+    for n in range(LINES_KEPT + 5):
+        runtime.log_line("w", str(n))
+    log = await screen.part("log", lambda part: part["end"] == LINES_KEPT + 6)
+    assert (log["first"], log["dropped"]) == (6, 5)
+
+
+async def test_the_log_is_filtered_where_it_is_kept(runtime, screen):
+    for n in range(100):
+        runtime.log_line("w", f"n {n}", level="error" if n % 10 == 0 else "info")
+    await screen.open("log")
+    screen.say("log", id=1, filter={"level": "error", "text": "n"})
+    log = await screen.part("log", lambda part: part["filter"].get("level") == "error")
+    assert [line["text"] for line in log["lines"]] == [f"n {n}" for n in range(0, 100, 10)]
+    assert (log["first"], log["end"]) == (1, 11)
+
+
+async def test_a_filter_with_many_lines_behind_it_lets_the_loop_turn(runtime, screen):
+    for n in range(20_000):
+        runtime.logs.add("w", str(n))
+    await screen.open("log")
+    turns = 0
+
+    async def turn():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    screen.say("log", id=1, filter={"text": "7"})
+    await screen.part("log", lambda part: part["filter"].get("text") == "7" and part["end"] == 6879)
+    turning.cancel()
+    assert turns >= 10
+
+
+async def test_a_slow_pattern_lets_the_loop_turn_and_gives_up(runtime, screen, monkeypatch):
+    monkeypatch.setattr(log_rows, "TOTAL_SECONDS", 0.02)
+    for n in range(3_000):
+        runtime.logs.add("w", f"{'a' * 22} {n}")
+    await screen.open("log")
+    screen.say("log", id=1, filter={"text": "(a+)+b", "regex": True})
+    log = await screen.part("log", lambda part: part["problem"])
+    assert "make the pattern simpler" in log["problem"]
+
+
+async def test_an_event_is_told_again_when_its_outcome_is_known(runtime, go, screen):
+    await screen.open("events")
+    await runtime.fire("demo.slow", {"a": 1}, wait=False)
+    rows = (
+        await screen.part("events", lambda part: part["rows"] and part["rows"][0]["outcome"] == "running")
+    )["rows"]
+    go.set()
+    done = (await screen.part("events", lambda part: part["rows"] and part["rows"][0]["outcome"] == "ok"))[
+        "rows"
+    ]
+    assert rows[0]["seq"] == done[0]["seq"]
+    assert done[0]["duration"] is not None
+
+
+async def test_events_are_filtered_by_kind_worker_session_and_outcome(runtime, bridge, screen):
+    await runtime.fire("demo.ping", {"bad": True}, session_id="s1")
+    await runtime.fire("demo.ping", {"n": 2})
+    await screen.open("events")
+
+    async def kinds(**wanted):
+        screen.say("events", id=1, filter=wanted)
+        rows = (await screen.part("events", lambda part: part["whole"]))["rows"]
+        return [(row["kind"], row["outcome"]) for row in rows]
+
+    assert await kinds(outcome="error") == [("demo.ping", "error")]
+    assert await kinds(session="s1") == [("demo.ping", "error")]
+    assert await kinds(worker="notebook:bridge", outcome="ok") == [("demo.ping", "ok")]
+    assert await kinds(kind="PONG") == [("demo.pong", "none")]
+    assert ("component.state_changed", "none") in await kinds(noise=True)
+
+
+async def test_an_event_that_matches_no_longer_is_taken_back(runtime, go, screen):
+    await screen.open("events", events={"outcome": "running"})
+    trace = await runtime.fire("demo.slow", {"a": 1}, wait=False)
+    await screen.part("events", lambda part: part["rows"])
+    go.set()
+    assert (await screen.part("events", lambda part: part["gone"]))["gone"] == [trace.event.seq]
+
+
+async def test_a_burst_of_events_is_told_by_the_newest_and_the_older_are_asked_for(runtime, screen):
+    await screen.open("events")
+    for n in range(500):
+        runtime.publish("demo.burst", {"n": n})
+    told = await screen.part("events", lambda part: len(part["rows"]) > 1)
+    assert told["whole"]
+    seqs = [row["seq"] for row in told["rows"]]
+    assert seqs == list(range(runtime.bus.latest_seq, runtime.bus.latest_seq - 100, -1))
+    older = (await screen.ask("events", filter={}, before=seqs[-1]))["rows"]
+    assert [row["seq"] for row in older] == list(range(seqs[-1] - 1, seqs[-1] - 201, -1))
+
+
+async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, go, screen):
+    await screen.open("events")
+    trace = await runtime.fire("demo.slow", {"fails": True}, wait=False)
+    screen.say("trace", event=trace.event.event_id)
+    assert (await screen.part("trace"))["running"]
+    go.set()
+    ended = await screen.part("trace", lambda part: not part["running"])
+    assert ended["outcome"] == "error"
+    assert any(row["text"] == "ValueError: at last" for row in ended["rows"])
