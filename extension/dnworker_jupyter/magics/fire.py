@@ -16,7 +16,7 @@ from dnworker.engine.replay import pause, wait_quiet
 from dnworker.events.faults import Delivery, FaultInjector, FaultPlan, read_chaos
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
-from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, read_body, read_payload
@@ -159,7 +159,9 @@ async def _deliver_with_faults(
     deliveries = faults.deliveries(options.times)
     injector = FaultInjector(faults)
     clients = [
-        worker._runner._client for worker in runtime.workers() if isinstance(worker._runner, WorkerRunner)
+        worker.client
+        for worker in runtime.workers()
+        if isinstance(worker, InProcessWorker) and worker.client is not None
     ]
     print(faults.describe(deliveries))  # noqa: T201
     if faults.faults and options.no_wait:

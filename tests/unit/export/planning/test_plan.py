@@ -19,12 +19,11 @@ import pytest
 import yaml
 
 from dnworker import Runtime, compat
-from dnworker.capability.environment import CHILD_HOOK
 from dnworker.capability.manifest import load_manifest
 from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.workers.loading import load_worker
-from dnworker.workers.subprocess_worker import SubprocessWorker
+from dnworker.workers.subprocess_worker import CHILD_HOOK, SubprocessWorker
 from dnworker_jupyter.export.disk import atomic as exchange
 from dnworker_jupyter.export.disk.write import _digest, write
 from dnworker_jupyter.export.export import FileExport
