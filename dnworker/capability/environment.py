@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CHILD_HOOK = Path(__file__).parents[1] / "workers" / "child"
-"""Holds the `sitecustomize` of worker processes; see there."""
-
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -68,12 +65,13 @@ def worker_environment(
     declared: Mapping[str, str],
     connection: Connection,
     path_entries: tuple[str, ...] = (),
+    child_hook: Path | None = None,
 ) -> dict[str, str]:
     """Compose the environment of a worker process; later layers win.
 
     The order: inherited, capability root and worker context, flags, the manifest's `env`, the connection.
     The reference adds its worker context last, over the manifest's `env`; the seed has only the connection
-    win over it (contract 11.7).
+    win over it (contract 11.7). `child_hook` is the directory of a `sitecustomize` for Python workers.
     """
     environment = dict(inherited)
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
@@ -93,8 +91,9 @@ def worker_environment(
     environment.update(declared)
     environment.update(connection.variables())
     # Last, as it only adds: what Python workers need to import siblings, and dnworker in the SDK's place.
-    entries = [str(CHILD_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(entries)
+    if child_hook is not None:
+        entries = [str(child_hook), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(entries)
     return environment
 
 

@@ -15,10 +15,11 @@ from dnworker.core.errors import ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability, state_file
+from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker, start_all, stop_all
 from dnworker.workers.services import Services
-from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker, path_worker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker.workers.worker import Worker
 
 log = logging.getLogger("dnworker.capabilities")

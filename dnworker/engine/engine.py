@@ -95,17 +95,7 @@ class Engine:
         self.log = RuntimeLog()
         # capabilities and their workers
         self.guard = Guard()
-        self.services = Services(
-            bus=self.bus,
-            history=self.history,
-            clock=self.clock,
-            guard=self.guard,
-            tokens=self.tokens,
-            client=self.client,
-            connection=self.connection,
-            log_line=self.log_line,
-            on_change=self._worker_changed,
-        )
+        self.services = self._make_services()
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -123,6 +113,19 @@ class Engine:
         self.is_started = False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
+
+    def _make_services(self) -> Services:
+        return Services(
+            bus=self.bus,
+            history=self.history,
+            clock=self.clock,
+            guard=self.guard,
+            tokens=self.tokens,
+            client=self.client,
+            connection=self.connection,
+            log_line=self.log_line,
+            on_change=self._worker_changed,
+        )
 
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""

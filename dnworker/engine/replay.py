@@ -139,8 +139,7 @@ async def replay(
     traces: list[Trace] = []
     for number, (event, payload) in enumerate(zip(events, payloads, strict=True)):
         if speed is not None and number:
-            gap = (event.timestamp - events[number - 1].timestamp).total_seconds()
-            await pause(engine, max(0.0, gap) / speed)
+            await pause(engine, _gap(events[number - 1], event) / speed)
         trace = await engine.fire(
             event.kind,
             payload,
@@ -155,6 +154,11 @@ async def replay(
     if speed is not None:
         await wait_quiet(engine, traces, timeout)
     return traces
+
+
+def _gap(before: EventEnvelope, event: EventEnvelope) -> float:
+    """Return the seconds between two events; 0 where the second has the earlier time."""
+    return max(0.0, (event.timestamp - before.timestamp).total_seconds())
 
 
 async def wait_quiet(engine: Engine, traces: Sequence[Trace], timeout: float | None) -> None:

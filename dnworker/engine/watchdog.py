@@ -20,7 +20,7 @@ from types import FrameType
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import located, location_of
 from dnworker.sessions.turns import Turns
-from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.invoker import invocation_run_by
 
 THRESHOLD = 1.0
 INTERVAL = 0.5
@@ -176,14 +176,12 @@ def invocation_of(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> I
 def running_invocation(frame: FrameType | None) -> Invocation | None:
     """Return the invocation whose runner is on the stack: what is raised there ends that handler alone."""
     while frame is not None:
-        if frame.f_code is WorkerRunner._run.__code__:
-            found = frame.f_locals.get("invocation")
-        elif frame.f_code is Turns._run.__code__:
-            found = getattr(frame.f_locals.get("turn"), "invocation", None)
-        else:
-            frame = frame.f_back
-            continue
-        return found if isinstance(found, Invocation) else None
+        if (found := invocation_run_by(frame)) is not None:
+            return found
+        if frame.f_code is Turns._run.__code__:
+            started_by = getattr(frame.f_locals.get("turn"), "invocation", None)
+            return started_by if isinstance(started_by, Invocation) else None
+        frame = frame.f_back
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.errors import UsageError
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
-from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.inprocess_worker import InProcessWorker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,42 +1,25 @@
-"""uvicorn on somebody else's loop: no signal handlers, no log configuration, a socket bound by us."""
+"""`EmbeddedServer`: the API of a runtime on its own loop, over a socket bound here; `Runtime` owns one."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
+from dnworker.server.quiet_uvicorn import QuietUvicorn
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
     from dnworker.panel.feed import Feed
 
 BACKLOG = 128
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn that leaves signals alone and says when it accepts connections."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """The process's signals belong to the kernel or to the command line, not to us."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 class EmbeddedServer:
@@ -55,7 +38,7 @@ class EmbeddedServer:
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
-        self._server: _Uvicorn | None = None
+        self._server: QuietUvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
 
@@ -67,9 +50,8 @@ class EmbeddedServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        assert self._socket is not None
-        return int(self._socket.getsockname()[1])
+        """The port it listens on; as it was asked for while it does not listen."""
+        return self._port if self._socket is None else int(self._socket.getsockname()[1])
 
     @property
     def uptime(self) -> float:
@@ -96,7 +78,7 @@ class EmbeddedServer:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
-        self._server = _Uvicorn(config)
+        self._server = QuietUvicorn(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="dnworker server")
         listening = asyncio.create_task(self._server.listening.wait())
         await asyncio.wait({self._serving, listening}, return_when=asyncio.FIRST_COMPLETED)

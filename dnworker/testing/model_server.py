@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -15,6 +14,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from dnworker.server.quiet_uvicorn import QuietUvicorn
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ModelServer:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
-        self._server = _Quiet(config)
+        self._server = QuietUvicorn(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]))
         return self
 
@@ -118,13 +119,6 @@ class ModelServer:
         if isinstance(answer, Waits):
             await answer.until.wait()
         return JSONResponse(_whole(answer, body["model"]))
-
-
-class _Quiet(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        """Leave the signals of the test's process alone."""
-        yield
 
 
 def _in_turn(answers: list[Answer]) -> Callable[[dict[str, Any]], Answer]:

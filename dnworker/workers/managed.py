@@ -1,59 +1,82 @@
-"""The declared workers of a runtime: gate, load, start, stop, restart (contract 2.7, 3.6, 4.8).
+"""`ManagedWorker`: a declared worker: gate, load, start, stop, restart (contract 2.7, 3.6, 4.8).
 
-`ManagedWorker` is the lifecycle; its subclasses in `topologies` make the runner.
+It is the lifecycle; `inprocess_worker` and `subprocess_worker` make the runner.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import describe
-from dnworker.core.lifecycle import STATUS, TRANSITIONS_KEPT, Transition, WorkerState, move
+from dnworker.core.lifecycle import STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
-from dnworker.core.text import valid_text
-from dnworker.workers.runner import WorkerRunner
 from dnworker.workers.services import Home, Services
-from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
-
-log = logging.getLogger("dnworker.manager")
 
 
-class ManagedWorker:
-    """One declared worker and where it is in its lifecycle."""
+class Runner(Protocol):
+    """Runs the handlers or the process of one start, and takes the steps of its lifecycle."""
+
+    async def start(self) -> None:
+        """Run; a failure is state `error`, never an exception."""
+
+    async def stop(self) -> None:
+        """End what runs; harmless in any state."""
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # whose default lets others write `ManagedWorker` alone
+
+    R = TypeVar("R", bound=Runner, default=Any)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Runner)
+
+
+class ManagedWorker(Generic[R]):
+    """One declared worker, where it is in its lifecycle, and the runner of its present start.
+
+    Args:
+        services: the parts of the runtime that it uses.
+        home: the capability that it belongs to.
+        definition: what the manifest says of it.
+    """
 
     topology = ""
 
     def __init__(self, services: Services, home: Home, definition: WorkerDefinition) -> None:
         self.definition = definition
-        self.transitions: deque[Transition] = deque(
-            [Transition(WorkerState.LOADING)], maxlen=TRANSITIONS_KEPT
-        )
-        self.error: str | None = None
         self.restarts = 0
-        self._declared = True  # not started yet: health says stopped
         self._services = services
         self._home = home
-        self._runner: WorkerRunner | SubprocessWorkerRunner | None = None
+        self._lifecycle = Lifecycle()
+        self._lifecycle.listen(self._moved)
+        self._runner: R | None = None
         self._lock = asyncio.Lock()
 
     @property
     def state(self) -> WorkerState:
         """The state that it is in."""
-        return self.transitions[-1].state
+        return self._lifecycle.state
 
-    @state.setter
-    def state(self, state: WorkerState) -> None:
-        if state is not self.state:
-            self.transitions.append(Transition(state))
+    @property
+    def error(self) -> str | None:
+        """Why it is in `error`, or what its shutdown handlers raised."""
+        return self._lifecycle.error
+
+    @property
+    def transitions(self) -> deque[Transition]:
+        """The newest steps that it took, oldest first."""
+        return self._lifecycle.transitions
 
     @property
     def name(self) -> str:
@@ -105,8 +128,8 @@ class ManagedWorker:
 
     async def stop(self) -> None:
         """Stop through the full sequence; harmless in any state."""
-        if isinstance(self._runner, WorkerRunner) and self.state is WorkerState.STARTING:
-            await self._runner.stop()  # a startup that hangs holds the lock
+        if self.state is WorkerState.STARTING:
+            await self._interrupt_start()
         async with self._lock:
             await self._stop()
 
@@ -114,7 +137,7 @@ class ManagedWorker:
         """Stop because a flag changed; the state is `gated_off` afterwards."""
         await self.stop()
         async with self._lock:
-            self.state, self.error, self._runner = WorkerState.GATED_OFF, None, None
+            self._gate_off()
         self._services.on_change(self, announce=False)
 
     async def restart(self, *, force: bool = False) -> bool:
@@ -147,7 +170,7 @@ class ManagedWorker:
         return ComponentInfo(
             kind="worker",
             name=self.name,
-            status=self._status(),
+            status=STATUS.get(self.state, "stopped"),
             error=self.error,
             detail=self.last_handler_error,
         )
@@ -156,7 +179,7 @@ class ManagedWorker:
     def last_handler_error(self) -> str | None:
         """What a handler raised last, with its place; the worker itself may run on (contract 11.11)."""
         errors = [(key, f.last_error) for key, f in self.stats.items() if f.last_error is not None]
-        return f"last handler error: {errors[-1][0][2]}: {errors[-1][1]}" if errors else None
+        return f"last handler error: {errors[-1][0].name}: {errors[-1][1]}" if errors else None
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
@@ -173,44 +196,58 @@ class ManagedWorker:
 
     # -- for the topologies ----------------------------------------------------------------------------
 
-    def _make_runner(self) -> WorkerRunner | SubprocessWorkerRunner:
+    def _make_runner(self) -> R:
+        """Return what runs the worker from a start on; called in state `loading`, may raise anything."""
         raise NotImplementedError
 
-    def _released(self) -> None:
-        """Called when the worker has stopped or failed, to let go of what its start took."""
+    async def _interrupt_start(self) -> None:
+        """End a start that may hang; `stop` calls it in state `starting`, while the start holds the lock."""
+
+    def _let_go(self) -> None:
+        """Let go of what the start took; called when the worker has stopped or failed, maybe twice."""
 
     # -- the lifecycle ---------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        self._declared = False
-        if self.definition.problem is not None:
-            self._set(WorkerState.ERROR, self.definition.problem)
+        if self.definition.problem is None and not gate_is_open(self.definition.when, self._home.flags):
+            self._gate_off()
             return
-        if not gate_is_open(self.definition.when, self._home.flags):
-            self.state, self.error, self._runner = WorkerState.GATED_OFF, None, None
-            return
+        self._runner = None
         if self.state is not WorkerState.LOADING:
-            self._set(move(self.state, WorkerState.LOADING), None)
+            self._lifecycle.to(WorkerState.LOADING)
+        if self.definition.problem is not None:
+            self._lifecycle.to(WorkerState.ERROR, self.definition.problem)
+            return
         try:
-            self._runner = self._make_runner()
+            runner = self._make_runner()
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # the user's module: it may even say sys.exit()
-            self._runner = None
-            self._set(WorkerState.ERROR, self._why_not_loaded(exc))
+            self._lifecycle.to(WorkerState.ERROR, self._why_not_loaded(exc))
             return
-        await self._runner.start()
+        self._runner = runner
+        await runner.start()
 
     async def _stop(self) -> None:
         if self._runner is not None:
             await self._runner.stop()
-            if self._runner.state is not self.state:
-                self._set(self._runner.state, self._runner.error)
         elif self.state is WorkerState.ERROR:
-            self._set(WorkerState.STOPPED, None)
-        elif self.state is WorkerState.LOADING:
-            self.state = WorkerState.STOPPED
-        self._released()
+            self._lifecycle.to(WorkerState.STOPPED)
+        elif self.state is WorkerState.LOADING:  # it was never started
+            self._lifecycle.to(WorkerState.STOPPED, quiet=True)
+        self._let_go()
+
+    def _gate_off(self) -> None:
+        """Be gated off; health says so without an event (contract 2.7)."""
+        self._runner = None
+        if self.state is not WorkerState.GATED_OFF:
+            self._lifecycle.to(WorkerState.GATED_OFF, quiet=True)
+
+    def _moved(self, state: WorkerState, error: str | None) -> None:
+        """Tell the runtime of a step."""
+        if state in (WorkerState.STOPPED, WorkerState.ERROR):
+            self._let_go()
+        self._services.on_change(self)
 
     def _check_gate(self) -> None:
         if gate_is_open(self.definition.when, self._home.flags):
@@ -235,24 +272,12 @@ class ManagedWorker:
             return str(exc)  # our own refusals name file and rule already
         return str(describe(exc))
 
-    def _set(self, state: WorkerState, error: str | None) -> None:
-        """Take over a state of the runner, and tell the runtime."""
-        self.state, self.error = state, None if error is None else valid_text(error)
-        if state in (WorkerState.STOPPED, WorkerState.ERROR):
-            self._released()
-        self._services.on_change(self)
 
-    def _status(self) -> str:
-        if self._declared:
-            return "stopped"
-        return STATUS.get(self.state, "stopped")
-
-
-async def start_all(workers: list[ManagedWorker]) -> None:
+async def start_all(workers: Iterable[ManagedWorker]) -> None:
     """Start workers side by side; none blocks or fails another."""
     await asyncio.gather(*(worker.start() for worker in workers))
 
 
-async def stop_all(workers: list[ManagedWorker]) -> None:
+async def stop_all(workers: Iterable[ManagedWorker]) -> None:
     """Stop workers side by side."""
     await asyncio.gather(*(worker.stop() for worker in workers))

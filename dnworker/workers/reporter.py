@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.invocation import Invocation, current_invocation, describe
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
-from dnworker.workers.runner import keys_of, log_failure
+from dnworker.workers.recorders import log_failure
+from dnworker.workers.registry import HandlerRegistry, keys_of
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.workers.worker import Worker
 
 _NOBODYS = reports.Says()
 _telling: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_telling", default=None)
 """The invocation whose failure is being logged here."""
 
 
-def reporter_from_environment(worker: Worker) -> Reporter | None:
+def reporter_from_environment(worker: HandlerRegistry) -> Reporter | None:
     """Return a reporter if the runtime that spawned this process listens; its children do not report."""
     word = os.environ.pop(reports.VARIABLE, None)
     return Reporter(worker, word) if word else None
@@ -35,7 +35,7 @@ class Reporter:
     Everything goes through the one stream that the runtime reads, under a lock: handlers start threads.
     """
 
-    def __init__(self, worker: Worker, word: str) -> None:
+    def __init__(self, worker: HandlerRegistry, word: str) -> None:
         self._word = word
         self._write = sys.stdout.write
         self._flush = sys.stdout.flush

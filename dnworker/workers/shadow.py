@@ -18,6 +18,7 @@ from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.handlers import handler_name
 from dnworker.core.invocation import Cause, Invocation, current_invocation, describe
 from dnworker.core.samples import template
+from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -167,13 +168,16 @@ async def _observe(
     make: Callable[[], Worker], events: Sequence[EventEnvelope], client: RuntimeClient | None
 ) -> list[Observation]:
     worker, recorder = make(), ShadowClient(client)
+    handlers = [*handlers_of(worker)]
     seen = [Observation(None)]
-    for starting in worker._startup_handlers:
-        await _run(worker, starting, (recorder,), recorder, seen[0], "startup")
+    for key, starting, _ in handlers:
+        if key.decorator == "on_startup":
+            await _run(worker, starting, (recorder,), recorder, seen[0], "startup")
     for event in events:
         seen.append(Observation(event))
-        for handler in worker._event_handlers.get(event.kind, ()):
-            await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
+        for key, handler, _ in handlers:
+            if key[:2] == ("on_event", event.kind):
+                await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
     seen.append(Observation(None, [f"{key} = {value!r:.200}" for key, value in _plain(worker.state)]))
     return seen
 

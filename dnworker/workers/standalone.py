@@ -7,20 +7,20 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dnworker.core.lifecycle import WorkerState
 
 if TYPE_CHECKING:
-    from dnworker.workers.runner import Recorder
-    from dnworker.workers.worker import Worker
+    from dnworker.workers.recorders import Recorder
+    from dnworker.workers.registry import HandlerRegistry
 
 
-attach: Callable[[Worker], bool] | None = None
+attach: Callable[[Any], bool] | None = None
 """Asked first by `run` and `arun`: takes a worker into the runtime of this process, if it has one."""
 
 
-def run(worker: Worker) -> None:
+def run(worker: HandlerRegistry) -> None:
     """Log to stderr and run until SIGTERM or SIGINT; a failure ends the process with code 1."""
     if attach is not None and attach(worker):
         return
@@ -34,7 +34,7 @@ def run(worker: Worker) -> None:
         raise SystemExit(1) from None
 
 
-async def arun(worker: Worker) -> None:
+async def arun(worker: HandlerRegistry) -> None:
     """Run on the current loop until SIGTERM or SIGINT."""
     if attach is not None and attach(worker):
         return
@@ -50,7 +50,7 @@ async def arun(worker: Worker) -> None:
     await run_until(worker, stop, reporter_from_environment(worker))
 
 
-async def run_until(worker: Worker, stop: asyncio.Event, recorder: Recorder | None = None) -> None:
+async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Recorder | None = None) -> None:
     """Run the whole lifecycle until `stop` is set.
 
     Raises:
@@ -76,9 +76,9 @@ async def run_until(worker: Worker, stop: asyncio.Event, recorder: Recorder | No
         worker,
         client,
         event_source=lambda kinds: client.subscribe(*kinds),
-        on_state_change=on_state_change,
         recorder=recorder,
     )
+    runner.lifecycle.listen(on_state_change)
     try:
         await client.start()
         await runner.start()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from dnworker.core.lifecycle import SHUTDOWN_ERRORS, WorkerState, move
+from dnworker.core.lifecycle import SHUTDOWN_ERRORS, Lifecycle, WorkerState
 from dnworker.workers.guard import Guard
 from dnworker.workers.reports import Report, ReportReader, Says
 
@@ -26,7 +26,6 @@ DRAIN_GRACE = 1.0
 LONGEST_LINE = 65_536
 """Characters of one line kept in memory; the log file has every byte."""
 
-StateListener = Callable[[WorkerState, str | None], None]
 LineListener = Callable[[str, Says], None]
 
 
@@ -40,7 +39,7 @@ class SubprocessWorkerRunner:
         env: the whole environment of the child.
         cwd: its working directory.
         log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
-        on_state_change: called with each new state and its error text.
+        lifecycle: takes the steps of this run; must be in `loading` when `start` is called.
         on_line: called with every line of output, and whose it is.
         on_report: called with every report in the output, which is taken out of it.
         report_word: by which reports are known; without one there are none.
@@ -61,7 +60,7 @@ class SubprocessWorkerRunner:
         env: Mapping[str, str],
         cwd: str | os.PathLike[str],
         log_path: Path | None = None,
-        on_state_change: StateListener | None = None,
+        lifecycle: Lifecycle | None = None,
         on_line: LineListener | None = None,
         on_report: Callable[[Report], None] | None = None,
         report_word: str | None = None,
@@ -69,15 +68,13 @@ class SubprocessWorkerRunner:
         grace_period_s: float | None = None,
         guard: Guard | None = None,
     ) -> None:
-        self.state = WorkerState.LOADING
-        self.error: str | None = None
+        self.lifecycle = lifecycle or Lifecycle()
         self.pid: int | None = None
         self.log_path = log_path
         self._command = command
         self._args = list(args)
         self._env = dict(env)
         self._cwd = Path(cwd)
-        self._on_state_change = on_state_change
         self._on_line = on_line
         self._on_report = on_report
         self._report_word = report_word
@@ -91,13 +88,23 @@ class SubprocessWorkerRunner:
         self._stopping: asyncio.Task[None] | None = None
 
     @property
+    def state(self) -> WorkerState:
+        """The state that it is in."""
+        return self.lifecycle.state
+
+    @property
+    def error(self) -> str | None:
+        """Why it is in `error`, or what its shutdown handlers raised."""
+        return self.lifecycle.error
+
+    @property
     def recent_output(self) -> list[str]:
         """The last 200 lines that were not empty."""
         return list(self._ring)
 
     async def start(self) -> None:
         """Spawn the child; a failure to do so is state `error`, not an exception."""
-        self._move(WorkerState.STARTING)
+        self.lifecycle.to(WorkerState.STARTING)
         self._ring.clear()
         self._open_log()
         # A pipe of our own: asyncio's wait() returns only when its pipes are closed, and a grandchild may
@@ -116,7 +123,7 @@ class SubprocessWorkerRunner:
         except (OSError, ValueError) as exc:
             os.close(reading_end)
             self._close_log()
-            self._move(WorkerState.ERROR, f"spawn failed: {exc}")
+            self.lifecycle.to(WorkerState.ERROR, f"spawn failed: {exc}")
             return
         finally:
             os.close(writing_end)
@@ -126,7 +133,7 @@ class SubprocessWorkerRunner:
         follow = self._follow(self._child, reading_end)
         # An empty context: its output is not that of the handler that may have asked for the restart.
         self._watch = asyncio.create_task(follow, name=f"{self._label} output", context=contextvars.Context())
-        self._move(WorkerState.RUNNING)
+        self.lifecycle.to(WorkerState.RUNNING)
 
     async def stop(self) -> None:
         """End the whole process group: SIGTERM, the grace, SIGKILL.
@@ -143,7 +150,7 @@ class SubprocessWorkerRunner:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        self._move(WorkerState.STOPPING)
+        self.lifecycle.to(WorkerState.STOPPING)
         if self._child is not None and self._watch is not None:
             self._signal(signal.SIGTERM)
             await asyncio.wait({self._watch}, timeout=self._grace)
@@ -151,7 +158,7 @@ class SubprocessWorkerRunner:
                 log.warning("%s did not end within %g s of SIGTERM; killing it", self._label, self._grace)
                 self._signal(signal.SIGKILL)
                 await asyncio.wait({self._watch})
-        self._move(WorkerState.STOPPED, self._shutdown_errors())
+        self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors())
 
     # -- the child -------------------------------------------------------------------------------------
 
@@ -176,9 +183,9 @@ class SubprocessWorkerRunner:
         if self.state is WorkerState.STOPPING:
             return
         if code == 0:
-            self._move(WorkerState.STOPPED, self._shutdown_errors())
+            self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors())
         else:
-            self._move(WorkerState.ERROR, self._exit_text(code))
+            self.lifecycle.to(WorkerState.ERROR, self._exit_text(code))
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         reader = ReportReader(self._report_word) if self._report_word is not None else None
@@ -280,12 +287,6 @@ class SubprocessWorkerRunner:
             with suppress(OSError):
                 self._log_file.close()
             self._log_file = None
-
-    def _move(self, to: WorkerState, error: str | None = None) -> None:
-        self.state = move(self.state, to)
-        self.error = error
-        if self._on_state_change is not None:
-            self._on_state_change(to, error)
 
 
 async def end_at_once(process: asyncio.subprocess.Process) -> None:

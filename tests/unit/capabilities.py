@@ -31,3 +31,16 @@ def make_capability(root: Path, workers: str, files: dict[str, str] | None = Non
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(dedent(text))
     return root
+
+
+def make_named(directory: Path, name: str, worker: str = "echo", version: str = "0.1.0") -> Path:
+    """Write a capability of this name with one worker."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    root = make_capability(
+        directory, f"{worker}: {{path: {worker}.py}}", {f"{worker}.py": ECHO.replace("echo", worker, 1)}
+    )
+    text = (root / "capability.yaml").read_text()
+    (root / "capability.yaml").write_text(
+        text.replace("name: demo", f"name: {name}").replace("0.1.0", version)
+    )
+    return root

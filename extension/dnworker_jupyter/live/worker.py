@@ -11,7 +11,7 @@ from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
-from dnworker.workers.subprocess_worker import InProcessWorker
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.processes import LiveTopology, Processes, ProcessWorker, until_connected

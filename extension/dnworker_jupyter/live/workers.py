@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
 
 
@@ -42,12 +43,9 @@ class LiveWorkers:
         """Forget a worker."""
         self._workers.pop(live.name, None)
 
-    def kinds(self) -> set[str]:
-        """Return the kinds that handlers of cells listen to."""
-        keys = [handler.key for live in self._workers.values() for handler, _ in live.handlers()]
-        return {key.trigger for key in keys if key.decorator == "on_event"}
-
-    def sources(self, kind: str) -> list[str]:
-        """Return the sources of the handlers that listen to a kind."""
-        found = [handler for live in self._workers.values() for handler, _ in live.handlers()]
-        return [handler.source for handler in found if handler.listens_to(kind)]
+    def event_handlers(self) -> Iterator[Handler]:
+        """Go through the handlers that listen to events."""
+        for live in self:
+            for handler, _ in live.handlers():
+                if handler.key.decorator == "on_event":
+                    yield handler

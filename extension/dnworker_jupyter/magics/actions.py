@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.handlers import HandlerKey
+from dnworker.engine.suggest import A_TEMPLATE
 from dnworker.panel.actions import Actions
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class NotebookActions(Actions):
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and where it is from; earlier runs of the notebook count."""
-        payload, source = await self._context.suggestions.payload(kind)
-        return payload, source or "a template"
+        payload, source = await self._context.suggestions.suggest(kind)
+        return payload, source or A_TEMPLATE
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.handlers import HandlerKey
 from dnworker.engine.replay import recorded
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
-from dnworker.workers.runner import keys_of
+from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import InvalidTransition
-from dnworker.core.lifecycle import NEXT, WorkerState, move
+from dnworker.core.lifecycle import NEXT, TRANSITIONS_KEPT, Lifecycle, WorkerState, move
 
 STATES = st.sampled_from(list(WorkerState))
 
@@ -45,3 +45,54 @@ def test_from_every_state_there_is_a_way_to_stopped():
 def test_a_step_that_is_not_there_names_both_states():
     with pytest.raises(InvalidTransition, match="from gated_off to running"):
         move(WorkerState.GATED_OFF, WorkerState.RUNNING)
+
+
+def test_a_lifecycle_begins_in_loading_and_keeps_its_steps():
+    life = Lifecycle()
+    life.to(WorkerState.STARTING)
+    life.to(WorkerState.RUNNING)
+    assert life.state is WorkerState.RUNNING
+    assert [step.state for step in life.transitions] == ["loading", "starting", "running"]
+
+
+def test_only_the_newest_steps_are_kept():
+    life = Lifecycle()
+    for _ in range(TRANSITIONS_KEPT):
+        life.to(WorkerState.STOPPED)
+        life.to(WorkerState.LOADING)
+    assert len(life.transitions) == TRANSITIONS_KEPT
+
+
+def test_a_lifecycle_tells_listeners_of_each_step_and_its_error():
+    told = []
+    life = Lifecycle()
+    end = life.listen(lambda state, error: told.append((state, error)))
+    life.to(WorkerState.ERROR, "no door")
+    end()
+    life.to(WorkerState.STOPPED)
+    assert told == [(WorkerState.ERROR, "no door")]
+
+
+def test_the_error_is_that_of_the_last_step():
+    life = Lifecycle()
+    life.to(WorkerState.ERROR, "no door \ud800")
+    assert life.error == "no door \ufffd"
+    life.to(WorkerState.LOADING)
+    assert life.error is None
+
+
+def test_a_quiet_step_is_told_to_nobody():
+    told = []
+    life = Lifecycle()
+    life.listen(lambda state, error: told.append(state))
+    life.to(WorkerState.GATED_OFF, quiet=True)
+    assert (life.state, told) == (WorkerState.GATED_OFF, [])
+
+
+def test_a_step_that_is_not_there_changes_nothing():
+    told = []
+    life = Lifecycle()
+    life.listen(lambda state, error: told.append(state))
+    with pytest.raises(InvalidTransition, match="from loading to running"):
+        life.to(WorkerState.RUNNING, "why")
+    assert (life.state, life.error, told) == (WorkerState.LOADING, None, [])

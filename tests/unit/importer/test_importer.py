@@ -17,7 +17,7 @@ from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.cli.main import main
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.workers.loading import forget_helpers, load_worker
-from dnworker.workers.runner import keys_of
+from dnworker.workers.registry import keys_of
 from dnworker_jupyter.importer.importer import import_capability
 from dnworker_jupyter.importer.notebook_file import write_notebook
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dnworker.core.lifecycle import WorkerState
+from dnworker.core.lifecycle import Lifecycle, WorkerState
 from dnworker.workers.guard import Guard, end_groups
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
@@ -25,13 +25,15 @@ class Child:
     def __init__(self, code: str, tmp_path: Path, **options):
         self.states: asyncio.Queue[tuple[WorkerState, str | None]] = asyncio.Queue()
         self.lines: asyncio.Queue[str] = asyncio.Queue()
+        lifecycle = Lifecycle()
+        lifecycle.listen(lambda state, error: self.states.put_nowait((state, error)))
         self.runner = SubprocessWorkerRunner(
             options.pop("command", sys.executable),
             options.pop("args", ["-u", "-c", code]),
             env=options.pop("env", dict(os.environ)),
             cwd=tmp_path,
             log_path=tmp_path / "logs" / "worker.log",
-            on_state_change=lambda state, error: self.states.put_nowait((state, error)),
+            lifecycle=lifecycle,
             on_line=lambda text, says: self.lines.put_nowait(text),
             **options,
         )

@@ -27,9 +27,10 @@ from dnworker.core.errors import DnworkerError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import Runtime
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.runner import keys_of
-from dnworker.workers.subprocess_worker import InProcessWorker, SubprocessWorker
+from dnworker.workers.registry import keys_of
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.check.observe import observe
 from dnworker_jupyter.export.disk.uv import forget, provision, python_of, run, uv_script
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from dnworker import compat
-from dnworker.capability.environment import CHILD_HOOK
 from dnworker.workers.loading import load_worker
+from dnworker.workers.subprocess_worker import CHILD_HOOK
 from dnworker_jupyter.export.disk.write import write
 from tests.unit.export.builders import handler, plan, script
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from dnworker.capability.environment import CHILD_HOOK
+from dnworker.workers.subprocess_worker import CHILD_HOOK
 
 
 def run(root, script, *, python=(sys.executable,), **environ):

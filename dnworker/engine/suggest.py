@@ -1,0 +1,106 @@
+"""`Suggestions`: which kinds can be fired and with what payload; the panel and `%fire` ask."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dnworker.core.payloads import skeleton
+from dnworker.core.samples import TEMPLATES, template
+from dnworker.engine.replay import recorded
+from dnworker.workers.inprocess_worker import InProcessWorker
+from dnworker.workers.registry import handlers_of
+
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
+    from dnworker.engine.engine import Engine
+
+
+class Suggestion(NamedTuple):
+    """A payload for a kind, and where it is from."""
+
+    payload: dict[str, Any]
+    source: str
+    """`a template`, `as of #SEQ`, `made of what handlers read`; empty where nothing is known."""
+
+
+A_TEMPLATE = "a template"
+"""The source of a suggestion for a kind that the runtime itself publishes."""
+
+
+class Suggestions:
+    """Suggests kinds and payloads.
+
+    Args:
+        engine: whose workers listen, and whose events are looked through.
+        written: returns the kind and the source text of event handlers, where they are known without
+            running, as in a notebook; otherwise the handlers of the workers in this process are read.
+        earlier_runs: whether the journal is asked for events of earlier runs, once a kind.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        written: Callable[[], Iterable[tuple[str, str]]] | None = None,
+        earlier_runs: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._written = written
+        self._earlier_runs = earlier_runs
+        self._earlier: dict[str, EventEnvelope | None] = {}
+
+    def kinds_heard(self) -> set[str]:
+        """Return the kinds that some handler listens to."""
+        heard = {
+            key.trigger
+            for worker in self._engine.workers()
+            for key in worker.stats
+            if key.decorator == "on_event"
+        }
+        return heard | {kind for kind, _ in self._written()} if self._written is not None else heard
+
+    def kinds(self) -> set[str]:
+        """Return the kinds that can be expected to do something."""
+        return self.kinds_heard() | TEMPLATES.keys()
+
+    def nearest(self, kind: str) -> str | None:
+        """Return the kind that was probably meant; None when nothing is close, or it is that kind."""
+        near = get_close_matches(kind, sorted(self.kinds()), n=1)
+        return near[0] if near and near[0] != kind else None
+
+    async def suggest(self, kind: str) -> Suggestion:
+        """Return a payload: of the kind's template, else of its newest event, else what its handlers read."""
+        if kind in TEMPLATES:
+            return Suggestion(template(kind), A_TEMPLATE)
+        before = await self._newest(kind)
+        if before is not None and before.payload:
+            return Suggestion(before.payload, f"as of #{before.seq}")
+        read = skeleton(self._sources(kind))
+        return Suggestion(read, "made of what handlers read" if read else "")
+
+    async def _newest(self, kind: str) -> EventEnvelope | None:
+        history = self._engine.history
+        newest = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
+        if newest is not None or not self._earlier_runs:
+            return newest
+        if kind not in self._earlier:
+            found = await recorded(self._engine, 1, kind=kind)
+            self._earlier[kind] = found[0] if found else None
+        return self._earlier[kind]
+
+    def _sources(self, kind: str) -> list[str]:
+        if self._written is not None:
+            return [source for one, source in self._written() if one == kind]
+        found = []
+        for worker in self._engine.workers():
+            registry = worker.worker if isinstance(worker, InProcessWorker) else None
+            for key, function, _ in handlers_of(registry) if registry is not None else ():
+                if key[:2] == ("on_event", kind):
+                    try:
+                        found.append(inspect.getsource(function))
+                    except (OSError, TypeError):  # made by code that stands in no file
+                        continue
+        return found

@@ -1,0 +1,139 @@
+"""`Dispatch`: takes events from a source and starts the handlers of their kinds; a part of the runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.invocation import Invocation, feeds_handlers
+from dnworker.workers.invoker import Invoker
+from dnworker.workers.registry import HandlerRegistry
+
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
+
+DISPATCH_BATCH = 64
+"""Events of a burst that are handed to handlers before the loop turns."""
+
+EventSource = Callable[[frozenset[str]], AsyncIterator["EventEnvelope"]]
+
+
+@dataclass(slots=True, frozen=True)
+class _Bound:
+    """An event handler with all that its invocations have in common."""
+
+    handler: Any
+    name: str
+    key: HandlerKey
+    title: str
+    task_name: str
+
+
+class Dispatch:
+    """Hands events to the handlers of one worker, several at a time.
+
+    Args:
+        invoker: runs them.
+        source: called once with the kinds; gives the async iterator of envelopes.
+        released: events wait until it is set.
+        on_end: called with the reason when the source has ended or failed by itself.
+    """
+
+    def __init__(
+        self,
+        invoker: Invoker,
+        source: EventSource,
+        released: asyncio.Event,
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._invoker = invoker
+        self._source = source
+        self._released = released
+        self._on_end = on_end
+        self._bound: dict[str, tuple[_Bound, ...]] = {}
+        self._events: AsyncIterator[EventEnvelope] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """What takes the events; None while no kind is listened to."""
+
+    def bind(self, registry: HandlerRegistry) -> None:
+        """Start these handlers from the next event on."""
+        self._bound = {
+            kind: tuple(self._bind(kind, handler) for handler in handlers)
+            for kind, handlers in registry._event_handlers.items()
+        }
+
+    def _bind(self, kind: str, handler: Any) -> _Bound:
+        name, label = handler_name(handler), self._invoker.label
+        key = HandlerKey("on_event", kind, name)
+        return _Bound(handler, name, key, f"{self._invoker.name} {kind}", f"{label} {label}.{name}")
+
+    def listen(self) -> None:
+        """Listen to the kinds of the handlers that are bound, by the subscription there is if there is one.
+
+        Raises:
+            TypeError: the source cannot change its kinds.
+        """
+        kinds = frozenset(self._bound)
+        if self._events is None:
+            if kinds:
+                self._events = self._source(kinds)
+                self.task = self._invoker.spawn(self._dispatch(self._events), "events")
+            return
+        retarget = getattr(self._events, "retarget", None)
+        if retarget is None:
+            raise TypeError(f"{type(self._events).__name__} cannot change its kinds; restart the worker")
+        retarget(kinds)
+
+    async def aclose(self) -> None:
+        """Close the subscription."""
+        events, self._events = self._events, None
+        aclose = getattr(events, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    def close_nowait(self) -> None:
+        """Let the source drop the events that wait: nobody reads them any more."""
+        close = getattr(self._events, "close", None)
+        if close is not None:
+            close()
+
+    async def _dispatch(self, events: AsyncIterator[EventEnvelope]) -> None:
+        why = "ended"
+        taken = 0
+        feeds_handlers.set(True)
+        take = getattr(events, "take", None)  # a subscription of the bus gives what is queued at once
+        recorder = self._invoker.recorder
+        try:
+            async for envelope in events:
+                try:
+                    await self._released.wait()
+                    self._start_invocations(envelope)
+                finally:  # also when startup fails while this event waits for it
+                    recorder.delivered(envelope)
+                taken += 1
+                if take is not None and taken % DISPATCH_BATCH:
+                    while (more := take()) is not None:
+                        self._start_invocations(more)
+                        recorder.delivered(more)
+                        taken += 1
+                        if taken % DISPATCH_BATCH == 0:
+                            break
+                if taken % DISPATCH_BATCH == 0:  # let handlers run while a burst is handed out
+                    await asyncio.sleep(0)
+        except Exception as exc:
+            why = f"failed: {exc}"
+        self._on_end(why)
+
+    def _start_invocations(self, envelope: EventEnvelope) -> None:
+        """Start one task for every handler of the event's kind; the cost of this is the cost of an event."""
+        invoker = self._invoker
+        args = (envelope, invoker.client)
+        for bound in self._bound.get(envelope.kind, ()):
+            invocation = Invocation(
+                invoker.label, bound.name, "event", envelope, invoker.generation, key=bound.key
+            )
+            invoker.recorder.begin(invocation)
+            invoker.launch(invocation, bound.handler, args, bound.key, bound.title, bound.task_name)

@@ -1,0 +1,163 @@
+"""`Invoker`: runs single handlers for a runner, each as a task, and keeps what is in flight and its stats."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from types import FrameType
+from typing import Any, Protocol
+
+from dnworker.core.clock import Clock, current_clock
+from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.invocation import Cause, Invocation, current_invocation
+from dnworker.core.stats import HandlerStats
+from dnworker.workers.recorders import Recorder
+
+log = logging.getLogger("dnworker.runner")
+
+
+class HandlerClient(Protocol):
+    """What the runner itself needs of a client; handlers get the whole object."""
+
+    def session_group(
+        self, title: str, *, kind: str, worker: str | None, metadata: dict[str, Any]
+    ) -> AbstractAsyncContextManager[object]:
+        """Group the sessions that the body creates."""
+        ...
+
+
+class Invoker:
+    """Runs the handlers of one worker.
+
+    Args:
+        client: handed to every handler.
+        name: of the worker, for session groups.
+        label: `capability:worker`, for traces and the names of tasks.
+        clock: what handlers find as the current one.
+        recorder: told of every invocation.
+        grace: seconds that cancelled tasks get to end.
+        generation: the version of the handlers.
+    """
+
+    def __init__(
+        self,
+        client: HandlerClient,
+        *,
+        name: str | None,
+        label: str,
+        clock: Clock,
+        recorder: Recorder,
+        grace: float,
+        generation: int,
+    ) -> None:
+        self.client = client
+        self.name = name
+        self.label = label
+        self.recorder = recorder
+        self.grace = grace
+        self.generation = generation
+        self.stats: dict[HandlerKey, HandlerStats] = {}
+        """How each handler has done; those of handlers that a swap took away are dropped."""
+        self.in_flight: dict[asyncio.Task[Any], Invocation] = {}
+        """What was launched and has not ended."""
+        self._context = contextvars.Context()  # of all our tasks: it knows the clock, and nothing else
+        self._context.run(current_clock.set, clock)
+
+    def count(self, keys: Iterable[HandlerKey]) -> None:
+        """Have stats for exactly these handlers; those that stay keep theirs."""
+        self.stats = {key: self.stats.get(key) or HandlerStats() for key in keys}
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a task of the worker."""
+        # A context of our own: what the cell or request that started us carried must not leak into handlers.
+        return asyncio.create_task(coro, name=f"{self.label} {name}", context=self._context.copy())
+
+    def begin(self, handler: Any, cause: Cause, key: HandlerKey) -> Invocation:
+        """Return a new invocation that no event caused; it is recorded as begun."""
+        invocation = Invocation(self.label, handler_name(handler), cause, generation=self.generation, key=key)
+        self.recorder.begin(invocation)
+        return invocation
+
+    def launch(
+        self,
+        invocation: Invocation,
+        handler: Any,
+        args: tuple[Any, ...],
+        key: HandlerKey,
+        title: str,
+        task_name: str,
+    ) -> asyncio.Task[Any]:
+        """Start a handler whose invocation has begun, as a task that is in flight until it ends."""
+        run = self.run(handler, args, invocation, key, title)
+        task = asyncio.create_task(run, name=task_name, context=self._context.copy())
+        self.in_flight[task] = invocation
+        return task
+
+    async def run(
+        self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
+    ) -> BaseException | None:
+        """Run a handler to its end and return what it raised; only a cancellation passes through.
+
+        With a title, the sessions that it creates are grouped under it.
+        """
+        stats = self.stats.get(key) or HandlerStats()  # none for a handler that a swap took away
+        stats.began()
+        token = current_invocation.set(invocation)
+        failure: BaseException | None = None
+        cancelled = True
+        try:
+            if title is None or not self._groups_sessions:
+                await handler(*args)
+            else:
+                metadata = {"worker": self.label}
+                async with self.client.session_group(
+                    title, kind="worker_run", worker=self.name, metadata=metadata
+                ):
+                    await handler(*args)
+            cancelled = False
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as exc:  # a SystemExit in a handler must not end the kernel
+            failure = exc
+            cancelled = False
+        finally:
+            current_invocation.reset(token)
+            self.in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
+            self.recorder.end(invocation, failure, cancelled=cancelled)
+            stats.ended(invocation)
+        return failure
+
+    @property
+    def _groups_sessions(self) -> bool:
+        """Whether grouping can have an effect; in-process it has none, and must cost nothing."""
+        return bool(getattr(self.client, "groups_sessions", True))
+
+    async def end(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        """Cancel tasks and wait for them, within the grace; one that does not end is left behind."""
+        pending = {task for task in tasks if not task.done() and task is not asyncio.current_task()}
+        for task in pending:
+            task.cancel()
+        if not pending:
+            return
+        _, stubborn = await asyncio.wait(pending, timeout=self.grace)
+        for task in stubborn:
+            log.warning(
+                "%s did not end within %g s of being cancelled; left behind", task.get_name(), self.grace
+            )
+
+    def note_never_run(self, launched: dict[asyncio.Task[Any], Invocation]) -> None:
+        """Record as cancelled what was ended before its first step."""
+        for task, invocation in launched.items():
+            if task.done() and self.in_flight.pop(task, None) is not None:
+                self.recorder.end(invocation, cancelled=True)
+
+
+def invocation_run_by(frame: FrameType) -> Invocation | None:
+    """Return the invocation that this frame runs, if it is one of `Invoker.run`; the watchdog asks."""
+    if frame.f_code is not Invoker.run.__code__:
+        return None
+    found = frame.f_locals.get("invocation")
+    return found if isinstance(found, Invocation) else None

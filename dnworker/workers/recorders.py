@@ -1,0 +1,52 @@
+"""`Recorder`: who is told of every invocation of a runner; and the one of workers that run by themselves."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from dnworker.core.invocation import Invocation, describe
+
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
+
+log = logging.getLogger("dnworker.runner")
+
+
+class Recorder(Protocol):
+    """Told of every invocation. `History` is one; a worker process has one that logs."""
+
+    def begin(self, invocation: Invocation) -> None:
+        """Note that it is under way."""
+
+    def end(
+        self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
+    ) -> None:
+        """Note how it ended."""
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Note that all invocations of the event have begun."""
+
+
+class LoggingRecorder:
+    """Logs what handlers raise; for workers that run as a process of their own."""
+
+    def begin(self, invocation: Invocation) -> None:
+        """Nothing to do."""
+
+    def end(
+        self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
+    ) -> None:
+        """Log a failure with the user's frames."""
+        invocation.end("error" if exc else "cancelled" if cancelled else "ok", describe(exc) if exc else None)
+        log_failure(invocation)
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Nothing to do."""
+
+
+def log_failure(invocation: Invocation) -> None:
+    """Log what a handler raised, if it did."""
+    if invocation.error is not None:
+        lines = "\n".join(invocation.error.lines())
+        log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)

@@ -1,0 +1,248 @@
+"""`HandlerRegistry`: the handlers of a worker as its decorators wrote them down; what runs a worker reads it.
+
+The runner, the reports of processes and the notebook go over handlers by `handlers_of`, never by the five
+registries themselves.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from dnworker.core.errors import BadName, HandlerNotAsync
+from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.locations import location_of
+from dnworker.core.schedule import ScheduleSpec, make_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from dnworker.client.client import RuntimeClient
+    from dnworker.core.envelope import EventEnvelope
+
+    ClientHandler = Callable[[RuntimeClient], Awaitable[object]]
+    EventHandler = Callable[[EventEnvelope, RuntimeClient], Awaitable[object]]
+
+H = TypeVar("H", bound="Callable[..., Awaitable[object]]")
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+def check_worker_name(name: str) -> str:
+    """Return `name` if it follows the rule of contract 1.1.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise BadName(
+            f"worker name {name!r} is not allowed; use lower-case letters, digits and dashes, "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+class HandlerRegistry:
+    """Handlers for events and schedules, tasks, and state; nothing in it runs by itself (contract 1).
+
+    The decorators return the function unchanged, so a handler can be called and tested by itself.
+
+    Args:
+        name: lower-case letters, digits and dashes. May be left out when a manifest names the worker.
+
+    Raises:
+        ValueError: the name breaks the rule.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = None if name is None else check_worker_name(name)
+        self.state: dict[str, Any] = {}
+        self._startup_handlers: list[ClientHandler] = []
+        self._shutdown_handlers: list[ClientHandler] = []
+        self._event_handlers: dict[str, list[EventHandler]] = {}
+        self._every_handlers: list[tuple[ScheduleSpec, ClientHandler]] = []
+        self._task_handlers: list[ClientHandler] = []
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {self.handler_count} handlers>"
+
+    @property
+    def handler_count(self) -> int:
+        """How many handlers of all five decorators are registered."""
+        return (
+            len(self._startup_handlers)
+            + len(self._shutdown_handlers)
+            + sum(map(len, self._event_handlers.values()))
+            + len(self._every_handlers)
+            + len(self._task_handlers)
+        )
+
+    def on_startup(self, handler: H) -> H:
+        """Run `handler(client)` once before any event or schedule.
+
+        Raises:
+            TypeError: the handler is not an `async def` function.
+        """
+        self._startup_handlers.append(_check_async(handler, "on_startup"))
+        return handler
+
+    def on_shutdown(self, handler: H) -> H:
+        """Run `handler(client)` once when the worker stops, last registered first.
+
+        Raises:
+            TypeError: the handler is not an `async def` function.
+        """
+        self._shutdown_handlers.append(_check_async(handler, "on_shutdown"))
+        return handler
+
+    def on_event(self, kind: str) -> Callable[[H], H]:
+        """Run `handler(event, client)` for every event whose kind is exactly `kind`.
+
+        Raises:
+            TypeError: `kind` is no text, or the handler is not an `async def` function.
+        """
+        if not isinstance(kind, str):
+            raise TypeError(
+                f"on_event takes the kind, as in @worker.on_event('turn.completed'); got {kind!r}"
+            )
+
+        def register(handler: H) -> H:
+            checked = _check_async(handler, f"on_event({kind!r})")
+            self._event_handlers.setdefault(kind, []).append(checked)
+            return handler
+
+        return register
+
+    def every(
+        self, *, seconds: float | None = None, minutes: float | None = None, cron: str | None = None
+    ) -> Callable[[H], H]:
+        """Run `handler(client)` on an interval, or by five-field cron text in UTC.
+
+        Raises:
+            ValueError: not exactly one of the three is given, or it is out of range.
+            TypeError: the handler is not an `async def` function.
+        """
+        spec = make_schedule(seconds=seconds, minutes=minutes, cron=cron)
+
+        def register(handler: H) -> H:
+            self._every_handlers.append((spec, _check_async(handler, "every(...)")))
+            return handler
+
+        return register
+
+    def task(self, handler: H) -> H:
+        """Keep `handler(client)` running for the worker's life, restarted with backoff when it ends.
+
+        Raises:
+            TypeError: the handler is not an `async def` function.
+        """
+        self._task_handlers.append(_check_async(handler, "task"))
+        return handler
+
+
+class Registered(NamedTuple):
+    """One handler of a worker."""
+
+    key: HandlerKey
+    function: Any
+    schedule: ScheduleSpec | None = None
+    """When it runs, of an `every` handler."""
+
+
+def handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
+    """Yield every handler: of startup, events, schedules, tasks and shutdown, in this order.
+
+    Schedules and tasks that would share a key get a number, so that each can be told apart. Other handlers
+    of one name share their key.
+    """
+    for starting in registry._startup_handlers:
+        yield Registered(HandlerKey("on_startup", "", handler_name(starting)), starting)
+    for kind, functions in registry._event_handlers.items():
+        for function in functions:
+            yield Registered(HandlerKey("on_event", kind, handler_name(function)), function)
+    yield from schedules_of(registry).values()
+    yield from tasks_of(registry).values()
+    for stopping in registry._shutdown_handlers:
+        yield Registered(HandlerKey("on_shutdown", "", handler_name(stopping)), stopping)
+
+
+def keys_of(registry: HandlerRegistry) -> list[HandlerKey]:
+    """Return the identity of every handler, in the order of `handlers_of`."""
+    return list(dict.fromkeys(handler.key for handler in handlers_of(registry)))
+
+
+def schedules_of(registry: HandlerRegistry) -> dict[HandlerKey, Registered]:
+    """Return the `every` handlers by their keys."""
+    return _numbered(
+        Registered(HandlerKey("every", spec.label, handler_name(function)), function, spec)
+        for spec, function in registry._every_handlers
+    )
+
+
+def tasks_of(registry: HandlerRegistry) -> dict[HandlerKey, Registered]:
+    """Return the `task` handlers by their keys."""
+    return _numbered(
+        Registered(HandlerKey("task", "", handler_name(function)), function)
+        for function in registry._task_handlers
+    )
+
+
+def _numbered(handlers: Iterable[Registered]) -> dict[HandlerKey, Registered]:
+    """Make a dict of the handlers; a key that comes again gets a number, so that no handler is lost."""
+    found: dict[HandlerKey, Registered] = {}
+    for handler in handlers:
+        key, count = handler.key, 2
+        while key in found:
+            key, count = handler.key._replace(name=f"{handler.key.name}#{count}"), count + 1
+        found[key] = handler._replace(key=key)
+    return found
+
+
+def add_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> None:
+    """Register handlers that were checked before, such as those of another registry, in their order.
+
+    Raises:
+        ValueError: an `every` handler has no schedule, or there is no such decorator.
+    """
+    for key, function, schedule in handlers:
+        match key.decorator:
+            case "on_startup":
+                registry._startup_handlers.append(function)
+            case "on_shutdown":
+                registry._shutdown_handlers.append(function)
+            case "on_event":
+                registry._event_handlers.setdefault(key.trigger, []).append(function)
+            case "every" if schedule is not None:
+                registry._every_handlers.append((schedule, function))
+            case "task":
+                registry._task_handlers.append(function)
+            case _:
+                raise ValueError(f"{key.name!r} cannot be registered by {key.decorator!r}")
+
+
+def replace_handlers(registry: HandlerRegistry, replace: Callable[[Registered], Any]) -> None:
+    """Put what `replace` returns for each handler into its place."""
+    replaced = [handler._replace(function=replace(handler)) for handler in handlers_of(registry)]
+    everything: list[list[Any] | dict[str, Any]] = [
+        registry._startup_handlers,
+        registry._shutdown_handlers,
+        registry._event_handlers,
+        registry._every_handlers,
+        registry._task_handlers,
+    ]
+    for handlers in everything:
+        handlers.clear()
+    add_handlers(registry, replaced)
+
+
+def _check_async(handler: Any, decorator: str) -> Any:
+    if inspect.iscoroutinefunction(handler):
+        return handler
+    name = getattr(handler, "__name__", None)
+    if name is None or not callable(handler):
+        raise HandlerNotAsync(f"@worker.{decorator} takes an async function, not {handler!r}")
+    code = getattr(handler, "__code__", None)
+    place = f" ({location_of(code.co_filename, code.co_firstlineno)})" if code else ""
+    raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{place} must be 'async def {name}(...)'")

@@ -1,0 +1,97 @@
+"""`Schedules`: keeps the rhythm of `@worker.every` handlers; a part of the runner."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from dnworker.core.clock import Clock
+from dnworker.core.handlers import HandlerKey
+from dnworker.core.schedule import ScheduleSpec
+from dnworker.workers.invoker import Invoker
+from dnworker.workers.registry import HandlerRegistry, Registered, schedules_of
+
+CLOCK_ROUNDING = timedelta(milliseconds=10)
+"""How much too early a clock may wake who sleeps until a time of day."""
+
+
+class Schedules:
+    """Runs each schedule's handler when it is due, one run after the other."""
+
+    def __init__(self, invoker: Invoker, clock: Clock) -> None:
+        self._invoker = invoker
+        self._clock = clock
+        self._handlers: dict[HandlerKey, Registered] = {}
+        self._timers: dict[HandlerKey, asyncio.Task[None]] = {}
+        self.due: dict[HandlerKey, datetime | float] = {}
+        """When each runs next: a time of day of cron text, monotonic seconds of an interval."""
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The timers."""
+        return [*self._timers.values()]
+
+    def bind(self, registry: HandlerRegistry) -> None:
+        """Keep the schedules of these handlers; one of the same name and rhythm keeps its timer."""
+        self._handlers = schedules_of(registry)
+        for key in [key for key in self._timers if key not in self._handlers]:
+            self._timers.pop(key).cancel()
+        self.due = {key: due for key, due in self.due.items() if key in self._handlers}
+
+    def start(self) -> None:
+        """Start the timers that do not run yet."""
+        for key in self._handlers:
+            if key not in self._timers:
+                self._timers[key] = self._invoker.spawn(self._keep(key), f"schedule {key.name}")
+
+    def clear(self) -> None:
+        """Forget the timers; whoever stops them took them from `tasks` before."""
+        self._timers.clear()
+        self.due.clear()
+
+    def begin(self, key: HandlerKey) -> asyncio.Task[Any] | None:
+        """Begin a run now, in a task of its own; the rhythm goes on as it was. None without such a schedule.
+
+        When the schedule changes, the run under way finishes all the same.
+        """
+        found = self._handlers.get(key)  # as it is now: a swap changes the code, not the rhythm
+        if found is None:
+            return None
+        invoker = self._invoker
+        invocation = invoker.begin(found.function, "schedule", key)
+        title, task_name = f"{invoker.name} scheduled run", f"{invoker.label} {invocation.label}"
+        return invoker.launch(invocation, found.function, (invoker.client,), key, title, task_name)
+
+    async def _keep(self, key: HandlerKey) -> None:
+        while (found := self._handlers.get(key)) is not None and found.schedule is not None:
+            if not await self._wait_for_tick(key, found.schedule):
+                continue
+            if (running := self.begin(key)) is not None:
+                await asyncio.wait({running})
+
+    async def _wait_for_tick(self, key: HandlerKey, spec: ScheduleSpec) -> bool:
+        """Wait for the next run and count those that were missed; False when the clock was set anew."""
+        clock = self._clock
+        if spec.interval_seconds is None:
+            begun = clock.now()
+            last = self.due.get(key)
+            if isinstance(last, datetime):
+                if timedelta() < last - begun < CLOCK_ROUNDING:
+                    begun = last  # or the same tick would come twice
+                else:  # it woke late, or the run before took its time
+                    self._note_missed(key, spec.ticks_between(last, begun))
+            due = self.due[key] = spec.next_run(begun)
+            if not await clock.sleep_until(due):
+                self.due.pop(key, None)
+                return False
+            return True
+        started = clock.monotonic()
+        self.due[key] = started + spec.interval_seconds
+        await clock.sleep(spec.interval_seconds)
+        self._note_missed(key, int((clock.monotonic() - started) / spec.interval_seconds + 1e-9) - 1)
+        return True
+
+    def _note_missed(self, key: HandlerKey, count: int) -> None:
+        if count > 0 and (stats := self._invoker.stats.get(key)) is not None:
+            stats.missed += count

@@ -1,0 +1,100 @@
+"""`Supervision`: keeps `@worker.task` handlers running, with backoff; a part of the runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnworker.core.clock import Clock
+from dnworker.core.handlers import HandlerKey
+from dnworker.core.lifecycle import ALIVE, Lifecycle
+from dnworker.core.schedule import STABLE_AFTER, Backoff
+from dnworker.workers.invoker import Invoker
+from dnworker.workers.registry import HandlerRegistry, Registered, tasks_of
+
+ALL_TASKS_CRASHED = "All tasks crashed"
+
+
+@dataclass(slots=True, eq=False)
+class _Supervised:
+    """One `@worker.task` and how its restarts stand."""
+
+    handler: Any
+    backoff: Backoff = field(default_factory=Backoff)
+    running_since: float | None = None
+
+    def is_exhausted(self, now: float) -> bool:
+        stable = self.running_since is not None and now - self.running_since >= STABLE_AFTER
+        return self.backoff.exhausted and not stable
+
+
+class Supervision:
+    """Starts each task again when it ends, until all have crashed too often.
+
+    Args:
+        invoker: runs them.
+        clock: of the backoff and of how long a task has run.
+        lifecycle: tasks are started again while the worker is alive.
+        on_crashed: called with the reason when all tasks have crashed for good.
+    """
+
+    def __init__(
+        self, invoker: Invoker, clock: Clock, lifecycle: Lifecycle, on_crashed: Callable[[str], None]
+    ) -> None:
+        self._invoker = invoker
+        self._clock = clock
+        self._lifecycle = lifecycle
+        self._on_crashed = on_crashed
+        self._handlers: dict[HandlerKey, Registered] = {}
+        self._supervised: dict[HandlerKey, tuple[_Supervised, asyncio.Task[None]]] = {}
+        self.due: dict[HandlerKey, float] = {}
+        """When each task that ended is started again, in seconds of the monotonic clock."""
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What supervises, and with it the handlers that run."""
+        return [task for _, task in self._supervised.values()]
+
+    def bind(self, registry: HandlerRegistry) -> list[asyncio.Task[None]]:
+        """Supervise these tasks, and return what must end; a task of the same function goes on."""
+        before, self._handlers = self._handlers, tasks_of(registry)
+        ending = [
+            self._supervised.pop(key)[1]
+            for key in [*self._supervised]
+            if self._handlers.get(key) != before.get(key)
+        ]
+        self.due = {key: due for key, due in self.due.items() if key in self._handlers}
+        return ending
+
+    def start(self) -> None:
+        """Start the tasks that do not run yet."""
+        for key, found in self._handlers.items():
+            if key not in self._supervised:
+                supervised = _Supervised(found.function)
+                task = self._invoker.spawn(self._supervise(key, supervised), f"task {key.name}")
+                self._supervised[key] = supervised, task
+
+    def clear(self) -> None:
+        """Forget the tasks; whoever stops them took them from `tasks` before."""
+        self._supervised.clear()
+        self.due.clear()
+
+    async def _supervise(self, key: HandlerKey, supervised: _Supervised) -> None:
+        invoker = self._invoker
+        while self._lifecycle.state in ALIVE:
+            started = supervised.running_since = self._clock.monotonic()
+            self.due.pop(key, None)
+            invocation = invoker.begin(supervised.handler, "task", key)
+            await invoker.run(supervised.handler, (invoker.client,), invocation, key, None)
+            supervised.running_since = None
+            if key not in self._supervised or self._supervised[key][0] is not supervised:
+                return  # replaced while it swallowed its cancellation
+            now = self._clock.monotonic()
+            delay = supervised.backoff.ended(now - started)
+            if all(other.is_exhausted(now) for other, _ in self._supervised.values()):
+                self._on_crashed(ALL_TASKS_CRASHED)
+                return
+            self.due[key] = now + delay
+            await self._clock.sleep(delay)

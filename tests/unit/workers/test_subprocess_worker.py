@@ -1,0 +1,126 @@
+"""A worker as a process: its environment, its token, its output, its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from dnworker import Runtime, Worker, WorkerState
+
+from ..capabilities import ECHO, make_capability
+
+
+@pytest.fixture
+async def served():
+    async with Runtime(port=0) as started:
+        yield started
+
+
+@pytest.mark.clause("13.1")
+async def test_an_unset_variable_is_an_error_that_names_it(runtime, tmp_path):
+    await runtime.load(make_capability(tmp_path, "echo: {command: PYTHON, args: ['${NO_SUCH_VAR}']}"))
+    worker = runtime.worker("echo")
+    assert worker.state is WorkerState.ERROR
+    assert "worker 'demo:echo', args[0]: ${NO_SUCH_VAR} is not set" in worker.error
+
+
+async def test_a_process_without_a_server_to_talk_to_says_what_to_do(runtime, tmp_path):
+    await runtime.load(make_capability(tmp_path, "echo: {command: PYTHON}"))
+    assert "Runtime(port=0)" in runtime.worker("echo").error
+
+
+@pytest.mark.clause("13.14")
+async def test_a_worker_process_misses_nothing_published_since_its_spawn(served, tmp_path):
+    root = make_capability(
+        tmp_path, "echo: {command: PYTHON, args: ['${CAPABILITY_ROOT}/echo.py']}", {"echo.py": ECHO}
+    )
+    answers = served.bus.subscribe(["demo.pong"])
+    await served.load(root)
+    for n in range(50):
+        served.publish("demo.ping", {"n": n})
+    got = [(await anext(answers)).payload["echo"]["n"] for _ in range(50)]
+    assert sorted(got) == list(range(50))
+
+
+async def test_a_worker_process_that_raises_on_startup_is_in_error_with_its_output(served, tmp_path):
+    source = ECHO.replace(
+        "@worker.on_event",
+        "@worker.on_startup\nasync def start(client):\n    raise KeyError('ws')\n\n@worker.on_event",
+    )
+    root = make_capability(tmp_path, "echo: {command: PYTHON, args: [echo.py]}", {"echo.py": source})
+    states = served.bus.subscribe(["component.state_changed"])
+    await served.load(root)
+    while (change := await anext(states)).payload["status"] != "error":
+        pass
+    assert "exited with code 1\n\nWorker output:\n" in change.payload["error"]
+    assert "raise KeyError('ws')" in change.payload["error"]
+
+
+@pytest.mark.clause("3.2 layers")
+@pytest.mark.clause("11.6")
+async def test_the_environment_of_a_worker_process_is_the_contracts(served, tmp_path):
+    source = """
+    import json, os
+    names = ("CAPABILITY_ROOT", "DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_ID", "CAPABILITY_FLAG__DEMO__LIVE", "LEVEL")
+    print(json.dumps([os.environ[n] for n in names] + [os.getcwd()]))
+    """
+    head = "flags:\n  live: {description: d, default: true}\n"
+    entry = "echo: {command: PYTHON, args: [env.py], env: {LEVEL: '${CAPABILITY_ROOT}/x'}}"
+    states = served.bus.subscribe(["component.state_changed"])
+    await served.load(make_capability(tmp_path, entry, {"env.py": source}, head))
+    while (await anext(states)).payload["status"] != "stopped":
+        pass
+
+    (line,) = served.worker("echo").detail()["process"]["recent_output"]
+    root = str(tmp_path)
+    assert json.loads(line) == [root, served.url, served.runtime_id, "1", f"{root}/x", root]
+
+
+async def test_a_restarted_process_has_a_token_of_its_own_and_the_old_one_is_dead(served, tmp_path):
+    source = "import os, signal; print(os.environ['DREADNODE_RUNTIME_TOKEN'], flush=True); signal.pause()"
+    await served.load(make_capability(tmp_path, "echo: {command: PYTHON, args: [t.py]}", {"t.py": source}))
+    worker = served.worker("echo")
+    tokens = []
+    for _ in range(2):
+        while not (output := worker.detail()["process"]["recent_output"]):
+            await asyncio.sleep(0)
+        tokens.append(output[0])
+        await worker.restart(force=True)
+    assert tokens[0] != tokens[1]
+    assert not served.tokens.accepts(tokens[0])
+
+
+@pytest.mark.clause("11.5")
+async def test_a_shutdown_error_of_a_worker_process_is_in_its_health(served, tmp_path):
+    source = ECHO.replace(
+        "@worker.on_event",
+        "@worker.on_shutdown\nasync def end(client):\n    raise ValueError('X')\n\n@worker.on_event",
+    )
+    await served.load(
+        make_capability(tmp_path, "echo: {command: PYTHON, args: [echo.py]}", {"echo.py": source})
+    )
+    answers = served.bus.subscribe(["demo.pong"])
+    served.publish("demo.ping")
+    await anext(answers)
+    worker = served.worker("echo")
+    await worker.stop()
+    assert (worker.state, worker.error) == (WorkerState.STOPPED, "shutdown errors: end: X")
+
+
+async def test_the_output_of_a_process_is_not_that_of_the_handler_that_restarted_it(served, tmp_path):
+    source = "import signal; print('mine', flush=True); signal.pause()"
+    await served.load(make_capability(tmp_path, "relay: {command: PYTHON, args: [r.py]}", {"r.py": source}))
+    await served.worker("relay").stop()
+    worker = Worker("w")
+
+    @worker.on_event("restart")
+    async def restart(event, client):
+        await client.restart_worker("demo", "relay")
+
+    await served.add(worker)
+    trace = await served.fire("restart")
+    while not served.worker("relay").detail()["process"]["recent_output"]:
+        await asyncio.sleep(0)
+    assert [line.text for line in trace.invocations[0].logs] == []
