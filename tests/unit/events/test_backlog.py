@@ -57,3 +57,17 @@ def test_a_closed_backlog_keeps_nothing_more(bus):
     backlog.close()
     publish(bus, "a")
     assert queued(backlog.claim(None, 256)[0]) == []
+
+
+def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
+    bus = EventBus()
+    backlog = Backlog(bus, kept=3)
+    for kind in "abbbbbbbba":
+        bus.publish(kind)
+    subscription, lost = backlog.claim(["a"], limit=10)
+    bus.publish("a")
+    assert ([e.seq for e in iter(subscription.take, None)], lost) == ([1, 10, 11], 0)
+    backlog = Backlog(bus, kept=3)
+    for _ in range(5):
+        bus.publish("a")
+    assert backlog.claim(None, limit=10)[1] == 2
