@@ -1,74 +1,100 @@
 """Workers that react to runtime events, written live in a notebook and exported as capabilities.
 
 The public names load on first use: a worker script that says `from dnworker import Worker` pays for
-neither the server, the client, IPython nor numpy.
+neither the server, the client, IPython nor numpy. What is not in `__all__` is not public, and may move.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dnworker._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dnworker.client.client import RuntimeClient
-    from dnworker.core.clock import RealClock, VirtualClock, sleep
+    from dnworker.core.clock import RealClock, SwitchClock, VirtualClock, sleep
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.errors import (
+        ApiError,
+        CommandError,
         DnworkerError,
         HandlerFailed,
+        JournalError,
         ManifestError,
+        RuntimeUnavailable,
         TurnCancelledError,
         TurnFailedError,
+        UsageError,
     )
     from dnworker.core.lifecycle import WorkerState
+    from dnworker.events.journal import JournalReader
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
     from dnworker.workers.worker import Worker
 
 _HOMES = {
+    "ApiError": "dnworker.core.errors",
+    "CommandError": "dnworker.core.errors",
     "DnworkerError": "dnworker.core.errors",
     "EventEnvelope": "dnworker.core.envelope",
     "HandlerFailed": "dnworker.core.errors",
+    "JournalError": "dnworker.core.errors",
+    "JournalReader": "dnworker.events.journal",
     "ManifestError": "dnworker.core.errors",
     "RealClock": "dnworker.core.clock",
     "Runtime": "dnworker.runtime",
     "RuntimeClient": "dnworker.client.client",
+    "RuntimeUnavailable": "dnworker.core.errors",
+    "SwitchClock": "dnworker.core.clock",
     "Trace": "dnworker.events.trace",
-    "TurnCancelledError": "dnworker.core.errors",
     "Turn": "dnworker.sessions.turn",
+    "TurnCancelledError": "dnworker.core.errors",
     "TurnFailedError": "dnworker.core.errors",
+    "UsageError": "dnworker.core.errors",
     "VirtualClock": "dnworker.core.clock",
     "Worker": "dnworker.workers.worker",
     "WorkerState": "dnworker.core.lifecycle",
     "sleep": "dnworker.core.clock",
 }
+"""Where each public name is defined."""
 
-__all__ = [  # noqa: RUF022  in the order of design 5
+_EXTENSIONS = "dnworker.notebook"
+"""The group of entry points by which a notebook's extension is found."""
+
+__all__ = [  # noqa: RUF022  in the order in which people meet them
     "Worker",
     "EventEnvelope",
     "RuntimeClient",
     "TurnFailedError",
     "TurnCancelledError",
+    "CommandError",
     "Runtime",
     "WorkerState",
     "Trace",
     "Turn",
+    "JournalReader",
     "RealClock",
     "VirtualClock",
+    "SwitchClock",
     "sleep",
     "DnworkerError",
     "HandlerFailed",
+    "ApiError",
     "ManifestError",
+    "JournalError",
+    "RuntimeUnavailable",
+    "UsageError",
 ]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'dnworker' has no attribute {name!r}")
+        raise _no_such_name(name, sys._getframe(1))
     try:
         value = getattr(import_module(home), name)
     except ModuleNotFoundError as exc:
@@ -81,23 +107,45 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _no_such_name(name: str, asker: FrameType) -> Exception:
+    """Return the error for a name that is not public, with the one that was probably meant."""
+    if name.startswith("__"):  # Python and its tools ask for those, and expect none
+        return AttributeError(f"module 'dnworker' has no attribute {name!r}")
+    import difflib
+    import dis
+
+    near = difflib.get_close_matches(name, __all__, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(__all__)}"
+    # `from dnworker import x` replaces the text of an AttributeError by one of its own.
+    if dis.opname[asker.f_code.co_code[asker.f_lasti]] == "IMPORT_FROM":
+        return ImportError(f"cannot import name {name!r} from 'dnworker'; {hint}", name="dnworker")
+    return AttributeError(f"module 'dnworker' has no attribute {name!r}; {hint}")
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext dnworker`: start the notebook's runtime and register the magics."""
+    """Start the notebook's runtime and register the magics: `%load_ext dnworker`."""
     _extension().load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """`%unload_ext dnworker`: stop the runtime and take every hook out again."""
+    """Stop the runtime and remove every hook: `%unload_ext dnworker`."""
     _extension().unload(shell)
 
 
 def _extension() -> Any:
+    from importlib.metadata import entry_points
+
+    found = sorted(entry_points(group=_EXTENSIONS), key=lambda point: point.name)
+    if not found:
+        raise ImportError(
+            "no notebook extension is installed; install it with: pip install 'dnworker[jupyter]'"
+        )
     try:
-        return import_module("dnworker_jupyter.loading")
+        return found[0].load()
     except ModuleNotFoundError as exc:
         raise ImportError(
             f"the notebook extension needs {exc.name!r}; install it with: pip install 'dnworker[jupyter]'"

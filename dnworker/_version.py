@@ -1,3 +1,3 @@
-"""The version of dnworker; whoever shows or writes it reads it here, without loading anything else."""
+"""The version of dnworker: it stands here alone, and the build reads it."""
 
 __version__ = "0.1.0"

@@ -1,21 +1,27 @@
-"""Writes docs/clauses.md: every clause of the contract, and the tests that hold it, by their markers."""
+"""Writes docs/contributing/clauses.md: each clause of the contract, with the tests that hold it."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-OUTPUT = PROJECT / "docs" / "clauses.md"
+OUTPUT = PROJECT / "docs" / "contributing" / "clauses.md"
 
 HEAD = """# The contract, clause by clause
 
-What the outside world relies on, and the tests that hold it. A clause is named by its place in the contract;
-one whose number begins with 11 or 13 is a place where the reference differs or is at fault, and where this
-project does not follow it. This table is made of the tests' markers: `python scripts/make_clauses.py`.
+The contract is what users and other programs rely on: the Worker class, the manifest, events, the HTTP API,
+the client. Code cites it as "contract 4.8": look up section 4.8 below. Numbered entries such as 13.20 have
+an anchor of their own. A link to either is `clauses.md#4.8` or `clauses.md#13.20`.
 
-| Clause | What it says | Held by |
+The tests in the last column hold the clause. `python scripts/make_clauses.py` makes this page of
+`tests/clauses.py` and of the marks `@pytest.mark.clause(...)` of the tests. Do not edit it by hand.
+"""
+
+TABLE = """
+| Clause | What it says | Tests |
 |---|---|---|
 """
 
@@ -35,18 +41,51 @@ def marked_tests() -> dict[str, list[str]]:
     return found
 
 
-def table() -> str:
+def page() -> str:
     """Return the document."""
     sys.path.insert(0, str(PROJECT))
-    from tests.clauses import CLAUSES
+    from tests.clauses import CLAUSES, SECTIONS
 
     tests = marked_tests()
-    rows = []
-    for clause, sentence in CLAUSES.items():
-        held = "<br>".join(f"`{test.partition('tests/')[2]}`" for test in sorted(tests.get(clause, ())))
-        rows.append(f"| {clause} | {sentence.replace('|', chr(92) + '|')} | {held} |\n")
-    return HEAD + "".join(rows)
+    parts = [HEAD]
+    for number, title in SECTIONS.items():
+        level = "###" if "." in number else "##"
+        parts.append(f'\n{level} <a id="{number}"></a>{number} {title}\n')
+        rows = [
+            _row(clause, sentence, tests.get(clause, []))
+            for clause, sentence in CLAUSES.items()
+            if section_of(clause, SECTIONS) == number
+        ]
+        if rows:
+            parts += [TABLE, *rows]
+    return "".join(parts)
+
+
+def section_of(clause: str, sections: dict[str, str]) -> str:
+    """Return the section of a clause: `4.8` of `4.8 ready`, and `13` of the numbered entry `13.20`."""
+    number = clause.partition(" ")[0]
+    return number if number in sections else number.partition(".")[0]
+
+
+def anchors() -> Iterator[str]:
+    """Yield what a citation can resolve to: numbers of sections, and of entries within sections."""
+    sys.path.insert(0, str(PROJECT))
+    from tests.clauses import CLAUSES, SECTIONS
+
+    yield from SECTIONS
+    yield from (clause for clause in CLAUSES if _is_entry(clause))
+
+
+def _is_entry(clause: str) -> bool:
+    """Tell whether a clause is a numbered entry such as `13.20`, not a part of a section."""
+    return " " not in clause
+
+
+def _row(clause: str, sentence: str, tests: list[str]) -> str:
+    anchor = f'<a id="{clause}"></a>' if _is_entry(clause) else ""
+    held = "<br>".join(f"`{test.partition('tests/')[2]}`" for test in sorted(tests))
+    return f"| {anchor}{clause} | {sentence.replace('|', chr(92) + '|')} | {held} |\n"
 
 
 if __name__ == "__main__":
-    OUTPUT.write_text(table(), encoding="utf-8")
+    OUTPUT.write_text(page(), encoding="utf-8")

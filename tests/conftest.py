@@ -1,14 +1,144 @@
-"""What all tests share: the marker that says which clause of the contract a test holds."""
+"""What all tests share: a home of their own, the check that nothing is left in the user's, and the marker of clauses."""
 
 from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from .clauses import CLAUSES
 
+# jsonschema builds a grammar of IRIs when it is imported, which takes over a second in every process. No schema
+# here uses that format, and jsonschema goes on without the module.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-def pytest_collection_modifyitems(items):
-    """Refuse a clause that is not on the list: it would be missing in the table."""
+
+@cache
+def _distributions_on(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    return read_distributions()
+
+
+# Every export asks which distribution a module is of. Each answer takes a tenth of a second of an environment that
+# holds what tests need, and is another only where the path is another.
+read_distributions = importlib.metadata.packages_distributions
+importlib.metadata.packages_distributions = lambda: dict(_distributions_on(tuple(sys.path)))
+
+LEFT_AT_HOME = (".dreadnode", ".ipython", ".jupyter", ".local/share/jupyter")
+"""The directories of the user's home in which a process that a test starts could leave something."""
+
+REAL_HOME = pytest.StashKey[Path]()
+FOUND_AT_START = pytest.StashKey[set[str]]()
+LEFT = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a home of its own, which every process that it starts inherits."""
+    if hasattr(config, "workerinput"):  # the controller of pytest-xdist has done it
+        return
+    home = Path.home()
+    config.stash[REAL_HOME] = home
+    config.stash[FOUND_AT_START] = files_at(home)
+    _keep_caches_and_settings(home)
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="dnworker-tests-home-")
+
+
+def _keep_caches_and_settings(home: Path) -> None:
+    """Name what programs look for in the home and what every test may share: caches, and settings of installers."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    os.environ.setdefault("UV_CACHE_DIR", str(cache / "uv"))
+    for variable, file in {
+        "GIT_CONFIG_GLOBAL": home / ".gitconfig",
+        "PIP_CONFIG_FILE": config / "pip" / "pip.conf",
+        "UV_CONFIG_FILE": config / "uv" / "uv.toml",
+    }.items():
+        if file.is_file():
+            os.environ.setdefault(variable, str(file))
+
+
+def files_at(home: Path) -> set[str]:
+    """Return the files below the directories of `LEFT_AT_HOME`."""
+    roots = [home / name for name in LEFT_AT_HOME]
+    return {str(path) for root in roots for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that left something in the user's home."""
+    config = session.config
+    if REAL_HOME not in config.stash:
+        return
+    config.stash[LEFT] = sorted(files_at(config.stash[REAL_HOME]) - config.stash[FOUND_AT_START])
+    if config.stash[LEFT]:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was left in the user's home."""
+    left = config.stash.get(LEFT, [])
+    if left:
+        terminalreporter.section("left in the home directory", red=True)
+        terminalreporter.line(
+            "These files are new since the run began. A test, or a program beside it, left them; the run fails:"
+        )
+        for path in left:
+            terminalreporter.line(f"  {path}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the home of the run."""
+    if REAL_HOME in config.stash:
+        shutil.rmtree(os.environ["HOME"], ignore_errors=True)
+        os.environ["HOME"] = str(config.stash[REAL_HOME])
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home directory of the test's own: logs and state of its workers meet those of no other test."""
+    directory = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(directory))
+    for name in ("DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return directory
+
+
+LONGEST_FIRST = (
+    "tests/interop",
+    "tests/browser/test_panel.py",
+    "tests/browser",
+    "tests/packaging",
+    "tests/kernel/test_surface.py",
+    "tests/kernel",
+    "tests/unit/export",
+)
+"""What takes longest, so that no process of pytest is left alone with it at the end; all other files come after it."""
+
+
+BUSY = 6
+"""How often the limit that a test names it gets: limits end what hangs, on a machine with a load of 8 too."""
+
+
+def rank(item: pytest.Item) -> int:
+    """Return a file's place in the order of a run."""
+    return next(
+        (n for n, begin in enumerate(LONGEST_FIRST) if item.nodeid.startswith(begin)), len(LONGEST_FIRST)
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first, and refuse a clause that is not on the list: the table would lack it."""
+    items.sort(key=rank)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit = float(mark.args[0] if mark is not None else item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(limit * BUSY), append=False)
     for item in items:
         for mark in item.iter_markers("clause"):
             if mark.args[0] not in CLAUSES:

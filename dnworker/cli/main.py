@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dnworker import __version__
+from dnworker._version import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
 from dnworker.core.errors import DnworkerError, UsageError
@@ -146,7 +146,7 @@ def _export(options: argparse.Namespace) -> int:
         report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(report) if options.json else found)
         return 0
-    progress = _extension("display.progress").Progress("export", terminal=True)
+    progress = _extension("display.progress").ProgressBar("export", terminal=True)
     try:
         writing = export.write(
             progress,

@@ -1,4 +1,4 @@
-"""Who may talk to the API: Host, Origin and token, looked at before anything else (contract 13 no. 20)."""
+"""Who may talk to the API: Host, Origin and token, looked at before anything else (contract 13.20)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class EmbeddedServer:
             access_log=False,
             server_header=False,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13 no. 18)
+            timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
         self._server = QuietUvicorn(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="dnworker server")

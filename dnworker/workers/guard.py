@@ -2,7 +2,7 @@
 
 `Guard` is the runtime's side. The other side is this file run as a program: it holds the reading end of a
 pipe, on which the runtime names the process groups it owns. When the runtime dies, however it dies, the
-pipe closes, and the program sends SIGTERM, waits 5 s, and sends SIGKILL (contract 13 no. 17). It imports
+pipe closes, and the program sends SIGTERM, waits 5 s, and sends SIGKILL (contract 13.17). It imports
 only the standard library, so it starts in a few milliseconds.
 """
 

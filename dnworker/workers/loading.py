@@ -1,7 +1,7 @@
 """Executes the module of a `path:` worker and finds the one Worker in it (contract 4.7).
 
 A worker file may import what lies beside it both ways, `from .helper import x` and `import helper` (contract
-11 no. 10), and both give the same module. `sys.path` stays as it is: the modules of a capability get an
+11.10), and both give the same module. `sys.path` stays as it is: the modules of a capability get an
 `__import__` of their own, which looks beside the worker first, as a script's `sys.path[0]` would.
 """
 
@@ -33,7 +33,7 @@ def load_worker(root: Path, capability: str, name: str, file: Path) -> Worker:
         OSError: the file cannot be read.
         LoadError: there is none or more than one Worker, or it has another name.
         BaseException: whatever the module raises; even SystemExit must not end the runtime, so the caller
-            catches all (contract 13 no. 2).
+            catches all (contract 13.2).
     """
     source = file.read_bytes()
     package = _make_packages(root, capability, file)
@@ -166,7 +166,7 @@ def _homes(package: str) -> list[str]:
 
 
 def _the_worker(module: types.ModuleType, name: str, file: Path) -> Worker:
-    # By identity: two names for one Worker are one Worker (contract 13 no. 13).
+    # By identity: two names for one Worker are one Worker (contract 13.13).
     found = {id(v): v for v in vars(module).values() if isinstance(v, Worker)}
     if not found:
         raise LoadError(

@@ -177,7 +177,7 @@ class ManagedWorker(Generic[R]):
 
     @property
     def last_handler_error(self) -> str | None:
-        """What a handler raised last, with its place; the worker itself may run on (contract 11 no. 11)."""
+        """What a handler raised last, with its place; the worker itself may run on (contract 11.11)."""
         errors = [(key, f.last_error) for key, f in self.stats.items() if f.last_error is not None]
         return f"last handler error: {errors[-1][0].name}: {errors[-1][1]}" if errors else None
 

@@ -117,7 +117,7 @@ class WorkerRunner:
         """Run the startup handlers, then let events, schedules and tasks run.
 
         The subscription is made first, so that no event is missed; events wait until startup is over
-        (contract 14-3). The first startup handler that raises ends it, in state `error`.
+        (contract 14.3). The first startup handler that raises ends it, in state `error`.
         """
         self.lifecycle.to(WorkerState.STARTING)
         self._bind_events()
@@ -203,7 +203,7 @@ class WorkerRunner:
         self.lifecycle.to(WorkerState.STOPPED, SHUTDOWN_ERRORS + "; ".join(failures) if failures else None)
 
     def _events_ended(self, why: str) -> None:
-        # A worker without its events would be running but deaf (contract 13 no. 5).
+        # A worker without its events would be running but deaf (contract 13.5).
         self._fail(f"the event stream {why}")
 
     def _fail(self, text: str) -> None:

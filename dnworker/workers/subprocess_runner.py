@@ -234,7 +234,7 @@ class SubprocessWorkerRunner:
         return text
 
     def _shutdown_errors(self) -> str | None:
-        """Return what a worker of ours said of its shutdown handlers at the end (contract 11 no. 5)."""
+        """Return what a worker of ours said of its shutdown handlers at the end (contract 11.5)."""
         last = self._ring[-1] if self._ring else ""
         return last if last.startswith(SHUTDOWN_ERRORS) else None
 

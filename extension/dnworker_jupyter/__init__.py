@@ -9,11 +9,11 @@ After the extension is loaded, `dn` in the notebook is this module:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
     from os import PathLike
 
     from dnworker.core.envelope import EventEnvelope
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from dnworker_jupyter.display.panel import Panel, StaticPanel
     from dnworker_jupyter.live.handles import LiveHandle
     from dnworker_jupyter.notebook import Notebook
+
+T = TypeVar("T")
 
 _showing: set[asyncio.Task[None]] = set()
 
@@ -76,14 +78,10 @@ def agent(name: str) -> Callable[[Any], Any]:
 
     As there, `default` answers for every agent without a script.
     """
-    from dnworker_jupyter.magics.agents import EVERYBODY
+    from dnworker_jupyter.magics.agent import register_agent
 
     def register(reply: Any) -> Any:
-        agents = _active().runtime.agents
-        if name == EVERYBODY:
-            agents.default(reply)
-        else:
-            agents.register(name, reply)
+        register_agent(_active().runtime, name, reply)
         return reply
 
     return register
@@ -99,10 +97,9 @@ async def fire(
     only: str | None = None,
 ) -> Trace:
     """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field."""
-    book = _active()
-    await book.ready()
-    return await book.enter(
-        lambda: book.runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait, only=only)
+    runtime = _active().runtime
+    return await _on_loop(
+        lambda: runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait, only=only)
     )
 
 
@@ -110,9 +107,8 @@ async def events(last: int = 20, *, kind: str | None = None) -> list[EventEnvelo
     """Return recorded events that came from outside, earlier runs' too; of `kind`, all events of it."""
     from dnworker.engine.replay import recorded
 
-    book = _active()
-    await book.ready()
-    return await book.enter(lambda: recorded(book.runtime, last, kind=kind))
+    runtime = _active().runtime
+    return await _on_loop(lambda: recorded(runtime, last, kind=kind))
 
 
 async def replay(
@@ -138,54 +134,48 @@ async def replay(
     from dnworker.engine.replay import replay as fire_again
     from dnworker_jupyter.magics.replay import choose
 
-    book = _active()
-    await book.ready()
+    runtime = _active().runtime
 
     async def run() -> list[Trace]:
         if isinstance(what, EventEnvelope):
             chosen = [what]
         elif isinstance(what, str | PathLike):
             text = fspath(what)
-            chosen = await choose(book, text.split() if text.startswith("last") else [text])
+            chosen = await choose(runtime, text.split() if text.startswith("last") else [text])
         else:
             chosen = list(what)
         edits = list((edit or {}).items())
-        return await fire_again(book.runtime, chosen, edits=edits, speed=speed, only=only, timeout=timeout)
+        return await fire_again(runtime, chosen, edits=edits, speed=speed, only=only, timeout=timeout)
 
-    return await book.enter(run)
+    return await _on_loop(run)
 
 
 async def advance(seconds: float) -> int:
     """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
     from dnworker.core.errors import UsageError
 
-    book = _active()
-    await book.ready()
-    if not book.runtime.clock.can_advance:
+    runtime = _active().runtime
+    await _active().transactions.ready()
+    if not runtime.clock.can_advance:
         raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
-    return await book.enter(lambda: book.runtime.advance(seconds))
+    return await _on_loop(lambda: runtime.advance(seconds))
 
 
 async def settle(timeout: float | None = 5) -> None:
     """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail."""
     import asyncio
 
-    book = _active()
-    await book.ready()
+    notebook = _active()
+    await notebook.transactions.ready()
     if _showing:  # magics that nobody could await
         await asyncio.wait([*_showing], timeout=timeout)
-    book.raise_later()
-    await book.enter(lambda: book.runtime.settle(timeout))
+    notebook.late_errors.raise_first()
+    await notebook.loop.enter(lambda: notebook.runtime.settle(timeout))
 
 
 def panel() -> Panel | StaticPanel:
     """Return the panel, to be displayed; in a terminal, which can show none, a table of now."""
-    book = _active()
-    if book.host.has_thread:
-        from dnworker_jupyter.display.panel import StaticPanel
-
-        return StaticPanel(book, None)
-    return book.panel()
+    return _active().panels.show()
 
 
 def __dir__() -> list[str]:
@@ -196,6 +186,13 @@ def _active() -> Notebook:
     from dnworker_jupyter.notebook import active
 
     return active()
+
+
+async def _on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine on the runtime's loop, once the runtime and what earlier cells left to do are ready."""
+    notebook = _active()
+    await notebook.transactions.ready()
+    return await notebook.loop.enter(make)
 
 
 def _cell_help(magic: str) -> str:
@@ -212,11 +209,11 @@ async def _open_worker(line: str) -> None:
 
 async def _open_agent(line: str) -> None:
     """What `%%agent ...` becomes: the first statement of its cell."""
-    from dnworker_jupyter.magics.agents import open_agent
+    from dnworker_jupyter.magics.agent import open_agent
 
-    book = _active()
-    await book.ready()
-    open_agent(book, line)
+    notebook = _active()
+    await notebook.transactions.ready()
+    open_agent(notebook.magics, line)
 
 
 async def _close_cell() -> None:
@@ -236,7 +233,7 @@ def _show_soon(awaitable: Awaitable[object]) -> None:
 def _shown(task: asyncio.Task[None]) -> None:
     _showing.discard(task)
     if not task.cancelled() and (exc := task.exception()) is not None:
-        _active().failed_later(exc)
+        _active().late_errors.add(exc)
 
 
 async def _show(awaitable: Any) -> None:

@@ -1,19 +1,235 @@
-"""`%load_ext dnworker`, again, `%reload_ext` and `%unload_ext`."""
+"""`%load_ext dnworker`, `%reload_ext` and `%unload_ext`: composes the notebook, installs it, takes it out."""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import functools
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import dnworker_jupyter
+from dnworker.core.clock import SwitchClock
+from dnworker.core.locations import add_locator, remove_locator
+from dnworker.runtime import Runtime
+from dnworker.workers import standalone
+from dnworker_jupyter.display.panels import Panels
+from dnworker_jupyter.display.traces import register_formatters
+from dnworker_jupyter.kernel.blocking import LoopWatch
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.interrupts import Interrupts
+from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.notebook_file import journal_file
+from dnworker_jupyter.kernel.output import OutputRouter
+from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.kernel.unhandled import UnhandledErrors
+from dnworker_jupyter.live.capability_head import CapabilityHead
+from dnworker_jupyter.live.cell_hooks import CellHooks
+from dnworker_jupyter.live.processes import Processes, ProcessTopology
+from dnworker_jupyter.live.transactions import Transactions
+from dnworker_jupyter.live.workers import LiveWorkers
+from dnworker_jupyter.magics.actions import NotebookActions
+from dnworker_jupyter.magics.completion import install_completion
+from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.magics import install_magics
+from dnworker_jupyter.magics.suggestions import Suggestions
+from dnworker_jupyter.notebook import Notebook, set_active
+from dnworker_jupyter.syntax.transform import LAST_VALUE
+
+RELOAD_SECONDS = 0.5
+"""Within these, `%reload_ext` in a terminal has loaded again what it has unloaded."""
+
+_leaving: Notebook | None = None
+"""Unloaded, but not stopped yet: `%reload_ext` unloads and loads in one breath, and keeps what runs."""
 
 
 def load(shell: Any) -> None:
     """Start the runtime on the running loop and register everything; a second call changes nothing."""
-    from dnworker_jupyter.notebook import start
-
-    start(shell)
+    global _leaving
+    before = set_active(None)
+    notebook = before or _leaving or compose(shell)
+    _leaving = None
+    set_active(notebook)
+    if before is None:
+        install(notebook)
 
 
 def unload(shell: Any) -> None:
     """Stop the runtime and take every hook out again; harmless when it is not loaded."""
-    from dnworker_jupyter.notebook import end
+    global _leaving
+    notebook = set_active(None)
+    if notebook is None:
+        return
+    notebook.installed.close()
+    if notebook.loop.loop is None:
+        return  # it has never begun
+    _leaving = notebook
+    if notebook.loop.has_thread:
+        threading.Timer(RELOAD_SECONDS, _stop_leaving, (notebook,)).start()
+    else:
+        notebook.loop.post(_stop_leaving, notebook)
 
-    end()
+
+def compose(shell: Any) -> Notebook:
+    """Make the parts of a notebook, each from those above it."""
+    runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(shell))
+    loop = KernelLoop(shell)
+    cells = CellBook(shell)
+    output = OutputRouter(runtime, shell)
+    unhandled = UnhandledErrors(runtime.note_unhandled)
+    watch = LoopWatch(runtime)
+    interrupts = Interrupts(shell, loop, watch)
+    startup = RuntimeStartup(runtime, loop, watch)
+    late_errors = LateErrors()
+    live = LiveWorkers()
+    processes = Processes(runtime, functools.partial(_export_worker, cells, live))
+    transactions = Transactions(
+        shell,
+        engine=runtime,
+        loop=loop,
+        startup=startup,
+        cells=cells,
+        live=live,
+        processes=processes,
+        late_errors=late_errors,
+    )
+    panels = Panels(runtime, loop, cells)
+    watch.paused.add(panels.report_paused)
+    notebook = Notebook(
+        shell=shell,
+        runtime=runtime,
+        loop=loop,
+        startup=startup,
+        watch=watch,
+        cells=cells,
+        output=output,
+        unhandled=unhandled,
+        interrupts=interrupts,
+        late_errors=late_errors,
+        live=live,
+        processes=processes,
+        transactions=transactions,
+        panels=panels,
+    )
+    _add_magics(notebook)
+    return notebook
+
+
+def _add_magics(notebook: Notebook) -> None:
+    """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
+    runtime = notebook.runtime
+    notebook.magics = MagicContext(
+        shell=notebook.shell,
+        runtime=runtime,
+        loop=notebook.loop,
+        startup=notebook.startup,
+        watch=notebook.watch,
+        interrupts=notebook.interrupts,
+        cells=notebook.cells,
+        live=notebook.live,
+        processes=notebook.processes,
+        transactions=notebook.transactions,
+        head=CapabilityHead(runtime),
+        panels=notebook.panels,
+        suggestions=Suggestions(runtime, notebook.live),
+    )
+    runtime.actions = NotebookActions(notebook.magics)
+    notebook.hooks = CellHooks(
+        notebook.shell,
+        startup=notebook.startup,
+        cells=notebook.cells,
+        transactions=notebook.transactions,
+        interrupts=notebook.interrupts,
+    )
+
+
+def _export_worker(
+    cells: CellBook, live: LiveWorkers, name: str, topology: ProcessTopology
+) -> tuple[Mapping[str, bytes], str]:
+    from dnworker_jupyter.magics.live_export import export_worker  # only where a worker becomes a process
+
+    return export_worker(cells, live, name, topology)
+
+
+def install(notebook: Notebook) -> None:
+    """Put every hook in, and begin to start the runtime; `notebook.installed` takes the hooks out again."""
+    shell, undo = notebook.shell, notebook.installed.callback
+    add_locator(notebook.cells.locate)
+    undo(remove_locator, notebook.cells.locate)
+    notebook.output.install()
+    undo(notebook.output.uninstall)
+    undo(notebook.interrupts.uninstall)  # every cell installs it
+    undo(notebook.unhandled.uninstall)
+    undo(notebook.startup.on_loop.add(notebook.unhandled.install))
+    notebook.hooks.install()
+    undo(notebook.hooks.uninstall)
+    undo(install_magics(shell, notebook.magics))
+    undo(install_completion(shell, notebook.magics))
+    register_formatters(shell)
+    undo(_bind_names(shell))
+    standalone.attach = notebook.transactions.attach
+    undo(_detach)
+    at_exit = functools.partial(_at_exit, notebook)
+    atexit.register(at_exit)
+    undo(atexit.unregister, at_exit)
+    notebook.startup.begin()
+    if notebook.loop.has_thread:
+        print(  # noqa: T201  the answer to %load_ext
+            "dnworker: this terminal's loop does not turn at the prompt, so the runtime lives on a "
+            "thread of its own; handlers run there"
+        )
+
+
+def _bind_names(shell: Any) -> Callable[[], None]:
+    """Bind `dn` in the notebook; returns what takes it and our hidden names away, but not a user's `dn`."""
+    names, hidden = shell.user_ns, shell.user_ns_hidden
+    names["dn"] = dnworker_jupyter
+    hidden.update({"dn": dnworker_jupyter, LAST_VALUE: None})
+
+    def unbind() -> None:
+        if names.get("dn") is dnworker_jupyter:
+            del names["dn"]
+        names.pop(LAST_VALUE, None)
+        for name in ("dn", LAST_VALUE):
+            hidden.pop(name, None)
+
+    return unbind
+
+
+def _detach() -> None:
+    standalone.attach = None
+
+
+def _stop_leaving(notebook: Notebook) -> None:
+    global _leaving
+    if _leaving is notebook:
+        _leaving = None
+        stop(notebook)
+
+
+def stop(notebook: Notebook) -> None:
+    """Close the panels and stop the runtime in full; in a kernel, on its loop."""
+    notebook.transactions.forget_names()  # not before: workers that a reload keeps mean them
+    notebook.watch.stop()
+    notebook.panels.close()
+    if notebook.loop.has_thread:
+        notebook.loop.finish(_stop_runtime(notebook))
+    else:
+        notebook.stopping = asyncio.get_running_loop().create_task(
+            _stop_runtime(notebook), name="dnworker stop"
+        )
+
+
+async def _stop_runtime(notebook: Notebook) -> None:
+    await notebook.startup.stop()
+    notebook.processes.close()
+
+
+def _at_exit(notebook: Notebook) -> None:
+    """End worker processes with the kernel; the guard would, 5 s later and less politely."""
+    if notebook.loop.has_thread:
+        stop(notebook)
+    notebook.runtime.guard.close()
+    notebook.processes.close()

@@ -8,9 +8,9 @@ CELLS: list[tuple[str, str]] = [
         """
         # Agents
 
-        A worker may open sessions and drive agents: a webhook arrives, a fresh session decides. To write such a worker you
-        need no model. Script the agent, and see in one trace what the worker asked, what the agent answered, and what came
-        of it.
+        A worker may open sessions and use agents: for example, a webhook arrives, and an agent decides in a new session.
+        You need no model to write such a worker. Script the agent, and see in one trace what the worker asked, what the agent
+        answered, and what followed.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -28,7 +28,7 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A scripted agent
 
-        The function of an `%%agent` cell answers the turns of that agent. It returns text or yields it, may call tools,
+        The function of an `%%agent` cell answers the turns of that agent. It returns or yields text, and may call tools,
         ask a person, or fail.
         """,
     ),
@@ -68,7 +68,7 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        `create_session` is idempotent on its id: one session for each callback, however often it comes.
+        `create_session` is idempotent on its id: there is one session for each callback, however often it arrives.
         """,
     ),
     (
@@ -83,8 +83,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## An agent that fails
 
-        Run the cell again with another script: the next turn is answered by it. A failed turn raises `TurnFailedError`
-        in the handler, with what was said until then.
+        Run the cell again with another script, and it answers the next turn. A failed turn raises `TurnFailedError`
+        in the handler, with the text that came before the failure.
         """,
     ),
     (
@@ -124,8 +124,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## An agent that asks
 
-        `turn.ask` waits for a person. Whoever listens to `prompt.required` can answer: a front end, the panel, or here a
-        worker in the person's place.
+        `turn.ask` waits for a person. A front end, the panel, or a worker can answer: each of them listens to
+        `prompt.required`. Here a worker answers for the person.
         """,
     ),
     (
@@ -163,8 +163,8 @@ CELLS: list[tuple[str, str]] = [
         ## A model
 
         `%%agent NAME --model M --base-url URL` lets any OpenAI-compatible endpoint answer; the body is the system prompt. The
-        key is read from the environment (`OPENAI_API_KEY`, or `--key-env NAME`) and shown nowhere. So that this notebook
-        runs anywhere, the endpoint is one that says what it is told to.
+        key is read from the environment (`OPENAI_API_KEY`, or `--key-env NAME`) and never shown. This notebook uses an
+        endpoint with prepared answers, so it runs anywhere.
         """,
     ),
     (

@@ -8,7 +8,7 @@ CELLS: list[tuple[str, str]] = [
         """
         # Events and traces
 
-        Workers live on events. Here you make events without looking their payloads up, see everything an event
+        Workers react to events. Here you fire events without looking up their payloads, see everything an event
         caused, fire recorded events again, and compare two versions of a handler on the same events.
         """,
     ),
@@ -27,7 +27,7 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A chain of handlers
 
-        `take` publishes an event that `ship` hears. A handler may say things in any way: prints, logging, threads.
+        `take` publishes an event, and `ship` handles it. A handler may write output in any way: prints, logging, threads.
         """,
     ),
     (
@@ -64,16 +64,16 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Fire without a payload
 
-        A kind that the runtime knows has a realistic payload. For one of your own, the fields that handlers read
-        make a first one; after that, what was fired last. Tab completes kinds and fields.
+        A kind that the runtime knows has a realistic payload. A kind of your own gets a first payload from the fields
+        that handlers read, and later the one that was fired last. Tab completes kinds and fields.
         """,
     ),
     ("code", "%fire capability.orders.placed"),
     (
         "markdown",
         """
-        The trace is a tree: the event, the handlers it ran, what they said and published, and what that caused, with
-        a bar for when each ran. Values on the line are JSON, Python literals, or `{name}` for a variable.
+        The trace is a tree: the event, the handlers it ran, what they printed and published, and what that caused,
+        with a bar for when each ran. Values on the line are JSON, Python literals, or `{name}` for a variable.
         """,
     ),
     (
@@ -91,7 +91,7 @@ CELLS: list[tuple[str, str]] = [
         "markdown",
         """
         A longer payload goes into the body of `%%fire`, as JSON, YAML or a Python dict;
-        `%fire KIND --template` gives one to edit.
+        `%fire KIND --template` adds a cell with a payload to edit.
         """,
     ),
     ("code", "%fire turn.failed --template"),
@@ -109,8 +109,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Fire again
 
-        Every event has a number and an id. `%replay` fires recorded ones anew, changed if you like, to all workers
-        or one; after a restart of the kernel too, from the journal.
+        Every event has a number and an id. `%replay` fires recorded events again, with changes if you want, at all workers
+        or at one. It reads the journal, so it works after a restart of the kernel too.
         """,
     ),
     ("code", "%events --last 5"),
@@ -122,8 +122,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Two generations on the same events
 
-        Change a handler, and ask where the new version differs from the one before. Both run in shadow: what they
-        would publish is written down, not done.
+        Change a handler, and see where the new version differs from the previous one. Both run without effect: what
+        they would publish is recorded and not published.
         """,
     ),
     (
@@ -145,7 +145,7 @@ CELLS: list[tuple[str, str]] = [
         ## The same cells as a process
 
         `%worker topology orders uv` runs the worker as the exported script would run, with its own environment;
-        `python` uses this kernel's. State begins anew, as in a deploy. The trace looks the same.
+        `python` uses this kernel's. State starts empty, as in a deployment. The trace looks the same.
         """,
     ),
     ("code", "%worker topology orders python"),
@@ -156,8 +156,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Without magics
 
-        In an editor that does not look into `%%` cells, `dn.worker` does the same in plain Python, and exports as
-        well.
+        For editors that do not analyse `%%` cells, `dn.worker` does the same in plain Python. It can be exported
+        too.
         """,
     ),
     (

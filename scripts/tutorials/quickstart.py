@@ -10,7 +10,7 @@ CELLS: list[tuple[str, str]] = [
 
         A *worker* is a long-running background component: it reacts to runtime events, runs on schedules and
         keeps state. Here you write one live, fire events at it, change it while it runs, and export it as a
-        capability that deploys as it is.
+        capability that deploys without changes.
 
         Run the cells from top to bottom.
         """,
@@ -38,8 +38,7 @@ CELLS: list[tuple[str, str]] = [
         ## Define a worker
 
         The body of a `%%worker` cell is ordinary Python in which `worker`, `EventEnvelope` and `RuntimeClient`
-        are bound. There are five decorators, and here are all of them. Functions and constants of other cells
-        can be used.
+        are bound. The cell shows all five decorators. Handlers may use functions and constants of other cells.
         """,
     ),
     (
@@ -107,7 +106,7 @@ CELLS: list[tuple[str, str]] = [
     ),
     ("code", "%fire session.created"),
     ("code", "%fire turn.completed turn_id=t1 duration_ms=147"),
-    ("markdown", "## Look at it\n\nThe panel is live: it follows what happens from now on."),
+    ("markdown", "## Look at it\n\nThe panel is live: it shows what happens from now on."),
     ("code", "%panel"),
     (
         "markdown",
@@ -115,7 +114,7 @@ CELLS: list[tuple[str, str]] = [
         ## Change it while it runs
 
         Run a `%%worker` cell again after a change, or redefine a handler in another cell as here: the new code
-        answers from now on, the old does not, and state is kept.
+        replaces the old, and state is kept.
         """,
     ),
     (
@@ -139,19 +138,19 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Export it
 
-        One script with its dependencies in a PEP 723 header, and a manifest. `GREETING` and `short` travel
-        because handlers use them; nothing else does.
+        The export is one script with its dependencies in a PEP 723 header, and a manifest. It contains `GREETING` and
+        `short` because handlers use them, and nothing else of the notebook.
         """,
     ),
     ("code", "%capability export out/quickstart"),
     (
         "markdown",
         """
-        It runs wherever the manifest is understood, here too, as a process of its own under `uv run`:
-        `%capability load out/quickstart`. Before you give it away, `%capability check out/quickstart` runs it in
-        a clean environment, fires what you fired above at both, and shows where they differ; `%events test #2`
-        keeps one of those events as a test that travels with it. In a notebook that runs unattended, end with `await dn.settle()`: it
-        raises what handlers raised.
+        Any runtime that reads the manifest can run it, this one too, as a process of its own under `uv run`:
+        `%capability load out/quickstart`. `%capability check out/quickstart` runs the export in a clean environment,
+        fires the events from above at export and notebook, and shows where they differ. `%events test #2`
+        makes a test of one of those events, which the export includes. End a notebook that runs unattended with
+        `await dn.settle()`: it raises what handlers raised.
         """,
     ),
     ("code", "await dn.settle()"),

@@ -8,8 +8,8 @@ CELLS: list[tuple[str, str]] = [
         """
         # Time and failure
 
-        What matters about a worker happens at three in the morning: a schedule that fires, a task that crashes again
-        and again, a connection that fails on the third call. Here all of that happens now.
+        Workers fail when nobody watches: a schedule fires at three in the morning, a task crashes again and again, a
+        connection fails on the third call. In this notebook you make all of that happen now.
         """,
     ),
     ("code", "%load_ext dnworker"),
@@ -53,8 +53,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A clock of your own
 
-        `%clock virtual` stops the time that schedules, backoff and `dnworker.sleep` go by. The kernel itself goes on:
-        widgets, sockets and `asyncio.sleep` notice nothing. Then time moves when you say so, in the same order every time.
+        `%clock virtual` stops the clock of schedules, backoff and `dnworker.sleep`. The kernel itself keeps running:
+        widgets, sockets and `asyncio.sleep` are not affected. You move the clock, and the order is the same every time.
         """,
     ),
     ("code", "%clock virtual"),
@@ -65,8 +65,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## A task that crashes
 
-        The reader below fails at its first three runs. It is started again after 1, 2 and 4 seconds, which are over
-        at once here.
+        The reader below fails in its first three runs. It is started again after 1, 2 and 4 seconds; with the virtual
+        clock these pass at once.
         """,
     ),
     (
@@ -89,8 +89,8 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        Errors never vanish: they are in the trace, in the worker's log, on the panel, and `dn.settle()` raises them,
-        so that a run that nobody watches fails. Here they were wanted.
+        Errors are kept: they are in the trace, in the worker's log and on the panel, and `dn.settle()` raises them,
+        so that an unattended run fails. These errors are intended.
         """,
     ),
     (
@@ -110,8 +110,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Faults on purpose
 
-        `--chaos` duplicates, delays and reorders events, and lets calls of the client fail. The same seed makes the same
-        happen again: a failure found once can be found until it is mended.
+        `--chaos` duplicates, delays and reorders events, and lets calls of the client fail. The same seed injects the same
+        faults again, so you can reproduce a failure until it is fixed.
         """,
     ),
     (
@@ -132,7 +132,7 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        The handler should survive a call that fails. Mend it, and fire the same again.
+        The handler should survive a call that fails. Fix it, and fire the same events again.
         """,
     ),
     (
@@ -165,8 +165,8 @@ CELLS: list[tuple[str, str]] = [
         """
         ## Who holds the loop?
 
-        All workers of a notebook share the kernel's loop. A handler that blocks stops every one of them; after a
-        second its log, the trace and the panel say who it is, and where. *Interrupt* stops that handler and nothing else.
+        All workers of a notebook share the kernel's loop, so a handler that blocks stops every one of them. After a
+        second its log, the trace and the panel name the handler and the line. *Interrupt* stops only that handler.
         """,
     ),
     (
@@ -187,8 +187,8 @@ CELLS: list[tuple[str, str]] = [
     (
         "markdown",
         """
-        And if a change was a mistake: `%worker rollback nightly` brings the generation before back. `%runtime doctor`
-        looks at everything around the workers.
+        If a change was a mistake, `%worker rollback nightly` restores the previous generation. `%runtime doctor`
+        checks everything around the workers.
         """,
     ),
     ("code", "%runtime doctor"),

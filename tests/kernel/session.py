@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import queue
-import sys
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+
+from .nursery import nursery
+
+LIMIT = 200.0
+"""Seconds after which something hangs; what is waited for comes in a fraction of one, and on a busy machine in some."""
 
 
 @dataclass
@@ -35,21 +42,67 @@ class Reply:
         return "\n".join([*self.streams.values(), *shown, *self.traceback])
 
 
+def is_idle(message: dict[str, Any], asked: str) -> bool:
+    """Tell whether a message of iopub says that the request `asked` is dealt with."""
+    content = message["content"]
+    return message["parent_header"].get("msg_id") == asked and content.get("execution_state") == "idle"
+
+
+class ForkedKernel(KernelManager):
+    """A kernel of the environment that tests run in, which takes a tenth of a second to start, not a whole one."""
+
+    def start_kernel(self) -> None:
+        """Start it, and read its process id."""
+        self.write_connection_file()
+        self.pid = nursery().start_kernel(self.connection_file)
+
+    def interrupt_kernel(self) -> None:
+        """Send SIGINT, as the stop button does."""
+        self.signal_kernel(signal.SIGINT)
+
+    def signal_kernel(self, number: int) -> None:
+        """Send a signal to the kernel and its children."""
+        os.killpg(self.pid, number)
+
+    def shutdown_kernel(self, now: bool = False) -> None:
+        """End it at once, with its children."""
+        with suppress(ProcessLookupError):
+            self.signal_kernel(signal.SIGKILL)
+        self.cleanup_connection_file()
+
+
 class KernelSession:
     """Starts a kernel; `run` executes a cell and waits until the kernel is idle again."""
 
     def __init__(self, python: str | None = None) -> None:
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.kernel_spec.argv[0] = python or sys.executable
+        self.manager = KernelManager(kernel_name="python3") if python is not None else ForkedKernel()
+        if python is not None:
+            self.manager.kernel_spec.argv[0] = python
         self.manager.start_kernel()
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self._wait_until_ready()
         self._held: list[dict[str, Any]] = []  # read while something else was waited for
         self.comms: list[dict[str, Any]] = []
         """What comms sent to the front end, whichever cell it came from."""
 
-    def run(self, code: str, cell_id: str | None = None, timeout: float = 30) -> Reply:
+    def _wait_until_ready(self, timeout: float = LIMIT) -> None:
+        """Return when the kernel answers, and what it says on iopub is heard.
+
+        `wait_for_ready` of jupyter_client ends only after 0.2 s of silence on iopub, in every test.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            asked = self.client.kernel_info()
+            with suppress(queue.Empty):
+                while self.client.get_shell_msg(timeout=5)["parent_header"].get("msg_id") != asked:
+                    pass
+                while not is_idle(self.client.get_iopub_msg(timeout=0.2), asked):
+                    pass
+                return
+        raise TimeoutError(f"the kernel did not answer within {timeout} s")
+
+    def run(self, code: str, cell_id: str | None = None, timeout: float = LIMIT) -> Reply:
         """Execute a cell as a front end would, with its cell id."""
         return self.collect(self.begin(code, cell_id), timeout)
 
@@ -76,7 +129,7 @@ class KernelSession:
         """Return what Tab offers at the end of `code`."""
         parent = self.client.complete(code, len(code))
         while True:
-            answer = self.client.get_shell_msg(timeout=20)
+            answer = self.client.get_shell_msg(timeout=LIMIT)
             if answer["parent_header"].get("msg_id") == parent:
                 matches: list[str] = answer["content"]["matches"]
                 return matches
@@ -90,7 +143,7 @@ class KernelSession:
         request = self.client.session.msg("create_subshell_request", {})
         self.client.control_channel.send(request)
         while True:
-            answer = self.client.get_control_msg(timeout=10)
+            answer = self.client.get_control_msg(timeout=LIMIT)
             if answer["parent_header"].get("msg_id") == request["header"]["msg_id"]:
                 return answer["content"].get("subshell_id")
 
@@ -102,7 +155,7 @@ class KernelSession:
             message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)
 
-    def until_comm(self, wanted: str, timeout: float = 20, **fields: Any) -> dict[str, Any]:
+    def until_comm(self, wanted: str, timeout: float = LIMIT, **fields: Any) -> dict[str, Any]:
         """Return the next custom message of the type `wanted`, kept ones among them."""
         deadline = time.monotonic() + timeout
         while True:
@@ -115,11 +168,11 @@ class KernelSession:
             except queue.Empty:
                 raise TimeoutError(f"no {wanted} came within {timeout} s; there are: {self.comms}") from None
 
-    def until_stream(self, text: str, timeout: float = 20) -> None:
+    def until_stream(self, text: str, timeout: float = LIMIT) -> None:
         """Return when some cell has printed `text`."""
         self._until(lambda kind, content: kind == "stream" and text in content["text"], timeout)
 
-    def until_display(self, text: str, timeout: float = 20) -> None:
+    def until_display(self, text: str, timeout: float = LIMIT) -> None:
         """Return when some cell shows `text`."""
         self._until(
             lambda kind, content: "display" in kind and text in content["data"].get("text/plain", ""), timeout
@@ -142,7 +195,7 @@ class KernelSession:
                 self.comms.append(data["content"])
         return message
 
-    def collect(self, parent: str, timeout: float = 30) -> Reply:
+    def collect(self, parent: str, timeout: float = LIMIT) -> Reply:
         """Return what a cell that was begun answers."""
         reply = Reply("unknown")
         deadline = time.monotonic() + timeout

@@ -206,7 +206,7 @@ def test_a_refused_export_leads_to_its_cells(kernel, tmp_path):
     kernel.run("%worker remove leaky")
     assert '<a href="#cell-id=the-use">cell [' in answer.displays[-1]["text/html"]
     assert "move it into an @worker.on_startup handler" in answer.displays[-1]["text/plain"]
-    assert "one thing cannot travel" in answer.error
+    assert "one thing cannot be exported" in answer.error
     assert "move it into" in answer.error  # what nbclient and other unattended runs tell
     assert answer.traceback[0].endswith("the report above says why")
     assert not (tmp_path / "out").exists()

@@ -24,7 +24,7 @@ class Terminal:
             sys.executable,
             flags,
             encoding="utf8",
-            timeout=30,
+            timeout=200,
             cwd=str(home),
             env=environ,
             dimensions=(50, 200),
@@ -81,9 +81,9 @@ def test_ctrl_c_stops_the_handler_that_holds_the_loop_and_nothing_else(terminal)
     )
     terminal.send("@bee.on_event('fine')\nasync def fine(event, client): print('still here')\n")
     terminal.send("%worker")
-    terminal.send("import threading, time, os, signal; book = dn._active()")
+    terminal.send("import threading, time, os, signal; watch = dn._active().watch")
     terminal.send(
-        "def press():\n    while book.watchdog.block is None: time.sleep(0.05)\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def press():\n    while watch.block is None: time.sleep(0.05)\n    os.kill(os.getpid(), signal.SIGINT)\n"
     )
     shown = terminal.send("threading.Thread(target=press).start()\n%fire spin")
     assert "HandlerInterrupted: interrupted by the user" in shown
@@ -117,7 +117,7 @@ def test_the_command_line_shows_a_bar_in_a_terminal_and_takes_it_away(tmp_path):
     cell = "%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client):\n    pass"
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
     words = ["-m", "dnworker", "export", "n.ipynb", "-o", "out", "--topology", "python", "--check"]
-    child = pexpect.spawn(sys.executable, words, encoding="utf8", timeout=60, cwd=str(tmp_path))
+    child = pexpect.spawn(sys.executable, words, encoding="utf8", timeout=200, cwd=str(tmp_path))
     child.expect(re.escape("export: [....................] 0/1 waiting for bridge to start"))
     child.expect(r"\r\x1b\[K" + "capability out is in out")
     child.expect(pexpect.EOF)

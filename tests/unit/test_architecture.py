@@ -66,12 +66,7 @@ def test_what_a_worker_script_needs_is_the_base_install():
     assert {d.partition(">")[0] for d in project["dependencies"]} == BASE
 
 
-def test_every_public_name_is_there_and_documented():
-    for name in dnworker.__all__:
-        assert getattr(dnworker, name).__doc__
-    assert set(dnworker.__all__) == set(dnworker._HOMES)
-
-
-def test_the_public_names_stand_in_the_readme_or_the_reference():
+def test_the_public_names_stand_in_the_reference():
     text = (PROJECT / "docs" / "reference.md").read_text()
     assert [name for name in dnworker.__all__ if name not in text] == []
+    assert set(dnworker.__all__) == set(dnworker._HOMES)

@@ -4,8 +4,8 @@ The runtime puts this directory first on `PYTHONPATH` of worker processes. It us
 does nothing where there is nothing to do, and then lets any other `sitecustomize` of that Python have its
 turn.
 
-- A worker file may import its siblings both ways, `from .helper import x` and `import helper` (contract 11
-  no. 10): the script gets a package, which relative imports need.
+- A worker file may import its siblings both ways, `from .helper import x` and `import helper` (contract
+  11.10): the script gets a package, which relative imports need.
 - `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
 - With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
 """

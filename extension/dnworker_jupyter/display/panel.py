@@ -1,26 +1,26 @@
-"""The panel in a notebook: one anywidget per runtime, and per worker that is shown alone (design 4).
+"""`Panel`: the panel in a notebook, an anywidget for all workers or for one; `Panels` makes them.
 
-It carries the messages of the feed and holds nothing: views ask for a snapshot when they appear, so
+It carries the messages of the feed and keeps no state: views request a snapshot when they appear, so
 closing a tab or reconnecting loses nothing.
-Callbacks from the front end may arrive on another thread: they do nothing but post to the kernel's loop.
+Messages of the front end may arrive on another thread: they are only posted to the kernel's loop.
 """
 
 from __future__ import annotations
 
 import threading
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 from traitlets import Unicode
 
+from dnworker.engine.watchdog import Block
 from dnworker.panel import assets
 from dnworker.panel.log_rows import plain_text
+from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import workers_table
-
-if TYPE_CHECKING:
-    from dnworker.engine.watchdog import Block
-    from dnworker_jupyter.notebook import Notebook
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.loop import KernelLoop
 
 STILL_LINES = 20
 LONGEST_STILL = 4_000
@@ -37,13 +37,16 @@ class Panel(anywidget.AnyWidget):
     still = Unicode("").tag(sync=True)
     only = Unicode(None, allow_none=True).tag(sync=True)
 
-    def __init__(self, book: Notebook, only: str | None = None) -> None:
+    def __init__(self, runtime: Runtime, loop: KernelLoop, cells: CellBook, only: str | None = None) -> None:
         super().__init__(only=only)
-        self._book = book
-        self._channel = book.runtime.feed.connect(self._tell_view)
+        self._runtime = runtime
+        self._loop = loop
+        self._cells = cells
+        # messages, and the threads they come on
+        self._channel = runtime.feed.connect(self._send_to_view)
+        self._loop_thread = threading.get_ident()
         self.last_thread = ""
         self.is_closed = False
-        self._loop_thread = threading.get_ident()
         self.on_msg(self._receive)
 
     def close(self) -> None:
@@ -56,14 +59,14 @@ class Panel(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add a static table for where no widget can live: GitHub, nbviewer, VS Code without its CDN."""
-        still = static_panel(self._book, self.only)
+        still = static_panel(self._runtime, self.only)
         self.still = still["text/plain"][:LONGEST_STILL]
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return data | still, metadata
 
-    def tell_paused(self, block: Block | None) -> None:
-        """Tell the views, from any thread, that the loop stands still, or turns again."""
+    def report_paused(self, block: Block | None) -> None:
+        """Report to the views, from any thread, who holds the loop; None when it is free again."""
         if self._channel.has_views:
             self.send({"type": "paused", "by": None if block is None else block.who})
 
@@ -75,16 +78,16 @@ class Panel(anywidget.AnyWidget):
             self.send({"type": "module", "version": version, "text": text, "style": style})
             return
         if threading.get_ident() != self._loop_thread and isinstance(content, dict) and "id" in content:
-            cell = self._book.cells.anywhere
+            cell = self._cells.anywhere
             by = cell.label if cell is not None else None
             self.send({"type": "queued", "view": content.get("view"), "id": content["id"], "by": by})
-        self._book.host.post(self._obey, content)
+        self._loop.post(self._forward, content)
 
-    def _obey(self, content: Any) -> None:
+    def _forward(self, content: Any) -> None:
         if not self.is_closed:
             self._channel.receive(content)
 
-    def _tell_view(self, message: dict[str, Any]) -> None:
+    def _send_to_view(self, message: dict[str, Any]) -> None:
         if not self.is_closed:
             self.send(message)
 
@@ -92,17 +95,17 @@ class Panel(anywidget.AnyWidget):
 class StaticPanel:
     """What `%panel` shows where nothing live can be drawn: a terminal."""
 
-    def __init__(self, book: Notebook, only: str | None) -> None:
-        self._book = book
+    def __init__(self, runtime: Runtime, only: str | None) -> None:
+        self._runtime = runtime
         self._only = only
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        return static_panel(self._book, self._only)
+        return static_panel(self._runtime, self._only)
 
 
-def static_panel(book: Notebook, only: str | None) -> dict[str, str]:
+def static_panel(runtime: Runtime, only: str | None) -> dict[str, str]:
     """Return the workers and the end of the log, or one worker's, as text and as HTML without script."""
-    table = workers_table([w for w in book.runtime.workers() if only in (None, w.qualified_name)])
-    tail = "\n".join(plain_text(line.text) for line in book.runtime.logs.tail(STILL_LINES, only))
+    table = workers_table([w for w in runtime.workers() if only in (None, w.qualified_name)])
+    tail = "\n".join(plain_text(line.text) for line in runtime.logs.tail(STILL_LINES, only))
     html = table._repr_html_() + (f"<pre>{escape(tail)}</pre>" if tail else "")
     return {"text/plain": f"{table!r}\n{tail}".rstrip(), "text/html": html}

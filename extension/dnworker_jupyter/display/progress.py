@@ -1,4 +1,4 @@
-"""How far a long step is: a bar in a notebook, a line in a terminal, nothing where nobody looks."""
+"""`ProgressBar`: how far a long magic is; a bar in a notebook, a line in a terminal, else nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from typing import Any
 
 from IPython.display import display
 
+from dnworker.core.errors import UsageError
+
 WIDTH = 20
 """Characters of the bar in text."""
 
 
-class Progress:
-    """Called with what is waited for, and how many of how many steps are done.
+class Interrupted(UsageError):
+    """The user interrupted a magic while it waited."""
+
+
+class ProgressBar:
+    """Shows what is waited for, and how many of how many steps are done.
 
     Args:
         title: what the whole is.
@@ -36,7 +42,7 @@ class Progress:
         self._show()
 
     def close(self, ended: str) -> None:
-        """Say how it ended, in the place of the bar; in a terminal that line goes."""
+        """Show how it ended, in the place of the bar; in a terminal the line is removed."""
         if not self._now[0]:
             return
         self._now = (f"{ended} after {time.monotonic() - self._started:.1f} s", 0, 0)

@@ -1,22 +1,20 @@
-"""What magics show of workers: tables that are text in a terminal and HTML in a notebook."""
+"""What magics show of workers: tables, which are text in a terminal and HTML in a notebook."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
+from dnworker.runtime import Runtime
+from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.traces import Table
-from dnworker_jupyter.live.stale import ghost, label, notebook_path, read_saved
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from dnworker.workers.managed import ManagedWorker
-    from dnworker_jupyter.notebook import Notebook
-
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.notebook_file import SavedNotebook
+from dnworker_jupyter.live.stale import label, why_stale
+from dnworker_jupyter.live.worker import LiveWorker
 
 WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology")
 
@@ -32,7 +30,7 @@ class Note:
 
 
 def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Table:
-    """Return the table that `%worker` shows; `paused` says by whom workers on the loop are held up."""
+    """Return the table that `%worker` shows; `paused` names who holds the loop."""
     rows = []
     for worker in workers:
         stats = worker.stats.values()
@@ -45,8 +43,8 @@ def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Ta
                 state,
                 worker.topology_label,
                 str(worker.generation),
-                str(sum(f.calls for f in stats)),
-                str(sum(f.errors for f in stats)),
+                str(sum(one.calls for one in stats)),
+                str(sum(one.errors for one in stats)),
                 str(worker.restarts),
                 worker.error or worker.last_handler_error or "",
             ]
@@ -55,9 +53,9 @@ def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Ta
     return Table(headings, rows, "no workers yet; define one in a %%worker cell")
 
 
-def worker_log(book: Notebook, managed: ManagedWorker, last: int) -> Note:
+def worker_log(runtime: Runtime, managed: ManagedWorker, last: int) -> Note:
     """Return the end of a worker's log: time, level where it is worth one, text."""
-    lines = book.runtime.logs.tail(max(1, last), managed.qualified_name)
+    lines = runtime.logs.tail(max(1, last), managed.qualified_name)
     shown = []
     for line in lines:
         level = "" if line.level == "info" else f"{line.level}  "
@@ -65,36 +63,36 @@ def worker_log(book: Notebook, managed: ManagedWorker, last: int) -> Note:
     return Note("\n".join(shown) or f"{managed.name} has said nothing yet")
 
 
-def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
-    """Return the table that `%worker NAME` shows: every handler, the cell it is from, and ghosts."""
-    live = book.live.get(managed.name)
-    saved = read_saved(notebook_path(book.shell))
-    origins: dict[HandlerKey, str] = {}
-    if live is not None and live.managed is managed:
-        for registration in live.registrations.values():
-            why = ghost(registration, book.cells, saved)
-            for handler in registration.handlers:
-                origins[HandlerKey(handler.decorator, handler.what, handler.name)] = label(
-                    registration.cell, why
-                )
+def handler_origins(live: LiveWorker, cells: CellBook, saved: SavedNotebook | None) -> dict[HandlerKey, str]:
+    """Return the cell that each handler of a live worker is from, and why it is stale where it is."""
+    return {
+        handler.key: label(registration.cell, why_stale(registration, cells, saved))
+        for registration in live.registrations.values()
+        for handler in registration.handlers
+    }
+
+
+def worker_table(managed: ManagedWorker, origins: Mapping[HandlerKey, str], clock: Clock) -> Table:
+    """Return the table that `%worker NAME` shows: every handler, its cell from `origins`, and its stats."""
     upcoming = managed.next_runs
     rows = []
     for key, stats in managed.stats.items():
         when = upcoming.get(key)
         rows.append(
             [
-                f"{key[0]} {key[1]}".strip(),
-                key[2],
-                origins.pop(key, ""),
+                f"{key.decorator} {key.trigger}".strip(),
+                key.name,
+                origins.get(key, ""),
                 str(stats.calls),
                 str(stats.errors),
-                str(stats.missed) if key[0] == "every" else "",
-                until(book.runtime.clock, when) if when is not None else "",
+                str(stats.missed) if key.decorator == "every" else "",
+                until(clock, when) if when is not None else "",
                 str(stats.last_error) if stats.last_error else "",
             ]
         )
     for key, origin in origins.items():
-        rows.append([f"{key[0]} {key[1]}".strip(), key[2], origin, "0", "0", "", "", ""])
+        if key not in managed.stats:
+            rows.append([f"{key.decorator} {key.trigger}".strip(), key.name, origin, "0", "0", "", "", ""])
     headings = ["registered for", "handler", "from", "calls", "errors", "missed", "next run", "last error"]
     why = f": {managed.error.partition(chr(10))[0]}" if managed.error else ""
     wayout = f"; %worker restart {managed.name}" if managed.state is WorkerState.ERROR else ""
@@ -103,7 +101,7 @@ def worker_table(book: Notebook, managed: ManagedWorker) -> Table:
 
 
 def until(clock: Clock, when: datetime) -> str:
-    """Return a time to come as people say it: `14:00:00 (in 2 min)`."""
+    """Return a future time as text: `14:00:00 (in 2 min)`."""
     day = "" if when.date() == clock.now().date() else f"{when:%Y-%m-%d} "
     return f"{day}{when:%H:%M:%S} (in {span((when - clock.now()).total_seconds())})"
 

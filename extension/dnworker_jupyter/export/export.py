@@ -1,39 +1,34 @@
-"""Exports what was last run in this kernel, or what stands in a notebook file."""
+"""`Export`: one export of cells to a directory; `FileExport` takes them from a file, for the command line."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
-from dnworker.engine.replay import read_events, recorded
+from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker.workers.registry import keys_of
-from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
+from dnworker_jupyter.export.check.check import RunInNotebook, check
+from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
-from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
-from dnworker_jupyter.export.disk.write import read_export, refuse, tree, write
+from dnworker_jupyter.export.disk.uv import locked, with_old_locks
+from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
+from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.validation import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
-from dnworker_jupyter.live.shadow import reached, rehearse
-from dnworker_jupyter.magics.cases import is_test
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker_jupyter.export.check.observe import Tell
+    from dnworker_jupyter.export.planning.types import OnProgress
     from dnworker_jupyter.kernel.cells import Cell
-    from dnworker_jupyter.live.worker import LiveWorker
-    from dnworker_jupyter.notebook import Notebook
-
-WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 
 EVENTS_CHECKED = 20
 """Recorded events that a check fires, the newest that the workers listen to."""
@@ -71,10 +66,10 @@ class Export:
         self._registered = registered
 
     def plan(self) -> Plan:
-        """Plan it.
+        """Return what the export will write.
 
         Raises:
-            NotExportable: something cannot travel.
+            NotExportable: something cannot be exported.
             ManifestError: the manifest's head breaks a rule.
         """
         return plan_export(
@@ -89,10 +84,10 @@ class Export:
         )
 
     def diff(self) -> CapabilityDiff:
-        """Compare what it would write with the last one into the directory.
+        """Compare what it would write with the last export into the directory.
 
         Raises:
-            UsageError: something cannot travel, or there is no export to compare with.
+            UsageError: something cannot be exported, or there is no export to compare with.
             ManifestError: a manifest breaks a rule.
         """
         old, plan = read_export(self.directory), self.plan()
@@ -100,49 +95,46 @@ class Export:
         return compare({p: d for p, d in old.items() if p not in locks}, plan.files)
 
     async def check(
-        self, plan: Plan, tell: Tell, *, events: Path | None = None, sdk: str | None = None
+        self, plan: Plan, on_progress: OnProgress, *, events: Path | None = None, sdk: str | None = None
     ) -> CheckReport:
-        """Run it, somewhere else, and compare it with the notebook.
+        """Run the export in a clean environment, and compare what it does with the notebook.
 
         Args:
-            plan: of it.
-            tell: takes what is waited for.
-            events: a JSON Lines file of those to fire; None to take recorded ones.
+            plan: what the export will write.
+            on_progress: called with each step.
+            events: a JSON Lines file of events to fire; None for recorded ones.
             sdk: an interpreter that has the reference's SDK.
 
         Raises:
             UsageError: the file of events cannot be read.
         """
-        refuse(plan, self.directory, force=True)  # what an export would refuse whatever comes
+        ensure_writable(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
-        kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
-        found = read_events(events) if events is not None else await self.recorded()
-        chosen = [event for event in found if event.kind in kinds]
-        if events is not None and not chosen:
-            have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
-            heard = ", ".join(sorted(kinds)) or "nothing"
-            raise UsageError(
-                f"{events} has events of {have}, and the workers listen to {heard}; name another file"
-            )
+        kinds = {key.trigger for keys in handlers.values() for key in keys if key.decorator == "on_event"}
+        chosen = await self._choose_recorded(kinds) if events is None else _choose(events, kinds)
         try:
             return await check(
                 plan,
                 self.directory,
-                events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
+                events=chosen,
                 handlers=handlers,
-                rehearse=self.rehearsal(plan),
+                run_in_notebook=self.run_in_notebook(plan),
                 held=self.held(plan),
                 sdk=None if sdk is None else str(Path(sdk).absolute()),
-                tell=tell,
+                on_progress=on_progress,
             )
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a check: {exc.strerror or exc}; nothing was written"
             ) from exc
 
+    async def _choose_recorded(self, kinds: Collection[str]) -> list[EventEnvelope]:
+        """Return the newest recorded events of these kinds."""
+        return [event for event in await self.recorded() if event.kind in kinds][-EVENTS_CHECKED:]
+
     async def write(
         self,
-        tell: Tell,
+        on_progress: OnProgress,
         *,
         force: bool = False,
         lock: bool = False,
@@ -150,10 +142,10 @@ class Export:
         events: Path | None = None,
         sdk: str | None = None,
     ) -> str:
-        """Write it, and return what to tell the user.
+        """Write the capability, and return a summary for the user.
 
         Args:
-            tell: takes what is waited for.
+            on_progress: called with each step.
             force: write over files that were edited by hand.
             lock: have uv lock the scripts that run under it.
             checked: write nothing unless the check passes; `events` and `sdk` as there.
@@ -161,33 +153,46 @@ class Export:
             sdk: see `check`.
 
         Raises:
-            UsageError: something cannot travel, the directory was edited by hand, or the check failed.
+            UsageError: something cannot be exported, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
         plan = with_old_locks(self.plan(), self.directory)
         self._heed_interrupt()
-        refuse(plan, self.directory, force=force)  # before it takes long
+        ensure_writable(plan, self.directory, force=force)  # before it takes long
+        if lock:
+            plan = await self._lock(plan, on_progress)
+        report = await self.check(plan, on_progress, events=events, sdk=sdk) if checked else None
+        if report is not None and not report.ok:
+            raise CheckFailed(report)
+        self._heed_interrupt()
+        changed = self._put_in_place(plan, force=force)
+        return self._summary(plan, changed, report)
+
+    async def _lock(self, plan: Plan, on_progress: OnProgress) -> Plan:
         try:
-            plan = await locked(plan, self.directory, tell) if lock else plan
+            return await locked(plan, self.directory, on_progress)
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
             ) from exc
-        report = await self.check(plan, tell, events=events, sdk=sdk) if checked else None
-        if report is not None and not report.ok:
-            raise CheckFailed(report)
-        self._heed_interrupt()
+
+    def _put_in_place(self, plan: Plan, *, force: bool) -> list[str]:
+        """Write the files; returns the names of those that changed or were removed."""
         try:
-            changed = write(plan, self.directory, force=force)
+            return write(plan, self.directory, force=force)
         except OSError as exc:
             why = exc.strerror or exc
             raise UsageError(f"{self.directory} could not be written: {why}; nothing was changed") from exc
-        told = f"capability {plan.name} is in {self.directory}"
-        warned = [f"warning: {warning}" for warning in plan.warnings]
-        told = told if changed else f"{told} (nothing changed)"
-        gone = [f"removed: {name}" for name in changed if name not in plan.files]
-        passed = [] if report is None else [str(report)]
-        return "\n".join([told, *tree(self.directory.resolve()), *gone, *plan.notes, *warned, *passed])
+
+    def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
+        unchanged = "" if changed else " (nothing changed)"
+        lines = [f"capability {plan.name} is in {self.directory}{unchanged}"]
+        lines += tree(self.directory.resolve())
+        lines += [f"removed: {name}" for name in changed if name not in plan.files]
+        lines += plan.notes
+        lines += [f"warning: {warning}" for warning in plan.warnings]
+        lines += [] if report is None else [str(report)]
+        return "\n".join(lines)
 
     def _heed_interrupt(self) -> None:
         """Let an interrupt that came while nothing was awaited take effect: nothing is written yet.
@@ -205,7 +210,7 @@ class Export:
     # -- what a kernel knows better --------------------------------------------------------------------
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
-        """Return the handlers of the notebook's workers: here those that a reader sees."""
+        """Return the handlers of the notebook's workers: here those that the scripts show."""
         texts = texts_of(plan.files)
         return {name: handlers_of(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()}
 
@@ -214,53 +219,16 @@ class Export:
         return []
 
     def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop, and the loop does not know it yet."""
+        """Tell whether the user interrupted, and the loop does not know it yet."""
         return False
 
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
+    def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook; None where nothing runs."""
         return None
 
     def held(self, plan: Plan) -> list[str]:
-        """Return the names of containers that handlers reach, and that hold something; none in a file."""
+        """Return the names of containers that handlers reach and that are not empty; none for a file."""
         return []
-
-
-class LiveExport(Export):
-    """An export of what was last run in this kernel."""
-
-    def __init__(self, book: Notebook, directory: Path, *, target: TargetName, topology: Topology) -> None:
-        names = registered_names(book)
-        cells = live_cells(book)
-        super().__init__(cells, Path.cwd(), directory, target=target, topology=topology, registered=names)
-        self._book = book
-
-    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
-        """Return the handlers that run."""
-        live = self._book.live
-        return {name: keys_of(live[name].make_shadow()) for name in plan.scripts if name in live}
-
-    async def recorded(self) -> list[EventEnvelope]:
-        """Return events of this kernel, and of earlier ones, that came from outside."""
-        return await recorded(self._book.runtime, EVENTS_SEARCHED)
-
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
-        """Return what fires events at the notebook's workers."""
-        live, names = self._live(plan), self._book.shell.user_ns
-        return lambda events, tell: rehearse(live, names, plan.name, events, tell)
-
-    def held(self, plan: Plan) -> list[str]:
-        """Return the names of the notebook's containers that its handlers reach, and that hold something."""
-        names = self._book.shell.user_ns
-        found = {name for live in self._live(plan) for name in reached(live.make_shadow(), names)}
-        return sorted(name for name in found if names.get(name))
-
-    def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop the cell."""
-        return self._book.was_interrupted
-
-    def _live(self, plan: Plan) -> list[LiveWorker]:
-        return [self._book.live[name] for name in plan.scripts if name in self._book.live]
 
 
 class FileExport(Export):
@@ -287,6 +255,21 @@ class FileExport(Export):
             raise UsageError(f"{exc}; name a file of events: --events FILE") from exc
 
 
+def _choose(file: Path, kinds: Collection[str]) -> list[EventEnvelope]:
+    """Return the events of a file that workers listen to.
+
+    Raises:
+        UsageError: there are none, or the file cannot be read.
+    """
+    found = read_events(file)
+    chosen = [event for event in found if event.kind in kinds]
+    if not chosen:
+        have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
+        heard = ", ".join(sorted(kinds)) or "nothing"
+        raise UsageError(f"{file} has events of {have}, and the workers listen to {heard}; name another file")
+    return chosen
+
+
 def _existing_manifest(directory: Path) -> str | None:
     try:
         return (directory / MANIFEST_NAME).read_text(encoding="utf-8")
@@ -295,7 +278,7 @@ def _existing_manifest(directory: Path) -> str | None:
 
 
 def project_requirements(directory: Path) -> list[str]:
-    """Return what the project of a directory says it depends on; nothing where there is no project."""
+    """Return the dependencies of the project in a directory; none where there is no project."""
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):
@@ -304,26 +287,7 @@ def project_requirements(directory: Path) -> list[str]:
     return [text for group in groups for text in group if isinstance(text, str)]
 
 
-def live_cells(notebook: Notebook) -> list[Cell]:
-    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
-    registered = {r.cell.key: r.cell for live in notebook.live.values() for r in live.registrations.values()}
-    registered |= {cell.key: cell for cell in notebook.transactions.programs.values()}
-    others = [
-        cell
-        for cell in notebook.cells.all()
-        if cell.key not in registered and not WORKER_CELL.search(cell.source)
-    ]
-    # A test that is red is a test all the same.
-    tests = [cell for cell in notebook.cells.tried() if is_test(cell.source, readable=True)]
-    return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
-
-
-def registered_names(notebook: Notebook) -> dict[str, list[str]]:
-    """Return the names of the handlers that run live, by worker."""
-    return {name: [h.name for h, _ in live.handlers()] for name, live in notebook.live.items()}
-
-
 def capability_name(directory: Path) -> str:
-    """Make a legal name of a directory's."""
+    """Make a legal capability name from a directory's name."""
     name = re.sub(r"[^a-z0-9-]+", "-", directory.resolve().name.lower()).strip("-")
     return name or "notebook"

@@ -1,4 +1,4 @@
-"""Takes a worker's script apart into cells: what handlers share, and the handlers, with their comments."""
+"""Splits a script into the texts of cells: what handlers share, and each handler; used by the importer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dnworker.core.handlers import DECORATORS
-from dnworker_jupyter.export.planning.render import PROVIDED, is_ours
+from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
-from dnworker_jupyter.export.slicing.slice import names_in, sort_of
+from dnworker_jupyter.export.slicing.requirements import is_sdk_module
+from dnworker_jupyter.export.slicing.statements import category_of, names_in
 from dnworker_jupyter.live.transactions import NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
@@ -19,7 +20,7 @@ _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True)
 class Piece:
-    """The text of one cell; `handler` is the function's name where it is one, `line` where it stood."""
+    """The text of one cell: its line in the script, and the name of the handler, where it is one."""
 
     text: str
     line: int
@@ -27,16 +28,16 @@ class Piece:
 
 
 class ScriptReader:
-    """One script, read; what a cell cannot say is in `problems`, with its line.
+    """Reads one script; what a cell cannot contain is in `problems`, with its line.
 
     Args:
         text: of the script.
-        path: what problems call it.
+        path: the script's path, as problems name it.
         worker: the worker's name; None for a module that workers share.
-        siblings: the modules beside it, and of each whether an export made it for several workers.
+        siblings: the modules beside it; True for one that an export made for several workers.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the text is not valid Python.
     """
 
     def __init__(self, text: str, path: str, worker: str | None, siblings: Mapping[str, bool]) -> None:
@@ -66,14 +67,14 @@ class ScriptReader:
         self._check_order(kept)
         self.pieces = _together(self._pieces(tree))
 
-    def _bad(self, line: int | None, what: str) -> None:
-        place = self._path if line is None else f"{self._path}, line {line}"
-        self.problems.append(f"{place}: {what}")
+    def _bad(self, line: int | None, why: str) -> None:
+        location = self._path if line is None else f"{self._path}, line {line}"
+        self.problems.append(f"{location}: {why}")
 
     # -- the worker's name -----------------------------------------------------------------------------
 
     def _find_worker(self, tree: ast.Module) -> str:
-        """Return the variable of the Worker that the script makes."""
+        """Return the variable that the script binds to its Worker."""
         found = [node for node in tree.body if self._makes_worker(node)]
         if len(found) != 1:
             count = "no Worker" if not found else f"{len(found)} Workers"
@@ -95,7 +96,7 @@ class ScriptReader:
         return getattr(made, "id", getattr(made, "attr", "")) == "Worker"
 
     def _renamed(self, text: str, tree: ast.Module) -> str:
-        """Return the script with its Worker called `worker`, as cells call theirs."""
+        """Return the script with its Worker renamed to `worker`, its name in cells."""
         old = self._variable
         table = symtable.symtable(text, self._path, "exec")
         taken = "worker" in table.get_identifiers() or next(_locals_named({old, "worker"}, table), None)
@@ -120,7 +121,7 @@ class ScriptReader:
     # -- cells -----------------------------------------------------------------------------------------
 
     def _check_order(self, nodes: list[ast.stmt]) -> None:
-        """Refuse what must run between or after handlers: an export has before them all that they share."""
+        """Refuse code that must run between or after handlers: an export has all shared code before them."""
         handlers: set[str] = set()
         read: set[str] = set()
         bound: set[str] = set()
@@ -143,7 +144,7 @@ class ScriptReader:
                     node.lineno,
                     "registers handlers in a way that cells do not show; decorate functions at the top level",
                 )
-            elif handlers and sort_of(node) == "other":
+            elif handlers and category_of(node) == "other":
                 self._bad(node.lineno, f"runs below handlers, {before}; put it above them")
             if self._worker is not None and self._variable == "worker" and "worker" in stored:
                 self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
@@ -185,7 +186,7 @@ class ScriptReader:
         yield Piece(_trimmed([*waiting, *self._lines[after:]]), first or 1)
 
     def _kept(self, node: ast.stmt) -> list[str]:
-        """Return a statement's lines as the cell has them; `_NOTHING` for what the export writes anew."""
+        """Return a statement's lines as the cell has them; no lines for what an export writes itself."""
         if _is_docstring(node) or self._runs_worker(node) or self._is_the_worker(node):
             return []
         imported = self._imported(node)
@@ -205,38 +206,29 @@ class ScriptReader:
         return self._lines[_first_line(node) - 1 : last_line(node, self._lines)]
 
     def _runs_worker(self, node: ast.stmt) -> bool:
-        """Tell whether it only runs the worker; what else stands under a main guard is noted."""
+        """Tell whether a statement only runs the worker; other code under a main guard is noted."""
         if self._worker is None:
             return False
         if isinstance(node, ast.Expr):
             return ast.unparse(node) == f"{self._variable}.run()"
-        match node:
-            case ast.If(
-                test=ast.Compare(
-                    left=ast.Name(id="__name__"),
-                    ops=[ast.Eq()],
-                    comparators=[ast.Constant(value="__main__")],
-                ),
-                orelse=[],
-            ):
-                pass
-            case _:
-                return False
+        if not isinstance(node, ast.If) or not _is_main_guard(node):
+            return False
         runs = (f"{self._variable}.run()", f"asyncio.run({self._variable}.arun())")
-        more = [
-            ast.unparse(inner).partition("\n")[0] for inner in node.body if ast.unparse(inner) not in runs
-        ]
-        for text in more:
-            place = f"{self._path}, line {node.lineno}"
-            note = f"{place}: `{text}` stands under the main guard, which an export writes anew"
-            self.notes += [note] if note not in self.notes else []
+        for code in map(ast.unparse, node.body):
+            if code not in runs:
+                shown = code.partition("\n")[0]
+                self._note(node.lineno, f"`{shown}` stands under the main guard, which an export writes anew")
         return True
+
+    def _note(self, line: int, what: str) -> None:
+        note = f"{self._path}, line {line}: {what}"
+        self.notes += [note] if note not in self.notes else []
 
     def _is_the_worker(self, node: ast.stmt) -> bool:
         return self._worker is not None and self._makes_worker(node)
 
     def _imported(self, node: ast.stmt) -> list[str] | None:
-        """Return an import as cells write it; None for what is none."""
+        """Return an import as a cell has it; None for any other statement."""
         inner = _in_both(node)
         if inner is not None:
             node = inner
@@ -264,8 +256,8 @@ class ScriptReader:
                     self._bad(node.lineno, "gives names of a shared module other names; use its own")
                 return []
             return [ast.unparse(ast.ImportFrom(node.module, node.names, 0))]
-        if is_ours(node.module):
-            kept = [a for a in node.names if a.asname or a.name not in PROVIDED or self._wants(a.name)]
+        if is_sdk_module(node.module):
+            kept = [a for a in node.names if a.asname or a.name not in PROVIDED_NAMES or self._wants(a.name)]
             if not kept:
                 return []
             if len(kept) < len(node.names):
@@ -273,7 +265,7 @@ class ScriptReader:
         return self._text(node)
 
     def _wants(self, name: str) -> bool:
-        """Tell whether the code needs a name that its cell does not find bound."""
+        """Tell whether the code needs a name that its cell does not have anyway."""
         return name in self._needed and (self._worker is None or name not in NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
@@ -302,7 +294,7 @@ def parse(text: str) -> ast.Module:
     """Parse a script.
 
     Raises:
-        SyntaxError: it is no Python; a null byte, for which Python has other errors, among that.
+        SyntaxError: the text is not valid Python; for a null byte too, where Python raises ValueError.
     """
     try:
         return ast.parse(text)
@@ -311,18 +303,18 @@ def parse(text: str) -> ast.Module:
 
 
 def _together(pieces: Iterable[Piece]) -> list[Piece]:
-    """Put handlers of one name into one cell: in two, the later would replace the earlier."""
+    """Join handlers of one name into one cell: in two cells, the later would replace the earlier."""
     found: list[Piece] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for piece in pieces:
         if not piece.text.strip():
             continue
-        place = places.get(piece.handler) if piece.handler is not None else None
-        if place is not None:
-            found[place] = replace(found[place], text=f"{found[place].text}\n\n\n{piece.text}")
+        at = positions.get(piece.handler) if piece.handler is not None else None
+        if at is not None:
+            found[at] = replace(found[at], text=f"{found[at].text}\n\n\n{piece.text}")
             continue
         if piece.handler is not None:
-            places[piece.handler] = len(found)
+            positions[piece.handler] = len(found)
         found.append(piece)
     return found
 
@@ -351,8 +343,21 @@ def _first_line(node: ast.stmt) -> int:
 
 
 def _trimmed(lines: list[str]) -> str:
-    """Return lines without blank ones around them."""
+    """Return lines as text, without blank lines around it."""
     return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
+
+
+def _is_main_guard(node: ast.If) -> bool:
+    """Tell whether a statement is `if __name__ == "__main__":`, without an `else`."""
+    match node:
+        case ast.If(
+            test=ast.Compare(
+                left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]
+            ),
+            orelse=[],
+        ):
+            return True
+    return False
 
 
 def _is_docstring(node: ast.stmt) -> bool:

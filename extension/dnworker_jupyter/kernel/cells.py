@@ -1,17 +1,13 @@
-"""The cells that ran in this kernel, and how to name a place in them."""
+"""The cells that ran in this kernel, the cell that runs, and how to name a place in them."""
 
 from __future__ import annotations
 
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.live.worker import CellTransaction
-    from dnworker_jupyter.magics.agents import AgentCell
+from typing import Any
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 
@@ -34,13 +30,13 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return f"cell [{self.number}]"
 
 
-@dataclass
+@dataclass(eq=False)
 class RunningCell:
-    """A cell while it runs, and what it has registered so far.
+    """A cell while it runs.
 
     Code that runs within it, such as the body of `%%capture`, belongs to it: `depth` counts that.
     """
@@ -49,18 +45,13 @@ class RunningCell:
     id: str | None
     count: Callable[[], int]
     """Gives its execution count, which IPython settles only after the cell has begun."""
-    workers_before: dict[int, int] = field(default_factory=dict)
-    """The Workers that were there when it began, by identity, and how many handlers they had."""
-    transactions: dict[str, CellTransaction] = field(default_factory=dict)
-    agent: AgentCell | None = None
     depth: int = 1
-    closed: bool = False
     broken: bool = False
     """Whether code within it failed, which the magic around that may keep to itself."""
 
     @cached_property
     def cell(self) -> Cell:
-        """The cell as it is known from now on; to be asked for on its own thread, once it runs."""
+        """The cell as it is known from now on; read it on the cell's own thread, once the cell runs."""
         return self.peek()
 
     def peek(self) -> Cell:
@@ -69,7 +60,7 @@ class RunningCell:
 
 
 class CellBook:
-    """Keeps every cell that ran to its end, in the order of the last runs.
+    """Keeps every cell that ran to its end, in the order in which cells ran last.
 
     Cells of a subshell run on a thread of their own, beside that of the kernel.
     """

@@ -1,9 +1,8 @@
-"""Interrupt stops a handler that holds the loop, and nothing else.
+"""`Interrupts`: an interrupt stops a handler that holds the loop, and nothing else.
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
-would run to its end. These handlers of the signal look first whether the loop stands still within a
-handler. If so, that handler gets the exception, which its runner counts as its error; if not, the signal
-means what it meant before.
+would run to its end. Our signal handlers first check whether a handler holds the loop. If so, that handler
+gets the exception, which its runner counts as its error; if not, the signal does what it did before.
 """
 
 from __future__ import annotations
@@ -13,36 +12,33 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnworker.core.invocation import current_invocation
 from dnworker.engine.watchdog import invocation_of, running_invocation
-from dnworker_jupyter.kernel.loop import HandlerInterrupted, Host
-
-if TYPE_CHECKING:
-    from dnworker.engine.watchdog import Watchdog
+from dnworker_jupyter.kernel.blocking import LoopWatch
+from dnworker_jupyter.kernel.loop import HandlerInterrupted, KernelLoop
 
 SHORTEST = 0.2
-"""Seconds that the loop must have stood still: a handler in passing is not what the user wants to stop."""
+"""Seconds for which a handler must hold the loop: nobody wants to stop one that is just passing."""
 
 _SAVED = "saved_sigint_handler"
 
 
 class Interrupts:
-    """Looks at every SIGINT of one notebook first."""
+    """Handles every SIGINT of one notebook before its own handler does."""
 
-    def __init__(self, shell: Any, host: Host, watchdog: Callable[[], Watchdog | None]) -> None:
+    def __init__(self, shell: Any, loop: KernelLoop, watch: LoopWatch) -> None:
         self._kernel = getattr(shell, "kernel", None)
-        self._host = host
-        self._watchdog = watchdog
+        self._loop = loop
+        self._watch = watch
         self._before_idle: Any = None
         self.came = False
-        """Whether one came for the cell that runs; its coroutine learns it only when the loop turns."""
+        """Whether one came for the running cell; its coroutine notices it only when the loop runs on."""
 
     def begin_cell(self) -> None:
-        """Stand before whatever SIGINT means to the cell that begins."""
+        """Put ours before the handler of SIGINT of the cell that begins."""
         if threading.current_thread() is not threading.main_thread():
             return  # a subshell: signals are not its business
         self.came = False
@@ -51,7 +47,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, _Meaning(self, meaning))
 
     def end_cell(self) -> None:
-        """Stand before what SIGINT means between cells: the kernel puts back what it has saved."""
+        """Put ours before the handler that the kernel has saved, and puts back between cells."""
         if self._kernel is None or threading.current_thread() is not threading.main_thread():
             return
         saved = getattr(self._kernel, _SAVED, None)
@@ -60,7 +56,7 @@ class Interrupts:
             setattr(self._kernel, _SAVED, _Meaning(self, saved))
 
     def uninstall(self) -> None:
-        """Let SIGINT mean what it meant."""
+        """Restore the handlers of SIGINT."""
         if threading.current_thread() is not threading.main_thread():
             return
         meaning = signal.getsignal(signal.SIGINT)
@@ -71,11 +67,11 @@ class Interrupts:
 
     def stop_handler(self, frame: FrameType | None) -> bool:
         """Interrupt the handler that holds the loop, if one does; raises in it where this is its thread."""
-        watchdog, loop = self._watchdog(), self._host.loop
-        if watchdog is None or loop is None or watchdog.blocked_for < SHORTEST:
+        loop = self._loop.loop
+        if loop is None or self._watch.blocked_for < SHORTEST:
             return False
-        if self._host.thread_id is not None:
-            return self._stop_in_thread(self._host.thread_id, loop)
+        if self._loop.thread_id is not None:
+            return self._stop_in_thread(self._loop.thread_id, loop)
         if (invocation := running_invocation(frame)) is not None:
             raise KeyboardInterrupt(f"{invocation.label} was interrupted")
         if (invocation := current_invocation.get()) is not None:
@@ -92,7 +88,7 @@ class Interrupts:
 
 
 class _Meaning:
-    """A handler of SIGINT that has something standing behind it."""
+    """A handler of SIGINT in front of the one that was there before."""
 
     def __init__(self, interrupts: Interrupts, before: Any) -> None:
         self.before = before

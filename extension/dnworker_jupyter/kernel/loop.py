@@ -1,7 +1,7 @@
-"""Which loop the runtime lives on, and the one door that leads to it from anywhere.
+"""`KernelLoop`: the event loop that the runtime runs on; every part of the extension enters it here.
 
-In a kernel it is the kernel's own loop. The loop of a plain terminal turns only while a cell runs, so
-workers would stand still at the prompt: there the runtime gets a thread with a loop of its own.
+In a kernel it is the kernel's own loop. The loop of a plain terminal runs only while a cell runs, so
+workers would stop at the prompt: there the runtime gets a thread with a loop of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-log = logging.getLogger("dnworker.host")
+log = logging.getLogger("dnworker.loop")
 
 STOP_LIMIT = 10.0
+"""Seconds that the runtime may take to stop, and its thread to end."""
 
 
 class HandlerInterrupted(Exception):
@@ -26,11 +27,12 @@ class HandlerInterrupted(Exception):
         super().__init__(text)
 
 
-class Host:
+class KernelLoop:
     """The loop of one notebook's runtime."""
 
     def __init__(self, shell: Any) -> None:
         self.has_thread = getattr(shell, "kernel", None) is None
+        """Whether the loop runs on a thread of ours, as in a plain terminal."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ending = False
@@ -42,7 +44,7 @@ class Host:
 
     @property
     def thread_id(self) -> int | None:
-        """The thread that the loop turns on, where it is one of ours."""
+        """The thread that the loop runs on, where it is one of ours."""
         return self._thread.ident if self._thread is not None else None
 
     def start(self) -> bool:
@@ -64,10 +66,11 @@ class Host:
 
     async def enter(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop, from whichever loop this is, and return its result."""
-        assert self._loop is not None
-        if asyncio.get_running_loop() is self._loop:
+        here = asyncio.get_running_loop()
+        loop = self._loop or here  # from a coroutine, `start` always finds one
+        if here is loop:
             return await make()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), self._loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), loop))
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
         """Call something on the loop soon, from any thread."""
@@ -77,8 +80,9 @@ class Host:
     def finish(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a last coroutine on a loop of ours, from another thread, and end the loop."""
         loop, thread = self._loop, self._thread
-        assert loop is not None
-        assert thread is not None
+        if loop is None or thread is None:
+            coroutine.close()  # nothing has started, so nothing is there to stop
+            return
         try:
             asyncio.run_coroutine_threadsafe(coroutine, loop).result(STOP_LIMIT)
         except TimeoutError:
@@ -94,5 +98,5 @@ class Host:
             try:
                 loop.run_forever()
             except HandlerInterrupted:  # it came a moment too late for its handler
-                log.debug("an interrupt met the loop itself; it goes on")
+                log.debug("an interrupt came to the loop itself, which goes on")
         loop.close()

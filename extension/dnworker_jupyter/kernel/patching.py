@@ -1,4 +1,4 @@
-"""Replacing attributes of other people's classes, and putting them back."""
+"""`replace` sets an attribute of somebody else's class and gives what restores it; used by `kernel`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions that nobody awaits: of tasks and threads that handlers start. None of them vanishes."""
+"""`UnhandledErrors`: exceptions of tasks and threads that handlers start, and that nobody awaits."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker_jupyter.kernel.patching import replace
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.notebook import Notebook
 
 HAS_CONTEXTS = sys.version_info >= (3, 12)
 RAISED_KEPT = 100
 
 
 class UnhandledErrors:
-    """Gives them to the invocation that they belong to; what is not a handler's goes on as before."""
+    """Notes each with the invocation that it belongs to; what is not a handler's goes on as before.
 
-    def __init__(self, book: Notebook) -> None:
-        self._book = book
+    Args:
+        note: takes the invocation, the exception, and what raised it; it is called on the loop.
+    """
+
+    def __init__(self, note: Callable[[Invocation, BaseException, str], object]) -> None:
+        self._note = note
         self._loop: asyncio.AbstractEventLoop | None = None
         self._before: Any = None
         self._threads_before: Any = None
         self._raised: deque[tuple[BaseException, Invocation]] = deque(maxlen=RAISED_KEPT)
         self._untrack: Callable[[], None] = lambda: None
 
-    def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Stand before the loop's handler of exceptions, and that of threads."""
+    def install(self) -> None:
+        """Replace the exception handlers of the running loop and of threads; again, it changes nothing."""
         if self._loop is not None:
             return
-        self._loop, self._before = loop, loop.get_exception_handler()
+        self._loop = loop = asyncio.get_running_loop()
+        self._before = loop.get_exception_handler()
         loop.set_exception_handler(self._take)
         self._threads_before = threading.excepthook
         threading.excepthook = self._take_of_thread
@@ -42,7 +44,7 @@ class UnhandledErrors:
             self._untrack = replace(asyncio, "create_task", self._follow_tasks)
 
     def uninstall(self) -> None:
-        """Let both be what they were."""
+        """Restore both."""
         if self._loop is None:
             return
         self._untrack()
@@ -61,7 +63,7 @@ class UnhandledErrors:
                 current_invocation.get() if HAS_CONTEXTS else None
             )
             if invocation is not None:
-                self._book.runtime.note_unhandled(invocation, exc, "a task it started")
+                self._note(invocation, exc, "a task it started")
                 return
         if self._before is not None:
             self._before(loop, context)
@@ -72,23 +74,23 @@ class UnhandledErrors:
         invocation = current_invocation.get()
         if invocation is None or args.exc_value is None:
             self._threads_before(args)
-        else:
+        elif self._loop is not None and not self._loop.is_closed():
             what = "a thread it started"
-            self._book.host.post(self._book.runtime.note_unhandled, invocation, args.exc_value, what)
+            self._loop.call_soon_threadsafe(self._note, invocation, args.exc_value, what)
 
     def _follow_tasks(self, original: Any) -> Any:
-        """Note whose tasks are: before Python 3.12 the loop does not tell their context."""
+        """Note which handler creates a task: before Python 3.12 the loop does not know a task's context."""
 
         def create_task(*args: Any, **fields: Any) -> Any:
             task = original(*args, **fields)
             invocation = current_invocation.get()
             if invocation is not None:
-                task.add_done_callback(lambda done: self._note(done, invocation))
+                task.add_done_callback(lambda done: self._keep_error(done, invocation))
             return task
 
         return create_task
 
-    def _note(self, task: asyncio.Task[Any], invocation: Invocation) -> None:
+    def _keep_error(self, task: asyncio.Task[Any], invocation: Invocation) -> None:
         exc = getattr(task, "_exception", None)  # not exception(): that would count as looking at it
         if exc is not None:
             self._raised.append((exc, invocation))

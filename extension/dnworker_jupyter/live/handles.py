@@ -1,17 +1,80 @@
-"""`dn.worker("bridge")`: live registration in plain Python, for editors that go blind in `%%` cells."""
+"""The names of live workers in cells: `worker`, and what `dn.worker("bridge")` returns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from dnworker.core.errors import UsageError
+from dnworker.core.handlers import DECORATORS
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker.workers.worker import Worker, check_worker_name
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.live.transactions import Transactions
+from dnworker_jupyter.live.cell_transaction import CellTransaction
 
 _STATE = "_plain_state"
+
+
+class Registrar(Protocol):
+    """What knows which cell runs, and so for which worker something is registered: `Transactions`."""
+
+    def open(self, name: str) -> CellTransaction:
+        """Return what the running cell registers for a worker; UsageError when no cell runs."""
+
+    def state_of(self, name: str, *, in_handler: bool) -> dict[str, Any]:
+        """Return a worker's state; in the cell that registers for it, what it will be."""
+
+    def is_recording(self) -> bool:
+        """Tell whether the running cell has begun to register."""
+
+    def current_worker(self) -> Worker:
+        """Return the Worker that `worker` means here; NoWorker when there is none."""
+
+    def latest_handle(self) -> Worker:
+        """Return the handle of the worker that cells registered for last; NoWorker when there is none."""
+
+
+class NoWorker(UsageError, AttributeError):
+    """There is no worker that `worker` could mean."""
+
+
+class CurrentWorker:
+    """What `worker` is in a notebook: the worker whose handler is running, else that of the newest cell.
+
+    One name serves all `%%worker` cells: a handler of the first finds its own state as `worker.state`, even
+    after a later cell registered for another worker. In a plain cell its decorators register for that one.
+    """
+
+    def __init__(self, registrar: Registrar) -> None:
+        object.__setattr__(self, "_registrar", registrar)
+
+    @property  # type: ignore[misc]  # isinstance(worker, Worker) holds, as in the exported script
+    def __class__(self) -> type:
+        return Worker
+
+    def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
+        return getattr(self._now(registers=name in DECORATORS), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._now(), name, value)
+
+    def __repr__(self) -> str:
+        return repr(self._now())
+
+    def __copy__(self) -> CurrentWorker:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> CurrentWorker:
+        return self
+
+    def _now(self, *, registers: bool = False) -> Worker:
+        hidden = shadow.current_shadow.get()
+        if hidden is not None:
+            return hidden
+        registrar: Registrar = object.__getattribute__(self, "_registrar")
+        if registers and not registrar.is_recording():
+            return registrar.latest_handle()
+        return registrar.current_worker()
 
 
 class LiveHandle(Worker):
@@ -20,8 +83,9 @@ class LiveHandle(Worker):
     `Worker(name=...)` in a cell becomes one of these, so that a worker's file pasted into a cell runs live.
     """
 
-    def __init__(self, transactions: Transactions, name: str) -> None:
-        self._transactions = transactions
+    def __init__(self, registrar: Registrar, name: str) -> None:
+        self._registrar = registrar
+        self._live_name = name
         super().__init__(name)
         vars(self).pop(_STATE, None)
 
@@ -31,8 +95,7 @@ class LiveHandle(Worker):
         hidden = shadow.current_shadow.get()
         if hidden is not None and hidden.name == self.name:
             return hidden.state
-        assert self.name is not None
-        return self._transactions.state_of(self.name, in_handler=current_invocation.get() is not None)
+        return self._registrar.state_of(self._live_name, in_handler=current_invocation.get() is not None)
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
@@ -65,23 +128,21 @@ class LiveHandle(Worker):
         return self._recording().task(handler)
 
     def _recording(self) -> Worker:
-        assert self.name is not None
-        return self._transactions.open(self.name).recording
+        return self._registrar.open(self._live_name).recording
 
 
-def make_handle(transactions: Transactions, name: str) -> LiveHandle:
+def make_handle(registrar: Registrar, name: str) -> LiveHandle:
     """Return a handle of the worker `name`.
 
     Raises:
-        BadName: a ValueError: the name breaks the rule of contract 1.1.
+        BadName: a ValueError: the name breaks the rule.
     """
-    return LiveHandle(transactions, check_worker_name(name))
+    return LiveHandle(registrar, check_worker_name(name))
 
 
-def adopt(transactions: Transactions, worker: Worker) -> None:
+def adopt(registrar: Registrar, worker: Worker, name: str) -> None:
     """Make a plain Worker of a cell a live one: what was registered with it belongs to the running cell."""
-    assert worker.name is not None
-    recording = transactions.open(worker.name).recording
+    recording = registrar.open(name).recording
     recording._startup_handlers += worker._startup_handlers
     recording._shutdown_handlers += worker._shutdown_handlers
     for kind, handlers in worker._event_handlers.items():
@@ -90,4 +151,5 @@ def adopt(transactions: Transactions, worker: Worker) -> None:
     recording._task_handlers += worker._task_handlers
     recording.state.update(vars(worker).pop("state"))
     worker.__class__ = LiveHandle
-    vars(worker)["_transactions"] = transactions
+    vars(worker)["_registrar"] = registrar
+    vars(worker)["_live_name"] = name

@@ -1,4 +1,4 @@
-"""A live worker as a process: the same cells as the exported script, run the way the export would be."""
+"""`Processes`: live workers that run as processes, from an export of their cells; used by `LiveWorker`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import WorkerFailed
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import LIVE_CAPABILITY
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
+from dnworker_jupyter.syntax.options import Options
 
-if TYPE_CHECKING:
-    from dnworker.engine.capability import Capability
-    from dnworker.runtime import Runtime
-    from dnworker_jupyter.notebook import Notebook
-    from dnworker_jupyter.syntax.options import Options
-
+ProcessTopology = Literal["python", "uv"]
 LiveTopology = Literal["in-process", "python", "uv"]
 TOPOLOGIES: tuple[LiveTopology, ...] = ("in-process", "python", "uv")
 
@@ -28,15 +26,22 @@ CONNECT_LIMIT = 180.0
 """Seconds until a process must have connected; `uv run` makes its environment at the first start."""
 
 
-class BridgedWorker(SubprocessWorker):
-    """A worker of this notebook that runs as a process."""
+ExportWorker = Callable[[str, ProcessTopology], tuple[Mapping[str, bytes], str]]
+"""Exports one worker: gives the files by path, and the path of its script.
+
+Raises NotExportable when its handlers need something that cannot leave the kernel; names it and its location.
+"""
+
+
+class ProcessWorker(SubprocessWorker):
+    """A worker of this notebook that runs as a process, from files in a directory of its own."""
 
     def __init__(
-        self, runtime: Runtime, capability: Capability, definition: WorkerDefinition, root: Path, number: int
+        self, engine: Engine, capability: Capability, definition: WorkerDefinition, root: Path, number: int
     ) -> None:
         self._files = root
         self._number = number
-        super().__init__(runtime.services, capability, definition)
+        super().__init__(engine.services, capability, definition)
 
     @property
     def generation(self) -> int:
@@ -48,44 +53,40 @@ class BridgedWorker(SubprocessWorker):
         return self._files
 
 
-class Bridges:
+class Processes:
     """The files of the workers that run as processes; they go when the notebook's runtime stops."""
 
-    def __init__(self, book: Notebook) -> None:
-        self._book = book
+    def __init__(self, engine: Engine, export: ExportWorker) -> None:
+        self._engine = engine
+        self._export = export
         self._directory: Path | None = None
         self._made = 0
 
-    def make(self, name: str, topology: LiveTopology, options: Options, generation: int) -> BridgedWorker:
+    def make(self, name: str, topology: ProcessTopology, options: Options, generation: int) -> ProcessWorker:
         """Write the worker's script as an export would, and return a worker that runs it.
 
         Raises:
-            NotExportable: something that its handlers need cannot leave the kernel; says what, and where.
+            NotExportable: something that its handlers need cannot leave the kernel.
         """
-        from dnworker_jupyter.export.export import live_cells, registered_names
-        from dnworker_jupyter.export.planning.plan import plan_export
-
-        assert topology != "in-process"
-        plan = plan_export(
-            live_cells(self._book),
-            default_name=LIVE_CAPABILITY,
-            target="dnworker",
-            topology=topology,
-            only=name,
-            registered=registered_names(self._book),
-        )
+        files, script = self._export(name, topology)
         root = self.directory_of(name)
-        for path, data in plan.files.items():
-            file = root / path
+        for relative, data in files.items():
+            file = root / relative
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
-        script = str(root / plan.scripts[name])
-        command, args = ("uv", ("run", script)) if topology == "uv" else (sys.executable, (script,))
+        path = str(root / script)
+        command, args = ("uv", ("run", path)) if topology == "uv" else (sys.executable, (path,))
+        return self.run(name, command, args, options, root, generation)
+
+    def run(
+        self, name: str, command: str, args: tuple[str, ...], options: Options, root: Path, generation: int
+    ) -> ProcessWorker:
+        """Return a worker that runs a command, whose files are in `root`."""
         definition = WorkerDefinition(
             name, command=command, args=args, env=dict(options.env), when=options.when
         )
-        runtime = self._book.runtime
-        return BridgedWorker(runtime, runtime.capability(LIVE_CAPABILITY), definition, root, generation)
+        home = self._engine.capability(LIVE_CAPABILITY)
+        return ProcessWorker(self._engine, home, definition, root, generation)
 
     def close(self) -> None:
         """Remove the files."""
@@ -117,9 +118,9 @@ async def until_connected(worker: SubprocessWorker) -> None:
                 if worker.state is not WorkerState.RUNNING:
                     raise WorkerFailed(f"worker {worker.name!r} is in state {worker.state}: {worker.error}")
     except TimeoutError:
-        said = "\n".join(worker.detail()["process"]["recent_output"][-10:])
+        output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; it said:\n{said}"
+            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; its output:\n{output}"
         ) from None
     finally:
         connected.cancel()

@@ -1,33 +1,34 @@
-"""What the cells of a notebook register: a cell is a transaction, for each worker that it is about."""
+"""`Transactions`: what cells register; a cell is one transaction for each worker that it registers with."""
 
 from __future__ import annotations
 
 import asyncio
 import linecache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import LIVE_CAPABILITY
+from dnworker.engine.capability import LIVE_CAPABILITY
+from dnworker.engine.engine import Engine
+from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.handles import LiveHandle, adopt, make_handle
-from dnworker_jupyter.live.worker import (
-    CellTransaction,
-    Change,
-    CurrentWorker,
-    LiveWorker,
-    NoWorker,
-    handlers_of,
-    wrong_signature,
-)
+from dnworker_jupyter.kernel.cells import Cell, CellBook, RunningCell
+from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.live.cell_transaction import CellTransaction
+from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
+from dnworker_jupyter.live.processes import Processes
+from dnworker_jupyter.live.records import Change, handlers_of
+from dnworker_jupyter.live.report import describe_change
+from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.options import Options, read_worker_line
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.kernel.cells import Cell, RunningCell
-    from dnworker_jupyter.notebook import Notebook
 
 NAMES = ("worker", "EventEnvelope", "RuntimeClient")
 """What a `%%worker` cell finds bound."""
@@ -35,22 +36,75 @@ NAMES = ("worker", "EventEnvelope", "RuntimeClient")
 _OPENING = "__import__('dnworker_jupyter')._open_"
 
 
+@dataclass
+class Draft:
+    """What the running cell has registered so far."""
+
+    workers_before: dict[int, int] = field(default_factory=dict)
+    """The Workers that were there when it began, by identity, and how many handlers they had."""
+    transactions: dict[str, CellTransaction] = field(default_factory=dict)
+    """By the worker's name."""
+    commit: Callable[[], Coroutine[Any, Any, str]] | None = None
+    """What ends the cell instead of a registration, and returns its output."""
+    is_closed: bool = False
+
+
 class Transactions:
     """What the running cell has registered so far, and how it takes effect when the cell succeeds."""
 
-    def __init__(self, book: Notebook) -> None:
-        self.programs: dict[str, Cell] = {}
-        """The cells of workers that are programs, by the worker's name."""
-        self._book = book
+    def __init__(
+        self,
+        shell: Any,
+        *,
+        engine: Engine,
+        loop: KernelLoop,
+        startup: RuntimeStartup,
+        cells: CellBook,
+        live: LiveWorkers,
+        processes: Processes,
+        late_errors: LateErrors,
+    ) -> None:
+        # collaborators
+        self._shell = shell
+        self._engine = engine
+        self._loop = loop
+        self._startup = startup
+        self._cells = cells
+        self._live = live
+        self._processes = processes
+        self._late_errors = late_errors
+        # what is known of cells
+        self._drafts: dict[RunningCell, Draft] = {}
         self._handles: dict[str, LiveHandle] = {}
-        self._unfinished: set[asyncio.Task[None]] = set()
         self._latest: str | None = None
+        self._unfinished: set[asyncio.Task[None]] = set()
+
+    async def ready(self) -> None:
+        """Wait until the runtime has started, and what earlier cells left to do is done.
+
+        Raises:
+            OSError: the runtime could not start.
+        """
+        await self._startup.ready()
+        if current_invocation.get() is None:  # a handler that a commit waits for must not wait for it
+            await self._loop.enter(self._finished)
 
     # -- while a cell runs -----------------------------------------------------------------------------
 
     def begin_cell(self, running: RunningCell) -> None:
         """Note which Workers are there already: they are not made by this cell."""
-        running.workers_before = {id(w): w.handler_count for w in self._plain_workers()}
+        before = {id(worker): worker.handler_count for worker in self._plain_workers()}
+        self._drafts[running] = Draft(before)
+
+    def end_with(self, commit: Callable[[], Coroutine[Any, Any, str]]) -> None:
+        """Let the running cell end with `commit`, which returns the cell's output, and register nothing.
+
+        Raises:
+            UsageError: no cell is running.
+        """
+        if (draft := self._draft()) is None:
+            raise UsageError("no cell is running")
+        draft.commit = commit
 
     async def open_worker(self, line: str) -> None:
         """Begin a `%%worker` cell.
@@ -60,8 +114,8 @@ class Transactions:
         """
         options = read_worker_line(line)
         self.show_magic(f"%%worker {line}")
-        await self._book.ready()
-        if self._book.cells.now is None:
+        await self.ready()
+        if self._cells.now is None:
             raise UsageError("%%worker must be the first line of a cell")
         self.check_gate(options.name, options.options.when)
         self.open(
@@ -80,11 +134,11 @@ class Transactions:
             "EventEnvelope": EventEnvelope,
             "RuntimeClient": RuntimeClient,
         }
-        self._book.shell.user_ns.update(names)
+        self._shell.user_ns.update(names)
 
     def forget_names(self) -> None:
         """Take those names out of the notebook, where they are ours still."""
-        names = self._book.shell.user_ns
+        names = self._shell.user_ns
         for name in NAMES:
             value = names.get(name)
             if value is EventEnvelope or value is RuntimeClient or type(value) is CurrentWorker:
@@ -106,24 +160,24 @@ class Transactions:
         Raises:
             UsageError: no cell is running: what is registered would belong to none.
         """
-        running = self._book.cells.now
-        if running is None or current_invocation.get() is not None:
+        running, draft = self._cells.now, self._draft()
+        if running is None or draft is None or current_invocation.get() is not None:
             raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
-        if name not in running.transactions:
-            live = self._book.live.get(name) or LiveWorker(name, self._book.bridges)
-            running.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
+        if name not in draft.transactions:
+            live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
+            draft.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
         self._latest = name
-        return running.transactions[name]
+        return draft.transactions[name]
 
     def handle(self, name: str, options: Options | None = None, **how: bool) -> LiveHandle:
         """Return the live worker `name`, for plain Python.
 
-        The cell that runs becomes a transaction of it where it says something of it; to use the handle of a
-        worker that is there, or to register with it, needs nothing here.
+        The running cell begins a transaction of the worker if it gives options, if there is no such worker
+        yet, or if it registered with the worker when it ran before.
         """
         if name not in self._handles:
             self._handles[name] = make_handle(self, name)
-        running, live = self._book.cells.now, self._book.live.get(name)
+        running, live = self._cells.now, self._live.get(name)
         if options is not None:
             self.check_gate(name, options.when)
         is_news = options is not None or any(how.values())
@@ -134,7 +188,7 @@ class Transactions:
         return self._handles[name]
 
     def latest_handle(self) -> LiveHandle:
-        """Return the handle of the worker that cells were about last.
+        """Return the handle of the worker that cells registered with last.
 
         Raises:
             NoWorker: there was none.
@@ -145,10 +199,10 @@ class Transactions:
 
     def attach(self, worker: Worker) -> bool:
         """Take over `worker.run()` in a cell: the worker runs here when the cell is done."""
-        if self._book.cells.now is None or worker.name is None:
+        if self._cells.now is None or worker.name is None:
             return False
         if type(worker) is Worker:
-            adopt(self, worker)
+            adopt(self, worker, worker.name)
         return True
 
     # -- when it ends ----------------------------------------------------------------------------------
@@ -156,54 +210,54 @@ class Transactions:
     async def close_cell(self) -> None:
         """Commit the cell that runs: what it registered becomes the next generation of each worker.
 
-        Each worker is a transaction of its own: where the cell is about several, those before one that fails
-        have taken effect.
+        Each worker is a transaction of its own: where the cell registers with several, those before one that
+        fails have taken effect.
 
         Raises:
             WorkerFailed: a worker went to `error` with them.
         """
-        running = self._book.cells.now
-        if running is None:
+        running, draft = self._cells.now, self._draft()
+        if running is None or draft is None:
             return
-        await self._book.ready()
-        running.closed = True
-        if running.agent is not None:
-            print(await self._book.enter(running.agent.commit))  # noqa: T201  this is the cell's output
+        await self.ready()
+        draft.is_closed = True
+        if (commit := draft.commit) is not None:
+            print(await self._loop.enter(commit))  # noqa: T201  this is the cell's output
             return
-        self._adopt_new(running)
-        transactions, running.transactions = running.transactions, {}
-        await self._book.enter(lambda: self._drop_stale(running.cell, set(transactions)))
+        self._adopt_new(draft)
+        transactions, draft.transactions = draft.transactions, {}
+        await self._loop.enter(lambda: self._drop_stale(running.cell, set(transactions)))
         for transaction in transactions.values():
             await self._commit(transaction)
 
     def leave_cell(self, running: RunningCell, succeeded: bool) -> None:
         """Note that a cell has ended; what it left open takes effect later, or, when it failed, never."""
-        if not succeeded or running.broken or running.closed or self._book.host.loop is None:
+        draft = self._drafts.pop(running, None)
+        if draft is None or draft.is_closed or not succeeded or running.broken or self._loop.loop is None:
             return
         # Most cells have nothing left to do here: they close by themselves, or registered nothing.
-        self._adopt_new(running, only_with_handlers=True)
+        self._adopt_new(draft, only_with_handlers=True)
         cell = running.cell
-        stale = any(cell.key in live.registrations for live in self._book.live.values())
-        stale |= any(c.key == cell.key and c.number != cell.number for c in self.programs.values())
-        if running.transactions or stale:
-            self._book.host.post(self._finish_later, running, cell)
+        stale = any(cell.key in live.registrations for live in self._live)
+        stale |= any(c.key == cell.key and c.number != cell.number for c in self._live.programs.values())
+        if draft.transactions or stale:
+            self._loop.post(self._finish_later, draft.transactions, cell)
 
-    async def finished(self) -> None:
+    async def _finished(self) -> None:
         """Wait until what earlier cells left to do is done."""
         while self._unfinished:
             await asyncio.wait([*self._unfinished])
 
-    def _finish_later(self, running: RunningCell, cell: Cell) -> None:
+    def _finish_later(self, transactions: dict[str, CellTransaction], cell: Cell) -> None:
         """Commit what a cell could not commit itself, such as one in the body of another magic."""
 
         async def finish() -> None:
-            transactions = running.transactions
             await self._drop_stale(cell, set(transactions))
             for transaction in transactions.values():
                 try:
                     await self._commit(transaction)
                 except (UsageError, WorkerFailed) as exc:
-                    self._book.failed_later(exc)
+                    self._late_errors.add(exc)
 
         task = asyncio.ensure_future(finish())
         self._unfinished.add(task)
@@ -211,71 +265,78 @@ class Transactions:
 
     async def _commit(self, transaction: CellTransaction) -> None:
         live = transaction.live
-
-        async def commit() -> Change:
-            is_new = live.name not in self._book.live
-            self._book.live[live.name] = live  # before it starts: its handlers look for their worker here
-            try:
-                change = await live.commit(self._book.runtime, transaction)
-            except UsageError:
-                if is_new:
-                    del self._book.live[live.name]
-                raise
-            if (
-                transaction.restart
-                and live.managed is not None
-                and not change.restarted
-                and live.generation > 1
-            ):
-                await live.managed.restart(force=True)
-            return change
-
-        change = await self._book.enter(commit)
+        change = await self._loop.enter(lambda: self._become(transaction))
         self._raise_if_failed(live)
         if not transaction.quiet:
             for line in describe_change(live, change):
                 print(line)  # noqa: T201  this is the cell's output
 
+    async def _become(self, transaction: CellTransaction) -> Change:
+        """Let what a cell registered run; on the loop."""
+        live = transaction.live
+        is_new = live.name not in self._live
+        self._live.add(live)  # before it starts: its handlers look for their worker here
+        try:
+            change = await live.commit(transaction.registration(), transaction.options)
+        except UsageError:
+            if is_new:
+                self._live.remove(live)
+            raise
+        is_fresh = change.restarted or live.generation == 1
+        if transaction.restart and live.managed is not None and not is_fresh:
+            await live.managed.restart(force=True)
+        return change
+
     async def _drop_stale(self, cell: Cell, registering: set[str]) -> None:
         """End what a cell registered when it ran before and registers no more."""
-        for live in [*self._book.live.values()]:
+        for live in self._live:
             if live.name in registering or cell.key not in live.registrations:
                 continue
-            await live.drop(self._book.runtime, cell.key)
+            await live.drop(cell.key)
             if live.registrations:
                 print(f"{live.name} is without the handlers that this cell registered before")  # noqa: T201
             elif live.managed is not None:
-                await self._book.runtime.remove(live.managed.qualified_name)
-                del self._book.live[live.name]
+                await self._engine.remove(live.managed.qualified_name)
+                self._live.remove(live)
                 print(f"{live.name} is removed: no cell defines it any more")  # noqa: T201
-        for name, defined in [*self.programs.items()]:
+        for name, defined in [*self._live.programs.items()]:
             if defined.key == cell.key and defined.number != cell.number:
-                del self.programs[name]
-                if name in self._book.runtime.capability(LIVE_CAPABILITY).workers:
-                    await self._book.runtime.remove(f"{LIVE_CAPABILITY}:{name}")
+                del self._live.programs[name]
+                if name in self._engine.capability(LIVE_CAPABILITY).workers:
+                    await self._engine.remove(f"{LIVE_CAPABILITY}:{name}")
                 print(f"{name} is removed: no cell defines it any more")  # noqa: T201
 
-    def _adopt_new(self, running: RunningCell, *, only_with_handlers: bool = False) -> None:
+    def forget(self, managed: ManagedWorker) -> None:
+        """Forget what cells know of a worker that was removed."""
+        live = self._live.running(managed)
+        if live is not None:
+            self._live.remove(live)
+        if managed.capability == LIVE_CAPABILITY:
+            self._live.programs.pop(managed.name, None)
+
+    def _adopt_new(self, draft: Draft, *, only_with_handlers: bool = False) -> None:
         """Take in the Workers that the cell has made, or registered handlers with."""
         for worker in self._plain_workers():
-            before = running.workers_before.get(id(worker), -1)
+            before = draft.workers_before.get(id(worker), -1)
             wanted = (
                 worker.handler_count > max(before, 0) if only_with_handlers else worker.handler_count > before
             )
             if wanted and worker.name is not None and not self._is_running(worker):
-                adopt(self, worker)
+                adopt(self, worker, worker.name)
 
     def _plain_workers(self) -> list[Worker]:
-        return [w for w in [*self._book.shell.user_ns.values()] if type(w) is Worker and _is_of_cells(w)]
+        return [w for w in [*self._shell.user_ns.values()] if type(w) is Worker and _is_of_cells(w)]
 
     def _is_running(self, worker: Worker) -> bool:
-        return any(getattr(managed, "worker", None) is worker for managed in self._book.runtime.workers())
+        return any(getattr(managed, "worker", None) is worker for managed in self._engine.workers())
 
     def _raise_if_failed(self, live: LiveWorker) -> None:
         managed = live.managed
         if managed is not None and managed.state is WorkerState.ERROR:
             failures = [
-                f.last_error for key, f in managed.stats.items() if key[0] == "on_startup" and f.last_error
+                f.last_error
+                for key, f in managed.stats.items()
+                if key.decorator == "on_startup" and f.last_error
             ]
             why = f"on_startup raised {failures[-1]}" if failures else managed.error
             raise WorkerFailed(f"worker {live.name!r} is in state error: {why}")
@@ -288,7 +349,7 @@ class Transactions:
         Raises:
             UsageError: one is not.
         """
-        declared = self._book.runtime.capability(LIVE_CAPABILITY).manifest.flags
+        declared = self._engine.capability(LIVE_CAPABILITY).manifest.flags
         for flag in when:
             if flag not in declared:
                 known = ", ".join(declared) or "none"
@@ -299,15 +360,15 @@ class Transactions:
 
     def is_handle(self, name: str) -> bool:
         """Tell whether a name of the notebook is bound to a worker that cells register with."""
-        value = self._book.shell.user_ns.get(name)
+        value = self._shell.user_ns.get(name)
         return type(value) in (CurrentWorker, LiveHandle, Worker)
 
     def state_of(self, name: str, *, in_handler: bool) -> dict[str, Any]:
         """Return a live worker's state; in the cell that registers for it, what it will be."""
-        running = self._book.cells.now
-        if running is not None and not in_handler and name in running.transactions:
-            return running.transactions[name].recording.state
-        live = self._book.live.get(name)
+        draft = self._draft()
+        if draft is not None and not in_handler and name in draft.transactions:
+            return draft.transactions[name].recording.state
+        live = self._live.get(name)
         return live.state if live is not None else {}
 
     def current_worker(self) -> Worker:
@@ -321,21 +382,26 @@ class Transactions:
             found = self._worker_of(invocation.worker.rpartition(":")[2])
             if found is not None:
                 return found
-        running = self._book.cells.now
-        if running is not None and running.transactions:
-            return [*running.transactions.values()][-1].recording
+        draft = self._draft()
+        if draft is not None and draft.transactions:
+            return [*draft.transactions.values()][-1].recording
         latest = self._worker_of(self._latest or "")
         if latest is not None:
             return latest
         raise NoWorker("no worker runs here; run its %%worker cell")
 
     def is_recording(self) -> bool:
-        """Tell whether the cell that runs has begun to register."""
-        running = self._book.cells.now
-        return running is not None and bool(running.transactions)
+        """Tell whether the running cell has begun to register."""
+        draft = self._draft()
+        return draft is not None and bool(draft.transactions)
+
+    def _draft(self) -> Draft | None:
+        """Return what the cell on this thread has registered so far; None when no cell runs."""
+        running = self._cells.now
+        return None if running is None else self._drafts.setdefault(running, Draft())
 
     def _worker_of(self, name: str) -> Worker | None:
-        live = self._book.live.get(name)
+        live = self._live.get(name)
         worker = getattr(live.managed, "worker", None) if live is not None else None
         return worker if isinstance(worker, Worker) else None
 
@@ -343,30 +409,3 @@ class Transactions:
 def _is_of_cells(worker: Worker) -> bool:
     """Tell whether a Worker's handlers, if it has any, are of cells; those of an imported module are not."""
     return all(getattr(h.function, "__module__", None) == "__main__" for h in handlers_of(worker))
-
-
-def describe_change(live: LiveWorker, change: Change) -> list[str]:
-    """Say what a commit changed."""
-    managed = live.managed
-    assert managed is not None
-    how = " (restarted)" if change.restarted else ""
-    topology = "" if live.topology == "in-process" else f" as a process ({live.topology})"
-    lines = [f"{live.name} is {managed.state}{topology}{how}, generation {live.generation}"]
-    if managed.state is WorkerState.GATED_OFF:
-        lines[0] += f"; it needs one of these flags on: {', '.join(live.options.when)}"
-    for sign, handlers in (("+", change.added), ("~", change.changed), ("-", change.removed)):
-        for handler in handlers:
-            what = f" {handler.what}" if handler.what else ""
-            lines.append(f"  {sign} {handler.decorator}{what}: {handler.name}")
-    for handler in (*change.added, *change.changed):
-        if (wrong := wrong_signature(handler)) is not None:
-            lines.append(f"  ! {handler.name} {wrong}")
-    for name in change.twice:
-        lines.append(f"  ! {name} is defined twice in this cell; the last counts")
-    for handler, cell in change.taken_over:
-        lines.append(
-            f"  ! {handler.name} was registered by {cell.label} too; this cell's is the one that counts now"
-        )
-    if next(live.handlers(), None) is None:
-        lines.append("  it has no handlers yet")
-    return lines

@@ -1,4 +1,4 @@
-"""What the panel of a notebook can do beyond that of a page: roll back, export, and tell cells."""
+"""`NotebookActions`: what the panel can do only in a notebook: roll back, export, and name cells."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.workers.managed import ManagedWorker
-    from dnworker_jupyter.live.worker import LiveWorker
-    from dnworker_jupyter.notebook import Notebook
+    from dnworker_jupyter.magics.context import MagicContext
 
 _PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
 
@@ -23,39 +22,39 @@ _PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
 class NotebookActions(Actions):
     """The actions of one notebook."""
 
-    def __init__(self, book: Notebook) -> None:
-        super().__init__(book.runtime)
-        self._book = book
+    def __init__(self, context: MagicContext) -> None:
+        super().__init__(context.runtime)
+        self._context = context
 
     @property
     def paused_by(self) -> str | None:
         """Who holds the loop."""
-        block = self._book.watchdog.block if self._book.watchdog is not None else None
+        block = self._context.watch.block
         return None if block is None else block.who
 
     @property
     def exported_as(self) -> str | None:
         """What the `%%capability` cell calls it."""
-        return self._book.capability_name
+        return self._context.head.name
 
     @property
     def has_cells(self) -> bool:
-        """There are."""
+        """Whether there are cells: always, in a notebook."""
         return True
 
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return the cell that each handler is from."""
-        live = self._live(worker)
+        live = self._context.live.running(worker)
         handlers = [] if live is None else live.handlers()
-        return {HandlerKey(h.decorator, h.what, h.name): cell.label for h, cell in handlers}
+        return {handler.key: cell.label for handler, cell in handlers}
 
     def cell_id(self, number: int) -> str | None:
         """Return the front end's id of the cell that had this number when it ran."""
-        return self._book.cells.ids.get(number)
+        return self._context.cells.ids.get(number)
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
         """Say why there is no earlier generation to go back to."""
-        live = self._live(worker)
+        live = self._context.live.running(worker)
         if live is None:
             return "it was not made of cells, so it has no generations here"
         return None if live.previous() is not None else "this is its first generation"
@@ -66,23 +65,23 @@ class NotebookActions(Actions):
         Raises:
             UsageError: there is none.
         """
-        live = self._live(worker)
+        live = self._context.live.running(worker)
         if live is None:
             raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
-        await live.rollback(self._book.runtime)
+        await live.rollback()
 
     def why_no_export(self) -> str | None:
-        """Nothing forbids it: what cannot travel is told when it is tried."""
+        """Return None: an export can always be tried, and reports itself what cannot be exported."""
         return None
 
     async def export(self, path: str, *, target: str, topology: str, force: bool) -> dict[str, Any]:
         """Export to a directory; returns `text`, and `problems` with their cells when nothing was written."""
-        from dnworker_jupyter.export.export import LiveExport
         from dnworker_jupyter.export.slicing.problems import NotExportable
+        from dnworker_jupyter.magics.live_export import LiveExport
 
         try:
             export = LiveExport(
-                self._book,
+                self._context,
                 Path(path).expanduser(),
                 target=cast(Literal["dreadnode", "dnworker"], target),
                 topology=cast(Literal["uv", "python", "in-process"], topology),
@@ -91,7 +90,7 @@ class NotebookActions(Actions):
         except NotExportable as exc:
             return {
                 "text": exc.title,
-                "problems": [{"location": one.place or None, "text": one.text} for one in exc.problems],
+                "problems": [{"location": one.location or None, "text": one.text} for one in exc.problems],
             }
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
@@ -99,20 +98,12 @@ class NotebookActions(Actions):
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        from dnworker_jupyter.magics.fire import kinds_heard
-
-        return super().kinds() | kinds_heard(self._book)
+        return super().kinds() | self._context.suggestions.kinds_heard()
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and where it is from; earlier runs of the notebook count."""
-        from dnworker_jupyter.magics.fire import suggest
-
-        payload, whence = await suggest(self._book, kind)
-        return payload, whence or "a template"
-
-    def _live(self, worker: ManagedWorker) -> LiveWorker | None:
-        live = self._book.live.get(worker.name)
-        return live if live is not None and live.managed is worker else None
+        payload, source = await self._context.suggestions.payload(kind)
+        return payload, source or "a template"
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

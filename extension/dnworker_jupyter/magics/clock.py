@@ -1,21 +1,19 @@
-"""`%clock`: schedules, backoff and sleeps under control, while the kernel's own loop goes on as ever."""
+"""`%clock`: shows and moves the clock of schedules, backoff and sleeps; the kernel's loop runs on."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import SwitchClock, turn_loop
 from dnworker.core.errors import UsageError
+from dnworker.core.invocation import Invocation
+from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import until
 from dnworker_jupyter.display.traces import Table
+from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
-
-if TYPE_CHECKING:
-    from dnworker.core.invocation import Invocation
-    from dnworker.runtime import Runtime
-    from dnworker_jupyter.notebook import Notebook
 
 VERBS = ("real", "virtual", "advance", "next")
 LIMIT = 1_000
@@ -23,6 +21,14 @@ LIMIT = 1_000
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
+
+
+@dataclass(frozen=True)
+class ClockOptions:
+    """The options of a `%clock` line."""
+
+    words: list[str]
+    limit: int
 
 
 def clock_parser() -> Parser:
@@ -60,15 +66,16 @@ def read_duration(text: str) -> float:
     return seconds
 
 
-async def run_clock(book: Notebook, options: Any) -> object:
-    """Do what `%clock` says.
+async def run_clock(context: MagicContext, options: ClockOptions) -> object:
+    """Run a `%clock` line.
 
     Raises:
         UsageError: the line is wrong, or the clock is real where it must be virtual.
     """
-    runtime = book.runtime
+    runtime = context.runtime
     clock = runtime.clock
-    assert isinstance(clock, SwitchClock)
+    if not isinstance(clock, SwitchClock):
+        raise UsageError("this runtime's clock cannot be switched")
     match options.words:
         case []:
             return Clock(runtime)
@@ -89,35 +96,35 @@ async def run_clock(book: Notebook, options: Any) -> object:
             if not times.isdecimal() or int(times) < 1:
                 raise UsageError(f"%clock next {times}: how many? as in: %clock next 3")
             return await _next(runtime, clock, int(times))
-    said = " ".join(options.words)
+    text = " ".join(options.words)
     hint = "" if options.words[0] in VERBS else nearest(options.words[0], VERBS)
-    raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {said!r}{hint}")
+    raise UsageError(f"%clock takes: virtual, real, advance 1h, next [N]; not {text!r}{hint}")
 
 
-async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Firings:
+async def _advance(runtime: Runtime, clock: SwitchClock, seconds: float, limit: int) -> Runs:
     _check_virtual(clock)
     if limit < 1:
         raise UsageError(f"--limit {limit}: at least one")
     end = clock.monotonic() + seconds
-    with _Watching(runtime) as seen:
+    with _Recording(runtime) as recorded:
         woken = await runtime.advance(seconds, limit=limit)
     if not clock.is_virtual:
-        return Firings(runtime, seen.runs, woken, "stopped: a handler made the clock real")
+        return Runs(runtime, recorded.runs, woken, "stopped: a handler made the clock real")
     left = end - clock.monotonic()
     stopped = f"stopped after {limit} wakes, {left:g} s before the end; go on with: %clock advance {left:g}"
-    return Firings(runtime, seen.runs, woken, stopped if left > 1e-6 else None)
+    return Runs(runtime, recorded.runs, woken, stopped if left > 1e-6 else None)
 
 
-async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Firings:
+async def _next(runtime: Runtime, clock: SwitchClock, times: int) -> Runs:
     _check_virtual(clock)
-    with _Watching(runtime) as seen:
+    with _Recording(runtime) as recorded:
         woken = 0
         for _ in range(times):
             wait = clock.next_wake
             if wait is None:
-                return Firings(runtime, seen.runs, woken, "nothing is waiting for a time to come")
+                return Runs(runtime, recorded.runs, woken, "nothing is waiting for a time to come")
             woken += await runtime.advance(max(0.0, wait))
-    return Firings(runtime, seen.runs, woken, None)
+    return Runs(runtime, recorded.runs, woken, None)
 
 
 def _check_virtual(clock: SwitchClock) -> None:
@@ -125,14 +132,14 @@ def _check_virtual(clock: SwitchClock) -> None:
         raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
 
 
-class _Watching:
-    """Notes the invocations that begin meanwhile, and the clock's time then."""
+class _Recording:
+    """Records the invocations that begin meanwhile, and the clock's time then."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runs: list[tuple[datetime, Invocation]] = []
         self._runtime = runtime
 
-    def __enter__(self) -> _Watching:
+    def __enter__(self) -> _Recording:
         self._end = self._runtime.history.listen(self._note)
         return self
 
@@ -154,8 +161,8 @@ class Clock(Table):
             [
                 until(clock, when),
                 worker.qualified_name,
-                key[2],
-                f"every {key[1]}" if key[1] else "after its crash",
+                key.name,
+                f"every {key.trigger}" if key.trigger else "after its crash",
             ]
             for when, worker, key in sorted(due, key=lambda item: item[0])
         ]
@@ -164,7 +171,7 @@ class Clock(Table):
         super().__init__(["due", "worker", "handler", "schedule"], rows, "nothing is scheduled", title=title)
 
 
-class Firings(Table):
+class Runs(Table):
     """What ran while time moved on."""
 
     def __init__(
@@ -172,12 +179,13 @@ class Firings(Table):
     ) -> None:
         rows = []
         for when, run in runs:
-            said = [line.text for line in list(run.logs)]
-            happened = str(run.error) if run.error is not None else "; ".join(said)
+            happened = (
+                str(run.error) if run.error is not None else "; ".join(line.text for line in [*run.logs])
+            )
             kinds = ", ".join(event.kind for event in run.published)
             rows.append([f"{when:%H:%M:%S}", run.label, run.cause, run.outcome, kinds, happened[:120]])
         headings = ["at", "handler", "because of", "outcome", "published", "said"]
         slept = {0: "nothing was due", 1: "a sleeper woke"}.get(woken, f"{woken} sleepers woke")
-        told = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
-        super().__init__(headings, rows, slept, note=told)
+        now = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
+        super().__init__(headings, rows, slept, note=now)
         self.runs = [run for _, run in runs]

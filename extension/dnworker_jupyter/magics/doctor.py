@@ -1,4 +1,4 @@
-"""`%runtime doctor`: what this notebook runs on, what is wrong with it, and what to do about each."""
+"""`%runtime doctor`: what this notebook runs on, what is wrong with it, and what to do about that."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import httpx
 
-from dnworker import __version__
+from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.traces import Table
-from dnworker_jupyter.live.stale import ghost, notebook_path, read_saved
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.notebook import Notebook
+from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
+from dnworker_jupyter.live.stale import why_stale
+from dnworker_jupyter.magics.context import MagicContext
 
 NEST_MODULES = ("nest_asyncio", "nest_asyncio2")
 TASKS_TIMED = 2_000
@@ -31,8 +30,8 @@ Mark = Literal["ok", "note", "wrong"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at; a remedy where something can be done."""
+class Diagnosis:
+    """One thing that was examined; a remedy where something can be done."""
 
     subject: str
     mark: Mark
@@ -40,23 +39,30 @@ class Finding:
     remedy: str = ""
 
 
-class Findings(Table):
+class Diagnoses(Table):
     """All of them, as a table."""
 
-    def __init__(self, findings: list[Finding]) -> None:
-        self.findings = findings
+    def __init__(self, diagnoses: list[Diagnosis]) -> None:
+        self.diagnoses = diagnoses
         rows = [
             [f.subject, {"ok": "ok", "note": "note", "wrong": "WRONG"}[f.mark], f.text, f.remedy]
-            for f in findings
+            for f in diagnoses
         ]
         super().__init__(["looked at", "", "found", "what to do"], rows)
 
 
-async def examine(book: Notebook) -> Findings:
-    """Look at everything."""
-    found = [*_versions(book), *_comms(book), _loop(book), await _nest(book), *_blocks(book), *_workers(book)]
-    found += [await _server(book), *_journal(book), await _uv(), *_ghosts(book)]
-    return Findings(found)
+async def examine(context: MagicContext) -> Diagnoses:
+    """Examine everything."""
+    found = [
+        *_versions(context),
+        *_comms(context),
+        _loop(context),
+        await _nest(context),
+        *_blocks(context),
+        *_workers(context),
+    ]
+    found += [await _server(context), *_journal(context), await _uv(), *_stale(context)]
+    return Diagnoses(found)
 
 
 def _version(name: str) -> str | None:
@@ -66,23 +72,23 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _versions(book: Notebook) -> Iterator[Finding]:
-    yield Finding("dnworker", "ok", f"{__version__}, Python {sys.version.split()[0]}")
-    kernel = _version("ipykernel") if not book.host.has_thread else None
+def _versions(context: MagicContext) -> Iterator[Diagnosis]:
+    yield Diagnosis("dnworker", "ok", f"{__version__}, Python {sys.version.split()[0]}")
+    kernel = _version("ipykernel") if not context.loop.has_thread else None
     shell = f"IPython {_version('ipython')}"
     if kernel is None:
-        yield Finding("kernel", "note", f"{shell} in a terminal; the runtime lives on a thread of its own")
+        yield Diagnosis("kernel", "note", f"{shell} in a terminal; the runtime lives on a thread of its own")
     else:
-        yield Finding("kernel", "ok", f"ipykernel {kernel}, {shell}")
-    front = _front_end(book)
+        yield Diagnosis("kernel", "ok", f"ipykernel {kernel}, {shell}")
+    front = _front_end(context)
     widgets = ", ".join(f"{n} {_version(n)}" for n in ("anywidget", "ipywidgets") if _version(n))
-    yield Finding("front end", "ok", f"{front}; {widgets}")
+    yield Diagnosis("front end", "ok", f"{front}; {widgets}")
 
 
-def _front_end(book: Notebook) -> str:
-    if book.host.has_thread:
+def _front_end(context: MagicContext) -> str:
+    if context.loop.has_thread:
         return "terminal"
-    if os.environ.get("VSCODE_PID") or "__vsc_ipynb_file__" in book.shell.user_ns:
+    if os.environ.get("VSCODE_PID") or "__vsc_ipynb_file__" in context.names:
         return "VS Code"
     if os.environ.get("JPY_SESSION_NAME"):
         lab = _version("jupyterlab")
@@ -90,34 +96,34 @@ def _front_end(book: Notebook) -> str:
     return "a program that drives the kernel, such as nbclient or papermill"
 
 
-def _comms(book: Notebook) -> Iterator[Finding]:
-    """Say where callbacks of buttons arrive; see the table in the documentation of ipykernel's subshells."""
+def _comms(context: MagicContext) -> Iterator[Diagnosis]:
+    """Report where callbacks of buttons arrive; see the documentation of ipykernel's subshells."""
     kernel = _version("ipykernel")
-    if kernel is None or book.host.has_thread:
+    if kernel is None or context.loop.has_thread:
         return
     major, minor = (int(part) for part in kernel.split(".")[:2])
-    threads = [panel.last_thread for panel in book.panels.values() if panel.last_thread]
-    seen = f"; the last one came on {threads[-1]}" if threads else ""
+    threads = context.panels.callback_threads
+    latest = f"; the last one came on {threads[-1]}" if threads else ""
     if major < 7:
         text = "buttons reach the kernel when no cell holds it"
     elif (major, minor) < (7, 4):
         text = "buttons arrive on a thread beside the kernel's, and are handed over at once"
     else:
         text = "buttons reach the kernel between awaits"
-    yield Finding("comms", "ok", text + seen)
+    yield Diagnosis("comms", "ok", text + latest)
 
 
-def _loop(book: Notebook) -> Finding:
+def _loop(context: MagicContext) -> Diagnosis:
     loop = asyncio.get_running_loop()
     name = f"{type(loop).__module__}.{type(loop).__name__}"
-    whose = "on a thread of its own" if book.host.has_thread else "the kernel's own"
-    return Finding("loop", "ok", f"{name}, {whose}")
+    whose = "on a thread of its own" if context.loop.has_thread else "the kernel's own"
+    return Diagnosis("loop", "ok", f"{name}, {whose}")
 
 
-async def _nest(book: Notebook) -> Finding:
-    """Tell whether somebody made asyncio re-entrant, who, and what it costs here."""
+async def _nest(context: MagicContext) -> Diagnosis:
+    """Report whether asyncio was made re-entrant, by whom, and what it costs here."""
     if asyncio.Task.__module__ == "_asyncio":  # it swaps the class for the one written in Python
-        return Finding("nest_asyncio", "ok", "not applied")
+        return Diagnosis("nest_asyncio", "ok", "not applied")
     present, original = await _task_seconds(asyncio.Task), await _task_seconds(_c_task())
     module = next((name for name in NEST_MODULES if name in sys.modules), "somebody")
     users = sorted(
@@ -128,12 +134,12 @@ async def _nest(book: Notebook) -> Finding:
         }
         - {"dnworker_jupyter"}
     )
-    if book.is_nested:
+    if context.is_nested:
         whose, remedy = " by %runtime nest", "restart the kernel to undo it"
     else:
         whose = f"; imported by {', '.join(users)}" if users else ""
         remedy = "take the call of apply() out, and await instead; then restart the kernel"
-    return Finding(
+    return Diagnosis(
         "nest_asyncio",
         "note",
         f"{module} is applied{whose}: a task costs {present / original:.1f} times what it does without",
@@ -165,14 +171,14 @@ async def _task_seconds(make: Any) -> float:
     return best
 
 
-def _blocks(book: Notebook) -> Iterator[Finding]:
-    blocks = list(book.watchdog.blocks) if book.watchdog is not None else []
+def _blocks(context: MagicContext) -> Iterator[Diagnosis]:
+    blocks = context.watch.blocks
     if not blocks:
-        yield Finding("blocking", "ok", "nothing has held the loop for a second or longer")
+        yield Diagnosis("blocking", "ok", "nothing has held the loop for a second or longer")
         return
     worst = max(blocks, key=lambda block: block.seconds)
     longest = f"longest {worst.seconds:.1f} s by {worst.who}: {worst.source}"
-    yield Finding(
+    yield Diagnosis(
         "blocking",
         "note",
         f"the loop was held {len(blocks)} times, {longest}",
@@ -180,29 +186,29 @@ def _blocks(book: Notebook) -> Iterator[Finding]:
     )
 
 
-async def _server(book: Notebook) -> Finding:
-    url = book.runtime.url
+async def _server(context: MagicContext) -> Diagnosis:
+    url = context.runtime.url
     if url is None:
-        return Finding(
+        return Diagnosis(
             "server", "wrong", "no server: worker processes cannot connect", "%reload_ext dnworker"
         )
     try:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             status = (await client.get(f"{url}/api/health")).status_code
     except httpx.HTTPError as exc:
-        return Finding(
+        return Diagnosis(
             "server", "wrong", f"{url} does not answer: {exc or type(exc).__name__}", "%reload_ext dnworker"
         )
     if status != 200:
-        return Finding("server", "wrong", f"{url} answers {status}", "%reload_ext dnworker")
-    return Finding("server", "ok", f"{url}, loopback only, with a bearer token (never shown)")
+        return Diagnosis("server", "wrong", f"{url} answers {status}", "%reload_ext dnworker")
+    return Diagnosis("server", "ok", f"{url}, loopback only, with a bearer token (never shown)")
 
 
-def _journal(book: Notebook) -> Iterator[Finding]:
-    journal = book.runtime.journal
+def _journal(context: MagicContext) -> Iterator[Diagnosis]:
+    journal = context.runtime.journal
     if journal is None:
-        problem = book.journal_problem
-        yield Finding(
+        problem = context.startup.journal_problem
+        yield Diagnosis(
             "journal",
             "note" if problem is None else "wrong",
             problem
@@ -210,23 +216,23 @@ def _journal(book: Notebook) -> Iterator[Finding]:
             "set DNWORKER_JOURNAL to a file that can be written before the kernel starts",
         )
     elif journal.failure is not None:
-        yield Finding(
+        yield Diagnosis(
             "journal", "wrong", f"{journal.path}: {journal.failure}", "make room, or name another file"
         )
     else:
         size = journal.path.stat().st_size / 2**20 if journal.path.exists() else 0.0
         if journal.lost:
-            yield Finding(
+            yield Diagnosis(
                 "journal",
                 "wrong",
                 f"{journal.path}: {journal.lost} entries were lost",
                 "more came at once than it could write; fire at a --rate, or find room on the disk",
             )
         else:
-            yield Finding("journal", "ok", f"{journal.path}, {size:.1f} MiB")
+            yield Diagnosis("journal", "ok", f"{journal.path}, {size:.1f} MiB")
 
 
-async def _uv() -> Finding:
+async def _uv() -> Diagnosis:
     path = shutil.which("uv")
     if path is None:
         try:
@@ -234,36 +240,36 @@ async def _uv() -> Finding:
 
             path = find_uv_bin()
         except (ImportError, FileNotFoundError):
-            return Finding("uv", "wrong", "not found: no worker can run under uv", "pip install uv")
+            return Diagnosis("uv", "wrong", "not found: no worker can run under uv", "pip install uv")
     done = await asyncio.to_thread(
         subprocess.run, [path, "--version"], capture_output=True, text=True, check=False, timeout=20
     )
     if done.returncode != 0:
-        return Finding(
+        return Diagnosis(
             "uv", "wrong", f"{path} fails: {done.stderr.strip()[:200]}", "pip install --upgrade uv"
         )
-    return Finding("uv", "ok", done.stdout.strip())
+    return Diagnosis("uv", "ok", done.stdout.strip())
 
 
-def _workers(book: Notebook) -> Iterator[Finding]:
-    failed = [w for w in book.runtime.workers() if w.state is WorkerState.ERROR]
+def _workers(context: MagicContext) -> Iterator[Diagnosis]:
+    failed = [w for w in context.runtime.workers() if w.state is WorkerState.ERROR]
     for worker in failed:
         why = (worker.error or "").partition("\n")[0]
         remedy = f"%worker logs {worker.name}, then %worker restart {worker.name}"
-        yield Finding("worker", "wrong", f"{worker.qualified_name} is in state error: {why}", remedy)
+        yield Diagnosis("worker", "wrong", f"{worker.qualified_name} is in state error: {why}", remedy)
     if not failed:
-        yield Finding("workers", "ok", f"{len(book.runtime.workers())}, none in state error")
+        yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
 
 
-def _ghosts(book: Notebook) -> Iterator[Finding]:
-    saved = read_saved(notebook_path(book.shell))
+def _stale(context: MagicContext) -> Iterator[Diagnosis]:
+    saved = read_saved(notebook_path(context.shell))
     found = [
         f"{live.name} ({registration.cell.label}: {why})"
-        for live in book.live.values()
+        for live in context.live
         for registration in live.registrations.values()
-        if registration.handlers and (why := ghost(registration, book.cells, saved))
+        if registration.handlers and (why := why_stale(registration, context.cells, saved))
     ]
     if found:
-        yield Finding("ghosts", "note", "; ".join(found), "run those cells again, or %worker remove NAME")
+        yield Diagnosis("ghosts", "note", "; ".join(found), "run those cells again, or %worker remove NAME")
     else:
-        yield Finding("ghosts", "ok", "every handler is from a cell as it stands, as far as can be known")
+        yield Diagnosis("ghosts", "ok", "every handler is from a cell as it stands, as far as can be known")

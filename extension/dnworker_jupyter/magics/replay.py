@@ -1,25 +1,23 @@
-"""`%replay` and `%events`: recorded events, again."""
+"""`%replay`: fires recorded events again, or compares what two generations of a worker do with them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ApiError, UsageError
-from dnworker.engine.replay import Edit, find, read_events, recorded, replay, write_events
+from dnworker.engine.replay import Edit, find, read_events, recorded, replay
+from dnworker.events.trace import Trace
+from dnworker.runtime import Runtime
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.display.traces import Table
-from dnworker_jupyter.magics.cases import offer_case
-from dnworker_jupyter.syntax.options import Parser, nearest, read_value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dnworker.core.envelope import EventEnvelope
-    from dnworker.events.trace import Trace
-    from dnworker_jupyter.notebook import Notebook
+from dnworker_jupyter.display.traces import trace_html
+from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
 
@@ -32,10 +30,10 @@ class Traces:
 
     @property
     def ok(self) -> bool:
-        """Whether all are."""
+        """Whether all are ok."""
         return all(trace.ok for trace in self.traces)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Trace]:
         return iter(self.traces)
 
     def __len__(self) -> int:
@@ -52,9 +50,21 @@ class Traces:
         return "\n".join([self._title(), *map(str, self.traces)])
 
     def _repr_html_(self) -> str:
-        from dnworker_jupyter.display.traces import trace_html
-
         return f"<p>{self._title()}</p>" + "".join(map(trace_html, self.traces))
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """The options of a `%replay` line."""
+
+    what: list[str]
+    kind: str | None
+    edit: list[str]
+    speed: float | None
+    worker: str | None
+    session: str | None
+    timeout: float
+    compare: bool
 
 
 def replay_parser() -> Parser:
@@ -82,8 +92,8 @@ def replay_parser() -> Parser:
     return parser
 
 
-async def run_replay(book: Notebook, options: Any) -> object:
-    """Do what `%replay` says.
+async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
+    """Run a `%replay` line.
 
     Raises:
         UsageError: there is no such event, file or worker, or the line is wrong.
@@ -92,16 +102,16 @@ async def run_replay(book: Notebook, options: Any) -> object:
         raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
     if options.kind and options.what and not options.what[0].startswith("last"):
         raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed")
-    events = await choose(book, options.what or ["last"], kind=options.kind)
+    events = await choose(context.runtime, options.what or ["last"], kind=options.kind)
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
         return Note(f"there is nothing{what} to replay; fire something first, or see %events")
     if options.compare:
-        return await _compare(book, events, options.worker)
-    edits = [_edit(text, book.shell.user_ns) for text in options.edit]
+        return await _compare(context, events, options.worker)
+    edits = [_edit(text, context.names) for text in options.edit]
     try:
         traces = await replay(
-            book.runtime,
+            context.runtime,
             events,
             edits=edits,
             speed=options.speed,
@@ -114,7 +124,7 @@ async def run_replay(book: Notebook, options: Any) -> object:
     return traces[0] if len(traces) == 1 else Traces(traces)
 
 
-async def choose(book: Notebook, words: list[str], *, kind: str | None = None) -> list[EventEnvelope]:
+async def choose(runtime: Runtime, words: list[str], *, kind: str | None = None) -> list[EventEnvelope]:
     """Return the events that words name: `last`, `last 5`, `#12`, ids, files.
 
     Raises:
@@ -125,32 +135,32 @@ async def choose(book: Notebook, words: list[str], *, kind: str | None = None) -
         count = match[1] or (words[1] if len(words) == 2 else "1")
         if not count.isdecimal() or int(count) < 1:
             raise UsageError(f"%replay last {count}: how many? as in: %replay last 5")
-        return await recorded(book.runtime, int(count), kind=kind)
+        return await recorded(runtime, int(count), kind=kind)
     events = []
     for word in words:
         path = Path(word).expanduser()
         if path.suffix in (".jsonl", ".ndjson", ".json") or path.is_file():
             events += read_events(path)
         else:
-            events.append(await find(book.runtime, word))
+            events.append(await find(runtime, word))
     return events
 
 
-async def _compare(book: Notebook, events: list[EventEnvelope], name: str | None) -> Comparison:
-    candidates = [
-        live for live in book.live.values() if live.previous() is not None and name in (None, live.name)
+async def _compare(context: MagicContext, events: list[EventEnvelope], name: str | None) -> Comparison:
+    pairs = [
+        (live, before)
+        for live in context.live
+        if name in (None, live.name) and (before := live.previous()) is not None
     ]
-    if len(candidates) != 1:
-        known = ", ".join(live.name for live in candidates) or "none"
+    if len(pairs) != 1:
+        known = ", ".join(live.name for live, _ in pairs) or "none"
         raise UsageError(
             f"--compare needs one worker with an earlier generation; there are: {known}. "
             "Name it: --worker NAME"
         )
-    (live,) = candidates
-    before = live.previous()
-    assert before is not None
+    ((live, before),) = pairs
     labels = (f"{live.name}, the generation before", f"{live.name}, generation {live.generation}")
-    return await compare(before, live.make_shadow, events, book.runtime.client(), labels)
+    return await compare(before, live.make_shadow, events, context.runtime.client(), labels)
 
 
 def _edit(text: str, names: Mapping[str, Any]) -> Edit:
@@ -158,59 +168,3 @@ def _edit(text: str, names: Mapping[str, Any]) -> Edit:
     if not equals or not path:
         raise UsageError(f"--edit {text!r} is not of the form field=value")
     return path, read_value(value, names)
-
-
-def events_parser() -> Parser:
-    """Return the parser of the `%events` line."""
-    parser = Parser("%events", "Show the latest events, or save them.")
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar="[save FILE | test #SEQ]",
-        help="save: those from outside, to a JSON Lines file, for %%replay FILE; test: a cell below that "
-        "tests what became of one",
-    )
-    parser.add_argument("--worker", metavar="NAME", help="with test: whose doing is tested")
-    parser.add_argument("--kind", metavar="K", help="only this kind")
-    parser.add_argument("--last", type=int, default=20, metavar="N", help="how many")
-    parser.add_argument("--all", action="store_true", help="all, of earlier runs too, from the journal")
-    return parser
-
-
-async def run_events(book: Notebook, options: Any) -> object:
-    """Do what `%events` says.
-
-    Raises:
-        UsageError: the line is wrong, or the file cannot be written.
-    """
-    words: list[str] = options.words
-    if options.last < 1:
-        raise UsageError(f"--last {options.last}: show at least one")
-    if words and (words[0] not in ("save", "test") or len(words) != 2):
-        hint = nearest(words[0], ["save", "test"])
-        raise UsageError(f"%events takes: save FILE, or test #SEQ; not {' '.join(words)!r}{hint}")
-    if words and words[0] == "test":
-        return await offer_case(book, words[1], options.worker)
-    if words:
-        path = Path(words[1]).expanduser()
-        found = await recorded(book.runtime, options.last, kind=options.kind, everything=options.all)
-        count = write_events(path, found)
-        return Note(f"{count} events are in {path}; fire them again with: %replay {path}")
-    if options.all:
-        found = await recorded(book.runtime, options.last, kind=options.kind, everything=True)
-    else:
-        history = book.runtime.history
-        found = [e for e in history.events(history.kept) if options.kind in (None, e.kind)][-options.last :]
-    empty = f"no events of kind {options.kind}" if options.kind else "no events yet"
-    rows = [
-        [
-            f"#{e.seq}",
-            e.event_id[:8],
-            e.timestamp.strftime("%Y-%m-%d %H:%M:%S" if options.all else "%H:%M:%S"),
-            e.kind,
-            e.session_id or "",
-            str(e.payload)[:80],
-        ]
-        for e in found
-    ]
-    return Table(["event", "id", "at", "kind", "session", "payload"], rows, empty)

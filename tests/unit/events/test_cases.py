@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnworker import Worker
 from dnworker.events.cases import as_cell, as_module, case_of
-from dnworker_jupyter.magics.magics import fire_parser
+from dnworker_jupyter.magics.fire import fire_parser
 from dnworker_jupyter.syntax.options import read_body, read_payload, split
 
 PROJECT = Path(__file__).parents[3]

@@ -530,24 +530,35 @@ COMMANDS = st.fixed_dictionaries(
 )
 
 
+@pytest.fixture
+def kept_runtime():
+    """A loop that stands still between examples, and the runtime on it that all of them meet."""
+    with asyncio.Runner() as loop:
+        runtime = Runtime(port=0, token="s3cret")
+        loop.run(runtime.start())
+        runtime.agents.default(lambda turn: "ok")
+        yield loop, runtime
+        loop.run(runtime.stop())
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(frames=st.lists(COMMANDS.map(json.dumps) | st.text(max_size=30) | st.binary(max_size=20), max_size=8))
-def test_no_frame_kills_the_socket(frames):
-    async def send_all():
-        async with Runtime(port=0, token="s3cret") as runtime:
-            runtime.agents.default(lambda turn: "ok")
-            async with open_socket(runtime) as socket:
-                for frame in [json.dumps({"command_id": "first", "op": "hello"}), *frames]:
-                    await socket.send(frame)
-                await socket.send(json.dumps({"command_id": "last", "op": "ping"}))
-                async with asyncio.timeout(10):
-                    while (answer := json.loads(await socket.recv())).get("command_id") != "last":
-                        assert answer.get("payload", {}).get("status_code", 0) < 500 or (
-                            answer["payload"]["status_code"] == 4400
-                        )
-                assert answer["kind"] == "pong"
+def test_no_frame_kills_the_socket(kept_runtime, frames):
+    loop, runtime = kept_runtime
 
-    asyncio.run(send_all())
+    async def send_all():
+        async with open_socket(runtime) as socket:
+            for frame in [json.dumps({"command_id": "first", "op": "hello"}), *frames]:
+                await socket.send(frame)
+            await socket.send(json.dumps({"command_id": "last", "op": "ping"}))
+            async with asyncio.timeout(10):
+                while (answer := json.loads(await socket.recv())).get("command_id") != "last":
+                    assert answer.get("payload", {}).get("status_code", 0) < 500 or (
+                        answer["payload"]["status_code"] == 4400
+                    )
+            assert answer["kind"] == "pong"
+
+    loop.run(send_all())
 
 
 async def test_a_turn_started_in_process_is_seen_on_the_socket(runtime, frames):

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -271,6 +272,8 @@ def test_a_guard_that_was_killed_is_replaced_and_told_everything():
         guard._program.kill()
         guard._program.wait()
         guard.release(2**22 - 3)
+        # A child that nobody waits for keeps its group, and the new guard would give it all of its grace.
+        threading.Thread(target=child.wait, daemon=True).start()
         guard.close()  # as a death of this process would
         assert child.wait() == -signal.SIGTERM
 

@@ -1,4 +1,4 @@
-"""Puts one directory in the place of another in a single step, as far as the system has such a step."""
+"""Replaces one directory by another in a single step, as far as the system has such a step; used by write."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _RENAME_SWAP = 2  # renamex_np(2), macOS 10.12
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 STAGING = ".dnworker-"
-"""After the directory's name with a dot before it: the name of one that is being written."""
+"""Follows the directory's name in the name of its successor: `.NAME.dnworker-...`."""
 
 STALE_SECONDS = 3600.0
-"""An export takes seconds; what is older than this was left behind."""
+"""The age at which a directory counts as left behind by an export that was killed."""
 
 log = logging.getLogger("dnworker.export")
 
 ASIDE = ".{name}.dnworker-aside"
-"""Where the old directory stands for a moment on systems without the step."""
+"""The name of the old directory, for a moment, on systems without an exchange of names."""
 
 
 def put_in_place(fresh: Path, directory: Path) -> Path | None:
-    """Rename `fresh` to `directory`; returns where what was there is now, for the caller to remove.
+    """Rename `fresh` to `directory`; returns the new path of the old directory, for the caller to remove.
 
     Where the system exchanges names, a crash leaves either directory whole. Elsewhere there are two
-    renames, and `recover` puts the old directory back when the second did not come.
+    renames, and `recover` puts the old directory back if a crash prevents the second.
 
     Raises:
-        OSError: it cannot be done; nothing has changed.
+        OSError: the system refuses; nothing has changed.
     """
     if not directory.exists():
         fresh.rename(directory)
@@ -55,7 +55,7 @@ def put_in_place(fresh: Path, directory: Path) -> Path | None:
 
 
 def recover(directory: Path) -> None:
-    """Put back what a crash between two renames left aside, or remove it where the second had come."""
+    """Put the old directory back after a crash between two renames; remove it after a crash behind both."""
     aside = _aside(directory)
     if aside.is_dir() and not directory.exists():
         aside.rename(directory)
@@ -64,23 +64,23 @@ def recover(directory: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what exports that were killed left beside a directory: by its name, and an hour old or older."""
+    """Remove what exports that were killed left beside a directory, once it is older than STALE_SECONDS."""
     for stale in directory.parent.glob(f".{glob.escape(directory.name)}{STAGING}*"):
-        with contextlib.suppress(FileNotFoundError):  # another export sweeps too
+        with contextlib.suppress(FileNotFoundError):  # another export may remove it first
             if stale.is_dir() and time.time() - stale.stat().st_mtime > STALE_SECONDS:
                 remove(stale)
 
 
 def remove(directory: Path) -> None:
-    """Remove a directory of ours; where that cannot be, say so and leave it."""
+    """Remove a directory of ours; log a warning where that is impossible."""
     try:
         shutil.rmtree(directory)
     except OSError as exc:
-        log.warning("%s is of no use any more, and could not be removed: %s", directory, exc)
+        log.warning("%s is not needed any more, and could not be removed: %s", directory, exc)
 
 
 def sync(directory: Path) -> None:
-    """Have the names in a directory on the disk, where the system does that."""
+    """Flush the names in a directory to the disk, where the system can."""
     with contextlib.suppress(OSError):  # Windows opens no directories
         handle = os.open(directory, os.O_RDONLY)
         try:
@@ -94,7 +94,7 @@ def _aside(directory: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names; False where the system, or the file system, cannot."""
+    """Exchange two names; returns False where the system, or the file system, cannot."""
     if sys.platform not in ("linux", "darwin"):
         return False
     library = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""What an export would change for those who run it, and which step of its version that is."""
+"""What changes between two exports, and the version step that this needs; used by export.py and importer."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _HEADER = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change; `sign` is `+`, `-` or `~`."""
+class CapabilityChange:
+    """One change: added (`+`), removed (`-`) or changed (`~`)."""
 
     step: Step
     sign: str
@@ -48,13 +48,13 @@ class Change:
 class CapabilityDiff:
     """All changes from one export to another."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[CapabilityChange, ...]
     before: str
     after: str
 
     @property
     def step(self) -> Step | None:
-        """The step that the version should take; None where nothing changed."""
+        """The largest step that a change needs; None where nothing changed."""
         return max((c.step for c in self.changes), key=_ORDER.__getitem__, default=None)
 
     @property
@@ -97,25 +97,25 @@ def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> CapabilityDif
 
     Raises:
         ManifestError: the manifest of one breaks a rule.
-        UsageError: a script of one is no Python.
+        UsageError: a script of one is not valid Python.
     """
     before, after = _manifest(old), _manifest(new)
     workers = _workers(before, old), _workers(after, new)
-    changes = [*_of_head(before, after), *_of_flags(before, after), *_of_workers(*workers)]
-    told = {  # of workers that came or went
+    changes = [*_head_changes(before, after), *_flag_changes(before, after), *_worker_changes(*workers)]
+    covered = {  # by the lines about workers that were added or removed
         worker.path
         for side in workers
         for name, worker in side.items()
         if name in workers[0].keys() ^ workers[1].keys()
     }
     for path in sorted(old.keys() | new.keys()):
-        if old.get(path) != new.get(path) and path != MANIFEST_NAME and path not in told:
+        if old.get(path) != new.get(path) and path != MANIFEST_NAME and path not in covered:
             sign = "~" if path in old and path in new else "+" if path in new else "-"
-            changes.append(Change("patch", sign, path))
+            changes.append(CapabilityChange("patch", sign, path))
     if before.name != after.name:
-        changes.insert(0, Change("major", "~", f"the name: {before.name} -> {after.name}"))
+        changes.insert(0, CapabilityChange("major", "~", f"the name: {before.name} -> {after.name}"))
     if not changes and old.get(MANIFEST_NAME) != new.get(MANIFEST_NAME) and before.version == after.version:
-        changes.append(Change("patch", "~", MANIFEST_NAME))  # its comments, or its order
+        changes.append(CapabilityChange("patch", "~", MANIFEST_NAME))  # only comments or the order changed
     return CapabilityDiff(tuple(changes), before.version, after.version)
 
 
@@ -128,7 +128,7 @@ def _workers(manifest: CapabilityManifest, files: Mapping[str, bytes]) -> dict[s
     for name, definition in manifest.workers.items():
         worker = found[name] = _Worker(definition)
         named = {word.lstrip("/") for word in (str(definition.path or ""), *definition.args)}
-        worker.path = next((p for p in files if p in named), None)  # of a manifest that is said to be in /
+        worker.path = next((p for p in files if p in named), None)  # the manifest was parsed as one in /
         if worker.path is not None and worker.path.endswith(".py"):
             script = files[worker.path].decode()
             worker.handlers = handlers_of(script, worker.path, texts_of(files))
@@ -137,13 +137,11 @@ def _workers(manifest: CapabilityManifest, files: Mapping[str, bytes]) -> dict[s
 
 
 def texts_of(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the texts that modules of an export give a name at their top level: scripts import them."""
+    """Return the texts that modules of an export bind at their top level, by name: scripts import them."""
     found: dict[str, str] = {}
     for path, data in files.items():
         if path.endswith(".py"):
-            with contextlib.suppress(
-                SyntaxError, ValueError
-            ):  # what is a script is read again, and told then
+            with contextlib.suppress(SyntaxError, ValueError):  # handlers_of raises for scripts
                 found |= _texts(ast.parse(data), found)
     return found
 
@@ -164,7 +162,7 @@ def _texts(tree: ast.Module, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text(node: ast.expr, texts: Mapping[str, str]) -> str | None:
-    """Return the text that an expression spells, by names of others and f-strings too."""
+    """Return the text of an expression; names of known texts, `+` and f-strings are followed."""
     match node:
         case ast.Constant(value=str() as text):
             return text
@@ -189,10 +187,10 @@ def handlers_of(
     Args:
         script: its text.
         path: what errors call it.
-        texts: those that other modules give a name.
+        texts: the texts that other modules bind, by name.
 
     Raises:
-        UsageError: it is no Python; says where.
+        UsageError: the script is not valid Python; names the line.
     """
     try:
         tree = ast.parse(script)
@@ -200,17 +198,17 @@ def handlers_of(
         raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
     known = _texts(tree, texts or {})
     return [
-        HandlerKey(call.attr, _registered_for(decorator, known), node.name)
+        HandlerKey(call.attr, _trigger_of(decorator, known), node.name)
         for node in tree.body
         if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
-        for decorator in reversed(node.decorator_list)  # in which order they register
+        for decorator in reversed(node.decorator_list)  # the order in which they register
         if isinstance(call := decorator.func if isinstance(decorator, ast.Call) else decorator, ast.Attribute)
         and call.attr in DECORATORS
     ]
 
 
-def _registered_for(decorator: ast.expr, texts: Mapping[str, str]) -> str:
-    """Return the kind or the schedule: what it comes to where it is spelled out, else its source."""
+def _trigger_of(decorator: ast.expr, texts: Mapping[str, str]) -> str:
+    """Return the kind or the schedule of a decorator; its source where the value is not a literal."""
     if not isinstance(decorator, ast.Call):
         return ""
     try:
@@ -228,7 +226,7 @@ def _value(node: ast.expr, texts: Mapping[str, str]) -> Any:
 
 
 def header_of(script: str) -> dict[str, Any]:
-    """Return what a script says of its environment (PEP 723); nothing where it says nothing, or no TOML."""
+    """Return the metadata of a script (PEP 723); empty where it has none, or none that is TOML."""
     match = _HEADER.search(script)
     if match is None:
         return {}
@@ -252,92 +250,104 @@ def requirements_of(script: str) -> dict[str, str]:
     return found
 
 
-def _of_head(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[Change]:
-    """Tell of all that stands in the manifest beside its version, its flags and its workers."""
+def _head_changes(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[CapabilityChange]:
+    """Return changes of all keys of the manifest but its version, flags and workers."""
     own = {"schema", "name", "version", "flags", "workers"}
     for key in sorted((before.raw.keys() | after.raw.keys()) - own):
         was, now = before.raw.get(key), after.raw.get(key)
         if was != now:
-            yield Change("patch", "+" if was is None else "-" if now is None else "~", key)
+            yield CapabilityChange("patch", "+" if was is None else "-" if now is None else "~", key)
 
 
-def _of_flags(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[Change]:
-    yield from _of_names("flag", before.flags, after.flags)
+def _flag_changes(before: CapabilityManifest, after: CapabilityManifest) -> Iterator[CapabilityChange]:
+    yield from _name_changes("flag", before.flags, after.flags)
     for name in sorted(before.flags.keys() & after.flags.keys()):
         was, now = before.flags[name], after.flags[name]
         if was.default != now.default:
-            yield Change("major", "~", f"flag {name}: {'on' if now.default else 'off'} by default")
+            yield CapabilityChange("major", "~", f"flag {name}: {'on' if now.default else 'off'} by default")
         elif was != now:
-            yield Change("patch", "~", f"flag {name}: its description")
+            yield CapabilityChange("patch", "~", f"flag {name}: its description")
 
 
-def _of_names(what: str, before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[Change]:
-    """Tell which names went and which came."""
+def _name_changes(
+    label: str, before: Mapping[str, object], after: Mapping[str, object]
+) -> Iterator[CapabilityChange]:
+    """Return which names were removed and which were added."""
     for name in before:
         if name not in after:
-            yield Change("major", "-", f"{what} {name}")
+            yield CapabilityChange("major", "-", f"{label} {name}")
     for name in after:
         if name not in before:
-            yield Change("minor", "+", f"{what} {name}")
+            yield CapabilityChange("minor", "+", f"{label} {name}")
 
 
-def _of_workers(before: dict[str, _Worker], after: dict[str, _Worker]) -> Iterator[Change]:
-    yield from _of_names("worker", before, after)
+def _worker_changes(before: dict[str, _Worker], after: dict[str, _Worker]) -> Iterator[CapabilityChange]:
+    yield from _name_changes("worker", before, after)
     for name in after:
         if name in before:
-            yield from _of_handlers(name, before[name].handlers, after[name].handlers)
-            yield from _of_surroundings(name, before[name], after[name])
+            yield from _handler_changes(name, before[name].handlers, after[name].handlers)
+            yield from _entry_changes(name, before[name], after[name])
 
 
-def _of_handlers(name: str, before: list[HandlerKey], after: list[HandlerKey]) -> Iterator[Change]:
-    def shown(handler: HandlerKey) -> str:
-        return " ".join([f"{name}:", *filter(None, handler[:2]), f"({handler[2]})"])
-
-    gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
-    for old in list(gone.elements()):
-        renamed = next((new for new in come if new[:2] == old[:2] and come[new]), None)
-        moved = next((new for new in come if old[0] == "every" and new[::2] == old[::2] and come[new]), None)
-        new = renamed or moved
-        if new is None:
-            heard = any(other[:2] == old[:2] for other in after)
-            yield Change(
-                "major" if old[0] in ("on_event", "every") and not heard else "minor", "-", shown(old)
-            )
-            continue
-        come[new] -= 1
-        if renamed is not None:
-            yield Change("patch", "~", f"{shown(old)} -> {new[2]}")
+def _handler_changes(
+    name: str, before: list[HandlerKey], after: list[HandlerKey]
+) -> Iterator[CapabilityChange]:
+    removed, added = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    triggers = {_trigger(handler) for handler in after}
+    for old in list(removed.elements()):
+        left = list(added.elements())
+        if (renamed := next((new for new in left if _trigger(new) == _trigger(old)), None)) is not None:
+            added[renamed] -= 1
+            yield CapabilityChange("patch", "~", f"{_shown(name, old)} -> {renamed.name}")
+        elif (moved := next((new for new in left if _is_rescheduled(old, new)), None)) is not None:
+            added[moved] -= 1
+            yield CapabilityChange("minor", "~", f"{_shown(name, old)} -> {moved.trigger}")
         else:
-            yield Change("minor", "~", f"{shown(old)} -> {new[1]}")
-    for new in come.elements():
-        yield Change("minor", "+", shown(new))
+            is_missed = old.decorator in ("on_event", "every") and _trigger(old) not in triggers
+            yield CapabilityChange("major" if is_missed else "minor", "-", _shown(name, old))
+    for new in added.elements():
+        yield CapabilityChange("minor", "+", _shown(name, new))
 
 
-def _of_surroundings(name: str, before: _Worker, after: _Worker) -> Iterator[Change]:
+def _trigger(handler: HandlerKey) -> tuple[str, str]:
+    return handler.decorator, handler.trigger
+
+
+def _is_rescheduled(old: HandlerKey, new: HandlerKey) -> bool:
+    return old.decorator == new.decorator == "every" and old.name == new.name
+
+
+def _shown(worker: str, handler: HandlerKey) -> str:
+    return " ".join([f"{worker}:", *filter(None, _trigger(handler)), f"({handler.name})"])
+
+
+def _entry_changes(name: str, before: _Worker, after: _Worker) -> Iterator[CapabilityChange]:
     was, now = before.definition, after.definition
-    yield from _of_names(f"{name}: env", was.env, now.env)
+    yield from _name_changes(f"{name}: env", was.env, now.env)
     for key in sorted(was.env.keys() & now.env.keys()):
         if was.env[key] != now.env[key]:
-            yield Change("minor", "~", f"{name}: env {key}")  # the value may be nobody's business
+            yield CapabilityChange(
+                "minor", "~", f"{name}: env {key}"
+            )  # without the value, which may be a secret
     if was.when != now.when:
         gates = f"{' or '.join(was.when) or 'none'} -> {' or '.join(now.when) or 'none'}"
-        yield Change("major", "~", f"{name}: gate {gates}")
+        yield CapabilityChange("major", "~", f"{name}: gate {gates}")
     if (was.command, was.path is None) != (now.command, now.path is None):
         how = f"{now.command or 'in-process'}, not {was.command or 'in-process'}"
-        yield Change("minor", "~", f"{name}: runs as {how}")
+        yield CapabilityChange("minor", "~", f"{name}: runs as {how}")
     elif _words(before) != _words(after):
         args = f"{shlex.join(_words(before)) or 'none'} -> {shlex.join(_words(after)) or 'none'}"
-        yield Change("minor", "~", f"{name}: args {args}")
+        yield CapabilityChange("minor", "~", f"{name}: args {args}")
     for key in sorted(before.requirements.keys() | after.requirements.keys()):
         old, new = before.requirements.get(key), after.requirements.get(key)
         if new is None:
-            yield Change("patch", "-", f"{name}: requires {key}")
+            yield CapabilityChange("patch", "-", f"{name}: requires {key}")
         elif old is None:
-            yield Change("minor", "+", f"{name}: requires {key}{new}")
+            yield CapabilityChange("minor", "+", f"{name}: requires {key}{new}")
         elif old != new:
-            yield Change("patch", "~", f"{name}: requires {key}{new}, not {old}")
+            yield CapabilityChange("patch", "~", f"{name}: requires {key}{new}, not {old}")
 
 
 def _words(worker: _Worker) -> list[str]:
-    """Return a worker's arguments without the path of its file, of which the files tell."""
+    """Return a worker's arguments without the path of its file, which the list of files has."""
     return [word for word in worker.definition.args if not (worker.path and word.endswith(f"/{worker.path}"))]

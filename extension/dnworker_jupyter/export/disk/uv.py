@@ -1,4 +1,4 @@
-"""What is asked of uv: environments and locks of scripts (PEP 723); what takes long can be cancelled."""
+"""Runs uv for environments and locks of scripts (PEP 723); used by export.py and check."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from uv import find_uv_bin
 from dnworker.capability.manifest import WorkerDefinition, load_manifest
 from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.check.observe import Tell
 from dnworker_jupyter.export.disk.atomic import remove
 from dnworker_jupyter.export.disk.write import write
+from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan
+from dnworker_jupyter.export.planning.types import OnProgress
 
 UV = find_uv_bin()
-_WORDS = (UV, "--color", "never")  # a notebook asks for colour, and a path is none with it
+_WORDS = (UV, "--color", "never")  # a notebook sets FORCE_COLOR, and a coloured path is not a path
 
-LOCK = ".lock"
-"""Behind a script's path: the path of its lock, by uv's rule."""
-
-LONGEST_TOLD = 2_000
-"""Characters of a failed program's output that are told: the last, where the reason is."""
+LONGEST_OUTPUT = 2_000
+"""Characters of a failed program's output that are reported: the last ones, which say why."""
 
 
 def uv_script(root: Path, worker: WorkerDefinition) -> Path | None:
@@ -38,12 +36,12 @@ def uv_script(root: Path, worker: WorkerDefinition) -> Path | None:
 
 
 async def provision(script: Path) -> str | None:
-    """Make a script's environment, from uv's cache if all is in it; returns why that failed, if it did."""
+    """Make a script's environment, from uv's cache if that has everything; returns the error, if any."""
     return await _first_from_cache("sync", "--script", str(script))
 
 
 async def python_of(script: Path) -> str | None:
-    """Return the interpreter of a script's environment, once it is made."""
+    """Return the interpreter of a script's environment; None where there is no environment."""
     try:
         return await ask_uv("python", "find", "--offline", "--script", str(script))
     except UsageError:
@@ -51,45 +49,45 @@ async def python_of(script: Path) -> str | None:
 
 
 async def forget(script: Path) -> None:
-    """Remove a script's environment: uv keeps one for every path that a script ever had."""
+    """Remove a script's environment: uv would keep it for ever."""
     python = await python_of(script)
     if python is None:
         return
     environment = Path(python).parents[1]
-    if environment.parent.name.startswith("environments"):  # of uv's cache; anything else is not ours
+    if environment.parent.name.startswith("environments"):  # one in uv's cache; any other is not ours
         await asyncio.to_thread(remove, environment)
 
 
 async def ask_uv(*words: str) -> str:
-    """Return the last line that uv says, such as a path.
+    """Return the last line of uv's output, such as a path.
 
     Raises:
-        UsageError: it fails.
+        UsageError: uv fails.
     """
-    code, said = await run(*_WORDS, *words)
-    lines = said.strip().splitlines()
+    code, output = await run(*_WORDS, *words)
+    lines = output.strip().splitlines()
     if code or not lines:
-        raise UsageError(f"uv {' '.join(words)} failed: {said.strip()[-LONGEST_TOLD:] or f'code {code}'}")
+        raise UsageError(f"uv {' '.join(words)} failed: {output.strip()[-LONGEST_OUTPUT:] or f'code {code}'}")
     return lines[-1]
 
 
-async def locked(plan: Plan, directory: Path, tell: Tell) -> Plan:
+async def locked(plan: Plan, directory: Path, on_progress: OnProgress) -> Plan:
     """Return the plan with the lock of every script that runs under uv, `workers/NAME.py.lock`.
 
     Versions that the lock of the last export has are kept, as far as the requirements allow.
 
     Raises:
-        UsageError: uv finds no versions that go together, or cannot reach the index.
+        UsageError: uv finds no compatible versions, or cannot reach the index.
     """
-    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
-        root = Path(place, plan.name).resolve()
+    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as temporary:
+        root = Path(temporary, plan.name).resolve()
         write(plan, root)
         manifest = load_manifest(root)
         scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
         files = dict(plan.files)
         for number, script in enumerate(scripts):
             path = f"{script.relative_to(root).as_posix()}{LOCK}"
-            tell(f"waiting for uv to lock {script.name}", number, len(scripts))
+            on_progress(f"waiting for uv to lock {script.name}", number, len(scripts))
             if (directory / path).is_file():
                 shutil.copyfile(directory / path, root / path)
             if (problem := await _first_from_cache("lock", "--script", str(script))) is not None:
@@ -109,24 +107,24 @@ def with_old_locks(plan: Plan, directory: Path) -> Plan:
 
 
 async def _first_from_cache(*words: str) -> str | None:
-    """Run uv without the network, and again with it if that fails; returns why it failed."""
-    said = ""
+    """Run uv without the network, and again with it if that fails; returns the error, if there is one."""
+    output = ""
     for where in ("--offline", "--no-progress"):
-        code, said = await run(*_WORDS, *words, where)
+        code, output = await run(*_WORDS, *words, where)
         if code == 0:
             return None
-    return said.strip()[-LONGEST_TOLD:] or "it said nothing"
+    return output.strip()[-LONGEST_OUTPUT:] or "it has no output"
 
 
 async def run(*words: str) -> tuple[int, str]:
-    """Run a program, and return its exit code and what it said; when this is cancelled, it is ended."""
+    """Run a program, and return its exit code and its output; cancelling this ends the program."""
     process = await asyncio.create_subprocess_exec(
         *words, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        said, _ = await process.communicate()
+        output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             await end_at_once(process)
-    return process.returncode or 0, said.decode(errors="replace")
+    return process.returncode or 0, output.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The one place of the exporter that touches files: all of a plan, or nothing of it."""
+"""Writes a plan to its directory, all of it or nothing, and reads the last one; for export.py and check."""
 
 from __future__ import annotations
 
@@ -8,55 +8,43 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, remove, sweep, sync
+from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
-from dnworker_jupyter.export.planning.render import around_workers
-from dnworker_jupyter.export.planning.validation import RECORD
 
 WORKERS = f"{MANIFEST_NAME}#workers"
-"""The part of the manifest that is the export's, where its head is kept as it is."""
+"""The key in the record of the manifest's workers: its other text may be edited and is kept."""
 
 
 def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
     """Put the plan's files in place and return the paths of those that changed.
 
-    All of it takes effect in one step: a crash leaves the old directory or the new one. Files of an earlier
-    export that this one has no more are removed; files of others are left alone.
+    All of it takes effect in one step: a crash leaves the old directory or the new one. Files that only an
+    earlier export has are removed; files that no export wrote stay.
 
     Raises:
-        UsageError: a file was edited since the last export, is not ours, or is reached through a link, and
-            `force` is False or of no help; shows the difference. Nothing was changed.
-        OSError: the disk would not take it. Nothing was changed.
+        UsageError: a file was edited since the last export or written by somebody else, and `force` is False;
+            or a path leads through a link. Shows the difference. Nothing was changed.
+        OSError: the disk refuses a write. Nothing was changed.
     """
     directory = directory.resolve()
     recover(directory)
-    refuse(plan, directory, force=force)
-    written = _read_record(directory)
-    fresh = {name: data for name, data in plan.files.items() if _bytes(directory / name) != data}
-    fresh |= {n: plan.files[n] for n in plan.executable if not os.access(directory / n, os.X_OK)}
-    gone = [name for name in written if name not in plan.files and name != WORKERS]
-    record = {name: _digest(data) for name, data in plan.files.items()}
-    record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
-    ours = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
-    if not fresh and not gone and _bytes(directory / RECORD) == ours[RECORD]:
+    ensure_writable(plan, directory, force=force)
+    changes = _changes(plan, directory)
+    if not changes.paths and _bytes(directory / RECORD) == changes.files[RECORD]:
         return []
     directory.parent.mkdir(parents=True, exist_ok=True)
     sweep(directory)
     staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}{STAGING}", dir=directory.parent))
     try:
-        if directory.exists():
-            _take_over(directory, staging, leave={*ours, *gone})
-            shutil.copystat(directory, staging)
-            os.utime(staging)  # by its age another export would take it for left behind
-        else:
-            staging.chmod(0o777 & ~_umask())
-        for name, data in ours.items():
-            _write_whole(staging / name, data, is_program=name in plan.executable)
-        sync(staging)
+        _fill(staging, directory, changes, plan.executable)
         old = put_in_place(staging, directory)
         sync(directory.parent)
     except BaseException:
@@ -64,16 +52,54 @@ def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
         raise
     if old is not None:
         os.utime(old)
-        _bring_along(old, directory, leave={*ours, *gone})
+        _bring_along(old, directory, leave=changes.ours)
         remove(old)
-    return sorted([*fresh, *gone])
+    return changes.paths
 
 
-def refuse(plan: Plan, directory: Path, *, force: bool = False) -> None:
-    """Refuse what `write` would refuse, before anything that takes long.
+@dataclass(frozen=True)
+class _Changes:
+    """What an export changes in its directory."""
+
+    files: dict[str, bytes]
+    """All files that it has, its record among them."""
+    paths: list[str]
+    """The files that it adds, changes or removes, without its record."""
+
+    @property
+    def ours(self) -> set[str]:
+        """The paths that are the export's, those of files that it removes among them."""
+        return {*self.files, *self.paths}
+
+
+def _changes(plan: Plan, directory: Path) -> _Changes:
+    fresh = {name for name, data in plan.files.items() if _bytes(directory / name) != data}
+    fresh |= {name for name in plan.executable if not os.access(directory / name, os.X_OK)}
+    gone = {name for name in _read_record(directory) if name not in plan.files and name != WORKERS}
+    record = {name: _digest(data) for name, data in plan.files.items()}
+    record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
+    files = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
+    return _Changes(files, sorted(fresh | gone))
+
+
+def _fill(staging: Path, directory: Path, changes: _Changes, executable: Collection[str]) -> None:
+    """Put into the new directory what it is to hold: files of others, and those of the export."""
+    if directory.exists():
+        _take_over(directory, staging, leave=changes.ours)
+        shutil.copystat(directory, staging)
+        os.utime(staging)  # with the old time another export would remove it as left behind
+    else:
+        staging.chmod(0o777 & ~_umask())
+    for name, data in changes.files.items():
+        _write_whole(staging / name, data, is_program=name in executable)
+    sync(staging)
+
+
+def ensure_writable(plan: Plan, directory: Path, *, force: bool = False) -> None:
+    """Raise what `write` would raise; callers ask before anything that takes long.
 
     Raises:
-        UsageError: a file was edited since the last export, is not ours, or is reached through a link.
+        UsageError: see `write`.
     """
     directory = directory.resolve()
     if directory.exists() and not directory.is_dir():
@@ -83,13 +109,13 @@ def refuse(plan: Plan, directory: Path, *, force: bool = False) -> None:
             f"{directory} is the directory that this runs in, which an export would put another in the place "
             "of; nothing was written. Name one of its own, such as out/demo"
         )
-    _refuse_links(plan, directory)
+    _ensure_no_links(plan, directory)
     if not force:
-        _refuse_edited(plan, directory, _read_record(directory))
+        _ensure_not_edited(plan, directory, _read_record(directory))
 
 
 def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
-    """Have everything of others in the new directory too: the same files by another name, links as links."""
+    """Link everything of others into the new directory; symbolic links stay symbolic links."""
 
     def link(source: str, target: str) -> str:
         if os.path.relpath(target, staging).replace(os.sep, "/") not in leave:
@@ -100,7 +126,7 @@ def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
         return target
 
     shutil.copytree(directory, staging, symlinks=True, copy_function=link, dirs_exist_ok=True)
-    for name in leave:  # a directory that held nothing but files that went is no use to anybody
+    for name in leave:  # directories that only held files that are removed
         for parent in (staging / name).parents:
             if parent == staging or not parent.is_dir() or any(parent.iterdir()):
                 break
@@ -108,10 +134,10 @@ def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
 
 
 def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
-    """Move what others made in the old directory while the new one was made; nothing of theirs is removed."""
-    for place, directories, names in os.walk(old):
+    """Move what others wrote to the old directory while the new one was made; nothing is lost."""
+    for parent, directories, names in os.walk(old):
         for name in [*names, *directories]:
-            file = Path(place, name)
+            file = Path(parent, name)
             inside = file.relative_to(old)
             target = directory / inside
             if inside.as_posix() in leave:
@@ -125,7 +151,7 @@ def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
 
 
 def _is_newer(file: Path, target: Path) -> bool:
-    """Tell whether a file was written anew since the new directory got it."""
+    """Tell whether a file was written after the new directory got its link or copy."""
     old, new = file.lstat(), target.lstat()
     return old.st_ino != new.st_ino and (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns, new.st_size)
 
@@ -147,14 +173,14 @@ def _umask() -> int:
     return mask
 
 
-def _refuse_links(plan: Plan, directory: Path) -> None:
-    """Refuse to write through a link: what it leads to is somebody else's."""
+def _ensure_no_links(plan: Plan, directory: Path) -> None:
+    """Raise if a path leads through a link: its target may be somebody else's."""
     for name in [*plan.files, RECORD]:
         file = directory / name
-        for place in [file, *file.parents][: len(Path(name).parts)]:
-            if place.is_symlink():
+        for path in [file, *file.parents][: len(Path(name).parts)]:
+            if path.is_symlink():
                 raise UsageError(
-                    f"{place} is a link to {place.readlink()}, and an export writes only into its directory; "
+                    f"{path} is a link to {path.readlink()}, and an export writes only into its directory; "
                     "nothing was written. Remove the link, or export to another directory"
                 )
 
@@ -175,7 +201,7 @@ def read_export(directory: Path) -> dict[str, bytes]:
 
 
 def tree(directory: Path) -> list[str]:
-    """Return the directory's files as lines of a tree, without our record."""
+    """Return the files of a directory as lines of a tree, without hidden ones."""
     found = (p.relative_to(directory) for p in directory.rglob("*") if p.is_file())
     files = sorted(
         p for p in found if not any(part.startswith(".") or part == "__pycache__" for part in p.parts)
@@ -191,14 +217,14 @@ def tree(directory: Path) -> list[str]:
     return lines
 
 
-def _refuse_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None:
+def _ensure_not_edited(plan: Plan, directory: Path, written: dict[str, str]) -> None:
     differences = []
     for name, data in plan.files.items():
         there = _bytes(directory / name)
         if there is None or there == data or _digest(there) == written.get(name):
             continue
         if name == MANIFEST_NAME and plan.keeps_head and written.get(WORKERS) == _workers_digest(there):
-            continue  # what was edited is kept
+            continue  # only text was edited that is kept
         differences.append(_difference(name, there, data))
     for name, digest in written.items():
         if name == WORKERS:
@@ -235,7 +261,7 @@ def _read_record(directory: Path) -> dict[str, str]:
         return {}
     if not isinstance(record, dict):
         return {}
-    # The record may have come with somebody's repository: it names nothing outside the directory.
+    # The record may come with somebody's repository: paths that lead out of the directory are ignored.
     inside = [name for name in record if (directory / str(name)).resolve().is_relative_to(directory)]
     return {name: str(record[name]) for name in inside}
 

@@ -1,4 +1,4 @@
-"""What texts in travelling code give away: secrets that would be published, files that stay behind."""
+"""Finds secrets in exported code, and files beside the notebook that it reads; used by planning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.slice import Statement
+from dnworker_jupyter.export.slicing.statements import Statement
 
 _SECRETS = (
     (
@@ -34,24 +34,24 @@ _SHORTEST_SECRET = 8
 
 _WRITES = re.compile(r"[wax]")
 _READER = re.compile(r"(?:read|load)_\w+|loadtxt|genfromtxt|fromfile|memmap")
-"""Functions of libraries that open what they are given; a plain `read` is one of an archive or a stream."""
+"""Functions of libraries that open the file they are given; a plain `read` is a method of an archive."""
 
 _FILE_ARGUMENTS = ("file", "path", "fname", "filename", "filepath_or_buffer")
 
 
 def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
-    """Warn of texts that look like secrets; the texts themselves are never told."""
+    """Warn of texts that look like secrets; a warning never contains the text itself."""
     named = _named_texts(statement.nodes)
     for node in statement.nodes:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
-        what = next((what for what, pattern in _SECRETS if pattern.search(node.value)), None)
-        if what is None and (name := named.get(id(node))) is not None:
-            what = f"a secret, to judge by the name {name!r}"
-        if what is not None:
+        kind = next((kind for kind, pattern in _SECRETS if pattern.search(node.value)), None)
+        if kind is None and (name := named.get(id(node))) is not None:
+            kind = f"a secret, to judge by the name {name!r}"
+        if kind is not None:
             yield ExportProblem(
                 "a text",
-                f"looks like {what}, and would be in the script for everybody to read",
+                f"looks like {kind}, and would be in the script for everybody to read",
                 "read it from os.environ, and give it with --env or the runtime's environment",
                 statement.cell.cell,
                 node.lineno,
@@ -60,7 +60,7 @@ def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
 
 
 def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
-    """Return the texts that are given a name which says that they are secret, by identity."""
+    """Return the texts whose name says that they are secret: the name, by the identity of the node."""
     found: dict[int, str] = {}
 
     def note(name: str | None, value: ast.expr | None) -> None:
@@ -87,7 +87,7 @@ def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
 
 
 def texts_in(statements: Iterable[Statement]) -> dict[str, str]:
-    """Return the texts that statements give a name, `NAME = "text"`, by the name."""
+    """Return the texts that statements bind, `NAME = "text"`, by name."""
     found: dict[str, str] = {}
     for statement in statements:
         match statement.node:
@@ -101,12 +101,12 @@ def texts_in(statements: Iterable[Statement]) -> dict[str, str]:
 def files_beside(
     statement: Statement, beside: Path | None, texts: Mapping[str, str]
 ) -> Iterator[ExportProblem]:
-    """Refuse files next to the notebook that the code opens: they stay behind.
+    """Refuse to read files beside the notebook: an export does not contain them.
 
     Args:
-        statement: of the code that travels.
-        beside: the directory of the notebook; None where nothing lies beside it.
-        texts: those that the code knows by a name.
+        statement: a statement that is exported.
+        beside: the directory of the notebook; None where it has none.
+        texts: the texts that the code binds, by name.
     """
     if beside is None:
         return
@@ -120,7 +120,7 @@ def files_beside(
             continue
         yield ExportProblem(
             f"{name}({path!r})",
-            "reads a file beside the notebook, which does not travel",
+            "reads a file beside the notebook, which is not exported",
             "put the file where the worker runs and name its place by --env, or keep what it holds in a cell",
             statement.cell.cell,
             argument.lineno,
@@ -129,7 +129,7 @@ def files_beside(
 
 
 def _file_argument(call: ast.Call) -> ast.expr | None:
-    """Return what says which file a call is about."""
+    """Return the argument of a call that names a file."""
     named = [k.value for k in call.keywords if k.arg in _FILE_ARGUMENTS]
     return next(iter([*call.args[:1], *named]), None)
 
@@ -146,11 +146,11 @@ def _text(node: ast.expr | None, texts: Mapping[str, str]) -> str | None:
 def _lies(beside: Path, path: str) -> bool:
     if not path or "\0" in path or "://" in path or PurePath(path).is_absolute():
         return False
-    return os.path.isfile(beside / path)  # noqa: PTH113  which takes any text, too long ones among them
+    return os.path.isfile(beside / path)  # noqa: PTH113  Path.is_file() raises for a text that is too long
 
 
 def _written_paths(nodes: Iterable[ast.AST]) -> set[int]:
-    """Return by identity the calls `Path(...)` whose file is not read: written, removed, or asked about."""
+    """Return the identities of calls `Path(...)` whose file is written, removed or queried, and not read."""
     found: set[int] = set()
     for node in nodes:
         match node:
@@ -162,7 +162,7 @@ def _written_paths(nodes: Iterable[ast.AST]) -> set[int]:
 
 
 def _writes(call: ast.Call, positional: Iterable[ast.expr]) -> bool:
-    """Tell whether the mode that a call gives, `positional` or by name, is one of writing."""
+    """Tell whether the mode that a call gives, `positional` or by name, is for writing."""
     given = [*positional, *(k.value for k in call.keywords if k.arg == "mode")]
     return any(
         _WRITES.search(a.value) for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)
@@ -170,7 +170,7 @@ def _writes(call: ast.Call, positional: Iterable[ast.expr]) -> bool:
 
 
 def _reads_file(call: ast.Call) -> str | None:
-    """Return what a call is called if it opens its first argument to read; None if it does not."""
+    """Return the name of the function if a call opens its first argument to read; None if it does not."""
     match call.func:
         case ast.Name(id="open" as name) | ast.Attribute(value=ast.Name(), attr="open" as name):
             return None if _writes(call, call.args[1:2]) else name
@@ -182,5 +182,5 @@ def _reads_file(call: ast.Call) -> str | None:
 
 
 def unique(problems: Iterable[ExportProblem]) -> list[ExportProblem]:
-    """Return each refusal once: a statement may travel with several workers."""
+    """Return each problem once: several workers may have the same statement."""
     return list(dict.fromkeys(problems))

@@ -1,28 +1,30 @@
-"""Plans an export: cells in, files out, nothing touched."""
+"""Plans an export: cells in, files out; nothing is written. Used by export.py, disk and check."""
 
 from __future__ import annotations
 
-import ast
-import shlex
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import packages_distributions
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
-import dnworker
-from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
-from dnworker.core.errors import ManifestError, UsageError
-from dnworker.events.cases import as_module
-from dnworker_jupyter.export.planning import render
+from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.events.cases import Case, as_module
+from dnworker_jupyter.export.planning.dependencies import find_needs
+from dnworker_jupyter.export.planning.files import VENDOR, Files
 from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.planning.manifest import (
+    Entry,
+    Head,
+    manifest_text,
+    program_entry,
+    read_head,
+    worker_entry,
+)
+from dnworker_jupyter.export.planning.scripts import add_scripts
+from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.planning.validation import (
-    TargetName,
-    Topology,
     cases_of_cells,
-    foreign_imports,
     imported_by_value,
     not_loadable,
     not_whole,
@@ -32,20 +34,12 @@ from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
-from dnworker_jupyter.export.slicing.requirements import (
-    SDK_MODULES,
-    Needs,
-    imported_modules,
-    resolve,
-    wanted_extras,
-)
-from dnworker_jupyter.export.slicing.shared_module import Script, split_common
-from dnworker_jupyter.export.slicing.slice import Slice, Statements, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.programs import Program, programs_in
+from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
+from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.kernel.cells import Cell
-from dnworker_jupyter.magics.programs import command_words, has_file, program_file
-from dnworker_jupyter.syntax.options import Options, WorkerLine
-
-VENDOR = "vendor"
+from dnworker_jupyter.syntax.options import Options
 
 
 @dataclass(frozen=True)
@@ -61,11 +55,45 @@ class Plan:
     executable: frozenset[str] = frozenset()
     """Of the files those that are programs by themselves."""
     warnings: tuple[ExportProblem, ...] = ()
-    """What travels, and perhaps should not."""
+    """What is exported, and perhaps should not be."""
     notes: tuple[str, ...] = ()
-    """What is to be told beside."""
+    """What else the user should know."""
     keeps_head: bool = False
-    """Whether the manifest is the one that was there, with other workers."""
+    """Whether the manifest is the existing one, with other workers."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What plan_export was asked for, as the steps need it."""
+
+    target: TargetName
+    topology: Topology
+    only: str | None
+    registered: Mapping[str, Collection[str]]
+    beside: Path | None
+
+
+@dataclass(frozen=True)
+class _Definitions:
+    """What the cells define: workers with handlers, and programs."""
+
+    cells: Sequence[SourceCell]
+    workers: Sequence[str]
+    programs: Mapping[str, Program]
+    options: Mapping[str, Options]
+    topologies: Mapping[str, Topology]
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What goes into the export, before it is written as text."""
+
+    slices: Sequence[Slice]
+    statements: Sequence[Statement]
+    """All that the scripts contain, each once."""
+    needs: Sequence[Needs]
+    """What the script of each slice needs from elsewhere."""
+    cases: Mapping[str, list[Case]]
 
 
 def plan_export(
@@ -95,322 +123,141 @@ def plan_export(
             cell gives a head.
 
     Raises:
-        NotExportable: something cannot travel; all of it is told at once.
+        NotExportable: something cannot be exported; all problems are reported at once.
         ManifestError: the manifest's head breaks a rule.
     """
+    request = _Request(target, topology, only, registered or {}, beside)
+    defined = _read(cells, request)
+    contents = _collect(defined, request, wanted_extras((cell.source for cell in cells), project))
+    head = read_head(defined.cells, existing, default_name)
+    return _as_plan(defined, contents, head, request)
+
+
+def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
+    """Return what the cells define.
+
+    Raises:
+        NotExportable: there is no worker.
+    """
     sources = unfold(read_cells(cells))
-    names = [name for name in worker_names(sources) if only in (None, name)]
-    programs = {
-        c.line.name: c for c in sources if c.sort == "program" and c.line is not None and only is None
-    }
-    if not names and not programs:
+    workers = [name for name in worker_names(sources) if request.only in (None, name)]
+    programs = programs_in(sources) if request.only is None else {}
+    if not workers and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
         raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)])
-    statements = Statements(sources)
-    slices = [slice_worker(statements, name) for name in names]
-    live = {name: found for name, found in (registered or {}).items() if found and only in (None, name)}
-    problems = [problem for piece in slices for problem in piece.problems]
-    problems += not_whole(slices, sources, live)
-    travelling = dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers))
-    texts = texts_in(travelling)
-    problems += unique(problem for s in travelling for problem in files_beside(s, beside, texts))
-    options = {name: _options(sources, name) for name in names}
-    own_way = {name: o.topology for name, o in options.items() if o.topology not in (None, topology)}
-    topologies = {name: cast(Topology, o.topology or topology) for name, o in options.items()}
-    extras = wanted_extras((cell.source for cell in cells), project)
-    find = partial(resolve, extras=extras, installed=packages_distributions(), beside=beside)
-    needed = [_needs(piece, topologies[piece.worker], target, find, problems) for piece in slices]
-    problems += not_loadable(slices, topologies, target)
+    latest = {c.line.name: c.line for c in sources if c.category == "worker" and c.line is not None}
+    options = {name: latest[name].options for name in workers}
+    topologies = {name: cast(Topology, o.topology or request.topology) for name, o in options.items()}
+    return _Definitions(sources, workers, programs, options, topologies)
+
+
+def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Collection[str]]) -> _Contents:
+    """Slice the workers and find what their scripts need.
+
+    Raises:
+        NotExportable: something cannot be exported.
+    """
+    notebook = Statements(defined.cells)
+    slices = [slice_worker(notebook, name) for name in defined.workers]
+    statements = list(dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers)))
+    find = partial(resolve, extras=extras, beside=request.beside)
+    found = [find_needs(p, defined.topologies[p.worker], request.target, find) for p in slices]
+    needs = [one for one, _ in found]
     with_handlers = [piece.worker for piece in slices if piece.handlers]
-    cases = cases_of_cells(sources, with_handlers, problems) if only is None else {}
-    problems += two_files_in_one(sources, names)
+    cases, not_cases = cases_of_cells(defined.cells, with_handlers) if request.only is None else ({}, [])
+    problems = [
+        *(problem for piece in slices for problem in piece.problems),
+        *not_whole(slices, defined.cells, _live(request)),
+        *_files_that_stay(statements, request.beside),
+        *(problem for _, missing in found for problem in missing),
+        *not_loadable(slices, defined.topologies, request.target),
+        *not_cases,
+        *two_files_in_one(defined.cells, defined.workers),
+    ]
     if problems:
         raise NotExportable(problems)
-    head = _read_head(sources, existing, default_name)
-    files, scripts = _scripts(slices, needed, head.name, target, options)
-    files.put(MANIFEST_NAME, b"", "the manifest")
-    entries = {name: _entry(name, path, topologies[name], options[name]) for name, path in scripts.items()}
-    for name, found in cases.items():
-        path = f"tests/test_{name.replace('-', '_')}.py"
-        files.put(path, _compiled(as_module(found, name, scripts[name]), path), f"the tests of {name}")
-    executable = _add_programs(programs, files, entries)
-    manifest = render.manifest(head.text, entries, head.rest)
-    checked = parse_manifest(manifest, Path("/"), source=MANIFEST_NAME)
-    if broken := [w.problem for w in checked.workers.values() if w.problem is not None]:
-        raise ManifestError(broken)
-    files[MANIFEST_NAME] = manifest.encode()
-    if target == "dnworker" and set(topologies.values()) - {"in-process"}:
-        files.put(f"{VENDOR}/{wheel_name()}", build_wheel(), "our wheel")
+    return _Contents(slices, statements, needs, cases)
+
+
+def _live(request: _Request) -> dict[str, Collection[str]]:
+    """Return the handlers that run live, of the workers that are exported."""
+    return {n: found for n, found in request.registered.items() if found and request.only in (None, n)}
+
+
+def _files_that_stay(statements: Sequence[Statement], beside: Path | None) -> list[ExportProblem]:
+    texts = texts_in(statements)
+    return unique(problem for s in statements for problem in files_beside(s, beside, texts))
+
+
+def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _Request) -> Plan:
+    """Make the files.
+
+    Raises:
+        NotExportable: two files have one path.
+        ManifestError: the manifest breaks a rule.
+    """
+    files = Files()
+    scripts = add_scripts(files, contents.slices, contents.needs, head.name, request.target, defined.options)
+    files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
+    _add_tests(files, contents.cases, scripts)
+    executable = _add_programs(files, defined.programs)
+    entries = _entries(defined, scripts)
+    files[MANIFEST_NAME] = manifest_text(head, entries).encode()
+    _add_wheel(files, defined, request.target)
     if files.collisions:
         raise NotExportable(files.collisions)
-    warnings = unique(w for s in travelling for w in (*secrets_in(s), *imported_by_value(s)))
     return Plan(
         head.name,
         dict(sorted(files.items())),
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=tuple(warnings),
+        warnings=_warnings(contents),
         keeps_head=head.rest is not None,
-        notes=tuple(f"{name} runs as its cell says: {how}, not {topology}" for name, how in own_way.items()),
+        notes=_notes(defined, request.topology),
     )
 
 
-class Files(dict[str, bytes]):
-    """The files of a plan by their paths, each with one owner; what would be two files in one is kept."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.collisions: list[ExportProblem] = []
-        self._owners: dict[str, str] = {}
-
-    def put(self, path: str, data: bytes, owner: str) -> None:
-        """Add a file; a second owner of its path, or a file in the place of a directory, is a collision."""
-        known = self._owners.get(path)
-        above = [parent.as_posix() for parent in PurePosixPath(path).parents]
-        other = next((p for p in self._owners if p in above or p.startswith(f"{path}/")), None)
-        if known is not None and (known != owner or self[path] != data):
-            self._collide(path, owner, f"would be written over {known}")
-        elif other is not None:
-            self._collide(path, owner, f"cannot be there beside {other}, which is {self._owners[other]}")
-        self._owners[path] = owner
-        self[path] = data
-
-    def _collide(self, path: str, owner: str, why: str) -> None:
-        self.collisions.append(
-            ExportProblem(path, f"{owner} {why}", "give the worker a --file of its own, or another name")
-        )
+def _add_tests(files: Files, cases: Mapping[str, list[Case]], scripts: Mapping[str, str]) -> None:
+    for name, found in cases.items():
+        path = f"tests/test_{name.replace('-', '_')}.py"
+        files.put_python(path, as_module(found, name, scripts[name]), f"the tests of {name}")
 
 
-@dataclass(frozen=True)
-class _Head:
-    """What stands before the workers of the manifest; and after them, in one that was there."""
-
-    name: str
-    text: str
-    rest: str | None = None
-
-
-def _read_head(sources: Sequence[SourceCell], existing: str | None, default_name: str) -> _Head:
-    cell = next((c for c in reversed(sources) if c.sort == "capability"), None)
-    label, first_line, rest = MANIFEST_NAME, 1, None
-    if cell is not None:
-        text, label, first_line = _without_marker(cell.body), cell.label, 2
-    elif existing is not None:
-        text, _, rest = render.around_workers(existing)
-    else:
-        text = _default_head(default_name)
-    whole = text + (rest or "")
-    declared = parse_manifest(whole, Path("/"), is_head=True, source=label, first_line=first_line)
-    if declared.workers:
-        raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
-    return _Head(declared.name, text, rest)
-
-
-def _scripts(
-    slices: Sequence[Slice],
-    needed: Sequence[Needs],
-    capability: str,
-    target: TargetName,
-    options: Mapping[str, Options],
-) -> tuple[Files, dict[str, str]]:
-    """Return the files of the workers, and the path of each worker's script."""
-    files = Files()
-    modules = {name for needs in needed for name in (*needs.modules, *needs.local)}
-    paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
-    homes = {PurePosixPath(path).parent for path in paths.values()}
-    common, sources = split_common(slices) if len(homes) == 1 else (None, [*map(Script, slices)])
-    shared = None
-    if common is not None:
-        shared = _common_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
-        local = {name for needs in needed for name in needs.local}
-        path = (homes.pop() / f"{shared}.py").as_posix()
-        text = render.common_module(common, _target(target), local)
-        files.put(path, _compiled(text, path), "what several workers share")
-    for source, needs in zip(sources, needed, strict=True):
-        path = paths[source.piece.worker]
-        asked = needs.requirements.values()
-        text = render.script(source, _target(target), asked, _requires_python(), shared, needs.local.keys())
-        files.put(path, _compiled(text, path), f"the script of worker {source.piece.worker}")
-        for name, data in _bundle(needs, PurePosixPath(path).parent).items():
-            files.put(name, data, "a module beside the notebook")
-    return files, paths
-
-
-def _compiled(text: str, path: str) -> bytes:
-    """Return a text to write: what we write is Python, or we do not write it."""
-    compile(text, path, "exec", dont_inherit=True)
-    return text.encode()
-
-
-def _add_programs(
-    programs: Mapping[str, SourceCell], files: Files, entries: dict[str, dict[str, object]]
-) -> frozenset[str]:
-    """Add the workers that are programs, and return which of their files can be run by themselves."""
+def _add_programs(files: Files, programs: Mapping[str, Program]) -> frozenset[str]:
+    """Add the files of programs, and return which of them can be run by themselves."""
     executable = set()
-    for name, cell in programs.items():
-        assert cell.line is not None
-        file = program_file(cell.line).as_posix() if has_file(cell.body) else None
-        entries[name] = _program_entry(cell.line, file)
-        if file is not None:
-            files.put(file, cell.body.encode(), f"the file of worker {name}")
-            if cell.body.startswith("#!") or str(entries[name]["command"]).endswith(f"/{file}"):
+    for name, program in programs.items():
+        if (file := program.file) is not None:
+            files.put(file, program.body.encode(), f"the file of worker {name}")
+            command = str(program_entry(program, file)["command"])
+            if program.body.startswith("#!") or command.endswith(f"/{file}"):
                 executable.add(file)
     return frozenset(executable)
 
 
-def _program_entry(line: WorkerLine, path: str | None) -> dict[str, object]:
-    assert line.command is not None
-    words = shlex.split(line.command)
-    command, *args = words if path is None else command_words(words, f"{ROOT_REFERENCE}/{path}")
-    entry: dict[str, object] = {"command": command} | ({"args": args} if args else {})
-    if line.options.env:
-        entry["env"] = dict(line.options.env)
-    if line.options.when:
-        entry["when"] = list(line.options.when)
-    return entry
-
-
-def _common_name(capability: str, modules: set[str], workers: Collection[str]) -> str:
-    """Return the name of the module that several scripts share; nothing else must have it."""
-    name = f"{capability.replace('-', '_')}_shared"
-    name = name if name.isidentifier() else f"_{name}"  # a capability may begin with a digit
-    while name in modules or name in workers:
-        name += "_"
-    return name
-
-
-def _script_path(worker: str, modules: set[str]) -> str:
-    """Return the script's path; its name must not shadow a module that one of the scripts imports.
-
-    Those that its SDK imports are among them: Python looks beside a script first.
-    """
-    taken = worker in sys.stdlib_module_names or worker in modules or worker in SDK_MODULES
-    return f"workers/{worker}-worker.py" if taken else f"workers/{worker}.py"
-
-
-def _needs(
-    piece: Slice,
-    topology: Topology,
-    target: TargetName,
-    find: Callable[..., Needs],
-    problems: list[ExportProblem],
-) -> Needs:
-    """Return what the script needs from elsewhere; what nobody can have is added to `problems`."""
-    importing = {
-        name: statement
-        for statement in piece.imports
-        for name in imported_modules([_only_used(statement.node, piece)])
+def _entries(defined: _Definitions, scripts: Mapping[str, str]) -> dict[str, Entry]:
+    """Return what the manifest says of each worker."""
+    entries = {
+        name: worker_entry(name, path, defined.topologies[name], defined.options[name])
+        for name, path in scripts.items()
     }
-    code = (*piece.definitions, *piece.handlers)
-    importing |= {name: statement for statement in code for name in statement.modules[1]}
-    choices = {choice for statement in code for choice in statement.modules[0]}
-    needs = find(importing, choices)
-    importing |= {name: s for s in code for pair in s.modules[0] for part in pair for name in part}
-
-    def refuse(name: str, why: str, remedy: str) -> ExportProblem:
-        by = importing.get(name)  # none for what a local module imports
-        cell, line = (by.cell.cell, by.node.lineno) if by is not None else (None, None)
-        return ExportProblem(f"module {name!r}", why, remedy, cell, line)
-
-    problems += [
-        refuse(name, "is not installed here, so its distribution is unknown", "install it")
-        for name in sorted(needs.unknown)
-    ]
-    problems += [
-        refuse(name, f"is a file of yours, and no Python: {why}", "mend it")
-        for name, why in needs.broken.items()
-    ]
-    for statement in piece.imports:
-        problems += foreign_imports(statement, piece, target)
-    if topology == "in-process":
-        by_top_level = {a.name for s in piece.imports if isinstance(s.node, ast.Import) for a in s.node.names}
-        by_top_level |= {
-            (s.node.module or "").partition(".")[0]
-            for s in piece.imports
-            if isinstance(s.node, ast.ImportFrom)
-        }
-        problems += [
-            refuse(
-                name,
-                f"it is a file of yours ({file}), and an in-process worker of the reference can import such "
-                "a one only by its own name, at the top level",
-                "use --topology uv, or put its code into a %%worker NAME --shared cell",
-            )
-            for name, file in needs.local.items()
-            if name in needs.inner or name not in by_top_level
-        ]
-    return needs
+    return entries | {name: program_entry(p, p.file) for name, p in defined.programs.items()}
 
 
-def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
-    """Leave out of an import what the script does not use of it."""
-    if isinstance(node, ast.Import):
-        return ast.Import(
-            [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
-        )
-    return node
+def _add_wheel(files: Files, defined: _Definitions, target: TargetName) -> None:
+    """Add a wheel of this framework where a script requires it; an in-process worker has it already."""
+    if target == "dnworker" and set(defined.topologies.values()) - {"in-process"}:
+        files.put(f"{VENDOR}/{wheel_name()}", build_wheel(), "our wheel")
 
 
-def _bundle(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
-    """Return local modules as siblings of a script in the directory `home`."""
-    files: dict[str, bytes] = {}
-    for file in needs.local.values():
-        if file.is_dir():
-            for one in sorted(file.rglob("*.py")):
-                files[(home / file.name / one.relative_to(file).as_posix()).as_posix()] = one.read_bytes()
-        else:
-            files[(home / file.name).as_posix()] = file.read_bytes()
-    return files
+def _warnings(contents: _Contents) -> tuple[ExportProblem, ...]:
+    return tuple(unique(w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))))
 
 
-def _entry(name: str, path: str, topology: Topology, options: Options) -> dict[str, object]:
-    script = f"{ROOT_REFERENCE}/{path}"
-    entry: dict[str, object]
-    match topology:
-        case "uv":
-            entry = {"command": "uv", "args": ["run", script]}
-        case "python":
-            entry = {"command": "python", "args": [script]}
-        case "in-process":
-            if options.env:
-                raise UsageError(
-                    f"worker {name!r}: --env needs a process of its own: --topology uv or python"
-                )
-            entry = {"path": path}
-    if options.env:
-        entry["env"] = dict(options.env)
-    if options.when:
-        entry["when"] = list(options.when)
-    return entry
-
-
-def _options(sources: Sequence[SourceCell], worker: str) -> Options:
-    """Return what the last cell of the worker says of it."""
-    own = [c for c in sources if c.sort == "worker"]  # a test says nothing of its worker
-    lines = [c.line for c in own if c.line is not None and c.line.name == worker]
-    return lines[-1].options
-
-
-def _target(name: TargetName) -> render.Target:
-    if name == "dreadnode":
-        return render.Target(render.SDK_MODULE, render.SDK_REQUIREMENT)
-    wheel = f'dnworker = {{ path = "../{VENDOR}/{wheel_name()}" }}'
-    return render.Target("dnworker", f"dnworker>={dnworker.__version__}", (wheel,))
-
-
-def _requires_python() -> str:
-    return f">={sys.version_info.major}.{sys.version_info.minor}"
-
-
-def _without_marker(head: str) -> str:
-    """Take out the `---` that may begin a YAML document: `schema` is put before it."""
-    lines = head.splitlines()
-    first = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
-    if first is not None and lines[first].strip() == "---":
-        lines[first] = "#"
-    return "\n".join(lines) + "\n"
-
-
-def _default_head(name: str) -> str:
-    return f"name: {name}\nversion: 0.1.0\ndescription: Workers exported from a notebook\n"
+def _notes(defined: _Definitions, topology: Topology) -> tuple[str, ...]:
+    return tuple(
+        f"{name} runs as its cell says: {how}, not {topology}"
+        for name, how in defined.topologies.items()
+        if how != topology
+    )

@@ -1,20 +1,19 @@
-"""Writes the texts of an export: scripts with a PEP 723 header, and the manifest."""
+"""The text of a script, with its PEP 723 header, and of the module that scripts share; used by planning."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-import yaml
-
-from dnworker_jupyter.export.slicing.requirements import Requirement
+from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
-from dnworker_jupyter.export.slicing.slice import BOUND, Statement
+from dnworker_jupyter.export.slicing.slice import BOUND
+from dnworker_jupyter.export.slicing.statements import Statement
 
-PROVIDED = (BOUND - {"worker"}) | {"Worker"}
-"""Names that a script's head imports, wherever the notebook had them from."""
+PROVIDED_NAMES = (BOUND - {"worker"}) | {"Worker"}
+"""Names that the head of a script imports, whichever package the notebook has them from."""
 
 _COMPOUND = (
     *(ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.Try, ast.For, ast.AsyncFor),
@@ -39,18 +38,18 @@ def script(
     target: Target,
     requirements: Iterable[Requirement],
     requires_python: str,
-    common: str | None = None,
+    shared: str | None = None,
     local: Collection[str] = (),
 ) -> str:
     """Return the text of one worker's script.
 
     Args:
-        source: what is in it.
-        target: what it imports its Worker from.
-        requirements: distributions that it needs.
-        requires_python: the bound of its Python.
-        common: the module that it shares with others.
-        local: the modules that travel beside it.
+        source: the statements that it contains.
+        target: the SDK that it imports its Worker from.
+        requirements: the distributions that it needs.
+        requires_python: the bounds of its Python version.
+        shared: the name of the module that it shares with other scripts.
+        local: the local modules that are exported beside it.
     """
     piece = source.piece
     own, *others = piece.names
@@ -68,7 +67,7 @@ def script(
         "from __future__ import annotations\n",
         *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
-        *([_from_common(common, source.from_common)] if common and source.from_common else []),
+        *([_from_shared(shared, source.from_shared)] if shared and source.from_shared else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
     parts += _blocks(piece.definitions)
@@ -81,30 +80,30 @@ _SHARED_MODULE = '"""What several workers share, exported from a notebook by dnw
 
 
 def is_shared_module(text: str) -> bool:
-    """Tell whether a module is one that `common_module` made."""
+    """Tell whether a module is one that `shared_module` made."""
     return text.startswith(_SHARED_MODULE)
 
 
-def common_module(common: SharedModule, target: Target, local: Collection[str] = ()) -> str:
-    """Return the text of the module that several scripts share; `local` are the modules beside it."""
-    used = {name for s in common.definitions for name in s.needs} & (PROVIDED | BOUND)
+def shared_module(shared: SharedModule, target: Target, local: Collection[str] = ()) -> str:
+    """Return the text of the module that scripts share; `local` are the local modules beside it."""
+    used = {name for s in shared.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
     parts = [
         _SHARED_MODULE,
         "from __future__ import annotations\n",
-        *_imports(common.imports, common.import_names, target, local),
+        *_imports(shared.imports, shared.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
-        *_blocks(common.definitions),
+        *_blocks(shared.definitions),
     ]
     return "\n".join(parts)
 
 
-def _from_common(module: str, names: Sequence[str]) -> str:
+def _from_shared(module: str, names: Sequence[str]) -> str:
     listed = ", ".join(names)
     return _in_both(f"from .{module} import {listed}", f"from {module} import {listed}")
 
 
 def _in_both(as_sibling: str, as_script: str) -> str:
-    """Import what lies beside the script in both topologies."""
+    """Return an import of a module beside the script that works in-process and as a script."""
     return f"if __package__:  # loaded by a runtime, in-process\n    {as_sibling}\nelse:\n    {as_script}\n"
 
 
@@ -119,88 +118,86 @@ def pep723(requires_python: str, dependencies: Sequence[str], sources: Sequence[
     return f"# /// script\n{body}\n# ///"
 
 
-def manifest(head: str, workers: Mapping[str, Mapping[str, object]], rest: str | None = None) -> str:
-    """Return the manifest: the head as it was written, the workers, and the rest as it was written.
+class _Imports:
+    """The imports of a file: only the names that are used, and local modules last."""
 
-    Of a cell, which has no `rest`, blank lines around the head are no part of it.
-    """
-    text = head.strip("\n") + "\n" if rest is None else head
-    if text and not text.endswith("\n"):
-        text += "\n"
-    if not any(line.startswith("schema:") for line in [*text.splitlines(), *(rest or "").splitlines()]):
-        text = f"schema: 1\n{text}"
-    entries = yaml.safe_dump(
-        dict(workers), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-    )
-    indented = "".join(f"  {line}\n" for line in entries.splitlines())
-    return f"{text}workers:\n{indented}{rest or ''}"
+    def __init__(self, used: Collection[str], target: Target, local: Collection[str]) -> None:
+        self._used = used
+        self._target = target
+        self._local = local
+        self._bound: set[tuple[str, str, str | None]] = set()
+        # Import lines, and for each of them its text with comments
+        self._installed: dict[str, str] = {}
+        self._beside: dict[str, str] = {}
 
+    def add(self, statement: Statement) -> None:
+        """Add an import of the notebook; a `__future__` import is left out, as the head has its own."""
+        match statement.node:
+            case ast.ImportFrom(module="__future__"):
+                return
+            case ast.ImportFrom() as node:
+                self._add_from(statement, node)
+            case ast.Import(names=names):
+                self._add_modules(statement, names)
 
-def around_workers(text: str) -> tuple[str, str, str]:
-    """Return what stands before the workers of a manifest, they themselves, and what stands after them.
+    def blocks(self) -> list[str]:
+        """Return the imports as blocks of lines."""
+        together = ["\n".join(self._installed.values()) + "\n"] if self._installed else []
+        return [*together, *self._beside.values()]
 
-    Comments behind the last worker that are not indented are no part of them.
-    """
-    try:
-        root = yaml.compose(f"{text}\n", yaml.SafeLoader)  # the last line ends too
-    except yaml.YAMLError:  # the parser of the manifest tells what is wrong, and where
-        return text, "", ""
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    found = next(((key, value) for key, value in pairs if key.value == "workers"), None)
-    if found is None:
-        return text, "", ""
-    key, value = found
-    lines = text.splitlines(keepends=True)
-    first = key.start_mark.line
-    if isinstance(value, yaml.CollectionNode) and not value.flow_style:
-        end = min(value.end_mark.line, len(lines))  # of what comes next
-        while end > first + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
-            end -= 1
-    else:
-        end = value.end_mark.line + 1
-    return "".join(lines[:first]), "".join(lines[first:end]), "".join(lines[end:])
+    def _add_from(self, statement: Statement, node: ast.ImportFrom) -> None:
+        kept = [a for a in node.names if (a.asname or a.name) in self._used]
+        module, level = node.module, node.level
+        if is_sdk_module(module):
+            # The head imports these names; under another name they come from the same module.
+            kept = [a for a in kept if a.asname or a.name not in PROVIDED_NAMES]
+            if all(a.name in PROVIDED_NAMES for a in kept):
+                module, level = self._target.module, 0
+        kept = self._not_yet_bound(f"{module}.", kept)
+        if not kept:
+            return
+        line = ast.unparse(ast.ImportFrom(module, kept, level))
+        if (module or "").partition(".")[0] in self._local:
+            self._add_beside(statement, ast.unparse(ast.ImportFrom(module, kept, 1)), line)
+        else:
+            self._add_installed(statement, line)
+
+    def _add_modules(self, statement: Statement, names: Iterable[ast.alias]) -> None:
+        used = [a for a in names if (a.asname or a.name.partition(".")[0]) in self._used]
+        kept = self._not_yet_bound("", used)
+        for alias in kept:
+            if alias.name in self._local:
+                sibling = ast.unparse(ast.ImportFrom(None, [alias], 1))
+                self._add_beside(statement, sibling, ast.unparse(ast.Import([alias])))
+        if installed := [alias for alias in kept if alias.name not in self._local]:
+            self._add_installed(statement, ast.unparse(ast.Import(installed)))
+
+    def _not_yet_bound(self, module: str, aliases: Iterable[ast.alias]) -> list[ast.alias]:
+        """Return the names that no earlier import binds: two cells may have the same import."""
+        kept = [a for a in aliases if (module, a.name, a.asname) not in self._bound]
+        self._bound |= {(module, a.name, a.asname) for a in kept}
+        return kept
+
+    def _add_installed(self, statement: Statement, line: str) -> None:
+        text = f"{_comments_above(statement)}{line}{statement.comment_behind}"
+        self._installed.setdefault(line, text)
+
+    def _add_beside(self, statement: Statement, as_sibling: str, as_script: str) -> None:
+        text = _in_both(as_sibling, as_script)
+        self._beside[text] = f"{_comments_above(statement)}{text}"
 
 
 def _imports(
     imports: Iterable[Statement], used: Collection[str], target: Target, local: Collection[str]
 ) -> list[str]:
-    """Render the imports with only the names that are used, those of local modules last."""
-    lines: dict[str, str] = {}
-    beside: dict[str, str] = {}
-    bound: set[tuple[str, str, str | None]] = set()
+    rendered = _Imports(used, target, local)
     for statement in imports:
-        node = statement.node
-        assert isinstance(node, ast.Import | ast.ImportFrom)
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            continue
-        kept = [a for a in node.names if (a.asname or a.name.partition(".")[0]) in used]
-        if isinstance(node, ast.ImportFrom) and is_ours(node.module):
-            # The head imports these; under another name they come from where the head has them.
-            kept = [a for a in kept if a.asname or a.name not in PROVIDED]
-            if kept and all(a.name in PROVIDED for a in kept):
-                node = ast.ImportFrom(target.module, kept, 0)
-        module = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-        kept = [a for a in kept if (module, a.name, a.asname) not in bound]  # two cells may say the same
-        bound |= {(module, a.name, a.asname) for a in kept}
-        if not kept:
-            continue
-        above = "".join(f"{comment}\n" for comment in statement.comments_above)
-        if isinstance(node, ast.ImportFrom):
-            line = ast.unparse(ast.ImportFrom(node.module, kept, node.level))
-            if (node.module or "").partition(".")[0] in local:
-                beside[_in_both(ast.unparse(ast.ImportFrom(node.module, kept, 1)), line)] = above
-            else:
-                lines[line] = lines.get(line) or f"{above}{line}{statement.comment_behind}"
-            continue
-        for alias in [a for a in kept if a.name in local]:
-            kept.remove(alias)
-            sibling = ast.unparse(ast.ImportFrom(None, [alias], 1))
-            beside[_in_both(sibling, ast.unparse(ast.Import([alias])))] = above
-        if kept:
-            line = ast.unparse(ast.Import(kept))
-            lines[line] = lines.get(line) or f"{above}{line}{statement.comment_behind}"
-    together = ["\n".join(lines.values()) + "\n"] if lines else []
-    return [*together, *(f"{above}{text}" for text, above in beside.items())]
+        rendered.add(statement)
+    return rendered.blocks()
+
+
+def _comments_above(statement: Statement) -> str:
+    return "".join(f"{comment}\n" for comment in statement.comments_above)
 
 
 def _blocks(statements: Iterable[Statement]) -> list[str]:
@@ -216,8 +213,3 @@ def _blocks(statements: Iterable[Statement]) -> list[str]:
             blocks.append(f"{above}{statement.source}\n")
         together = is_simple
     return blocks
-
-
-def is_ours(module: str | None) -> bool:
-    """Tell whether a module belongs to this framework or to the reference."""
-    return (module or "").partition(".")[0] in ("dnworker", "dreadnode")

@@ -1,4 +1,4 @@
-"""What speaks against an export as a whole: lost handlers, names of the other SDK, two files in one place."""
+"""Problems of an export as a whole: lost handlers, names of the other SDK, colliding files; for planning."""
 
 from __future__ import annotations
 
@@ -6,30 +6,27 @@ import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Literal
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
 from dnworker.events.cases import Case
-from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.files import RECORD
+from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
+from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, imports_by_name
-from dnworker_jupyter.export.slicing.slice import Slice, Statement
-from dnworker_jupyter.magics.cases import read_case
-from dnworker_jupyter.magics.programs import has_file
-
-TargetName = Literal["dreadnode", "dnworker"]
-Topology = Literal["uv", "python", "in-process"]
-
-RECORD = ".dnworker-export.json"
-"""What was written last, so that files edited by hand since are noticed."""
+from dnworker_jupyter.export.slicing.programs import has_file
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, is_sdk_module
+from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.export.slicing.statements import Statement
 
 
 def not_whole(
     slices: Sequence[Slice], sources: Sequence[SourceCell], live: Mapping[str, Collection[str]]
 ) -> list[ExportProblem]:
-    """Refuse workers without handlers, and to lose what runs here and the cells do not show."""
+    """Refuse workers without handlers, and workers or handlers that run here and that no cell defines."""
     problems = [_without_handlers(p.worker, sources) for p in slices if not (p.handlers or p.is_broken)]
     problems += [problem for p in slices for problem in _not_found(p, live.get(p.worker, ()))]
     found = {p.worker for p in slices}
@@ -51,7 +48,7 @@ def _without_handlers(worker: str, sources: Sequence[SourceCell]) -> ExportProbl
 
 
 def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]:
-    """Refuse to lose a handler that runs here, but is registered in a way that the cells do not show."""
+    """Refuse a handler that runs here and is registered in a way that the cells do not show."""
     found = {getattr(statement.node, "name", "") for statement in piece.handlers}
     return [
         ExportProblem(
@@ -66,13 +63,13 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
 
 
 def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[ExportProblem]:
-    """Refuse what is imported from the package that the script will not have."""
+    """Refuse imports from the SDK that the script does not have."""
     node = statement.node
     if isinstance(node, ast.ImportFrom):
         names = [
             (a.name, node.module or "", a.asname or a.name)
             for a in node.names
-            if a.name not in render.PROVIDED
+            if a.name not in PROVIDED_NAMES
         ]
     elif isinstance(node, ast.Import):
         names = [(a.name, a.name, a.asname or a.name.partition(".")[0]) for a in node.names]
@@ -81,7 +78,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
     found = []
     for name, module, bound in names:
         package = module.partition(".")[0]
-        if bound in piece.import_names and render.is_ours(module) and package != target:
+        if bound in piece.import_names and is_sdk_module(module) and package != target:
             why = f"comes from {package}, which a script for {target} lacks"
             remedy = f"export with --target {package}, or do without it"
             found.append(ExportProblem(repr(name), why, remedy, statement.cell.cell, node.lineno))
@@ -89,7 +86,7 @@ def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> l
 
 
 def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
-    """Warn of modules whose names nobody can tell: their distributions may be missing in the script."""
+    """Warn of imports whose module is a value: the script may lack its distribution."""
     for node in statement.nodes:
         if isinstance(node, ast.Call) and node.args and imports_by_name(node):
             named = node.args[0]
@@ -105,47 +102,48 @@ def imported_by_value(statement: Statement) -> Iterator[ExportProblem]:
 
 
 def cases_of_cells(
-    sources: Sequence[SourceCell], workers: Sequence[str], problems: list[ExportProblem]
-) -> dict[str, list[Case]]:
-    """Return the cases of each worker, from its `--test` cells; what is none is added to `problems`."""
+    sources: Sequence[SourceCell], workers: Sequence[str]
+) -> tuple[dict[str, list[Case]], list[ExportProblem]]:
+    """Return the cases of each worker, from its `--test` cells, and the cells that are not valid cases."""
     found: dict[str, list[Case]] = {}
+    problems: list[ExportProblem] = []
     for cell in sources:
-        if cell.sort != "test" or cell.line is None:
+        name = cell.worker
+        if cell.category != "test" or name is None:
             continue
-        name = cell.line.name
         try:
             case = read_case(cell.body)
         except UsageError as exc:
             problems.append(ExportProblem("the test", str(exc), "mend the cell, or remove it", cell.cell))
             continue
         if name in workers:
-            if case not in found.setdefault(name, []):  # the cell may stand there twice
+            if case not in found.setdefault(name, []):  # two cells may have the same case
                 found[name].append(case)
         else:
             remedy = "name one of them, or remove the cell"
             why = f"is of worker {name!r}, and the workers with handlers are {', '.join(workers) or 'none'}"
             problems.append(ExportProblem("the test", why, remedy, cell.cell))
-    return found
+    return found, problems
 
 
 def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[ExportProblem]:
-    """Refuse a `--file` that is another worker's, or the manifest."""
+    """Refuse a `--file` that another worker or the export itself writes, or that would hide a module."""
     owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
-    latest = {c.line.name: c for c in sources if c.line is not None and c.sort in ("worker", "program")}
-    for name, cell in latest.items():
-        assert cell.line is not None
-        path = cell.line.options.file or (f"workers/{name}.py" if name in workers else f"workers/{name}")
-        path = PurePosixPath(path).as_posix()
-        if path in owners and (cell.sort == "worker" or has_file(cell.body)):
+    latest = {
+        c.line.name: (c, c.line.options.file)
+        for c in sources
+        if c.line is not None and c.category in ("worker", "program")
+    }
+    for name, (cell, given) in latest.items():
+        default = f"workers/{name}.py" if name in workers else f"workers/{name}"
+        path = PurePosixPath(given or default).as_posix()
+        if path in owners and (cell.category == "worker" or has_file(cell.body)):
             why = f"would be written to {path}, which is {owners[path]}"
             yield ExportProblem(f"worker {name!r}", why, "give it a --file of its own", cell.cell)
         owners[path] = f"the file of worker {name!r}"
         stem = PurePosixPath(path).stem
-        if (
-            cell.line.options.file
-            and cell.sort == "worker"
-            and stem in (*sys.stdlib_module_names, *SDK_MODULES)
-        ):
+        hides = stem in sys.stdlib_module_names or stem in SDK_MODULES
+        if given and cell.category == "worker" and hides:
             why = f"would be {path}, which hides the module {stem!r} from what lies beside it"
             yield ExportProblem(f"worker {name!r}", why, "give it another --file", cell.cell)
 
@@ -153,7 +151,7 @@ def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> I
 def not_loadable(
     slices: Sequence[Slice], topologies: Mapping[str, Topology], target: TargetName
 ) -> Iterator[ExportProblem]:
-    """Refuse two names for one Worker where the reference would count two Workers (contract 4.7)."""
+    """Refuse two names for one Worker in-process: the reference would find two Workers (contract 4.7)."""
     for piece in slices:
         if topologies[piece.worker] == "in-process" and target == "dreadnode" and len(piece.names) > 1:
             yield ExportProblem(

@@ -1,4 +1,4 @@
-"""Cells as the exporter sees them: what sort each is, and its statements with their places."""
+"""Cells as the exporter sees them: category, worker, parsed body; read from a kernel or a notebook file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dnworker.core.errors import UsageError
 from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
-Sort = Literal["plain", "worker", "program", "test", "capability", "opaque"]
+CellCategory = Literal["plain", "worker", "program", "test", "capability", "opaque"]
+"""What a cell is to the exporter; `opaque` is a cell under another cell magic, whose effect is not known."""
 
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
 """Cell magics whose body binds names in the notebook; other bodies are another language."""
@@ -27,30 +28,43 @@ _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 
 @dataclass(frozen=True)
 class SourceCell:
-    """One code cell, in its place in the order of definition."""
+    """One code cell, with its number in the order of definition."""
 
     cell: Cell
     order: int
-    sort: Sort
+    category: CellCategory
     line: WorkerLine | None
     body: str
-    """The Python text, as many lines as the cell: a `%%` line is a comment. Of others, what is below it."""
+    """The Python text, with as many lines as the cell: the `%%` line is a comment in it.
+
+    For programs, tests and heads: the text below the `%%` line.
+    """
     only: frozenset[int] | None = None
-    """The statements of the body that this is about, by number; None for all."""
+    """The numbers of the statements of the body that belong to it; None for all."""
     alias: str | None = None
     """The name under which the cell knows its worker, beside `worker`."""
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """What users call it, such as `cell [3]`."""
         return self.cell.label
+
+    @property
+    def worker(self) -> str | None:
+        """The worker that its `%%worker` line names; None without such a line."""
+        return None if self.line is None else self.line.name
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all of it goes into the script of its worker."""
+        return self.line is not None and self.line.shared
 
     @cached_property
     def tree(self) -> ast.Module:
         """The parsed body.
 
         Raises:
-            SyntaxError: it is no Python.
+            SyntaxError: the body is not valid Python.
         """
         tree: ast.Module = compile(
             self.body,
@@ -63,21 +77,21 @@ class SourceCell:
 
     @property
     def statements(self) -> list[ast.stmt]:
-        """The top-level statements that this is about.
+        """The top-level statements that belong to it.
 
         Raises:
-            SyntaxError: the body is no Python.
+            SyntaxError: the body is not valid Python.
         """
         return [node for n, node in enumerate(self.tree.body) if self.only is None or n in self.only]
 
     @cached_property
     def lines(self) -> list[str]:
-        """The body's lines."""
-        return self.body.split("\n")  # as Python counts them: a form feed ends none
+        """The lines of the body."""
+        return self.body.split("\n")  # as Python counts lines: a form feed does not end one
 
 
 def read_cells(cells: Iterable[Cell]) -> list[SourceCell]:
-    """Sort cells; order is the order given, which is that of definition."""
+    """Read cells, which are given in the order of definition."""
     return [_read(cell, order) for order, cell in enumerate(cells)]
 
 
@@ -85,7 +99,7 @@ def read_notebook(path: Path) -> list[Cell]:
     """Return the code cells of an `.ipynb` file, numbered as they stand.
 
     Raises:
-        UsageError: the file is no notebook.
+        UsageError: the file is not a notebook.
     """
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -113,17 +127,17 @@ def _code_cells(cells: list[dict[str, object]]) -> Iterator[Cell]:
 
 
 def _read(cell: Cell, order: int) -> SourceCell:
-    lines = cell.source.split("\n")  # as Python counts them: a form feed ends none
+    lines = cell.source.split("\n")  # as Python counts lines: a form feed does not end one
     first = next(
         (n for n, text in enumerate(lines) if text.strip() and not text.lstrip().startswith("#")), None
     )
     match = _CELL_MAGIC.match(lines[first]) if first is not None else None
-    sort: Sort = "plain"
+    category: CellCategory = "plain"
     line: WorkerLine | None = None
     if match is not None and first is not None:
         name, options = match.groups()
         if name == "worker":
-            sort, line = "worker", read_worker_line(options)
+            category, line = "worker", read_worker_line(options)
             if line.command is not None:
                 return SourceCell(cell, order, "program", line, "\n".join([*lines[first + 1 :], ""]))
             if line.test:
@@ -131,7 +145,7 @@ def _read(cell: Cell, order: int) -> SourceCell:
         elif name == "capability":
             return SourceCell(cell, order, "capability", None, "\n".join(lines[first + 1 :]))
         elif name in PYTHON_MAGICS:
-            sort = "opaque"
+            category = "opaque"
         else:
             return SourceCell(cell, order, "opaque", None, "")
         lines[first] = "#"
@@ -139,7 +153,7 @@ def _read(cell: Cell, order: int) -> SourceCell:
     padded = "\n".join("#" if not text.strip() else text for text in _leading(lines))
     rest = "\n".join(lines[len(_leading(lines)) :])
     text = TransformerManager().transform_cell(f"{padded}\n{rest}" if padded else rest)
-    return SourceCell(cell, order, sort, line, text)
+    return SourceCell(cell, order, category, line, text)
 
 
 def last_line(node: ast.stmt, lines: list[str]) -> int:

@@ -1,7 +1,7 @@
-"""Workers in plain Python, `bridge = dn.worker("bridge")`, as the exporter sees `%%worker` cells.
+"""Reads workers in plain Python, `bridge = dn.worker("bridge")`, as `%%worker` cells; used by planning.
 
-A plain cell that registers is seen as one cell a worker, with the statements that are about it, and one
-with the rest. Nothing is rewritten: the script binds the handle's name to its worker.
+A plain cell that registers handlers becomes one cell for each worker, with the statements that belong to it,
+and one with the other statements. No code is rewritten: the script binds the handle's name to its worker.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.syntax.options import Options, WorkerLine
 
 Handles = dict[str, WorkerLine]
-"""What the `%%worker` line of each handle would say, by the name that is bound to it."""
+"""What a `%%worker` line would say, by the name of the handle that is bound to the worker."""
 
 
 def unfold(cells: Sequence[SourceCell]) -> list[SourceCell]:
-    """Return the cells with those that register in plain Python taken apart."""
+    """Return the cells, those that register handlers in plain Python split by worker."""
     plain = [(cell, _nodes(cell)) for cell in cells]
     made = [dict(m for node in nodes if (m := _made(node)) is not None) for _, nodes in plain]
     later: Handles = {}
-    for bound in reversed(made):  # the first of each: cells may have run in another order than they stand
+    for bound in reversed(made):  # the first binding of a name counts: cells may have run in another order
         later |= bound
     handles: Handles = {}
     unfolded: list[SourceCell] = []
     for (cell, nodes), bound in zip(plain, made, strict=True):
-        handles |= bound  # a name may stand for one worker here, and for another in a later cell
+        handles |= bound  # a later cell may bind the name to another worker
         known = later | handles
-        unfolded += _unfold(cell, nodes, known) if cell.sort == "plain" and known else [cell]
+        unfolded += _unfold(cell, nodes, known) if cell.category == "plain" and known else [cell]
     return unfolded
 
 
 def _nodes(cell: SourceCell) -> list[ast.stmt]:
     try:
-        return cell.tree.body if cell.sort == "plain" else []
+        return cell.tree.body if cell.category == "plain" else []
     except SyntaxError:
         return []
 
@@ -57,7 +57,7 @@ def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterat
                 own.setdefault(variable, []).append(number)
                 away.add(number)
     for number, node in enumerate(nodes):
-        # What else such a cell does to the state would be lost: it counts as if in a %%worker cell.
+        # Changes of the state in such a cell are treated as in a %%worker cell, so that they are not lost.
         for variable in own.keys() & _changes_state(node):
             own[variable].append(number)
             away.add(number)
@@ -67,7 +67,7 @@ def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterat
     yield replace(cell, only=_rest(nodes, away))
     for variable, numbers in own.items():
         line = handles[variable]
-        yield replace(cell, sort="worker", line=line, only=frozenset(numbers), alias=variable)
+        yield replace(cell, category="worker", line=line, only=frozenset(numbers), alias=variable)
 
 
 def _rest(nodes: list[ast.stmt], away: set[int]) -> frozenset[int]:
@@ -104,14 +104,14 @@ def _literal(node: ast.expr | None, default: Any) -> Any:
         return default
     try:
         return ast.literal_eval(node)
-    except ValueError:  # worked out at run time: the manifest cannot know it
+    except ValueError:  # computed at run time, so the manifest cannot have it
         return default
 
 
 def _registers_with(node: ast.stmt, handles: Handles) -> list[str]:
     """Return the handles whose decorators a statement applies when it runs.
 
-    A function that is not registered only mentions them when it is called: it is a helper like any other.
+    The body of a function does not count: it runs when the function is called.
     """
     is_definition = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     seen: list[ast.AST] = [*node.decorator_list] if is_definition else [node]  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def _changes_state(node: ast.stmt) -> set[str]:
 
 
 def _is_guard(node: ast.stmt, handles: Handles) -> bool:
-    """Tell whether a statement only runs the worker: the script has a run guard of its own."""
+    """Tell whether a statement only runs the worker, which the script does at its end."""
     if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
         return True
     value = node.value if isinstance(node, ast.Expr) else None

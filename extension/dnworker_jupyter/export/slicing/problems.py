@@ -1,4 +1,4 @@
-"""Why something cannot travel: the thing, the place, the reason, the way out; all of it in one report."""
+"""Why something cannot be exported: name, location, reason and remedy; used by planning and magics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dnworker_jupyter.kernel.cells import Cell
 
 @dataclass(frozen=True)
 class ExportProblem:
-    """One thing that cannot travel, or, as a warning, should not; `line` and `column` count from 1."""
+    """One thing that cannot be exported or, as a warning, should not; `line` and `column` count from 1."""
 
     name: str
     why: str
@@ -25,8 +25,8 @@ class ExportProblem:
     column: int | None = None
 
     @property
-    def place(self) -> str:
-        """Where it is used, such as `cell [3], line 2, column 5`; empty where that is no place."""
+    def location(self) -> str:
+        """Where it is used, such as `cell [3], line 2, column 5`; empty where it is in no cell."""
         if self.cell is None:
             return ""
         parts = [self.cell.label]
@@ -36,19 +36,19 @@ class ExportProblem:
 
     @property
     def text(self) -> str:
-        """The thing, the reason and the way out."""
+        """The name, the reason and the remedy."""
         return f"{self.name}: {self.why}; {self.remedy}"
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}" if self.place else self.text
+        return f"{self.location}: {self.text}" if self.location else self.text
 
     @property
     def order(self) -> tuple[float, int, int]:
-        """By which a report is sorted: as people read a notebook, and last what stands nowhere in it."""
+        """The key by which a report is sorted: in the order of the notebook, and last what is in no cell."""
         return (self.cell.number if self.cell is not None else math.inf, self.line or 0, self.column or 0)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for tools."""
+        """Return it as JSON data."""
         return {
             "cell": None if self.cell is None else self.cell.number,
             "cell_id": None if self.cell is None else self.cell.id,
@@ -60,15 +60,15 @@ class ExportProblem:
         }
 
     def as_html(self) -> str:
-        """Return it with its cell as a link, which JupyterLab follows."""
+        """Return it with its location as a link to the cell, which JupyterLab follows."""
         text = escape(self.text)
         if self.cell is None or self.cell.id is None:
             return escape(str(self))
-        return f'<a href="#cell-id={quote(self.cell.id)}">{escape(self.place)}</a>: {text}'
+        return f'<a href="#cell-id={quote(self.cell.id)}">{escape(self.location)}</a>: {text}'
 
 
 class NotExportable(UsageError):
-    """Something in the notebook cannot travel; `problems` holds every reason."""
+    """Something in the notebook cannot be exported; `problems` holds every reason."""
 
     def __init__(self, problems: Sequence[ExportProblem]) -> None:
         problems = sorted(problems, key=lambda problem: problem.order)
@@ -80,12 +80,12 @@ class NotExportable(UsageError):
 
     @property
     def title(self) -> str:
-        """The sentence above the reasons."""
+        """The sentence above the list of reasons."""
         count = "one thing" if len(self.problems) == 1 else f"{len(self.problems)} things"
-        return f"{count} cannot travel with the export; nothing was written"
+        return f"{count} cannot be exported; nothing was written"
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for tools."""
+        """Return it as JSON data."""
         return {"error": self.title, "refusals": [problem.as_json() for problem in self.problems]}
 
     def _render_traceback_(self) -> list[str]:
@@ -95,7 +95,7 @@ class NotExportable(UsageError):
 
 
 class Report:
-    """Refusals, or warnings, as a cell shows them: text for a terminal, a list with links for JupyterLab."""
+    """Problems, or warnings, as a cell shows them: text in a terminal, a list with links in JupyterLab."""
 
     def __init__(self, title: str, problems: Iterable[ExportProblem]) -> None:
         self._title = title

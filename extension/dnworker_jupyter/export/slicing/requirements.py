@@ -1,4 +1,4 @@
-"""Which distributions a script needs, from its imports and the live environment's metadata."""
+"""Which distributions a script needs, by its imports and the metadata of this kernel; used by planning."""
 
 from __future__ import annotations
 
@@ -10,40 +10,32 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
-from packaging.requirements import Requirement as Wanted
+from packaging.requirements import Requirement as PackageRequirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
+from dnworker_jupyter.export.slicing.installed import distributions_by_module
+
 _PIP_INSTALL = re.compile(r"^\s*[%!]\s*(?:uv\s+)?pip\s+install\s+(.+)$", re.MULTILINE)
 
-PROVIDED = frozenset({"dnworker", "dreadnode"})
-"""Imports that the script's own head answers for."""
+SDK_PACKAGES = frozenset({"dnworker", "dreadnode"})
+"""Packages that the head of a script requires and imports; nothing else of a script needs to name them."""
 
-
-SDK_MODULES = PROVIDED | {
-    *("annotated_types", "anyio", "attr", "attrs", "certifi", "charset_normalizer", "click", "croniter"),
-    *(
-        "dateutil",
-        "email_validator",
-        "executing",
-        "fastapi",
-        "fsspec",
-        "google",
-        "h11",
-        "httpcore",
-        "httptools",
-    ),
-    *("httpx", "idna", "jsonref", "jsonschema", "logfire", "loguru", "lxml", "msgspec", "opentelemetry"),
-    *("orjson", "packaging", "pydantic", "pydantic_core", "pygments", "pytz", "referencing", "requests"),
-    *("rich", "rpds", "six", "sniffio", "starlette", "truststore", "typing_extensions", "urllib3", "uvicorn"),
-    *("watchfiles", "websockets", "yaml"),
-}
-"""What a script of either SDK imports at its first line: a sibling of such a name would hide it."""
+SDK_MODULES = SDK_PACKAGES | {
+    "annotated_types", "anyio", "attr", "attrs", "certifi", "charset_normalizer", "click", "croniter",
+    "dateutil", "email_validator", "executing", "fastapi", "fsspec", "google", "h11", "httpcore",
+    "httptools", "httpx", "idna", "jsonref", "jsonschema", "logfire", "loguru", "lxml", "msgspec",
+    "opentelemetry", "orjson", "packaging", "pydantic", "pydantic_core", "pygments", "pytz", "referencing",
+    "requests", "rich", "rpds", "six", "sniffio", "starlette", "truststore", "typing_extensions", "urllib3",
+    "uvicorn", "watchfiles", "websockets", "yaml",
+}  # fmt: skip
+"""Modules that importing either SDK imports: a file beside the script with such a name would hide them."""
 
 
 @dataclass(frozen=True)
@@ -62,129 +54,112 @@ class Requirement:
 
 @dataclass
 class Needs:
-    """What imports come to: distributions, local files to bundle, and modules nobody knows."""
+    """What imports require: distributions, local files to bundle, and modules that nothing provides."""
 
     requirements: dict[str, Requirement] = field(default_factory=dict)
     local: dict[str, Path] = field(default_factory=dict)
+    """The file, or the directory, of each local module."""
     unknown: set[str] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
+    """All modules that are imported, those of the standard library excepted."""
     inner: set[str] = field(default_factory=set)
-    """Local modules that local modules import, by their whole names."""
+    """Local modules that local modules import."""
     broken: dict[str, str] = field(default_factory=dict)
-    """Local modules that are no Python: file, line and why."""
+    """Of local modules that are not valid Python: file, line and error."""
+
+
+def is_sdk_module(module: str | None) -> bool:
+    """Tell whether a module, which may be dotted, belongs to this framework or to the reference."""
+    return (module or "").partition(".")[0] in SDK_PACKAGES
 
 
 def resolve(
     modules: Iterable[str],
     choices: Iterable[Choice] = (),
     extras: Mapping[str, Collection[str]] | None = None,
-    installed: Mapping[str, Sequence[str]] | None = None,
     beside: Path | None = None,
 ) -> Needs:
     """Find out where top-level modules come from; local modules are followed into their own imports.
 
     Args:
-        modules: what must be there.
-        choices: what may be missing: of each what is known is taken, and where there is something to take
-            instead and nothing is known, all of it counts as unknown.
+        modules: those that must be there.
+        choices: those that may be missing. Of each choice the known modules are taken; where it has a
+            fallback and none of its modules is known, all of them count as unknown.
         extras: the extras that were asked for, by the distribution's normalized name.
-        installed: the distributions of each module; None has them read here, which takes long.
-        beside: the directory of the notebook, where its local modules are, whoever asks.
+        beside: the directory of the notebook, where its local modules are.
     """
-    needs = Needs()
-    chosen = set(choices)
-    must, may = set(modules), {m for pair in chosen for part in pair for m in part}
-    by_module = importlib.metadata.packages_distributions() if installed is None else installed
-    waiting, seen = sorted(must | may), set(PROVIDED)
-    while waiting:
-        module = waiting.pop(0)
-        if module in seen or module in sys.stdlib_module_names:
-            continue
-        seen.add(module)
+    return _Resolver(set(modules), set(choices), extras or {}, beside).resolve()
+
+
+class _Resolver:
+    """Finds where modules come from, and then where the imports of local modules come from."""
+
+    def __init__(
+        self,
+        required: set[str],
+        choices: set[Choice],
+        extras: Mapping[str, Collection[str]],
+        beside: Path | None,
+    ) -> None:
+        self._needs = Needs()
+        self._required = required
+        self._choices = choices
+        self._extras = extras
+        self._beside = beside
+        self._distributions = distributions_by_module()
+
+    def resolve(self) -> Needs:
+        optional = {module for choice in self._choices for part in choice for module in part}
+        waiting, seen = sorted(self._required | optional), set(SDK_PACKAGES)
+        while waiting:
+            module = waiting.pop(0)
+            if module not in seen and module not in sys.stdlib_module_names:
+                seen.add(module)
+                waiting += self._find(module)
+        self._needs.inner &= self._needs.local.keys()
+        self._needs.unknown &= self._required | self._without_any_known()
+        return self._needs
+
+    def _find(self, module: str) -> list[str]:
+        """Note where a module comes from; returns the modules that it imports itself, if it is local."""
+        needs = self._needs
         needs.modules.add(module)
-        beside_it = _beside(module, beside)
-        if beside_it is None and (distributions := by_module.get(module)):
-            # Several distributions may share a namespace package: all of them are asked for.
+        if (file := _beside(module, self._beside)) is not None:  # Python finds it before installed modules
+            return self._find_local(module, file)
+        if distributions := self._distributions.get(module):
+            # Several distributions may share a namespace package: all of them are required.
             for name in sorted(set(distributions)):
-                requirement = _requirement(name, extras or {})
+                requirement = _requirement(name, self._extras)
                 needs.requirements[requirement.name.lower()] = requirement
-        elif (file := beside_it or _local_file(module, beside)) is not None:
-            needs.local[module] = file
-            try:
-                trees = list(_trees(file))
-            except (SyntaxError, ValueError) as exc:
-                needs.broken[module] = (
-                    f"{file}, line {getattr(exc, 'lineno', '?')}: {getattr(exc, 'msg', exc)}"
-                )
-                continue
-            inner, plain = choices_in(trees)
-            chosen |= inner
-            must |= plain
-            found = imported_modules(trees)
-            needs.inner |= found
-            waiting += sorted(found)
+        elif (file := _local_file(module, self._beside)) is not None:
+            return self._find_local(module, file)
         else:
             needs.unknown.add(module)
-    needs.inner &= needs.local.keys()
-    lacking = needs.unknown
-    hopeless = {
-        m for first, second in chosen if second and not (first | second) - lacking for m in first | second
-    }
-    needs.unknown = lacking & (must | hopeless)
-    return needs
+        return []
 
+    def _find_local(self, module: str, file: Path) -> list[str]:
+        self._needs.local[module] = file
+        try:
+            trees = list(_trees(file))
+        except (SyntaxError, ValueError) as exc:
+            line, why = getattr(exc, "lineno", "?"), getattr(exc, "msg", exc)
+            self._needs.broken[module] = f"{file}, line {line}: {why}"
+            return []
+        choices, required = choices_in(trees)
+        self._choices |= choices
+        self._required |= required
+        imported = imported_modules(trees)
+        self._needs.inner |= imported
+        return sorted(imported)
 
-def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
-    """Return the top-level modules that code imports, at any depth; by `import_module("name")` too."""
-    return {module for tree in trees for node in ast.walk(tree) for module in _imported_by(node)}
-
-
-def _imported_by(node: ast.AST) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (alias.name.partition(".")[0] for alias in names)
-        case ast.ImportFrom(module=str() as module, level=0):
-            yield module.partition(".")[0]
-        case ast.Call(args=[ast.Constant(value=str() as module), *_]) if imports_by_name(node):
-            if module and not module.startswith("."):
-                yield module.partition(".")[0]
-
-
-def imports_by_name(call: ast.Call) -> bool:
-    """Tell whether a call imports what its argument names."""
-    match call.func:
-        case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
-            return True
-    return False
-
-
-Choice = tuple[frozenset[str], frozenset[str]]
-"""What is tried first, and what is imported where that is missing; of the second there may be nothing."""
-
-
-def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
-    """Return what is imported where an ImportError is caught, and what is imported anywhere else."""
-    choices: set[Choice] = set()
-    plain: set[str] = set()
-    waiting = list(trees)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
-            fallback = imported_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
-            choices.add((frozenset(imported_modules(node.body)), frozenset(fallback)))
-            waiting += [*node.orelse, *node.finalbody]
-            waiting += [s for h in node.handlers if not _catches_import_error(h) for s in h.body]
-        else:
-            plain |= set(_imported_by(node))
-            waiting += ast.iter_child_nodes(node)
-    return choices, plain
-
-
-def _catches_import_error(handler: ast.ExceptHandler) -> bool:
-    names = (
-        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
-    )
-    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
+    def _without_any_known(self) -> set[str]:
+        """Return the modules of those choices that have a fallback and of which no module is known."""
+        return {
+            module
+            for first, fallback in self._choices
+            if fallback and not (first | fallback) - self._needs.unknown
+            for module in first | fallback
+        }
 
 
 def _trees(file: Path) -> Iterator[ast.AST]:
@@ -194,7 +169,7 @@ def _trees(file: Path) -> Iterator[ast.AST]:
 
 
 def _beside(module: str, directory: Path | None) -> Path | None:
-    """Return a module beside the notebook, which Python finds before any that is installed."""
+    """Return the file of a module beside the notebook, or the directory of a package."""
     if directory is None:
         return None
     if (directory / module / "__init__.py").is_file():
@@ -204,7 +179,7 @@ def _beside(module: str, directory: Path | None) -> Path | None:
 
 
 def _local_file(module: str, beside: Path | None) -> Path | None:
-    if beside is not None and any((beside / module).glob("*.py")):  # a namespace package: found last
+    if beside is not None and any((beside / module).glob("*.py")):  # a namespace package, found last
         return beside / module
     try:
         spec = importlib.util.find_spec(module)
@@ -227,12 +202,13 @@ def _requirement(name: str, extras: Mapping[str, Collection[str]]) -> Requiremen
 
 
 def bounds(text: str) -> str:
-    """Return the bounds that a version gives: itself, and the next major where the project counts that way.
+    """Return the bounds of a requirement: at least this version, and below the next major one.
 
-    Three numbers from 1.0.0 on are taken for semantic versioning, unless the first two may be a date.
+    The upper bound needs semantic versioning, which is assumed of three numbers from 1.0.0 on, unless the
+    first two may be a date.
     """
     version = Version(text)
-    lower = f">={version.public}"  # a local version is on no index
+    lower = f">={version.public}"  # no index has a local version
     major, minor = (*version.release, 0)[:2]
     may_be_date = major >= 1900 or (16 <= major <= 60 and 1 <= minor <= 12)
     if major < 1 or len(version.release) != 3 or may_be_date or version.epoch:
@@ -244,18 +220,18 @@ def wanted_extras(texts: Iterable[str], declared: Iterable[str] = ()) -> dict[st
     """Return the extras that were asked for, by the distribution's normalized name.
 
     Args:
-        texts: of cells, with lines such as `%pip install 'httpx[http2]'`.
+        texts: the sources of cells, with lines such as `%pip install 'httpx[http2]'`.
         declared: requirements of the project that the notebook belongs to.
     """
     words = list(declared)
     for text in texts:
         for line in _PIP_INSTALL.findall(text):
-            with contextlib.suppress(ValueError):  # no words of a shell
+            with contextlib.suppress(ValueError):  # not valid shell words
                 words += shlex.split(line, comments=True)
     found: dict[str, set[str]] = {}
     for word in words:
         try:
-            requirement = Wanted(word)
+            requirement = PackageRequirement(word)
         except InvalidRequirement:  # an option, a file
             continue
         if requirement.extras:

@@ -1,4 +1,4 @@
-"""`%%agent NAME`: the cell says how an agent answers turns, by a script or by a model."""
+"""`%%agent NAME`: an agent answers turns by the function of the cell, or by a model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import ast
 import inspect
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dnworker.core.errors import UsageError
+from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, read_value, split
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.kernel.cells import Cell
-    from dnworker_jupyter.notebook import Notebook
 
 REPLY = "reply"
 EVERYBODY = "default"
@@ -41,22 +40,40 @@ def agent_parser() -> Parser:
 
 
 @dataclass(frozen=True)
+class AgentOptions:
+    """The options of an `%%agent` line."""
+
+    name: str | None
+    model: str | None
+    base_url: str | None
+    key_env: str | None
+
+
+def register_agent(runtime: Runtime, name: str, reply: Any) -> None:
+    """Let a function answer the turns of an agent; as `default`, those of every agent without a script."""
+    if name == EVERYBODY:
+        runtime.agents.default(reply)
+    else:
+        runtime.agents.register(name, reply)
+
+
+@dataclass(frozen=True)
 class AgentCell:
     """A scripted agent's cell, while it runs."""
 
-    book: Notebook
+    context: MagicContext
     name: str
     cell: Cell
 
     async def commit(self) -> str:
-        """Let the function that the cell defined answer from now on; returns what to tell.
+        """Let the function that the cell defined answer from now on; returns the cell's output.
 
         Raises:
             UsageError: the cell defines no function that could.
         """
         names = self._functions()
         chosen = REPLY if REPLY in names else names[-1] if names else None
-        reply = self.book.shell.user_ns.get(chosen) if chosen else None
+        reply = self.context.names.get(chosen) if chosen else None
         if not callable(reply):
             raise UsageError(
                 f"%%agent {self.name}: the cell defines no async function of the turn, such as: "
@@ -66,11 +83,9 @@ class AgentCell:
             raise UsageError(
                 f"%%agent {self.name}: {chosen} must take one argument, the turn: async def {chosen}(turn)"
             )
-        agents = self.book.runtime.agents
+        register_agent(self.context.runtime, self.name, reply)
         if self.name == EVERYBODY:
-            agents.default(reply)
             return f"every agent without a script is answered for by {chosen}"
-        agents.register(self.name, reply)
         return f"agent {self.name} answers by {chosen}"
 
     def _functions(self) -> list[str]:
@@ -85,31 +100,31 @@ class AgentCell:
         return plain + [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
 
 
-def open_agent(book: Notebook, line: str) -> None:
+def open_agent(context: MagicContext, line: str) -> None:
     """Begin a scripted agent's cell.
 
     Raises:
         UsageError: the line is wrong.
     """
-    options = agent_parser().read(split(line))
-    running = book.cells.now
-    book.transactions.show_magic(f"%%agent {line}")
+    options = agent_parser().read_as(AgentOptions, split(line))
+    running = context.cells.now
+    context.transactions.show_magic(f"%%agent {line}")
     if options.name is None:
         raise UsageError("%%agent needs the agent's name, as in: %%agent triage")
     if running is None:
         raise UsageError("%%agent must be the first line of a cell")
     if options.base_url or options.key_env:
         raise UsageError("%%agent: --base-url and --key-env are for an agent with a --model")
-    running.agent = AgentCell(book, options.name, running.cell)
+    context.transactions.end_with(AgentCell(context, options.name, running.cell).commit)
 
 
-async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
+async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -> object:
     """Let a model answer an agent's turns.
 
     Raises:
         UsageError: the line is wrong, or the variable of the key is not set.
     """
-    if options.name is None:
+    if options.name is None or options.model is None:
         raise UsageError("%%agent needs a name and a model here, as in: %%agent triage --model gpt-x")
     key = None
     if options.key_env is not None:
@@ -118,9 +133,10 @@ async def model_agent(book: Notebook, options: Any, prompt: str) -> object:
             raise UsageError(
                 f"%%agent: the environment has no {options.key_env}; set it before the kernel starts"
             )
-    url = None if options.base_url is None else str(read_value(options.base_url, book.shell.user_ns))
-    agents = book.runtime.agents
-    agents.register_model(options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip())
+    url = None if options.base_url is None else str(read_value(options.base_url, context.names))
+    context.runtime.agents.register_model(
+        options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip()
+    )
     where = url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
     return Note(f"agent {options.name} is answered for by {options.model} at {where}")
 
@@ -130,6 +146,6 @@ def _takes_one(function: Any) -> bool:
         inspect.signature(function).bind(None)
     except TypeError:
         return False
-    except ValueError:  # a callable that tells nothing
+    except ValueError:  # a callable without a signature
         return True
     return True

@@ -1,0 +1,96 @@
+"""What one script needs from elsewhere, and which of its imports it could not do; used by planning."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker_jupyter.export.planning.validation import foreign_imports
+from dnworker_jupyter.export.slicing.imports import Choice, imported_modules
+from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.requirements import Needs
+from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.export.slicing.statements import Statement
+
+Find = Callable[[Iterable[str], Iterable[Choice]], Needs]
+"""Finds where modules come from: those that must be there, and those that may be missing."""
+
+
+def find_needs(
+    piece: Slice, topology: Topology, target: TargetName, find: Find
+) -> tuple[Needs, list[ExportProblem]]:
+    """Return what the script of a slice needs from elsewhere, and what of it the script cannot have."""
+    code = (*piece.definitions, *piece.handlers)
+    importing = _importing(piece)
+    choices = {choice for statement in code for choice in statement.modules[0]}
+    needs = find(importing, choices)
+    importing |= {name: s for s in code for choice in s.modules[0] for part in choice for name in part}
+    problems = [*_missing(needs, importing)]
+    problems += [problem for s in piece.imports for problem in foreign_imports(s, piece, target)]
+    if topology == "in-process":
+        problems += _not_importable_in_process(needs, piece, importing)
+    return needs, problems
+
+
+def _importing(piece: Slice) -> dict[str, Statement]:
+    """Return the statement that imports each module that must be there."""
+    found = {
+        name: statement
+        for statement in piece.imports
+        for name in imported_modules([_only_used(statement.node, piece)])
+    }
+    code = (*piece.definitions, *piece.handlers)
+    return found | {name: statement for statement in code for name in statement.modules[1]}
+
+
+def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
+    """Return an import with only the names that the script uses."""
+    if isinstance(node, ast.Import):
+        return ast.Import(
+            [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
+        )
+    return node
+
+
+def _missing(needs: Needs, importing: Mapping[str, Statement]) -> Iterator[ExportProblem]:
+    for name in sorted(needs.unknown):
+        why = "is not installed here, so its distribution is unknown"
+        yield _problem(name, why, "install it", importing)
+    for name, why in needs.broken.items():
+        yield _problem(name, f"is a file of yours, and no Python: {why}", "mend it", importing)
+
+
+def _not_importable_in_process(
+    needs: Needs, piece: Slice, importing: Mapping[str, Statement]
+) -> Iterator[ExportProblem]:
+    """Refuse local modules that the reference does not find when it loads a worker in-process."""
+    by_top_level = _top_level_names(piece)
+    for name, file in needs.local.items():
+        if name in needs.inner or name not in by_top_level:
+            yield _problem(
+                name,
+                f"it is a file of yours ({file}), and an in-process worker of the reference can import such "
+                "a one only by its own name, at the top level",
+                "use --topology uv, or put its code into a %%worker NAME --shared cell",
+                importing,
+            )
+
+
+def _top_level_names(piece: Slice) -> set[str]:
+    """Return the modules that the imports of a slice name whole; of a submodule, its dotted name."""
+    found: set[str] = set()
+    for statement in piece.imports:
+        match statement.node:
+            case ast.Import(names=names):
+                found |= {alias.name for alias in names}
+            case ast.ImportFrom(module=module):
+                found.add((module or "").partition(".")[0])
+    return found
+
+
+def _problem(name: str, why: str, remedy: str, importing: Mapping[str, Statement]) -> ExportProblem:
+    statement = importing.get(name)  # None for a module that a local module imports
+    if statement is None:
+        return ExportProblem(f"module {name!r}", why, remedy)
+    return ExportProblem(f"module {name!r}", why, remedy, statement.cell.cell, statement.node.lineno)

@@ -1,0 +1,96 @@
+"""The Python files of an export: scripts, the module that they share, local modules; used by planning."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from dnworker._version import __version__
+from dnworker_jupyter.export.planning import render
+from dnworker_jupyter.export.planning.files import VENDOR, Files
+from dnworker_jupyter.export.planning.types import TargetName
+from dnworker_jupyter.export.planning.wheel import wheel_name
+from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, Needs
+from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule, split_shared
+from dnworker_jupyter.export.slicing.slice import Slice
+from dnworker_jupyter.syntax.options import Options
+
+
+def add_scripts(
+    files: Files,
+    slices: Sequence[Slice],
+    needs: Sequence[Needs],
+    capability: str,
+    target: TargetName,
+    options: Mapping[str, Options],
+) -> dict[str, str]:
+    """Add the files of the workers in Python; returns the path of each worker's script."""
+    modules = {name for found in needs for name in (*found.modules, *found.local)}
+    paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
+    homes = {PurePosixPath(path).parent for path in paths.values()}
+    shared, scripts = split_shared(slices) if len(homes) == 1 else (None, [*map(Script, slices)])
+    name = None
+    if shared is not None:
+        name = _shared_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
+        _add_shared_module(files, shared, homes.pop() / f"{name}.py", target, needs)
+    for script, found in zip(scripts, needs, strict=True):
+        _add_script(files, script, paths[script.piece.worker], name, target, found)
+    return paths
+
+
+def _add_shared_module(
+    files: Files, shared: SharedModule, path: PurePosixPath, target: TargetName, needs: Sequence[Needs]
+) -> None:
+    local = {name for found in needs for name in found.local}
+    text = render.shared_module(shared, _target(target), local)
+    files.put_python(path.as_posix(), text, "what several workers share")
+
+
+def _add_script(
+    files: Files, script: Script, path: str, shared: str | None, target: TargetName, needs: Needs
+) -> None:
+    requires_python = f">={sys.version_info.major}.{sys.version_info.minor}"
+    text = render.script(
+        script, _target(target), needs.requirements.values(), requires_python, shared, needs.local.keys()
+    )
+    files.put_python(path, text, f"the script of worker {script.piece.worker}")
+    for name, data in _local_modules(needs, PurePosixPath(path).parent).items():
+        files.put(name, data, "a module beside the notebook")
+
+
+def _local_modules(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
+    """Return the files of local modules, by their paths beside a script in the directory `home`."""
+    files: dict[str, bytes] = {}
+    for file in needs.local.values():
+        if file.is_dir():
+            for one in sorted(file.rglob("*.py")):
+                files[(home / file.name / one.relative_to(file).as_posix()).as_posix()] = one.read_bytes()
+        else:
+            files[(home / file.name).as_posix()] = file.read_bytes()
+    return files
+
+
+def _shared_name(capability: str, modules: set[str], scripts: Collection[str]) -> str:
+    """Return the name of the module that scripts share, which no other module or script has."""
+    name = f"{capability.replace('-', '_')}_shared"
+    name = name if name.isidentifier() else f"_{name}"  # a capability may begin with a digit
+    while name in modules or name in scripts:
+        name += "_"
+    return name
+
+
+def _script_path(worker: str, modules: set[str]) -> str:
+    """Return the path of a worker's script, whose name must not hide a module that a script imports.
+
+    The modules that its SDK imports count too: Python looks beside a script first.
+    """
+    is_taken = worker in sys.stdlib_module_names or worker in modules or worker in SDK_MODULES
+    return f"workers/{worker}-worker.py" if is_taken else f"workers/{worker}.py"
+
+
+def _target(name: TargetName) -> render.Target:
+    if name == "dreadnode":
+        return render.Target(render.SDK_MODULE, render.SDK_REQUIREMENT)
+    wheel = f'dnworker = {{ path = "../{VENDOR}/{wheel_name()}" }}'
+    return render.Target("dnworker", f"dnworker>={__version__}", (wheel,))

@@ -1,0 +1,58 @@
+"""Which modules code imports, and which of them may be missing; used by slicing and importer."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+
+Choice = tuple[frozenset[str], frozenset[str]]
+"""The modules that are tried first, and their fallback, which may be empty."""
+
+
+def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
+    """Return the top-level modules that code imports, at any depth; by `import_module("name")` too."""
+    return {module for tree in trees for node in ast.walk(tree) for module in _imported_by(node)}
+
+
+def _imported_by(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name.partition(".")[0] for alias in names)
+        case ast.ImportFrom(module=str() as module, level=0):
+            yield module.partition(".")[0]
+        case ast.Call(args=[ast.Constant(value=str() as module), *_]) if imports_by_name(node):
+            if module and not module.startswith("."):
+                yield module.partition(".")[0]
+
+
+def imports_by_name(call: ast.Call) -> bool:
+    """Tell whether a call imports the module that its argument names."""
+    match call.func:
+        case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
+            return True
+    return False
+
+
+def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
+    """Return the choices of a `try` that catches ImportError, and the modules that are imported elsewhere."""
+    choices: set[Choice] = set()
+    plain: set[str] = set()
+    waiting = list(trees)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
+            fallback = imported_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
+            choices.add((frozenset(imported_modules(node.body)), frozenset(fallback)))
+            waiting += [*node.orelse, *node.finalbody]
+            waiting += [s for h in node.handlers if not _catches_import_error(h) for s in h.body]
+        else:
+            plain |= set(_imported_by(node))
+            waiting += ast.iter_child_nodes(node)
+    return choices, plain
+
+
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    names = (
+        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
+    )
+    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})

@@ -1,0 +1,72 @@
+"""`LoopWatch`: watches the kernel's loop while the runtime runs, and reports which handler holds it.
+
+The watchdog finds out; this writes it to the logs of the workers, and notifies whoever shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.listeners import Listeners
+from dnworker.engine.engine import Engine
+from dnworker.engine.watchdog import Block, Watchdog
+
+
+class LoopWatch:
+    """The watchdog of one notebook's loop, and what it has found."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.paused: Listeners[[Block | None]] = Listeners()
+        """Called from any thread with the block that begins, and with None when it is over."""
+        self._engine = engine
+        self._watchdog: Watchdog | None = None
+
+    @property
+    def block(self) -> Block | None:
+        """The block that lasts now."""
+        return self._watchdog.block if self._watchdog is not None else None
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The latest blocks, the oldest first."""
+        return list(self._watchdog.blocks) if self._watchdog is not None else []
+
+    @property
+    def blocked_for(self) -> float:
+        """Seconds for which the loop has given no sign; 0.0 while it runs."""
+        return self._watchdog.blocked_for if self._watchdog is not None else 0.0
+
+    def start(self) -> None:
+        """Begin to watch the running loop; a second call changes nothing."""
+        if self._watchdog is None:
+            loop = asyncio.get_running_loop()
+            self._watchdog = Watchdog(loop, on_blocked=self._blocked, on_released=self._released)
+            self._watchdog.start()
+
+    def stop(self) -> None:
+        """End the watchdog's thread."""
+        watchdog, self._watchdog = self._watchdog, None
+        if watchdog is not None:
+            watchdog.stop()
+
+    def _blocked(self, block: Block) -> None:
+        """Report, on the watchdog's thread, who holds the loop."""
+        if block.invocation is not None:
+            self._engine.log_line(
+                block.invocation.worker,
+                f"{block.invocation.handler} holds the loop, and every worker waits: {block.place}: "
+                f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
+                source="runtime",
+                level="warning",
+                invocation=block.invocation,
+            )
+        self.paused.notify(block)
+
+    def _released(self, block: Block) -> None:
+        """Note, on the loop, how long it stood still."""
+        for worker in self._engine.workers():
+            if worker.topology == "in-process" and worker.state is WorkerState.RUNNING:
+                text = f"paused {block.seconds:.1f} s by {block.who}"
+                self._engine.log_line(worker.qualified_name, text, source="runtime", level="warning")
+        self.paused.notify(None)

@@ -1,0 +1,21 @@
+"""`LateErrors`: errors that come to light after their cell has ended; the extension's root raises them."""
+
+from __future__ import annotations
+
+
+class LateErrors:
+    """The errors of cells that have ended already, until `settle` raises the first."""
+
+    def __init__(self) -> None:
+        self._errors: list[BaseException] = []
+
+    def add(self, exc: BaseException) -> None:
+        """Keep an error, and print it where its cell's output goes on."""
+        self._errors.append(exc)
+        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  the cell has ended; its output is where people look
+
+    def raise_first(self) -> None:
+        """Raise the first error and forget all; return when there is none."""
+        errors, self._errors = self._errors, []
+        if errors:
+            raise errors[0]

@@ -1,0 +1,83 @@
+"""`RuntimeStartup`: starts the runtime on the kernel's loop when it is first needed, and stops it.
+
+`%load_ext` and every cell begin it; every magic waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from dnworker.core.errors import JournalError
+from dnworker.core.listeners import Listeners
+from dnworker.engine.engine import Engine
+from dnworker_jupyter.kernel.blocking import LoopWatch
+from dnworker_jupyter.kernel.loop import KernelLoop
+
+log = logging.getLogger("dnworker.notebook")
+
+
+class RuntimeStartup:
+    """The start of one notebook's runtime: once, and again after `%runtime stop`."""
+
+    def __init__(self, engine: Engine, loop: KernelLoop, watch: LoopWatch) -> None:
+        self.journal_problem: str | None = None
+        """Why this run is not recorded; None when it is, or was not meant to be."""
+        self.on_loop: Listeners[[]] = Listeners()
+        """Called on the loop each time after a wait for the runtime."""
+        self._engine = engine
+        self._loop = loop
+        self._watch = watch
+        self._started: asyncio.Task[None] | None = None
+        self._workers_to_start: list[str] = []
+
+    def begin(self) -> None:
+        """Start the runtime soon, from any thread; nothing while a kernel does not run yet: a cell will."""
+        if self._loop.start() and self._started is None:
+            self._loop.post(lambda: self._keep(asyncio.ensure_future(self._until_started())))
+
+    async def ready(self) -> None:
+        """Wait, on any loop, until the runtime has started.
+
+        Raises:
+            OSError: it could not start.
+        """
+        self.begin()
+        await self._loop.enter(self._until_started)
+
+    def note_stopped(self, running: Iterable[str]) -> None:
+        """Note that the runtime was stopped, and which workers ran: the next `ready` starts both again."""
+        self._started = None
+        self._workers_to_start = list(running)
+
+    async def stop(self) -> None:
+        """Stop the runtime in full."""
+        if self._started is not None:
+            await asyncio.wait({self._started})  # unloaded before it had started: what starts must be stopped
+        self._started = None
+        await self._engine.stop()
+
+    async def _until_started(self) -> None:
+        if self._started is None:
+            loop = asyncio.get_running_loop()
+            self._started = loop.create_task(self._start(), name="dnworker start")
+        await asyncio.shield(self._started)
+        self.on_loop.notify()
+
+    async def _start(self) -> None:
+        self._watch.start()
+        try:
+            await self._engine.start()
+        except JournalError as exc:
+            log.warning("%s; this run is not recorded", exc)
+            self.journal_problem = str(exc)
+            self._engine.journal = None
+            await self._engine.start()
+        names, self._workers_to_start = self._workers_to_start, []
+        for name in names:
+            await self._engine.worker(name).restart()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        # `ready` waits for the same start, and raises what it raised.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())

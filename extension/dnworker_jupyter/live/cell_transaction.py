@@ -1,0 +1,80 @@
+"""`CellTransaction`: what one run of a cell registers for one worker; used by `Transactions`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.live.records import Registration, handlers_of, last_of_each
+from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.syntax.options import Options
+
+
+class CellTransaction:
+    """One run of a `%%worker` cell: what it registers takes effect when it succeeds, or not at all."""
+
+    def __init__(
+        self,
+        live: LiveWorker,
+        cell: Cell,
+        options: Options,
+        *,
+        shared: bool = False,
+        quiet: bool = False,
+        restart: bool = False,
+    ) -> None:
+        self.live = live
+        self.cell = cell
+        self.options = options
+        self.shared = shared
+        self.quiet = quiet
+        self.restart = restart
+        self.recording = Worker(live.name)
+        self._state = _StagedState(live.state)
+        self.recording.state = self._state
+
+    def registration(self) -> Registration:
+        """Return what the cell registered."""
+        found = handlers_of(self.recording)
+        handlers = last_of_each(found)
+        kept = {id(handler) for handler in handlers}
+        twice = tuple(dict.fromkeys(h.name for h in found if id(h) not in kept))
+        state = self.recording.state
+        if state is self._state:
+            written, removed = self._state.written(), self._state.removed()
+        else:  # another dict was put in its place
+            written, removed = dict(state), frozenset(self._state.before()) - frozenset(state)
+        return Registration(self.cell, tuple(handlers), written, removed, twice, self.shared)
+
+
+class _StagedState(dict[str, Any]):
+    """What `worker.state` is at the top level of a cell: a copy of the live state that notes what is written.
+
+    Only when the cell succeeds does the live state get what was written here.
+    """
+
+    def __init__(self, live: dict[str, Any]) -> None:
+        super().__init__(live)
+        self._before = dict(live)
+        self._keys: set[str] = set()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._keys.add(key)
+        super().__setitem__(key, value)
+
+    def before(self) -> dict[str, Any]:
+        """Return what there was when the cell began."""
+        return self._before
+
+    def removed(self) -> frozenset[str]:
+        """Return what was taken out."""
+        return frozenset(self._before) - frozenset(self)
+
+    def written(self) -> dict[str, Any]:
+        """Return what was set, also where it was set to what it had been."""
+        return {
+            key: value
+            for key, value in self.items()
+            if key in self._keys or key not in self._before or self._before[key] is not value
+        }

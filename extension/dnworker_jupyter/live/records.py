@@ -1,0 +1,144 @@
+"""What cells have registered for a worker, as records; used by everything in `live`, and shown by magics."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.schedule import ScheduleSpec
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.kernel.cells import Cell
+
+
+@dataclass(frozen=True)
+class Handler:
+    """One handler as a cell registered it."""
+
+    key: HandlerKey
+    function: Any
+    source: str
+    schedule: ScheduleSpec | None = None
+    enclosed: tuple[Any, ...] = ()
+    """What its source does not show: the objects that it closes over, and its defaults."""
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.key.name
+
+    @property
+    def code(self) -> tuple[Any, ...]:
+        """What must be equal for two handlers to be the same, unchanged."""
+        return (self.key, self.source, self.enclosed)
+
+    def listens_to(self, kind: str) -> bool:
+        """Tell whether events of a kind are given to it."""
+        return self.key[:2] == ("on_event", kind)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What one run of one cell registered for a worker."""
+
+    cell: Cell
+    handlers: tuple[Handler, ...]
+    seeds: dict[str, Any] = field(default_factory=dict)
+    removed: frozenset[str] = frozenset()
+    """Keys that its cell took out of the state."""
+    twice: tuple[str, ...] = ()
+    """Names that its cell registered more than once in the same way; the last counts."""
+    shared: bool = False
+    at: float = field(default_factory=time.time)
+    """When it took effect, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit changed, for the report to the user."""
+
+    added: tuple[Handler, ...]
+    changed: tuple[Handler, ...]
+    removed: tuple[Handler, ...]
+    taken_over: tuple[tuple[Handler, Cell], ...]
+    restarted: bool
+    twice: tuple[str, ...] = ()
+
+
+def wrong_signature(handler: Handler) -> str | None:
+    """Say what is wrong with a handler's arguments; None when it can be called as it will be."""
+    wanted = ("event", "client") if handler.key.decorator == "on_event" else ("client",)
+    try:
+        inspect.signature(handler.function).bind(*wanted)
+    except TypeError:
+        return f"cannot be called: it must take ({', '.join(wanted)})"
+    except ValueError:  # a callable without a signature
+        return None
+    return None
+
+
+def handlers_of(worker: Worker) -> list[Handler]:
+    """Return what a Worker has registered, as records."""
+    found = [_record("on_startup", "", f) for f in worker._startup_handlers]
+    found += [_record("on_event", kind, f) for kind, fs in worker._event_handlers.items() for f in fs]
+    found += [_record("every", spec.label, f, spec) for spec, f in worker._every_handlers]
+    found += [_record("task", "", f) for f in worker._task_handlers]
+    found += [_record("on_shutdown", "", f) for f in worker._shutdown_handlers]
+    return found
+
+
+def make_worker(name: str, handlers: Iterable[Handler]) -> Worker:
+    """Make a Worker that has these handlers registered."""
+    worker = Worker(name)
+    for handler in handlers:
+        match handler.key.decorator:
+            case "on_startup":
+                worker._startup_handlers.append(handler.function)
+            case "on_shutdown":
+                worker._shutdown_handlers.append(handler.function)
+            case "on_event":
+                worker._event_handlers.setdefault(handler.key.trigger, []).append(handler.function)
+            case "every" if handler.schedule is not None:
+                worker._every_handlers.append((handler.schedule, handler.function))
+            case "task":
+                worker._task_handlers.append(handler.function)
+    return worker
+
+
+def last_of_each(handlers: list[Handler]) -> list[Handler]:
+    """Return the handlers without those that a later one of the same key replaces, as within one cell."""
+    return list({h.key: h for h in handlers}.values())
+
+
+def _record(decorator: str, trigger: str, function: Any, schedule: ScheduleSpec | None = None) -> Handler:
+    key = HandlerKey(decorator, trigger, handler_name(function))
+    return Handler(key, function, _source(function), schedule, _enclosed(function))
+
+
+def _enclosed(function: Any) -> tuple[Any, ...]:
+    cells = getattr(function, "__closure__", None) or ()
+    held = [id(cell.cell_contents) for cell in cells if _is_filled(cell)]
+    return (
+        *held,
+        repr(getattr(function, "__defaults__", None)),
+        repr(getattr(function, "__kwdefaults__", None)),
+    )
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  it raises while it is empty
+    except ValueError:
+        return False
+    return True
+
+
+def _source(function: Any) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        return repr((code.co_code, code.co_consts, code.co_names)) if code else repr(function)

@@ -1,0 +1,53 @@
+"""`LiveWorkers`: the workers of one notebook that are made of cells; used by `transactions` and magics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.live.worker import LiveWorker
+
+
+class LiveWorkers:
+    """The workers of one notebook that are made of cells, by name."""
+
+    def __init__(self) -> None:
+        self.programs: dict[str, Cell] = {}
+        """The cells of workers that are programs, by the worker's name."""
+        self._workers: dict[str, LiveWorker] = {}
+
+    def __iter__(self) -> Iterator[LiveWorker]:
+        return iter([*self._workers.values()])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._workers
+
+    def get(self, name: str) -> LiveWorker | None:
+        """Return the worker of a name, if there is one."""
+        return self._workers.get(name)
+
+    def names(self) -> list[str]:
+        """Return the names, in the order in which the workers were made."""
+        return [*self._workers]
+
+    def running(self, managed: object) -> LiveWorker | None:
+        """Return the worker whose handlers a managed worker runs; None when no cells made it."""
+        return next((live for live in self._workers.values() if live.managed is managed), None)
+
+    def add(self, live: LiveWorker) -> None:
+        """Add a worker; one of that name that is there already is replaced."""
+        self._workers[live.name] = live
+
+    def remove(self, live: LiveWorker) -> None:
+        """Forget a worker."""
+        self._workers.pop(live.name, None)
+
+    def kinds(self) -> set[str]:
+        """Return the kinds that handlers of cells listen to."""
+        keys = [handler.key for live in self._workers.values() for handler, _ in live.handlers()]
+        return {key.trigger for key in keys if key.decorator == "on_event"}
+
+    def sources(self, kind: str) -> list[str]:
+        """Return the sources of the handlers that listen to a kind."""
+        found = [handler for live in self._workers.values() for handler, _ in live.handlers()]
+        return [handler.source for handler in found if handler.listens_to(kind)]

@@ -1,0 +1,213 @@
+"""`%capability` exports, checks, compares and loads; `%%capability` is the head of a manifest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from dnworker.capability.manifest import parse_manifest
+from dnworker.core.errors import UsageError
+from dnworker_jupyter.display.progress import Interrupted, ProgressBar
+from dnworker_jupyter.display.tables import Note, workers_table
+from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.syntax.options import Parser
+
+if TYPE_CHECKING:  # the exporter is imported when the first export needs it
+    from dnworker_jupyter.export.planning.types import TargetName, Topology
+    from dnworker_jupyter.magics.live_export import LiveExport
+
+VERBS = ("export", "check", "diff", "load")
+
+
+@dataclass(frozen=True)
+class CapabilityOptions:
+    """The options of a `%capability` line."""
+
+    verb: str
+    path: str | None
+    target: TargetName
+    topology: Topology
+    force: bool
+    lock: bool
+    check: bool
+    events: str | None
+    sdk: str | None
+
+
+def capability_parser() -> Parser:
+    """Return the parser of the `%capability` line."""
+    parser = Parser("%capability", "Export the notebook's workers, or load a capability.")
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("path", nargs="?", help="a directory")
+    parser.add_argument(
+        "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
+    )
+    parser.add_argument(
+        "--topology", choices=["uv", "python", "in-process"], default="uv", help="how workers run"
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that were edited by hand")
+    parser.add_argument("--lock", action="store_true", help="have uv lock the scripts' requirements")
+    parser.add_argument(
+        "--check", action="store_true", help="run it first, and write nothing unless it passes"
+    )
+    parser.add_argument("--events", metavar="FILE", help="with a check: fire these, not recorded ones")
+    parser.add_argument(
+        "--sdk", metavar="PYTHON", help="with a check: an interpreter that has the reference's SDK"
+    )
+    return parser
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """A `%%capability` line has no options: the body is the head."""
+
+
+# -- requests: the fields of each are the options that it takes ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load a capability from its directory."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Compare what an export would write with the last one."""
+
+    path: Path
+    target: TargetName
+    topology: Topology
+
+
+@dataclass(frozen=True)
+class Check(Diff):
+    """Run what an export would write, and compare it with the notebook."""
+
+    events: Path | None
+    sdk: str | None
+
+
+@dataclass(frozen=True)
+class Write(Diff):
+    """Export."""
+
+    force: bool
+    lock: bool
+
+
+@dataclass(frozen=True)
+class CheckedWrite(Write):
+    """Export, unless the check fails."""
+
+    check: bool
+    events: Path | None
+    sdk: str | None
+
+
+Request = Load | Diff | Check | Write | CheckedWrite
+
+
+def read_request(options: CapabilityOptions, default: str) -> Request:
+    """Return what a `%capability` line asks for; a check without a path is of the capability `default`.
+
+    Raises:
+        UsageError: the path is missing, or an option has no meaning there.
+    """
+    verb = options.verb
+    if verb != "check" and options.path is None:
+        raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
+    kinds: dict[str, type[Request]] = {"load": Load, "diff": Diff, "check": Check, "export": Write}
+    kind = CheckedWrite if verb == "export" and options.check else kinds[verb]
+    taken = {field.name for field in fields(kind)}
+    for name in ("force", "lock", "check", "events", "sdk"):
+        if getattr(options, name) and name not in taken:
+            raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out")
+    given: dict[str, Any] = vars(options) | {
+        "path": Path(options.path or default).expanduser(),
+        "events": None if options.events is None else Path(options.events).expanduser(),
+    }
+    return kind(**{name: given[name] for name in taken})
+
+
+# -- the magics ----------------------------------------------------------------------------------------
+
+
+async def run_capability(context: MagicContext, options: CapabilityOptions) -> object:
+    """Run a `%capability` line.
+
+    Raises:
+        UsageError: the line is wrong, something cannot be exported, or the check failed.
+    """
+    request = read_request(options, context.head.name or "notebook")
+    if isinstance(request, Load):
+        capability = await context.runtime.load(request.path)
+        return workers_table(list(capability.workers.values()))
+    from dnworker_jupyter.magics.live_export import LiveExport
+
+    export = LiveExport(context, request.path, target=request.target, topology=request.topology)
+    with _progress(f"%capability {options.verb}", is_terminal=context.loop.has_thread) as progress:
+        return Note(await _export(export, request, progress))
+
+
+async def _export(export: LiveExport, request: Diff, progress: ProgressBar) -> str:
+    match request:
+        case CheckedWrite(force=force, lock=lock, events=events, sdk=sdk):
+            return await export.write(progress, force=force, lock=lock, checked=True, events=events, sdk=sdk)
+        case Write(force=force, lock=lock):
+            return await export.write(progress, force=force, lock=lock)
+        case Check(events=events, sdk=sdk):
+            report = await export.check(export.plan(), progress, events=events, sdk=sdk)
+            if not report.ok:
+                raise UsageError(str(report))
+            return str(report)
+        case _:
+            return str(export.diff())
+
+
+@contextmanager
+def _progress(magic: str, *, is_terminal: bool) -> Iterator[ProgressBar]:
+    """Show how far a magic is; problems are displayed with their cells, and an interrupt is one sentence."""
+    from dnworker_jupyter.export.slicing.problems import NotExportable, Report
+
+    progress = ProgressBar(magic, terminal=is_terminal)
+    ended = "stopped"
+    try:
+        yield progress
+        ended = "done"
+    except NotExportable as exc:
+        if not is_terminal:  # a terminal has the text of the error
+            display(Report(exc.title, exc.problems))
+            exc.is_shown = True
+        raise
+    except asyncio.CancelledError:
+        ended = "interrupted"
+        raise Interrupted(f"{magic} was interrupted; what it ran is ended, and nothing was written") from None
+    finally:
+        progress.close(ended)
+
+
+async def run_head(context: MagicContext, body: str) -> Note:
+    """Take the head of the manifest from a `%%capability` cell.
+
+    Raises:
+        ManifestError: it breaks a rule.
+    """
+    cell = context.cells.running
+    label = cell.label if cell is not None else "%%capability"
+    manifest = parse_manifest(body, Path.cwd(), is_head=True, source=label, first_line=2)
+    context.head.declare(manifest)
+    flags = f", flags: {', '.join(manifest.flags)}" if manifest.flags else ""
+    return Note(f"capability {manifest.name} {manifest.version}{flags}")
+
+
+def head_parser() -> Parser:
+    """Return the parser of the `%%capability` line."""
+    return Parser("%%capability", "The head of capability.yaml.")

@@ -1,0 +1,77 @@
+"""`MagicContext`: what the magics of one kernel work with; `loading` fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dnworker.core.errors import NotFound, UsageError
+from dnworker.runtime import Runtime
+from dnworker.workers.managed import ManagedWorker
+from dnworker_jupyter.display.panels import Panels
+from dnworker_jupyter.kernel.blocking import LoopWatch
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.interrupts import Interrupts
+from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.live.capability_head import CapabilityHead
+from dnworker_jupyter.live.processes import Processes
+from dnworker_jupyter.live.transactions import Transactions
+from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.live.workers import LiveWorkers
+from dnworker_jupyter.magics.suggestions import Suggestions
+
+
+@dataclass(kw_only=True)
+class MagicContext:
+    """The parts of a notebook that magics use, and the workers by name."""
+
+    # the kernel and the runtime on its loop
+    shell: Any
+    runtime: Runtime
+    loop: KernelLoop
+    startup: RuntimeStartup
+    watch: LoopWatch
+    interrupts: Interrupts
+    cells: CellBook
+    # live workers
+    live: LiveWorkers
+    processes: Processes
+    transactions: Transactions
+    head: CapabilityHead
+    # what is shown
+    panels: Panels
+    suggestions: Suggestions
+    # what magics have done
+    is_nested: bool = False
+    """Whether `%runtime nest` made asyncio re-entrant."""
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The names of the notebook."""
+        names: dict[str, Any] = self.shell.user_ns
+        return names
+
+    def worker(self, name: str) -> ManagedWorker:
+        """Return the worker of a name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            return self.runtime.worker(name)
+        except NotFound as exc:
+            raise UsageError(str(exc)) from None
+
+    def live_worker(self, managed: ManagedWorker) -> LiveWorker:
+        """Return what cells know of a worker.
+
+        Raises:
+            UsageError: no cells with handlers made it.
+        """
+        live = self.live.running(managed)
+        if live is None:
+            raise UsageError(
+                f"worker {managed.name!r} was not made of cells with handlers, so it has no generations here"
+            )
+        return live

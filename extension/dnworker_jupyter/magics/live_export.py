@@ -1,0 +1,125 @@
+"""`LiveExport`: an export of what runs in this kernel; used by `%capability`, the panel and `Processes`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.handlers import HandlerKey
+from dnworker.engine.replay import recorded
+from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.workers.registry import keys_of
+from dnworker_jupyter.export.check.check import RunInNotebook
+from dnworker_jupyter.export.check.observe import CheckRun, observe
+from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
+from dnworker_jupyter.export.planning.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.types import OnProgress, TargetName, Topology
+from dnworker_jupyter.export.slicing.cases import is_test
+from dnworker_jupyter.kernel.cells import Cell, CellBook
+from dnworker_jupyter.live.processes import ProcessTopology
+from dnworker_jupyter.live.shadow import apart, reached
+from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.live.workers import LiveWorkers
+from dnworker_jupyter.magics.context import MagicContext
+
+WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
+
+
+class LiveExport(Export):
+    """An export of what was last run in this kernel."""
+
+    def __init__(
+        self, context: MagicContext, directory: Path, *, target: TargetName, topology: Topology
+    ) -> None:
+        super().__init__(
+            live_cells(context.cells, context.live),
+            Path.cwd(),
+            directory,
+            target=target,
+            topology=topology,
+            registered=registered_names(context.live),
+        )
+        self._context = context
+
+    def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
+        """Return the handlers that run."""
+        return {live.name: keys_of(live.make_shadow()) for live in self._workers(plan)}
+
+    async def recorded(self) -> list[EventEnvelope]:
+        """Return events of this kernel, and of earlier ones, that came from outside."""
+        return await recorded(self._context.runtime, EVENTS_SEARCHED)
+
+    def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
+        """Return what fires events at the notebook's workers."""
+        workers, names = self._workers(plan), self._context.names
+        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress)
+
+    def held(self, plan: Plan) -> list[str]:
+        """Return the names of the notebook's containers that its handlers reach, and that hold something."""
+        names = self._context.names
+        found = {name for live in self._workers(plan) for name in reached(live.make_shadow(), names)}
+        return sorted(name for name in found if names.get(name))
+
+    def was_interrupted(self) -> bool:
+        """Tell whether the cell was interrupted."""
+        return self._context.interrupts.came
+
+    def _workers(self, plan: Plan) -> list[LiveWorker]:
+        found = [self._context.live.get(name) for name in plan.scripts]
+        return [live for live in found if live is not None]
+
+
+def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:
+    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
+    registered = {r.cell.key: r.cell for worker in live for r in worker.registrations.values()}
+    registered |= {cell.key: cell for cell in live.programs.values()}
+    others = [c for c in cells.all() if c.key not in registered and not WORKER_CELL.search(c.source)]
+    # A test that is red is a test all the same.
+    tests = [cell for cell in cells.tried() if is_test(cell.source, readable=True)]
+    return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
+
+
+def registered_names(live: LiveWorkers) -> dict[str, list[str]]:
+    """Return the names of the handlers that run live, by worker."""
+    return {worker.name: [handler.name for handler, _ in worker.handlers()] for worker in live}
+
+
+def export_worker(
+    cells: CellBook, live: LiveWorkers, name: str, topology: ProcessTopology
+) -> tuple[Mapping[str, bytes], str]:
+    """Export one live worker, as `live.processes` runs it: the files by path, and the path of its script.
+
+    Raises:
+        NotExportable: something that its handlers need cannot leave the kernel.
+    """
+    plan = plan_export(
+        live_cells(cells, live),
+        default_name=LIVE_CAPABILITY,
+        target="dnworker",
+        topology=topology,
+        only=name,
+        registered=registered_names(live),
+    )
+    return plan.files, str(plan.scripts[name])
+
+
+async def run_apart(
+    workers: Sequence[LiveWorker],
+    namespace: Mapping[str, Any],
+    capability: str,
+    events: Sequence[EventEnvelope],
+    on_progress: OnProgress,
+) -> CheckRun:
+    """Return what the workers' present handlers do with events, in a runtime of their own.
+
+    The live workers and the notebook's names do not change. The handlers run for real, their startup, tasks
+    and schedules too: a socket or a file that one opens is opened.
+    """
+    async with Runtime(port=None) as runtime:
+        for number, live in enumerate(workers):
+            on_progress(f"starting {live.name} once more, for the comparison", number, len(workers))
+            await runtime.add(apart(live.make_shadow(), namespace), capability=capability)
+        return await observe(runtime, events, on_progress)

@@ -1,0 +1,79 @@
+"""`%runtime`: shows the runtime, examines it, stops it, or makes asyncio re-entrant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dnworker.core.errors import UsageError
+from dnworker.core.lifecycle import WorkerState
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.doctor import examine
+from dnworker_jupyter.syntax.options import Parser
+
+WORDS = ("status", "doctor", "url", "stop", "nest")
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """The options of a `%runtime` line."""
+
+    what: str
+
+
+def runtime_parser() -> Parser:
+    """Return the parser of the `%runtime` line."""
+    parser = Parser("%runtime", "Show the runtime, or examine it.")
+    parser.add_argument("what", nargs="?", default="status", choices=WORDS)
+    return parser
+
+
+async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
+    """Run a `%runtime` line.
+
+    Raises:
+        UsageError: a package is missing.
+    """
+    match options.what:
+        case "url":
+            return Note(str(context.runtime.url))
+        case "doctor":
+            return await examine(context)
+        case "stop":
+            return await _stop(context)
+        case "nest":
+            return _nest(context)
+    return _status(context)
+
+
+def _status(context: MagicContext) -> Note:
+    runtime = context.runtime
+    states = [str(worker.state) for worker in runtime.workers()]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "none"
+    return Note(
+        f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}"
+    )
+
+
+async def _stop(context: MagicContext) -> Note:
+    up = (WorkerState.RUNNING, WorkerState.STARTING)
+    running = [worker.qualified_name for worker in context.runtime.workers() if worker.state in up]
+    await context.runtime.stop()
+    context.startup.note_stopped(running)
+    return Note("the runtime is stopped, and its workers with it; the next magic starts them again")
+
+
+def _nest(context: MagicContext) -> Note:
+    """Make asyncio re-entrant, for those who must call blocking helpers in cells."""
+    try:
+        import nest_asyncio2
+    except ImportError:
+        raise UsageError(
+            "%runtime nest needs nest-asyncio2; install it with: %pip install nest-asyncio2"
+        ) from None
+    nest_asyncio2.apply()
+    context.is_nested = True
+    return Note(
+        "asyncio is re-entrant in this kernel from now on: asyncio.run(...) works in cells, and every task "
+        "costs more; %runtime doctor measures it. A restart of the kernel undoes it"
+    )

@@ -1,0 +1,66 @@
+"""The cells that ran, the cell that runs, and their order."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from dnworker_jupyter.kernel.cells import CellBook
+
+
+class Shell:
+    """As much of a shell as `CellBook` needs."""
+
+    def __init__(self) -> None:
+        self.history_manager = SimpleNamespace(input_hist_raw=[""])
+        self.compile = SimpleNamespace()
+
+
+def run(book: CellBook, shell: Shell, source: str, cell_id: str | None = None, *, ok: bool = True) -> None:
+    book.begin(SimpleNamespace(raw_cell=source, cell_id=cell_id))
+    shell.history_manager.input_hist_raw.append(source)
+    book.end(ok)
+
+
+def test_a_cell_that_runs_again_moves_to_the_end():
+    shell = Shell()
+    book = CellBook(shell)
+    for source, cell_id in (("a", "1"), ("b", "2"), ("a2", "1")):
+        run(book, shell, source, cell_id)
+    assert [(cell.number, cell.source) for cell in book.all()] == [(2, "b"), (3, "a2")]
+
+
+def test_a_cell_that_failed_was_tried_and_does_not_count():
+    shell = Shell()
+    book = CellBook(shell)
+    run(book, shell, "a", "1")
+    run(book, shell, "a!", "1", ok=False)
+    assert [cell.source for cell in book.all()] == ["a"]
+    assert [cell.source for cell in book.tried()] == ["a!"]
+    latest = book.latest("1")
+    assert latest is not None
+    assert not latest[1]
+
+
+def test_code_within_a_cell_belongs_to_it():
+    shell = Shell()
+    book = CellBook(shell)
+    running = book.begin(SimpleNamespace(raw_cell="%%time\nx", cell_id="1"))
+    shell.history_manager.input_hist_raw.append("%%time\nx")
+    assert running is not None
+    assert book.begin(SimpleNamespace(raw_cell="x", cell_id=None)) is None
+    assert book.end(False) is None
+    assert book.end(True) is running
+    assert running.broken
+    assert book.now is None
+
+
+def test_the_end_of_what_never_began_is_nothing():
+    assert CellBook(Shell()).end(True) is None
+
+
+def test_without_an_id_the_text_makes_it_the_same_cell():
+    shell = Shell()
+    book = CellBook(shell)
+    for _ in range(2):
+        run(book, shell, "a")
+    assert [cell.number for cell in book.all()] == [2]

@@ -1,0 +1,96 @@
+"""Handlers as records: read from a Worker, put into another, compared."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker.core.handlers import HandlerKey
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.records import handlers_of, last_of_each, make_worker, wrong_signature
+
+
+def registered() -> Worker:
+    worker = Worker("bridge")
+
+    @worker.on_startup
+    async def begin(client): ...
+
+    @worker.on_event("demo.a")
+    async def on_a(event, client): ...
+
+    @worker.every(seconds=60)
+    async def tick(client): ...
+
+    @worker.task
+    async def watch(client): ...
+
+    @worker.on_shutdown
+    async def end(client): ...
+
+    return worker
+
+
+def test_every_kind_of_handler_has_a_record_with_its_key():
+    assert [handler.key for handler in handlers_of(registered())] == [
+        HandlerKey("on_startup", "", "begin"),
+        HandlerKey("on_event", "demo.a", "on_a"),
+        HandlerKey("every", "60s", "tick"),
+        HandlerKey("task", "", "watch"),
+        HandlerKey("on_shutdown", "", "end"),
+    ]
+
+
+def test_a_worker_made_of_records_has_the_same_handlers():
+    records = handlers_of(registered())
+    assert handlers_of(make_worker("other", records)) == records
+
+
+def test_a_handler_listens_to_its_kind_only():
+    on_a = handlers_of(registered())[1]
+    assert on_a.listens_to("demo.a")
+    assert not on_a.listens_to("demo.b")
+    assert not handlers_of(registered())[3].listens_to("")
+
+
+def test_of_handlers_with_one_key_the_last_counts():
+    worker = Worker("bridge")
+    functions = []
+    for _ in range(2):
+
+        @worker.on_event("demo.a")
+        async def on_a(event, client): ...
+
+        functions.append(on_a)
+    (kept,) = last_of_each(handlers_of(worker))
+    assert kept.function is functions[1]
+
+
+def test_what_a_handler_closes_over_makes_it_another():
+    def with_value(value):
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.a")
+        async def on_a(event, client):
+            return value
+
+        return handlers_of(worker)[0].code
+
+    one = object()
+    assert with_value(one) == with_value(one)
+    assert with_value(one) != with_value(object())
+
+
+@pytest.mark.parametrize(
+    ("decorator", "problem"),
+    [("task", "cannot be called: it must take (client)"), ("on_event", None)],
+)
+def test_a_signature_that_cannot_be_called_is_told(decorator, problem):
+    worker = Worker("bridge")
+
+    async def handler(event, client): ...
+
+    if decorator == "task":
+        worker.task(handler)
+    else:
+        worker.on_event("demo.a")(handler)
+    assert wrong_signature(handlers_of(worker)[0]) == problem

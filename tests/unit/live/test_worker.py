@@ -1,0 +1,111 @@
+"""Generations: how a registration becomes the next one, and what changes between two."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from dnworker.core.errors import UsageError
+from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.live.records import Handler, Registration, handlers_of
+from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between
+from dnworker_jupyter.syntax.options import Options
+
+
+def handler(name: str, *, kind: str = "demo.a", value: object = None) -> Handler:
+    async def function(event, client):
+        return value
+
+    function.__name__ = name
+    worker = Worker("bridge")
+    worker.on_event(kind)(function)
+    return handlers_of(worker)[0]
+
+
+def cell(number: int, *handlers: Handler, **fields: Any) -> Registration:
+    return Registration(Cell(number, f"source {number}", f"c{number}"), handlers, **fields)
+
+
+def generation(*registrations: Registration) -> Generation:
+    return Generation(1, {one.cell.key: one for one in registrations})
+
+
+def test_a_cell_that_runs_again_keeps_its_place():
+    first = generation(cell(1, handler("a")), cell(2, handler("b")))
+    merged, taken = first.with_registration(Registration(Cell(3, "new", "c1"), (handler("a"),)))
+    assert [r.cell.number for r in merged.values()] == [3, 2]
+    assert taken == []
+
+
+def test_a_handler_of_a_name_is_taken_over_from_the_cell_that_had_it():
+    b = handler("b")
+    first = generation(cell(1, handler("a"), b), cell(2, handler("c")))
+    merged, taken = first.with_registration(cell(3, handler("a")))
+    assert [[h.name for h in r.handlers] for r in merged.values()] == [["b"], ["c"], ["a"]]
+    assert [(h.name, c.number) for h, c in taken] == [("a", 1)]
+
+
+def test_a_cell_without_handlers_left_goes_unless_it_is_shared():
+    first = generation(cell(1, handler("a")), cell(2, handler("b"), shared=True))
+    merged, _ = first.with_registration(cell(3, handler("a"), handler("b")))
+    assert [r.cell.number for r in merged.values()] == [2, 3]
+
+
+def test_a_task_whose_source_did_not_change_keeps_its_running_function():
+    def task() -> Handler:
+        worker = Worker("bridge")
+
+        @worker.task
+        async def watch(client): ...
+
+        return handlers_of(worker)[0]
+
+    running, again = task(), task()
+    after = generation(cell(1, running)).followed_by({"id:c1": cell(1, again)}, None)
+    assert after.number == 2
+    assert after.plain_handlers()[0].function is running.function
+
+
+def test_the_change_between_generations_names_what_is_new_other_and_gone():
+    old, new = object(), object()
+    before = [handler("kept", value=1), handler("other", value=old), handler("gone")]
+    after = [before[0], handler("other", value=new), handler("fresh")]
+    change = change_between(before, after, restart=False)
+    assert [h.name for h in change.added] == ["fresh"]
+    assert [h.name for h in change.changed] == ["other"]
+    assert [h.name for h in change.removed] == ["gone"]
+    assert not change.restarted
+
+
+async def test_a_rollback_is_a_generation_of_its_own():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, handler("a"), seeds={"n": 1}), Options())
+        await live.commit(cell(2, handler("b")), Options())
+        await live.rollback()
+        assert live.generation == 3
+        assert [h.name for h, _ in live.handlers()] == ["a"]
+        assert live.state == {"n": 1}
+        with pytest.raises(UsageError, match="no earlier generation"):
+            await live.rollback()
+
+
+async def test_what_cannot_be_exported_changes_nothing():
+    class NoExport:
+        def make(self, *args: Any) -> Any:
+            raise UsageError("it cannot leave the kernel")
+
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, NoExport()))
+        await live.commit(cell(1, handler("a"), seeds={"n": 1}), Options())
+        live.topology = "python"
+        with pytest.raises(UsageError, match="it cannot leave"):
+            await live.commit(cell(2, handler("b"), seeds={"n": 2}, removed=frozenset({"n"})), Options())
+        assert live.generation == 1
+        assert [h.name for h, _ in live.handlers()] == ["a"]
+        assert live.state == {"n": 1}
+        assert live.previous() is None
+        assert "bridge" in runtime.capability(LIVE_CAPABILITY).workers
