@@ -19,7 +19,7 @@ _WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off"
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag and the layer its value came from."""
+    """A flag with its value, and the layer that set it."""
 
     name: str
     description: str
@@ -98,7 +98,7 @@ def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
 
 
 def read_persisted(file: Path, capability: str) -> dict[str, bool]:
-    """Return the flags kept for a capability; a missing or damaged file has none."""
+    """Return the persisted flags of a capability; a missing or damaged file has none."""
     flags = _record(file, capability).get("flags")
     if not isinstance(flags, dict):
         return {}
@@ -111,12 +111,12 @@ def is_enabled(file: Path, capability: str) -> bool:
 
 
 def write_persisted(file: Path, capability: str, flag: str, value: bool, *, version: str) -> None:
-    """Keep a flag's value, leaving everything else in the file as it is (contract 4.5).
+    """Persist a flag's value; everything else in the file stays as it is (contract 4.5).
 
     The file is replaced whole, so a crash leaves the old one or the new one.
 
     Raises:
-        OSError: it cannot be written, or holds what is no JSON object: nothing in it must be lost.
+        OSError: the file cannot be written, or holds no JSON object: nothing in it must be lost.
     """
     try:
         state = json.loads(file.read_text(encoding="utf-8"))

@@ -21,6 +21,7 @@ from dnworker.core.models import ComponentInfo
 from dnworker.engine.capability import run_check
 
 IMPORT_TIMEOUT = 60.0
+"""Seconds that the import of a worker's module may take."""
 
 
 class Result(TypedDict):
@@ -33,7 +34,7 @@ class Result(TypedDict):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `validate` takes."""
+    """Declare the arguments of `validate`."""
     parser.add_argument(
         "path", nargs="+", type=Path, help="directories with a capability.yaml, or with such directories"
     )
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command; returns its exit code."""
     roots = [root for path in options.path for root in _roots(path)]
     results = []
     for number, root in enumerate(roots, 1):
@@ -65,7 +66,7 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def check(root: Path, *, strict: bool) -> Result:
-    """Check one capability, where no loop runs."""
+    """Check one capability; for callers without an event loop."""
     return asyncio.run(examine(root, strict=strict))
 
 
