@@ -87,7 +87,7 @@ def compose(shell: Any) -> Notebook:
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
     transactions = Transactions(
         shell,
-        runtime=runtime,
+        engine=runtime,
         loop=loop,
         startup=startup,
         cells=cells,

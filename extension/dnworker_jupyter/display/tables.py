@@ -30,7 +30,7 @@ class Note:
 
 
 def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Table:
-    """Return the table that `%worker` shows; `paused` says by whom workers on the loop are held up."""
+    """Return the table that `%worker` shows; `paused` names who holds the loop."""
     rows = []
     for worker in workers:
         stats = worker.stats.values()
@@ -73,7 +73,7 @@ def handler_origins(live: LiveWorker, cells: CellBook, saved: SavedNotebook | No
 
 
 def worker_table(managed: ManagedWorker, origins: Mapping[HandlerKey, str], clock: Clock) -> Table:
-    """Return the table that `%worker NAME` shows: every handler, and where it is from as `origins` says."""
+    """Return the table that `%worker NAME` shows: every handler, its cell from `origins`, and its stats."""
     upcoming = managed.next_runs
     rows = []
     for key, stats in managed.stats.items():
@@ -101,7 +101,7 @@ def worker_table(managed: ManagedWorker, origins: Mapping[HandlerKey, str], cloc
 
 
 def until(clock: Clock, when: datetime) -> str:
-    """Return a time to come as people say it: `14:00:00 (in 2 min)`."""
+    """Return a future time as text: `14:00:00 (in 2 min)`."""
     day = "" if when.date() == clock.now().date() else f"{when:%Y-%m-%d} "
     return f"{day}{when:%H:%M:%S} (in {span((when - clock.now()).total_seconds())})"
 

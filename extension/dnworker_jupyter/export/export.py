@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +64,10 @@ class Export:
         self._registered = registered
 
     def plan(self) -> Plan:
-        """Plan it.
+        """Return what the export will write.
 
         Raises:
-            NotExportable: something cannot travel.
+            NotExportable: something cannot be exported.
             ManifestError: the manifest's head breaks a rule.
         """
         return plan_export(
@@ -82,10 +82,10 @@ class Export:
         )
 
     def diff(self) -> CapabilityDiff:
-        """Compare what it would write with the last one into the directory.
+        """Compare what it would write with the last export into the directory.
 
         Raises:
-            UsageError: something cannot travel, or there is no export to compare with.
+            UsageError: something cannot be exported, or there is no export to compare with.
             ManifestError: a manifest breaks a rule.
         """
         old, plan = read_export(self.directory), self.plan()
@@ -95,12 +95,12 @@ class Export:
     async def check(
         self, plan: Plan, on_progress: OnProgress, *, events: Path | None = None, sdk: str | None = None
     ) -> CheckReport:
-        """Run it, somewhere else, and compare it with the notebook.
+        """Run the export in a clean environment, and compare what it does with the notebook.
 
         Args:
-            plan: of it.
-            on_progress: called with what is waited for.
-            events: a JSON Lines file of those to fire; None to take recorded ones.
+            plan: what the export will write.
+            on_progress: called with each step.
+            events: a JSON Lines file of events to fire; None for recorded ones.
             sdk: an interpreter that has the reference's SDK.
 
         Raises:
@@ -108,20 +108,13 @@ class Export:
         """
         ensure_writable(plan, self.directory, force=True)  # what an export would refuse whatever comes
         handlers = self.handlers(plan)
-        kinds = {handler[1] for found in handlers.values() for handler in found if handler[0] == "on_event"}
-        found = read_events(events) if events is not None else await self.recorded()
-        chosen = [event for event in found if event.kind in kinds]
-        if events is not None and not chosen:
-            have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
-            heard = ", ".join(sorted(kinds)) or "nothing"
-            raise UsageError(
-                f"{events} has events of {have}, and the workers listen to {heard}; name another file"
-            )
+        kinds = {key.trigger for keys in handlers.values() for key in keys if key.decorator == "on_event"}
+        chosen = await self._choose_recorded(kinds) if events is None else _choose(events, kinds)
         try:
             return await check(
                 plan,
                 self.directory,
-                events=chosen if events is not None else chosen[-EVENTS_CHECKED:],
+                events=chosen,
                 handlers=handlers,
                 rehearse=self.rehearsal(plan),
                 held=self.held(plan),
@@ -133,6 +126,10 @@ class Export:
                 f"there is no room for a check: {exc.strerror or exc}; nothing was written"
             ) from exc
 
+    async def _choose_recorded(self, kinds: Collection[str]) -> list[EventEnvelope]:
+        """Return the newest recorded events of these kinds."""
+        return [event for event in await self.recorded() if event.kind in kinds][-EVENTS_CHECKED:]
+
     async def write(
         self,
         on_progress: OnProgress,
@@ -143,10 +140,10 @@ class Export:
         events: Path | None = None,
         sdk: str | None = None,
     ) -> str:
-        """Write it, and return what to tell the user.
+        """Write the capability, and return a summary for the user.
 
         Args:
-            on_progress: called with what is waited for.
+            on_progress: called with each step.
             force: write over files that were edited by hand.
             lock: have uv lock the scripts that run under it.
             checked: write nothing unless the check passes; `events` and `sdk` as there.
@@ -154,33 +151,46 @@ class Export:
             sdk: see `check`.
 
         Raises:
-            UsageError: something cannot travel, the directory was edited by hand, or the check failed.
+            UsageError: something cannot be exported, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
         plan = with_old_locks(self.plan(), self.directory)
         self._heed_interrupt()
         ensure_writable(plan, self.directory, force=force)  # before it takes long
-        try:
-            plan = await locked(plan, self.directory, on_progress) if lock else plan
-        except OSError as exc:
-            raise UsageError(
-                f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
-            ) from exc
+        if lock:
+            plan = await self._lock(plan, on_progress)
         report = await self.check(plan, on_progress, events=events, sdk=sdk) if checked else None
         if report is not None and not report.ok:
             raise CheckFailed(report)
         self._heed_interrupt()
+        changed = self._put_in_place(plan, force=force)
+        return self._summary(plan, changed, report)
+
+    async def _lock(self, plan: Plan, on_progress: OnProgress) -> Plan:
         try:
-            changed = write(plan, self.directory, force=force)
+            return await locked(plan, self.directory, on_progress)
+        except OSError as exc:
+            raise UsageError(
+                f"there is no room for a lock: {exc.strerror or exc}; nothing was written"
+            ) from exc
+
+    def _put_in_place(self, plan: Plan, *, force: bool) -> list[str]:
+        """Write the files; returns the names of those that changed or were removed."""
+        try:
+            return write(plan, self.directory, force=force)
         except OSError as exc:
             why = exc.strerror or exc
             raise UsageError(f"{self.directory} could not be written: {why}; nothing was changed") from exc
-        told = f"capability {plan.name} is in {self.directory}"
-        warned = [f"warning: {warning}" for warning in plan.warnings]
-        told = told if changed else f"{told} (nothing changed)"
-        gone = [f"removed: {name}" for name in changed if name not in plan.files]
-        passed = [] if report is None else [str(report)]
-        return "\n".join([told, *tree(self.directory.resolve()), *gone, *plan.notes, *warned, *passed])
+
+    def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
+        unchanged = "" if changed else " (nothing changed)"
+        lines = [f"capability {plan.name} is in {self.directory}{unchanged}"]
+        lines += tree(self.directory.resolve())
+        lines += [f"removed: {name}" for name in changed if name not in plan.files]
+        lines += plan.notes
+        lines += [f"warning: {warning}" for warning in plan.warnings]
+        lines += [] if report is None else [str(report)]
+        return "\n".join(lines)
 
     def _heed_interrupt(self) -> None:
         """Let an interrupt that came while nothing was awaited take effect: nothing is written yet.
@@ -198,7 +208,7 @@ class Export:
     # -- what a kernel knows better --------------------------------------------------------------------
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
-        """Return the handlers of the notebook's workers: here those that a reader sees."""
+        """Return the handlers of the notebook's workers: here those that the scripts show."""
         texts = texts_of(plan.files)
         return {name: handlers_of(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()}
 
@@ -207,7 +217,7 @@ class Export:
         return []
 
     def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop, and the loop does not know it yet."""
+        """Tell whether the user interrupted, and the loop does not know it yet."""
         return False
 
     def rehearsal(self, plan: Plan) -> Rehearse | None:
@@ -215,7 +225,7 @@ class Export:
         return None
 
     def held(self, plan: Plan) -> list[str]:
-        """Return the names of containers that handlers reach, and that hold something; none in a file."""
+        """Return the names of containers that handlers reach and that are not empty; none for a file."""
         return []
 
 
@@ -243,6 +253,21 @@ class FileExport(Export):
             raise UsageError(f"{exc}; name a file of events: --events FILE") from exc
 
 
+def _choose(file: Path, kinds: Collection[str]) -> list[EventEnvelope]:
+    """Return the events of a file that workers listen to.
+
+    Raises:
+        UsageError: there are none, or the file cannot be read.
+    """
+    found = read_events(file)
+    chosen = [event for event in found if event.kind in kinds]
+    if not chosen:
+        have = ", ".join(dict.fromkeys(event.kind for event in found)) or "none"
+        heard = ", ".join(sorted(kinds)) or "nothing"
+        raise UsageError(f"{file} has events of {have}, and the workers listen to {heard}; name another file")
+    return chosen
+
+
 def _existing_manifest(directory: Path) -> str | None:
     try:
         return (directory / MANIFEST_NAME).read_text(encoding="utf-8")
@@ -251,7 +276,7 @@ def _existing_manifest(directory: Path) -> str | None:
 
 
 def project_requirements(directory: Path) -> list[str]:
-    """Return what the project of a directory says it depends on; nothing where there is no project."""
+    """Return the dependencies of the project in a directory; none where there is no project."""
     try:
         project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):
@@ -261,6 +286,6 @@ def project_requirements(directory: Path) -> list[str]:
 
 
 def capability_name(directory: Path) -> str:
-    """Make a legal name of a directory's."""
+    """Make a legal capability name from a directory's name."""
     name = re.sub(r"[^a-z0-9-]+", "-", directory.resolve().name.lower()).strip("-")
     return name or "notebook"

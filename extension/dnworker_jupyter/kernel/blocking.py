@@ -9,17 +9,17 @@ import asyncio
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
+from dnworker.engine.engine import Engine
 from dnworker.engine.watchdog import Block, Watchdog
-from dnworker.runtime import Runtime
 
 
 class LoopWatch:
     """The watchdog of one notebook's loop, and what it has found."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.paused: Listeners[[Block | None]] = Listeners()
         """Called from any thread with the block that begins, and with None when it is over."""
-        self._runtime = runtime
+        self._engine = engine
         self._watchdog: Watchdog | None = None
 
     @property
@@ -53,7 +53,7 @@ class LoopWatch:
     def _blocked(self, block: Block) -> None:
         """Report, on the watchdog's thread, who holds the loop."""
         if block.invocation is not None:
-            self._runtime.log_line(
+            self._engine.log_line(
                 block.invocation.worker,
                 f"{block.invocation.handler} holds the loop, and every worker waits: {block.place}: "
                 f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
@@ -65,8 +65,8 @@ class LoopWatch:
 
     def _released(self, block: Block) -> None:
         """Note, on the loop, how long it stood still."""
-        for worker in self._runtime.workers():
+        for worker in self._engine.workers():
             if worker.topology == "in-process" and worker.state is WorkerState.RUNNING:
                 text = f"paused {block.seconds:.1f} s by {block.who}"
-                self._runtime.log_line(worker.qualified_name, text, source="runtime", level="warning")
+                self._engine.log_line(worker.qualified_name, text, source="runtime", level="warning")
         self.paused.notify(None)

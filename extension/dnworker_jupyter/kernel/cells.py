@@ -30,7 +30,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return f"cell [{self.number}]"
 
 
@@ -60,7 +60,7 @@ class RunningCell:
 
 
 class CellBook:
-    """Keeps every cell that ran to its end, in the order of the last runs.
+    """Keeps every cell that ran to its end, in the order in which cells ran last.
 
     Cells of a subshell run on a thread of their own, beside that of the kernel.
     """

@@ -1,9 +1,8 @@
 """`Interrupts`: an interrupt stops a handler that holds the loop, and nothing else.
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
-would run to its end. These handlers of the signal look first whether the loop stands still within a
-handler. If so, that handler gets the exception, which its runner counts as its error; if not, the signal
-means what it meant before.
+would run to its end. Our signal handlers first check whether a handler holds the loop. If so, that handler
+gets the exception, which its runner counts as its error; if not, the signal does what it did before.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import HandlerInterrupted, KernelLoop
 
 SHORTEST = 0.2
-"""Seconds that the loop must have stood still: a handler in passing is not what the user wants to stop."""
+"""Seconds for which a handler must hold the loop: nobody wants to stop one that is just passing."""
 
 _SAVED = "saved_sigint_handler"
 
@@ -36,7 +35,7 @@ class Interrupts:
         self._watch = watch
         self._before_idle: Any = None
         self.came = False
-        """Whether one came for the cell that runs; its coroutine learns it only when the loop turns."""
+        """Whether one came for the running cell; its coroutine notices it only when the loop runs on."""
 
     def begin_cell(self) -> None:
         """Put ours before the handler of SIGINT of the cell that begins."""

@@ -12,7 +12,7 @@ class LateErrors:
     def add(self, exc: BaseException) -> None:
         """Keep an error, and print it where its cell's output goes on."""
         self._errors.append(exc)
-        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  the cell has ended; this is where it is seen
+        print(f"{type(exc).__name__}: {exc}")  # noqa: T201  the cell has ended; its output is where people look
 
     def raise_first(self) -> None:
         """Raise the first error and forget all; return when there is none."""

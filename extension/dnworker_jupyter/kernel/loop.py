@@ -98,5 +98,5 @@ class KernelLoop:
             try:
                 loop.run_forever()
             except HandlerInterrupted:  # it came a moment too late for its handler
-                log.debug("an interrupt met the loop itself; it goes on")
+                log.debug("an interrupt came to the loop itself, which goes on")
         loop.close()

@@ -2,7 +2,7 @@
 
 The two stream objects stay where they are and get another class: a logging handler, a loguru sink or a rich
 console made earlier holds the same objects, and is routed too. `write` is a property there, because IPython
-sets and restores `write` on the instance around every cell; a property is asked first all the same.
+sets and restores `write` on the instance around every cell, and a property of the class comes first.
 Threads that a handler starts print on its behalf; a pool's threads on behalf of whoever submitted.
 """
 
@@ -21,7 +21,7 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.core.text import LineSplitter
-from dnworker.runtime import Runtime
+from dnworker.engine.engine import Engine
 from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.patching import replace
 
@@ -35,19 +35,19 @@ _KEPT_FORMS = ("text/plain", "image/png", "image/jpeg", "image/svg+xml", "text/m
 
 
 class OutputRouter:
-    """Routes stdout and stderr of one runtime's handlers; install it once, uninstall it at the end."""
+    """Routes what one runtime's handlers print and display; install it once, uninstall it at the end."""
 
-    def __init__(self, runtime: Runtime, shell: Any) -> None:
-        self._runtime = runtime
+    def __init__(self, engine: Engine, shell: Any) -> None:
+        self._engine = engine
         self._shell = shell
         self._lines = LineSplitter()
         self._stubborn: list[tuple[str, Any]] = []
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
-        """Begin to route."""
+        """Route from now on."""
         self._undo = [self._patch(stream, name) for name, stream in redirects.streams()]
-        self._undo.append(self._runtime.history.listen(self._follow))
+        self._undo.append(self._engine.history.listen(self._follow))
         self._undo += redirects.install(self.guard_streams)
         self._undo.append(follow_records(self._take_record))
         self._undo.append(replace(threading.Thread, "start", _start_on_behalf))
@@ -58,14 +58,14 @@ class OutputRouter:
             self._undo.append(replace(publisher, "clear_output", self._routed_clear))
 
     def uninstall(self) -> None:
-        """Leave everything as it was."""
+        """Restore everything."""
         for undo in reversed(self._undo):
             undo()
         self._undo = []
         self._stubborn = []
 
     def guard_streams(self) -> None:
-        """Route handlers' text past whatever stands in the place of a stream now, such as a cell's buffer."""
+        """Route handlers' text past what has replaced a stream, such as a cell's buffer."""
         for name, stream in self._stubborn:
             self._hold(name, stream)
         for name, stream in redirects.streams():
@@ -73,7 +73,7 @@ class OutputRouter:
                 setattr(sys, name, _Guarded(stream, self, name))
 
     def _hold(self, name: str, stream: Any) -> None:
-        """Stand before the `write` of a stream's instance, again where IPython put back what was there."""
+        """Replace the `write` of a stream's instance, again after IPython has restored the one before."""
         if not isinstance(stream.__dict__.get("write"), Write):
             stream.write = Write(self, name, stream.write)
 
@@ -115,7 +115,7 @@ class OutputRouter:
         source = name if level is None else "log"
         is_last = invocation.outcome != "running"  # something that it started, and left behind
         for line in self._lines.add((invocation.id, source), text, is_last=is_last):
-            self._runtime.log_line(
+            self._engine.log_line(
                 invocation.worker,
                 line,
                 source=source,
@@ -130,7 +130,7 @@ class OutputRouter:
             return
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
         for line in text.splitlines():
-            self._runtime.log_line(
+            self._engine.log_line(
                 invocation.worker, line, source="log", level=record.levelname.lower(), invocation=invocation
             )
 
@@ -140,7 +140,7 @@ class OutputRouter:
             return
         for source in ("stdout", "stderr", "log"):
             for line in self._lines.end((invocation.id, source)):
-                self._runtime.log_line(invocation.worker, line, source=source, invocation=invocation)
+                self._engine.log_line(invocation.worker, line, source=source, invocation=invocation)
 
     # -- displays --------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class OutputRouter:
         if sum(len(str(value)) for value in kept.values()) > DISPLAY_KEPT:
             kept = {}
         text = str(data.get("text/plain", "")) or f"({', '.join(data) or 'nothing'})"
-        self._runtime.log_line(
+        self._engine.log_line(
             invocation.worker, text, source="display", data=kept or None, invocation=invocation
         )
 
@@ -197,7 +197,7 @@ class Write:
 
 
 class _Guarded:
-    """Stands before a cell's buffer: everything is the buffer's, but handlers' text."""
+    """Wraps a cell's buffer: everything goes to the buffer, except handlers' text."""
 
     def __init__(self, target: Any, router: OutputRouter, name: str) -> None:
         self._target = target
@@ -224,7 +224,7 @@ def _routed(base: type, router: OutputRouter, name: str) -> type:
         return Write(router, name, inner)
 
     def put(self: Any, write: Any) -> None:
-        # Somebody who restores what he read from us restores what was beneath it.
+        # Code that restores what it read here must restore the `write` beneath ours.
         self.__dict__[_INNER] = write.inner if isinstance(write, Write) else write
 
     return type(

@@ -1,4 +1,4 @@
-"""Redirection of output within a handler stays within it; around a cell, it leaves handlers out.
+"""Keeps redirections of output within a handler to it, and those of a cell off handlers; used by `output`.
 
 `contextlib.redirect_stdout` and IPython's capture replace `sys.stdout` for the whole process. Handlers
 interleave with cells and with each other: each would write into the other's buffer, and the last to leave
@@ -23,7 +23,7 @@ from dnworker_jupyter.kernel.patching import replace
 _Targets = dict[str, Any]
 
 targets: contextvars.ContextVar[_Targets | None] = contextvars.ContextVar("dnworker_redirects", default=None)
-"""Where the handler that runs here wants stdout, stderr and displays to go, by name; a stream or a list."""
+"""Where the handler that runs here redirects stdout, stderr and displays, by name; a stream or a list."""
 
 _TOKENS = "_dnworker_tokens"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from dnworker.core.errors import JournalError
 from dnworker.core.listeners import Listeners
-from dnworker.runtime import Runtime
+from dnworker.engine.engine import Engine
 from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import KernelLoop
 
@@ -21,12 +21,12 @@ log = logging.getLogger("dnworker.notebook")
 class RuntimeStartup:
     """The start of one notebook's runtime: once, and again after `%runtime stop`."""
 
-    def __init__(self, runtime: Runtime, loop: KernelLoop, watch: LoopWatch) -> None:
+    def __init__(self, engine: Engine, loop: KernelLoop, watch: LoopWatch) -> None:
         self.journal_problem: str | None = None
         """Why this run is not recorded; None when it is, or was not meant to be."""
         self.on_loop: Listeners[[]] = Listeners()
-        """Called on the loop whenever somebody has waited for the runtime."""
-        self._runtime = runtime
+        """Called on the loop each time after a wait for the runtime."""
+        self._engine = engine
         self._loop = loop
         self._watch = watch
         self._started: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class RuntimeStartup:
         if self._started is not None:
             await asyncio.wait({self._started})  # unloaded before it had started: what starts must be stopped
         self._started = None
-        await self._runtime.stop()
+        await self._engine.stop()
 
     async def _until_started(self) -> None:
         if self._started is None:
@@ -68,15 +68,15 @@ class RuntimeStartup:
     async def _start(self) -> None:
         self._watch.start()
         try:
-            await self._runtime.start()
+            await self._engine.start()
         except JournalError as exc:
             log.warning("%s; this run is not recorded", exc)
             self.journal_problem = str(exc)
-            self._runtime.journal = None
-            await self._runtime.start()
+            self._engine.journal = None
+            await self._engine.start()
         names, self._workers_to_start = self._workers_to_start, []
         for name in names:
-            await self._runtime.worker(name).restart()
+            await self._engine.worker(name).restart()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         # `ready` waits for the same start, and raises what it raised.

@@ -79,7 +79,7 @@ class UnhandledErrors:
             self._loop.call_soon_threadsafe(self._note, invocation, args.exc_value, what)
 
     def _follow_tasks(self, original: Any) -> Any:
-        """Note whose tasks are: before Python 3.12 the loop does not tell their context."""
+        """Note which handler creates a task: before Python 3.12 the loop does not know a task's context."""
 
         def create_task(*args: Any, **fields: Any) -> Any:
             task = original(*args, **fields)

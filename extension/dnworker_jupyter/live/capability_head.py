@@ -1,23 +1,24 @@
-"""`CapabilityHead`: what a `%%capability` cell says of the capability that live workers are exported as."""
+"""`CapabilityHead`: the head of the manifest, from a `%%capability` cell; used by magics."""
 
 from __future__ import annotations
 
 import dataclasses
 
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY
+from dnworker.engine.engine import Engine
 
 
 class CapabilityHead:
     """The head of one notebook's manifest."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.name: str | None = None
         """The name that it gives the capability; None until such a cell has run."""
-        self._runtime = runtime
+        self._engine = engine
 
     def declare(self, manifest: CapabilityManifest) -> None:
         """Take the head from a cell."""
         self.name = manifest.name
         # Live workers stay in the capability "notebook", whatever the export is called.
-        self._runtime.capability(LIVE_CAPABILITY).declare(dataclasses.replace(manifest, name=LIVE_CAPABILITY))
+        self._engine.capability(LIVE_CAPABILITY).declare(dataclasses.replace(manifest, name=LIVE_CAPABILITY))

@@ -1,4 +1,4 @@
-"""What stands for live workers in cells: `worker`, and what `dn.worker("bridge")` returns."""
+"""The names of live workers in cells: `worker`, and what `dn.worker("bridge")` returns."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def make_handle(registrar: Registrar, name: str) -> LiveHandle:
     """Return a handle of the worker `name`.
 
     Raises:
-        BadName: a ValueError: the name breaks the rule of contract 1.1.
+        BadName: a ValueError: the name breaks the rule.
     """
     return LiveHandle(registrar, check_worker_name(name))
 

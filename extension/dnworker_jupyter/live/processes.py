@@ -13,8 +13,8 @@ from typing import Literal
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import WorkerFailed
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import Capability
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.syntax.options import Options
 
@@ -29,7 +29,7 @@ CONNECT_LIMIT = 180.0
 ExportWorker = Callable[[str, ProcessTopology], tuple[Mapping[str, bytes], str]]
 """Exports one worker: gives the files by path, and the path of its script.
 
-Raises NotExportable when something that its handlers need cannot leave the kernel; says what, and where.
+Raises NotExportable when its handlers need something that cannot leave the kernel; names it and its location.
 """
 
 
@@ -37,11 +37,11 @@ class ProcessWorker(SubprocessWorker):
     """A worker of this notebook that runs as a process, from files in a directory of its own."""
 
     def __init__(
-        self, runtime: Runtime, capability: Capability, definition: WorkerDefinition, root: Path, number: int
+        self, engine: Engine, capability: Capability, definition: WorkerDefinition, root: Path, number: int
     ) -> None:
         self._files = root
         self._number = number
-        super().__init__(runtime.services, capability, definition)
+        super().__init__(engine.services, capability, definition)
 
     @property
     def generation(self) -> int:
@@ -56,8 +56,8 @@ class ProcessWorker(SubprocessWorker):
 class Processes:
     """The files of the workers that run as processes; they go when the notebook's runtime stops."""
 
-    def __init__(self, runtime: Runtime, export: ExportWorker) -> None:
-        self._runtime = runtime
+    def __init__(self, engine: Engine, export: ExportWorker) -> None:
+        self._engine = engine
         self._export = export
         self._directory: Path | None = None
         self._made = 0
@@ -66,7 +66,7 @@ class Processes:
         """Write the worker's script as an export would, and return a worker that runs it.
 
         Raises:
-            NotExportable: something that its handlers need cannot leave the kernel; says what, and where.
+            NotExportable: something that its handlers need cannot leave the kernel.
         """
         files, script = self._export(name, topology)
         root = self.directory_of(name)
@@ -85,8 +85,8 @@ class Processes:
         definition = WorkerDefinition(
             name, command=command, args=args, env=dict(options.env), when=options.when
         )
-        home = self._runtime.capability(LIVE_CAPABILITY)
-        return ProcessWorker(self._runtime, home, definition, root, generation)
+        home = self._engine.capability(LIVE_CAPABILITY)
+        return ProcessWorker(self._engine, home, definition, root, generation)
 
     def close(self) -> None:
         """Remove the files."""
@@ -120,7 +120,7 @@ async def until_connected(worker: SubprocessWorker) -> None:
     except TimeoutError:
         output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; it said:\n{output}"
+            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; its output:\n{output}"
         ) from None
     finally:
         connected.cancel()

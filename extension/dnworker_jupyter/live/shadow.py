@@ -18,7 +18,7 @@ _CONTAINERS = (list, dict, set, bytearray, deque)
 
 
 def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
-    """Have a shadow's handlers know it as `worker`, say nothing in the notebook, and change no name there.
+    """Make a shadow's handlers find it as `worker`, log nothing in the notebook, and change no name there.
 
     Functions of cells get a namespace that is a copy, with copies of the containers that they reach. A class
     of a cell is the notebook's own: its methods find the notebook's names.
@@ -76,7 +76,7 @@ class _Copies:
         if isinstance(value, _CONTAINERS):
             try:
                 self._made[id(value)] = copy.deepcopy(value)
-            except Exception:  # it holds what nobody can copy, a socket for one: there is only this one
+            except Exception:  # it holds something that cannot be copied, such as a socket: use it as it is
                 self._made[id(value)] = value
             return self._made[id(value)]
         return value
@@ -93,7 +93,7 @@ class _Copies:
             None if function.__defaults__ is None else tuple(map(self.of, function.__defaults__)),
             closure,
         )
-        self._made[id(function)] = made  # before what it reaches, which may reach it again
+        self._made[id(function)] = made  # before the functions that it reaches, which may reach it again
         if function.__kwdefaults__ is not None:
             made.__kwdefaults__ = {key: self.of(value) for key, value in function.__kwdefaults__.items()}
         made.__qualname__, made.__module__, made.__doc__ = (
@@ -105,7 +105,7 @@ class _Copies:
         for old, new in zip(cells or (), closure or (), strict=True):
             try:
                 new.cell_contents = self.of(old.cell_contents)
-            except ValueError:  # nothing is in it yet
+            except ValueError:  # it is empty yet
                 continue
         for name in _names_in(function.__code__):
             if name in self._namespace and name not in self._seen:

@@ -1,4 +1,4 @@
-"""Stale handlers: they still run, but their cell says something else by now, or is gone; for `%worker`."""
+"""Finds stale handlers: they run, but their cell has changed since or is gone; used by `%worker`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def why_stale(registration: Registration, cells: CellBook, saved: SavedNotebook 
         return f"its cell failed when it ran again as {latest[0].label}"
     if saved is None or cell.id is None or saved.saved_at < registration.at:
         return None
-    if ":" in cell.id:  # VS Code names cells by address, and the file by ids of its own: the text must tell
+    if ":" in cell.id:  # VS Code names cells by address, and the file by ids of its own: compare the text
         texts = {_text(source) for source in saved.sources.values()}
         return None if _text(cell.source) in texts else "its cell was edited since, or deleted"
     if cell.id not in saved.sources:

@@ -13,7 +13,8 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY
+from dnworker.engine.engine import Engine
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.cells import Cell, CellBook, RunningCell
@@ -55,7 +56,7 @@ class Transactions:
         self,
         shell: Any,
         *,
-        runtime: Runtime,
+        engine: Engine,
         loop: KernelLoop,
         startup: RuntimeStartup,
         cells: CellBook,
@@ -65,7 +66,7 @@ class Transactions:
     ) -> None:
         # collaborators
         self._shell = shell
-        self._runtime = runtime
+        self._engine = engine
         self._loop = loop
         self._startup = startup
         self._cells = cells
@@ -163,7 +164,7 @@ class Transactions:
         if running is None or draft is None or current_invocation.get() is not None:
             raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
         if name not in draft.transactions:
-            live = self._live.get(name) or LiveWorker(name, self._runtime, self._processes)
+            live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
             draft.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
         self._latest = name
         return draft.transactions[name]
@@ -295,14 +296,14 @@ class Transactions:
             if live.registrations:
                 print(f"{live.name} is without the handlers that this cell registered before")  # noqa: T201
             elif live.managed is not None:
-                await self._runtime.remove(live.managed.qualified_name)
+                await self._engine.remove(live.managed.qualified_name)
                 self._live.remove(live)
                 print(f"{live.name} is removed: no cell defines it any more")  # noqa: T201
         for name, defined in [*self._live.programs.items()]:
             if defined.key == cell.key and defined.number != cell.number:
                 del self._live.programs[name]
-                if name in self._runtime.capability(LIVE_CAPABILITY).workers:
-                    await self._runtime.remove(f"{LIVE_CAPABILITY}:{name}")
+                if name in self._engine.capability(LIVE_CAPABILITY).workers:
+                    await self._engine.remove(f"{LIVE_CAPABILITY}:{name}")
                 print(f"{name} is removed: no cell defines it any more")  # noqa: T201
 
     def forget(self, managed: ManagedWorker) -> None:
@@ -327,7 +328,7 @@ class Transactions:
         return [w for w in [*self._shell.user_ns.values()] if type(w) is Worker and _is_of_cells(w)]
 
     def _is_running(self, worker: Worker) -> bool:
-        return any(getattr(managed, "worker", None) is worker for managed in self._runtime.workers())
+        return any(getattr(managed, "worker", None) is worker for managed in self._engine.workers())
 
     def _raise_if_failed(self, live: LiveWorker) -> None:
         managed = live.managed
@@ -348,7 +349,7 @@ class Transactions:
         Raises:
             UsageError: one is not.
         """
-        declared = self._runtime.capability(LIVE_CAPABILITY).manifest.flags
+        declared = self._engine.capability(LIVE_CAPABILITY).manifest.flags
         for flag in when:
             if flag not in declared:
                 known = ", ".join(declared) or "none"

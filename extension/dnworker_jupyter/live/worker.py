@@ -9,7 +9,8 @@ from typing import Any
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY
+from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.cells import Cell
@@ -69,13 +70,13 @@ class Generation:
 class LiveWorker:
     """A worker made of cells: its generations, its state, and what runs."""
 
-    def __init__(self, name: str, runtime: Runtime, processes: Processes) -> None:
+    def __init__(self, name: str, engine: Engine, processes: Processes) -> None:
         self.name = name
         self.topology: LiveTopology = "in-process"
         self.state: dict[str, Any] = {}
         self.managed: InProcessWorker | ProcessWorker | None = None
         """What runs the present generation; None until the first is committed."""
-        self._runtime = runtime
+        self._engine = engine
         self._processes = processes
         self._generations: tuple[Generation, ...] = (Generation(),)
         """Those that can be gone back to, and last the present one."""
@@ -102,7 +103,7 @@ class LiveWorker:
 
     @property
     def options(self) -> Options:
-        """What its cells say of the worker itself."""
+        """The worker's options, from the lines of its cells."""
         return self.current.options
 
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
@@ -196,7 +197,7 @@ class LiveWorker:
             await self._run_here(restart)
         else:
             self.managed = self._processes.make(self.name, self.topology, self.options, self.generation)
-            await self._runtime.capabilities.adopt(self.managed)
+            await self._engine.capabilities.adopt(self.managed)
             if self.managed.state is WorkerState.RUNNING:
                 await until_connected(self.managed)  # a running process does not listen yet
 
@@ -206,9 +207,9 @@ class LiveWorker:
             self.managed.definition = definition
             await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)
         else:
-            home = self._runtime.capability(LIVE_CAPABILITY)
-            self.managed = InProcessWorker(self._runtime.services, home, definition, self._make_fresh)
-            await self._runtime.capabilities.adopt(self.managed)
+            home = self._engine.capability(LIVE_CAPABILITY)
+            self.managed = InProcessWorker(self._engine.services, home, definition, self._make_fresh)
+            await self._engine.capabilities.adopt(self.managed)
 
     def _make_fresh(self) -> Worker:
         """Make the Worker for a start: its state holds only what cells put there at their top level."""

@@ -1,4 +1,4 @@
-"""`%%agent NAME`: the cell says how an agent answers turns, by a script or by a model."""
+"""`%%agent NAME`: an agent answers turns by the function of the cell, or by a model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def agent_parser() -> Parser:
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """What an `%%agent` line says."""
+    """The options of an `%%agent` line."""
 
     name: str | None
     model: str | None

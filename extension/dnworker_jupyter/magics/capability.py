@@ -27,7 +27,7 @@ VERBS = ("export", "check", "diff", "load")
 
 @dataclass(frozen=True)
 class CapabilityOptions:
-    """What a `%capability` line says."""
+    """The options of a `%capability` line."""
 
     verb: str
     path: str | None
@@ -65,7 +65,7 @@ def capability_parser() -> Parser:
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """A `%%capability` line says nothing: the body does."""
+    """A `%%capability` line has no options: the body is the head."""
 
 
 # -- requests: the fields of each are the options that it takes ----------------------------------------
@@ -141,7 +141,7 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
 
 
 async def run_capability(context: MagicContext, options: CapabilityOptions) -> object:
-    """Do what `%capability` says.
+    """Run a `%capability` line.
 
     Raises:
         UsageError: the line is wrong, something cannot be exported, or the check failed.

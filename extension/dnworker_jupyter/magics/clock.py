@@ -25,7 +25,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|min|[smhdw])")
 
 @dataclass(frozen=True)
 class ClockOptions:
-    """What a `%clock` line says."""
+    """The options of a `%clock` line."""
 
     words: list[str]
     limit: int
@@ -67,7 +67,7 @@ def read_duration(text: str) -> float:
 
 
 async def run_clock(context: MagicContext, options: ClockOptions) -> object:
-    """Do what `%clock` says.
+    """Run a `%clock` line.
 
     Raises:
         UsageError: the line is wrong, or the clock is real where it must be virtual.

@@ -35,7 +35,7 @@ def install_completion(shell: Any, context: MagicContext) -> Callable[[], None]:
 
 
 def complete(context: MagicContext, line: str, token: str) -> list[str] | None:
-    """Return what may stand in the place of `token` at the end of `line`, where the line is one of ours."""
+    """Return the completions of `token` at the end of `line`; None when the line is no magic of ours."""
     match = _LINE.match(line.rpartition("\n")[2])
     if match is None or match[3] is None or "{" in match[3].rpartition(" ")[2]:
         return None

@@ -24,7 +24,7 @@ from dnworker_jupyter.magics.suggestions import Suggestions
 
 @dataclass(kw_only=True)
 class MagicContext:
-    """The parts of a notebook that magics use, and what they say of a worker's name."""
+    """The parts of a notebook that magics use, and the workers by name."""
 
     # the kernel and the runtime on its loop
     shell: Any

@@ -52,7 +52,7 @@ class Diagnoses(Table):
 
 
 async def examine(context: MagicContext) -> Diagnoses:
-    """Look at everything."""
+    """Examine everything."""
     found = [
         *_versions(context),
         *_comms(context),
@@ -97,7 +97,7 @@ def _front_end(context: MagicContext) -> str:
 
 
 def _comms(context: MagicContext) -> Iterator[Diagnosis]:
-    """Say where callbacks of buttons arrive; see the table in the documentation of ipykernel's subshells."""
+    """Report where callbacks of buttons arrive; see the documentation of ipykernel's subshells."""
     kernel = _version("ipykernel")
     if kernel is None or context.loop.has_thread:
         return
@@ -121,7 +121,7 @@ def _loop(context: MagicContext) -> Diagnosis:
 
 
 async def _nest(context: MagicContext) -> Diagnosis:
-    """Tell whether somebody made asyncio re-entrant, who, and what it costs here."""
+    """Report whether asyncio was made re-entrant, by whom, and what it costs here."""
     if asyncio.Task.__module__ == "_asyncio":  # it swaps the class for the one written in Python
         return Diagnosis("nest_asyncio", "ok", "not applied")
     present, original = await _task_seconds(asyncio.Task), await _task_seconds(_c_task())

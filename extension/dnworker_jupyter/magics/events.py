@@ -21,7 +21,7 @@ VERBS = ("save", "test")
 
 @dataclass(frozen=True)
 class EventsOptions:
-    """What an `%events` line says."""
+    """The options of an `%events` line."""
 
     words: list[str]
     worker: str | None
@@ -48,7 +48,7 @@ def events_parser() -> Parser:
 
 
 async def run_events(context: MagicContext, options: EventsOptions) -> object:
-    """Do what `%events` says.
+    """Run an `%events` line.
 
     Raises:
         UsageError: the line is wrong, or the file cannot be written.

@@ -27,7 +27,7 @@ LONGEST_SHOWN = 83
 
 @dataclass(frozen=True)
 class FireOptions:
-    """What a `%fire` line says."""
+    """The options of a `%fire` line."""
 
     kind: str | None
     payload: list[str]
@@ -64,7 +64,7 @@ def fire_parser(*, is_cell: bool = False) -> Parser:
 
 
 async def run_fire(context: MagicContext, options: FireOptions, body: str | None) -> object:
-    """Fire as the line of `%fire`, and the body of `%%fire`, say.
+    """Run a `%fire` line, or a `%%fire` cell with its body.
 
     Raises:
         UsageError: the line is wrong, or the payload is.

@@ -64,7 +64,7 @@ class LiveExport(Export):
         return sorted(name for name in found if names.get(name))
 
     def was_interrupted(self) -> bool:
-        """Tell whether somebody asked to stop the cell."""
+        """Tell whether the cell was interrupted."""
         return self._context.interrupts.came
 
     def _workers(self, plan: Plan) -> list[LiveWorker]:
@@ -93,7 +93,7 @@ def export_worker(
     """Export one live worker, as `live.processes` runs it: the files by path, and the path of its script.
 
     Raises:
-        NotExportable: something that its handlers need cannot leave the kernel; says what, and where.
+        NotExportable: something that its handlers need cannot leave the kernel.
     """
     plan = plan_export(
         live_cells(cells, live),

@@ -10,7 +10,7 @@ from dnworker_jupyter.syntax.options import Parser
 
 @dataclass(frozen=True)
 class PanelOptions:
-    """What a `%panel` line says."""
+    """The options of a `%panel` line."""
 
     name: str | None
 

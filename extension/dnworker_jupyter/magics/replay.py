@@ -55,7 +55,7 @@ class Traces:
 
 @dataclass(frozen=True)
 class ReplayOptions:
-    """What a `%replay` line says."""
+    """The options of a `%replay` line."""
 
     what: list[str]
     kind: str | None
@@ -93,7 +93,7 @@ def replay_parser() -> Parser:
 
 
 async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
-    """Do what `%replay` says.
+    """Run a `%replay` line.
 
     Raises:
         UsageError: there is no such event, file or worker, or the line is wrong.

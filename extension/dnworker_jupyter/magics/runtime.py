@@ -16,7 +16,7 @@ WORDS = ("status", "doctor", "url", "stop", "nest")
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """What a `%runtime` line says."""
+    """The options of a `%runtime` line."""
 
     what: str
 
@@ -29,7 +29,7 @@ def runtime_parser() -> Parser:
 
 
 async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
-    """Do what `%runtime` says.
+    """Run a `%runtime` line.
 
     Raises:
         UsageError: a package is missing.

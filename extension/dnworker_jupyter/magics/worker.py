@@ -29,7 +29,7 @@ LOG_LINES = 50
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What a `%worker` line says."""
+    """The options of a `%worker` line."""
 
     words: list[str]
     last: int
@@ -55,7 +55,7 @@ async def run_worker_cell(context: MagicContext, line: WorkerLine, body: str) ->
 
 
 async def run_worker_line(context: MagicContext, options: WorkerOptions) -> object:
-    """Do what `%worker` says.
+    """Run a `%worker` line.
 
     Raises:
         UsageError: the line is wrong, or there is no such worker.

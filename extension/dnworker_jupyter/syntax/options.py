@@ -25,19 +25,19 @@ _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class Options:
-    """What a `%%worker` line says of the worker itself."""
+    """The options of a `%%worker` line that belong to the worker."""
 
     when: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     topology: str | None = None
-    """How the export runs it; None for as the export is told."""
+    """How the export runs it; None for the topology of the export."""
     file: str | None = None
     """The path of its file in the export; None for one by its name."""
 
 
 @dataclass(frozen=True)
 class WorkerLine:
-    """A `%%worker` line, read."""
+    """A `%%worker` line as it was read."""
 
     name: str
     options: Options
@@ -54,7 +54,7 @@ def worker_parser() -> Parser:
     parser.add_argument("name", nargs="?", help="the worker: lower-case letters, digits and dashes")
     parser.add_argument("--when", action="append", default=[], metavar="FLAG", help="run only if FLAG is on")
     parser.add_argument("--env", action="append", default=[], metavar="K=V", help="variable of the export")
-    parser.add_argument("--shared", action="store_true", help="the whole cell travels with the export")
+    parser.add_argument("--shared", action="store_true", help="the whole cell is exported")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
     parser.add_argument(
         "--test", action="store_true", help="the body is an event, and what the worker should do with it"
@@ -149,12 +149,12 @@ class Parser(argparse.ArgumentParser):
         return [o for action in self._actions for o in action.option_strings if o.startswith("--")]
 
     def choices(self, option: str) -> list[str]:
-        """Return what an option may be set to, where there is a choice."""
+        """Return the choices of an option, if it has choices."""
         action = next((a for a in self._actions if option in a.option_strings), None)
         return [str(choice) for choice in (action.choices or ())] if action is not None else []
 
     def words(self) -> list[str]:
-        """Return the words that may stand first, where there is a choice of them."""
+        """Return the choices of the first word, if it has choices."""
         positional = [action for action in self._actions if not action.option_strings]
         return [str(choice) for choice in (positional[0].choices or ())] if positional else []
 
@@ -173,7 +173,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?`, or nothing where nothing is near."""
+    """Return `; did you mean X?`; an empty text when no known word is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -228,7 +228,7 @@ def read_value(text: str, names: Mapping[str, Any]) -> Any:
     """Read a value: JSON, a Python literal, `{name}` from the notebook, else the text itself.
 
     Raises:
-        UsageError: `{name}` names nothing in the notebook, or what stands in braces is nothing of these.
+        UsageError: `{name}` names nothing in the notebook, or text in braces is none of these.
     """
     if match := _NAME_REFERENCE.fullmatch(text):
         if match[1] not in names:

@@ -1,4 +1,4 @@
-"""Turns our magics into awaited calls, before Python sees the cell.
+"""Turns magics into awaited calls before Python compiles a cell; used by the hooks around every cell.
 
 A `%%worker` cell stays an ordinary cell: its first line becomes one call on the same line and a commit is
 put at its end, so that `await`, nested magics, the displayed last value, line numbers and errors all work
@@ -35,7 +35,7 @@ _CALLS = frozenset({"run_line_magic", "run_cell_magic"})
 def worker_cell(lines: list[str]) -> list[str]:
     """Input transformer: replace a `%%worker` or `%%agent` line by the call that opens the cell.
 
-    Comments and blank lines may stand above it. They stay, so that line numbers stay.
+    Comments and blank lines may be above it. They stay, so that line numbers do not change.
     """
     first = _first_code_line(lines)
     if first is None:
@@ -56,7 +56,7 @@ def worker_cell(lines: list[str]) -> list[str]:
 
 
 def _take_future_imports(body: list[str]) -> tuple[list[str], str]:
-    """Take `from __future__` lines off the top of a body, to stand before our call: they must come first."""
+    """Take `from __future__` lines off the top of a body: they must come before our call."""
     taken = []
     body = list(body)
     for number, line in enumerate(body):
@@ -81,7 +81,7 @@ def await_magics(lines: list[str], *, nested: bool = False) -> list[str]:
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
-        return lines  # IPython tells the user where
+        return lines  # IPython reports the place to the user
     finder = _Finder(can_await=not nested)
     finder.visit(tree)
     changed = [line.encode() for line in lines]
@@ -104,7 +104,7 @@ def end_plain_cell(lines: list[str], is_handle: Callable[[str], bool] = lambda n
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
-        return lines  # IPython tells the user where
+        return lines  # IPython reports the place to the user
     if not tree.body or _is_opening(tree.body[0]) or not _registers(tree, is_handle):
         return lines
     quiet = ";" if _is_quiet(text) else ""
@@ -185,19 +185,19 @@ class _Finder(ast.NodeVisitor):
         self._can_await = can_await
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        """In a function that is not async nothing is awaited."""
+        """In a function that is not async nothing can be awaited."""
         outside, self._can_await = self._can_await, False
         self.generic_visit(node)
         self._can_await = outside
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        """In an async function all is."""
+        """In an async function everything can be awaited."""
         outside, self._can_await = self._can_await, True
         self.generic_visit(node)
         self._can_await = outside
 
     def visit_Await(self, node: ast.Await) -> None:
-        """Leave what is awaited already alone."""
+        """Leave a magic that is awaited already as it is."""
         if not _is_our_call(node.value):
             self.generic_visit(node)
 
@@ -205,12 +205,11 @@ class _Finder(ast.NodeVisitor):
         """Await and display a magic on a line of its own."""
         call = node.value
         if isinstance(call, ast.Call) and _is_our_call(call):
-            assert call.end_lineno is not None
-            assert call.end_col_offset is not None
+            end = call.end_lineno or call.lineno, call.end_col_offset or 0  # parsed code has both
             how = "await __import__({!r})._show(" if self._can_await else "__import__({!r})._show_soon("
             opening = how.format(PACKAGE).encode()
             self.inserts.append((call.lineno, call.col_offset, opening))
-            self.inserts.append((call.end_lineno, call.end_col_offset, b")"))
+            self.inserts.append((*end, b")"))
         else:
             self.generic_visit(node)
 

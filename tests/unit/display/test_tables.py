@@ -1,0 +1,67 @@
+"""Tables of workers, and times as text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dnworker.core.clock import VirtualClock
+from dnworker.core.handlers import HandlerKey
+from dnworker.runtime import Runtime
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.display.tables import span, until, worker_log, worker_table, workers_table
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as runtime:
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.a")
+        async def on_a(event, client): ...
+
+        await runtime.add(worker)
+        yield runtime
+
+
+async def test_workers_are_shown_with_state_and_who_holds_the_loop(runtime):
+    table = workers_table(runtime.workers(), paused="bridge.on_a")
+    assert table.rows[0][:3] == ["notebook:bridge", "running, paused by bridge.on_a", "in-process"]
+    assert "no workers yet" in repr(workers_table([]))
+
+
+async def test_a_worker_is_shown_with_the_cell_of_each_handler(runtime):
+    key, other = HandlerKey("on_event", "demo.a", "on_a"), HandlerKey("task", "", "watch")
+    origins = {key: "cell [3]", other: "cell [4]"}
+    table = worker_table(runtime.worker("bridge"), origins, runtime.clock)
+    assert [row[:3] for row in table.rows] == [
+        ["on_event demo.a", "on_a", "cell [3]"],
+        ["task", "watch", "cell [4]"],
+    ]
+    assert table.title.startswith("notebook:bridge is running")
+    assert set(origins) == {key, other}
+
+
+async def test_a_log_shows_levels_that_matter(runtime):
+    managed = runtime.worker("bridge")
+    assert repr(worker_log(runtime, managed, 5)) == "bridge has said nothing yet"
+    runtime.log_line("notebook:bridge", "hello")
+    runtime.log_line("notebook:bridge", "careful", level="warning")
+    first, second = repr(worker_log(runtime, managed, 5)).splitlines()
+    assert first.endswith("  hello")
+    assert second.endswith("  warning  careful")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (0.25, "250 ms"), (59, "59 s"), (180, "3 min"), (9000, "2:30:00"), (-5, "0 s")],
+)
+def test_a_length_of_time_has_its_largest_fitting_unit(seconds, text):
+    assert span(seconds) == text
+
+
+def test_a_time_of_another_day_has_its_date():
+    clock = VirtualClock(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    assert until(clock, clock.now() + timedelta(minutes=3)) == "12:03:00 (in 3 min)"
+    assert until(clock, clock.now() + timedelta(days=1)) == "2026-01-02 12:00:00 (in 1 day, 0:00:00)"

@@ -1,0 +1,66 @@
+"""Kinds and payloads that are worth firing."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker.core.samples import template
+from dnworker.runtime import Runtime
+from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.workers import LiveWorkers
+from dnworker_jupyter.magics.suggestions import Suggestions
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as runtime:
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.heard")
+        async def on_heard(event, client): ...
+
+        await runtime.add(worker)
+        yield runtime
+
+
+@pytest.fixture
+def suggestions(runtime):
+    return Suggestions(runtime, LiveWorkers())
+
+
+async def test_kinds_are_those_heard_fired_and_known(suggestions, runtime):
+    await runtime.fire("demo.fired", {"n": 1})
+    assert {"demo.heard", "demo.fired", "turn.completed"} <= set(suggestions.kinds())
+    assert suggestions.kinds_heard() == {"demo.heard"}
+
+
+async def test_a_kind_of_the_runtime_gets_a_realistic_payload(suggestions):
+    payload, source = await suggestions.payload("turn.completed")
+    assert payload.keys() == template("turn.completed").keys()
+    assert source == ""
+
+
+async def test_another_kind_gets_what_was_fired_last(suggestions, runtime):
+    await runtime.fire("demo.fired", {"n": 1})
+    trace = await runtime.fire("demo.fired", {"n": 2})
+    assert await suggestions.payload("demo.fired") == ({"n": 2}, f"as of #{trace.event.seq}")
+    assert await suggestions.payload("demo.never") == ({}, "")
+    assert suggestions.fields("demo.fired") == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("demo.herd", "no handler in this notebook listens to demo.herd; did you mean demo.heard?"),
+        ("demo.heard", "no handler ran for demo.heard; see %worker"),
+    ],
+)
+def test_why_no_handler_ran(suggestions, kind, why):
+    assert suggestions.why_unheard(kind) == why
+
+
+async def test_a_listener_that_does_not_run_is_named(suggestions, runtime):
+    await runtime.worker("bridge").stop()
+    assert suggestions.why_unheard("demo.heard") == (
+        "no handler ran for demo.heard: bridge is stopped; %worker restart bridge"
+    )

@@ -1,0 +1,59 @@
+"""Loading into a shell of this process, and leaving it as it was."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+import dnworker_jupyter
+from dnworker.core.errors import UsageError
+from dnworker_jupyter import loading
+from dnworker_jupyter.notebook import active
+
+from .shells import terminal_shell
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path):
+    with terminal_shell(monkeypatch, tmp_path) as shell:
+        yield shell
+
+
+def hooks(shell: InteractiveShell) -> list[object]:
+    """Everything that loading changes in a shell."""
+    return [
+        list(shell.input_transformer_manager.cleanup_transforms),
+        list(shell.input_transformers_post),
+        list(shell.ast_transformers),
+        {event: list(callbacks) for event, callbacks in shell.events.callbacks.items()},
+        {kind: set(magics) for kind, magics in shell.magics_manager.magics.items()},
+        list(shell.Completer.custom_matchers),
+        set(shell.user_ns),
+        set(shell.user_ns_hidden),
+    ]
+
+
+def test_unloading_takes_every_hook_out(shell):
+    before = hooks(shell)
+    loading.load(shell)
+    assert shell.user_ns["dn"] is dnworker_jupyter
+    assert hooks(shell) != before
+    loading.unload(shell)
+    assert hooks(shell) == before
+    with pytest.raises(UsageError, match="dnworker is not loaded; run: %load_ext dnworker"):
+        active()
+
+
+def test_loading_again_keeps_what_runs(shell):
+    loading.load(shell)
+    notebook, loaded = active(), hooks(shell)
+    loading.load(shell)
+    assert active() is notebook
+    assert hooks(shell) == loaded
+    loading.unload(shell)
+    loading.load(shell)
+    assert active() is notebook
+
+
+def test_unloading_what_is_not_loaded_is_harmless(shell):
+    loading.unload(shell)
