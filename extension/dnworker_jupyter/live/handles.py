@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.core.handlers import DECORATORS
+from dnworker.core.handlers import DECORATORS, check_worker_name
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker.workers.registry import add_handlers, handlers_of
-from dnworker.workers.worker import Worker, check_worker_name
+from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 
 _STATE = "_plain_state"

@@ -13,7 +13,7 @@ from dnworker.core.schedule import ScheduleSpec
 from dnworker.workers import registry
 from dnworker.workers.registry import Registered
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 @dataclass(frozen=True)

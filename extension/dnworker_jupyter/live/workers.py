@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.syntax.cell import Cell
 
 
 class LiveWorkers:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 @dataclass(frozen=True)
