@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dnworker.panel.actions import Actions
     from dnworker.panel.feed import Feed
+    from dnworker.panel.page import PanelPage
     from dnworker.server.embedded import EmbeddedServer
 
 __all__ = ["LIVE_CAPABILITY", "Runtime"]
@@ -94,7 +95,7 @@ class Runtime(Engine):
         from dnworker.server.embedded import EmbeddedServer
 
         self.resources.push_async_callback(self._stop_server)
-        self.server = EmbeddedServer(self, lambda: self.feed, host, port)
+        self.server = EmbeddedServer(self, self._page(), host, port)
         await self.server.start()
         self.tokens.write()
 
@@ -117,7 +118,12 @@ class Runtime(Engine):
         """The API as an ASGI application without a gatekeeper, for callers in this process."""
         from dnworker.server.app import make_app
 
-        return make_app(self, lambda: self.feed, bind_host=None)
+        return make_app(self, self._page(), bind_host=None)
+
+    def _page(self) -> PanelPage:
+        from dnworker.panel.page import PanelPage
+
+        return PanelPage(lambda: self.feed)
 
     @property
     def feed(self) -> Feed:

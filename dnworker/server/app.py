@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -20,7 +19,6 @@ from dnworker.server.responses import error
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
-    from dnworker.panel.feed import Feed
 
 log = logging.getLogger("dnworker.server")
 
@@ -35,12 +33,12 @@ _RESOURCES = (health, events, workers, sessions, files, logs, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 
-def make_app(engine: Engine, feed: Callable[[], Feed], bind_host: str | None) -> ASGIApp:
+def make_app(engine: Engine, panel: page.Panel, bind_host: str | None) -> ASGIApp:
     """Return the ASGI application of a runtime; without a host to bind it is for callers in this process.
 
     Args:
         engine: what requests are about.
-        feed: returns the source of the panel's views; called when the first is opened.
+        panel: what the page shows.
         bind_host: where the server listens, which the gatekeeper checks `Host` headers against.
     """
     served = [*ENDPOINTS, openapi]
@@ -48,7 +46,7 @@ def make_app(engine: Engine, feed: Callable[[], Feed], bind_host: str | None) ->
         routes=[*(one.route() for one in served), *events.routes, *interactive.routes, *page.routes],
         exception_handlers={HTTPException: _http_error},
     )
-    front = _Front(engine, feed, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
+    front = _Front(engine, panel, {(one.method, one.path): one for one in served if one.is_fixed}, routed)
     return front if bind_host is None else Gatekeeper(front, tokens=engine.tokens, bind_host=bind_host)
 
 
@@ -61,14 +59,14 @@ class _Front:
     def __init__(
         self,
         engine: Engine,
-        feed: Callable[[], Feed],
+        panel: page.Panel,
         fixed: dict[tuple[str, str], Endpoint],
         routed: ASGIApp,
     ) -> None:
         self._engine = engine
         self._fixed = fixed
         self._routed = routed
-        self._pages = page.PageSessions(engine, feed)
+        self._pages = page.PageSessions(engine, panel)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or socket; an error of ours is logged, and is a 500."""

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -17,7 +16,7 @@ from dnworker.server.quiet_uvicorn import QuietUvicorn
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
-    from dnworker.panel.feed import Feed
+    from dnworker.server.page import Panel
 
 BACKLOG = 128
 
@@ -27,14 +26,14 @@ class EmbeddedServer:
 
     Args:
         engine: what requests are about.
-        feed: returns the source of the panel's views.
+        panel: what the page shows.
         host: where to listen.
         port: where to listen; 0 picks a free one.
     """
 
-    def __init__(self, engine: Engine, feed: Callable[[], Feed], host: str, port: int) -> None:
+    def __init__(self, engine: Engine, panel: Panel, host: str, port: int) -> None:
         self._engine = engine
-        self._feed = feed
+        self._panel = panel
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -66,7 +65,7 @@ class EmbeddedServer:
         """
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
-            make_app(self._engine, self._feed, self._host),
+            make_app(self._engine, self._panel, self._host),
             ws="websockets-sansio",
             proxy_headers=False,
             http="httptools",

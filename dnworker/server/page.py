@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
@@ -23,13 +23,11 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.core.errors import ApiError
-from dnworker.panel import assets
 from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE
 from dnworker.server.responses import error, read_body, read_object
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
-    from dnworker.panel.feed import Channel, Feed
 
 log = logging.getLogger("dnworker.server")
 
@@ -63,12 +61,35 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FILES: dict[str, tuple[str, Callable[[], str]]] = {
-    "/panel": ("text/html", lambda: (assets.STATIC / "page.html").read_text(encoding="utf-8")),
-    "/panel/panel.js": ("text/javascript", assets.module),
-    "/panel/panel.css": ("text/css", assets.style),
-    "/panel/page.js": ("text/javascript", lambda: (assets.STATIC / "page.js").read_text(encoding="utf-8")),
+FILES = {
+    "/panel": ("text/html", "page.html"),
+    "/panel/panel.js": ("text/javascript", "panel.js"),
+    "/panel/panel.css": ("text/css", "panel.css"),
+    "/panel/page.js": ("text/javascript", "page.js"),
 }
+"""The type and the name of each file, by its path."""
+
+
+class Channel(Protocol):
+    """Carries the messages of one browser's views."""
+
+    def receive(self, content: object) -> None:
+        """Take a message of a view."""
+
+    def close(self) -> None:
+        """Forget the views."""
+
+
+class Panel(Protocol):
+    """What the page shows; the panel implements it, which knows no server."""
+
+    def file(self, name: str) -> str:
+        """Return the text of one of `FILES`."""
+        ...
+
+    def connect(self, send: Callable[[dict[str, Any]], None]) -> Channel:
+        """Open a channel for one browser; `send` is called with every message to it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +105,12 @@ class PageSessions:
 
     Args:
         engine: whose tokens they show.
-        feed: returns the source of what they see.
+        panel: what they see.
     """
 
-    def __init__(self, engine: Engine, feed: Callable[[], Feed]) -> None:
+    def __init__(self, engine: Engine, panel: Panel) -> None:
+        self.panel = panel
         self._engine = engine
-        self._feed = feed
         self._sessions: dict[str, PageSession] = {}
         # Cookies know no ports: two runtimes of one machine must not overwrite each other's.
         self._name = f"{COOKIE}-{hashlib.sha256(engine.runtime_id.encode()).hexdigest()[:8]}"
@@ -116,10 +137,6 @@ class PageSessions:
             return None
         return session.token if self._engine.tokens.accepts(session.token) else None
 
-    def connect(self, send: Callable[[dict[str, Any]], None]) -> Channel:
-        """Open a channel for the views of one browser; `send` is called with every message to it."""
-        return self._feed().connect(send)
-
 
 def _answer(status: int, content: object) -> Response:
     body = msgspec.json.encode(content)
@@ -128,8 +145,9 @@ def _answer(status: int, content: object) -> Response:
 
 async def file(request: Request) -> Response:
     """Send one of the page's files; they are the same for everybody, so they need no session."""
-    kind, read = FILES[request.url.path]
-    return Response(read(), 200, HEADERS, media_type=kind)
+    media_type, name = FILES[request.url.path]
+    pages: PageSessions = request.scope["pages"]
+    return Response(pages.panel.file(name), 200, HEADERS, media_type=media_type)
 
 
 async def home(request: Request) -> Response:
@@ -192,7 +210,7 @@ class PanelSocket:
             except asyncio.QueueFull:
                 _settle(over, TOO_SLOW_CLOSE)
 
-        channel = pages.connect(put)
+        channel = pages.panel.connect(put)
         jobs: list[asyncio.Future[None]] = [
             asyncio.ensure_future(_read(socket, channel)),
             asyncio.ensure_future(_write(socket, unsent)),
