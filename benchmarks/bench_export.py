@@ -8,7 +8,7 @@ import tracemalloc
 from common import RUNS, median, report
 
 from dnworker_jupyter.export.planning.plan import plan_export
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 WORKERS = 20
 HELPERS = 260

@@ -21,7 +21,7 @@ LOAD = """
 import time
 _begun = time.perf_counter()
 get_ipython().run_line_magic("load_ext", "dnworker")
-await dn._active().ready()
+await dn._active().transactions.ready()
 print(time.perf_counter() - _begun)
 """
 WORKER = """

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dnworker.core.errors import DnworkerError
 from dnworker_jupyter.export.planning.plan import plan_export
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 DATA = Path(__file__).parent / "data" / "export"
 BETWEEN = "\n# ---- next cell ----\n"

@@ -12,13 +12,10 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-from dnworker.capability.components import read_components
 from dnworker.capability.environment import UnsetVariable, interpolate
-from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition, load_manifest
+from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition
 from dnworker.cli.text import printable
-from dnworker.core.errors import ManifestError
-from dnworker.core.models import ComponentInfo
-from dnworker.engine.capability import run_check
+from dnworker.engine.examine import examine
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the import of a worker's module may take."""
@@ -66,37 +63,15 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def check(root: Path, *, strict: bool) -> Result:
-    """Check one capability; for callers without an event loop."""
-    return asyncio.run(examine(root, strict=strict))
-
-
-async def examine(root: Path, *, strict: bool) -> Result:
-    """Check one capability."""
-    try:
-        manifest = load_manifest(root.resolve())
-    except ManifestError as exc:
-        return {"path": str(root), "ok": False, "counts": {}, "problems": list(exc.problems)}
-    parts = read_components(manifest)
-    problems = [w.problem for w in manifest.workers.values() if w.problem is not None]
-    problems += [f"{entry.kind} {entry.name}: {entry.error}" for entry in parts.others if entry.error]
-    problems += [server.problem for server in parts.mcp.values() if server.problem]
-    ran = await _run_checks(manifest)
-    problems += [f"check {entry.name}: {entry.error}" for entry in ran if entry.error is not None]
-    if strict:
-        for worker in manifest.workers.values():
-            _progress(f"starting {manifest.name}:{worker.name}")
-            problems += _why_not(manifest, worker)
-    counts = {
-        "worker": len(manifest.workers),
-        "agent": len(parts.agents),
-        "skill": len(parts.skills),
-        "MCP server": len(parts.mcp),
-    }
-    return {"path": str(root), "ok": not (problems and strict), "counts": counts, "problems": problems}
-
-
-async def _run_checks(manifest: CapabilityManifest) -> list[ComponentInfo]:
-    return list(await asyncio.gather(*(run_check(c, manifest.root) for c in manifest.checks)))
+    """Check one capability; with `strict` also what would keep its workers from starting here."""
+    found = asyncio.run(examine(root))
+    problems = [*found.problems]
+    if strict and found.manifest is not None:
+        for worker in found.manifest.workers.values():
+            _progress(f"starting {found.manifest.name}:{worker.name}")
+            problems += _why_not(found.manifest, worker)
+    ok = found.manifest is not None and not (problems and strict)
+    return {"path": str(root), "ok": ok, "counts": found.counts, "problems": problems}
 
 
 def _why_not(manifest: CapabilityManifest, worker: WorkerDefinition) -> list[str]:

@@ -7,12 +7,11 @@ registries themselves.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dnworker.core.errors import BadName, HandlerNotAsync
-from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.errors import HandlerNotAsync
+from dnworker.core.handlers import HandlerKey, check_worker_name, handler_name
 from dnworker.core.locations import location_of
 from dnworker.core.schedule import ScheduleSpec, make_schedule
 
@@ -26,22 +25,6 @@ if TYPE_CHECKING:
     EventHandler = Callable[[EventEnvelope, RuntimeClient], Awaitable[object]]
 
 H = TypeVar("H", bound="Callable[..., Awaitable[object]]")
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-
-
-def check_worker_name(name: str) -> str:
-    """Return `name` if it follows the rule of contract 1.1.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise BadName(
-            f"worker name {name!r} is not allowed; use lower-case letters, digits and dashes, "
-            "starting with a letter or digit"
-        )
-    return name
 
 
 class HandlerRegistry:

@@ -34,7 +34,7 @@ from dnworker_jupyter.magics.actions import NotebookActions
 from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.magics import install_magics
-from dnworker_jupyter.magics.suggestions import Suggestions
+from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
 from dnworker_jupyter.syntax.transform import LAST_VALUE
 
@@ -133,7 +133,7 @@ def _add_magics(notebook: Notebook) -> None:
         transactions=notebook.transactions,
         head=CapabilityHead(runtime),
         panels=notebook.panels,
-        suggestions=Suggestions(runtime, notebook.live),
+        suggestions=NotebookSuggestions(runtime, notebook.live),
     )
     runtime.actions = NotebookActions(notebook.magics)
     notebook.hooks = CellHooks(

@@ -28,7 +28,7 @@ from dnworker_jupyter.kernel.notebook_file import journal_of
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker_jupyter.export.planning.types import OnProgress
-    from dnworker_jupyter.kernel.cells import Cell
+    from dnworker_jupyter.syntax.cell import Cell
 
 EVENTS_CHECKED = 20
 """Recorded events that a check fires, the newest that the workers listen to."""

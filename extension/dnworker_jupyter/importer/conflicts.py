@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 Sources = Mapping[str, Sequence[tuple[str, str]]]
 """The cells of each worker, or `(module)`, as the location in its file and the source."""

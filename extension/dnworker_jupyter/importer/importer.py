@@ -45,7 +45,7 @@ def import_capability(root: Path) -> Imported:
     if root.name == MANIFEST_NAME and root.is_file():
         root = root.parent
     manifest = load_manifest(root)
-    reader = _Importer(root, manifest)
+    reader = _CapabilityReader(root, manifest)
     made = reader.read()
     if reader.problems:
         listed = "\n".join(f"  {problem}" for problem in dict.fromkeys(reader.problems))
@@ -53,7 +53,7 @@ def import_capability(root: Path) -> Imported:
     return made
 
 
-class _Importer:
+class _CapabilityReader:
     """Goes through one capability; what cannot be imported is collected in `problems`."""
 
     def __init__(self, root: Path, manifest: CapabilityManifest) -> None:

@@ -12,8 +12,8 @@ from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
-from dnworker_jupyter.export.slicing.statements import category_of, names_in
-from dnworker_jupyter.live.transactions import NAMES
+from dnworker_jupyter.export.slicing.statements import category_of, first_line, names_in, run_at_once
+from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
 
@@ -126,7 +126,7 @@ class ScriptReader:
         read: set[str] = set()
         bound: set[str] = set()
         for node in nodes:
-            at_once = {n for part in _run_at_once(node) for n in names_in(part)}
+            at_once = {n for part in run_at_once(node) for n in names_in(part)}
             stored = _binds(node)
             if self._is_handler(node):
                 handlers.add(str(node.name))  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ class ScriptReader:
         waiting: list[str] = []
         first = after = 0
         for node in tree.body:
-            begin, end = _first_line(node), last_line(node, self._lines)
+            begin, end = first_line(node), last_line(node, self._lines)
             if begin <= after:
                 self._bad(begin, "several statements share a line; give each its own")
                 continue
@@ -203,7 +203,7 @@ class ScriptReader:
                 self._bad(
                     inner.lineno, "uses __file__, which a notebook has not; name the place by a variable"
                 )
-        return self._lines[_first_line(node) - 1 : last_line(node, self._lines)]
+        return self._lines[first_line(node) - 1 : last_line(node, self._lines)]
 
     def _runs_worker(self, node: ast.stmt) -> bool:
         """Tell whether a statement only runs the worker; other code under a main guard is noted."""
@@ -266,7 +266,7 @@ class ScriptReader:
 
     def _wants(self, name: str) -> bool:
         """Tell whether the code needs a name that its cell does not have anyway."""
-        return name in self._needed and (self._worker is None or name not in NAMES)
+        return name in self._needed and (self._worker is None or name not in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]
@@ -328,18 +328,6 @@ def _binds(node: ast.stmt) -> set[str]:
         if isinstance(inner, ast.Import | ast.ImportFrom):
             names |= {a.asname or a.name.partition(".")[0] for a in inner.names}
     return names
-
-
-def _run_at_once(node: ast.stmt) -> list[ast.AST]:
-    """Return the parts of a statement that run when it does, and not when it is called."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-    return [node]
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
 
 
 def _trimmed(lines: list[str]) -> str:

@@ -9,29 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from dnworker_jupyter.syntax.cell import Cell
+
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell as it was last run.
-
-    `number` is its execution count; `id` is the front end's, where it sends one.
-    """
-
-    number: int
-    source: str
-    id: str | None = None
-
-    @property
-    def key(self) -> str:
-        """What makes it the same cell when it runs again: its id, else its exact text."""
-        return self.id or f"text:{hash(self.source):x}"
-
-    @property
-    def label(self) -> str:
-        """Its name for people."""
-        return f"cell [{self.number}]"
 
 
 @dataclass(eq=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.records import Registration, handlers_of, last_of_each
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.core.handlers import DECORATORS
+from dnworker.core.handlers import DECORATORS, check_worker_name
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
-from dnworker.workers.worker import Worker, check_worker_name
+from dnworker.workers.registry import add_handlers, handlers_of
+from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 
 _STATE = "_plain_state"
@@ -143,12 +144,7 @@ def make_handle(registrar: Registrar, name: str) -> LiveHandle:
 def adopt(registrar: Registrar, worker: Worker, name: str) -> None:
     """Make a plain Worker of a cell a live one: what was registered with it belongs to the running cell."""
     recording = registrar.open(name).recording
-    recording._startup_handlers += worker._startup_handlers
-    recording._shutdown_handlers += worker._shutdown_handlers
-    for kind, handlers in worker._event_handlers.items():
-        recording._event_handlers.setdefault(kind, []).extend(handlers)
-    recording._every_handlers += worker._every_handlers
-    recording._task_handlers += worker._task_handlers
+    add_handlers(recording, handlers_of(worker))
     recording.state.update(vars(worker).pop("state"))
     worker.__class__ = LiveHandle
     vars(worker)["_registrar"] = registrar

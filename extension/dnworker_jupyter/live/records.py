@@ -10,8 +10,10 @@ from typing import Any
 
 from dnworker.core.handlers import HandlerKey, handler_name
 from dnworker.core.schedule import ScheduleSpec
+from dnworker.workers import registry
+from dnworker.workers.registry import Registered
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,6 @@ class Handler:
     def code(self) -> tuple[Any, ...]:
         """What must be equal for two handlers to be the same, unchanged."""
         return (self.key, self.source, self.enclosed)
-
-    def listens_to(self, kind: str) -> bool:
-        """Tell whether events of a kind are given to it."""
-        return self.key[:2] == ("on_event", kind)
 
 
 @dataclass(frozen=True)
@@ -81,30 +79,14 @@ def wrong_signature(handler: Handler) -> str | None:
 
 
 def handlers_of(worker: Worker) -> list[Handler]:
-    """Return what a Worker has registered, as records."""
-    found = [_record("on_startup", "", f) for f in worker._startup_handlers]
-    found += [_record("on_event", kind, f) for kind, fs in worker._event_handlers.items() for f in fs]
-    found += [_record("every", spec.label, f, spec) for spec, f in worker._every_handlers]
-    found += [_record("task", "", f) for f in worker._task_handlers]
-    found += [_record("on_shutdown", "", f) for f in worker._shutdown_handlers]
-    return found
+    """Return what a Worker has registered, as records, in the order of their decorators."""
+    return [_record(registered) for registered in registry.handlers_of(worker)]
 
 
 def make_worker(name: str, handlers: Iterable[Handler]) -> Worker:
     """Make a Worker that has these handlers registered."""
     worker = Worker(name)
-    for handler in handlers:
-        match handler.key.decorator:
-            case "on_startup":
-                worker._startup_handlers.append(handler.function)
-            case "on_shutdown":
-                worker._shutdown_handlers.append(handler.function)
-            case "on_event":
-                worker._event_handlers.setdefault(handler.key.trigger, []).append(handler.function)
-            case "every" if handler.schedule is not None:
-                worker._every_handlers.append((handler.schedule, handler.function))
-            case "task":
-                worker._task_handlers.append(handler.function)
+    registry.add_handlers(worker, [Registered(h.key, h.function, h.schedule) for h in handlers])
     return worker
 
 
@@ -113,9 +95,10 @@ def last_of_each(handlers: list[Handler]) -> list[Handler]:
     return list({h.key: h for h in handlers}.values())
 
 
-def _record(decorator: str, trigger: str, function: Any, schedule: ScheduleSpec | None = None) -> Handler:
-    key = HandlerKey(decorator, trigger, handler_name(function))
-    return Handler(key, function, _source(function), schedule, _enclosed(function))
+def _record(registered: Registered) -> Handler:
+    function = registered.function
+    key = registered.key._replace(name=handler_name(function))  # without the number of one that comes twice
+    return Handler(key, function, _source(function), registered.schedule, _enclosed(function))
 
 
 def _enclosed(function: Any) -> tuple[Any, ...]:

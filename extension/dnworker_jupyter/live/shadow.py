@@ -12,6 +12,7 @@ from typing import Any
 
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
+from dnworker.workers.registry import Registered, handlers_of, replace_handlers
 from dnworker.workers.worker import Worker
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
@@ -25,10 +26,10 @@ def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
     """
     copies = _Copies(namespace)
 
-    def wrapped(handler: Any) -> Any:
-        mine = copies.of(handler)
+    def wrapped(registered: Registered) -> Any:
+        mine = copies.of(registered.function)
 
-        @functools.wraps(handler)
+        @functools.wraps(registered.function)
         async def run(*args: Any) -> Any:
             shadow.current_shadow.set(worker)
             if (invocation := current_invocation.get()) is not None:
@@ -37,23 +38,15 @@ def apart(worker: Worker, namespace: Mapping[str, Any]) -> Worker:
 
         return run
 
-    worker._startup_handlers[:] = map(wrapped, worker._startup_handlers)
-    worker._shutdown_handlers[:] = map(wrapped, worker._shutdown_handlers)
-    worker._task_handlers[:] = map(wrapped, worker._task_handlers)
-    worker._every_handlers[:] = [(spec, wrapped(handler)) for spec, handler in worker._every_handlers]
-    for handlers in worker._event_handlers.values():
-        handlers[:] = map(wrapped, handlers)
+    replace_handlers(worker, wrapped)
     return worker
 
 
 def reached(worker: Worker, namespace: Mapping[str, Any]) -> list[str]:
     """Return the names of the notebook that handlers reach and may change: containers, and those `global`."""
     copies = _Copies(namespace)
-    handlers: list[Any] = [*worker._startup_handlers, *worker._shutdown_handlers, *worker._task_handlers]
-    handlers += [handler for _, handler in worker._every_handlers]
-    handlers += [handler for found in worker._event_handlers.values() for handler in found]
-    for handler in handlers:
-        copies.of(handler)
+    for registered in handlers_of(worker):
+        copies.of(registered.function)
     return sorted(copies.changing)
 
 

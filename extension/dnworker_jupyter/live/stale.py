@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dnworker_jupyter.kernel.cells import Cell, CellBook
+from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.notebook_file import SavedNotebook
 from dnworker_jupyter.live.records import Registration
+from dnworker_jupyter.syntax.cell import Cell
 
 
 def why_stale(registration: Registration, cells: CellBook, saved: SavedNotebook | None) -> str | None:

@@ -17,7 +17,7 @@ from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell, CellBook, RunningCell
+from dnworker_jupyter.kernel.cells import CellBook, RunningCell
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.startup import RuntimeStartup
@@ -28,10 +28,9 @@ from dnworker_jupyter.live.records import Change, handlers_of
 from dnworker_jupyter.live.report import describe_change
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options, read_worker_line
-
-NAMES = ("worker", "EventEnvelope", "RuntimeClient")
-"""What a `%%worker` cell finds bound."""
+from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _OPENING = "__import__('dnworker_jupyter')._open_"
 
@@ -139,7 +138,7 @@ class Transactions:
     def forget_names(self) -> None:
         """Take those names out of the notebook, where they are ours still."""
         names = self._shell.user_ns
-        for name in NAMES:
+        for name in CELL_NAMES:
             value = names.get(name)
             if value is EventEnvelope or value is RuntimeClient or type(value) is CurrentWorker:
                 del names[name]

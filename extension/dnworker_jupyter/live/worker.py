@@ -13,9 +13,9 @@ from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.processes import LiveTopology, Processes, ProcessWorker, until_connected
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 GENERATIONS_KEPT = 20

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.syntax.cell import Cell
 
 
 class LiveWorkers:
@@ -44,10 +45,14 @@ class LiveWorkers:
 
     def kinds(self) -> set[str]:
         """Return the kinds that handlers of cells listen to."""
-        keys = [handler.key for live in self._workers.values() for handler, _ in live.handlers()]
-        return {key.trigger for key in keys if key.decorator == "on_event"}
+        return {handler.key.trigger for handler in self._event_handlers()}
 
     def sources(self, kind: str) -> list[str]:
-        """Return the sources of the handlers that listen to a kind."""
-        found = [handler for live in self._workers.values() for handler, _ in live.handlers()]
-        return [handler.source for handler in found if handler.listens_to(kind)]
+        """Return the source text of the handlers of a kind."""
+        return [handler.source for handler in self._event_handlers() if handler.key.trigger == kind]
+
+    def _event_handlers(self) -> Iterator[Handler]:
+        for live in self:
+            for handler, _ in live.handlers():
+                if handler.key.decorator == "on_event":
+                    yield handler

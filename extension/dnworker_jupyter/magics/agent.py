@@ -11,8 +11,8 @@ from typing import Any
 from dnworker.core.errors import UsageError
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Parser, read_value, split
 
 REPLY = "reply"

@@ -19,7 +19,7 @@ from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
-from dnworker_jupyter.magics.suggestions import Suggestions
+from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 
 
 @dataclass(kw_only=True)
@@ -41,7 +41,7 @@ class MagicContext:
     head: CapabilityHead
     # what is shown
     panels: Panels
-    suggestions: Suggestions
+    suggestions: NotebookSuggestions
     # what magics have done
     is_nested: bool = False
     """Whether `%runtime nest` made asyncio re-entrant."""

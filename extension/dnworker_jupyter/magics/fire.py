@@ -13,6 +13,7 @@ from typing import Any
 from dnworker.core.errors import ApiError, Invalid, NotFound, UsageError
 from dnworker.core.text import shorten
 from dnworker.engine.replay import pause, wait_quiet
+from dnworker.engine.suggest import A_TEMPLATE
 from dnworker.events.faults import Delivery, FaultInjector, FaultPlan, read_chaos
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
@@ -73,7 +74,7 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
         raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
     _check(options)
     if options.template:
-        payload, _ = await context.suggestions.payload(options.kind)
+        payload, _ = await context.suggestions.suggest(options.kind)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     faults = None if options.chaos is None else read_chaos(options.chaos)
     payload = await _payload(context, options, options.kind, body)
@@ -103,8 +104,8 @@ async def _payload(
     given = read_payload(options.payload, context.names) if body is None else read_body(body)
     if given is not None:
         return given
-    payload, source = await context.suggestions.payload(kind)
-    if source:
+    payload, source = await context.suggestions.suggest(kind)
+    if source and source != A_TEMPLATE:
         shown = shorten(json.dumps(payload), LONGEST_SHOWN)
         print(f"payload: {source}: {shown}; %fire {kind} --template gives it to edit")  # noqa: T201
     return payload
@@ -158,11 +159,8 @@ async def _deliver_with_faults(
 ) -> list[Trace]:
     deliveries = faults.deliveries(options.times)
     injector = FaultInjector(faults)
-    clients = [
-        worker.client
-        for worker in runtime.workers()
-        if isinstance(worker, InProcessWorker) and worker.client is not None
-    ]
+    in_process = [worker for worker in runtime.workers() if isinstance(worker, InProcessWorker)]
+    clients = [worker.client for worker in in_process if worker.client is not None]
     print(faults.describe(deliveries))  # noqa: T201
     if faults.faults and options.no_wait:
         raise UsageError("--chaos fail=... ends with the cell; leave --no-wait out")

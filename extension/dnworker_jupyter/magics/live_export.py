@@ -18,12 +18,13 @@ from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName, Topology
 from dnworker_jupyter.export.slicing.cases import is_test
-from dnworker_jupyter.kernel.cells import Cell, CellBook
+from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
 from dnworker_jupyter.live.shadow import apart, reached
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.syntax.cell import Cell
 
 WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
 

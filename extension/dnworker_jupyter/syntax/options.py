@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import check_worker_name
 from dnworker.core.text import shorten
-from dnworker.workers.worker import check_worker_name
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 HANDLER = """
 %%worker bridge

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 EVERYTHING = """
 from functools import wraps

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 

@@ -45,13 +45,6 @@ def test_a_worker_made_of_records_has_the_same_handlers():
     assert handlers_of(make_worker("other", records)) == records
 
 
-def test_a_handler_listens_to_its_kind_only():
-    on_a = handlers_of(registered())[1]
-    assert on_a.listens_to("demo.a")
-    assert not on_a.listens_to("demo.b")
-    assert not handlers_of(registered())[3].listens_to("")
-
-
 def test_of_handlers_with_one_key_the_last_counts():
     worker = Worker("bridge")
     functions = []

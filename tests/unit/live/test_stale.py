@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from dnworker_jupyter.kernel.cells import Cell, CellBook
+from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.notebook_file import SavedNotebook
 from dnworker_jupyter.live.records import Registration
 from dnworker_jupyter.live.stale import label, why_stale
+from dnworker_jupyter.syntax.cell import Cell
 
 SOURCE = "%%worker bridge\nx = 1"
 

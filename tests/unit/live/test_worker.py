@@ -9,9 +9,9 @@ import pytest
 from dnworker.core.errors import UsageError
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.cells import Cell
 from dnworker_jupyter.live.records import Handler, Registration, handlers_of
 from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 

@@ -8,7 +8,7 @@ from dnworker.core.samples import template
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.workers import LiveWorkers
-from dnworker_jupyter.magics.suggestions import Suggestions
+from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 
 
 @pytest.fixture
@@ -25,26 +25,26 @@ async def runtime():
 
 @pytest.fixture
 def suggestions(runtime):
-    return Suggestions(runtime, LiveWorkers())
+    return NotebookSuggestions(runtime, LiveWorkers())
 
 
 async def test_kinds_are_those_heard_fired_and_known(suggestions, runtime):
     await runtime.fire("demo.fired", {"n": 1})
-    assert {"demo.heard", "demo.fired", "turn.completed"} <= set(suggestions.kinds())
+    assert {"demo.heard", "demo.fired", "turn.completed"} <= set(suggestions.kinds_known())
     assert suggestions.kinds_heard() == {"demo.heard"}
 
 
 async def test_a_kind_of_the_runtime_gets_a_realistic_payload(suggestions):
-    payload, source = await suggestions.payload("turn.completed")
+    payload, source = await suggestions.suggest("turn.completed")
     assert payload.keys() == template("turn.completed").keys()
-    assert source == ""
+    assert source == "a template"
 
 
 async def test_another_kind_gets_what_was_fired_last(suggestions, runtime):
     await runtime.fire("demo.fired", {"n": 1})
     trace = await runtime.fire("demo.fired", {"n": 2})
-    assert await suggestions.payload("demo.fired") == ({"n": 2}, f"as of #{trace.event.seq}")
-    assert await suggestions.payload("demo.never") == ({}, "")
+    assert await suggestions.suggest("demo.fired") == ({"n": 2}, f"as of #{trace.event.seq}")
+    assert await suggestions.suggest("demo.never") == ({}, "")
     assert suggestions.fields("demo.fired") == ["n"]
 
 

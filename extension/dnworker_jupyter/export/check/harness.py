@@ -21,11 +21,11 @@ from typing import IO, Any
 import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.cli.validate import examine
 from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import DnworkerError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
+from dnworker.engine.examine import examine
 from dnworker.runtime import Runtime
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
@@ -124,7 +124,7 @@ def _forget_index() -> None:
 async def _validate(request: CheckRequest, root: Path, scripts: list[Path]) -> dict[str, Any]:
     """Return the problems of the manifest, and what the reference's SDK says of it."""
     sdk = request.sdk or await sdk_of(scripts)
-    problems = (await examine(root, strict=False))["problems"]
+    problems = (await examine(root)).problems
     return {"problems": problems, "sdk": None if sdk is None else await ask_sdk(sdk, root)}
 
 

@@ -38,7 +38,7 @@ from dnworker_jupyter.export.slicing.programs import Program, programs_in
 from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
 from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
 CellCategory = Literal["plain", "worker", "program", "test", "capability", "opaque"]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class NotExportable(UsageError):
         return super()._render_traceback_()
 
 
-class Report:
+class ProblemReport:
     """Problems, or warnings, as a cell shows them: text in a terminal, a list with links in JupyterLab."""
 
     def __init__(self, title: str, problems: Iterable[ExportProblem]) -> None:

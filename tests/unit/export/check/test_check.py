@@ -23,7 +23,7 @@ from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

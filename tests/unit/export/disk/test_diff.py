@@ -12,7 +12,7 @@ from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, requirements_of
 from dnworker_jupyter.export.disk.write import read_export
 from dnworker_jupyter.export.planning.plan import plan_export
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 HEAD = "%%capability\nname: demo\nversion: {version}\ndescription: d\n{flags}"
 WORKER = """

@@ -9,7 +9,7 @@ import pytest
 
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 from tests.unit.export.builders import handler, plan
 
 

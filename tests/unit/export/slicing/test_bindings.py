@@ -7,7 +7,7 @@ import pytest
 from dnworker_jupyter.export.slicing.bindings import definitions_by_name, mutations_by_name
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 def statements(text: str) -> list[Statement]:

@@ -8,7 +8,7 @@ import pytest
 
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.slicing.cells import read_notebook
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.syntax.cell import Cell
 
 
 def test_a_notebook_file_gives_its_code_cells(tmp_path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dnworker_jupyter.export.planning.plan import plan_export
-from dnworker_jupyter.export.slicing.problems import NotExportable, Report
-from dnworker_jupyter.kernel.cells import Cell
+from dnworker_jupyter.export.slicing.problems import NotExportable, ProblemReport
+from dnworker_jupyter.syntax.cell import Cell
 from tests.unit.export.builders import handler
 
 
@@ -28,5 +28,5 @@ def test_every_reason_is_told_in_one_report_with_its_place_for_tools_and_for_peo
         (4, "id-4", None, "worker 'empty'"),
     ]
     assert all(r["why"] and r["remedy"] for r in told["refusals"])
-    html = Report(refused.value.title, refused.value.problems)._repr_html_()
+    html = ProblemReport(refused.value.title, refused.value.problems)._repr_html_()
     assert '<a href="#cell-id=id-3">cell [3], line 4, column 11</a>: &#x27;a&#x27;: cell [1], line 1' in html
