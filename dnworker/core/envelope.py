@@ -94,7 +94,7 @@ NOISE = ("component.", "capabilities.", "transport.")
 
 
 def is_noise(kind: str) -> bool:
-    """Return whether the runtime publishes `kind` about itself; such events are not replayed."""
+    """Return whether the runtime publishes `kind` about itself; such events are not worth firing again."""
     return kind.startswith(NOISE)
 
 
