@@ -1,4 +1,4 @@
-"""What the panel can do beyond the runtime; `model` asks for it, and a notebook puts its own in its place."""
+"""What the panel can do beside the engine, where there is no notebook; a notebook overrides it."""
 
 from __future__ import annotations
 

@@ -14,10 +14,12 @@ from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker_jupyter.export.check.check import CheckFailed, CheckReport, Rehearse, check
+from dnworker_jupyter.export.check.check import RunInNotebook, check
+from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
-from dnworker_jupyter.export.disk.uv import LOCK, locked, with_old_locks
+from dnworker_jupyter.export.disk.uv import locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
+from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.types import TargetName, Topology
 from dnworker_jupyter.export.slicing.cells import read_notebook
@@ -116,7 +118,7 @@ class Export:
                 self.directory,
                 events=chosen,
                 handlers=handlers,
-                rehearse=self.rehearsal(plan),
+                run_in_notebook=self.run_in_notebook(plan),
                 held=self.held(plan),
                 sdk=None if sdk is None else str(Path(sdk).absolute()),
                 on_progress=on_progress,
@@ -220,7 +222,7 @@ class Export:
         """Tell whether the user interrupted, and the loop does not know it yet."""
         return False
 
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
+    def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook; None where nothing runs."""
         return None
 

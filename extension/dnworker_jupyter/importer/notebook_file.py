@@ -1,4 +1,4 @@
-"""A notebook that is made of a capability: its cells, its file, and how they are written (nbformat 4.5)."""
+"""The notebook that an import makes, and its file (nbformat 4.5); for importer and command line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_notebook(made: Imported, file: Path, *, force: bool = False) -> list[P
     """Write the notebook and what goes beside it; returns the paths.
 
     Raises:
-        UsageError: a file of another content is there, and `force` is False; or the disk would not take them.
+        UsageError: a file with other content exists, and `force` is False; or the disk refuses a write.
             Nothing was written.
     """
     if file.suffix != ".ipynb":

@@ -1,4 +1,4 @@
-"""Takes a worker's script apart into cells: what handlers share, and the handlers, with their comments."""
+"""Splits a script into the texts of cells: what handlers share, and each handler; used by the importer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
-from dnworker_jupyter.export.slicing.statements import category_of, names_in
-from dnworker_jupyter.live.transactions import NAMES
+from dnworker_jupyter.export.slicing.statements import category_of, first_line, names_in, run_at_once
+from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The text of one cell; `handler` is the function's name where it is one, `line` where it stood."""
+    """The text of one cell: its line in the script, and the name of the handler, where it is one."""
 
     text: str
     line: int
@@ -28,16 +28,16 @@ class Piece:
 
 
 class ScriptReader:
-    """One script, read; what a cell cannot say is in `problems`, with its line.
+    """Reads one script; what a cell cannot contain is in `problems`, with its line.
 
     Args:
         text: of the script.
-        path: what problems call it.
+        path: the script's path, as problems name it.
         worker: the worker's name; None for a module that workers share.
-        siblings: the modules beside it, and of each whether an export made it for several workers.
+        siblings: the modules beside it; True for one that an export made for several workers.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the text is not valid Python.
     """
 
     def __init__(self, text: str, path: str, worker: str | None, siblings: Mapping[str, bool]) -> None:
@@ -67,14 +67,14 @@ class ScriptReader:
         self._check_order(kept)
         self.pieces = _together(self._pieces(tree))
 
-    def _bad(self, line: int | None, what: str) -> None:
-        place = self._path if line is None else f"{self._path}, line {line}"
-        self.problems.append(f"{place}: {what}")
+    def _bad(self, line: int | None, why: str) -> None:
+        location = self._path if line is None else f"{self._path}, line {line}"
+        self.problems.append(f"{location}: {why}")
 
     # -- the worker's name -----------------------------------------------------------------------------
 
     def _find_worker(self, tree: ast.Module) -> str:
-        """Return the variable of the Worker that the script makes."""
+        """Return the variable that the script binds to its Worker."""
         found = [node for node in tree.body if self._makes_worker(node)]
         if len(found) != 1:
             count = "no Worker" if not found else f"{len(found)} Workers"
@@ -96,7 +96,7 @@ class ScriptReader:
         return getattr(made, "id", getattr(made, "attr", "")) == "Worker"
 
     def _renamed(self, text: str, tree: ast.Module) -> str:
-        """Return the script with its Worker called `worker`, as cells call theirs."""
+        """Return the script with its Worker renamed to `worker`, its name in cells."""
         old = self._variable
         table = symtable.symtable(text, self._path, "exec")
         taken = "worker" in table.get_identifiers() or next(_locals_named({old, "worker"}, table), None)
@@ -121,12 +121,12 @@ class ScriptReader:
     # -- cells -----------------------------------------------------------------------------------------
 
     def _check_order(self, nodes: list[ast.stmt]) -> None:
-        """Refuse what must run between or after handlers: an export has before them all that they share."""
+        """Refuse code that must run between or after handlers: an export has all shared code before them."""
         handlers: set[str] = set()
         read: set[str] = set()
         bound: set[str] = set()
         for node in nodes:
-            at_once = {n for part in _run_at_once(node) for n in names_in(part)}
+            at_once = {n for part in run_at_once(node) for n in names_in(part)}
             stored = _binds(node)
             if self._is_handler(node):
                 handlers.add(str(node.name))  # type: ignore[attr-defined]
@@ -166,7 +166,7 @@ class ScriptReader:
         waiting: list[str] = []
         first = after = 0
         for node in tree.body:
-            begin, end = _first_line(node), last_line(node, self._lines)
+            begin, end = first_line(node), last_line(node, self._lines)
             if begin <= after:
                 self._bad(begin, "several statements share a line; give each its own")
                 continue
@@ -186,7 +186,7 @@ class ScriptReader:
         yield Piece(_trimmed([*waiting, *self._lines[after:]]), first or 1)
 
     def _kept(self, node: ast.stmt) -> list[str]:
-        """Return a statement's lines as the cell has them; `_NOTHING` for what the export writes anew."""
+        """Return a statement's lines as the cell has them; no lines for what an export writes itself."""
         if _is_docstring(node) or self._runs_worker(node) or self._is_the_worker(node):
             return []
         imported = self._imported(node)
@@ -203,41 +203,32 @@ class ScriptReader:
                 self._bad(
                     inner.lineno, "uses __file__, which a notebook has not; name the place by a variable"
                 )
-        return self._lines[_first_line(node) - 1 : last_line(node, self._lines)]
+        return self._lines[first_line(node) - 1 : last_line(node, self._lines)]
 
     def _runs_worker(self, node: ast.stmt) -> bool:
-        """Tell whether it only runs the worker; what else stands under a main guard is noted."""
+        """Tell whether a statement only runs the worker; other code under a main guard is noted."""
         if self._worker is None:
             return False
         if isinstance(node, ast.Expr):
             return ast.unparse(node) == f"{self._variable}.run()"
-        match node:
-            case ast.If(
-                test=ast.Compare(
-                    left=ast.Name(id="__name__"),
-                    ops=[ast.Eq()],
-                    comparators=[ast.Constant(value="__main__")],
-                ),
-                orelse=[],
-            ):
-                pass
-            case _:
-                return False
+        if not isinstance(node, ast.If) or not _is_main_guard(node):
+            return False
         runs = (f"{self._variable}.run()", f"asyncio.run({self._variable}.arun())")
-        more = [
-            ast.unparse(inner).partition("\n")[0] for inner in node.body if ast.unparse(inner) not in runs
-        ]
-        for text in more:
-            place = f"{self._path}, line {node.lineno}"
-            note = f"{place}: `{text}` stands under the main guard, which an export writes anew"
-            self.notes += [note] if note not in self.notes else []
+        for code in map(ast.unparse, node.body):
+            if code not in runs:
+                shown = code.partition("\n")[0]
+                self._note(node.lineno, f"`{shown}` stands under the main guard, which an export writes anew")
         return True
+
+    def _note(self, line: int, what: str) -> None:
+        note = f"{self._path}, line {line}: {what}"
+        self.notes += [note] if note not in self.notes else []
 
     def _is_the_worker(self, node: ast.stmt) -> bool:
         return self._worker is not None and self._makes_worker(node)
 
     def _imported(self, node: ast.stmt) -> list[str] | None:
-        """Return an import as cells write it; None for what is none."""
+        """Return an import as a cell has it; None for any other statement."""
         inner = _in_both(node)
         if inner is not None:
             node = inner
@@ -274,8 +265,8 @@ class ScriptReader:
         return self._text(node)
 
     def _wants(self, name: str) -> bool:
-        """Tell whether the code needs a name that its cell does not find bound."""
-        return name in self._needed and (self._worker is None or name not in NAMES)
+        """Tell whether the code needs a name that its cell does not have anyway."""
+        return name in self._needed and (self._worker is None or name not in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]
@@ -303,7 +294,7 @@ def parse(text: str) -> ast.Module:
     """Parse a script.
 
     Raises:
-        SyntaxError: it is no Python; a null byte, for which Python has other errors, among that.
+        SyntaxError: the text is not valid Python; for a null byte too, where Python raises ValueError.
     """
     try:
         return ast.parse(text)
@@ -312,18 +303,18 @@ def parse(text: str) -> ast.Module:
 
 
 def _together(pieces: Iterable[Piece]) -> list[Piece]:
-    """Put handlers of one name into one cell: in two, the later would replace the earlier."""
+    """Join handlers of one name into one cell: in two cells, the later would replace the earlier."""
     found: list[Piece] = []
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for piece in pieces:
         if not piece.text.strip():
             continue
-        place = places.get(piece.handler) if piece.handler is not None else None
-        if place is not None:
-            found[place] = replace(found[place], text=f"{found[place].text}\n\n\n{piece.text}")
+        at = positions.get(piece.handler) if piece.handler is not None else None
+        if at is not None:
+            found[at] = replace(found[at], text=f"{found[at].text}\n\n\n{piece.text}")
             continue
         if piece.handler is not None:
-            places[piece.handler] = len(found)
+            positions[piece.handler] = len(found)
         found.append(piece)
     return found
 
@@ -339,21 +330,22 @@ def _binds(node: ast.stmt) -> set[str]:
     return names
 
 
-def _run_at_once(node: ast.stmt) -> list[ast.AST]:
-    """Return the parts of a statement that run when it does, and not when it is called."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-    return [node]
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
-
-
 def _trimmed(lines: list[str]) -> str:
-    """Return lines without blank ones around them."""
+    """Return lines as text, without blank lines around it."""
     return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
+
+
+def _is_main_guard(node: ast.If) -> bool:
+    """Tell whether a statement is `if __name__ == "__main__":`, without an `else`."""
+    match node:
+        case ast.If(
+            test=ast.Compare(
+                left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]
+            ),
+            orelse=[],
+        ):
+            return True
+    return False
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -175,7 +175,7 @@ async def _export(export: LiveExport, request: Diff, progress: ProgressBar) -> s
 @contextmanager
 def _progress(magic: str, *, is_terminal: bool) -> Iterator[ProgressBar]:
     """Show how far a magic is; problems are displayed with their cells, and an interrupt is one sentence."""
-    from dnworker_jupyter.export.slicing.problems import NotExportable, Report
+    from dnworker_jupyter.export.slicing.problems import NotExportable, ProblemReport
 
     progress = ProgressBar(magic, terminal=is_terminal)
     ended = "stopped"
@@ -184,7 +184,7 @@ def _progress(magic: str, *, is_terminal: bool) -> Iterator[ProgressBar]:
         ended = "done"
     except NotExportable as exc:
         if not is_terminal:  # a terminal has the text of the error
-            display(Report(exc.title, exc.problems))
+            display(ProblemReport(exc.title, exc.problems))
             exc.is_shown = True
         raise
     except asyncio.CancelledError:

@@ -12,8 +12,8 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.engine.replay import recorded
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers.registry import keys_of
-from dnworker_jupyter.export.check.check import Rehearse
-from dnworker_jupyter.export.check.observe import Seen, observe
+from dnworker_jupyter.export.check.check import RunInNotebook
+from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName, Topology
@@ -52,7 +52,7 @@ class LiveExport(Export):
         """Return events of this kernel, and of earlier ones, that came from outside."""
         return await recorded(self._context.runtime, EVENTS_SEARCHED)
 
-    def rehearsal(self, plan: Plan) -> Rehearse | None:
+    def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook's workers."""
         workers, names = self._workers(plan), self._context.names
         return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress)
@@ -112,7 +112,7 @@ async def run_apart(
     capability: str,
     events: Sequence[EventEnvelope],
     on_progress: OnProgress,
-) -> Seen:
+) -> CheckRun:
     """Return what the workers' present handlers do with events, in a runtime of their own.
 
     The live workers and the notebook's names do not change. The handlers run for real, their startup, tasks

@@ -1,7 +1,7 @@
-"""Runs an export in a runtime of its own and says what it does; a program, run by `checking`.
+"""Runs an export in a runtime of its own and reports what it does; a program that `sandbox` starts.
 
-It reads what to do as JSON from its standard input, and answers in JSON lines: how far it is, and at last
-what it saw. Its environment is the one that the export's workers get: with a PATH and a HOME made for it.
+It reads a request as JSON from its standard input, and answers in JSON lines: its steps, and at last its
+result. Its environment is that of the export's workers, with a PATH and a HOME made for it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from dnworker_jupyter.export.check.observe import observe
 from dnworker_jupyter.export.disk.uv import forget, provision, python_of, run, uv_script
 
 UP_SECONDS = 120.0
-"""Seconds until a worker in Python must be up, with its environment made; the SDK's imports take many."""
+"""Seconds until a worker in Python must be up, once its environment is there; imports of the SDK are slow."""
 
 PROGRAM_SECONDS = 2.0
-"""Seconds in which a program that we know nothing of may end, or say that it listens."""
+"""Seconds to wait for a program to end or to connect: nothing says when it is up."""
 
 SDK_PROGRAM = """
 import asyncio, json, sys
@@ -52,82 +52,97 @@ print(json.dumps({"version": version("dreadnode"), "name": manifest.name, "worke
 
 
 WAITS_FOR_UV = "waiting for uv"
-"""How the steps begin that may take as long as they take."""
+"""The beginning of the names of steps that have no time limit."""
 
 _FOR_UV = ("INDEX", "FIND_LINKS", "KEYRING", "CONFIG", "INSECURE")
-"""In names of uv's variables: what is needed to fetch, and nobody else's business."""
+"""Parts of the names of uv's variables that it needs for fetching, and that workers must not see."""
 
 _channel: IO[str] = sys.stdout
-"""Where the answers go; what workers in this process print goes elsewhere."""
+"""Where messages go; standard output is redirected, as workers in this process print there."""
 
 
-class Asked(msgspec.Struct):
-    """What to do."""
+class CheckRequest(msgspec.Struct, frozen=True):
+    """What the harness does."""
 
-    root: str
-    """The capability's directory."""
     workers: list[str]
-    """Which of its workers are made of handlers."""
+    """Which workers of the export are made of handlers."""
     events: list[str]
-    """As JSON texts."""
+    """The events to fire, as JSON texts."""
     sdk: str | None
     """An interpreter that has the reference's SDK."""
     timeout: float
-    """Seconds for all that an event causes."""
+    """Seconds for everything that one event causes."""
+    root: str = ""
+    """The directory of the export, once it is written."""
 
 
-def say(**fields: Any) -> None:
-    """Tell the program that started this one."""
+def send(**fields: Any) -> None:
+    """Send a message to the program that started this one."""
     _channel.write(json.dumps(fields) + "\n")
     _channel.flush()
 
 
-def tell(waits_for: str, done: int, total: int) -> None:
-    """Tell how far it is."""
-    say(step=waits_for, done=done, total=total)
+def report_progress(waits_for: str, done: int, total: int) -> None:
+    """Send the step that begins."""
+    send(step=waits_for, done=done, total=total)
 
 
-async def try_out(asked: Asked) -> dict[str, Any]:
+async def run_export(request: CheckRequest) -> dict[str, Any]:
     """Return what the SDK says of the export, its workers, and what they did with the events."""
-    root = Path(asked.root)
+    root = Path(request.root)
     manifest = load_manifest(root)
     scripts = [script for w in manifest.workers.values() if (script := uv_script(root, w)) is not None]
     try:
-        return await _try_out(asked, root, manifest, scripts)
+        if (error := await _make_environments(scripts)) is not None:
+            return {"environment": error}
+        _forget_index()
+        answer = await _validate(request, root, scripts)
+        if scripts:
+            os.environ["UV_OFFLINE"] = "1"  # what is declared is there; what is missing was not declared
+        os.environ["DNWORKER_OBSERVE"] = "1"
+        return answer | await _run_workers(request, root, manifest)
     finally:
         for script in scripts:
             await forget(script)
 
 
-async def _try_out(
-    asked: Asked, root: Path, manifest: CapabilityManifest, scripts: list[Path]
-) -> dict[str, Any]:
+async def _make_environments(scripts: list[Path]) -> str | None:
+    """Have uv make the environment of each script; returns the first error, if there is one."""
     for number, script in enumerate(scripts):
-        tell(f"{WAITS_FOR_UV} to make the environment of {script.name}", number, len(scripts))
+        report_progress(f"{WAITS_FOR_UV} to make the environment of {script.name}", number, len(scripts))
         if (problem := await provision(script)) is not None:
-            return {"environment": f"{script.name}: {problem}"}
+            return f"{script.name}: {problem}"
+    return None
+
+
+def _forget_index() -> None:
+    """Remove what uv needed for fetching from the environment of the workers."""
     for name in [n for n in os.environ if n.startswith("UV_") and any(part in n for part in _FOR_UV)]:
         del os.environ[name]
-    sdk = asked.sdk or await sdk_of(scripts)
-    answer: dict[str, Any] = {"problems": (await examine(root, strict=False))["problems"]}
-    answer["sdk"] = None if sdk is None else await ask_sdk(sdk, root)
-    if scripts:
-        os.environ["UV_OFFLINE"] = "1"  # what they need is there: what is missing now was not declared
-    os.environ["DNWORKER_OBSERVE"] = "1"
+
+
+async def _validate(request: CheckRequest, root: Path, scripts: list[Path]) -> dict[str, Any]:
+    """Return the problems of the manifest, and what the reference's SDK says of it."""
+    sdk = request.sdk or await sdk_of(scripts)
+    problems = (await examine(root, strict=False))["problems"]
+    return {"problems": problems, "sdk": None if sdk is None else await ask_sdk(sdk, root)}
+
+
+async def _run_workers(request: CheckRequest, root: Path, manifest: CapabilityManifest) -> dict[str, Any]:
+    """Return the state of the workers, and what they did with the events."""
     flags = {manifest.name: dict.fromkeys(manifest.flags, True)}
     async with Runtime(port=0, flags=flags) as runtime:
-        tell(f"waiting for {', '.join(manifest.workers)} to start", 0, len(manifest.workers))
-        capability = await runtime.load(root)  # which waits for those in-process
+        report_progress(f"waiting for {', '.join(manifest.workers)} to start", 0, len(manifest.workers))
+        capability = await runtime.load(root)  # returns once in-process workers are up
         workers = list(capability.workers.values())
         for number, worker in enumerate(workers):
-            tell(f"waiting for {worker.name} to start", number, len(workers))
-            await until_up(worker, UP_SECONDS if worker.name in asked.workers else PROGRAM_SECONDS)
-        events: list[EventEnvelope] = [decode(text.encode()) for text in asked.events]
-        seen = await observe(runtime, events, tell, timeout=asked.timeout)
-        answer |= {"seen": seen.events, "aside": seen.aside}
-        answer["workers"] = {worker.name: described(worker) for worker in workers}
-        tell("stopping the workers", len(events), len(events))
-    return answer
+            report_progress(f"waiting for {worker.name} to start", number, len(workers))
+            await until_up(worker, UP_SECONDS if worker.name in request.workers else PROGRAM_SECONDS)
+        events: list[EventEnvelope] = [decode(text.encode()) for text in request.events]
+        run = await observe(runtime, events, report_progress, timeout=request.timeout)
+        described = {worker.name: describe(worker) for worker in workers}
+        report_progress("stopping the workers", len(events), len(events))
+    return {"seen": run.events, "aside": run.background, "workers": described}
 
 
 async def sdk_of(scripts: list[Path]) -> str | None:
@@ -142,13 +157,13 @@ async def sdk_of(scripts: list[Path]) -> str | None:
 
 
 async def ask_sdk(python: str, root: Path) -> dict[str, Any]:
-    """Have the SDK load the capability; returns what it says, or its error."""
-    tell("waiting for the SDK to load the capability", 0, 1)
+    """Have the SDK load the capability; returns its workers, or its error."""
+    report_progress("waiting for the SDK to load the capability", 0, 1)
     try:
-        code, said = await run(python, "-c", SDK_PROGRAM, str(root))
+        code, output = await run(python, "-c", SDK_PROGRAM, str(root))
     except OSError as exc:
         return {"error": f"{python} cannot be run: {exc.strerror}"}
-    lines = said.strip().splitlines() or [f"it ended with code {code}"]
+    lines = output.strip().splitlines() or [f"it ended with code {code}"]
     if code == 0:
         answer: dict[str, Any] = json.loads(lines[-1])
         return answer
@@ -156,71 +171,71 @@ async def ask_sdk(python: str, root: Path) -> dict[str, Any]:
 
 
 async def until_up(worker: ManagedWorker, limit: float) -> None:
-    """Return when a worker is up, has ended, or has had its time."""
+    """Return when a worker is up or has ended, and after `limit` seconds at the latest."""
     starting = (WorkerState.LOADING, WorkerState.STARTING, WorkerState.RUNNING)
     deadline = time.monotonic() + limit
-    # A state, a report, a connection or the end of its startup may end the wait.
+    # A state, a report, a connection or the end of its startup may end the wait: nothing signals all of them.
     while worker.state in starting and not is_up(worker) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 
 def is_up(worker: ManagedWorker) -> bool:
-    """Tell whether a worker has started up and hears its events."""
+    """Tell whether a worker has started up and receives events."""
     if not isinstance(worker, SubprocessWorker):
         return worker.state is WorkerState.RUNNING
     if not worker.remote.reports:
         return worker.connected.is_set()
-    listens = worker.connected.is_set() or not any(key[0] == "on_event" for key in worker.stats)
-    startup = [f for key, f in worker.stats.items() if key[0] == "on_startup"]
-    return listens and all(f.calls and not f.in_flight and not f.errors for f in startup)
+    listens = worker.connected.is_set() or not any(key.decorator == "on_event" for key in worker.stats)
+    startup = [stats for key, stats in worker.stats.items() if key.decorator == "on_startup"]
+    return listens and all(s.calls and not s.in_flight and not s.errors for s in startup)
 
 
-def described(worker: ManagedWorker) -> dict[str, Any]:
-    """Return a worker's state, its handlers as far as they are known, and its last words."""
+def describe(worker: ManagedWorker) -> dict[str, Any]:
+    """Return a worker's state, its handlers as far as they are known, and its last output."""
     handlers: list[HandlerKey] | None = None
-    said: list[str] = []
+    output: list[str] = []
     if isinstance(worker, InProcessWorker):
         handlers = keys_of(worker.worker) if worker.worker is not None else None
     elif isinstance(worker, SubprocessWorker):
         handlers = list(worker.stats) if worker.remote.reports else None
-        said = worker.detail()["process"]["recent_output"][-10:]
+        output = worker.detail()["process"]["recent_output"][-10:]
     return {
         "state": str(worker.state),
         "error": worker.error,
         "up": is_up(worker),
         "topology": worker.topology_label,
         "handlers": handlers,
-        "said": said,
+        "said": output,
     }
 
 
 def main() -> int:
-    """Do what is asked; SIGTERM, and the end of whoever asked, end it in order, with its workers."""
+    """Run one request; SIGTERM and the end of standard input end it in order, with its workers."""
     global _channel
-    asked = msgspec.json.decode(_first_line(), type=Asked)
+    request = msgspec.json.decode(_first_line(), type=CheckRequest)
     _channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what handlers and their programs write is no answer
+    os.dup2(2, 1)  # output of handlers and their programs is no message
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_until_told_to_end(asked))
+        asyncio.run(_until_ended(request))
     return 0
 
 
-async def _until_told_to_end(asked: Asked) -> None:
+async def _until_ended(request: CheckRequest) -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     threading.Thread(target=_wait_for_end, args=(loop, task.cancel), daemon=True).start()
     try:
-        result = await try_out(asked)
+        result = await run_export(request)
     except DnworkerError as exc:
         result = {"error": str(exc)}
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-    say(result=result)  # here already: a thread that a handler left behind may hold up what follows
+    send(result=result)  # before this process ends: a thread of a handler may delay that
 
 
 def _first_line() -> bytes:
-    """Read a line from standard input; not through a buffer, which a thread could not share at the end."""
+    """Read a line from standard input, unbuffered: a thread reads on behind it."""
     line = b""
     while not line.endswith(b"\n") and (more := os.read(0, 1 << 16)):
         line += more
@@ -228,10 +243,10 @@ def _first_line() -> bytes:
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
-    """Cancel when standard input ends: whoever asked is gone."""
+    """Cancel when standard input ends: the program that sent the request is gone."""
     while os.read(0, 1024):
         pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed: it is over anyway
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(cancel)
 
 

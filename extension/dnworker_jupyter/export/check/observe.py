@@ -1,4 +1,4 @@
-"""What workers did with events, as plain data: two sides of a check do the same, or are told apart."""
+"""What workers do with events, as plain data, and how two runs differ; used on both sides of a check."""
 
 from __future__ import annotations
 
@@ -18,25 +18,22 @@ if TYPE_CHECKING:
     from dnworker.runtime import Runtime
     from dnworker.sessions.turn import Turn
 
-Did = tuple[str, str, Any]
-"""Who, such as `bridge.on_turn`; what it did; and with what, as JSON has it."""
-
-Observation = list[Did]
-"""All that was done with one event."""
+Effect = tuple[str, str, Any]
+"""One thing that a handler did: who, such as `bridge.on_turn`; the action; its value, as JSON has it."""
 
 EVENT_SECONDS = 30.0
 """Seconds that everything an event causes may take."""
 
 SETTLE_SECONDS = 0.3
-"""Seconds in which a task that fails at once has failed, where no event is waited for."""
+"""Seconds for tasks to fail in, where there is no event to wait for."""
 
 VARIES = {"(varies)": None}
-"""Stands for what is another value each time."""
+"""Stands for a value that differs between two runs of the same code."""
 
 STILL = "is still running when its time is up"
 
 THE_EVENT = "the event"
-"""Stands for who did something where that is nobody's doing."""
+"""Stands for the handler in an effect that is not of a handler."""
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
@@ -47,11 +44,11 @@ async def stand_in(turn: Turn) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What workers did: with each event, and aside, which tasks and schedules failed."""
+class CheckRun:
+    """What workers did with each event, and which tasks and schedules failed in the background."""
 
-    events: list[Observation]
-    aside: Observation
+    events: list[list[Effect]]
+    background: list[Effect]
 
 
 async def observe(
@@ -60,13 +57,13 @@ async def observe(
     on_progress: OnProgress,
     *,
     timeout: float = EVENT_SECONDS,
-) -> Seen:
-    """Fire events one after the other, and return what workers did with each, and aside.
+) -> CheckRun:
+    """Fire events one after the other, and return what workers did.
 
-    What is not seen: what a handler does without its client, and what the turns that it starts cause.
+    Not observed: what a handler does without its client, and what the turns that it starts cause.
     """
     runtime.agents.default(stand_in)
-    seen = []
+    effects = []
     for number, event in enumerate(events):
         on_progress(f"firing {event.kind}", number, len(events))
         trace = await runtime.fire(
@@ -76,28 +73,25 @@ async def observe(
             turn_id=event.turn_id,
             timeout=timeout,
         )
-        found = [*_did(trace)]
-        if trace.timed_out and not any(what == STILL for _, what, _ in found):
+        found = [*_effects(trace)]
+        if trace.timed_out and not any(action == STILL for _, action, _ in found):
             found.append((THE_EVENT, f"is not done with after {timeout:g} s", None))
-        seen.append(sorted(found, key=lambda did: did[0]))  # of each handler in its order
+        found.sort(key=lambda effect: effect[0])  # stable: effects of one handler keep their order
+        effects.append(found)
     if not events:
         await asyncio.sleep(SETTLE_SECONDS)
-    return Seen(seen, [*_failing(runtime)])
+    return CheckRun(effects, [*_failures(runtime)])
 
 
-def _failing(runtime: Runtime) -> Iterator[Did]:
+def _failures(runtime: Runtime) -> Iterator[Effect]:
     for worker in runtime.workers():
-        for (decorator, what, name), stats in worker.stats.items():
-            if decorator in ("task", "every", "on_shutdown") and (error := stats.last_error) is not None:
-                who = f"{worker.name}.{name}"
-                yield (
-                    who,
-                    f"raises {error.type}, as {decorator} {what}".rstrip(),
-                    _ADDRESS.sub("0x...", error.message),
-                )
+        for key, stats in worker.stats.items():
+            if key.decorator in ("task", "every", "on_shutdown") and (error := stats.last_error) is not None:
+                action = f"raises {error.type}, as {key.decorator} {key.trigger}".rstrip()
+                yield f"{worker.name}.{key.name}", action, _ADDRESS.sub("0x...", error.message)
 
 
-def _did(trace: Trace) -> Iterator[Did]:
+def _effects(trace: Trace) -> Iterator[Effect]:
     waiting = [trace]
     while waiting:
         for run in waiting.pop().invocations:
@@ -112,10 +106,10 @@ def _did(trace: Trace) -> Iterator[Did]:
                 waiting.append(below)
                 event = below.event
                 if event.kind == "notify":
-                    # A client in-process says by itself whose it is, in a process not (contract 1.4).
+                    # Only an in-process client names its capability as the source (contract 1.4).
                     own = ("", f"capability.{run.worker.partition(':')[0]}")
-                    told = {k: v for k, v in event.payload.items() if k != "source" or v not in own}
-                    yield who, "notifies", told
+                    payload = {k: v for k, v in event.payload.items() if k != "source" or v not in own}
+                    yield who, "notifies", payload
                 elif not is_reserved(event.kind):
                     yield who, f"publishes {event.kind}", event.payload
 
@@ -149,32 +143,32 @@ def agrees(pattern: Any, value: Any) -> bool:
     return bool(pattern == value) and type(pattern) is type(value)
 
 
-def blended(first: Observation, second: Observation) -> Observation | None:
+def blended(first: Sequence[Effect], second: Sequence[Effect]) -> list[Effect] | None:
     """Return what two runs of the notebook did with an event; None where even the steps differ."""
-    if [did[:2] for did in first] != [did[:2] for did in second]:
+    if [effect[:2] for effect in first] != [effect[:2] for effect in second]:
         return None
-    return [(who, what, blend(a, b)) for (who, what, a), (_, _, b) in zip(first, second, strict=True)]
+    return [(who, action, blend(a, b)) for (who, action, a), (_, _, b) in zip(first, second, strict=True)]
 
 
-def differences(notebook: Observation, export: Observation) -> list[str]:
-    """Return how the export differs from the notebook: `-` for what only that did, `+` for what only this."""
+def differences(notebook: Sequence[Effect], export: Sequence[Effect]) -> list[str]:
+    """Return how the export differs: `-` before what only the notebook did, `+` before what only it did."""
     left = [*export]
     missing = []
-    for did in notebook:
-        found = next((d for d in left if d[:2] == did[:2] and agrees(did[2], d[2])), None)
+    for effect in notebook:
+        found = next((e for e in left if e[:2] == effect[:2] and agrees(effect[2], e[2])), None)
         if found is None:
-            missing.append(did)
+            missing.append(effect)
         else:
             left.remove(found)
-    old, new = [shown(did) for did in missing], [shown(did) for did in left]
+    old, new = [shown(effect) for effect in missing], [shown(effect) for effect in left]
     return [line.rstrip() for line in difflib.ndiff(old, new) if not line.startswith("? ")]
 
 
-def shown(did: Did) -> str:
-    """Return one thing that was done as a line of text."""
-    who, what, value = did
+def shown(effect: Effect) -> str:
+    """Return an effect as a line of text."""
+    who, action, value = effect
     if value is None:
-        return f"{who} {what}"
+        return f"{who} {action}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     text = text.replace(json.dumps(VARIES), "(varies)")
-    return f"{who} {what}{':' if isinstance(value, str) else ''} {text}"
+    return f"{who} {action}{':' if isinstance(value, str) else ''} {text}"

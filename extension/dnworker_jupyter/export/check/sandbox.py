@@ -1,4 +1,4 @@
-"""Runs the trial of an export as a stranger would: in an environment that has nothing of the user's."""
+"""Starts the harness of an export in a clean environment, and listens to it; used by check."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.check.harness import UP_SECONDS, WAITS_FOR_UV, Asked
+from dnworker_jupyter.export.check.harness import UP_SECONDS, WAITS_FOR_UV, CheckRequest
 from dnworker_jupyter.export.disk.uv import UV, ask_uv
 from dnworker_jupyter.export.planning.types import OnProgress
 
+START_SECONDS = 60.0
+"""Seconds for the harness to start and to import what it needs, until its first step."""
+
 END_SECONDS = 10.0
-"""Seconds in which a trial that is over, or not wanted any more, may end in order."""
+"""Seconds for the harness to end in order, when it is done or the check was cancelled."""
 
 LONGEST_LINE = 64 * 1024 * 1024
-"""Bytes of an answer: events are up to 1 MB each."""
+"""The limit of an answer in bytes: events are up to 1 MB each."""
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
 _KEPT = re.compile(
@@ -35,55 +38,53 @@ _KEPT = re.compile(
     r"|KEYRING_PROVIDER|CONCURRENT_\w+)",
     re.IGNORECASE,
 )
-"""Variables that an environment has wherever it is; all others are the user's own, and left out.
+"""Variables of the user's environment that the clean one has too.
 
-What uv needs to fetch distributions is taken away again before workers start: an index may have a password.
+The harness removes those that uv needs for fetching before workers start: an index may have a password.
 """
 
 
-async def run_trial(
-    asked: Asked, manifest: CapabilityManifest, place: Path, on_progress: OnProgress
+async def run_in_sandbox(
+    request: CheckRequest, manifest: CapabilityManifest, directory: Path, on_progress: OnProgress
 ) -> dict[str, Any]:
-    """Have an export tried out, and return what is told of it; the process is ended whatever comes.
+    """Run the harness, and return its result, or why there is none; its process has ended then, in any case.
 
     Args:
-        asked: what is tried.
+        request: what the harness does.
         manifest: of the export, whose commands and variables its workers may have.
-        place: a directory of this trial.
+        directory: a directory for this run.
         on_progress: called with what is waited for.
     """
-    environment = await _environment(place, manifest)
-    errors = place / "trial.log"
+    environment = await _environment(directory, manifest)
+    errors = directory / "harness.log"
     with errors.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "dnworker_jupyter.export.check.harness",
-            env=environment, cwd=asked.root, start_new_session=True, limit=LONGEST_LINE,
+            env=environment, cwd=request.root, start_new_session=True, limit=LONGEST_LINE,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         try:
-            assert process.stdin is not None
-            process.stdin.write(
-                msgspec.json.encode(asked) + b"\n"
-            )  # it stays open: at its end the trial ends
-            await process.stdin.drain()
-            result = await _listen(process, asked, on_progress)
+            result = await _ask(process, request, on_progress)
         finally:
             await _end(process)
     if result is not None:
         return result
-    said = errors.read_text(errors="replace").strip().splitlines()[-10:]
-    return {"error": "\n".join([f"its runtime ended with code {process.returncode}", *said])}
+    output = errors.read_text(errors="replace").strip().splitlines()[-10:]
+    return {"error": "\n".join([f"its runtime ended with code {process.returncode}", *output])}
 
 
-async def _listen(
-    process: asyncio.subprocess.Process, asked: Asked, on_progress: OnProgress
+async def _ask(
+    process: asyncio.subprocess.Process, request: CheckRequest, on_progress: OnProgress
 ) -> dict[str, Any] | None:
-    """Return the result; None when the process ends without one."""
-    assert process.stdout is not None
+    """Send the request and return the result; None when the process ends without one."""
+    assert process.stdin is not None and process.stdout is not None, "both were asked for as pipes"  # noqa: PT018
+    process.stdin.write(msgspec.json.encode(request) + b"\n")
+    await process.stdin.drain()  # it stays open: the harness ends when its input does
     step = ""
     while True:
-        # uv may download for as long as it takes; all else has its limit, and says when that is over.
-        patience = None if step.startswith(WAITS_FOR_UV) else UP_SECONDS + asked.timeout
+        # uv may download for as long as it takes; every other step has a limit.
+        patience = None if step.startswith(WAITS_FOR_UV) else UP_SECONDS + request.timeout
+        patience = patience if step else START_SECONDS
         try:
             async with asyncio.timeout(patience):
                 line = await process.stdout.readline()
@@ -95,16 +96,16 @@ async def _listen(
         if not line:
             await process.wait()
             return None
-        told = json.loads(line)
-        if "result" in told:
-            result: dict[str, Any] = told["result"]
+        message: dict[str, Any] = json.loads(line)
+        if "result" in message:
+            result: dict[str, Any] = message["result"]
             return result
-        step = told["step"]
-        on_progress(step, told["done"], told["total"])
+        step = message["step"]
+        on_progress(step, message["done"], message["total"])
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the trial: in order, with its workers, and if it will not, at once."""
+    """End the harness in order, so that it ends its workers; at once if it does not."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -112,30 +113,20 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(END_SECONDS):
             await process.wait()
     except TimeoutError:
-        await end_at_once(process)  # its guard ends the workers
+        await end_at_once(process)  # the guard of its workers ends them
     except asyncio.CancelledError:
         await end_at_once(process)
         raise
 
 
-async def _environment(place: Path, manifest: CapabilityManifest) -> dict[str, str]:
-    """Return the environment of the trial: a new HOME, a PATH of what the manifest names, little else."""
-    home, bin_ = place / "home", place / "bin"
+async def _environment(directory: Path, manifest: CapabilityManifest) -> dict[str, str]:
+    """Return a clean environment: a new HOME, a PATH with what the manifest names, and little else."""
+    home, bin_ = directory / "home", directory / "bin"
     for made in (home, bin_):
         made.mkdir()
-    programs = {"python": sys.executable, "python3": sys.executable, "uv": UV}
-    referred: set[str] = set()
-    for worker in manifest.workers.values():
-        command = worker.command or ""
-        found = shutil.which(command) if "/" not in command else None
-        if found is not None:
-            programs.setdefault(command, str(Path(found).absolute()))
-        texts = [command, *worker.args, *worker.env.values()]
-        referred |= {name for text in texts for name in _REFERENCE.findall(text)}
-    for name, program in programs.items():
-        # Not links: a program may look for what is its own where the link is, as Python does.
-        (bin_ / name).write_text(f'#!/bin/sh\nexec {shlex.quote(program)} "$@"\n')
-        (bin_ / name).chmod(0o755)
+    _fill_bin(bin_, manifest)
+    texts = [text for w in manifest.workers.values() for text in (w.command or "", *w.args, *w.env.values())]
+    referred = {name for text in texts for name in _REFERENCE.findall(text)}
     kept = {k: v for k, v in os.environ.items() if _KEPT.fullmatch(k) or k in referred}
     directories: Mapping[str, tuple[str, str]] = {
         "UV_CACHE_DIR": ("cache", "dir"),
@@ -144,7 +135,7 @@ async def _environment(place: Path, manifest: CapabilityManifest) -> dict[str, s
     for variable, words in directories.items():
         kept.setdefault(variable, await ask_uv(*words))
     configuration = Path.home() / ".config" / "uv" / "uv.toml"
-    if configuration.is_file():  # which index there is, for one
+    if configuration.is_file():  # it may name an index
         kept.setdefault("UV_CONFIG_FILE", str(configuration))
     kept.setdefault("UV_PYTHON", str(getattr(sys, "_base_executable", sys.executable)))
     return kept | {
@@ -152,3 +143,16 @@ async def _environment(place: Path, manifest: CapabilityManifest) -> dict[str, s
         "PATH": os.pathsep.join([str(bin_), os.defpath]),
         "DNWORKER_JOURNAL": "off",
     }
+
+
+def _fill_bin(directory: Path, manifest: CapabilityManifest) -> None:
+    """Make the directory of programs: Python, uv, and the commands of workers."""
+    programs = {"python": sys.executable, "python3": sys.executable, "uv": UV}
+    for command in [worker.command or "" for worker in manifest.workers.values()]:
+        found = shutil.which(command) if "/" not in command else None
+        if found is not None:
+            programs.setdefault(command, str(Path(found).absolute()))
+    for name, program in programs.items():
+        # No links: a program may look for its files beside the link, as Python does.
+        (directory / name).write_text(f'#!/bin/sh\nexec {shlex.quote(program)} "$@"\n')
+        (directory / name).chmod(0o755)

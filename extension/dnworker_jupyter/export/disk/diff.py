@@ -141,9 +141,7 @@ def texts_of(files: Mapping[str, bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path, data in files.items():
         if path.endswith(".py"):
-            with contextlib.suppress(
-                SyntaxError, ValueError
-            ):  # what is a script is read again, and told then
+            with contextlib.suppress(SyntaxError, ValueError):  # handlers_of raises for scripts
                 found |= _texts(ast.parse(data), found)
     return found
 
@@ -328,7 +326,9 @@ def _entry_changes(name: str, before: _Worker, after: _Worker) -> Iterator[Capab
     yield from _name_changes(f"{name}: env", was.env, now.env)
     for key in sorted(was.env.keys() & now.env.keys()):
         if was.env[key] != now.env[key]:
-            yield CapabilityChange("minor", "~", f"{name}: env {key}")  # the value may be nobody's business
+            yield CapabilityChange(
+                "minor", "~", f"{name}: env {key}"
+            )  # without the value, which may be a secret
     if was.when != now.when:
         gates = f"{' or '.join(was.when) or 'none'} -> {' or '.join(now.when) or 'none'}"
         yield CapabilityChange("major", "~", f"{name}: gate {gates}")
@@ -349,5 +349,5 @@ def _entry_changes(name: str, before: _Worker, after: _Worker) -> Iterator[Capab
 
 
 def _words(worker: _Worker) -> list[str]:
-    """Return a worker's arguments without the path of its file, of which the files tell."""
+    """Return a worker's arguments without the path of its file, which the list of files has."""
     return [word for word in worker.definition.args if not (worker.path and word.endswith(f"/{worker.path}"))]

@@ -16,14 +16,12 @@ from dnworker.core.errors import UsageError
 from dnworker.workers.subprocess_runner import end_at_once
 from dnworker_jupyter.export.disk.atomic import remove
 from dnworker_jupyter.export.disk.write import write
+from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan
 from dnworker_jupyter.export.planning.types import OnProgress
 
 UV = find_uv_bin()
 _WORDS = (UV, "--color", "never")  # a notebook sets FORCE_COLOR, and a coloured path is not a path
-
-LOCK = ".lock"
-"""What uv appends to the path of a script for the path of its lock."""
 
 LONGEST_OUTPUT = 2_000
 """Characters of a failed program's output that are reported: the last ones, which say why."""
@@ -81,8 +79,8 @@ async def locked(plan: Plan, directory: Path, on_progress: OnProgress) -> Plan:
     Raises:
         UsageError: uv finds no compatible versions, or cannot reach the index.
     """
-    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as place:
-        root = Path(place, plan.name).resolve()
+    with tempfile.TemporaryDirectory(prefix="dnworker-lock-") as temporary:
+        root = Path(temporary, plan.name).resolve()
         write(plan, root)
         manifest = load_manifest(root)
         scripts = [s for w in manifest.workers.values() if (s := uv_script(root, w)) is not None]
@@ -115,7 +113,7 @@ async def _first_from_cache(*words: str) -> str | None:
         code, output = await run(*_WORDS, *words, where)
         if code == 0:
             return None
-    return output.strip()[-LONGEST_OUTPUT:] or "it said nothing"
+    return output.strip()[-LONGEST_OUTPUT:] or "it has no output"
 
 
 async def run(*words: str) -> tuple[int, str]:

@@ -135,9 +135,9 @@ def _take_over(directory: Path, staging: Path, leave: set[str]) -> None:
 
 def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
     """Move what others wrote to the old directory while the new one was made; nothing is lost."""
-    for place, directories, names in os.walk(old):
+    for parent, directories, names in os.walk(old):
         for name in [*names, *directories]:
-            file = Path(place, name)
+            file = Path(parent, name)
             inside = file.relative_to(old)
             target = directory / inside
             if inside.as_posix() in leave:
@@ -177,10 +177,10 @@ def _ensure_no_links(plan: Plan, directory: Path) -> None:
     """Raise if a path leads through a link: its target may be somebody else's."""
     for name in [*plan.files, RECORD]:
         file = directory / name
-        for place in [file, *file.parents][: len(Path(name).parts)]:
-            if place.is_symlink():
+        for path in [file, *file.parents][: len(Path(name).parts)]:
+            if path.is_symlink():
                 raise UsageError(
-                    f"{place} is a link to {place.readlink()}, and an export writes only into its directory; "
+                    f"{path} is a link to {path.readlink()}, and an export writes only into its directory; "
                     "nothing was written. Remove the link, or export to another directory"
                 )
 

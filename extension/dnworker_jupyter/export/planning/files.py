@@ -9,6 +9,9 @@ from dnworker_jupyter.export.slicing.problems import ExportProblem
 VENDOR = "vendor"
 """The directory of wheels in an export."""
 
+LOCK = ".lock"
+"""What uv appends to the path of a script for the path of its lock."""
+
 RECORD = ".dnworker-export.json"
 """The file that says what the last export wrote, so that later edits by hand are noticed."""
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
-import dnworker
+from dnworker._version import __version__
 from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.files import VENDOR, Files
 from dnworker_jupyter.export.planning.types import TargetName
@@ -93,4 +93,4 @@ def _target(name: TargetName) -> render.Target:
     if name == "dreadnode":
         return render.Target(render.SDK_MODULE, render.SDK_REQUIREMENT)
     wheel = f'dnworker = {{ path = "../{VENDOR}/{wheel_name()}" }}'
-    return render.Target("dnworker", f"dnworker>={dnworker.__version__}", (wheel,))
+    return render.Target("dnworker", f"dnworker>={__version__}", (wheel,))

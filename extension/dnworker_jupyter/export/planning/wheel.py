@@ -5,24 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import importlib.resources
 import io
 import zipfile
 from pathlib import Path
 
-import dnworker
+from dnworker._version import __version__
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same files give the same bytes
 
 
 def wheel_name() -> str:
     """Return the wheel's file name."""
-    return f"dnworker-{dnworker.__version__}-py3-none-any.whl"
+    return f"dnworker-{__version__}-py3-none-any.whl"
 
 
 def build_wheel() -> bytes:
     """Return the wheel: the `dnworker` package with the panel's files, without the notebook extension."""
-    root = Path(dnworker.__file__).parent
-    info = f"dnworker-{dnworker.__version__}.dist-info"
+    root = Path(str(importlib.resources.files("dnworker")))
+    info = f"dnworker-{__version__}.dist-info"
     metadata = importlib.metadata.distribution("dnworker").read_text("METADATA") or ""
     files = {
         f"dnworker/{file.relative_to(root).as_posix()}": file.read_bytes()

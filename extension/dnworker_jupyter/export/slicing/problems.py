@@ -94,7 +94,7 @@ class NotExportable(UsageError):
         return super()._render_traceback_()
 
 
-class Report:
+class ProblemReport:
     """Problems, or warnings, as a cell shows them: text in a terminal, a list with links in JupyterLab."""
 
     def __init__(self, title: str, problems: Iterable[ExportProblem]) -> None:

@@ -73,8 +73,7 @@ class Statement:
     @property
     def first_line(self) -> int:
         """The line that it begins on, decorators included."""
-        decorators: list[ast.expr] = getattr(self.node, "decorator_list", [])
-        return min([self.node.lineno, *(d.lineno for d in decorators)])
+        return first_line(self.node)
 
     @cached_property
     def table(self) -> symtable.SymbolTable | None:
@@ -110,10 +109,8 @@ class Statement:
     @cached_property
     def reads_at_once(self) -> frozenset[str]:
         """The global names that it reads when it is executed, without those that a call of it reads."""
-        node = self.node
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            parts = [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-            return frozenset(n for p in parts for n in names_in(p))
+        if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef):
+            return frozenset(name for part in run_at_once(self.node) for name in names_in(part))
         return self.needs
 
 
@@ -202,6 +199,19 @@ def _is_handler(node: ast.stmt, alias: str | None) -> bool:
     if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
         return False
     return any(root_name(decorator) in ("worker", alias) for decorator in node.decorator_list)
+
+
+def first_line(node: ast.stmt) -> int:
+    """Return the line that a statement begins on, decorators included."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
+
+
+def run_at_once(node: ast.stmt) -> list[ast.AST]:
+    """Return the parts of a statement that run when it does: of a function, decorators and defaults."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
+    return [node]
 
 
 def names_in(node: ast.AST) -> set[str]:

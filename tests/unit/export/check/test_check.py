@@ -17,14 +17,15 @@ import pytest
 from dnworker.cli.main import main
 from dnworker.engine.replay import write_events
 from dnworker.testing import make_envelope
-from dnworker_jupyter.export.check.check import CheckReport, check
-from dnworker_jupyter.export.check.observe import Seen
+from dnworker_jupyter.export.check.check import check
+from dnworker_jupyter.export.check.observe import CheckRun
+from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 WORKER = """
 import os
@@ -81,10 +82,12 @@ async def test_the_users_own_variables_and_home_are_not_there(monkeypatch):
         ("bridge.on_asked", "publishes demo.seen", {"token": False, "named": "given", "home": []}),
     ]
 
-    async def rehearse(events, tell):
-        return Seen([notebook for _ in events], [])
+    async def run_in_notebook(events, on_progress):
+        return CheckRun([notebook for _ in events], [])
 
-    report = await look(plan(cell), events=[make_envelope("demo.asked", {"n": 1})], rehearse=rehearse)
+    report = await look(
+        plan(cell), events=[make_envelope("demo.asked", {"n": 1})], run_in_notebook=run_in_notebook
+    )
     assert report.ok, str(report)
     assert "secret" not in str(report)
 
@@ -95,11 +98,13 @@ async def test_an_error_at_the_export_alone_is_a_failure():
 
 
 async def test_events_that_do_something_else_are_told_side_by_side():
-    async def rehearse(events, tell):
-        return Seen([[("bridge.on_asked", "publishes demo.answered", {"n": 3})]], [])
+    async def run_in_notebook(events, on_progress):
+        return CheckRun([[("bridge.on_asked", "publishes demo.answered", {"n": 3})]], [])
 
     made = plan(f"%%worker bridge\n{WORKER}")
-    report = await look(made, events=[make_envelope("demo.asked", {"n": 1}, seq=7)], rehearse=rehearse)
+    report = await look(
+        made, events=[make_envelope("demo.asked", {"n": 1}, seq=7)], run_in_notebook=run_in_notebook
+    )
     assert failed(report).splitlines()[1:] == [
         "      #7 demo.asked",
         '        - bridge.on_asked publishes demo.answered {"n": 3}',
@@ -119,23 +124,25 @@ async def test_a_task_that_lacks_something_is_a_failure_and_one_without_its_serv
 
 
 async def test_a_task_that_fails_only_in_the_export_is_a_failure():
-    async def rehearse(events, tell):
-        return Seen([], [])
+    async def run_in_notebook(events, on_progress):
+        return CheckRun([], [])
 
     made = plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("raise ConnectionError('nobody')"))
     assert "+ bridge.spin raises ConnectionError, as task: nobody" in failed(
-        await look(made, rehearse=rehearse)
+        await look(made, run_in_notebook=run_in_notebook)
     )
 
 
 async def test_what_varies_hides_no_error_of_the_export():
     runs = iter([1, 2])
 
-    async def rehearse(events, tell):
-        return Seen([[("bridge.on_asked", "publishes demo.answered", {})] * next(runs)], [])
+    async def run_in_notebook(events, on_progress):
+        return CheckRun([[("bridge.on_asked", "publishes demo.answered", {})] * next(runs)], [])
 
     report = await look(
-        plan(f"%%worker bridge\n{WORKER}"), events=[make_envelope("demo.asked", {}, seq=7)], rehearse=rehearse
+        plan(f"%%worker bridge\n{WORKER}"),
+        events=[make_envelope("demo.asked", {}, seq=7)],
+        run_in_notebook=run_in_notebook,
     )
     assert "+ bridge.on_asked raises KeyError: 'n'" in failed(report)
 
@@ -206,12 +213,14 @@ async def test_a_check_that_is_cancelled_ends_all_that_it_ran_and_leaves_nothing
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     firing = asyncio.Event()
 
-    def tell(text, done, total):
+    def on_progress(text, done, total):
         if text.startswith("firing"):
             firing.set()
 
     cell = f"%%worker bridge\nimport asyncio\n{WORKER}    await asyncio.sleep(600)\n"
-    task = asyncio.create_task(look(plan(cell), events=[make_envelope("demo.asked", {"n": 1})], tell=tell))
+    task = asyncio.create_task(
+        look(plan(cell), events=[make_envelope("demo.asked", {"n": 1})], on_progress=on_progress)
+    )
     await firing.wait()
     mine = psutil.Process().children(recursive=True)
     assert mine
@@ -238,13 +247,13 @@ async def test_what_handlers_in_process_write_or_leave_running_is_no_answer(body
 
 
 async def test_a_handler_that_holds_the_loop_is_told_and_ended(monkeypatch):
-    monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.UP_SECONDS", 0.5)
+    monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.UP_SECONDS", 1.5)
     monkeypatch.setattr("dnworker_jupyter.export.check.sandbox.END_SECONDS", 0.2)
     cell = f"%%worker bridge\nimport time\n{WORKER}    time.sleep(600)\n"
     report = await look(
         plan(cell, topology="in-process"), events=[make_envelope("demo.asked", {"n": 1})], timeout=0.5
     )
-    assert "it stood still for 1 s, firing demo.asked: something holds its loop" in failed(report)
+    assert "it stood still for 2 s, firing demo.asked: something holds its loop" in failed(report)
 
 
 async def test_files_that_the_export_removes_are_not_there(tmp_path):
@@ -378,7 +387,7 @@ def test_kinds_by_a_name_are_known_without_a_kernel(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_end_of_the_command_ends_the_trial_and_its_workers(tmp_path, number):
+def test_an_end_of_the_command_ends_the_harness_and_its_workers(tmp_path, number):
     process, children = until_up(tmp_path)
     try:
         process.send_signal(number)

@@ -56,7 +56,7 @@ def expressions(draw) -> str:
 
 @st.composite
 def statements(draw) -> str:
-    """A top-level statement: much of it travels, some of it does not."""
+    """A top-level statement: much of it can be exported, some of it cannot."""
     name, other, value = draw(NAMES), draw(NAMES), draw(expressions())
     return draw(
         st.sampled_from(

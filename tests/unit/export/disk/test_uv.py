@@ -1,0 +1,30 @@
+"""Locks of scripts that did not change stay."""
+
+from __future__ import annotations
+
+import json
+
+from dnworker.cli.main import main
+from dnworker_jupyter.export.disk.write import _digest
+from dnworker_jupyter.export.export import FileExport
+from tests.unit.export.builders import handler
+
+
+def test_a_lock_stays_while_its_script_is_as_it_was(tmp_path):
+    notebook, lock = tmp_path / "n.ipynb", tmp_path / "demo" / "workers" / "bridge.py.lock"
+
+    def export(body):
+        cell = handler(body).strip()
+        notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
+        assert main(["export", str(notebook), "-o", str(tmp_path / "demo")]) == 0
+
+    export("pass")
+    record = tmp_path / "demo" / ".dnworker-export.json"
+    lock.write_text("a lock")
+    record.write_text(
+        json.dumps({**json.loads(record.read_text()), "workers/bridge.py.lock": _digest(b"a lock")})
+    )
+    export("pass")
+    assert lock.read_text() == "a lock"
+    found = FileExport(notebook, tmp_path / "demo", target="dreadnode", topology="uv").diff()
+    assert str(found) == "nothing changed since the last export"
