@@ -15,14 +15,10 @@ class NotebookSuggestions(Suggestions):
     """What the handlers and the history of one notebook suggest."""
 
     def __init__(self, engine: Engine, live: LiveWorkers) -> None:
-        super().__init__(
-            engine,
-            written=lambda: [(handler.key.trigger, handler.source) for handler in live.event_handlers()],
-            earlier_runs=True,
-        )
+        super().__init__(engine, written=live, earlier_runs=True)
         self._live = live
 
-    def completions(self) -> list[str]:
+    def kinds_known(self) -> list[str]:
         """Return the kinds that were fired lately, that handlers listen to, and that the runtime knows."""
         return sorted({event.kind for event in self._engine.history.events(1_000)} | self.kinds())
 
@@ -30,7 +26,7 @@ class NotebookSuggestions(Suggestions):
         """Return the fields that a payload of a kind may have."""
         events = reversed(self._engine.history.events(1_000))
         latest = next((event.payload for event in events if event.kind == kind), {})
-        return list(dict.fromkeys([*skeleton(self._sources(kind)), *TEMPLATES.get(kind, {}), *latest]))
+        return list(dict.fromkeys([*skeleton(self._live.sources(kind)), *TEMPLATES.get(kind, {}), *latest]))
 
     def why_unheard(self, kind: str) -> str:
         """Say that no handler ran for a kind, and which kind or worker may have been meant."""
