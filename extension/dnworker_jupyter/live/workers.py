@@ -48,7 +48,7 @@ class LiveWorkers:
         return {handler.key.trigger for handler in self._event_handlers()}
 
     def sources(self, kind: str) -> list[str]:
-        """Return the source text of the handlers that listen to a kind."""
+        """Return the source text of the handlers of a kind."""
         return [handler.source for handler in self._event_handlers() if handler.key.trigger == kind]
 
     def _event_handlers(self) -> Iterator[Handler]:
