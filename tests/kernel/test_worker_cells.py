@@ -100,7 +100,7 @@ def test_running_all_twice_doubles_nothing(kernel, between):
     first = run_all()
     kernel.run(between)
     assert run_all() == first
-    assert {"WorkerRunner._keep_schedule", "WorkerRunner._supervise", "Server.serve"} <= set(first["tasks"])
+    assert {"Schedules._keep", "Supervision._supervise", "Server.serve"} <= set(first["tasks"])
     assert kernel.run("%fire a").text.count("on_a  ok") == 1
 
 

@@ -1,4 +1,4 @@
-"""`Suggestions`: kinds to fire, and payloads for them; used by `%fire`, completion and the panel."""
+"""`NotebookSuggestions`: kinds to fire, and payloads; used by `%fire`, completion and the panel."""
 
 from __future__ import annotations
 
