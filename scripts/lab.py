@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-START_LIMIT = 90.0
+START_LIMIT = 300.0
 BROWSER_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -60,6 +60,7 @@ def running_lab(directory: Path) -> Iterator[Lab]:
     (config / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(OVERRIDES))
     environment = {
         **os.environ,
+        "HOME": str(config),
         "JUPYTER_CONFIG_DIR": str(config),
         "JUPYTER_DATA_DIR": str(config / "data"),
         "JUPYTER_RUNTIME_DIR": str(config / "runtime"),
@@ -138,8 +139,8 @@ def launch(playwright: Any) -> Browser:
 def open_notebook(page: Page, lab: Lab, name: str) -> None:
     """Open a notebook and wait until its kernel is ready."""
     page.goto(lab.notebook_url(name))
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").first.wait_for(timeout=60_000)
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=240_000)
+    page.locator(".jp-StatusBar-TextItem", has_text="| Idle").first.wait_for(timeout=240_000)
 
 
 def run_all(page: Page) -> None:
@@ -163,10 +164,10 @@ def run_all(page: Page) -> None:
         page.remove_locator_handler(dialog)
         try:
             while not last.is_visible():
-                dialog.or_(last).first.wait_for(timeout=45_000)
+                dialog.or_(last).first.wait_for(timeout=120_000)
                 if dialog.is_visible():
-                    dialog.get_by_role("button", name="Select Kernel").click(timeout=45_000)
-                    dialog.wait_for(state="hidden", timeout=45_000)
+                    dialog.get_by_role("button", name="Select Kernel").click(timeout=120_000)
+                    dialog.wait_for(state="hidden", timeout=120_000)
             return
         except NotInTime as exc:
             if attempt == 2 or waiting.count():  # a cell that hangs is a failure, and not the front end's

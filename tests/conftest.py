@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,17 @@ from .clauses import CLAUSES
 # jsonschema builds a grammar of IRIs when it is imported, which takes over a second in every process. No schema
 # here uses that format, and jsonschema goes on without the module.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+
+
+@cache
+def _distributions_on(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    return read_distributions()
+
+
+# Every export asks which distribution a module is of. Each answer takes a tenth of a second of an environment that
+# holds what tests need, and is another only where the path is another.
+read_distributions = importlib.metadata.packages_distributions
+importlib.metadata.packages_distributions = lambda: dict(_distributions_on(tuple(sys.path)))
 
 LEFT_AT_HOME = (".dreadnode", ".ipython", ".jupyter", ".local/share/jupyter")
 """The directories of the user's home in which a process that a test starts could leave something."""
@@ -95,8 +109,36 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     return directory
 
 
+LONGEST_FIRST = (
+    "tests/interop",
+    "tests/browser/test_panel.py",
+    "tests/browser",
+    "tests/packaging",
+    "tests/kernel/test_surface.py",
+    "tests/kernel",
+    "tests/unit/export",
+)
+"""What takes longest, so that no process of pytest is left alone with it at the end; all other files come after it."""
+
+
+BUSY = 6
+"""How often the limit that a test names it gets: limits end what hangs, on a machine with a load of 8 too."""
+
+
+def rank(item: pytest.Item) -> int:
+    """Return a file's place in the order of a run."""
+    return next(
+        (n for n, begin in enumerate(LONGEST_FIRST) if item.nodeid.startswith(begin)), len(LONGEST_FIRST)
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a clause that is not on the list: it would be missing in the table."""
+    """Put what takes longest first, and refuse a clause that is not on the list: the table would lack it."""
+    items.sort(key=rank)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit = float(mark.args[0] if mark is not None else item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(limit * BUSY), append=False)
     for item in items:
         for mark in item.iter_markers("clause"):
             if mark.args[0] not in CLAUSES:

@@ -1,4 +1,4 @@
-"""`agents/*.md`: what a capability says of its agents, front matter above and system prompt below."""
+"""`AgentDefinition`: an agent that a capability declares in `agents/*.md`, front matter and system prompt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a capability has beside workers: agents, skills, MCP servers, and what only the reference runs."""
+"""The components of a capability beside its workers: agents, skills, MCP servers; read by the engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from dnworker.core.models import ComponentInfo, SkillInfo
 
 NOT_RUN = "needs the reference runtime; this one lists it, and runs workers, agents and skills"
 MCP_FILES = (".mcp.json", "mcp.json")
-_SAMPLED = 20
+_FILES_LISTED = 20
+"""Files beside a skill that its text names."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Skill:
         )
 
     def detail(self) -> dict[str, Any]:
-        """Return the detail of contract 6.3; `rendered` is what an agent is given."""
+        """Return the detail of contract 6.3; `rendered` is the text that an agent gets."""
         files = sorted(p for p in self.directory.rglob("*") if p.is_file() and p.name != "SKILL.md")
-        beside = "".join(f"- {file.relative_to(self.directory)}\n" for file in files[:_SAMPLED])
+        beside = "".join(f"- {file.relative_to(self.directory)}\n" for file in files[:_FILES_LISTED])
         where = f"file://{quote(str(self.directory))}"
         rendered = (
             f'<skill name="{self.qualified_id}" directory="{where}">\n{self.instructions}\n'
@@ -125,7 +126,7 @@ class McpServer:
 
 @dataclass
 class Components:
-    """The parts of one capability that are not workers, and the health of those that cannot be used."""
+    """The components of one capability that are no workers; `others` are those that cannot be used here."""
 
     agents: list[AgentDefinition] = field(default_factory=list)
     skills: list[Skill] = field(default_factory=list)
@@ -134,7 +135,7 @@ class Components:
 
 
 def read_components(manifest: CapabilityManifest) -> Components:
-    """Read a capability's agents, skills and MCP servers; one that is broken breaks no other."""
+    """Read a capability's agents, skills and MCP servers; a broken one is listed with its error."""
     found = Components()
     raw, root = manifest.raw, manifest.root
     for file in component_files(root, raw.get("agents"), "agents", "*.md"):
@@ -149,8 +150,8 @@ def read_components(manifest: CapabilityManifest) -> Components:
         except FrontMatterError as exc:
             found.others.append(_broken("skill", file.parent.name, exc, file))
     found.mcp = _read_mcp(manifest, found.others)
-    for kind, place in (("tool", "tools"), ("hook", "hooks"), ("policy", "policies")):
-        for file in component_files(root, raw.get(place), place, "*.py"):
+    for kind, key in (("tool", "tools"), ("hook", "hooks"), ("policy", "policies")):
+        for file in component_files(root, raw.get(key), key, "*.py"):
             if file.name != "__init__.py":
                 entry = ComponentInfo(kind=kind, name=file.stem, status="degraded", detail=NOT_RUN)
                 found.others.append(entry)
@@ -158,13 +159,13 @@ def read_components(manifest: CapabilityManifest) -> Components:
 
 
 def component_files(root: Path, declared: Iterable[str] | None, directory: str, pattern: str) -> list[Path]:
-    """Return the files of one sort: those of its directory, then those listed (contract 4.1).
+    """Return the files of one kind: those of its directory, then those listed (contract 4.1).
 
     Args:
         root: of the capability.
-        declared: the manifest's list; None when it has none, and an empty one turns the sort off.
-        directory: where they lie by convention.
-        pattern: of their paths there, and in a listed directory.
+        declared: the manifest's list; None when it has none. An empty list turns the kind off.
+        directory: the conventional directory.
+        pattern: of the paths there, and in a listed directory.
     """
     listed = None if declared is None else list(declared)
     if listed == []:

@@ -1,4 +1,4 @@
-"""Where capabilities are looked for, and in which order (contract 4.6)."""
+"""The directories in which capabilities are searched, in order (contract 4.6); used by engine and CLI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def project_root(cwd: Path, environ: Mapping[str, str]) -> Path:
 def search_path(
     given: Iterable[Path] = (), *, cwd: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Return the directories to look in: the project's, the user's, those given, those of the environment.
+    """Return the directories to search: the project's, the user's, those given, those of the environment.
 
     Directories that do not exist are left out.
     """
@@ -41,7 +41,7 @@ def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:
     """Yield the capabilities of the directories, each directory's in sorted order."""
     for directory in directories:
         if not directory.is_dir():
-            continue  # gone since
+            continue  # it was deleted meanwhile
         for root in sorted(directory.iterdir()):
             if (root / MANIFEST_NAME).is_file():
                 yield root.resolve()

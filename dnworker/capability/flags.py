@@ -1,4 +1,4 @@
-"""Flags: four layers of values, and the gates they open (contract 4.5)."""
+"""Flags: their values from four layers, and the gates that they open (contract 4.5); used by the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off"
 
 @dataclass(frozen=True)
 class Flag:
-    """A flag and the layer its value came from."""
+    """A flag with its value, and the layer that set it."""
 
     name: str
     description: str
@@ -63,7 +63,7 @@ def resolve_flags(
 
 
 def gate_is_open(when: Iterable[str], flags: Mapping[str, Flag]) -> bool:
-    """Tell whether a worker may run: no gate, or any of its flags on."""
+    """Return whether a worker may run: it has no gate, or a flag of its gate is on."""
     names = tuple(when)
     return not names or any(name in flags and flags[name].effective for name in names)
 
@@ -84,7 +84,7 @@ def parse_word(text: str) -> bool | None:
 
 
 def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
-    """Read `capability.flag=on` options; a malformed one is told in a warning and ignored."""
+    """Read `capability.flag=on` options; a malformed one is ignored with a warning."""
     found: dict[str, dict[str, bool]] = {}
     for option in options:
         name, equals, word = option.partition("=")
@@ -98,7 +98,7 @@ def parse_cli_flags(options: Iterable[str]) -> dict[str, dict[str, bool]]:
 
 
 def read_persisted(file: Path, capability: str) -> dict[str, bool]:
-    """Return the flags kept for a capability; a missing or damaged file has none."""
+    """Return the persisted flags of a capability; a missing or damaged file has none."""
     flags = _record(file, capability).get("flags")
     if not isinstance(flags, dict):
         return {}
@@ -106,17 +106,17 @@ def read_persisted(file: Path, capability: str) -> dict[str, bool]:
 
 
 def is_enabled(file: Path, capability: str) -> bool:
-    """Tell whether a capability belongs to the active set; it does unless the file says otherwise."""
+    """Return whether a capability is enabled; it is unless the file disables it."""
     return _record(file, capability).get("enabled") is not False
 
 
 def write_persisted(file: Path, capability: str, flag: str, value: bool, *, version: str) -> None:
-    """Keep a flag's value, leaving everything else in the file as it is (contract 4.5).
+    """Persist a flag's value; everything else in the file stays as it is (contract 4.5).
 
     The file is replaced whole, so a crash leaves the old one or the new one.
 
     Raises:
-        OSError: it cannot be written, or holds what is no JSON object: nothing in it must be lost.
+        OSError: the file cannot be written, or holds no JSON object: nothing in it must be lost.
     """
     try:
         state = json.loads(file.read_text(encoding="utf-8"))

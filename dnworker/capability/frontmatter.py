@@ -1,4 +1,4 @@
-"""Markdown with YAML between two `---` lines at its top: how agents and skills are written."""
+"""Reads Markdown with YAML between two `---` lines at its top, the format of agents and skills."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _FENCED = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MU
 
 
 class FrontMatterError(ValueError):
-    """A Markdown component cannot be read; the text names file, line and field."""
+    """A Markdown component cannot be read; the message names file, line and field."""
 
 
 def read_front_matter(file: Path) -> tuple[dict[str, Any], str]:
-    """Return the fields above, none when there is no fence, and the text below.
+    """Return the fields of the front matter, none where there is none, and the text below it.
 
     Raises:
-        FrontMatterError: the file cannot be read, or what is above is no YAML mapping.
+        FrontMatterError: the file cannot be read, or its front matter is no YAML mapping.
     """
     try:
         text = file.read_text(encoding="utf-8")

@@ -1,4 +1,7 @@
-"""`capability.yaml`: the rules of contract 4, each with its code and the place where it is broken."""
+"""`load_manifest`: reads `capability.yaml` and checks the rules of contract 4.
+
+Engine, validation, export and import use it. A broken rule is reported with line, column and code.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnworker.capability.yamltree import KEY, YamlDocument, YamlError, parse
+from dnworker.capability.checker import DocumentChecker, kind_of
+from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError
 
 MANIFEST_NAME = "capability.yaml"
+
 ROOT_REFERENCE = "${CAPABILITY_ROOT}"
+"""Stands for the capability's directory in a manifest."""
+
 AUTHORITATIVE = ("DREADNODE_RUNTIME_ID", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_URL")
 MAX_FLAGS = 16
 
@@ -51,7 +58,7 @@ class WorkerDefinition:
 
 @dataclass(frozen=True)
 class CheckDefinition:
-    """A shell command that tells whether the capability can work here."""
+    """A shell command that succeeds if the capability can work on this machine."""
 
     name: str
     command: str
@@ -59,7 +66,7 @@ class CheckDefinition:
 
 @dataclass(frozen=True)
 class CapabilityManifest:
-    """A manifest that keeps every rule."""
+    """A manifest that breaks no rule; `raw` is all of its YAML."""
 
     root: Path
     name: str
@@ -78,7 +85,7 @@ def load_manifest(root: Path) -> CapabilityManifest:
     """Read and check `root/capability.yaml`.
 
     Raises:
-        ManifestError: the file is missing or breaks rules; all of them are told at once.
+        ManifestError: the file is missing or breaks rules; it lists all of them.
     """
     file = root / MANIFEST_NAME
     try:
@@ -117,30 +124,16 @@ def parse_manifest(
     return manifest
 
 
-class _Checker:
-    """Walks one document, collecting a message for every broken rule."""
-
-    def __init__(self, document: YamlDocument, source: str, first_line: int, root: Path) -> None:
-        self.problems: list[str] = []
-        self._document = document
-        self._source = source
-        self._first_line = first_line
-        self._root = root
-
-    def bad(self, where: Where, message: str, code: str) -> None:
-        self.problems.append(f"{self._place(where)}: {message} [CAP-{code}]")
-
-    def _place(self, where: Where) -> str:
-        line, column = self._document.place(where)
-        return f"{self._source}:{line + self._first_line - 1}:{column}"
+class _Checker(DocumentChecker):
+    """The rules of contract 4, each with its code."""
 
     def manifest(self, is_head: bool) -> CapabilityManifest:
         data = self._document.value
         if is_head and isinstance(data, dict):
             data.setdefault("schema", 1)
         if not isinstance(data, dict):
-            self.bad((), f"a manifest is a mapping of fields, not {_what(data)}", "VALID-001")
-            return CapabilityManifest(self._root, "", "", "")
+            self.bad((), f"a manifest is a mapping of fields, not {kind_of(data)}", "VALID-001")
+            return CapabilityManifest(self.root, "", "", "")
         self._schema(data)
         name = self._name(data)
         version = self._version(data)
@@ -157,7 +150,7 @@ class _Checker:
                 (), "the capability has no component; declare a worker, an agent or another", "VALID-008"
             )
         return CapabilityManifest(
-            root=self._root,
+            root=self.root,
             name=name,
             version=version,
             description=description,
@@ -217,8 +210,8 @@ class _Checker:
 
     def _component_lists(self, data: dict[Any, Any]) -> None:
         for key in ("agents", "tools", "hooks", "skills", "workflows", "policies"):
-            for number, entry in self._text_list(data.get(key), (key,), "VALID-006"):
-                if not self._inside(entry):
+            for number, entry in self.text_list(data.get(key), (key,), "VALID-006"):
+                if not self.is_inside(entry):
                     code = "VALID-020" if key == "workflows" else "VALID-007"
                     self.bad((key, number), f"{key} entry {entry!r} lies outside the capability", code)
                 if key == "workflows" and not entry.endswith(".py"):
@@ -228,11 +221,11 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, dict):
-            self.bad(("dependencies",), f"dependencies is a mapping, not {_what(value)}", "VALID-015")
+            self.bad(("dependencies",), f"dependencies is a mapping, not {kind_of(value)}", "VALID-015")
             return ()
         for key in ("python", "packages", "scripts", "path"):
-            for number, entry in self._text_list(value.get(key), ("dependencies", key), "VALID-016"):
-                if key == "scripts" and not self._inside(entry):
+            for number, entry in self.text_list(value.get(key), ("dependencies", key), "VALID-016"):
+                if key == "scripts" and not self.is_inside(entry):
                     where: Where = ("dependencies", key, number)
                     self.bad(where, f"script {entry!r} lies outside the capability", "VALID-017")
         paths = value.get("path")
@@ -242,14 +235,14 @@ class _Checker:
         if value is None:
             return ()
         if not isinstance(value, list):
-            self.bad(("checks",), f"checks is a list, not {_what(value)}", "VALID-018")
+            self.bad(("checks",), f"checks is a list, not {kind_of(value)}", "VALID-018")
             return ()
         found = []
         for number, entry in enumerate(value):
             where: Where = ("checks", number)
             if not isinstance(entry, dict):
                 self.bad(
-                    where, f"a check is a mapping with name and command, not {_what(entry)}", "VALID-018"
+                    where, f"a check is a mapping with name and command, not {kind_of(entry)}", "VALID-018"
                 )
                 continue
             name, command = entry.get("name"), entry.get("command")
@@ -263,7 +256,7 @@ class _Checker:
         if value is None:
             return
         if not isinstance(value, list):
-            self.bad(("secrets",), f"secrets is a list, not {_what(value)}", "VALID-001")
+            self.bad(("secrets",), f"secrets is a list, not {kind_of(value)}", "VALID-001")
             return
         seen: set[str] = set()
         for number, entry in enumerate(value):
@@ -286,11 +279,11 @@ class _Checker:
         for key, pattern in patterns.items():
             if data.get(key):
                 return True
-            if key not in data and any(p.name != "__init__.py" for p in self._root.glob(pattern)):
+            if key not in data and any(p.name != "__init__.py" for p in self.root.glob(pattern)):
                 return True
         if data.get("commands") or data.get("mcp"):
             return True
-        return "mcp" not in data and any((self._root / n).is_file() for n in (".mcp.json", "mcp.json"))
+        return "mcp" not in data and any((self.root / n).is_file() for n in (".mcp.json", "mcp.json"))
 
     # -- flags -----------------------------------------------------------------------------------------
 
@@ -298,7 +291,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("flags",), f"flags is a mapping of name to entry, not {_what(value)}", "FLAG-001")
+            self.bad(("flags",), f"flags is a mapping of name to entry, not {kind_of(value)}", "FLAG-001")
             return {}
         if len(value) > MAX_FLAGS:
             self.bad(("flags",), f"{len(value)} flags; a capability has at most {MAX_FLAGS}", "FLAG-005")
@@ -313,7 +306,9 @@ class _Checker:
                 continue
             if not isinstance(entry, dict):
                 self.bad(
-                    where, f"flag {name!r} is a mapping with a description, not {_what(entry)}", "FLAG-001"
+                    where,
+                    f"flag {name!r} is a mapping with a description, not {kind_of(entry)}",
+                    "FLAG-001",
                 )
                 continue
             for key in entry.keys() - {"description", "default"}:
@@ -336,7 +331,7 @@ class _Checker:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad(("workers",), f"workers is a mapping of name to entry, not {_what(value)}", "WRK-001")
+            self.bad(("workers",), f"workers is a mapping of name to entry, not {kind_of(value)}", "WRK-001")
             return {}
         workers: dict[str, WorkerDefinition] = {}
         files: dict[Path, str] = {}
@@ -347,7 +342,9 @@ class _Checker:
                 self.bad((*where, KEY), f"worker name {name!r} is not allowed; use {rule}", "WRK-001")
             elif not isinstance(entry, dict):
                 self.bad(
-                    where, f"worker {name!r} is a mapping with path or command, not {_what(entry)}", "WRK-001"
+                    where,
+                    f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}",
+                    "WRK-001",
                 )
             else:
                 worker = self._worker(name, entry, where, flags)
@@ -396,12 +393,12 @@ class _Checker:
         if not isinstance(path, str) or not path:
             self.bad((*where, "path"), f"worker {name!r}: path must be text, not {path!r}", "WRK-001")
             return None
-        if not self._inside(path):
+        if not self.is_inside(path):
             self.bad(
                 (*where, "path"), f"worker {name!r}: path {path!r} lies outside the capability", "WRK-004"
             )
             return None
-        return (self._root / path).resolve()
+        return (self.root / path).resolve()
 
     def _worker_command(
         self, name: str, entry: dict[Any, Any], where: Where
@@ -420,8 +417,8 @@ class _Checker:
         if not isinstance(env, dict) or not all(isinstance(x, str) for pair in env.items() for x in pair):
             pairs = env.items() if isinstance(env, dict) else ()
             key = next((k for k, v in pairs if not (isinstance(k, str) and isinstance(v, str))), None)
-            place: Where = (*where, "env") if key is None else (*where, "env", str(key))
-            self.bad(place, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
+            at: Where = (*where, "env") if key is None else (*where, "env", str(key))
+            self.bad(at, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
             env = {}
         if taken := sorted(set(AUTHORITATIVE) & set(env)):
             message = f"worker {name!r}: env sets {', '.join(taken)}, which the runtime alone sets"
@@ -439,38 +436,14 @@ class _Checker:
         when = entry.get("when")
         if when is None:
             return (), None
-        place = f"{self._place((*where, 'when'))}: worker {name!r}: when"
+        prefix = f"{self.position((*where, 'when'))}: worker {name!r}: when"
         if not isinstance(when, list) or not when or not all(isinstance(flag, str) for flag in when):
-            return (), f"{place} is a list of flag names with at least one entry [CAP-FLAG-080]"
+            return (), f"{prefix} is a list of flag names with at least one entry [CAP-FLAG-080]"
         if unknown := [flag for flag in when if flag not in flags]:
             declared = ", ".join(flags) or "none"
             names = ", ".join(unknown)
-            return tuple(when), f"{place} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
+            return tuple(when), f"{prefix} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
         return tuple(when), None
 
-    # -- helpers ---------------------------------------------------------------------------------------
-
     def _rooted(self, text: str) -> str:
-        return text.replace(ROOT_REFERENCE, str(self._root))
-
-    def _inside(self, path: str) -> bool:
-        return (self._root / path).resolve().is_relative_to(self._root)
-
-    def _text_list(self, value: object, where: Where, code: str) -> list[tuple[int, str]]:
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            self.bad(where, f"{where[-1]} is a list of text, not {_what(value)}", code)
-            return []
-        good = []
-        for number, entry in enumerate(value):
-            if isinstance(entry, str) and entry.strip():
-                good.append((number, entry))
-            else:
-                self.bad((*where, number), f"{where[-1]} holds text that is not blank, not {entry!r}", code)
-        return good
-
-
-def _what(value: object) -> str:
-    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
-    return names.get(type(value), type(value).__name__)
+        return text.replace(ROOT_REFERENCE, str(self.root))

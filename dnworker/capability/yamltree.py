@@ -1,4 +1,4 @@
-"""YAML with places: plain values, and for every one of them the line and column where it stands."""
+"""YAML with positions: plain values, each with its line and column, for the messages about manifests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 Path = tuple[str | int, ...]
-"""Where a value is: keys and list indexes from the root; `(*path, KEY)` is the place of a key itself."""
+"""Keys and list indexes from the root to a value; `(*path, KEY)` is the key itself."""
 
 KEY = "\0key"
 
@@ -27,16 +27,16 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """A parsed document: its value, and the place of each part of it."""
+    """A parsed document: its value, and the line and column of each part of it."""
 
     value: Any
-    places: dict[Path, tuple[int, int]]
+    positions: dict[Path, tuple[int, int]]
 
-    def place(self, path: Path) -> tuple[int, int]:
+    def position(self, path: Path) -> tuple[int, int]:
         """Return line and column of `path`, or of the nearest part above it that has one."""
-        while path not in self.places and path:
+        while path not in self.positions and path:
             path = path[:-1]
-        return self.places.get(path, (1, 1))
+        return self.positions.get(path, (1, 1))
 
 
 def parse(text: str) -> YamlDocument:
@@ -57,17 +57,19 @@ def parse(text: str) -> YamlDocument:
         raise YamlError(_explain(text, line, exc), line, column) from exc
     except yaml.reader.ReaderError as exc:
         line = text.count("\n", 0, exc.position) + 1
-        raise YamlError(f"character U+{ord(str(exc.character)):04X} is not allowed in YAML", line, 1) from exc
+        # libyaml gives the character's number, PyYAML's own reader the character.
+        code = exc.character if isinstance(exc.character, int) else ord(exc.character)
+        raise YamlError(f"character U+{code:04X} is not allowed in YAML", line, 1) from exc
     except ValueError as exc:  # a date such as 2024-13-45
         raise YamlError(f"a value cannot be read: {exc}", 1, 1) from exc
     except RecursionError as exc:
         raise YamlError("the document is nested too deep", 1, 1) from exc
     finally:
         loader.dispose()
-    places: dict[Path, tuple[int, int]] = {}
+    positions: dict[Path, tuple[int, int]] = {}
     for path, mark in _walk(node, (), frozenset()):
-        places[path] = (mark.line + 1, mark.column + 1)
-    return YamlDocument(value, places)
+        positions[path] = (mark.line + 1, mark.column + 1)
+    return YamlDocument(value, positions)
 
 
 def _walk(node: Any, path: Path, above: frozenset[int]) -> Iterator[tuple[Path, Any]]:

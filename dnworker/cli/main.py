@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 failed, 2 wrong use."""
+"""The command line, `dnworker`. Exit codes: 0 done, 1 failed, 2 wrong use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake of the user is one sentence on stderr."""
+    """Run a command and return its exit code; an error is one sentence on stderr, or JSON on stdout."""
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str) -> None:
-    """Declare a command that needs the runtime's libraries; without them it says so when it is used."""
+    """Declare a command that needs the runtime's libraries; without them its use is refused."""
     parser = commands.add_parser(name, parents=[common], help=purpose)
     try:
         import_module(f"dnworker.cli.{name}").add_arguments(parser)
@@ -118,8 +118,8 @@ def _extension(module: str) -> Any:
         raise UsageError(f"this needs {exc.name}; install it with: pip install 'dnworker[jupyter]'") from exc
 
 
-async def _until_told_to_end(work: Coroutine[Any, Any, str]) -> str:
-    """Await something; SIGTERM cancels it, so that what it runs ends with it."""
+async def _until_terminated(work: Coroutine[Any, Any, str]) -> str:
+    """Return the result of `work`; SIGTERM cancels it, so that its processes end with it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     with contextlib.suppress(NotImplementedError):  # Windows
@@ -143,8 +143,8 @@ def _export(options: argparse.Namespace) -> int:
     if options.diff:
         found = export.diff()
         changes = [str(change) for change in found.changes]
-        told = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
-        print(json.dumps(told) if options.json else found)
+        report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
+        print(json.dumps(report) if options.json else found)
         return 0
     progress = _extension("display.progress").ProgressBar("export", terminal=True)
     try:
@@ -156,8 +156,8 @@ def _export(options: argparse.Namespace) -> int:
             events=options.events,
             sdk=options.sdk,
         )
-        said = asyncio.run(_until_told_to_end(writing))
+        summary = asyncio.run(_until_terminated(writing))
     finally:
         progress.close("done")
-    print(json.dumps({"ok": True, "output": str(options.output)}) if options.json else said)
+    print(json.dumps({"ok": True, "output": str(options.output)}) if options.json else summary)
     return 0

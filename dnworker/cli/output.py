@@ -1,4 +1,4 @@
-"""What in-process workers of `serve` print: on the process's streams as ever, and in their worker's log."""
+"""Copies what in-process workers of `serve` print into the log of their worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Write:
-    """The `write` of a stream, which tells the log too what a handler writes, line by line."""
+    """The `write` of a stream, which also adds what a handler writes to the log, line by line."""
 
     def __init__(self, runtime: Runtime, stream: Any, name: str) -> None:
         self._runtime = runtime
@@ -33,7 +33,7 @@ class _Write:
         return written
 
     def ended(self, invocation: Invocation) -> None:
-        """Keep the line that an invocation did not end."""
+        """Keep the unfinished line of an invocation that has ended."""
         if invocation.outcome != "running":
             for line in self._lines.end(invocation.id):
                 self._keep(invocation, line)
@@ -46,7 +46,7 @@ class _Write:
 
 @contextmanager
 def kept_output(runtime: Runtime) -> Iterator[None]:
-    """Keep meanwhile what handlers print and log."""
+    """Copy what handlers print and log into the log while the block runs."""
     with ExitStack() as undo:
         undo.callback(follow_records(lambda record, emission: None))
         for name in ("stdout", "stderr"):

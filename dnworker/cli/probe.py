@@ -1,4 +1,4 @@
-"""Imports one worker's module and says on stderr why that fails; run as a process of its own."""
+"""Imports one worker's module; `dnworker validate` runs it as a process of its own."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dnworker.workers.loading import load_worker
 
 
 def main(root: str, capability: str, name: str, file: str) -> int:
-    """Return 0 when the module holds the worker."""
+    """Return 0 when the module holds the worker, else 1 with the reason on stderr."""
     compat.install()
     try:
         load_worker(Path(root), capability, name, Path(file))
     except BaseException as exc:  # whatever the module does, sys.exit() included
-        told = describe(exc)
-        print(f"{told}" if told.frames else f"{exc}", file=sys.stderr)
+        error = describe(exc)
+        print(f"{error}" if error.frames else f"{exc}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""The commands that talk to a running runtime: `ps`, `restart`, `fire`, `tail`."""
+"""The commands that use a running runtime: `ps`, `restart`, `fire`, `panel`, `tail`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
 
 async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
     """Open the page with a ticket in its fragment, which no server and no log gets to see."""
-    answer = await client._connection.request("POST", "/api/ws/ticket")
+    answer = await client.connection.request("POST", "/api/ws/ticket")
     address = f"{client.server_url}/panel#ticket={answer['ticket']}"
     opened = not options.no_browser and await asyncio.to_thread(
         webbrowser.open, redirect_file(address).as_uri()
@@ -158,7 +158,7 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
         why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
         lines = (why or "").strip().splitlines() or [""]
-        shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # what it said last
+        shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # its last line
         table.append([row["qualified_name"], row["state"], runs_as, shown])
     widths = [max(len(row[n]) for row in table) for n in range(3)]
     for cells in table:
@@ -170,29 +170,29 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
 
 
 async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
-    told: list[dict[str, Any]] = []
+    restarted: list[dict[str, Any]] = []
     for name in options.worker:
         capability, colon, worker = name.partition(":")
         if not colon or not worker:
             raise UsageError(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
-        told.append(await client.restart_worker(capability, worker, force=options.force))
+        restarted.append(await client.restart_worker(capability, worker, force=options.force))
     if options.json:
-        print(json.dumps({"ok": True, "workers": told}))
+        print(json.dumps({"ok": True, "workers": restarted}))
     else:
-        for one in told:
+        for one in restarted:
             what = (
                 "was restarted"
                 if one.get("restarted")
                 else "was running, and is left alone (--force restarts it)"
             )
             print(f"{one['qualified_name']} {what}; it is {one['state']}")
-    return 0 if all(one["state"] != "error" for one in told) else 1
+    return 0 if all(one["state"] != "error" for one in restarted) else 1
 
 
 async def _fire(client: RuntimeClient, options: argparse.Namespace) -> int:
     answer = await client.publish(options.kind, _payload(options), session_id=options.session)
-    told = f"event {answer['event_id']}, seq {answer['seq']}"
-    print(json.dumps({"ok": True, **answer}) if options.json else told)
+    text = f"event {answer['event_id']}, seq {answer['seq']}"
+    print(json.dumps({"ok": True, **answer}) if options.json else text)
     return 0
 
 

@@ -1,6 +1,6 @@
-"""The runtimes that run on this machine, so that the other commands find them without being told.
+"""The list of runtimes that run on this machine; `serve` adds to it, other commands read it.
 
-Each `dnworker serve` leaves a small file while it runs; it names the token's file and never holds a token.
+Each `dnworker serve` has a small file in it while it runs, which names the token's file and holds no token.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Running(msgspec.Struct, kw_only=True):
-    """One runtime that runs, or died without a word."""
+    """One entry of the list; its process may have died since."""
 
     url: str
     pid: int
@@ -27,7 +27,7 @@ class Running(msgspec.Struct, kw_only=True):
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process exists."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -51,7 +51,7 @@ def own_token_file(token: str) -> Path:
 
 
 def redirect_file(address: str) -> Path:
-    """Leave an address that only its owner may see to a browser, whose command line anybody can read."""
+    """Write a file that redirects a browser to a secret address; its command line would show the address."""
     file = _home() / "panel.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
@@ -61,7 +61,7 @@ def redirect_file(address: str) -> Path:
 
 
 def register(runtime: Runtime, token_file: Path | None) -> Path:
-    """Leave word of a runtime; returns the file to `forget`."""
+    """Add a runtime to the list; returns the file to `forget`."""
     file = _home() / f"runtime-{os.getpid()}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     running = Running(
@@ -75,24 +75,24 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
 
 
 def forget(file: Path) -> None:
-    """Take the word back, and the token that was minted for it."""
+    """Remove a runtime from the list, with the token that was minted for it."""
     file.unlink(missing_ok=True)
     file.with_suffix(".token").unlink(missing_ok=True)
 
 
 def forget_own() -> None:
-    """Take back what this process left."""
+    """Remove the runtime of this process from the list."""
     forget(_home() / f"runtime-{os.getpid()}.json")
 
 
 def running() -> list[Running]:
-    """Return the runtimes that run; what the dead left is removed."""
+    """Return the runtimes that run; entries of dead processes are removed."""
     found = []
     for file in sorted(_home().glob("runtime-*.json")):
         try:
             one = msgspec.json.decode(file.read_bytes(), type=Running)
         except (OSError, msgspec.MsgspecError):
-            continue  # being written, or none of ours
+            continue  # being written, or not a file of this list
         if one.is_alive:
             found.append(one)
         else:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `serve` takes."""
+    """Declare the arguments of `serve`."""
     parser.add_argument(
         "path", nargs="*", type=Path, help="directories with a capability.yaml (default: the search path)"
     )
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command; returns its exit code."""
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     return asyncio.run(_serve(options))
@@ -60,7 +60,7 @@ def serve(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     runtime = make_runtime(options)
-    runtime.logs.listen(_tell_trouble)
+    runtime.logs.listen(_print_error)
     await runtime.start()
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
@@ -71,11 +71,11 @@ async def _serve(options: argparse.Namespace) -> int:
         kept.enter_context(kept_output(runtime))
         with runtime.progress.loading():
             loading = asyncio.create_task(_load(runtime, options))
-            if not await _unless(stop, loading):
+            if not await _finishes_before(stop, loading):
                 return 0
             loading.result()
         gc.collect()
-        gc.freeze()  # what is loaded by now stays; the collector need not look at it again and again
+        gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)
         watching = asyncio.create_task(_watch(runtime)) if options.watch else None
         await stop.wait()
@@ -110,7 +110,7 @@ def _token_of_environment() -> str | None:
 
 
 def _directories(options: argparse.Namespace) -> list[Path]:
-    """Return what to search: everything when no capability is named, else only what is asked for."""
+    """Return what to search: everything when no capability is named, else only those."""
     for directory in options.capabilities_dir:
         if not directory.is_dir():
             raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
@@ -120,8 +120,8 @@ def _directories(options: argparse.Namespace) -> list[Path]:
 
 
 async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
-    """Load what is named, then what is found; says so where it takes long."""
-    slow = asyncio.get_running_loop().call_later(1.0, _tell_waiting, runtime)
+    """Load the named capabilities, then the discovered ones; after a second, print what it waits for."""
+    slow = asyncio.get_running_loop().call_later(1.0, _print_waiting, runtime)
     try:
         for path in options.path:
             await runtime.load(path)
@@ -130,16 +130,16 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
         slow.cancel()
 
 
-def _tell_trouble(line: LogLine) -> None:
-    """Show what goes wrong where somebody may be looking; the rest is in the log."""
+def _print_error(line: LogLine) -> None:
+    """Print an error of the runtime on stderr; all other lines are in the log only."""
     if line.source == "runtime" and line.level == "error":
         print(printable(f"{line.worker}: {line.text}"), file=sys.stderr, flush=True)
 
 
-def _tell_waiting(runtime: Runtime) -> None:
+def _print_waiting(runtime: Runtime) -> None:
     starting = [w.qualified_name for w in runtime.workers() if w.state is WorkerState.STARTING]
-    what = f"the startup of {', '.join(starting)}" if starting else "capabilities and their checks"
-    print(f"waiting for {what}; Ctrl-C stops", file=sys.stderr, flush=True)
+    awaited = f"the startup of {', '.join(starting)}" if starting else "capabilities and their checks"
+    print(f"waiting for {awaited}; Ctrl-C stops", file=sys.stderr, flush=True)
 
 
 async def _watch(runtime: Runtime) -> None:
@@ -150,9 +150,9 @@ async def _watch(runtime: Runtime) -> None:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Return an event that the first SIGINT or SIGTERM sets; a second ends the process at once.
+    """Return an event that the first SIGINT or SIGTERM sets; a second signal ends the process at once.
 
-    What is left then, the guard ends: it notices that the process is gone.
+    The guard then ends the workers' processes, because this process is gone.
     """
     stop = asyncio.Event()
 
@@ -169,8 +169,8 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _unless(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
-    """Wait for a task unless `stop` comes first; then it is cancelled."""
+async def _finishes_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
+    """Return whether the task ends before `stop` is set; if not, it is cancelled."""
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -184,8 +184,8 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     workers = {w.qualified_name: {"state": str(w.state), "error": w.error} for w in runtime.workers()}
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
-        told = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print(json.dumps(told), flush=True)
+        report = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
+        print(json.dumps(report), flush=True)
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)

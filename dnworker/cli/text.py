@@ -1,4 +1,4 @@
-"""What goes to a terminal: text, whatever a worker or an event says."""
+"""Text for a terminal, and the parser of the command line, which names the word that was meant."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dnworker.core.text import closest
 
 
 def printable(text: str) -> str:
-    """Return text that cannot drive the terminal: control characters are shown, but for line breaks."""
+    """Return text that cannot control the terminal: control characters but line breaks are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
 class NearParser(argparse.ArgumentParser):
-    """A parser that names the word that was meant, where one is near; its subcommands do so too."""
+    """A parser that names the nearest known word with a mistake; its subcommands do so, too."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse what is left over here, where the options are known that may have been meant."""
+        """Parse, and refuse unknown options here, where the known ones are at hand."""
         found, rest = super().parse_known_args(args, namespace)
         if rest and any(word.startswith("-") for word in rest):
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found, rest
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, on stderr, and end with code 2."""
+        """Print the message on stderr and end the process with code 2."""
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if choice is not None:
             message += _near(choice[1], re.findall(r"[\w-]+", choice[2]))

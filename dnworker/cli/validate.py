@@ -21,10 +21,11 @@ from dnworker.core.models import ComponentInfo
 from dnworker.engine.capability import run_check
 
 IMPORT_TIMEOUT = 60.0
+"""Seconds that the import of a worker's module may take."""
 
 
 class Result(TypedDict):
-    """What is told of one capability."""
+    """The findings about one capability."""
 
     path: str
     ok: bool
@@ -33,7 +34,7 @@ class Result(TypedDict):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `validate` takes."""
+    """Declare the arguments of `validate`."""
     parser.add_argument(
         "path", nargs="+", type=Path, help="directories with a capability.yaml, or with such directories"
     )
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def validate(options: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command; returns its exit code."""
     roots = [root for path in options.path for root in _roots(path)]
     results = []
     for number, root in enumerate(roots, 1):
@@ -65,7 +66,7 @@ def validate(options: argparse.Namespace) -> int:
 
 
 def check(root: Path, *, strict: bool) -> Result:
-    """Check one capability, where no loop runs."""
+    """Check one capability; for callers without an event loop."""
     return asyncio.run(examine(root, strict=strict))
 
 
@@ -100,23 +101,23 @@ async def _run_checks(manifest: CapabilityManifest) -> list[ComponentInfo]:
 
 def _why_not(manifest: CapabilityManifest, worker: WorkerDefinition) -> list[str]:
     """Return why a worker could not start here, if it could not."""
-    place = f"worker {manifest.name}:{worker.name}"
+    subject = f"worker {manifest.name}:{worker.name}"
     if worker.problem is not None:
-        return []  # told already
+        return []  # reported already
     if worker.command is not None:
         try:
-            command = interpolate(worker.command, os.environ, place)
+            command = interpolate(worker.command, os.environ, subject)
             for argument in [*worker.args, *worker.env.values()]:
-                interpolate(argument, os.environ, place)
+                interpolate(argument, os.environ, subject)
         except UnsetVariable as exc:
             return [str(exc)]
         found = shutil.which(command if "/" not in command else str(manifest.root / command))
-        return [] if found else [f"{place}: command {command!r} is not found, or cannot be executed"]
-    return _imported(manifest, worker, place)
+        return [] if found else [f"{subject}: command {command!r} is not found, or cannot be executed"]
+    return _imported(manifest, worker, subject)
 
 
-def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, place: str) -> list[str]:
-    """Import the module in a process of its own: what it does there, it does not do here."""
+def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: str) -> list[str]:
+    """Import the module in a process of its own, so that it cannot harm this one."""
     probe = [
         sys.executable,
         "-m",
@@ -136,11 +137,11 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, place: str
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return [f"{place}: its module was still being imported after {IMPORT_TIMEOUT:g} s"]
+        return [f"{subject}: its module was still being imported after {IMPORT_TIMEOUT:g} s"]
     if done.returncode == 0:
         return []
-    told = (done.stderr or done.stdout).strip().splitlines()
-    return [f"{place}: {told[-1] if told else f'its module ended with code {done.returncode}'}"]
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    return [f"{subject}: {lines[-1] if lines else f'its module ended with code {done.returncode}'}"]
 
 
 def _roots(path: Path) -> list[Path]:

@@ -54,6 +54,8 @@ class RuntimeClient:
         server_url: where the runtime is; by default from `DREADNODE_RUNTIME_URL`, then `_HOST` and `_PORT`.
         auth_token: bearer token; by default from the environment, read anew for every request.
         transport: an httpx transport, for tests.
+        connection: the way to the runtime, instead of HTTP. The environment then says nothing of the client's
+            sessions, and `server_url` is only what the client shows.
         default_notify_source: `source` of notifications that name none.
         default_session_labels: labels of sessions this client creates.
         default_session_origin: origin of those sessions.
@@ -66,22 +68,31 @@ class RuntimeClient:
         *,
         auth_token: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        connection: Connection | None = None,
         default_notify_source: str | None = None,
         default_session_labels: Labels | None = None,
         default_session_origin: str | None = None,
         default_session_group_id: str | None = None,
     ) -> None:
-        from dnworker.client.http import HttpConnection
+        environ: Mapping[str, str] = {}
+        if connection is None:
+            from dnworker.client.http import HttpConnection
 
-        connection = HttpConnection(server_url, auth_token=auth_token, transport=transport)
-        self.server_url = connection.server_url
-        self._set_up(
-            connection,
-            default_notify_source,
-            _labels_from_environment() if default_session_labels is None else default_session_labels,
-            default_session_origin or os.environ.get("DREADNODE_SESSION_ORIGIN"),
-            default_session_group_id or os.environ.get("DREADNODE_SESSION_GROUP_ID"),
-        )
+            connection = http = HttpConnection(server_url, auth_token=auth_token, transport=transport)
+            server_url, environ = http.server_url, os.environ
+        if default_session_labels is None:
+            default_session_labels = _labels_from(environ)
+
+        # The runtime.
+        self.server_url = server_url or ""
+        self._connection = connection
+        self._started = False
+
+        # What notifications and sessions get that say nothing else.
+        self._notify_source = default_notify_source
+        self._labels = {name: list(values) for name, values in default_session_labels.items()}
+        self._origin = default_session_origin or environ.get("DREADNODE_SESSION_ORIGIN")
+        self._group_id = default_session_group_id or environ.get("DREADNODE_SESSION_GROUP_ID")
 
     @classmethod
     def over(
@@ -94,25 +105,18 @@ class RuntimeClient:
         origin: str | None = None,
     ) -> Self:
         """Make a client over any connection."""
-        client = cls.__new__(cls)
-        client.server_url = server_url
-        client._set_up(connection, notify_source, labels or {}, origin, None)
-        return client
+        return cls(
+            server_url,
+            connection=connection,
+            default_notify_source=notify_source,
+            default_session_labels=labels,
+            default_session_origin=origin,
+        )
 
-    def _set_up(
-        self,
-        connection: Connection,
-        notify_source: str | None,
-        labels: Labels,
-        origin: str | None,
-        group_id: str | None,
-    ) -> None:
-        self._connection = connection
-        self._notify_source = notify_source
-        self._labels = {name: list(values) for name, values in labels.items()}
-        self._origin = origin
-        self._group_id = group_id
-        self._started = False
+    @property
+    def connection(self) -> Connection:
+        """The way to the runtime, for requests that no method here makes."""
+        return self._connection
 
     @property
     def is_started(self) -> bool:
@@ -128,14 +132,14 @@ class RuntimeClient:
         """Wait until the runtime is ready; every other method does so by itself.
 
         Raises:
-            RuntimeUnavailable: it is not to be reached, or says that it failed; names the URL and the cause.
+            RuntimeUnavailable: it cannot be reached, or reports that it failed; names the URL and the cause.
         """
         if not self._started:
             await self._connection.start()
             self._started = True
 
     async def close(self) -> None:
-        """Let go of the runtime; may be called again."""
+        """Close the connection; may be called again."""
         await self._connection.close()
         self._started = False
 
@@ -184,8 +188,8 @@ class RuntimeClient:
     async def subscribe(self, *kinds: str) -> AsyncIterator[EventEnvelope]:
         """Iterate over live events of these kinds, or of all when none is given.
 
-        Over HTTP the stream reconnects by itself, and tells so with an event of kind
-        `transport.reconnected`; what was missed in between is not replayed.
+        Over HTTP the stream reconnects by itself and then yields an event of kind `transport.reconnected`;
+        events that were missed in between are not replayed.
         """
         for kind in kinds:
             check_kind(kind)
@@ -208,7 +212,7 @@ class RuntimeClient:
     async def reload_capabilities(self, capability: str | None = None) -> RuntimeInfo:
         """Stop all workers, read all capabilities again, start them, and return the new state.
 
-        With `capability` only that one; the reference does not know this and reloads all.
+        With `capability` only that one; the reference ignores the argument and reloads all.
         """
         query = {"capability": capability} if capability is not None else None
         return _model(await self._call("POST", "/api/reload", query=query), RuntimeInfo)
@@ -226,7 +230,7 @@ class RuntimeClient:
     ) -> dict[str, Any]:
         """Start a worker again that stopped or failed; `restarted` is False when it was running.
 
-        With `force` a running one, too; the reference does not know this.
+        With `force` a running one, too; the reference ignores the argument.
 
         Raises:
             httpx.HTTPStatusError: 404 unknown, 409 its gate is closed.
@@ -243,7 +247,7 @@ class RuntimeClient:
         return [_model(skill, SkillInfo) for skill in (await self._call("GET", "/api/skills"))["skills"]]
 
     async def fetch_skill_content(self, name: str) -> str:
-        """Return what an agent is given of a skill, by its name or `capability:name`.
+        """Return the text of a skill that an agent gets, by the name of the skill or `capability:name`.
 
         Raises:
             httpx.HTTPStatusError: 404, there is none, or there are several.
@@ -384,7 +388,7 @@ class RuntimeClient:
     async def set_session_policy(
         self, session_id: str, policy: str | dict[str, Any] | None
     ) -> dict[str, Any]:
-        """Change how much a session's agent may do without asking, and return the policy as it is now.
+        """Set how much a session's agent may do without asking; returns the policy as it is now.
 
         Raises:
             httpx.HTTPStatusError: 400 unknown policy, 404 there is no such session.
@@ -392,7 +396,7 @@ class RuntimeClient:
         return await self._fields("POST", f"{_session_path(session_id)}/policy", body={"policy": policy})
 
     async def fetch_session_messages(self, session_id: str) -> list[dict[str, Any]]:
-        """Return what was said in a session, oldest first.
+        """Return the messages of a session, oldest first.
 
         Raises:
             httpx.HTTPStatusError: 404, there is none.
@@ -401,7 +405,7 @@ class RuntimeClient:
         return messages
 
     async def compact_session(self, session_id: str, *, guidance: str = "") -> dict[str, Any]:
-        """Replace a session's messages by a summary; returns how that went.
+        """Replace a session's messages by a summary; returns its `status` and the numbers of messages.
 
         Raises:
             httpx.HTTPStatusError: 404, there is none.
@@ -418,7 +422,7 @@ class RuntimeClient:
         return list(answer.get("candidates") or ())
 
     async def rewind_session(self, session_id: str, *, from_seq: int) -> dict[str, Any]:
-        """Drop a message and all after it; returns how that went.
+        """Drop a message and all after it; returns the `status`.
 
         Raises:
             httpx.HTTPStatusError: 404, there is no such session.
@@ -426,7 +430,7 @@ class RuntimeClient:
         return await self._fields("POST", f"{_session_path(session_id)}/rewind", body={"from_seq": from_seq})
 
     async def delete_session(self, session_id: str) -> None:
-        """Cancel what a session does, and end it.
+        """Cancel a session's turns and delete the session.
 
         Raises:
             httpx.HTTPStatusError: 404, there is none.
@@ -503,12 +507,7 @@ class RuntimeClient:
                 if envelope.kind == "turn.failed":
                     raise _failed(envelope)
                 if envelope.kind == "turn.cancelled":
-                    told = envelope.payload
-                    raise TurnCancelledError(
-                        told.get("reason") or "cancelled",
-                        partial_response=told.get("partial_response"),
-                        turn_id=told.get("turn_id"),
-                    )
+                    raise _cancelled(envelope.payload)
         finally:
             events.close()
         raise TurnFailedError("TurnLost", "the turn's events ended without its end", turn_id=events.turn_id)
@@ -530,7 +529,7 @@ class RuntimeClient:
         )
 
     async def cancel_session(self, session_id: str) -> None:
-        """Cancel a session's active turn; those that wait run on.
+        """Cancel a session's active turn; its waiting turns still run.
 
         Raises:
             CommandError: there is no such session.
@@ -544,12 +543,12 @@ class RuntimeClient:
         await self._connection.watch(session_id)
 
     async def unsubscribe_session(self, session_id: str) -> None:
-        """Receive them no longer."""
+        """Receive a session's events no longer."""
         await self.start()
         await self._connection.unwatch(session_id)
 
     async def send_permission_response(self, session_id: str, request_id: str, decision: Decision) -> None:
-        """Allow or deny what a turn asks leave for.
+        """Allow or deny the tool call that a turn waits for.
 
         Raises:
             CommandError: there is no such session, or the decision is none.
@@ -573,7 +572,7 @@ class RuntimeClient:
     # -- files, shell, log -----------------------------------------------------------------------------
 
     async def list_files(self, path: str | None = None, depth: int = 10) -> list[dict[str, Any]]:
-        """Return what is below a directory of the runtime's machine, depth first."""
+        """Return the entries below a directory of the runtime's machine, depth first."""
         query: dict[str, Any] = {"depth": depth} | ({"path": path} if path is not None else {})
         return list((await self._call("GET", "/api/files", query=query))["entries"])
 
@@ -658,7 +657,7 @@ class RuntimeClient:
             _group.reset(token)
 
     def workflow(self, title: str, **fields: Any) -> AbstractAsyncContextManager[str | None]:
-        """Do the same as `session_group`, under its old name."""
+        """Do the same as `session_group`; deprecated, its old name."""
         warnings.warn("workflow() is now called session_group()", DeprecationWarning, stacklevel=2)
         return self.session_group(title, **fields)
 
@@ -671,7 +670,7 @@ class RuntimeClient:
             answer = await self._call("POST", "/api/session-groups", body=fields)
         except httpx.HTTPStatusError as exc:
             if exc.response.status_code == 404:
-                self._connection.has_groups = False  # it is not asked again
+                self._connection.has_groups = False  # no group is requested again
             else:
                 log.warning("session group %r was refused: %s", fields["title"], exc)
             return None
@@ -741,15 +740,23 @@ def _filters(
 
 
 def _failed(envelope: EventEnvelope) -> TurnFailedError:
-    told = envelope.payload
-    error = told.get("error")
+    payload = envelope.payload
+    error = payload.get("error")
     fault = error if isinstance(error, dict) else {}
     return TurnFailedError(
         fault.get("type") or "RuntimeError",
         fault.get("message") or "turn failed",
-        partial_response=told.get("partial_response"),
-        tool_calls_attempted=told.get("tool_calls_attempted"),
-        turn_id=told.get("turn_id") or envelope.turn_id,
+        partial_response=payload.get("partial_response"),
+        tool_calls_attempted=payload.get("tool_calls_attempted"),
+        turn_id=payload.get("turn_id") or envelope.turn_id,
+    )
+
+
+def _cancelled(payload: dict[str, Any]) -> TurnCancelledError:
+    return TurnCancelledError(
+        payload.get("reason") or "cancelled",
+        partial_response=payload.get("partial_response"),
+        turn_id=payload.get("turn_id"),
     )
 
 
@@ -763,10 +770,10 @@ def _answer_fields(response: Any) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def _labels_from_environment() -> dict[str, list[str]]:
+def _labels_from(environ: Mapping[str, str]) -> dict[str, list[str]]:
     names = {
         "worker": "DREADNODE_WORKER_NAME",
         "capability": "DREADNODE_CAPABILITY_LABEL",
         "capability_version": "DREADNODE_CAPABILITY_VERSION",
     }
-    return {label: [os.environ[name]] for label, name in names.items() if os.environ.get(name)}
+    return {label: [environ[name]] for label, name in names.items() if environ.get(name)}

@@ -1,4 +1,4 @@
-"""The seam between `RuntimeClient` and how it reaches its runtime: over HTTP, or in the same process."""
+"""`Connection`: what `RuntimeClient` needs of a way to its runtime, which is HTTP or the same process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TurnEvents(Protocol):
         ...
 
     def close(self) -> None:
-        """Want no more of them."""
+        """Receive no more of them."""
 
 
 class Connection(Protocol):
@@ -36,10 +36,10 @@ class Connection(Protocol):
     """Whether session groups may exist; opening one is left out when not."""
 
     async def start(self) -> None:
-        """Return when the runtime is ready; RuntimeUnavailable when it is not to be reached."""
+        """Return when the runtime is ready; raise RuntimeUnavailable when it cannot be reached."""
 
     async def close(self) -> None:
-        """Let go of sockets."""
+        """Close all sockets; may be called again."""
 
     async def request(
         self,
@@ -76,20 +76,20 @@ class Connection(Protocol):
         """Receive the session's events; it is created if need be."""
 
     async def unwatch(self, session_id: str) -> None:
-        """Receive them no longer."""
+        """Receive the session's events no longer."""
 
 
 def read_answer(response: httpx.Response) -> Any:
     """Return the JSON of an answer.
 
     Raises:
-        httpx.HTTPStatusError: it is a refusal; the text has what the runtime said, not only the number.
+        httpx.HTTPStatusError: it is a refusal; the message has the runtime's detail beside the status.
     """
     if not response.is_error:
         return msgspec.json.decode(response.content)
     try:
-        told = response.json()
-        detail = told["detail"] if "detail" in told else told["error"]
+        body = response.json()
+        detail = body["detail"] if "detail" in body else body["error"]
     except (ValueError, KeyError, TypeError):
         detail = response.text[:200]
     request = response.request

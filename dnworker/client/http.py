@@ -1,4 +1,4 @@
-"""The connection of a client in another process: HTTP by httpx, events over a WebSocket."""
+"""`HttpConnection`: the connection of a client in another process; HTTP by httpx, events by WebSocket."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ log = logging.getLogger("dnworker.client")
 
 READY_BUDGET = 120.0
 READY_POLL = 0.25
+"""Seconds until a runtime must be ready, and between two looks at it."""
+
 RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
+"""Seconds of the first and the longest wait before a stream is opened again."""
+
 FOR, HANDLERS = "for", "handlers"
-"""What the query of an event stream says of whom it feeds."""
+"""The query parameter by which an event stream names whom it feeds."""
 
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
@@ -141,17 +145,17 @@ class HttpConnection:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         self._refuse_transport()
-        asked = [("kinds", kind) for kind in kinds]
+        parameters = [("kinds", kind) for kind in kinds]
         if feeds_handlers.get():  # for our runtime; any other ignores it
-            asked.append((FOR, HANDLERS))
-        query = urlencode(asked)
+            parameters.append((FOR, HANDLERS))
+        query = urlencode(parameters)
         delay = RECONNECT_FIRST
         connected_before = False
         while True:
             try:
                 async with self._open_socket("/api/ws/events" + (f"?{query}" if query else "")) as socket:
                     delay = RECONNECT_FIRST
-                    self.has_groups = True  # perhaps another runtime: ask it again
+                    self.has_groups = True  # perhaps another runtime: it may have groups
                     if connected_before:
                         yield EventEnvelope(seq=0, kind=RECONNECTED, payload={"kinds": sorted(kinds)})
                     connected_before = True
@@ -188,7 +192,7 @@ class HttpConnection:
         """Call an endpoint and return its JSON.
 
         Raises:
-            httpx.HTTPStatusError: the runtime refused; the text says why.
+            httpx.HTTPStatusError: the runtime refused; the message has its reason.
             httpx.TransportError: it cannot be reached.
         """
         content = None if body is None else msgspec.json.encode(body)

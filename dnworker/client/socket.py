@@ -28,7 +28,7 @@ Connect = Callable[[], Any]
 
 
 class _Frame(msgspec.Struct, kw_only=True):
-    """What tells a control frame from an event: only the latter has a `seq`."""
+    """The fields of any frame; an event has a `seq`, a control frame has none."""
 
     kind: str
     seq: int | None = None
@@ -41,7 +41,7 @@ _frames = msgspec.json.Decoder(_Frame)
 
 
 class _RemoteTurn:
-    """The events of one turn, as they are sorted out of the socket."""
+    """The events of one turn, as the socket receives them."""
 
     def __init__(self, session_id: str, turn_id: str, forget: Callable[[_RemoteTurn], object]) -> None:
         self.session_id = session_id
@@ -52,12 +52,12 @@ class _RemoteTurn:
         self._filled = asyncio.Event()
 
     def put(self, envelope: EventEnvelope) -> None:
-        """Queue one event."""
+        """Queue one event of the turn."""
         self._events.append(envelope)
         self._filled.set()
 
     def fail(self, failure: BaseException) -> None:
-        """Let whoever waits know that nothing more will come."""
+        """End the iteration with `failure`: nothing more will come."""
         self.failure = failure
         self._filled.set()
 
@@ -88,18 +88,28 @@ class InteractiveSocket:
     """
 
     def __init__(self, connect: Connect, where: str) -> None:
+        # The connection, and the tasks that keep it.
         self._connect = connect
         self._where = where
         self._socket: Any = None
-        self._reading: asyncio.Task[None] | None = None
-        self._coming_back: asyncio.Task[None] | None = None
-        self._catching_up: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._catching_up: set[asyncio.Task[None]] = set()
+
+        # Commands without an ack, by their id.
         self._commands: dict[str, asyncio.Future[_Frame]] = {}
+
+        # Sessions that are subscribed to, each with the newest `seq` received.
         self._watched: dict[str, int | None] = {}
+
+        # Turns that are followed, and events that came before the ack of their turn.
         self._turns: dict[str, _RemoteTurn] = {}
         self._starting = 0
         self._early: deque[EventEnvelope] = deque(maxlen=EARLY_KEPT)
+
+        # Sessions that were subscribed to again: those without a snapshot yet, those with a gap, and up to
+        # which `seq` missed events follow, with the turns that had not ended then.
         self._rejoined: set[str] = set()
         self._resynced: set[str] = set()
         self._replayed_to: dict[str, tuple[int, frozenset[Any]]] = {}
@@ -154,8 +164,8 @@ class InteractiveSocket:
 
     async def close(self) -> None:
         """Close the socket; turns that are waited for end with RuntimeUnavailable."""
-        tasks = {task for task in (self._reading, self._coming_back, *self._catching_up) if task is not None}
-        self._reading = self._coming_back = None
+        tasks = {task for task in (self._reading, self._reconnecting, *self._catching_up) if task is not None}
+        self._reading = self._reconnecting = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -169,12 +179,12 @@ class InteractiveSocket:
 
     async def _open(self) -> None:
         async with self._opening:
-            if self._coming_back is not None and not self._coming_back.done():
-                await asyncio.wait({self._coming_back})
+            if self._reconnecting is not None and not self._reconnecting.done():
+                await asyncio.wait({self._reconnecting})
             if self._reading is None or self._reading.done():
-                await self._greet()
+                await self._connect_and_greet()
 
-    async def _greet(self) -> None:
+    async def _connect_and_greet(self) -> None:
         self._forget_subscriptions()
         self._socket = await self._connected()
         self._reading = asyncio.create_task(self._read(self._socket), name="interactive socket")
@@ -211,19 +221,19 @@ class InteractiveSocket:
             frame["traceparent"] = cause.traceparent
         try:
             await self._socket.send(msgspec.json.encode(frame).decode())
-            told = await answer
+            ack = await answer
         except ConnectionClosed as exc:
             raise RuntimeUnavailable(f"the socket to {self._where} broke") from exc
         finally:
             self._commands.pop(command_id, None)
-        if told.kind == "command.error":
-            detail = told.payload.get("detail", "refused")
-            status = told.payload.get("status_code", 400)
+        if ack.kind == "command.error":
+            detail = ack.payload.get("detail", "refused")
+            status = ack.payload.get("status_code", 400)
             raise CommandError(f"{op}: {detail}", status if isinstance(status, int) else 400)
-        return told.payload
+        return ack.payload
 
     async def _read(self, socket: Any) -> None:
-        """Sort what comes in, until the socket closes; then come back while a turn waits."""
+        """Dispatch incoming frames until the socket closes; then reconnect while a turn waits."""
         from websockets.exceptions import ConnectionClosed
 
         try:
@@ -231,7 +241,7 @@ class InteractiveSocket:
                 self._take(frame)
         except ConnectionClosed:
             pass
-        except Exception:  # a frame that is none of the protocol's: nobody may wait for ever because of it
+        except Exception:  # not a frame of the protocol: nobody may wait for ever because of it
             log.exception("the interactive socket to %s sent what cannot be read", self._where)
             await socket.close()
         broken = RuntimeUnavailable(f"the socket to {self._where} broke")
@@ -241,7 +251,7 @@ class InteractiveSocket:
         if not self._turns:
             self._forget_subscriptions()
             return
-        self._coming_back = asyncio.create_task(self._come_back(), name="interactive socket returns")
+        self._reconnecting = asyncio.create_task(self._reconnect(), name="interactive socket returns")
 
     def _take(self, text: str | bytes) -> None:
         frame = _frames.decode(text)
@@ -273,9 +283,9 @@ class InteractiveSocket:
             del self._replayed_to[envelope.session_id or ""]
             self._lose(envelope.session_id or "", "its end was not among what was missed", missed[1])
 
-    # -- coming back -----------------------------------------------------------------------------------
+    # -- reconnecting ----------------------------------------------------------------------------------
 
-    async def _come_back(self) -> None:
+    async def _reconnect(self) -> None:
         """Connect again and follow the turns that wait (contract 7.3); gives up after 120 s."""
         loop = asyncio.get_running_loop()
         deadline, delay = loop.time() + RECONNECT_BUDGET, RECONNECT_FIRST
@@ -295,20 +305,20 @@ class InteractiveSocket:
         try:
             await self._send("hello", None, {})
             for session_id in sorted(self._watched):
-                await self._ask_again(session_id)
+                await self._resubscribe(session_id)
         except (CommandError, RuntimeUnavailable) as exc:
             log.info("interactive socket came back, and broke again: %s", exc)
 
     async def _catch_up(self, session_id: str) -> None:
-        """Subscribe again after the runtime cut the session's events off: there were too many at once."""
+        """Subscribe again after the runtime cut the session's events off, too many at once."""
         try:
-            await self._ask_again(session_id)
+            await self._resubscribe(session_id)
         except (CommandError, RuntimeUnavailable) as exc:
             log.info("the events of session %s were cut off and cannot be had again: %s", session_id, exc)
             self._lose(session_id, str(exc))
 
-    async def _ask_again(self, session_id: str) -> None:
-        """Subscribe where the last event left off."""
+    async def _resubscribe(self, session_id: str) -> None:
+        """Subscribe from the newest event received on."""
         seq = self._watched.get(session_id)
         self._rejoined.add(session_id)
         await self._send("subscribe", session_id, {} if seq is None else {"after_seq": seq})
@@ -353,7 +363,7 @@ class InteractiveSocket:
         self._forget_subscriptions()
 
     def _forget_subscriptions(self) -> None:
-        """Forget what a socket was told that is no more."""
+        """Forget the subscriptions of a socket that is closed."""
         self._watched.clear()
         self._rejoined.clear()
         self._resynced.clear()

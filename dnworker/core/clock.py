@@ -1,7 +1,7 @@
-"""Time as a service: schedules and backoff ask a clock, never the event loop.
+"""Clocks (real, virtual, switchable), which schedules, backoff and scripts of agents sleep on.
 
-The kernel's loop is shared with every widget and socket, so it is never patched; what must be controlled
-sleeps on a `Clock` instead.
+The event loop of a kernel is shared with every widget and socket, so it is never patched: what a virtual
+clock must control sleeps on a `Clock` instead.
 """
 
 from __future__ import annotations
@@ -41,13 +41,12 @@ class Clock(Protocol):
         ...
 
     async def sleep_until(self, when: datetime) -> bool:
-        """Return True at `when`; False before, where the time of day was set anew: work it out again."""
+        """Return True at `when`; False earlier if the clock was switched: compute `when` again."""
         ...
 
 
 LONGEST_STEP = 60.0
-"""Seconds after which a sleeper looks at the time of day again: a machine may be suspended, or corrected."""
-
+"""Seconds after which a sleeper reads the time of day again: a machine may be suspended, or corrected."""
 
 ROUNDING = 1e-4
 """Seconds that a time of day may be off by, having been through floating point."""
@@ -57,7 +56,7 @@ class RealClock:
     """The machine's clock."""
 
     can_advance = False
-    """It goes by itself."""
+    """The machine's time cannot be advanced."""
 
     def now(self) -> datetime:
         """Return the time of day, aware, in UTC."""
@@ -91,7 +90,7 @@ class VirtualClock:
         self._sleepers: list[tuple[float, int, asyncio.Future[bool]]] = []
         self._order = itertools.count()
         self.asleep: Counter[Invocation] = Counter()
-        """Whose handlers sleep on this clock: nothing happens in them until it moves."""
+        """The invocations that sleep on this clock, with the number of their sleepers."""
         self.on_sleep: Callable[[], None] = lambda: None
         self._cancelled = 0
 
@@ -146,7 +145,7 @@ class VirtualClock:
                     del self.asleep[invocation]
 
     def _forget_cancelled(self) -> None:
-        """Take cancelled sleepers out of the heap, once they are most of it."""
+        """Take cancelled sleepers out of the heap once they are most of it."""
         self._cancelled += 1
         if self._cancelled > max(64, len(self._sleepers) // 2):
             self._sleepers = [entry for entry in self._sleepers if not entry[2].done()]
@@ -196,10 +195,10 @@ class VirtualClock:
 
 
 class SwitchClock(VirtualClock):
-    """A clock that goes with the machine's until it is made virtual, and again when it is made real.
+    """A clock that follows the machine's until it is made virtual, and again when it is made real.
 
-    Sleepers go along: what was left of a sleep is left after a switch, whichever way. Who sleeps until a
-    time of day is woken early by the switch back, so that no tick of the real day is lost.
+    A sleeper keeps the rest of its sleep over a switch. A sleeper until a time of day is woken early by the
+    switch back, so that no tick of the real day is lost.
     """
 
     def __init__(self) -> None:
@@ -220,7 +219,7 @@ class SwitchClock(VirtualClock):
         return super().now() if self.is_virtual else datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since the clock was made, those it was advanced by among them."""
+        """Return seconds since the clock was made, advanced ones included."""
         return self._elapsed if self.is_virtual else self._elapsed + time.monotonic() - self._anchor
 
     @property
@@ -230,7 +229,7 @@ class SwitchClock(VirtualClock):
         return None if wait is None else self._elapsed + wait - self.monotonic()
 
     def be_virtual(self) -> None:
-        """Stand still from now on, until `advance`; harmless when it does already."""
+        """Stand still from now on, until `advance`; does nothing to a virtual clock."""
         if not self.is_virtual:
             self._elapsed = self.monotonic()
             self._start = datetime.now(UTC) - timedelta(seconds=self._elapsed)
@@ -239,7 +238,7 @@ class SwitchClock(VirtualClock):
             self._arm()
 
     def be_real(self) -> None:
-        """Go with the machine's clock again; harmless when it does already."""
+        """Follow the machine's clock again; does nothing to a real clock."""
         if self.is_virtual:
             self.is_virtual = False
             self._anchor = time.monotonic()
@@ -247,17 +246,17 @@ class SwitchClock(VirtualClock):
             self._arm()
 
     def _wake_until(self, *, still: bool) -> None:
-        """Let who sleeps until a time of day look at the clock: still the same day's, or another."""
+        """Wake the sleepers until a time of day; `still` is whether their time of day still holds."""
         for wake in self._until:
             if not wake.done():
                 wake.set_result(still)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Name the loop whose sleepers this clock wakes; those of another sleep on the machine's."""
+        """Name the loop whose sleepers this clock wakes; sleepers of other loops use the machine's clock."""
         self._loop = loop
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds` of this clock's time; on a loop of somebody else's, of the machine's."""
+        """Return after `seconds` of this clock's time; on another loop than its own, of the machine's."""
         if self._loop in (None, asyncio.get_running_loop()):
             await super().sleep(seconds)
         else:  # asyncio.run() in a thread that a handler started: sleepers and timer are not that loop's
@@ -301,9 +300,9 @@ current_clock: contextvars.ContextVar[Clock | None] = contextvars.ContextVar("dn
 
 
 async def sleep(seconds: float) -> None:
-    """Sleep on the clock of the runtime whose handler calls; on the machine's in any other place.
+    """Sleep on the clock of the runtime whose handler calls; outside of handlers on the machine's.
 
-    Use it in a handler in place of `asyncio.sleep`, and a virtual clock moves the handler along.
+    A handler that uses it instead of `asyncio.sleep` is woken by a virtual clock, too.
     """
     await (current_clock.get() or RealClock()).sleep(seconds)
 

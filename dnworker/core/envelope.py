@@ -1,4 +1,4 @@
-"""The envelope in which events travel, and which kinds and payloads may (contract 5.1, 5.4)."""
+"""`EventEnvelope`, its JSON, and the checks of kinds and payloads (contract 5.1, 5.4)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
 
 
 KINDS_REMEMBERED = 10_000
+"""Kinds for which a check or a list of subscribers is cached."""
 _publishable: set[str] = set()
 
 _random = random.Random(int.from_bytes(os.urandom(16)))  # noqa: S311  ids are names, not secrets
@@ -84,15 +85,16 @@ def decode(frame: str | bytes) -> EventEnvelope:
 
 
 def is_reserved(kind: str) -> bool:
-    """Tell whether only the runtime may publish `kind`."""
+    """Return whether only the runtime may publish `kind`."""
     return kind.startswith(RESERVED_PREFIXES)
 
 
 NOISE = ("component.", "capabilities.", "transport.")
+"""Prefixes of the kinds that a runtime publishes about itself."""
 
 
 def is_noise(kind: str) -> bool:
-    """Tell whether the runtime publishes `kind` about itself: nothing that is worth firing again."""
+    """Return whether the runtime publishes `kind` about itself; such events are not replayed."""
     return kind.startswith(NOISE)
 
 

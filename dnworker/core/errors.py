@@ -1,11 +1,11 @@
-"""Every exception of dnworker, as one tree.
+"""Every exception of dnworker, as one tree; every layer raises from here.
 
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
     │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind
     ├── HandlerNotAsync  BadSchedule  BadName   wrong use of Worker; a TypeError, two ValueErrors
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
-    ├── WorkerFailed        a worker went to `error` where running was asked for
+    ├── WorkerFailed        a worker went to `error` where `running` was expected
     ├── HandlerFailed       handlers raised; raised by `settle()`
     ├── AddressInUse        the server cannot listen there; an OSError
     ├── JournalError        the file of the journal cannot be used; an OSError
@@ -13,7 +13,7 @@
     ├── SubscriberTooSlow   a bounded subscription was cut off
     ├── CommandError        the interactive socket refused a command; a RuntimeError
     ├── RuntimeUnavailable  no runtime answers at the URL; a RuntimeError
-    └── UsageError             wrong use of a command or magic; shown without a traceback
+    └── UsageError          wrong use of a command or magic; shown without a traceback
 
 `TurnFailedError` and `TurnCancelledError` are RuntimeErrors with the fields of contract 8.4.
 """
@@ -31,19 +31,19 @@ class DnworkerError(Exception):
 
 
 class _Plain(DnworkerError):
-    """An error whose sentence says it all: a notebook shows it without a traceback of ours."""
+    """An error that is clear without a traceback: a notebook shows its message only."""
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines to show, with the line of the user's cell; IPython asks for them by this name."""
         import traceback
 
-        from dnworker.core.locations import located
+        from dnworker.core.locations import known_location
 
         shown = [f"{type(self).__name__}: {self}"]
         for frame in reversed(traceback.extract_tb(self.__traceback__)):
-            place = located(frame.filename, frame.lineno or 0)
-            if place is not None:
-                return [*shown, f"    at {place}"]
+            location = known_location(frame.filename, frame.lineno or 0)
+            if location is not None:
+                return [*shown, f"    at {location}"]
         return shown
 
 
@@ -106,7 +106,7 @@ class ReservedKind(ApiError, ValueError):
 
 
 class ManifestError(_Plain, ValueError):
-    """A manifest breaks rules; `problems` holds one message with place and code for each."""
+    """A manifest breaks rules; `problems` holds one message for each, with line, column and code."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -118,7 +118,7 @@ class WorkerFailed(_Plain, RuntimeError):
 
 
 class HandlerFailed(_Plain, RuntimeError):
-    """Handlers raised since the last look; `failures` holds one line for each."""
+    """Handlers raised since the last `settle`; `failures` holds one line for each."""
 
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
@@ -127,11 +127,11 @@ class HandlerFailed(_Plain, RuntimeError):
 
 
 class AddressInUse(_Plain, OSError):
-    """The server's address cannot be had."""
+    """The server cannot listen at its address."""
 
 
 class JournalError(_Plain, OSError):
-    """The journal's file cannot be opened, or is none."""
+    """The journal's file cannot be opened, or is no journal."""
 
 
 class InvalidTransition(DnworkerError, RuntimeError):
@@ -148,13 +148,13 @@ class SubscriberTooSlow(DnworkerError):
 
 
 class RuntimeUnavailable(DnworkerError, RuntimeError):
-    """No ready runtime answers at the URL; `is_final` tells that trying again is of no use."""
+    """No ready runtime answers at the URL; `is_final` is whether trying again is of no use."""
 
     is_final = False
 
 
 class UsageError(_Plain):
-    """A user's mistake, worded for the user: the thing, the place, the way out."""
+    """A mistake in using a command or magic; the message names the mistake and the way out."""
 
 
 class CommandError(_Plain, RuntimeError):

@@ -1,4 +1,4 @@
-"""What identifies a handler of a worker; used wherever handlers are counted, listed or compared."""
+"""`HandlerKey`, the identity of a handler; used wherever handlers are counted, listed or compared."""
 
 from __future__ import annotations
 

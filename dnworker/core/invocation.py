@@ -1,4 +1,7 @@
-"""One run of one handler: what started it, how it ended, what it said and what it caused."""
+"""`Invocation`: one run of one handler, with its cause, outcome, error, log and events.
+
+Runners make them, the history keeps them, traces and panel show them.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,14 @@ _numbers = itertools.count(1)
 FRAMES_KEPT = 100
 LONGEST_MESSAGE = 10_000
 LONGEST_SOURCE = 500
-"""Characters of an exception's text, and of a line of source, that are kept."""
+"""Frames of a traceback, characters of an exception's message and of a line of source that are kept."""
 
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
+"""Lines of log and published events that an invocation keeps."""
 
 _NOT_THEIRS = frozenset({"dnworker", "dnworker_jupyter", "importlib", "asyncio", "threading", "concurrent"})
-"""Modules whose frames tell a user nothing of the error."""
+"""Modules whose frames are left out of an error: they are not the user's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class HandlerError:
-    """An exception of a handler, as the user wants to read it: frames of ours left out."""
+    """An exception of a handler as text, with the frames of the user's code only."""
 
     type: str
     message: str
@@ -58,7 +62,7 @@ class HandlerError:
 
     @property
     def place(self) -> str:
-        """Where the user's code raised, such as `cell [3], line 7`."""
+        """The location where the user's code raised, such as `cell [3], line 7`."""
         return self.frames[-1].place if self.frames else "outside the worker's code"
 
     def __str__(self) -> str:
@@ -79,7 +83,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """One run of one handler.
 
     `started_at` and `duration` are seconds of the machine's monotonic clock; `duration` is None while
-    it runs. `logs` and `published` hold the newest of what it said and published: a task may run for days.
+    it runs. `logs` and `published` hold the newest lines and events only: a task may run for days.
     """
 
     worker: str
@@ -95,24 +99,24 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     logs: Sequence[LogLine] = ()
     published: Sequence[EventEnvelope] = ()
     unhandled: Sequence[HandlerError] = ()
-    """What tasks that it started, and nobody awaited, raised."""
+    """Errors of tasks that it started and nobody awaited."""
     key: HandlerKey | None = None
-    """Its handler's identity: decorator, kind or schedule, function name."""
+    """The identity of its handler."""
     muted: bool = False
-    """What it says is kept with it alone, and stands in no log."""
+    """Whether its output is kept in `logs` only, and not in the worker's log."""
     remote_id: str | None = None
-    """Its name in the worker process that it runs in."""
+    """Its id, where a worker process gave it one."""
 
     @property
     def id(self) -> str:
-        """Its name, unique beyond this process: 16 hexadecimal digits."""
+        """Its id, unique beyond this process: 16 hexadecimal digits."""
         return self.remote_id or f"{_PROCESS}{self.number:08x}"
 
     @property
     def traceparent(self) -> str:
-        """Who causes what is asked for here, as a header of W3C Trace Context.
+        """The header of W3C Trace Context that names this invocation as the cause of a request.
 
-        The trace is named by the event that is handled, whose id has the 32 digits that are wanted.
+        The trace id is the id of the handled event, which has the 32 digits that the format wants.
         """
         trace = self.event.event_id if self.event is not None else self.id * 2
         return f"00-{trace}-{self.id}-01"
@@ -123,13 +127,13 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         return f"{self.worker}.{self.handler}"
 
     def note_log(self, line: LogLine) -> None:
-        """Keep what it said; the oldest lines go first."""
+        """Keep a line of its output; the oldest lines go first."""
         if not isinstance(self.logs, deque):
-            self.logs = deque(maxlen=LOGS_KEPT)  # most invocations say nothing
+            self.logs = deque(maxlen=LOGS_KEPT)  # most invocations print nothing
         self.logs.append(line)
 
     def note_published(self, envelope: EventEnvelope) -> None:
-        """Keep what it published; the oldest events go first."""
+        """Keep an event that it published; the oldest events go first."""
         if not isinstance(self.published, deque):
             self.published = deque(maxlen=EVENTS_KEPT)
         self.published.append(envelope)
@@ -144,25 +148,24 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
 current_invocation: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
     "dnworker_invocation", default=None
 )
-"""The invocation whose handler is running here, by which output and published events find their cause."""
-
+"""The invocation whose handler is running here; output and published events get it as their cause."""
 
 feeds_handlers: contextvars.ContextVar[bool] = contextvars.ContextVar(
     "dnworker_feeds_handlers", default=False
 )
-"""Whether what is subscribed to here goes to a worker's handlers, which report, and to nobody else."""
+"""Whether a subscription made here feeds handlers of a worker that reports its invocations."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 
 def read_traceparent(text: str) -> tuple[str, str] | None:
-    """Return the ids of trace and parent in a `traceparent` header; None for what is none."""
+    """Return the ids of trace and parent in a `traceparent` header; None for other text."""
     match = _TRACEPARENT.fullmatch(text)
     return (match[1], match[2]) if match else None
 
 
 def describe(exc: BaseException) -> HandlerError:
-    """Keep what a user needs of an exception, and none of its objects."""
+    """Return an exception as text, so that none of its objects is kept alive."""
     frames = []
     for frame, line in traceback.walk_tb(exc.__traceback__):
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _NOT_THEIRS:
@@ -170,9 +173,9 @@ def describe(exc: BaseException) -> HandlerError:
         file = frame.f_code.co_filename
         source = clip(linecache.getline(file, line).strip(), LONGEST_SOURCE)
         frames.append(Frame(location_of(file, line), frame.f_code.co_name, source))
-    if isinstance(exc, SyntaxError) and exc.filename:  # its place is in no frame
-        place = location_of(exc.filename, exc.lineno or 0)
-        frames.append(Frame(place, "module", valid_text((exc.text or "").strip())))
+    if isinstance(exc, SyntaxError) and exc.filename:  # its location is in no frame
+        location = location_of(exc.filename, exc.lineno or 0)
+        frames.append(Frame(location, "module", valid_text((exc.text or "").strip())))
         return HandlerError(type(exc).__name__, valid_text(exc.msg), tuple(frames))
     return HandlerError(type(exc).__name__, _message_of(exc), tuple(frames[-FRAMES_KEPT:]))
 

@@ -1,4 +1,4 @@
-"""The log record that is being written, for the lines that its handlers write meanwhile."""
+"""Gives the lines that `logging` writes the level of their record; used by whoever captures output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Emission:
-    """One record on its way: its level in lower case, and how many writes of it were noticed."""
+    """One record that is being written: its level in lower case, and how many writes of it were seen."""
 
     level: str
     written: int = 0
@@ -24,10 +24,10 @@ current_emission: contextvars.ContextVar[Emission | None] = contextvars.ContextV
 
 
 def follow_records(done: Callable[[logging.LogRecord, Emission], None]) -> Callable[[], None]:
-    """Set `current` while `logging` hands a record to its handlers; returns what ends it.
+    """Set `current_emission` while `logging` hands a record to its handlers; returns what ends it.
 
     Args:
-        done: called with a record after it was handed out; it may have reached no stream.
+        done: called with each record after all handlers had it; it may have reached no stream.
     """
     original = logging.Logger.callHandlers
 

@@ -1,4 +1,4 @@
-"""What workers print and log: lines with the invocation and event they belong to, in bounded memory."""
+"""`LogBook`: the lines that workers print and log, in bounded memory; read by magics and panel."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
 
 LINES_KEPT = 50_000
+"""Lines that a log keeps."""
+
 LONGEST_LINE = 65_536
+"""Characters of a line after which it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of a worker's log.
 
-    `source` is where it came from: `stdout`, `stderr`, `log`, `display` or `runtime`; `number` rises by one a
-    line. Of what was displayed, `data` has the forms by MIME type, and `text` the plain one.
+    `source` is `stdout`, `stderr`, `log`, `display` or `runtime`; `number` rises by one a line. A displayed
+    object has its forms by MIME type in `data`, and its plain text in `text`.
     """
 
     number: int
@@ -63,18 +66,18 @@ class LogBook:
         event_id: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> LogLine:
-        """Append one line; a line over 64 KiB is cut, and says so."""
+        """Append one line; a line over 64 KiB is cut, with a note of it."""
         line = LogLine(0, worker, source, clip(text, LONGEST_LINE), level, invocation_id, event_id, data=data)
-        with self._held():
+        with self._locked():
             self._late.append(line)
         self._listeners.notify(line)
         return line
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the lines still meanwhile; what is added in between is kept at the end.
+    def _locked(self) -> Iterator[None]:
+        """Keep the lines unchanged while the block runs; lines added meanwhile are appended at its end.
 
-        The lock does not keep this thread out: a finalizer may run at any point in here, and print.
+        The lock does not keep this thread out: a finalizer may run at any point in the block, and print.
         """
         with self._lock:
             self._depth += 1
@@ -95,7 +98,7 @@ class LogBook:
     def tail(self, count: int = 200, worker: str | None = None) -> list[LogLine]:
         """Return the last `count` lines, of one worker or of all, oldest first."""
         found: list[LogLine] = []
-        with self._held():
+        with self._locked():
             for line in reversed(self._lines):
                 if worker is None or line.worker == worker:
                     found.append(line)
@@ -106,7 +109,7 @@ class LogBook:
     def since(self, number: int, limit: int = 1000) -> list[LogLine]:
         """Return up to `limit` of the newest lines whose number is greater than `number`, oldest first."""
         newer: list[LogLine] = []
-        with self._held():
+        with self._locked():
             for line in reversed(self._lines):
                 if line.number <= number or len(newer) == limit:
                     break
@@ -116,7 +119,7 @@ class LogBook:
     @property
     def first(self) -> int:
         """The number of the oldest line that is kept; that of the next where there is none."""
-        with self._held():
+        with self._locked():
             return self._lines[0].number if self._lines else self._next
 
     @property
@@ -126,7 +129,7 @@ class LogBook:
 
     def lines(self, first: int, count: int) -> list[LogLine]:
         """Return up to `count` kept lines from number `first` on, oldest first."""
-        with self._held():
+        with self._locked():
             if not self._lines:
                 return []
             start = max(0, first - self._lines[0].number)
@@ -134,7 +137,7 @@ class LogBook:
 
     def pick(self, numbers: Iterable[int]) -> list[LogLine]:
         """Return the lines of these numbers, as far as they are kept."""
-        with self._held():
+        with self._locked():
             oldest = self._lines[0].number if self._lines else self._next
             return [self._lines[n - oldest] for n in numbers if oldest <= n < self._next]
 

@@ -1,4 +1,4 @@
-"""What the runtime tells about itself: the shapes of contract 9, as they go over the wire."""
+"""The shapes in which the API shows sessions, capabilities, tools and logs (contract 9)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def iso(moment: datetime) -> str:
 
 
 class SessionWire(msgspec.Struct, kw_only=True):
-    """One session as a runtime without a platform tells it (contract 6.6). Dates are ISO-8601 text."""
+    """One session as a runtime without a platform shows it (contract 6.6). Dates are ISO-8601 text."""
 
     session_id: str
     group_id: str | None = None
@@ -60,7 +60,7 @@ class SessionInfo(SessionWire, kw_only=True):
 
 
 class ComponentInfo(msgspec.Struct, kw_only=True):
-    """One worker, check or other part of a capability, and how it stands."""
+    """One worker, check or other part of a capability, with its status."""
 
     kind: str
     name: str
@@ -75,7 +75,7 @@ class ComponentInfo(msgspec.Struct, kw_only=True):
 
 
 class CapabilityInfo(msgspec.Struct, kw_only=True):
-    """One capability: where it is, what it declares, how its components stand."""
+    """One capability: its path, what it declares, the status of its components."""
 
     name: str
     display_name: str
@@ -167,8 +167,8 @@ class LogRecord(msgspec.Struct, kw_only=True):
 class LogPage(msgspec.Struct, kw_only=True):
     """A page of records, oldest first.
 
-    `next_cursor` is what to ask after next; `reset` tells that the asked-for instance is gone, `gap` that
-    records after the cursor were dropped before they were asked for.
+    `next_cursor` is the cursor of the next request; `reset` is whether the requested instance is gone, `gap`
+    whether records after the cursor were dropped before the request.
     """
 
     instance_id: str

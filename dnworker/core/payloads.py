@@ -1,4 +1,4 @@
-"""What an event's payload looks like to the handlers that read it: a skeleton to fire."""
+"""Guesses an event's payload from the handlers that read it; `%fire` and the panel offer it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def skeleton(sources: Iterable[str]) -> dict[str, Any]:
     """Return a payload with every field that handlers read, given their source texts.
 
     Understood are `event.payload["a"]["b"]`, `.get("a", default)`, `"a" in event.payload`, names bound to any
-    of these, and mapping patterns of `match`. A value is the default, or what it is compared with, or a
-    guess by the field's name.
+    of these, and mapping patterns of `match`. A value is the default, or a constant that the field is
+    compared with, or a guess by the field's name.
     """
     found: dict[Path, Any] = {}
     for source in sources:
@@ -36,12 +36,12 @@ def skeleton(sources: Iterable[str]) -> dict[str, Any]:
                 break  # of a text, the first function is the handler
     payload: dict[str, Any] = {}
     for path, value in sorted(found.items(), key=lambda item: len(item[0])):
-        place: Any = payload
+        inner: Any = payload
         for step in path[:-1]:
-            if not isinstance(place.get(step), dict):
-                place[step] = {}
-            place = place[step]
-        place.setdefault(path[-1], _guess(path[-1]) if value is _UNKNOWN else value)
+            if not isinstance(inner.get(step), dict):
+                inner[step] = {}
+            inner = inner[step]
+        inner.setdefault(path[-1], _guess(path[-1]) if value is _UNKNOWN else value)
     return payload
 
 
@@ -92,7 +92,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
-        """The same for `:=`."""
+        """Follow a name that `:=` binds to a part of the payload."""
         if (path := self._path(node.value)) is not None:
             self._names[node.target.id] = path
         self.generic_visit(node)
@@ -110,7 +110,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
-        """Note `"a" in payload`, and what a field is compared with."""
+        """Note `"a" in payload`, and the constant that a field is compared with."""
         match node:
             case ast.Compare(
                 left=ast.Constant(value=str(key)), ops=[ast.In() | ast.NotIn()], comparators=[where]
@@ -145,7 +145,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _plain(value: Any) -> Any:
-    """Return a constant that JSON has a form for, and tells something; else that it is not known."""
+    """Return a constant that may stand in a payload; `_UNKNOWN` for None and what JSON has no form for."""
     if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return _UNKNOWN

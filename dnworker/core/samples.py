@@ -1,4 +1,4 @@
-"""A realistic payload for each kind the runtime itself publishes (contract 5.2), to fire by hand."""
+"""A realistic payload for each kind that the runtime publishes (contract 5.2), for firing by hand."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ TEMPLATES: dict[str, dict[str, Any]] = {
 }
 
 TERMINAL_KINDS = frozenset({"turn.completed", "turn.failed", "turn.cancelled"})
-"""The last event of a turn is one of these."""
+"""The kinds of a turn's last event."""
 
 DEFAULT_SESSION = "session-1"
-"""The session of a fired event whose kind belongs to one and that names none."""
+"""The session of a fired event that names none though its kind belongs to a session."""
 
 
 def template(kind: str) -> dict[str, Any]:
-    """Return a payload for `kind`; empty for a kind of the user's own."""
+    """Return a copy of the sample payload of `kind`; an empty one for kinds of the user's own."""
     return copy.deepcopy(TEMPLATES.get(kind, {}))
 
 
 def belongs_to_session(kind: str) -> bool:
-    """Tell whether the runtime publishes this kind within a session."""
+    """Return whether the runtime publishes this kind within a session."""
     return kind.startswith(("session.", "turn.", "prompt."))

@@ -1,4 +1,4 @@
-"""When schedules run and how long a crashed task waits: pure arithmetic, no waiting."""
+"""When schedules run and how long a crashed task waits: arithmetic that runners use, no waiting."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ScheduleSpec:
 
     @property
     def label(self) -> str:
-        """What stands behind `every`: `30s`, or `cron 0 * * * *`."""
+        """The schedule as text: `30s`, or `cron 0 * * * *`."""
         if self.interval_seconds is not None:
             return f"{self.interval_seconds:g}s"
         return f"cron {self.cron_expr}"
 
     def next_run(self, now: datetime) -> datetime:
-        """Return when it runs next after `now`; the first run is one full interval away."""
+        """Return the time of the next run after `now`; the first run is one full interval away."""
         if self.interval_seconds is not None:
             return now + timedelta(seconds=self.interval_seconds)
         return next(self._ticks(now))

@@ -1,4 +1,4 @@
-"""How one handler has done: counts, how long it takes, and its last minute."""
+"""`HandlerStats`: counts, durations and last minute of a handler; kept by runners, shown by the panel."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from dnworker.core.invocation import HandlerError, Invocation
 
 DURATIONS_KEPT = 500
-"""Runs that the quantiles are made of: enough for the 95th percentile to mean something."""
+"""Runs that the quantiles are computed of: enough for a meaningful 95th percentile."""
 
 MINUTE = 60
+"""Seconds whose ended runs are counted one by one."""
 
 
 class Quantiles(NamedTuple):
@@ -26,22 +27,22 @@ class Quantiles(NamedTuple):
 
 @dataclass(slots=True)
 class HandlerStats:
-    """How one handler has done so far."""
+    """The counts, errors and durations of one handler so far."""
 
     calls: int = 0
     errors: int = 0
     in_flight: int = 0
     last_error: HandlerError | None = None
     last_failed_event: str | None = None
-    """The id of the event that it failed on last; None where it was no event."""
+    """The id of the event that it failed on last; None if its last failure had no event."""
     is_failing: bool = False
-    """Whether the run that ended last failed, or something that it started."""
+    """Whether the run that ended last failed, or a task that it started."""
     missed: int = 0
     """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
     longest: float = 0.0
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
     _seconds: deque[list[int]] = field(default_factory=lambda: deque(maxlen=MINUTE))
-    """Of each second in which a run ended: which, how many ended, how many of them failed."""
+    """One entry a second in which runs ended: the second, the number of ended and of failed runs."""
 
     def began(self) -> None:
         """Count a run that is under way."""
@@ -49,10 +50,10 @@ class HandlerStats:
         self.in_flight += 1
 
     def ended(self, invocation: Invocation) -> None:
-        """Count its end."""
+        """Count the end of a run."""
         self.in_flight -= 1
         failed = invocation.error is not None
-        if invocation.outcome != "cancelled":  # which tells nothing of the handler
+        if invocation.outcome != "cancelled":  # a cancelled run says nothing about the handler
             self.is_failing = failed
         if failed:
             self.failed(invocation, invocation.error)
@@ -67,12 +68,12 @@ class HandlerStats:
         if not seconds or seconds[-1][0] < second:
             seconds.append([second, 0, 0])
         # Reports of a process may come out of order, by a little.
-        place = next((one for one in reversed(seconds) if one[0] <= second), seconds[0])
-        place[1] += 1
-        place[2] += failed
+        counted = next((one for one in reversed(seconds) if one[0] <= second), seconds[0])
+        counted[1] += 1
+        counted[2] += failed
 
     def failed(self, invocation: Invocation, error: HandlerError | None) -> None:
-        """Count an error of the run, or of something that it started."""
+        """Count an error of a run, or of a task that it started."""
         self.errors += 1
         self.is_failing = True
         self.last_error = error

@@ -40,7 +40,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.journal import Journal
+from dnworker.events.journal_writer import Journal
 from dnworker.events.trace import Trace
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES, template
@@ -30,13 +29,22 @@ A_TEMPLATE = "a template"
 """The source of a suggestion for a kind that the runtime itself publishes."""
 
 
+class WrittenHandlers(Protocol):
+    """Event handlers that are known from their source, whether they run or not, such as those of cells."""
+
+    def kinds(self) -> set[str]:
+        """Return the kinds that they listen to."""
+
+    def sources(self, kind: str) -> list[str]:
+        """Return the source text of those of a kind."""
+
+
 class Suggestions:
     """Suggests kinds and payloads.
 
     Args:
         engine: whose workers listen, and whose events are looked through.
-        written: returns the kind and the source text of event handlers, where they are known without
-            running, as in a notebook; otherwise the handlers of the workers in this process are read.
+        written: read in place of the handlers of the workers in this process.
         earlier_runs: whether the journal is asked for events of earlier runs, once a kind.
     """
 
@@ -44,7 +52,7 @@ class Suggestions:
         self,
         engine: Engine,
         *,
-        written: Callable[[], Iterable[tuple[str, str]]] | None = None,
+        written: WrittenHandlers | None = None,
         earlier_runs: bool = False,
     ) -> None:
         self._engine = engine
@@ -60,7 +68,7 @@ class Suggestions:
             for key in worker.stats
             if key.decorator == "on_event"
         }
-        return heard | {kind for kind, _ in self._written()} if self._written is not None else heard
+        return heard if self._written is None else heard | self._written.kinds()
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
@@ -75,13 +83,14 @@ class Suggestions:
         """Return a payload: of the kind's template, else of its newest event, else what its handlers read."""
         if kind in TEMPLATES:
             return Suggestion(template(kind), A_TEMPLATE)
-        before = await self._newest(kind)
+        before = await self.newest(kind)
         if before is not None and before.payload:
             return Suggestion(before.payload, f"as of #{before.seq}")
         read = skeleton(self._sources(kind))
         return Suggestion(read, "made of what handlers read" if read else "")
 
-    async def _newest(self, kind: str) -> EventEnvelope | None:
+    async def newest(self, kind: str) -> EventEnvelope | None:
+        """Return the newest event of a kind, if there is one."""
         history = self._engine.history
         newest = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
         if newest is not None or not self._earlier_runs:
@@ -93,7 +102,7 @@ class Suggestions:
 
     def _sources(self, kind: str) -> list[str]:
         if self._written is not None:
-            return [source for one, source in self._written() if one == kind]
+            return self._written.sources(kind)
         found = []
         for worker in self._engine.workers():
             registry = worker.worker if isinstance(worker, InProcessWorker) else None

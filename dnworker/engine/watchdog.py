@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
-from dnworker.core.locations import located, location_of
+from dnworker.core.locations import known_location, location_of
 from dnworker.sessions.turns import Turns
 from dnworker.workers.invoker import invocation_run_by
 
@@ -148,7 +148,7 @@ def explain(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Block:
     best: FrameType | None = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if located(file, frame.f_lineno) is not None:
+        if known_location(file, frame.f_lineno) is not None:
             best = frame
             break
         if best is None and not file.startswith(_LIBRARIES) and not _is_ours(frame):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,19 +34,43 @@ async def watch(engine: Engine, stop: asyncio.Event | None = None) -> None:
         watched = _there(engine)
         if not watched:
             return
-        # Only what a reload reads: a worker may write beside itself, and that must not reload it for ever.
-        wanted = Wanted(engine)
-        async for changes in awatch(*watched, stop_event=stop, watch_filter=wanted, step=SETTLE_MS):
-            names = affected(engine, (Path(path) for _, path in changes))
-            for name in [None] if None in names else sorted(n for n in names if n is not None):
-                log.info("%s changed on disk; reloading", name or "the set of capabilities")
-                try:
-                    await engine.reload(name)
-                except Exception:  # it went while it was looked at, or worse; the next change tells
-                    log.exception("%s could not be reloaded", name or "the set of capabilities")
-            wanted.refresh()
-            if watched != _there(engine):
-                break  # watch what there is now
+        with held_open(watched):
+            await _follow(engine, watched, stop)
+
+
+async def _follow(engine: Engine, watched: dict[Path, int], stop: asyncio.Event | None) -> None:
+    """Reload what changes, until there are other directories than those that are watched."""
+    # Only what a reload reads: a worker may write beside itself, and that must not reload it for ever.
+    wanted = Wanted(engine)
+    async for changes in awatch(*watched, stop_event=stop, watch_filter=wanted, step=SETTLE_MS):
+        names = affected(engine, (Path(path) for _, path in changes))
+        for name in [None] if None in names else sorted(n for n in names if n is not None):
+            log.info("%s changed on disk; reloading", name or "the set of capabilities")
+            try:
+                await engine.reload(name)
+            except Exception:  # it went while it was looked at, or worse; the next change tells
+                log.exception("%s could not be reloaded", name or "the set of capabilities")
+        wanted.refresh()
+        if watched != _there(engine):
+            return  # watch what there is now
+
+
+@contextmanager
+def held_open(directories: Iterable[Path]) -> Iterator[None]:
+    """Keep directories open, so that the system gives the number of none that is removed to a new one.
+
+    A file system may number a new directory like one that was just removed. An export that takes its place
+    would then look like the directory that is watched, and nobody would watch the export.
+    """
+    handles = []
+    try:
+        for directory in directories:
+            with suppress(OSError):  # it has just gone; and Windows opens no directories
+                handles.append(os.open(directory, os.O_RDONLY))
+        yield
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 class Wanted(DefaultFilter):

@@ -1,4 +1,7 @@
-"""What was published between a worker process's spawn and its first stream (contract 13.14)."""
+"""`Backlog`: events published between a process's spawn and its first stream (contract 13.14).
+
+Managed workers that are processes keep one; the event stream of the server claims it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from dnworker.events.bus import DeliveryWatcher, EventBus, Subscription
 
 KEPT_PER_KIND = 1_000
 KINDS_KEPT = 1_000
+"""Events of a kind, and kinds, that a backlog keeps."""
 
 
 class Backlog:
-    """Keeps the newest events of every kind until the worker says which kinds it wants.
+    """Keeps the newest events of every kind until the worker names the kinds that it wants.
 
-    Per kind, so that a flood of events that the worker never asked for pushes out none that it did.
+    The bound is per kind: a flood of events that the worker does not want pushes out none that it wants.
     """
 
     def __init__(self, bus: EventBus, kept: int = KEPT_PER_KIND, *, owner: str | None = None) -> None:
@@ -32,7 +36,7 @@ class Backlog:
         limit: int,
         watcher: DeliveryWatcher | None = None,
     ) -> tuple[Subscription, int]:
-        """Return a subscription that begins with the kept events, and how many of its kinds were lost."""
+        """Return a subscription that begins with the kept events, and the number of events that it lost."""
         self.close()
         wanted = [kind for kind in self._events if kinds is None or kind in kinds]
         queued = sorted((e for kind in wanted for e in self._events[kind]), key=lambda e: e.seq)

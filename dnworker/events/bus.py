@@ -322,7 +322,7 @@ class EventBus:
             replay: begin with what the scope's buffer holds, marked `replay`, whatever its kind.
             limit: live events that may wait; None for no bound.
             queued: events to begin with.
-            watcher: told of every event that is queued, and of those that a close drops.
+            watcher: notified of every event that is queued, and of those that a close drops.
             owner: the qualified name of the worker that it is for.
         """
         buffer = self._runtime_scope if session_id is None else self._session(session_id)

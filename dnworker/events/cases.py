@@ -1,4 +1,4 @@
-"""A recorded event as text: a cell that fires it again, or a pytest test that does."""
+"""A recorded event as text: a cell or a pytest test that fires it again; used by magics, panel and export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_LINE = 100
 
 
 def as_cell(kind: str, payload: Mapping[str, Any], session: str | None) -> str:
-    """Return the cell that fires this event: a line where that reads well, else `%%fire` with a body."""
+    """Return the cell that fires this event: one line if it is short and plain, else `%%fire` with a body."""
     scope = f" --session {_word(session)}" if session else ""
     fields = [_field(key, value) for key, value in payload.items()]
     line = " ".join([f"%fire {_word(kind)}", *(field or "" for field in fields)]) + scope
@@ -36,7 +36,7 @@ def _word(text: str | None) -> str:
 
 
 def _field(key: str, value: object) -> str | None:
-    """Return `key=value` as `%fire` reads it; None for what reads better in a body."""
+    """Return `key=value` as `%fire` reads it; None for a value that needs a body."""
     if not _KEY.fullmatch(key):
         return None
     match value:
@@ -60,9 +60,10 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def case_of(trace: Trace, worker: str) -> Case:
-    """Return what a worker, by its name without the capability, did with an event as what it should do.
+    """Return the case that expects of a worker what it did with an event.
 
-    A run that failed is expected to succeed: the test is red until the handler is mended.
+    `worker` is a name without the capability. A run that failed is expected to succeed: its test fails until
+    the handler is corrected.
     """
     runs = [run for run in trace.invocations if run.worker.rpartition(":")[2] == worker]
     went_well = all(run.outcome == "ok" for run in runs)
@@ -81,7 +82,7 @@ def as_module(cases: Sequence[Case], worker: str, script: str) -> str:
     """Return a pytest module that fires each case's event at the worker of a script.
 
     Args:
-        cases: what it tests.
+        cases: one test is made of each.
         worker: the worker's name.
         script: its path in the capability.
     """
@@ -111,9 +112,9 @@ def as_module(cases: Sequence[Case], worker: str, script: str) -> str:
 
 
 def cases_of(module: str) -> tuple[str, list[Case]] | None:
-    """Read back what `as_module` wrote: the worker, and its cases; None for a module of anybody else's.
+    """Return the worker and the cases of a module that `as_module` wrote; None for any other module.
 
-    A test that was changed by hand since counts as anybody else's too.
+    A module that was changed by hand is any other module.
     """
     try:
         tree = ast.parse(module)

@@ -1,4 +1,4 @@
-"""What happened lately, in memory: events, the invocations they caused, and what is still under way."""
+"""`History`: the latest events and invocations in memory; recorders fill it, traces and panel read it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ if TYPE_CHECKING:
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
 FAILURES_KEPT = 1_000
+"""Events, invocations and failures not yet raised that are kept; older ones are dropped."""
 
 
 class History:
-    """Records invocations and answers what an event caused.
+    """Records events and invocations, knows which event caused which, and waits until they have ended.
 
-    It is the recorder that runners report to. Old entries go first; what is running is never dropped.
+    Runners report to it. The oldest entries go first; a running invocation is never dropped.
     """
 
     def __init__(self) -> None:
+        # Events by id, oldest first, and the invocations that each caused.
         self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._by_event: dict[str, list[Invocation]] = {}
+
+        # Invocations, and events that no worker has taken yet.
         self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
         self._running: set[Invocation] = set()
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
+
+        # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: Listeners[[Invocation]] = Listeners()
 
@@ -87,7 +93,7 @@ class History:
     ) -> None:
         """Note how an invocation ended; an exception is kept as text with the user's frames.
 
-        An `expected` one, such as that of a turn which was told to fail, is not raised by `settle`.
+        An `expected` one, such as the failure that a script asked for, is not raised by `settle`.
         """
         if exc is not None:
             self.finish(invocation, "error", describe(exc), expected=expected)
@@ -103,7 +109,7 @@ class History:
         duration: float | None = None,
         expected: bool = False,
     ) -> None:
-        """Note how an invocation ended whose error was described already, and how many seconds it took."""
+        """Note how an invocation ended whose error is text already; `duration` is in seconds."""
         invocation.end(outcome, error)
         if duration is not None:
             invocation.duration = duration
@@ -116,14 +122,14 @@ class History:
             self._changed()
 
     def reopen(self, invocation: Invocation) -> None:
-        """Note that an invocation which counted as over has only begun."""
+        """Note that an invocation which counted as ended has only begun."""
         invocation.outcome, invocation.duration = "running", None
         self._running.add(invocation)
 
-    def unhandled(self, invocation: Invocation, error: HandlerError, what: str) -> None:
-        """Note what came of something that the invocation started; `settle` raises it too."""
+    def unhandled(self, invocation: Invocation, error: HandlerError, source: str) -> None:
+        """Note an error of something that the invocation started (`source`); `settle` raises it, too."""
         invocation.unhandled = (*invocation.unhandled, error)
-        self._unseen_failures.append(f"{invocation.label} ({what}): {error}")
+        self._unseen_failures.append(f"{invocation.label} ({source}): {error}")
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event."""
@@ -134,7 +140,7 @@ class History:
         return list(self._events.values())[-count:]
 
     def invocations_of(self, event_id: str) -> list[Invocation]:
-        """Return what the event has caused so far."""
+        """Return the invocations that the event has caused so far."""
         return list(self._by_event.get(event_id, ()))
 
     def invocations(self, worker: str | None = None) -> list[Invocation]:
@@ -142,7 +148,7 @@ class History:
         return [i for i in self._recent if worker is None or i.worker == worker]
 
     def is_quiet(self, event_id: str) -> bool:
-        """Tell whether everything that the event caused, and what that caused, has ended."""
+        """Return whether everything that the event caused, directly or not, has ended."""
         waiting = [event_id]
         while waiting:
             current = waiting.pop()
@@ -155,13 +161,13 @@ class History:
         return True
 
     def is_idle(self, asleep: Container[Invocation] = ()) -> bool:
-        """Tell whether no event is queued and no handler is running but tasks, and those that are asleep."""
+        """Return whether no event is queued and no handler runs, but for tasks and those that are asleep."""
         return not self._undelivered and all(
             i.cause == "task" or i in asleep or self._waits_for_sleeper(i, asleep) for i in self._running
         )
 
     def _waits_for_sleeper(self, invocation: Invocation, asleep: Container[Invocation]) -> bool:
-        """Tell whether a turn that the invocation started is asleep: it can only wait."""
+        """Return whether a turn that the invocation started is asleep: the invocation can only wait."""
         return any(
             below.outcome == "running" and below.cause == "turn" and below in asleep
             for event in invocation.published
@@ -174,12 +180,12 @@ class History:
             await self._wait_change()
 
     async def wait_idle(self, asleep: Container[Invocation] = ()) -> None:
-        """Return when no event is queued and no handler is running but tasks, and those that are asleep."""
+        """Return when no event is queued and no handler runs, but for tasks and those that are asleep."""
         while not self.is_idle(asleep):
             await self._wait_change()
 
     def raise_failures(self) -> None:
-        """Forget the failures not yet raised, raising them.
+        """Raise the failures that were not raised yet, and forget them.
 
         Raises:
             HandlerFailed: there was at least one.
@@ -190,11 +196,11 @@ class History:
             raise HandlerFailed(failures)
 
     def listen(self, listener: Callable[[Invocation], None]) -> Callable[[], None]:
-        """Call `listener` when an invocation begins and when it ends; returns what ends it."""
+        """Call `listener` when an invocation begins and when it ends; returns the function that ends it."""
         return self._listeners.add(listener)
 
     def look_again(self) -> None:
-        """Let those who wait look once more: something changed that is not noted here."""
+        """Let all waiters check again: something changed that is not noted here."""
         self._changed()
 
     def _changed(self) -> None:

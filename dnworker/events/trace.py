@@ -1,4 +1,7 @@
-"""A trace: one event, the invocations it caused, the events those published, and so on down."""
+"""`Trace`: one event, the invocations it caused, the events those published, and so on; computed when read.
+
+`%fire` returns one; the notebook and the panel show its rows.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,16 @@ if TYPE_CHECKING:
 
 
 STREAMED = "turn.event"
+"""The kind whose events are counted instead of shown: an agent's answer comes in many."""
+
 BAR_WIDTH = 20
+"""Characters of a waterfall's bar."""
+
 LEVELS_SHOWN = 50
+"""Levels of events that a trace shows."""
+
 LONGEST_ALIGNED = 96
-"""Characters of a line that a waterfall's bar still stands beside."""
+"""Characters of the longest line that the bars are aligned after."""
 
 
 class TracedInvocation:
@@ -63,32 +72,32 @@ class TracedInvocation:
 
     @property
     def error(self) -> HandlerError | None:
-        """What it raised."""
+        """The error that it raised."""
         return self._invocation.error
 
     @property
     def unhandled(self) -> list[HandlerError]:
-        """What tasks raised that it started and nobody awaited."""
+        """Errors of tasks that it started and nobody awaited."""
         return list(self._invocation.unhandled)
 
     @property
     def took(self) -> str:
-        """How long it took, for people."""
+        """How long it took, as text."""
         return "..." if self.duration is None else f"{self.duration * 1000:.1f} ms"
 
     @property
     def logs(self) -> list[LogLine]:
-        """What it printed and logged."""
+        """The lines that it printed and logged."""
         return list(self._invocation.logs)
 
     @property
     def generation(self) -> int:
-        """The version of the worker's handlers that it ran."""
+        """The generation of the worker's handlers that it ran."""
         return self._invocation.generation
 
     @property
     def events(self) -> list[Trace]:
-        """What it published, each with all that followed."""
+        """The events that it published, each as a trace of its own."""
         return [
             Trace(event, self._history, self._above)
             for event in self._invocation.published
@@ -96,7 +105,7 @@ class TracedInvocation:
         ]
 
     def folded_events(self) -> tuple[list[Trace], int]:
-        """Return what to show of them, and how many pieces of an agent's answer are left out."""
+        """Return the events to show, and the number of `turn.event`s that are left out."""
         events = self.events
         shown = [below for below in events if below.event.kind != STREAMED or below.invocations]
         return shown, len(events) - len(shown)
@@ -104,21 +113,21 @@ class TracedInvocation:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a trace, whichever way it is shown.
+    """One line of a trace, as text and HTML show it.
 
-    `depth` counts the invocations and events above it; `bar` is where an invocation begins and ends in the
-    trace, as shares of the whole, where there is more than one.
+    `depth` counts the invocations and events above it. `bar` is the begin and the end of an invocation as
+    shares of the trace's duration; None where there is only one invocation.
     """
 
     depth: int
-    sort: Literal["event", "invocation", "log", "error", "note"]
+    category: Literal["event", "invocation", "log", "error", "note"]
     text: str
     outcome: Outcome = "ok"
     line: LogLine | None = None
     bar: tuple[float, float] | None = None
 
-    def drawn(self) -> str:
-        """Return the bar as text of a fixed width."""
+    def bar_text(self) -> str:
+        """Return the bar as text of a fixed width; empty without one."""
         if self.bar is None:
             return ""
         first = min(int(self.bar[0] * BAR_WIDTH), BAR_WIDTH - 1)
@@ -127,7 +136,7 @@ class Row:
 
 
 class Trace:
-    """An event and everything caused by it, as far as it has happened by now."""
+    """An event and everything that it has caused so far."""
 
     def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
         self.event = event
@@ -153,7 +162,7 @@ class Trace:
 
     @property
     def errors(self) -> list[HandlerError]:
-        """What handlers raised, and tasks that they started, anywhere in the trace."""
+        """The errors of handlers, and of tasks that they started, anywhere in the trace."""
         every = [i for trace in self._walk() for i in trace.invocations]
         return [e for i in every for e in (*([i.error] if i.error else []), *i.unhandled)]
 
@@ -209,11 +218,11 @@ class Trace:
         shown = []
         for row in self.rows():
             indent = "  " * row.depth
-            match row.sort:
+            match row.category:
                 case "event":
                     shown.append((f"{indent}> {row.text}" if row.depth else row.text, ""))
                 case "invocation":
-                    shown.append((f"{indent}{marks[row.outcome]} {row.text}", row.drawn()))
+                    shown.append((f"{indent}{marks[row.outcome]} {row.text}", row.bar_text()))
                 case "log":
                     shown.append((f"{indent}  | {row.text}", ""))
                 case _:

@@ -1,15 +1,12 @@
-"""What the panel can do beyond the runtime; `model` asks for it, and a notebook puts its own in its place."""
+"""What the panel can do beside the engine, where there is no notebook; a notebook overrides it."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
-from dnworker.core.payloads import skeleton
-from dnworker.core.samples import TEMPLATES, template
-from dnworker.workers.inprocess_worker import InProcessWorker
+from dnworker.engine.suggest import Suggestions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +21,9 @@ ONLY_NOTEBOOK = "only a notebook can do this"
 class Actions:
     """What can be done where there is no notebook, as on the page of `dnworker serve`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, suggestions: Suggestions | None = None) -> None:
         self.engine = engine
+        self._suggestions = suggestions or Suggestions(engine)
 
     @property
     def paused_by(self) -> str | None:
@@ -85,27 +83,8 @@ class Actions:
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        heard = {k.trigger for w in self.engine.workers() for k in w.stats if k.decorator == "on_event"}
-        return heard | TEMPLATES.keys()
+        return self._suggestions.kinds()
 
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and its source: a template, the last event, what handlers read."""
-        if kind in TEMPLATES:
-            return template(kind), "a template"
-        history = self.engine.history
-        before = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
-        if before is not None and before.payload:
-            return before.payload, f"as of #{before.seq}"
-        read = skeleton(self._sources(kind))
-        return read, "made of what handlers read" if read else ""
-
-    def _sources(self, kind: str) -> list[str]:
-        found = []
-        for managed in self.engine.workers():
-            worker = managed.worker if isinstance(managed, InProcessWorker) else None
-            for handler in worker._event_handlers.get(kind, ()) if worker is not None else ():
-                try:
-                    found.append(inspect.getsource(handler))
-                except (OSError, TypeError):  # made by code that stands in no file
-                    continue
-        return found
+        return await self._suggestions.suggest(kind)

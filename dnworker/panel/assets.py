@@ -1,4 +1,4 @@
-"""The front end's files: ES modules that are joined into the one module that notebooks and pages load."""
+"""The files of the front end, joined into the one module that notebooks and pages load."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def style() -> str:
 
 @cache
 def stub() -> str:
-    """Return the module that a notebook stores, which asks the kernel for the other."""
+    """Return the small module that a notebook stores; it fetches the other one from the kernel."""
     return (STATIC / "stub.js").read_text(encoding="utf-8")
 
 
 @cache
 def version() -> str:
-    """Return what tells these files from those of another version."""
+    """Return a hash of these files, by which a page knows whether it has loaded them."""
     return hashlib.sha256((module() + style()).encode()).hexdigest()[:16]

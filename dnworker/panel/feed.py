@@ -74,7 +74,7 @@ class Feed:
 
     def __init__(self, engine: Engine, actions: Actions) -> None:
         self.model = PanelModel(engine, actions)
-        # views and what they asked for
+        # views and their requests
         self._views: dict[str, View] = {}
         self._requests: set[asyncio.Task[None]] = set()
         # the loop, and how other threads wake it
@@ -127,7 +127,7 @@ class Feed:
         elif isinstance(message, messages.Bye):
             self.forget(message.view, send)
         elif view is None:
-            send({"view": message.view, "type": "who"})  # it was forgotten: it says hello, and this again
+            send({"view": message.view, "type": "who"})  # forgotten: it says hello, and sends this again
         else:
             view.note_alive()
             self._handle(message, view)
@@ -145,7 +145,7 @@ class Feed:
         self._unlisten_unless_watched()
 
     def _drop_silent(self, view: View) -> None:
-        """Forget a view that does not answer; should it be there after all, it says hello again."""
+        """Forget a view that does not answer; if it is there after all, it says hello again."""
         log.debug("view %s has not answered; it is forgotten", view.name)
         view.send({"view": view.name, "type": "who"})
         self._drop(view.name)
@@ -299,7 +299,7 @@ class Feed:
 
 
 def _refuse(content: object, text: str, send: Send) -> None:
-    """Answer a malformed message, if it says who sent it and by which number."""
+    """Refuse a malformed message, if it names its view and has a number."""
     if not isinstance(content, dict):
         return
     view, number = content.get("view"), content.get("id")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
@@ -16,14 +16,12 @@ from dnworker.events.trace import Trace
 from dnworker.panel import messages, serialize
 from dnworker.panel.budget import size_of
 from dnworker.panel.log_rows import LogWindow, plain_text
+from dnworker.panel.model import PanelModel
+from dnworker.panel.view import View
 from dnworker.sessions.prompts import Response
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
-    from dnworker.engine.engine import Engine
-    from dnworker.panel.event_rows import EventFilter
-    from dnworker.panel.model import PanelModel
-    from dnworker.panel.view import View
 
 LINES_AT_ONCE = 500
 ANSWER_BYTES = 200_000
@@ -34,6 +32,11 @@ FIRED_LENGTH = 20_000
 
 Answer = dict[str, Any] | None
 T = TypeVar("T")
+R = TypeVar("R", bound=messages.Request)
+Operation = Callable[[R, View, PanelModel], Awaitable[Answer]]
+
+OPERATIONS: dict[type[messages.Request], Operation[Any]] = {}
+"""What is done for each type of request."""
 
 
 async def execute(request: messages.Request, view: View, model: PanelModel) -> Answer:
@@ -42,46 +45,35 @@ async def execute(request: messages.Request, view: View, model: PanelModel) -> A
     Raises:
         DnworkerError: it cannot be done; says why.
     """
-    engine, actions = model.engine, model.actions
-    match request:
-        case messages.Log(filter=wanted):
-            view.filter_log(wanted)
-        case messages.Lines():
-            return await _lines(request, view)
-        case messages.Line(number=number):
-            return _line(number, engine)
-        case messages.Events(filter=wanted, before=before):
-            return await _events(wanted, before, view)
-        case messages.Control():
-            return await _control(request, model)
-        case messages.Run(worker=name, key=key):
-            worker = engine.worker(name)
-            worker.run_schedule(serialize.key_of(worker, key))
-        case messages.Suggest(kind=kind):
-            payload, source = await actions.suggest(kind)
-            return {"payload": as_json(payload), "source": source}
-        case messages.Fire():
-            return await _fire(request, model)
-        case messages.Replay(event=event):
-            return await _replay(event, engine)
-        case messages.Copy():
-            return await _copy(request, model)
-        case messages.Locate(number=number):
-            return {"cell": actions.cell_id(number)}
-        case messages.Flag(capability=capability, flag=flag, value=value):
-            await engine.set_flag(capability, flag, value)
-        case messages.Checks(capability=capability):
-            await engine.capabilities.get(capability).run_checks()
-        case messages.Export(path=path, target=target, topology=topology, force=force):
-            return await actions.export(path, target=target, topology=topology, force=force)
-        case messages.Respond():
-            _respond(request, engine)
-        case messages.Cancel(session=session, turn=turn):
-            await engine.turns.cancel(session, turn)
+    return await OPERATIONS[type(request)](request, view, model)
+
+
+def operation(type_: type[R]) -> Callable[[Operation[R]], Operation[R]]:
+    """Register what is done for a type of request."""
+
+    def register(function: Operation[R]) -> Operation[R]:
+        OPERATIONS[type_] = function
+        return function
+
+    return register
+
+
+@operation(messages.Ping)
+async def _ping(request: messages.Ping, view: View, model: PanelModel) -> Answer:
     return None
 
 
-async def _lines(request: messages.Lines, view: View) -> Answer:
+# -- log and timeline ----------------------------------------------------------------------------------
+
+
+@operation(messages.Log)
+async def _log(request: messages.Log, view: View, model: PanelModel) -> Answer:
+    view.filter_log(request.filter)
+    return None
+
+
+@operation(messages.Lines)
+async def _lines(request: messages.Lines, view: View, model: PanelModel) -> Answer:
     await view.room()
     window: LogWindow = view.window
     lines = window.lines(request.position, min(request.count, LINES_AT_ONCE))
@@ -93,20 +85,26 @@ async def _lines(request: messages.Lines, view: View) -> Answer:
     return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, found, size_of))}
 
 
-def _line(number: int, engine: Engine) -> Answer:
-    found = engine.logs.pick([number])
+@operation(messages.Line)
+async def _line(request: messages.Line, view: View, model: PanelModel) -> Answer:
+    found = model.engine.logs.pick([request.number])
     if not found:
-        raise NotFound(f"line {number} is kept no longer")
+        raise NotFound(f"line {request.number} is kept no longer")
     return {"line": serialize.line_to_json(0, found[0], whole=True)}
 
 
-async def _events(wanted: EventFilter, before: int | None, view: View) -> Answer:
-    if wanted != view.events:
-        view.filter_events(wanted)
-    return None if before is None else {"rows": await view.older(before)}
+@operation(messages.Events)
+async def _events(request: messages.Events, view: View, model: PanelModel) -> Answer:
+    if request.filter != view.events:
+        view.filter_events(request.filter)
+    return None if request.before is None else {"rows": await view.older(request.before)}
 
 
-async def _control(request: messages.Control, model: PanelModel) -> Answer:
+# -- workers and capabilities --------------------------------------------------------------------------
+
+
+@operation(messages.Control)
+async def _control(request: messages.Control, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)
     match request.verb:
         case "stop":
@@ -119,14 +117,55 @@ async def _control(request: messages.Control, model: PanelModel) -> Answer:
     return {"state": str(worker.state), "error": worker.error}
 
 
-async def _fire(request: messages.Fire, model: PanelModel) -> Answer:
-    if not request.kind.strip():
+@operation(messages.Run)
+async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
+    worker = model.engine.worker(request.worker)
+    worker.run_schedule(serialize.key_of(worker, request.key))
+    return None
+
+
+@operation(messages.Flag)
+async def _flag(request: messages.Flag, view: View, model: PanelModel) -> Answer:
+    await model.engine.set_flag(request.capability, request.flag, request.value)
+    return None
+
+
+@operation(messages.Checks)
+async def _checks(request: messages.Checks, view: View, model: PanelModel) -> Answer:
+    await model.engine.capabilities.get(request.capability).run_checks()
+    return None
+
+
+@operation(messages.Export)
+async def _export(request: messages.Export, view: View, model: PanelModel) -> Answer:
+    return await model.actions.export(
+        request.path, target=request.target, topology=request.topology, force=request.force
+    )
+
+
+@operation(messages.Locate)
+async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
+    return {"cell": model.actions.cell_id(request.number)}
+
+
+# -- events --------------------------------------------------------------------------------------------
+
+
+@operation(messages.Suggest)
+async def _suggest(request: messages.Suggest, view: View, model: PanelModel) -> Answer:
+    payload, source = await model.actions.suggest(request.kind)
+    return {"payload": as_json(payload), "source": source}
+
+
+@operation(messages.Fire)
+async def _fire(request: messages.Fire, view: View, model: PanelModel) -> Answer:
+    kind = request.kind.strip()
+    if not kind:
         raise UsageError("an event needs a kind, such as turn.completed")
     try:
         payload = msgspec.json.decode(request.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as exc:
         raise UsageError(f"the payload is no JSON object: {exc}") from None
-    kind = request.kind.strip()
     trace = await model.engine.fire(
         kind, payload, session_id=request.session or None, only=request.worker, wait=False
     )
@@ -136,39 +175,17 @@ async def _fire(request: messages.Fire, model: PanelModel) -> Answer:
     return _fired(trace)
 
 
-async def _replay(recorded: str, engine: Engine) -> Answer:
-    event = await find(engine, recorded)
-    trace = await engine.fire(
+@operation(messages.Replay)
+async def _replay(request: messages.Replay, view: View, model: PanelModel) -> Answer:
+    event = await find(model.engine, request.event)
+    trace = await model.engine.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
     return _fired(trace)
 
 
-def as_json(payload: dict[str, Any]) -> str:
-    """Return a payload as text to edit."""
-    return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
-
-
-def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
-    """Go through the first items, as many as fit into a size; the first one comes whatever its size."""
-    total = 0
-    for item in items:
-        total += size(item)
-        if total > limit and total > size(item):
-            return
-        yield item
-
-
-def as_text(line: LogLine) -> str:
-    """Return a line as in a file, without colours."""
-    return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
-
-
-def _fired(trace: Trace) -> Answer:
-    return {"event": trace.event.event_id, "seq": trace.event.seq}
-
-
-async def _copy(request: messages.Copy, model: PanelModel) -> Answer:
+@operation(messages.Copy)
+async def _copy(request: messages.Copy, view: View, model: PanelModel) -> Answer:
     event = await find(model.engine, request.event)
     if request.form == "fire":
         return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
@@ -185,16 +202,49 @@ async def _copy(request: messages.Copy, model: PanelModel) -> Answer:
     return {"text": text, "file": f"test_{worker.name.replace('-', '_')}_{event.seq}.py"}
 
 
-def _respond(request: messages.Respond, engine: Engine) -> None:
-    action = None
+# -- sessions ------------------------------------------------------------------------------------------
+
+
+@operation(messages.Respond)
+async def _respond(request: messages.Respond, view: View, model: PanelModel) -> Answer:
+    action: Literal["submit", "cancel"] | None = None
     if request.decision is None:
         action = "submit" if request.answers is not None else "cancel"
-    engine.turns.respond(
-        request.session,
-        Response(
-            request_id=request.request,
-            action=action,  # type: ignore[arg-type]  # one of the two literals
-            answers=request.answers,
-            decision=request.decision,
-        ),
+    response = Response(
+        request_id=request.request, action=action, answers=request.answers, decision=request.decision
     )
+    model.engine.turns.respond(request.session, response)
+    return None
+
+
+@operation(messages.Cancel)
+async def _cancel(request: messages.Cancel, view: View, model: PanelModel) -> Answer:
+    await model.engine.turns.cancel(request.session, request.turn)
+    return None
+
+
+# -- texts ---------------------------------------------------------------------------------------------
+
+
+def as_json(payload: dict[str, Any]) -> str:
+    """Return a payload as text to edit."""
+    return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
+
+
+def as_text(line: LogLine) -> str:
+    """Return a line as in a file, without colours."""
+    return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
+
+
+def _fired(trace: Trace) -> Answer:
+    return {"event": trace.event.event_id, "seq": trace.event.seq}
+
+
+def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
+    """Go through the first items, as many as fit into a size; the first one comes whatever its size."""
+    total = 0
+    for item in items:
+        total += size(item)
+        if total > limit and total > size(item):
+            return
+        yield item

@@ -241,7 +241,7 @@ def row_to_json(row: Row) -> dict[str, Any]:
     """Return one row of a trace."""
     return {
         "depth": row.depth,
-        "category": row.sort,
+        "category": row.category,
         "text": row.text[:LONGEST_TEXT],
         "outcome": row.outcome,
         "bar": row.bar,

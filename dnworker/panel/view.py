@@ -1,4 +1,4 @@
-"""One place where the panel is shown: what it looks at, and what it was sent; `feed` updates it."""
+"""`View`: one display of the panel, what it shows and what it was sent; `feed` updates it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class View:
         self._sent = Sent()
         self._is_behind = False
 
-    # -- what the view says ----------------------------------------------------------------------------
+    # -- what the view sends ----------------------------------------------------------------------------
 
     @property
     def wants_updates(self) -> bool:
@@ -158,7 +158,7 @@ class View:
     # -- what it is sent -------------------------------------------------------------------------------
 
     async def update(self) -> None:
-        """Send what has changed, as far as the budget goes; states go whatever it says."""
+        """Send what has changed, as far as the budget allows; states are sent whatever is left of it."""
         sent, self._is_behind = self._sent, False
         await self._match_log()
         room = self._budget.left
@@ -274,7 +274,7 @@ class View:
         now = time.monotonic()
         stats_are_due = now - sent.stats_at >= sent.stats_interval
         if not stats_are_due:
-            self._is_behind = True  # stats may have changed; the next look will tell
+            self._is_behind = True  # stats may have changed; the next update looks
         changed = []
         for worker in workers:
             name = worker.qualified_name

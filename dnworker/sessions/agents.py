@@ -1,4 +1,4 @@
-"""Who answers a turn: a script of the user's, or a model (design 5, contract 6.6)."""
+"""`Agents`: finds who answers a turn, a script of the user's or a model (contract 6.6)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Agents:
     def __init__(self, definitions: Definitions, tools: Tools, clock: Clock) -> None:
         try:
             self.endpoint = ModelEndpoint.from_environment()
-        except BadKey as exc:  # whoever asks for a model will be told that there is none
+        except BadKey as exc:  # a turn that needs a model will fail, with the reason
             log.warning("%s", exc)
             self.endpoint = ModelEndpoint()
         self._definitions = definitions
@@ -124,7 +124,7 @@ class Agents:
         self.endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
 
     def names(self) -> list[str]:
-        """Return the names of all agents that can be asked."""
+        """Return the names of all agents: scripts, models and those that capabilities declare."""
         declared = [d.name for ds in self._definitions().values() for d in ds]
         return list(dict.fromkeys([*self._scripts, *self._models, *declared]))
 
@@ -164,16 +164,16 @@ class Agents:
         return (request.agent if request else None) or session.agent or UNNAMED
 
     def model_for(self, session: Session, request: TurnRequest | None = None) -> str | None:
-        """Return the model that answers, or what a script is told of one."""
+        """Return the name of the model that answers; for a script the requested one, if any."""
         name = self.name_for(session, request)
-        asked = (request.model if request else None) or session.model
+        requested = (request.model if request else None) or session.model
         if name in self._models:
             return self._models[name].model
         if name in self._scripts or self._default is not None:
-            return asked
+            return requested
         definition = self._definition(session, name)
         own = None if definition is None or definition.model == INHERIT else definition.model
-        return asked or own or self.endpoint.model
+        return requested or own or self.endpoint.model
 
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""
@@ -213,13 +213,13 @@ class Agents:
 
     async def judge(self, model: str, turn: Turn, call: ToolCall) -> bool:
         """Ask a model whether a tool may be called (policy `guard`); anything but `allow` is a no."""
-        asked = (
+        question = (
             f"An agent was asked: {turn.message}\nIt wants to call the tool {call.name} with "
             f"{json.dumps(mask(call.arguments))}. Answer with one word: allow, if the call is safe and "
             "serves what was asked; else deny."
         )
-        said = await self.plain_model(turn.agent, model).complete([{"role": "user", "content": asked}])
-        return said.strip().strip(".").lower() == "allow"
+        verdict = await self.plain_model(turn.agent, model).complete([{"role": "user", "content": question}])
+        return verdict.strip().strip(".").lower() == "allow"
 
     def _tools_of(self, definition: AgentDefinition | None) -> list[Tool]:
         patterns = definition.tools if definition is not None else None

@@ -1,4 +1,4 @@
-"""Answers turns by any OpenAI-compatible chat endpoint, streaming over httpx."""
+"""`ModelAgent`: answers turns by any OpenAI-compatible chat endpoint, over httpx; used by `Agents`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("dnworker.model")
 
 OPENAI = "https://api.openai.com/v1"
+
 ATTEMPTS = 4
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 30.0
+"""Attempts of one request, and the seconds of the first and of the longest wait between them."""
+
 MAX_STEPS = 50
+"""Generations of a turn whose policy names no bound."""
+
 TIMEOUT = httpx.Timeout(10.0, read=300.0)
+
 ERROR_BYTES = 4_096
+"""Bytes of an error's body that are read."""
 
 _ERROR_TYPES = {
     400: "BadRequestError",
@@ -43,7 +50,7 @@ _ERROR_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEndpoint:
-    """Where models are, and the one to use where no other is named. The key is never shown."""
+    """A chat endpoint, and its model for turns that name none. The key is never shown."""
 
     base_url: str = OPENAI
     api_key: str | None = field(default=None, repr=False)
@@ -75,7 +82,7 @@ class ModelEndpoint:
 
     @property
     def is_configured(self) -> bool:
-        """Whether it can be asked: OpenAI's own needs a key, any other may do without."""
+        """Whether requests can be sent: OpenAI's own endpoint needs a key, another may need none."""
         return self.api_key is not None or self.base_url != OPENAI
 
 
@@ -84,7 +91,7 @@ class BadKey(ValueError):
 
 
 class _Retry(Exception):
-    """The request failed in a way that may pass."""
+    """The request failed, and may succeed when it is repeated."""
 
     def __init__(self, failure: TurnFailure, wait: float | None = None) -> None:
         super().__init__(str(failure))
@@ -94,7 +101,7 @@ class _Retry(Exception):
 
 @dataclass
 class _Generation:
-    """What one streamed answer has added up to."""
+    """One streamed answer, as far as it has come."""
 
     text: str = ""
     calls: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -103,10 +110,10 @@ class _Generation:
 
 
 class ModelAgent:
-    """One agent that is a model: asks, calls the tools the model wants, asks again, until it answers.
+    """One agent that is a model: requests an answer and calls the tools that the model wants, in turns.
 
     Args:
-        endpoint: where to ask.
+        endpoint: where requests are sent.
         model: its name; a provider before a slash, as in `openai/gpt-x`, is left out for OpenAI's own.
         prompt: the system prompt.
         tools: what the model may call.
@@ -123,10 +130,10 @@ class ModelAgent:
         self._clock = clock
 
     async def answer(self, turn: Turn, max_steps: int | None = None) -> None:
-        """Answer the turn, telling every step of it.
+        """Answer the turn, reporting every step to its transcript.
 
         Raises:
-            TurnFailure: the endpoint refused, broke off, or could not be reached; says what to do.
+            TurnFailure: the endpoint refused, broke off, or could not be reached; names the way out.
         """
         steps = max_steps or MAX_STEPS
         names = [tool.name for tool in self._tools]
@@ -145,7 +152,7 @@ class ModelAgent:
         turn.transcript.stop_reason = "max_steps_reached"
 
     async def complete(self, messages: list[dict[str, Any]]) -> str:
-        """Return the answer to these messages, without tools and without telling.
+        """Return the answer to these messages, without tools and without a transcript.
 
         Raises:
             TurnFailure: as in `answer`.
@@ -211,7 +218,7 @@ class ModelAgent:
                 wait = min(
                     exc.wait if exc.wait is not None else FIRST_WAIT * 2 ** (attempt - 1), LONGEST_WAIT
                 )
-                turn.transcript.tell(
+                turn.transcript.emit(
                     "generationretry",
                     {
                         "step": step,
@@ -267,8 +274,8 @@ class ModelAgent:
         if not isinstance(data, dict):
             raise self._failure("APIError", f"the endpoint sent no object: {chunk:.100}")
         if fault := data.get("error"):
-            told = fault.get("message") if isinstance(fault, dict) else fault
-            raise self._failure("APIError", f"the endpoint broke off: {told}")
+            message = fault.get("message") if isinstance(fault, dict) else fault
+            raise self._failure("APIError", f"the endpoint broke off: {message}")
         if isinstance(used := data.get("usage"), dict):
             done.usage = Usage(
                 input_tokens=used.get("prompt_tokens") or 0, output_tokens=used.get("completion_tokens") or 0
@@ -289,18 +296,17 @@ class ModelAgent:
 
     async def _refusal(self, response: httpx.Response) -> Exception:
         status = response.status_code
-        said = _message(await _some(response))
+        reason = _reason(await _some(response))
         where = self._endpoint.base_url
         kind = _ERROR_TYPES.get(status, "InternalServerError" if status >= 500 else "APIError")
         match status:
             case 401 | 403:
-                text = (
-                    f"{where} refused the API key ({status}): {said}. Check OPENAI_API_KEY, or pass api_key="
-                )
+                remedy = "Check OPENAI_API_KEY, or pass api_key="
+                text = f"{where} refused the API key ({status}): {reason}. {remedy}"
             case 404:
-                text = f"{where} has no model {self._model!r} ({status}): {said}. Check model and base_url"
+                text = f"{where} has no model {self._model!r} ({status}): {reason}. Check model and base_url"
             case _:
-                text = f"{where} answered {status}: {said}"
+                text = f"{where} answered {status}: {reason}"
         failure = self._failure(kind, text)
         if status in (408, 409, 429) or status >= 500:
             return _Retry(failure, _retry_after(response))
@@ -312,7 +318,7 @@ class ModelAgent:
 
 
 def _wire(message: Message) -> dict[str, Any]:
-    if message.role == "tool":  # a call without its request is refused by endpoints; tell it as text
+    if message.role == "tool":  # endpoints refuse a result without its call: send it as text
         return {"role": "assistant", "content": f"[{message.tool_name} returned: {message.content}]"}
     return {"role": message.role, "content": message.content}
 
@@ -340,13 +346,13 @@ async def _some(response: httpx.Response) -> bytes:
     return body[:ERROR_BYTES]
 
 
-def _message(body: bytes) -> str:
-    """Return what an error body says, whatever its form."""
+def _reason(body: bytes) -> str:
+    """Return the message in the body of an error, whatever its form."""
     try:
-        told = msgspec.json.decode(body)
+        error = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return body.decode(errors="replace").strip()[:300] or "no reason given"
-    fault = told.get("error", told) if isinstance(told, dict) else told
+    fault = error.get("error", error) if isinstance(error, dict) else error
     return str(fault.get("message", fault) if isinstance(fault, dict) else fault)[:600]
 
 

@@ -1,7 +1,7 @@
 """Policies: how much a session's agent may do without asking (contract 6.6).
 
-`interactive` asks what the agent wants asked; `headless` asks nobody; `guard` asks before every tool, a
-person or the model named as `judge_model`.
+With `interactive` an agent may ask a person; with `headless` it may not; with `guard` every tool call needs
+the permission of a person, or of the model named as `judge_model`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy: `asks` tells whether every tool call needs a person's leave."""
+    """One policy; `asks` is whether every tool call needs permission."""
 
     name: str
     autonomous: bool = False

@@ -1,4 +1,4 @@
-"""Questions to a human, and what comes back (contract 7.2, 9)."""
+"""Prompts that a turn puts to a human, and their answers (contract 7.2, 9)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HumanQuestion(msgspec.Struct, kw_only=True):
 
 
 class ToolApproval(msgspec.Struct, kw_only=True):
-    """The tool call that needs a person's leave."""
+    """The tool call that needs a person's permission."""
 
     tool_name: str
     arguments: dict[str, Any]
@@ -51,7 +51,7 @@ class HumanPrompt(msgspec.Struct, kw_only=True):
 
 
 class QuestionAnswer(msgspec.Struct, kw_only=True):
-    """What a human said to one question."""
+    """A human's answer to one question."""
 
     selected_labels: list[str] = msgspec.field(default_factory=list)
     custom_text: str | None = None
@@ -59,7 +59,7 @@ class QuestionAnswer(msgspec.Struct, kw_only=True):
     was_custom: bool = False
 
     @property
-    def said(self) -> str:
+    def content(self) -> str:
         """The answer as text, whatever its form."""
         return self.text or self.custom_text or ", ".join(self.selected_labels)
 
@@ -79,7 +79,7 @@ class PromptCancelled(Exception):
 
 @dataclass(eq=False)
 class PendingPrompt:
-    """A prompt that was put to the human, and where the answer goes."""
+    """A prompt that is open, and the future that gets its answer."""
 
     prompt: HumanPrompt
     answer: asyncio.Future[Any]

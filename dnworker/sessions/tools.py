@@ -1,4 +1,4 @@
-"""Tools: Python functions that agents may call, with the schema that a model is shown."""
+"""`Tools`: Python functions that agents may call, with the schema that a model gets."""
 
 from __future__ import annotations
 

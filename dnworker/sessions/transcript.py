@@ -1,4 +1,7 @@
-"""What an agent does in a turn, told as the raw events of contract 5.3, and added up as it goes."""
+"""`Transcript`: publishes what an agent does in a turn as raw events (contract 5.3), and sums it up.
+
+A `Turn` has one; scripts and models report to it.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +52,8 @@ class ToolCall:
     error_type: str | None = None
 
     @property
-    def told(self) -> str:
-        """What the agent gets to know of it."""
+    def result_text(self) -> str:
+        """The result or the error, as the agent gets it."""
         return self.result if self.result is not None else f"{self.error_type}: {self.error}"
 
 
@@ -71,10 +74,10 @@ def mask(arguments: Any) -> Any:
 
 
 class Transcript:
-    """Tells one turn, generation by generation.
+    """The record of one turn, generation by generation.
 
-    Text and tool calls belong to a generation, which opens with the first of them. `emit` receives every raw
-    event; the attributes hold what the turn's last event sums up.
+    Text and tool calls belong to a generation, which opens with the first of them. `emit` is called with
+    every raw event; the attributes hold the sums for the turn's last event.
     """
 
     def __init__(self, emit: Emit, *, agent: str, model: str | None) -> None:
@@ -91,7 +94,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """The last generation that said something: the turn's answer so far."""
+        """The text of the last generation that has any: the turn's answer so far."""
         return next((g.text for g in reversed(self.generations) if g.text), "")
 
     @property
@@ -100,31 +103,31 @@ class Transcript:
         return len(self.generations)
 
     def begin(self, goal: str, session_id: str, max_steps: int | None, tools: list[str]) -> None:
-        """Tell that the agent starts."""
+        """Report that the agent starts."""
         params = {"session_id": session_id, "max_steps": max_steps, "model": self._model, "tools": tools}
-        self.tell("agentstart", {"inputs": {"goal": goal}, "params": params})
+        self.emit("agentstart", {"inputs": {"goal": goal}, "params": params})
 
     def say(self, text: str) -> None:
-        """Tell one piece of the answer; after a tool it belongs to the next generation."""
+        """Report one piece of the answer; after a tool call it belongs to the next generation."""
         if self._open and self.generations[-1].calls:
             self.end_generation("tool_calls")
         text = valid_text(text)
         self.open_generation().text += text
         data = {"step": self.step, "content": text, "tool_calls": [], "extra": {}}
-        self.tell("generationcontent", data)
+        self.emit("generationcontent", data)
 
     def tool_begins(self, call: ToolCall) -> None:
-        """Tell that a tool is called."""
+        """Report that a tool is called."""
         self.open_generation().calls.append(call)
         self.tool_calls.append(call)
         shown = {"id": call.id, "name": call.name, "arguments": json.dumps(mask(call.arguments))}
-        self.tell("toolstart", {"tool_call": shown, "policy_decision": None})
+        self.emit("toolstart", {"tool_call": shown, "policy_decision": None})
 
     def tool_ends(self, call: ToolCall) -> None:
-        """Tell what the tool returned, or how it failed."""
+        """Report what the tool returned, or how it failed."""
         shown = {"id": call.id, "name": call.name}
         ended = {
-            "result": call.told,
+            "result": call.result_text,
             "output_file": None,
             "stop": False,
             "error": call.error,
@@ -132,11 +135,11 @@ class Transcript:
             "cost_usd": None,
             "policy_decision": None,
         }
-        self.tell("toolend", {"tool_call": shown, **ended})
-        self.tell("toolstep", {"tool_call": shown, "step": self.step, "stop": False, "error": call.error})
+        self.emit("toolend", {"tool_call": shown, **ended})
+        self.emit("toolstep", {"tool_call": shown, "step": self.step, "stop": False, "error": call.error})
 
     def end_generation(self, stop_reason: str, usage: Usage | None = None) -> None:
-        """Tell that the generation under way is over; harmless when none is."""
+        """Report that the open generation has ended; does nothing when none is open."""
         if not self._open:
             return
         self._open = False
@@ -146,7 +149,7 @@ class Transcript:
         self.usage += used
         self.last_input_tokens = used.input_tokens or self.last_input_tokens
         self.stop_reason = stop_reason
-        figures = {
+        tokens = {
             "input_tokens": used.input_tokens,
             "output_tokens": used.output_tokens,
             "total_tokens": used.input_tokens + used.output_tokens,
@@ -156,32 +159,32 @@ class Transcript:
             "step": self.step,
             "content": done.text,
             "tool_calls": calls,
-            "usage": figures,
+            "usage": tokens,
             "stop_reason": stop_reason,
             "model": self._model,
         }
-        self.tell("generationend", data)
-        self.tell(
+        self.emit("generationend", data)
+        self.emit(
             "generationstep",
-            data | {"usage": figures | {"cost_usd": None}, "failed": False, "extra": {}},
+            data | {"usage": tokens | {"cost_usd": None}, "failed": False, "extra": {}},
         )
 
     def end(self, stop_reason: str = "finished") -> None:
-        """Tell that the agent is done."""
+        """Report that the agent has ended."""
         self.end_generation("stop")
-        self.tell(
+        self.emit(
             "agentend", {"stop_reason": stop_reason, "error": None, "error_type": None}, status="finished"
         )
 
     def fail(self, error_type: str, error: str) -> None:
-        """Tell that the agent gave up; harmless before it began."""
+        """Report that the agent failed; may be called before it began."""
         fault = {"error": error, "error_type": error_type}
         self._open = False
-        self.tell("generationerror", {"model": self._model, **fault, "step": self.step}, status="errored")
-        self.tell("agentend", {"stop_reason": "error", **fault}, status="errored")
+        self.emit("generationerror", {"model": self._model, **fault, "step": self.step}, status="errored")
+        self.emit("agentend", {"stop_reason": "error", **fault}, status="errored")
 
-    def tell(self, type_: str, data: dict[str, Any], *, status: str = "running") -> None:
-        """Emit one raw event with the fields that all have in common."""
+    def emit(self, type_: str, data: dict[str, Any], *, status: str = "running") -> None:
+        """Emit one raw event, with the fields that all raw events have."""
         self._emit(
             {
                 "type": type_,
@@ -194,9 +197,9 @@ class Transcript:
         )
 
     def open_generation(self) -> Generation:
-        """Return the generation under way; when there is none, tell that the model is asked anew."""
+        """Return the open generation; when none is open, report that a new one begins."""
         if not self._open:
             self._open = True
             self.generations.append(Generation())
-            self.tell("generationstart", {"model": self._model, "step": self.step})
+            self.emit("generationstart", {"model": self._model, "step": self.step})
         return self.generations[-1]

@@ -1,4 +1,4 @@
-"""`Turn`: one question to an agent; what a scripted agent gets to see, and what it can do."""
+"""`Turn`: one request to an agent; what the agent's script sees of it, and what it can do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
 
-from dnworker.core.envelope import new_id, snapshot
+from dnworker.core.envelope import snapshot
 from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import (
     Decision,
@@ -45,7 +45,7 @@ class TurnFailure(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TurnRequest:
-    """What `turn.start` asks for; `agent` and `model` None mean the session's."""
+    """The fields of `turn.start`; `agent` and `model` None mean the session's."""
 
     message: str
     agent: str | None = None
@@ -63,6 +63,8 @@ class Turn:
         session: Session,
         request: TurnRequest,
         *,
+        turn_id: str,
+        invocation: Invocation,
         prompts: dict[str, PendingPrompt],
         agent: str,
         model: str | None,
@@ -71,31 +73,36 @@ class Turn:
         tools: Tools,
         clock: Clock,
     ) -> None:
-        self.id = f"turn_{new_id()}"
+        # What was requested, and of whom.
+        self.id = turn_id
         self.request = request
         self.agent = agent
         self.model = model
-        self.invocation: Invocation | None = None
+        self.invocation = invocation
+
+        # The run: its task, and how it ended.
         self.task: asyncio.Task[None] | None = None
         self.started_at: float | None = None
         self.finished = False
         self.error: BaseException | None = None
         self.cancelled = False
-        self.why_cancelled = "user_interrupt"
+        self.cancel_reason = "user_interrupt"
         self.dropped = 0
+
+        # What the script's methods use.
         self._session = session
         self._prompts = prompts
         self._publish = publish
         self._judge = judge
         self._tools = tools
         self._clock = clock
-        self.transcript = Transcript(self._tell, agent=agent, model=model)
+        self.transcript = Transcript(self._emit, agent=agent, model=model)
 
     # -- what the script sees --------------------------------------------------------------------------
 
     @property
     def message(self) -> str:
-        """What the user said."""
+        """The user's message."""
         return self.request.message
 
     @property
@@ -111,7 +118,7 @@ class Turn:
     # -- what the script can do ------------------------------------------------------------------------
 
     def say(self, text: Any) -> None:
-        """Add a piece to the answer; what the script yields or returns is said too."""
+        """Add a piece to the answer, as yielding or returning text does."""
         if not isinstance(text, str):
             raise TypeError(f"an agent answers with text, not with {type(text).__name__} {text!r:.60}")
         if text:
@@ -130,19 +137,19 @@ class Turn:
         Args:
             name: of a tool registered with `runtime.tools`.
             arguments: by name; a model's are JSON text.
-            result: the result to tell, instead of calling anything: a scripted tool needs no function.
+            result: the result to report, instead of calling a function: a scripted tool needs none.
             call_id: of the call, when a model has given it one.
 
         Raises:
-            PermissionError: a person's leave was needed and not given.
-            Exception: whatever the tool raises; it is told as the tool's error first.
+            PermissionError: permission was needed and not given.
+            Exception: whatever the tool raises; it is reported as the tool's error first.
         """
         given = arguments if isinstance(arguments, str) else snapshot(arguments)[0]
         call = ToolCall(name, given, **({"id": call_id} if call_id else {}))
         self.transcript.tool_begins(call)
         try:
             if self._session.policy.asks and name not in self._session.allowed_tools:
-                await self._get_leave(call)
+                await self._get_permission(call)
             if result is _UNSET:
                 call.result = valid_text(await self._tools.get(name).call(call.arguments))
             else:
@@ -157,10 +164,10 @@ class Turn:
     async def ask(
         self, prompt: str, options: Sequence[str] = (), *, header: str = "", multiple: bool = False
     ) -> str:
-        """Ask the human and return what they said; with options, the label they chose.
+        """Ask the human and return the answer; with options, the label that was chosen.
 
         Raises:
-            PromptCancelled: they closed the question, or the session's policy is that nobody is asked.
+            PromptCancelled: the question was closed, or the session's policy lets nobody be asked.
         """
         if self._session.policy.autonomous:
             raise PromptCancelled(f"policy {self._session.policy.name!r} asks nobody: {prompt}")
@@ -174,7 +181,7 @@ class Turn:
         answers: list[QuestionAnswer] = await self._prompt(
             HumanPrompt(questions=[question]), "userinputrequired"
         )
-        return answers[0].said if answers else ""
+        return answers[0].content if answers else ""
 
     async def sleep(self, seconds: float) -> None:
         """Wait, on the runtime's clock."""
@@ -190,7 +197,7 @@ class Turn:
 
     # -- for those who run it --------------------------------------------------------------------------
 
-    async def tell_script(self, reply: Callable[[Turn], Any]) -> None:
+    async def run_script(self, reply: Callable[[Turn], Any]) -> None:
         """Run a scripted agent: an async function that returns text, or a generator that yields it."""
         self.transcript.begin(self.message, self._session.session_id, self._session.policy.max_steps, [])
         made = reply(self)
@@ -207,7 +214,7 @@ class Turn:
                 self.say(text)
         self.transcript.end()
 
-    async def _get_leave(self, call: ToolCall) -> None:
+    async def _get_permission(self, call: ToolCall) -> None:
         if self._session.policy.judge_model is not None:
             if not await self._judge(self._session.policy.judge_model, call):
                 raise PermissionError(f"the call of {call.name} was not allowed by the judge")
@@ -244,5 +251,5 @@ class Turn:
             raise PromptCancelled(f"the question was closed without an answer: {prompt.questions[0].prompt}")
         return answer
 
-    def _tell(self, raw: RawEvent) -> None:
+    def _emit(self, raw: RawEvent) -> None:
         self._publish("turn.event", raw)

@@ -1,15 +1,19 @@
-"""Runs the turns of all sessions: one at a time in each, owned by the runtime (contract 5.2, 7.2)."""
+"""`Turns`: runs the turns of all sessions, one at a time in each (contract 5.2, 7.2).
+
+Server and in-process clients start, cancel and answer turns here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import MAX_PAYLOAD_BYTES, snapshot
+from dnworker.core.envelope import MAX_PAYLOAD_BYTES, EventEnvelope, new_id, snapshot
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.invocation import Invocation, current_invocation, describe
 from dnworker.core.models import iso
@@ -18,7 +22,7 @@ from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
 from dnworker.sessions.store import SessionStore
-from dnworker.sessions.transcript import mask
+from dnworker.sessions.transcript import ToolCall, mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:
@@ -47,12 +51,15 @@ class Turns:
     def __init__(
         self, bus: EventBus, store: SessionStore, agents: Agents, tools: Tools, history: History, clock: Clock
     ) -> None:
+        # The parts of the runtime that turns use.
         self._bus = bus
         self._store = store
         self._agents = agents
         self._tools = tools
         self._history = history
         self._clock = clock
+
+        # What runs.
         self._running: set[asyncio.Task[None]] = set()
         self._queues: WeakKeyDictionary[Session, TurnQueue] = WeakKeyDictionary()
 
@@ -75,11 +82,16 @@ class Turns:
         queue = self.queue(session)
         if queue.is_ending:
             raise Conflict(f"session {session.session_id!r} is being deleted")
+        agent = self._agents.name_for(session, request)
+        turn_id = f"turn_{new_id()}"
+        accepted = self._publish_accepted(session, turn_id, request)
         turn = Turn(
             session,
             request,
+            turn_id=turn_id,
+            invocation=Invocation(f"agent {agent}", "turn", "turn", event=accepted),
             prompts=queue.prompts,
-            agent=self._agents.name_for(session, request),
+            agent=agent,
             model=self._agents.model_for(session, request),
             publish=lambda kind, raw: self._publish(
                 session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw}
@@ -88,27 +100,24 @@ class Turns:
             tools=self._tools,
             clock=self._clock,
         )
-        accepted = self._bus.publish(
-            "turn.accepted",
-            {
-                "agent": request.agent,
-                "model": request.model,
-                "reset": request.reset,
-                "message_length": len(request.message),
-                "queue_depth": len(queue.turns) + 1,
-            },
-            session_id=session.session_id,
-            turn_id=turn.id,
-        )
-        turn.invocation = Invocation(f"agent {turn.agent}", "turn", "turn", event=accepted)
         self._history.begin(turn.invocation)
         queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._store.touch(session)
         self._advance(session)
         return turn
 
+    def _publish_accepted(self, session: Session, turn_id: str, request: TurnRequest) -> EventEnvelope:
+        payload = {
+            "agent": request.agent,
+            "model": request.model,
+            "reset": request.reset,
+            "message_length": len(request.message),
+            "queue_depth": len(self.queue(session).turns) + 1,
+        }
+        return self._bus.publish("turn.accepted", payload, session_id=session.session_id, turn_id=turn_id)
+
     def check(self, request: TurnRequest) -> None:
-        """Refuse a request that could not be a turn.
+        """Check a request before anything is made for it.
 
         Raises:
             Invalid: the message is no text, or the metadata no JSON.
@@ -123,7 +132,7 @@ class Turns:
         turn_id: str | None = None,
         *,
         drop_queued: bool = False,
-        why: str = "user_interrupt",
+        reason: str = "user_interrupt",
     ) -> str:
         """Cancel the active turn, or the one named; returns `cancelled`, or `idle` when there was none.
 
@@ -131,7 +140,7 @@ class Turns:
             session_id: whose turn.
             turn_id: of the active or a waiting turn.
             drop_queued: cancel those that wait, too.
-            why: the reason to tell.
+            reason: is published with `turn.cancelled`.
 
         Raises:
             NotFound: there is no such session.
@@ -152,10 +161,10 @@ class Turns:
         if active is None or active.task is None:
             return "cancelled" if dropped else "idle"
         active.dropped = len(dropped)
-        active.why_cancelled = why
+        active.cancel_reason = reason
         active.task.cancel()
-        # In a task of its own: whoever asked may go, and the turn must end all the same.
-        ending = asyncio.create_task(self._end(session, active), name=f"cancel {active.id}")
+        # In a task of its own: the caller may be cancelled, and the turn must end all the same.
+        ending = asyncio.create_task(self._end(session, active, active.task), name=f"cancel {active.id}")
         self._running.add(ending)
         ending.add_done_callback(self._running.discard)
         await asyncio.shield(ending)
@@ -178,7 +187,7 @@ class Turns:
                 return
             raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
         questions, answers = pending.prompt.questions, response.answers
-        if answers is not None and (len(answers) != len(questions) or not all(a.said for a in answers)):
+        if answers is not None and (len(answers) != len(questions) or not all(a.content for a in answers)):
             raise Invalid(
                 f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
                 'as in {"answers": [{"selected_labels": ["red"]}]}'
@@ -197,7 +206,7 @@ class Turns:
         queue = self.queue(self._store.get(session_id))
         queue.is_ending = True  # no turn may begin while those under way end
         try:
-            await self.cancel(session_id, drop_queued=True, why="session_deleted")
+            await self.cancel(session_id, drop_queued=True, reason="session_deleted")
         finally:
             queue.is_ending = False
         self._store.delete(session_id)
@@ -206,7 +215,7 @@ class Turns:
         """Cancel every turn, waiting or under way."""
         await asyncio.gather(
             *(
-                self.cancel(session.session_id, drop_queued=True, why="runtime_stopped")
+                self.cancel(session.session_id, drop_queued=True, reason="runtime_stopped")
                 for session in self._store.list()
             )
         )
@@ -220,11 +229,12 @@ class Turns:
             return {"status": "skipped", "reason": "insufficient_messages"}
         kept = [*session.messages]
         ask = "Summarise the conversation so far for whoever goes on with it; keep names and decisions."
-        told = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
+        conversation = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
         try:
             name = self._agents.name_for(session)
             model = self._agents.plain_model(name, self._agents.model_for(session))
-            summary = await model.complete([*told, {"role": "user", "content": f"{ask} {guidance}".strip()}])
+            request = {"role": "user", "content": f"{ask} {guidance}".strip()}
+            summary = await model.complete([*conversation, request])
         except TurnFailure as exc:
             return {"status": "failed", "reason": str(exc), "messages_before": before}
         if session.messages[:before] != kept:
@@ -255,51 +265,57 @@ class Turns:
             self._finish_cancelled(session, turn)
         except BaseException as exc:  # whatever a script raises ends its turn, and nothing else
             turn.error = exc
-            self._finish_failed(session, turn, *_told(exc))
+            self._finish_failed(session, turn, *_type_and_message(exc))
         finally:
             self._leave(session, turn)
 
     async def _answer(self, session: Session, turn: Turn) -> None:
-        script = self._agents.script_for(turn)
-        try:
-            model = None if script is not None else self._agents.model_agent(session, turn)
-        except TurnFailure as exc:  # it never starts (contract 5.2)
-            raw = {"type": "error", "error": str(exc)}
-            self._publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
-            raise
+        answer = self._answering(session, turn)
         if turn.request.reset:
             session.messages.clear()
         session.model = turn.model or session.model
         self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
         try:
-            if script is not None:
-                await turn.tell_script(script)
-            else:
-                assert model is not None
-                await model.answer(turn, session.policy.max_steps)
+            await answer()
         except Exception as exc:
-            turn.transcript.fail(*_told(exc))
+            turn.transcript.fail(*_type_and_message(exc))
             raise
-        if not turn.finished:  # told as cancelled meanwhile, when its agent did not mind
+        if not turn.finished:  # cancelled meanwhile, and its agent ignored that
             self._keep_messages(session, turn)
             self._finish_completed(session, turn)
 
+    def _answering(self, session: Session, turn: Turn) -> Callable[[], Awaitable[None]]:
+        """Return what answers the turn: its agent's script, or else a model.
+
+        Raises:
+            TurnFailure: there is neither; the turn never starts (contract 5.2).
+        """
+        script = self._agents.script_for(turn)
+        if script is not None:
+            return partial(turn.run_script, script)
+        try:
+            model = self._agents.model_agent(session, turn)
+        except TurnFailure as exc:
+            raw = {"type": "error", "error": str(exc)}
+            self._publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
+            raise
+        return partial(model.answer, turn, session.policy.max_steps)
+
     def _finish_completed(self, session: Session, turn: Turn) -> None:
-        told = turn.transcript
+        transcript = turn.transcript
         session.completed_turns += 1
-        session.tokens += told.usage.input_tokens + told.usage.output_tokens
-        session.tool_calls += len(told.tool_calls)
-        session.last_input_tokens = told.last_input_tokens or session.last_input_tokens
-        if told.usage.output_tokens:
+        used = transcript.usage
+        session.tokens += used.input_tokens + used.output_tokens
+        session.tool_calls += len(transcript.tool_calls)
+        session.last_input_tokens = transcript.last_input_tokens or session.last_input_tokens
+        if used.output_tokens:
             session.cost = None  # a price list is not ours to keep
         payload = {
             "turn_id": turn.id,
-            "response_text": told.text,
-            "generation_stop_reason": told.stop_reason,
-            "tool_calls": [
-                {"name": c.name, "arguments": mask(c.arguments), "result": c.told} for c in told.tool_calls
-            ],
-            "usage": {"input_tokens": told.usage.input_tokens, "output_tokens": told.usage.output_tokens},
+            "response_text": transcript.text,
+            "generation_stop_reason": transcript.stop_reason,
+            "tool_calls": [_masked(call) | {"result": call.result_text} for call in transcript.tool_calls],
+            "usage": {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens},
             "duration_ms": self._duration(turn),
             "agent": turn.agent,
             "message_count": session.completed_turns,
@@ -307,20 +323,18 @@ class Turns:
         self._finish(session, turn, "turn.completed", payload)
 
     def _finish_failed(self, session: Session, turn: Turn, type_: str, message: str) -> None:
-        told = turn.transcript
+        transcript = turn.transcript
         payload = {
             "turn_id": turn.id,
             "error": {"type": type_, "message": message},
-            "partial_response": told.text or None,
-            "tool_calls_attempted": [
-                {"name": c.name, "arguments": mask(c.arguments)} for c in told.tool_calls
-            ],
+            "partial_response": transcript.text or None,
+            "tool_calls_attempted": [_masked(call) for call in transcript.tool_calls],
             "duration_ms": self._duration(turn),
         }
         self._finish(session, turn, "turn.failed", payload)
 
     def _finish_cancelled(self, session: Session, turn: Turn) -> None:
-        reason = turn.why_cancelled
+        reason = turn.cancel_reason
         turn.cancelled = True
         payload = {
             "turn_id": turn.id,
@@ -341,13 +355,11 @@ class Turns:
         """End a turn that was still waiting."""
         self.queue(session).waiting.remove(turn)
         self._finish(session, turn, "turn.cancelled", {"reason": "queue_dropped"})
-        assert turn.invocation is not None
         self._history.end(turn.invocation, cancelled=True)
 
-    async def _end(self, session: Session, turn: Turn) -> None:
+    async def _end(self, session: Session, turn: Turn, task: asyncio.Task[None]) -> None:
         """Wait for a cancelled turn's task; an agent that ignores it is left behind after the grace."""
-        assert turn.task is not None
-        done, _ = await asyncio.wait({turn.task}, timeout=CANCEL_GRACE)
+        done, _ = await asyncio.wait({task}, timeout=CANCEL_GRACE)
         if not done:
             log.warning("agent %r did not end within %g s of being cancelled", turn.agent, CANCEL_GRACE)
         if self.queue(session).active is turn:
@@ -363,9 +375,8 @@ class Turns:
         queue.active = None
         queue.prompts.clear()
         self._store.touch(session)
-        assert turn.invocation is not None
-        told_to = isinstance(turn.error, TurnFailure | PromptCancelled)
-        self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=told_to)
+        expected = isinstance(turn.error, TurnFailure | PromptCancelled)
+        self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=expected)
         self._advance(session)
 
     def _keep_messages(self, session: Session, turn: Turn) -> None:
@@ -375,7 +386,7 @@ class Turns:
             why = {"generation_stop_reason": done.stop_reason}
             session.messages.append(self._message("assistant", done.text, why | who))
             for call in done.calls:
-                message = self._message("tool", call.told)
+                message = self._message("tool", call.result_text)
                 message.tool_call_id, message.tool_name = call.id, call.name
                 message.tool_args = mask(call.arguments)
                 session.messages.append(message)
@@ -390,40 +401,44 @@ class Turns:
         self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False
     ) -> None:
         if turn.finished:
-            return  # cancelled, and the agent did not mind
+            return  # cancelled, and the agent ignored that
         publish = partial(
             self._bus.publish, kind, session_id=session.session_id, turn_id=turn.id, terminal=terminal
         )
         try:
             publish(payload)
         except TooLarge as exc:
-            publish(_cut(payload, str(exc)))  # never too large: it keeps a tenth of the bound
+            publish(_fit(payload, str(exc)))  # never too large: it keeps a tenth of the bound
         except Gone:
             log.info("%s of the deleted session %s is dropped", kind, session.session_id)
 
 
-def _cut(payload: dict[str, Any], reason: str) -> dict[str, Any]:
+def _masked(call: ToolCall) -> dict[str, Any]:
+    return {"name": call.name, "arguments": mask(call.arguments)}
+
+
+def _fit(payload: dict[str, Any], reason: str) -> dict[str, Any]:
     """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
 
-    def shorten(value: Any, room: int) -> Any:
+    def cut(value: Any, room: int) -> Any:
         if isinstance(value, str):
             return value[:room]
         if isinstance(value, dict | list) and len(value) > room // 50:
             return None  # too many to keep any
         if isinstance(value, dict):
-            return {key[:room]: shorten(item, room // len(value)) for key, item in value.items()}
+            return {key[:room]: cut(item, room // len(value)) for key, item in value.items()}
         if isinstance(value, list):
-            return [shorten(item, room // len(value)) for item in value]
+            return [cut(item, room // len(value)) for item in value]
         return value
 
     marker = {"dreadnode_truncated": True, "reason": reason, "cap_bytes": MAX_PAYLOAD_BYTES}
-    kept: dict[str, Any] = shorten(payload, TEXT_CUT)
+    kept: dict[str, Any] = cut(payload, TEXT_CUT)
     return kept | marker
 
 
-def _told(exc: BaseException) -> tuple[str, str]:
-    """Return the type and the message of an error, as `turn.failed` tells them."""
+def _type_and_message(exc: BaseException) -> tuple[str, str]:
+    """Return the type and the message of an error, as `turn.failed` has them."""
     if isinstance(exc, TurnFailure):
         return exc.type, valid_text(str(exc))
-    said = describe(exc)
-    return said.type, said.message or said.type
+    error = describe(exc)
+    return error.type, error.message or error.type

@@ -1,4 +1,4 @@
-"""What tests of workers need: envelopes, a client that records, a still clock, a model that obeys.
+"""What tests of workers need: events, a client that records, a virtual clock, a scripted model.
 
 The fixtures `runtime`, `fake_client` and `virtual_clock` come with the installed pytest plugin.
 """
@@ -67,7 +67,7 @@ class Call:
 
 @dataclass
 class FakeClient:
-    """Stands in for `RuntimeClient`: records what handlers do, and answers as it is told.
+    """Stands in for `RuntimeClient`: records what handlers do, and returns prepared answers.
 
     `answers[method]` is returned by that method; an exception is raised, a function called with the
     keyword arguments.

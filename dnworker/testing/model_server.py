@@ -1,4 +1,4 @@
-"""`ModelServer`: an OpenAI-compatible chat endpoint on loopback that says what a test tells it to."""
+"""`ModelServer`: an OpenAI-compatible chat endpoint on loopback with scripted answers, for tests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Plan = Iterable[Answer] | Callable[[dict[str, Any]], Answer]
 
 
 class ModelServer:
-    """Serves `/chat/completions` below `base_url`, streaming or not as it is asked.
+    """Serves `/chat/completions` below `base_url`, streaming or not as requested.
 
     Args:
         plan: answers in turn, the last one for ever; or a function of the request's body.
@@ -77,13 +77,17 @@ class ModelServer:
         self._waiting: list[Waits] = []
         self._choose = plan if callable(plan) else _in_turn([*plan])
         self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: tuple[uvicorn.Server, asyncio.Task[None]] | None = None
 
     @property
     def base_url(self) -> str:
-        """What to give as `base_url` or `OPENAI_BASE_URL`."""
-        assert self._socket is not None
+        """The value for `base_url` or `OPENAI_BASE_URL`.
+
+        Raises:
+            RuntimeError: the server was not entered.
+        """
+        if self._socket is None:
+            raise RuntimeError("the model server is not running; enter it with async with")
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
 
     async def __aenter__(self) -> Self:
@@ -92,17 +96,17 @@ class ModelServer:
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )
-        self._server = QuietUvicorn(config)
-        self._serving = asyncio.create_task(self._server.serve([self._socket]))
+        server = QuietUvicorn(config)
+        self._serving = server, asyncio.create_task(server.serve([self._socket]))
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        assert self._server is not None
-        assert self._serving is not None
         for answer in self._waiting:
             answer.until.set()
-        self._server.should_exit = True
-        await self._serving
+        if self._serving is not None:
+            server, serving = self._serving
+            server.should_exit = True
+            await serving
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()

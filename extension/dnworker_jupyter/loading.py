@@ -96,7 +96,7 @@ def compose(shell: Any) -> Notebook:
         late_errors=late_errors,
     )
     panels = Panels(runtime, loop, cells)
-    watch.paused.add(panels.tell_paused)
+    watch.paused.add(panels.report_paused)
     notebook = Notebook(
         shell=shell,
         runtime=runtime,

@@ -15,7 +15,7 @@ sys.path.insert(0, str(PROJECT / "scripts"))
 from lab import launch, open_notebook, run_all, running_lab  # noqa: E402  after the path to it is known
 
 
-@pytest.fixture(scope="module")  # ended before other tests want the loop
+@pytest.fixture(scope="package")  # ended before other tests want the loop
 def browser():
     """A headless Chromium; without one, skip, or fail when CI=true."""
     from playwright.sync_api import sync_playwright
@@ -31,7 +31,7 @@ def browser():
         started.close()
 
 
-@pytest.fixture(scope="module")  # ended before other tests want the loop
+@pytest.fixture(scope="package")  # ended before other tests want the loop
 def lab(tmp_path_factory):
     """A JupyterLab on a copy of the notebooks."""
     directory = tmp_path_factory.mktemp("lab")
@@ -41,14 +41,39 @@ def lab(tmp_path_factory):
         yield started
 
 
+SIZE = {"width": 1280, "height": 1000}
+
+LIMIT_MS = 120_000
+"""What is waited for comes within a second or, on a busy machine, some; after this it hangs."""
+
+
+@pytest.fixture(scope="package")
+def lab_context(browser):
+    """What the tabs of JupyterLab share: the cache, so that its megabytes are read and compiled once."""
+    context = browser.new_context(viewport=SIZE)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser):
+def context(browser, request):
+    """JupyterLab's tabs share one; elsewhere every test has its own, for cookies hold for every port."""
+    if "lab" in request.fixturenames:
+        yield request.getfixturevalue("lab_context")
+        return
+    own = browser.new_context(viewport=SIZE)
+    yield own
+    own.close()
+
+
+@pytest.fixture
+def page(context):
     """A fresh tab; what the page says goes into the report of a failure."""
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
     opened = context.new_page()
+    opened.set_default_timeout(LIMIT_MS)
     opened.on("console", lambda message: print("console:", message.text))
     yield opened
-    context.close()
+    opened.close()
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def test_the_panel_shows_workers_and_log_and_drives_them(tutorial):
     card = panel.locator('[data-worker="notebook:bridge"]')
     card.get_by_text("● running").wait_for()
     assert "on_event turn.completed" in card.inner_text()
-    assert panel.get_by_role("log").get_by_text("turn t1 took 147 ms").count() == 1
+    line = panel.get_by_role("log").get_by_text("turn t1 took 147 ms")
+    line.first.wait_for()
+    assert line.count() == 1
     assert card.get_by_role("button", name="start notebook:bridge", exact=True).is_disabled()
     card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
     card.get_by_text("○ stopped").wait_for()

@@ -62,7 +62,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     alert.wait_for(state="hidden")
 
 
-def test_the_workers_are_drawn_with_their_lifecycle_figures_and_gates(shown):
+def test_the_workers_are_drawn_with_their_lifecycle_stats_and_gates(shown):
     bridge = shown.panel.locator('[data-worker="notebook:bridge"]')
     machine = bridge.get_by_role("img", name=re.compile("state machine: running"))
     assert "loading, starting, running" in machine.get_attribute("aria-label")
@@ -283,7 +283,8 @@ def test_a_panel_out_of_sight_costs_nothing_and_comes_back_up_to_date(shown):
     shown.keyboard.press("Enter")
     shown.keyboard.press("Control+End")
     shown.keyboard.insert_text(
-        "\nprint('listens', dn.runtime().feed.is_listening); dn.runtime().log_line('w', 'unseen')"
+        "\nimport asyncio\nwhile dn.runtime().feed.is_listening: await asyncio.sleep(0.01)\n"
+        "print('listens', False); dn.runtime().log_line('w', 'unseen')"
     )
     shown.keyboard.press("Control+Enter")
     shown.locator(".jp-OutputArea-output", has_text="listens False").wait_for()

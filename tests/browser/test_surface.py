@@ -11,14 +11,24 @@ from lab import has_run, run_all
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(tutorial, begin_cell):
+HOLD = """
+import pathlib, time
+while not pathlib.Path("go-on").exists():
+    time.sleep(0.05)
+""".strip()
+
+
+def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(
+    tutorial, lab, begin_cell
+):
     panel = tutorial.locator(".dnw-panel")
     card = panel.locator('[data-worker="notebook:bridge"]')
     card.get_by_text("● running").wait_for()
-    busy = begin_cell("import time; time.sleep(4)")
+    busy = begin_cell(HOLD)
     card.get_by_text("paused by cell [").wait_for()
     card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
     panel.get_by_role("status").get_by_text("queued: kernel is busy").wait_for()
+    (lab.directory / "go-on").touch()
     has_run(busy).wait_for()
     card.get_by_text("○ stopped").wait_for()
     assert card.get_by_text("paused by").count() == 0

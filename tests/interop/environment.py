@@ -16,6 +16,9 @@ HOME = PROJECT / ".build" / "reference"
 SDK = "dreadnode==2.0.52"
 PYTHON = HOME / "bin" / "python"
 
+LIMIT = 900
+"""Seconds after which something hangs: the reference imports for seconds, and on a busy machine for a minute."""
+
 
 def reference_python() -> Path:
     """Return the interpreter that has the SDK, installing it the first time.
@@ -38,7 +41,7 @@ def _install() -> Path:
         subprocess.run(
             [uv, "pip", "install", "--quiet", "--python", str(PYTHON), SDK],
             check=True,
-            timeout=600,
+            timeout=1800,
             capture_output=True,
             text=True,
         )

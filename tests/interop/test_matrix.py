@@ -14,7 +14,7 @@ import pytest
 
 from dnworker.testing import Calls, ModelServer, Refuses, Says, Waits
 
-from .environment import reference_python
+from .environment import LIMIT, reference_python
 from .known import DIFFERENCES
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
@@ -126,7 +126,7 @@ class Servers:
 async def until_ready(url, process):
     import httpx
 
-    async with asyncio.timeout(120), httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(LIMIT), httpx.AsyncClient(trust_env=False) as client:
         while True:
             assert process.returncode is None, "the runtime ended before it was ready"
             try:
@@ -301,7 +301,10 @@ async def tick_until_seen(url, process):
 
     reading = asyncio.ensure_future(process.stdout.readline())
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with asyncio.timeout(60), httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+    async with (
+        asyncio.timeout(LIMIT),
+        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http,
+    ):
         while not reading.done():
             await http.post("/api/events", json={"kind": "interop.tick"})
             await asyncio.wait({reading}, timeout=0.3)

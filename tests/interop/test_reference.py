@@ -19,7 +19,7 @@ from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
 
-from .environment import PROJECT, reference_python
+from .environment import LIMIT, PROJECT, reference_python
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -89,7 +89,7 @@ async def test_the_exported_script_run_by_the_real_sdk_answers_in_our_runtime(
         answers = runtime.bus.subscribe([COUNTED])
         await runtime.load(exported)
         await runtime.fire("turn.completed", TURN, wait=False)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(LIMIT):
             answer = await anext(answers)
         assert answer.payload == {"turns": 1, "tokens": 14}
         worker = runtime.worker("bridge")
@@ -120,7 +120,7 @@ async def reference_runtime(sdk: Path, directory: Path, capabilities: Path, port
     )  # fmt: skip
     client = RuntimeClient(f"http://127.0.0.1:{port}", auth_token="interop-token")
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(LIMIT):
             while True:
                 try:
                     await client.start()
@@ -142,7 +142,7 @@ async def reference_runtime(sdk: Path, directory: Path, capabilities: Path, port
         log.close()
 
 
-async def first_answer(client: RuntimeClient, kind: str, fire, *, limit: float = 120):
+async def first_answer(client: RuntimeClient, kind: str, fire, *, limit: float = LIMIT):
     """Fire until the answer comes: the reference loses what a worker has not subscribed to yet."""
     events = client.subscribe(kind)
     waiting = asyncio.ensure_future(anext(events))

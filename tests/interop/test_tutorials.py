@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from dnworker.cli.main import main
 from dnworker_jupyter.export.slicing.cells import read_notebook
 
-from .environment import PROJECT
+from .environment import LIMIT, PROJECT
 from .test_reference import LIST, first_answer, reference_runtime, sdk  # noqa: F401  a fixture
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
@@ -39,7 +39,7 @@ def test_a_tutorial_that_ran_passes_the_check_of_its_export_with_the_real_sdk(pa
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(f"%capability check out/{NAMES[path.stem]}"))
     NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     told = "\n".join(
         output.text if output.output_type == "stream" else str(output.get("data", {}).get("text/plain", ""))
@@ -91,7 +91,7 @@ async def test_all_four_run_in_the_real_runtime_under_uv_run(exports, sdk, tmp_p
 
 async def until_settled(client, capability: str, worker: str) -> dict:
     """Return a worker's detail once it is no more starting."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(LIMIT):
         while True:
             detail = await client.fetch_worker_detail(capability, worker)
             if detail["state"] not in ("loading", "starting"):

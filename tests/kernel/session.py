@@ -15,6 +15,9 @@ from jupyter_client.manager import KernelManager
 
 from .nursery import nursery
 
+LIMIT = 200.0
+"""Seconds after which something hangs; what is waited for comes in a fraction of one, and on a busy machine in some."""
+
 
 @dataclass
 class Reply:
@@ -83,7 +86,7 @@ class KernelSession:
         self.comms: list[dict[str, Any]] = []
         """What comms sent to the front end, whichever cell it came from."""
 
-    def _wait_until_ready(self, timeout: float = 60) -> None:
+    def _wait_until_ready(self, timeout: float = LIMIT) -> None:
         """Return when the kernel answers, and what it says on iopub is heard.
 
         `wait_for_ready` of jupyter_client ends only after 0.2 s of silence on iopub, in every test.
@@ -99,7 +102,7 @@ class KernelSession:
                 return
         raise TimeoutError(f"the kernel did not answer within {timeout} s")
 
-    def run(self, code: str, cell_id: str | None = None, timeout: float = 30) -> Reply:
+    def run(self, code: str, cell_id: str | None = None, timeout: float = LIMIT) -> Reply:
         """Execute a cell as a front end would, with its cell id."""
         return self.collect(self.begin(code, cell_id), timeout)
 
@@ -126,7 +129,7 @@ class KernelSession:
         """Return what Tab offers at the end of `code`."""
         parent = self.client.complete(code, len(code))
         while True:
-            answer = self.client.get_shell_msg(timeout=20)
+            answer = self.client.get_shell_msg(timeout=LIMIT)
             if answer["parent_header"].get("msg_id") == parent:
                 matches: list[str] = answer["content"]["matches"]
                 return matches
@@ -140,7 +143,7 @@ class KernelSession:
         request = self.client.session.msg("create_subshell_request", {})
         self.client.control_channel.send(request)
         while True:
-            answer = self.client.get_control_msg(timeout=10)
+            answer = self.client.get_control_msg(timeout=LIMIT)
             if answer["parent_header"].get("msg_id") == request["header"]["msg_id"]:
                 return answer["content"].get("subshell_id")
 
@@ -152,7 +155,7 @@ class KernelSession:
             message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)
 
-    def until_comm(self, wanted: str, timeout: float = 20, **fields: Any) -> dict[str, Any]:
+    def until_comm(self, wanted: str, timeout: float = LIMIT, **fields: Any) -> dict[str, Any]:
         """Return the next custom message of the type `wanted`, kept ones among them."""
         deadline = time.monotonic() + timeout
         while True:
@@ -165,11 +168,11 @@ class KernelSession:
             except queue.Empty:
                 raise TimeoutError(f"no {wanted} came within {timeout} s; there are: {self.comms}") from None
 
-    def until_stream(self, text: str, timeout: float = 20) -> None:
+    def until_stream(self, text: str, timeout: float = LIMIT) -> None:
         """Return when some cell has printed `text`."""
         self._until(lambda kind, content: kind == "stream" and text in content["text"], timeout)
 
-    def until_display(self, text: str, timeout: float = 20) -> None:
+    def until_display(self, text: str, timeout: float = LIMIT) -> None:
         """Return when some cell shows `text`."""
         self._until(
             lambda kind, content: "display" in kind and text in content["data"].get("text/plain", ""), timeout
@@ -192,7 +195,7 @@ class KernelSession:
                 self.comms.append(data["content"])
         return message
 
-    def collect(self, parent: str, timeout: float = 30) -> Reply:
+    def collect(self, parent: str, timeout: float = LIMIT) -> Reply:
         """Return what a cell that was begun answers."""
         reply = Reply("unknown")
         deadline = time.monotonic() + timeout

@@ -155,7 +155,7 @@ def test_a_program_in_any_language_is_a_worker(kernel):
     assert "generation 2" in kernel.run(cell.format("again")).text
     kernel.run("events = dn.runtime().logs")
     seen = kernel.run(
-        "import asyncio\nasync with asyncio.timeout(10):\n"
+        "import asyncio\nasync with asyncio.timeout(60):\n"
         "    while 'again' not in [n.text for n in events.tail(10)]: await asyncio.sleep(0.02)\nprint('seen')"
     )
     assert seen.streams["stdout"] == "seen\n"
@@ -196,14 +196,14 @@ def shape(reply):
 def test_the_same_cells_as_a_process_look_the_same_and_come_back(kernel, topology):
     kernel.run(TWOFOLD, "c1")
     inside = shape(kernel.run("%fire ask n=1"))
-    moved = kernel.run(f"%worker topology twofold {topology}", timeout=150)
+    moved = kernel.run(f"%worker topology twofold {topology}")
     assert f"twofold is running, as a process ({topology}), with empty state" in moved.text
     outside = shape(kernel.run("%fire ask n=1"))
     assert outside.replace("WARNING x: careful", "careful") == inside
     table = kernel.run("%worker twofold").text
     assert re.search(r"on_event answer +on_answer +cell \[2\] +1 +1", table)
     assert "KeyError: 'nobody'" in kernel.run("%worker logs twofold").text
-    kernel.run(TWOFOLD.replace('"asked"', '"changed"'), "c1", timeout=60)
+    kernel.run(TWOFOLD.replace('"asked"', '"changed"'), "c1")
     assert (
         "changed 1 3"
         in kernel.run(

@@ -47,7 +47,7 @@ def asked(kernel):
 
 
 def test_a_check_passes_where_the_export_does_what_the_notebook_does_and_changes_neither(asked, tmp_path):
-    answer = asked.run("%capability check --topology in-process --target dnworker", timeout=90)
+    answer = asked.run("%capability check --topology in-process --target dnworker")
     assert answer.status == "ok", answer.text
     assert "bridge has 2 handlers, as in the notebook" in answer.text
     assert "2 events fired: notebook and export do the same" in answer.text
@@ -60,7 +60,7 @@ def test_a_check_passes_where_the_export_does_what_the_notebook_does_and_changes
 
 def test_what_only_the_kernel_knows_is_a_difference_and_nothing_is_written(asked, tmp_path):
     asked.run("globals()['kind_of'] = lambda event: 'demo.other'")
-    answer = asked.run("%capability export out --topology in-process --target dnworker --check", timeout=90)
+    answer = asked.run("%capability export out --topology in-process --target dnworker --check")
     assert answer.status == "error"
     assert '- bridge.on_asked publishes demo.other {"at": (varies), "n": 1}' in answer.error
     assert "+ bridge.on_asked publishes demo.answered" in answer.error
@@ -69,14 +69,14 @@ def test_what_only_the_kernel_knows_is_a_difference_and_nothing_is_written(asked
 
 
 def test_a_check_under_uv_run_shows_how_far_it_is_and_writes_the_export_with_its_lock(asked, tmp_path):
-    answer = asked.run("%capability export out --target dnworker --check --lock", timeout=150)
+    answer = asked.run("%capability export out --target dnworker --check --lock")
     assert answer.status == "ok", answer.text
     assert "check of out: passed" in answer.text
     bars = [d["text/html"] for d in answer.displays if "text/html" in d]
     assert any("<progress" in bar and "waiting for uv to lock bridge.py" in bar for bar in bars)
     locked = (tmp_path / "out" / "workers" / "bridge.py.lock").read_text()
     assert 'name = "msgspec"' in locked
-    again = asked.run("%capability export out --target dnworker --lock", timeout=90)
+    again = asked.run("%capability export out --target dnworker --lock")
     assert "(nothing changed)" in again.text
 
 
@@ -165,7 +165,7 @@ def test_a_check_changes_no_name_of_the_notebook_and_says_what_its_side_began_wi
         "    await client.publish('demo.fresh', {})"
     )
     kernel.run("%fire demo.b n=2")
-    answer = kernel.run("%capability check --topology in-process --target dnworker", timeout=60)
+    answer = kernel.run("%capability check --topology in-process --target dnworker")
     assert answer.status == "error"
     assert "the notebook's side began with what these are by now: COUNT, SEEN" in answer.error
     assert kernel.run("SEEN, COUNT").result["text/plain"] == "([2], 1)"
@@ -187,7 +187,7 @@ def test_an_interrupt_while_an_export_is_planned_writes_nothing(kernel, tmp_path
     began = kernel.begin("%capability export out", "c2")
     kernel.until_stream("planning")
     kernel.interrupt()
-    answer = kernel.collect(began, 30)
+    answer = kernel.collect(began)
     assert answer.status == "error"
     assert not (tmp_path / "out").exists()
 
@@ -252,6 +252,6 @@ def test_an_imported_capability_runs_live_and_passes_the_check_of_its_export(ker
     fired = {"coordinator": "%fire change.opened change=c1", "scheduler": "%fire job.planned name=a at=12"}
     assert kernel.run(fired[name]).status == "ok"
     shutil.copytree(DATA / name, tmp_path / name)  # where it goes back to, its agents are
-    answer = kernel.run(f"%capability check {name} --target dnworker", timeout=120)
+    answer = kernel.run(f"%capability check {name} --target dnworker")
     assert answer.status == "ok", answer.text
     assert "1 event fired: notebook and export do the same" in answer.text

@@ -27,7 +27,7 @@ def place(tmp_path, monkeypatch):
 
 
 def run_with_nbclient(book, place):
-    NotebookClient(book, timeout=60, resources={"metadata": {"path": str(place)}}).execute()
+    NotebookClient(book, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
     return book
 
 

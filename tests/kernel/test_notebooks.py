@@ -20,7 +20,7 @@ def test_a_tutorial_runs_and_exports(path, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DNWORKER_JOURNAL", str(tmp_path / "journal.db"))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     (exported,) = (tmp_path / "out").iterdir()
     assert (exported / "capability.yaml").is_file()
     said = "\n".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))

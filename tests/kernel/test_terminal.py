@@ -24,7 +24,7 @@ class Terminal:
             sys.executable,
             flags,
             encoding="utf8",
-            timeout=30,
+            timeout=200,
             cwd=str(home),
             env=environ,
             dimensions=(50, 200),
@@ -117,7 +117,7 @@ def test_the_command_line_shows_a_bar_in_a_terminal_and_takes_it_away(tmp_path):
     cell = "%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client):\n    pass"
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell}]}))
     words = ["-m", "dnworker", "export", "n.ipynb", "-o", "out", "--topology", "python", "--check"]
-    child = pexpect.spawn(sys.executable, words, encoding="utf8", timeout=60, cwd=str(tmp_path))
+    child = pexpect.spawn(sys.executable, words, encoding="utf8", timeout=200, cwd=str(tmp_path))
     child.expect(re.escape("export: [....................] 0/1 waiting for bridge to start"))
     child.expect(r"\r\x1b\[K" + "capability out is in out")
     child.expect(pexpect.EOF)

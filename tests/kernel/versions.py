@@ -46,7 +46,7 @@ def _install(home: Path, version: str) -> None:
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)],
             [uv, "pip", "install", "--quiet", "--python", python, *requirements],
         ):
-            subprocess.run(command, check=True, timeout=600, capture_output=True, text=True, env=environ)
+            subprocess.run(command, check=True, timeout=1800, capture_output=True, text=True, env=environ)
     except (subprocess.SubprocessError, OSError) as exc:
         if os.environ.get("CI"):
             raise

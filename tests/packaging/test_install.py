@@ -20,7 +20,7 @@ RUN_TUTORIAL = """
 import sys, nbformat
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], as_version=4)
-NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": sys.argv[2]}}).execute()
+NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": sys.argv[2]}}).execute()
 print([o.data["text/plain"] for c in notebook.cells if c.source.startswith("%capability") for o in c.outputs])
 """
 

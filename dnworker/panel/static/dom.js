@@ -1,4 +1,4 @@
-// Elements. Whatever the kernel says goes in by textContent: text is never markup.
+// Elements. Texts of the kernel go in by textContent alone: they are never markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -25,7 +25,7 @@ export function shape(tag, options = {}, children = []) {
   return fill(document.createElementNS(SVG, tag), options, children);
 }
 
-/** A button; with a reason it does not apply, stays in reach of the keyboard, and says why. */
+/** A button. With a reason `why` it does nothing, but stays in the tab order; its title is the reason. */
 export function button(text, press, { why = null, label = null, cls = "", pressed = null } = {}) {
   const node = element("button", {
     cls: `dnw-button ${cls}`,
@@ -56,7 +56,7 @@ export function select(options, chosen, change, label) {
   return node;
 }
 
-/** Give a choice other options, and keep what is chosen: what is gone stays, and says that it is. */
+/** Give a choice other options, and keep what is chosen; if that is gone, it is marked so. */
 export function setOptions(node, options, chosen = node.value) {
   const all =
     !chosen || options.some(([value]) => value === chosen)
@@ -137,7 +137,7 @@ export class VirtualList {
     this.label = label;
     this.isRequested = false;
     this.prefix = `dnw-${Math.random().toString(36).slice(2)}`;
-    this.scrolledTo = 0; // where the list scrolled by itself: such a move is not what people want
+    this.scrolledTo = 0; // where the list scrolled by itself: such a move is not a wish of people
     this.root.addEventListener(
       "scroll",
       () => {

@@ -5,6 +5,14 @@ import { duration, mergeEvents, timeOfDay } from "./text.js";
 
 const KEPT = 2000;
 const ANY = ["", "any"];
+const OUTCOME_OPTIONS = [
+  ANY,
+  ["error", "✗ error"],
+  ["ok", "✓ ok"],
+  ["running", "… running"],
+  ["cancelled", "– cancelled"],
+  ["none", "· no handler"],
+];
 
 export class EventsSection {
   constructor(panel) {
@@ -35,19 +43,7 @@ export class EventsSection {
       this.narrow({ session: this.session.value.trim() || null }),
     );
     this.worker = select([ANY], "", (value) => this.narrow({ worker: value || null }), "worker");
-    this.outcome = select(
-      [
-        ANY,
-        ["error", "✗ error"],
-        ["ok", "✓ ok"],
-        ["running", "… running"],
-        ["cancelled", "– cancelled"],
-        ["none", "· no handler"],
-      ],
-      "",
-      (value) => this.narrow({ outcome: value || null }),
-      "outcome",
-    );
+    this.outcome = select(OUTCOME_OPTIONS, "", (value) => this.narrow({ outcome: value || null }), "outcome");
     this.noise = element("input", { type: "checkbox" });
     this.noise.addEventListener("change", () => this.narrow({ noise: this.noise.checked }));
     this.list = new VirtualList({
@@ -59,7 +55,11 @@ export class EventsSection {
     });
     this.hint = element("p", { cls: "dnw-muted" });
     this.trace = new TraceView(panel);
-    this.root = element("div", {}, [
+    this.root = this.layout();
+  }
+
+  layout() {
+    return element("div", {}, [
       element("div", { cls: "dnw-tools" }, [
         field("kind", this.kind),
         field("worker", this.worker),

@@ -30,29 +30,38 @@ export class FireSection {
       "aria-label": "session to fire in",
     });
     this.worker = select([["", "all that listen"]], "", () => {}, "worker to fire at");
-    this.payload = element("textarea", {
-      cls: "dnw-input dnw-editor",
-      rows: "8",
-      spellcheck: "false",
-      "aria-label": "payload",
-    });
-    this.payload.value = "{}";
-    this.payload.addEventListener("input", () => {
-      this.untouched = false;
-      this.source.textContent = "";
-      clearTimeout(this.judging);
-      this.judging = setTimeout(() => this.judge(), 300);
-    });
-    this.payload.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.fire();
-    });
+    this.payload = this.makeEditor();
     this.problem = element("p", { cls: "dnw-bad", id: `${kinds}-problem`, "aria-live": "polite" });
     this.payload.setAttribute("aria-describedby", this.problem.id);
     this.source = element("span", { cls: "dnw-muted" });
     this.go = button("fire", () => this.fire(), { cls: "dnw-primary", label: "fire the event" });
     this.history = element("div", { cls: "dnw-history" });
     this.trace = new TraceView(panel);
-    this.root = element("div", { cls: "dnw-split dnw-fire" }, [
+    this.root = this.layout();
+  }
+
+  makeEditor() {
+    const editor = element("textarea", {
+      cls: "dnw-input dnw-editor",
+      rows: "8",
+      spellcheck: "false",
+      "aria-label": "payload",
+    });
+    editor.value = "{}";
+    editor.addEventListener("input", () => {
+      this.untouched = false;
+      this.source.textContent = "";
+      clearTimeout(this.judging);
+      this.judging = setTimeout(() => this.judge(), 300);
+    });
+    editor.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.fire();
+    });
+    return editor;
+  }
+
+  layout() {
+    return element("div", { cls: "dnw-split dnw-fire" }, [
       element("div", {}, [
         element("div", { cls: "dnw-tools" }, [
           field("kind", this.kind),

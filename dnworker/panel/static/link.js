@@ -77,7 +77,7 @@ export class Link {
     try {
       this.model.send({ ...message, view: this.view });
     } catch {
-      this.heardAt = 0; // the way to the kernel is gone, and the panel says so
+      this.heardAt = 0; // the way to the kernel is gone, and the panel shows that
     }
   }
 

@@ -87,7 +87,11 @@ export class LogSection {
     this.detail = element("div", { cls: "dnw-line-detail" });
     this.clearInvocation = button("✕ one invocation", () => this.narrow({ invocation: null }));
     this.clearInvocation.hidden = true;
-    this.root = element("section", { cls: "dnw-log-section", "aria-label": "log" }, [
+    this.root = this.layout();
+  }
+
+  layout() {
+    return element("section", { cls: "dnw-log-section", "aria-label": "log" }, [
       element("div", { cls: "dnw-tools" }, [
         element("h3", { cls: "dnw-title", text: "log" }),
         this.worker,

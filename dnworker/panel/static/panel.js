@@ -234,7 +234,7 @@ class Panel {
     if (!cell) {
       const found = (await this.request(`cell [${number}]`, { type: "locate", number }))?.cell;
       if (found) {
-        // Without the old place first: going to the same place again must be a change, too.
+        // The old fragment goes first: the same one again would be no change.
         history.replaceState(history.state, "", location.pathname + location.search);
         location.hash = `#cell-id=${encodeURIComponent(found)}`; // JupyterLab goes there
       } else this.showStatus(`cell [${number}] is not in this notebook any more`);

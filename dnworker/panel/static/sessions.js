@@ -1,4 +1,4 @@
-// Sessions: what was said, what goes on, and what waits for an answer.
+// Sessions: their messages, turns under way, and open prompts.
 import { button, element, redraw } from "./dom.js";
 
 const PHASES = {
@@ -8,7 +8,7 @@ const PHASES = {
   awaiting_permission: "? waits for leave",
 };
 
-/** The answers to a prompt's questions, as the form has them; null while one says nothing. */
+/** The answers to the questions of a prompt, as the form has them; null while one is empty. */
 export function answersOf(questions, form) {
   const answers = questions.map((question, n) => {
     const picked = form.picked(n);
@@ -20,8 +20,78 @@ export function answersOf(questions, form) {
     }
     return { text };
   });
-  const says = (answer) => Boolean(answer.text || answer.custom_text || answer.selected_labels?.length);
-  return answers.every(says) ? answers : null;
+  const isGiven = (answer) => Boolean(answer.text || answer.custom_text || answer.selected_labels?.length);
+  return answers.every(isGiven) ? answers : null;
+}
+
+function messageRow({ role, tool, content }) {
+  const known = ["user", "assistant"].includes(role) ? role : "tool";
+  return element("div", { cls: `dnw-message dnw-role-${known}` }, [
+    element("span", { cls: "dnw-muted", text: tool ? `${role} ${tool}` : role }),
+    element("pre", { text: content }),
+  ]);
+}
+
+/** The prompt that asks for leave to call a tool. */
+function approval({ tool_name: tool, arguments: given, reason }, respond) {
+  const choice = (text, decision, title) => button(text, () => respond({ decision }, title));
+  return element("section", { cls: "dnw-prompt", "aria-label": `leave to call ${tool}` }, [
+    element("strong", { text: `may it call ${tool}?` }),
+    element("pre", { text: JSON.stringify(given, null, 2) }),
+    element("p", { cls: "dnw-muted", text: reason }),
+    element("div", { cls: "dnw-actions" }, [
+      choice("allow", "allow", `allow ${tool}`),
+      choice("allow in this session", "allow_session", `allow ${tool} in this session`),
+      choice("deny", "deny", `deny ${tool}`),
+    ]),
+  ]);
+}
+
+/** The prompt that asks questions; `name` is one for its radio buttons. */
+function questions(asked, name, respond) {
+  const rows = asked.map((question, n) => questionRow(question, `${name}-${n}`));
+  const form = { picked: (n) => rows[n].picked(), text: (n) => rows[n].text?.value ?? "" };
+  const problem = element("p", { cls: "dnw-bad", role: "alert" });
+  const send = () => {
+    const answers = answersOf(asked, form);
+    problem.textContent = answers ? "" : "each question wants an answer";
+    if (answers) respond({ answers }, "answer");
+  };
+  for (const { text } of rows)
+    text?.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && send());
+  return element("section", { cls: "dnw-prompt", "aria-label": "question" }, [
+    ...rows.map((row) => row.node),
+    problem,
+    element("div", { cls: "dnw-actions" }, [
+      button("answer", send, { cls: "dnw-primary" }),
+      button("close without an answer", () => respond({}, "close the question")),
+    ]),
+  ]);
+}
+
+/** One question: its element, its text field if it has one, and what is picked of its options. */
+function questionRow(question, name) {
+  const type = question.multiple ? "checkbox" : "radio";
+  const boxes = question.options.map(({ label }) => element("input", { type, name, value: label }));
+  const options = question.options.map((option, n) =>
+    element("label", { cls: "dnw-check" }, [
+      boxes[n],
+      element("span", { text: option.label }),
+      element("span", { cls: "dnw-muted", text: option.description }),
+    ]),
+  );
+  const isInput = question.kind === "input";
+  const placeholder = isInput ? "your answer" : "or something else";
+  const text =
+    isInput || question.custom
+      ? element("input", { cls: "dnw-input dnw-wide", placeholder, "aria-label": question.prompt })
+      : null;
+  const legend = element("legend", { text: [question.header, question.prompt].filter(Boolean).join(": ") });
+  return {
+    node: element("fieldset", { cls: "dnw-question" }, [legend, ...options, text]),
+    text,
+    picked: () => boxes.filter((box) => box.checked).map((box) => box.value),
+  };
 }
 
 export class SessionsSection {
@@ -88,47 +158,25 @@ export class SessionsSection {
       return;
     }
     this.takePrompts(detail);
-    const body = [
+    const about = `${PHASES[detail.phase]} · agent ${detail.agent ?? "none"}`;
+    const nothing = element("p", { cls: "dnw-muted", text: "nothing was said yet" });
+    redraw(this.rest, [
       element("div", { cls: "dnw-head" }, [
         element("strong", { text: detail.title ?? detail.id }),
-        element("span", {
-          cls: "dnw-muted",
-          text: `${PHASES[detail.phase]} · agent ${detail.agent ?? "none"}`,
-        }),
+        element("span", { cls: "dnw-muted", text: about }),
       ]),
-    ];
-    for (const turn of detail.underWay) {
-      const label = `cancel the turn "${turn.message.slice(0, 40)}"`;
-      body.push(
-        element("div", { cls: "dnw-turn" }, [
-          element("span", { text: `${turn.active ? "● under way" : "○ waits"}: ${turn.message}` }),
-          " ",
-          button(
-            "cancel",
-            () => this.panel.request(label, { type: "cancel", session: detail.id, turn: turn.id }),
-            { label },
-          ),
-        ]),
-      );
-    }
-    const messages = detail.history.map((message) =>
-      element(
-        "div",
-        {
-          cls: `dnw-message dnw-role-${["user", "assistant"].includes(message.role) ? message.role : "tool"}`,
-        },
-        [
-          element("span", {
-            cls: "dnw-muted",
-            text: message.tool ? `${message.role} ${message.tool}` : message.role,
-          }),
-          element("pre", { text: message.content }),
-        ],
-      ),
-    );
-    redraw(this.rest, [
-      ...body,
-      ...(messages.length ? messages : [element("p", { cls: "dnw-muted", text: "nothing was said yet" })]),
+      ...detail.underWay.map((turn) => this.turnRow(detail.id, turn)),
+      ...(detail.history.length ? detail.history.map(messageRow) : [nothing]),
+    ]);
+  }
+
+  turnRow(session, turn) {
+    const label = `cancel the turn "${turn.message.slice(0, 40)}"`;
+    const cancel = () => this.panel.request(label, { type: "cancel", session, turn: turn.id });
+    return element("div", { cls: "dnw-turn" }, [
+      element("span", { text: `${turn.active ? "● under way" : "○ waits"}: ${turn.message}` }),
+      " ",
+      button("cancel", cancel, { label }),
     ]);
   }
 
@@ -149,78 +197,9 @@ export class SessionsSection {
   }
 
   prompt(session, prompt) {
-    const respond = (fields, what) =>
-      this.panel.request(what, { type: "respond", session, request: prompt.request_id, ...fields });
-    if (prompt.tool_approval) {
-      const { tool_name: tool, arguments: given, reason } = prompt.tool_approval;
-      return element("section", { cls: "dnw-prompt", "aria-label": `leave to call ${tool}` }, [
-        element("strong", { text: `may it call ${tool}?` }),
-        element("pre", { text: JSON.stringify(given, null, 2) }),
-        element("p", { cls: "dnw-muted", text: reason }),
-        element("div", { cls: "dnw-actions" }, [
-          button("allow", () => respond({ decision: "allow" }, `allow ${tool}`)),
-          button("allow in this session", () =>
-            respond({ decision: "allow_session" }, `allow ${tool} in this session`),
-          ),
-          button("deny", () => respond({ decision: "deny" }, `deny ${tool}`)),
-        ]),
-      ]);
-    }
-    const name = `${this.panel.link.view}-${prompt.request_id}`;
-    const rows = prompt.questions.map((question, n) => {
-      const options = question.options.map((option) => {
-        const box = element("input", {
-          type: question.multiple ? "checkbox" : "radio",
-          name: `${name}-${n}`,
-          value: option.label,
-        });
-        return element("label", { cls: "dnw-check" }, [
-          box,
-          element("span", { text: option.label }),
-          element("span", { cls: "dnw-muted", text: option.description }),
-        ]);
-      });
-      const free = question.kind === "input" || question.custom;
-      const text = free
-        ? element("input", {
-            cls: "dnw-input dnw-wide",
-            placeholder: question.kind === "input" ? "your answer" : "or something else",
-            "aria-label": question.prompt,
-          })
-        : null;
-      return {
-        options,
-        text,
-        node: element("fieldset", { cls: "dnw-question" }, [
-          element("legend", { text: [question.header, question.prompt].filter(Boolean).join(": ") }),
-          ...options,
-          text,
-        ]),
-      };
-    });
-    const form = {
-      picked: (n) =>
-        rows[n].options
-          .map((label) => label.querySelector("input"))
-          .filter((box) => box.checked)
-          .map((box) => box.value),
-      text: (n) => rows[n].text?.value ?? "",
-    };
-    const problem = element("p", { cls: "dnw-bad", role: "alert" });
-    const send = () => {
-      const answers = answersOf(prompt.questions, form);
-      problem.textContent = answers ? "" : "each question wants an answer";
-      if (answers) respond({ answers }, "answer");
-    };
-    for (const row of rows)
-      row.text?.addEventListener("keydown", (event) => event.key === "Enter" && !event.isComposing && send());
-    return element("section", { cls: "dnw-prompt", "aria-label": "question" }, [
-      ...rows.map((row) => row.node),
-      problem,
-      element("div", { cls: "dnw-actions" }, [
-        button("answer", send, { cls: "dnw-primary" }),
-        button("close without an answer", () => respond({}, "close the question")),
-      ]),
-    ]);
+    const respond = (fields, title) =>
+      this.panel.request(title, { type: "respond", session, request: prompt.request_id, ...fields });
+    if (prompt.tool_approval) return approval(prompt.tool_approval, respond);
+    return questions(prompt.questions, `${this.panel.link.view}-${prompt.request_id}`, respond);
   }
 }

@@ -163,8 +163,8 @@ export function barExtent([from, to]) {
 export function minuteColumns(minute, second) {
   const columns = Array.from({ length: 60 }, () => [0, 0]);
   for (const [at, ended, failed] of minute) {
-    const place = 59 - (second - at);
-    if (place >= 0 && place < 60) columns[place] = [ended, failed];
+    const column = 59 - (second - at);
+    if (column >= 0 && column < 60) columns[column] = [ended, failed];
   }
   return columns;
 }
@@ -220,92 +220,109 @@ class JsonProblem extends Error {
   }
 }
 
-/** Where JSON text is wrong and why, by line and column from 1; null when it is an object. (RFC 8259.) */
-export function jsonProblem(text) {
-  let at = 0;
-  const fail = (message, position = at) => {
+/** Reads JSON text and throws a `JsonProblem` at the first place that is wrong. (RFC 8259.) */
+class JsonReader {
+  constructor(text) {
+    this.text = text;
+    this.at = 0;
+  }
+
+  get next() {
+    return this.text[this.at];
+  }
+
+  fail(message, position = this.at) {
     throw new JsonProblem(position, message);
-  };
-  const blank = () => {
-    while (" \t\n\r".includes(text[at] ?? "x")) at += 1;
-  };
-  const literal = () => {
-    const found = /^(true|false|null)(?![A-Za-z0-9_])/.exec(text.slice(at, at + 6));
-    const word = /^[A-Za-z_]\w*/.exec(text.slice(at, at + 40))?.[0];
-    if (!found)
-      fail(
-        word
-          ? `${word} is no JSON value; ${PYTHON_WORDS[word] ?? "text needs quotes"}`
-          : "a value is missing here",
-      );
-    at += found[0].length;
-  };
-  const string = () => {
-    const start = at;
-    at += 1;
-    while (text[at] !== '"') {
-      if (at >= text.length || text[at] === "\n") fail("this text has no closing quote", start);
-      if (text[at] === "\\") {
-        if (!/^\\(["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(text.slice(at, at + 6)))
-          fail("there is no such escape; a backslash is written \\\\");
-        at += 1;
-      } else if (text[at] < " ") fail("a control character must be escaped, as \\t is");
-      at += 1;
-    }
-    at += 1;
-  };
-  const number = () => {
-    const found = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/.exec(text.slice(at));
-    if (!found) fail("this is no number");
-    at += found[0].length;
-    if (/[\w.]/.test(text[at] ?? "")) fail("this is no number");
-  };
-  const list = (close, item) => {
-    const opened = at;
-    at += 1;
-    blank();
-    if (text[at] === close) {
-      at += 1;
-      return;
-    }
-    for (;;) {
+  }
+
+  blank() {
+    while (" \t\n\r".includes(this.next ?? "x")) this.at += 1;
+  }
+
+  payload() {
+    this.blank();
+    if (this.next !== "{") this.fail('a payload is an object, such as {"turn_id": "t1"}');
+    this.value();
+    this.blank();
+    if (this.at < this.text.length) this.fail("nothing may follow the object");
+  }
+
+  value() {
+    this.blank();
+    const first = this.next;
+    if (first === "{") this.items("}", () => this.member());
+    else if (first === "[") this.items("]", () => this.value());
+    else if (first === '"') this.string();
+    else if (first === "'") this.fail("text stands in double quotes");
+    else if (first === "-" || (first >= "0" && first <= "9")) this.number();
+    else this.literal();
+  }
+
+  member() {
+    this.blank();
+    if (this.next === "'") this.fail("names stand in double quotes");
+    if (this.next !== '"') this.fail("a name in double quotes is missing here");
+    this.string();
+    this.blank();
+    if (this.next !== ":") this.fail("a colon is missing after the name");
+    this.at += 1;
+    this.value();
+  }
+
+  items(close, item) {
+    const opened = this.at;
+    this.at += 1;
+    this.blank();
+    while (this.next !== close) {
       item();
-      blank();
-      if (text[at] === close) break;
-      if (at >= text.length) fail(`${close} is missing for the ${text[opened]} here`, opened);
-      if (text[at] !== ",") fail(`a comma or ${close} is missing here`);
-      at += 1;
-      blank();
-      if (text[at] === close) fail("there is a comma too many before this");
+      this.blank();
+      if (this.next === close) break;
+      if (this.at >= this.text.length)
+        this.fail(`${close} is missing for the ${this.text[opened]} here`, opened);
+      if (this.next !== ",") this.fail(`a comma or ${close} is missing here`);
+      this.at += 1;
+      this.blank();
+      if (this.next === close) this.fail("there is a comma too many before this");
     }
-    at += 1;
-  };
-  const value = () => {
-    blank();
-    const first = text[at];
-    if (first === "{") {
-      list("}", () => {
-        blank();
-        if (text[at] !== '"')
-          fail(text[at] === "'" ? "names stand in double quotes" : "a name in double quotes is missing here");
-        string();
-        blank();
-        if (text[at] !== ":") fail("a colon is missing after the name");
-        at += 1;
-        value();
-      });
-    } else if (first === "[") list("]", value);
-    else if (first === '"') string();
-    else if (first === "'") fail("text stands in double quotes");
-    else if (first === "-" || (first >= "0" && first <= "9")) number();
-    else literal();
-  };
+    this.at += 1;
+  }
+
+  string() {
+    const start = this.at;
+    this.at += 1;
+    while (this.next !== '"') {
+      if (this.at >= this.text.length || this.next === "\n")
+        this.fail("this text has no closing quote", start);
+      if (this.next === "\\") {
+        const isEscape = /^\\(["\\/bfnrt]|u[0-9a-fA-F]{4})/.test(this.text.slice(this.at, this.at + 6));
+        if (!isEscape) this.fail("there is no such escape; a backslash is written \\\\");
+        this.at += 1;
+      } else if (this.next < " ") this.fail("a control character must be escaped, as \\t is");
+      this.at += 1;
+    }
+    this.at += 1;
+  }
+
+  number() {
+    const found = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?/.exec(this.text.slice(this.at));
+    if (!found) this.fail("this is no number");
+    this.at += found[0].length;
+    if (/[\w.]/.test(this.next ?? "")) this.fail("this is no number");
+  }
+
+  literal() {
+    const found = /^(true|false|null)(?![A-Za-z0-9_])/.exec(this.text.slice(this.at, this.at + 6));
+    const word = /^[A-Za-z_]\w*/.exec(this.text.slice(this.at, this.at + 40))?.[0];
+    if (!found && word) this.fail(`${word} is no JSON value; ${PYTHON_WORDS[word] ?? "text needs quotes"}`);
+    if (!found) this.fail("a value is missing here");
+    this.at += found[0].length;
+  }
+}
+
+/** Where JSON text is wrong and why, by line and column from 1; null when it is an object. */
+export function jsonProblem(text) {
   try {
-    blank();
-    if (text[at] !== "{") fail('a payload is an object, such as {"turn_id": "t1"}');
-    value();
-    blank();
-    if (at < text.length) fail("nothing may follow the object");
+    new JsonReader(text).payload();
     return null;
   } catch (problem) {
     if (problem instanceof RangeError) return { line: 1, column: 1, message: "this is nested too deeply" };

@@ -41,6 +41,19 @@ function traceRow(row, panel) {
   return node;
 }
 
+function head(trace) {
+  const about = [
+    `${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
+    timeOfDay(trace.at),
+    ...(trace.session ? [`session ${trace.session}`] : []),
+    ...(trace.turn ? [`turn ${trace.turn}`] : []),
+  ];
+  return element("div", { cls: "dnw-head" }, [
+    element("strong", { cls: `dnw-outcome-${trace.outcome}`, text: `#${trace.seq} ${trace.kind}` }),
+    element("span", { cls: "dnw-muted", text: about.join(" · ") }),
+  ]);
+}
+
 export class TraceView {
   constructor(panel) {
     this.panel = panel;
@@ -60,73 +73,48 @@ export class TraceView {
   update(trace) {
     if (trace === this.shown && trace) return;
     this.shown = trace;
-    if (!trace) {
-      this.root.replaceChildren(
-        element("p", { cls: "dnw-muted", text: "choose an event to see what it caused" }),
-      );
-      return;
-    }
-    if (trace.gone) {
-      this.root.replaceChildren(
-        element("p", {
-          cls: "dnw-muted",
-          text: "this event is kept no longer; %replay finds it in the journal",
-        }),
-      );
-      return;
-    }
-    const { panel } = this;
+    if (!trace) this.showHint("choose an event to see what it caused");
+    else if (trace.gone) this.showHint("this event is kept no longer; %replay finds it in the journal");
+    else this.draw(trace);
+  }
+
+  showHint(text) {
+    this.root.replaceChildren(element("p", { cls: "dnw-muted", text }));
+  }
+
+  draw(trace) {
     if ("payload" in trace) this.payloads = { event: trace.event, payload: trace.payload, cut: trace.cut };
     const { payload, cut } = this.payloads.event === trace.event ? this.payloads : { payload: "", cut: 0 };
     const scrolled = this.tree?.scrollTop ?? 0;
     const opened = this.payload ? this.payload.open : true;
     const again = this.kept?.event === trace.event;
     this.kept = { ...trace, payload, cut };
-    const about = [
-      `${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
-      timeOfDay(trace.at),
-      ...(trace.session ? [`session ${trace.session}`] : []),
-      ...(trace.turn ? [`turn ${trace.turn}`] : []),
-    ];
-    this.tree = element(
-      "div",
-      {
-        cls: "dnw-trace",
-        role: "list",
-        "aria-label": `trace of #${trace.seq}`,
-        tabindex: "0",
-        data: { focus: "trace" },
-      },
-      trace.rows.map((row) => traceRow(row, panel)),
-    );
+    const label = `trace of #${trace.seq}`;
+    const options = { cls: "dnw-trace", role: "list", "aria-label": label, tabindex: "0" };
+    const rows = trace.rows.map((row) => traceRow(row, this.panel));
+    this.tree = element("div", { ...options, data: { focus: "trace" } }, rows);
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),
       element("pre", { text: cut ? `${payload}\n… ${count(cut)} more characters` : payload }),
     ]);
     this.payload.open = again ? opened : true;
-    const untested = trace.workers.length ? null : "no handler ran, so there is nothing to test";
-    redraw(this.root, [
-      element("div", { cls: "dnw-head" }, [
-        element("strong", { cls: `dnw-outcome-${trace.outcome}`, text: `#${trace.seq} ${trace.kind}` }),
-        element("span", { cls: "dnw-muted", text: about.join(" · ") }),
-      ]),
-      element("div", { cls: "dnw-actions" }, [
-        button("fire again", () =>
-          panel.fire(`fire #${trace.seq} again`, { type: "replay", event: trace.event }),
-        ),
-        button("edit and fire", () => panel.edit(this.kept), {
-          why: cut ? "the payload is too long to edit here" : null,
-        }),
-        button("copy as %fire", () => this.take("fire")),
-        ...(trace.cells
-          ? [button("copy as test cell", () => this.take("test-cell"), { why: untested })]
-          : []),
-        button("save as test", () => this.take("test"), { why: untested }),
-      ]),
-      this.payload,
-      this.tree,
-    ]);
+    redraw(this.root, [head(trace), this.actions(trace, cut), this.payload, this.tree]);
     if (again) this.tree.scrollTop = scrolled;
+  }
+
+  actions(trace, cut) {
+    const { panel } = this;
+    const untested = trace.workers.length ? null : "no handler ran, so there is nothing to test";
+    const again = { type: "replay", event: trace.event };
+    return element("div", { cls: "dnw-actions" }, [
+      button("fire again", () => panel.fire(`fire #${trace.seq} again`, again)),
+      button("edit and fire", () => panel.edit(this.kept), {
+        why: cut ? "the payload is too long to edit here" : null,
+      }),
+      button("copy as %fire", () => this.take("fire")),
+      ...(trace.cells ? [button("copy as test cell", () => this.take("test-cell"), { why: untested })] : []),
+      button("save as test", () => this.take("test"), { why: untested }),
+    ]);
   }
 
   async take(form) {

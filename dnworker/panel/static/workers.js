@@ -91,49 +91,44 @@ function nextRun(handler, worker, panel) {
 }
 
 function handlerRows(handler, worker, panel) {
-  const [decorator, what, name] = handler.key;
+  const [decorator, trigger, name] = handler.key;
   const quantiles = handler.quantiles;
-  const text = (value, cls = "dnw-number") => element("td", { cls, text: value });
-  const rows = [
+  const cell = (value, cls = "dnw-number") => element("td", { cls, text: value });
+  return [
     element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
         ...(handler.origin ? [" ", locationLink(handler.origin, panel)] : []),
       ]),
-      text(`${decorator}${what ? ` ${what}` : ""}`, ""),
-      text(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
-      text(handler.errors ? `${handler.failing ? "✗ " : ""}${count(handler.errors)}` : "0"),
-      text(String(handler.inFlight)),
-      text(quantiles ? quantiles.map(duration).join(" / ") : "–"),
+      cell(`${decorator}${trigger ? ` ${trigger}` : ""}`, ""),
+      cell(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
+      cell(handler.errors ? `${handler.failing ? "✗ " : ""}${count(handler.errors)}` : "0"),
+      cell(String(handler.inFlight)),
+      cell(quantiles ? quantiles.map(duration).join(" / ") : "–"),
       element("td", {}, [sparkline(handler.minute, panel, name)]),
       nextRun(handler, worker, panel),
     ]),
+    ...(handler.error ? [errorRow(handler, panel)] : []),
   ];
-  if (handler.error) {
-    const { text: says, location, source, event } = handler.error;
-    rows.push(
-      element("tr", { cls: "dnw-last-error" }, [
-        element("td", { colspan: COLUMNS.length }, [
-          element("span", {
-            cls: handler.failing ? "dnw-bad" : "dnw-muted",
-            text: `${handler.failing ? "✗ " : ""}last error: ${says.split("\n")[0]}`,
-          }),
-          " at ",
-          locationLink(location, panel),
-          ...(source ? [": ", element("code", { text: source })] : []),
-          ...(event
-            ? [
-                " ",
-                button("show the event", () => panel.showEvent(event), {
-                  label: `show the event that ${name} failed on`,
-                }),
-              ]
-            : []),
-        ]),
-      ]),
-    );
-  }
-  return rows;
+}
+
+/** The last error of a handler: where it was raised, and the way to its event. */
+function errorRow(handler, panel) {
+  const { text, location, source, event } = handler.error;
+  const label = `show the event that ${handler.key[2]} failed on`;
+  const summary = element("span", {
+    cls: handler.failing ? "dnw-bad" : "dnw-muted",
+    text: `${handler.failing ? "✗ " : ""}last error: ${text.split("\n")[0]}`,
+  });
+  return element("tr", { cls: "dnw-last-error" }, [
+    element("td", { colspan: COLUMNS.length }, [
+      summary,
+      " at ",
+      locationLink(location, panel),
+      ...(source ? [": ", element("code", { text: source })] : []),
+      ...(event ? [" ", button("show the event", () => panel.showEvent(event), { label })] : []),
+    ]),
+  ]);
 }
 
 function gateChips(worker) {
@@ -148,8 +143,20 @@ function gateChips(worker) {
 }
 
 function card(worker, panel) {
-  const mark = `${MARKS[worker.state] ?? "?"} ${worker.state}`;
-  const state = element("span", { cls: `dnw-state dnw-is-${worker.state}`, text: mark });
+  return element(
+    "section",
+    { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } },
+    [
+      cardHead(worker, panel),
+      machine(worker),
+      ...(worker.error ? [element("pre", { cls: "dnw-error", text: worker.error })] : []),
+      ...(worker.handlers.length ? [handlerTable(worker, panel)] : []),
+    ],
+  );
+}
+
+function cardHead(worker, panel) {
+  const state = `${MARKS[worker.state] ?? "?"} ${worker.state}`;
   const since = element("span", { cls: "dnw-muted" });
   live(since, () => {
     const spent = age(panel.now() - worker.transitions.at(-1).at);
@@ -160,62 +167,33 @@ function card(worker, panel) {
     `generation ${worker.generation}`,
     worker.restarts ? `${worker.restarts} restart${worker.restarts > 1 ? "s" : ""}` : "no restarts",
   ].join(" · ");
-  const head = element("div", { cls: "dnw-head" }, [
-    state,
+  const buttons = VERBS.map(([verb, text]) => {
+    const label = `${text} ${worker.name}`;
+    const press = () => panel.request(label, { type: "control", verb, worker: worker.name });
+    return button(text, press, { why: worker.disabled[verb] ?? null, label });
+  });
+  return element("div", { cls: "dnw-head" }, [
+    element("span", { cls: `dnw-state dnw-is-${worker.state}`, text: state }),
     element("strong", { text: worker.name }),
     since,
     element("span", { cls: "dnw-paused", text: pausedText(worker, panel.state.paused) }),
     element("span", { cls: "dnw-muted", text: facts }),
     element("span", { cls: "dnw-gate" }, gateChips(worker)),
-    element(
-      "span",
-      { cls: "dnw-buttons" },
-      VERBS.map(([verb, text]) =>
-        button(
-          text,
-          () => panel.request(`${text} ${worker.name}`, { type: "control", verb, worker: worker.name }),
-          { why: worker.disabled[verb] ?? null, label: `${text} ${worker.name}` },
-        ),
-      ),
-    ),
+    element("span", { cls: "dnw-buttons" }, buttons),
   ]);
-  const parts = [head, machine(worker)];
-  if (worker.error) parts.push(element("pre", { cls: "dnw-error", text: worker.error }));
-  if (worker.handlers.length) {
-    parts.push(
-      element(
-        "div",
-        {
-          cls: "dnw-scroll",
-          tabindex: "0",
-          role: "group",
-          "aria-label": `handlers of ${worker.name}`,
-          data: { focus: `handlers of ${worker.name}` },
-        },
-        [
-          element("table", { cls: "dnw-table" }, [
-            element("thead", {}, [
-              element(
-                "tr",
-                {},
-                COLUMNS.map((title) => element("th", { scope: "col", text: title })),
-              ),
-            ]),
-            element(
-              "tbody",
-              {},
-              worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel)),
-            ),
-          ]),
-        ],
-      ),
-    );
-  }
-  return element(
-    "section",
-    { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } },
-    parts,
-  );
+}
+
+function handlerTable(worker, panel) {
+  const label = `handlers of ${worker.name}`;
+  const titles = COLUMNS.map((title) => element("th", { scope: "col", text: title }));
+  const rows = worker.handlers.flatMap((handler) => handlerRows(handler, worker, panel));
+  const scroll = { cls: "dnw-scroll", tabindex: "0", role: "group" };
+  return element("div", { ...scroll, "aria-label": label, data: { focus: label } }, [
+    element("table", { cls: "dnw-table" }, [
+      element("thead", {}, [element("tr", {}, titles)]),
+      element("tbody", {}, rows),
+    ]),
+  ]);
 }
 
 export class WorkersSection {

@@ -1,8 +1,8 @@
-"""The panel in a notebook: one anywidget per runtime, and per worker that is shown alone (design 4).
+"""`Panel`: the panel in a notebook, an anywidget for all workers or for one; `Panels` makes them.
 
-It carries the messages of the feed and holds nothing: views ask for a snapshot when they appear, so
+It carries the messages of the feed and keeps no state: views request a snapshot when they appear, so
 closing a tab or reconnecting loses nothing.
-Callbacks from the front end may arrive on another thread: they do nothing but post to the kernel's loop.
+Messages of the front end may arrive on another thread: they are only posted to the kernel's loop.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ class Panel(anywidget.AnyWidget):
         self._runtime = runtime
         self._loop = loop
         self._cells = cells
-        self._channel = runtime.feed.connect(self._tell_view)
+        # messages, and the threads they come on
+        self._channel = runtime.feed.connect(self._send_to_view)
+        self._loop_thread = threading.get_ident()
         self.last_thread = ""
         self.is_closed = False
-        self._loop_thread = threading.get_ident()
         self.on_msg(self._receive)
 
     def close(self) -> None:
@@ -64,8 +65,8 @@ class Panel(anywidget.AnyWidget):
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return data | still, metadata
 
-    def tell_paused(self, block: Block | None) -> None:
-        """Tell the views, from any thread, that the loop stands still, or turns again."""
+    def report_paused(self, block: Block | None) -> None:
+        """Report to the views, from any thread, who holds the loop; None when it is free again."""
         if self._channel.has_views:
             self.send({"type": "paused", "by": None if block is None else block.who})
 
@@ -80,13 +81,13 @@ class Panel(anywidget.AnyWidget):
             cell = self._cells.anywhere
             by = cell.label if cell is not None else None
             self.send({"type": "queued", "view": content.get("view"), "id": content["id"], "by": by})
-        self._loop.post(self._obey, content)
+        self._loop.post(self._forward, content)
 
-    def _obey(self, content: Any) -> None:
+    def _forward(self, content: Any) -> None:
         if not self.is_closed:
             self._channel.receive(content)
 
-    def _tell_view(self, message: dict[str, Any]) -> None:
+    def _send_to_view(self, message: dict[str, Any]) -> None:
         if not self.is_closed:
             self.send(message)
 

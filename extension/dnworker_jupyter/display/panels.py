@@ -38,10 +38,10 @@ class Panels:
             panel = self._panels[only] = Panel(self._runtime, self._loop, self._cells, only)
         return panel
 
-    def tell_paused(self, block: Block | None) -> None:
-        """Tell every panel, from any thread, who holds the loop; None when it runs again."""
+    def report_paused(self, block: Block | None) -> None:
+        """Report to every panel, from any thread, who holds the loop; None when it is free again."""
         for panel in [*self._panels.values()]:
-            panel.tell_paused(block)
+            panel.report_paused(block)
 
     def close(self) -> None:
         """Close every panel."""

@@ -85,7 +85,7 @@ def trace_html(trace: Trace) -> str:
 def _row(row: Row, width: int) -> str:
     indent = 2 * row.depth
     text = escape(row.text)
-    match row.sort:
+    match row.category:
         case "event":
             kind, _, rest = text.partition("  ")
             inner = f"<b>{kind}</b> <span style='{_MUTED}'>{rest}</span>"
@@ -95,7 +95,7 @@ def _row(row: Row, width: int) -> str:
             inner = f"{mark} {text}"
             if row.bar is not None:  # bars stand below each other, whatever the depth
                 inner = f"<span style='display:inline-block;min-width:{width - indent}ch'>{inner}</span>"
-                inner += f"<code style='{_BAR};color:{colour}'>{row.drawn()}</code>"
+                inner += f"<code style='{_BAR};color:{colour}'>{row.bar_text()}</code>"
         case "log":
             inner = _log(row)
         case "error":

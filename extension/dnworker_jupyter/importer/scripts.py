@@ -13,7 +13,7 @@ from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.slicing.cells import last_line
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
 from dnworker_jupyter.export.slicing.statements import category_of, first_line, names_in, run_at_once
-from dnworker_jupyter.live.transactions import NAMES
+from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
 
@@ -253,7 +253,7 @@ class ScriptReader:
 
     def _wants(self, name: str) -> bool:
         """Tell whether the code needs a name that its cell does not have anyway."""
-        return name in self._needed and (self._worker is None or name not in NAMES)
+        return name in self._needed and (self._worker is None or name not in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]

@@ -29,9 +29,7 @@ from dnworker_jupyter.live.report import describe_change
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.options import Options, read_worker_line
-
-NAMES = ("worker", "EventEnvelope", "RuntimeClient")
-"""What a `%%worker` cell finds bound."""
+from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _OPENING = "__import__('dnworker_jupyter')._open_"
 
@@ -139,7 +137,7 @@ class Transactions:
     def forget_names(self) -> None:
         """Take those names out of the notebook, where they are ours still."""
         names = self._shell.user_ns
-        for name in NAMES:
+        for name in CELL_NAMES:
             value = names.get(name)
             if value is EventEnvelope or value is RuntimeClient or type(value) is CurrentWorker:
                 del names[name]

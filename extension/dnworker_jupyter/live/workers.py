@@ -43,8 +43,15 @@ class LiveWorkers:
         """Forget a worker."""
         self._workers.pop(live.name, None)
 
-    def event_handlers(self) -> Iterator[Handler]:
-        """Go through the handlers that listen to events."""
+    def kinds(self) -> set[str]:
+        """Return the kinds that handlers of cells listen to."""
+        return {handler.key.trigger for handler in self._event_handlers()}
+
+    def sources(self, kind: str) -> list[str]:
+        """Return the source text of the handlers of a kind."""
+        return [handler.source for handler in self._event_handlers() if handler.key.trigger == kind]
+
+    def _event_handlers(self) -> Iterator[Handler]:
         for live in self:
             for handler, _ in live.handlers():
                 if handler.key.decorator == "on_event":

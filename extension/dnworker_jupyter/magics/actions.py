@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.handlers import HandlerKey
-from dnworker.engine.suggest import A_TEMPLATE
 from dnworker.panel.actions import Actions
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class NotebookActions(Actions):
     """The actions of one notebook."""
 
     def __init__(self, context: MagicContext) -> None:
-        super().__init__(context.runtime)
+        super().__init__(context.runtime, context.suggestions)
         self._context = context
 
     @property
@@ -96,15 +95,6 @@ class NotebookActions(Actions):
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
         return {"text": told, "problems": []}
-
-    def kinds(self) -> set[str]:
-        """Return the kinds that can be expected to do something."""
-        return super().kinds() | self._context.suggestions.kinds_heard()
-
-    async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
-        """Return a payload for a kind, and where it is from; earlier runs of the notebook count."""
-        payload, source = await self._context.suggestions.suggest(kind)
-        return payload, source or A_TEMPLATE
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

@@ -57,7 +57,7 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
     if words and words[-1] in ("--worker",):
         return _workers(context)
     if words and words[-1] == "--kind":
-        return context.suggestions.completions()
+        return context.suggestions.kinds_known()
     if words and words[-1] == "--when":
         return list(context.runtime.capability(LIVE_CAPABILITY).manifest.flags)
     if words and (choices := parser.choices(words[-1])):
@@ -69,7 +69,7 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
     positional = [w for w in words if not w.startswith("-")]
     match magic, positional:
         case (("%fire" | "%%fire"), []):
-            return context.suggestions.completions()
+            return context.suggestions.kinds_known()
         case "%fire", [kind, *given]:
             named = {g.partition("=")[0] for g in given}
             return [f"{field}=" for field in context.suggestions.fields(kind) if field not in named]

@@ -1,8 +1,7 @@
-"""`NotebookSuggestions`: what to fire, with the handlers of cells; used by `%fire`, completion, the panel."""
+"""`Suggestions`: kinds to fire, and payloads for them; used by `%fire`, completion and the panel."""
 
 from __future__ import annotations
 
-from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.payloads import skeleton
 from dnworker.core.samples import TEMPLATES
@@ -12,32 +11,29 @@ from dnworker_jupyter.live.workers import LiveWorkers
 
 
 class NotebookSuggestions(Suggestions):
-    """What the handlers and the history of one notebook suggest."""
+    """What the handlers and the history of one notebook suggest, its earlier runs among them."""
 
     def __init__(self, engine: Engine, live: LiveWorkers) -> None:
-        super().__init__(
-            engine,
-            written=lambda: [(handler.key.trigger, handler.source) for handler in live.event_handlers()],
-            earlier_runs=True,
-        )
+        super().__init__(engine, written=live, earlier_runs=True)
         self._live = live
 
-    def completions(self) -> list[str]:
+    def kinds_known(self) -> list[str]:
         """Return the kinds that were fired lately, that handlers listen to, and that the runtime knows."""
-        return sorted({event.kind for event in self._engine.history.events(1_000)} | self.kinds())
+        fired = {event.kind for event in self._engine.history.events(1_000)}
+        return sorted(fired | self.kinds_heard() | TEMPLATES.keys())
 
     def fields(self, kind: str) -> list[str]:
         """Return the fields that a payload of a kind may have."""
         events = reversed(self._engine.history.events(1_000))
         latest = next((event.payload for event in events if event.kind == kind), {})
-        return list(dict.fromkeys([*skeleton(self._sources(kind)), *TEMPLATES.get(kind, {}), *latest]))
+        return list(dict.fromkeys([*skeleton(self._live.sources(kind)), *TEMPLATES.get(kind, {}), *latest]))
 
     def why_unheard(self, kind: str) -> str:
         """Say that no handler ran for a kind, and which kind or worker may have been meant."""
         if kind in self.kinds_heard():
             return f"no handler ran for {kind}{self._stopped_listeners(kind)}"
         near = self.nearest(kind)
-        hint = "" if near is None else f"; did you mean {near}?"
+        hint = f"; did you mean {near}?" if near is not None else ""
         others = [w.name for w in self._engine.workers() if w.topology == "subprocess" and not w.stats]
         elsewhere = f" (what {', '.join(others)} does with it is in %worker logs)" if others else ""
         return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
@@ -47,9 +43,7 @@ class NotebookSuggestions(Suggestions):
         stopped = []
         for worker in self._engine.workers():
             live = self._live.get(worker.name)
-            keys: list[HandlerKey] = [*worker.stats]
-            if live is not None:
-                keys += [handler.key for handler, _ in live.handlers()]
+            keys = [*worker.stats, *(h.key for h, _ in (live.handlers() if live is not None else ()))]
             listens = any(key[:2] == ("on_event", kind) for key in keys)
             if listens and worker.state is not WorkerState.RUNNING:
                 stopped.append(f"{worker.name} is {worker.state}; %worker restart {worker.name}")

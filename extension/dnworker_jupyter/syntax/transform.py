@@ -21,6 +21,9 @@ AWAITED = frozenset(
     {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent"}
 )
 
+CELL_NAMES = ("worker", "EventEnvelope", "RuntimeClient")
+"""The names that a `%%worker` cell finds bound."""
+
 LAST_VALUE = "__dnworker_last__"
 OUT_OF_SIGHT = ["\n"] * 5
 """Between a cell and what we add below: tracebacks show a few lines around an error."""

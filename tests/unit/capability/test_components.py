@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dnworker.capability.components import read_components
+from dnworker.capability.components import component_files, read_components
 from dnworker.capability.manifest import parse_manifest
 
 
@@ -73,3 +73,39 @@ def test_mcp_servers_come_from_the_file_and_inline_ones_win(tmp_path):
     assert "when has no effect in a file" in problems["b"]
     assert "needs a command or a url" in problems["c"]
     assert "auth is for those with a url" in problems["d"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        (None, ["agents/a.md", "agents/b.md"]),
+        ([], []),
+        (["more", "agents/a.md"], ["agents/a.md", "agents/b.md", "more/c.md"]),
+        (["missing.md"], ["agents/a.md", "agents/b.md", "missing.md"]),
+    ],
+    ids=["convention", "off", "directory", "missing"],
+)
+def test_files_of_a_kind_lie_in_its_directory_or_are_listed(tmp_path, declared, found):
+    for name in ("agents/a.md", "agents/b.md", "more/c.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    files = component_files(tmp_path, declared, "agents", "*.md")
+    assert [str(file.relative_to(tmp_path)) for file in files] == found
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"command": "serve"}, None),
+        ({"url": "http://there"}, None),
+        ({}, "needs a command or a url"),
+        ({"command": "serve", "auth": {"type": "oauth"}}, "auth is for those with a url"),
+        ({"command": "serve", "when": ["x"]}, "when has no effect in a file"),
+    ],
+    ids=["command", "url", "neither", "auth", "when"],
+)
+def test_an_mcp_server_of_a_file_says_what_is_wrong_with_it(tmp_path, fields, problem):
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"s": fields}}))
+    server = components_of(tmp_path).mcp["s"]
+    assert (server.problem is None) == (problem is None)
+    assert (problem or "") in (server.problem or "")

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from dnworker import Runtime, RuntimeClient, Worker
-from dnworker.client.http import resolve_token, resolve_url
-from dnworker.core.errors import Invalid, ReservedKind, RuntimeUnavailable
+from dnworker.core.errors import Invalid, ReservedKind
 
 
 @pytest.fixture(params=["http", "direct"])
@@ -133,94 +132,6 @@ async def test_groups_are_closed_as_completed_or_failed():
             raise KeyError
     patches = [content for method, _, content in said if method == "PATCH"]
     assert patches == [b'{"status":"completed"}', b'{"status":"failed"}']
-
-
-@pytest.mark.clause("8.2 start")
-async def test_a_runtime_that_is_not_there_is_named(unused_tcp_port):
-    client = RuntimeClient(f"http://127.0.0.1:{unused_tcp_port}")
-    with pytest.raises(RuntimeUnavailable, match=f"no runtime answers at http://127.0.0.1:{unused_tcp_port}"):
-        await client.start()
-    await client.close()
-
-
-@pytest.mark.parametrize(
-    ("answers", "ok"),
-    [
-        ([httpx.Response(200, json={})], True),
-        ([httpx.Response(503, json={"stage": "installing"}), httpx.Response(200, json={})], True),
-        ([httpx.Response(404), httpx.Response(200, json={})], True),
-        ([httpx.Response(404), httpx.Response(404)], False),
-        ([httpx.Response(503, json={"stage": "failed"})], False),
-        ([httpx.Response(503, text="busy")], False),
-        ([httpx.Response(500)], False),
-    ],
-    ids=["ready", "starting", "old", "nothing", "failed", "no-stage", "broken"],
-)
-@pytest.mark.clause("8.2 start")
-async def test_start_follows_the_contracts_readiness_rules(answers, ok, monkeypatch):
-    monkeypatch.setattr("dnworker.client.http.READY_POLL", 0)
-    queue = iter(answers)
-    client = RuntimeClient("http://127.0.0.1:1", transport=httpx.MockTransport(lambda _: next(queue)))
-    if ok:
-        await client.start()
-    else:
-        with pytest.raises(RuntimeUnavailable):
-            await client.start()
-    assert client.is_started is ok
-
-
-@pytest.mark.clause("13.5")
-async def test_a_wrong_token_at_the_stream_is_an_end_not_a_retry():
-    async with Runtime(port=0) as runtime:
-        client = RuntimeClient(runtime.url, auth_token="wrong")
-        with pytest.raises(RuntimeUnavailable, match="refused the event stream with 403"):
-            await anext(client.subscribe("a"))
-        await client.close()
-
-
-@pytest.mark.clause("8.6 subscribe")
-async def test_a_lost_stream_reconnects_and_says_so(unused_tcp_port):
-    first = Runtime(port=unused_tcp_port, token="t")
-    await first.start()
-    client = RuntimeClient(first.url, auth_token="t")
-    events = client.subscribe("b", "a")
-    waiting = asyncio.ensure_future(anext(events))
-    while not first.bus._subscribers.of_kind("a"):
-        await asyncio.sleep(0)
-    await first.stop()
-    async with Runtime(port=unused_tcp_port, token="t") as second:
-        reconnected = await waiting
-        assert (reconnected.kind, reconnected.seq, reconnected.payload) == (
-            "transport.reconnected",
-            0,
-            {"kinds": ["a", "b"]},
-        )
-        second.publish("a")
-        assert (await anext(events)).kind == "a"
-        await events.aclose()
-        await client.close()
-
-
-@pytest.mark.clause("8.1 url")
-def test_the_url_is_resolved_in_the_contracts_order(monkeypatch):
-    assert resolve_url() == "http://127.0.0.1:8787"
-    monkeypatch.setenv("DREADNODE_RUNTIME_PORT", "9000")
-    assert resolve_url() == "http://127.0.0.1:9000"
-    monkeypatch.setenv("DREADNODE_RUNTIME_URL", "http://there:1/")
-    assert resolve_url() == "http://there:1"
-    assert resolve_url("http://here:2/") == "http://here:2"
-
-
-@pytest.mark.clause("8.1 url")
-def test_the_token_is_resolved_in_the_contracts_order(monkeypatch, tmp_path):
-    monkeypatch.setenv("SANDBOX_AUTH_TOKEN", "legacy")
-    assert resolve_token() == "legacy"
-    monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN", "env")
-    assert resolve_token() == "env"
-    (tmp_path / "token").write_text("file\n")
-    monkeypatch.setenv("DREADNODE_RUNTIME_TOKEN_FILE", str(tmp_path / "token"))
-    assert resolve_token() == "file"
-    assert resolve_token("argument") == "argument"
 
 
 @pytest.mark.clause("9 models")

@@ -7,6 +7,16 @@ from dnworker.core.samples import TEMPLATES, template
 from dnworker.engine.suggest import A_TEMPLATE, Suggestion, Suggestions
 
 
+class Written:
+    """Handlers that do not run."""
+
+    def kinds(self):
+        return {"a", "b"}
+
+    def sources(self, kind):
+        return ['async def on_a(event, client):\n    return event.payload["x"]\n'] if kind == "a" else []
+
+
 def listener() -> Worker:
     worker = Worker("w")
 
@@ -37,8 +47,7 @@ async def test_without_an_event_the_payload_is_what_handlers_read(runtime):
 
 
 async def test_handlers_that_are_written_elsewhere_take_the_place_of_those_that_run(runtime):
-    source = 'async def on_a(event, client):\n    return event.payload["x"]\n'
-    suggestions = Suggestions(runtime, written=lambda: [("a", source), ("b", "")])
+    suggestions = Suggestions(runtime, written=Written())
     assert list((await suggestions.suggest("a")).payload) == ["x"]
     assert suggestions.kinds_heard() == {"a", "b"}
 

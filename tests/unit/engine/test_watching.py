@@ -8,7 +8,7 @@ import shutil
 from watchfiles import Change
 
 from dnworker import Runtime
-from dnworker.engine.watching import Wanted, affected, watch
+from dnworker.engine.watching import Wanted, affected, held_open, watch
 from dnworker_jupyter.export.disk.atomic import put_in_place
 
 from ..capabilities import ECHO, make_capability, make_named
@@ -23,7 +23,7 @@ async def test_a_changed_file_reloads_its_capability(tmp_path):
         stop = asyncio.Event()
         watching = asyncio.create_task(watch(runtime, stop))
         writing = asyncio.create_task(keep_touching(one / "echo.py"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(200):
             event = await anext(reloaded)
         writing.cancel()
         stop.set()
@@ -63,7 +63,7 @@ async def test_a_directory_that_is_put_in_the_place_of_another_is_watched_on(tmp
         watching = asyncio.create_task(watch(runtime, stop))
         for number in range(2):  # as an export does; the second is seen only if the first was followed
             exchanging = asyncio.create_task(keep_exchanging(tmp_path, root, number))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(200):
                 await anext(reloaded)
             exchanging.cancel()
         stop.set()
@@ -75,6 +75,18 @@ async def keep_touching(file):
     for number in range(1000):
         file.write_text(ECHO + f"# {number}\n")
         await asyncio.sleep(0.5)
+
+
+def test_no_new_directory_is_taken_for_one_that_is_watched(tmp_path):
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    number = watched.stat().st_ino
+    with held_open([watched]):
+        watched.rmdir()
+        for again in range(20):
+            new = tmp_path / f"new-{again}"
+            new.mkdir()
+            assert new.stat().st_ino != number
 
 
 async def keep_exchanging(place, root, number):

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import Gone, SubscriberTooSlow
-from dnworker.events.backlog import Backlog
 from dnworker.events.bus import EventBus
 
 
@@ -119,20 +118,6 @@ def test_a_retargeted_subscriber_keeps_what_is_queued():
     bus.publish("a")
     bus.publish("b")
     assert [e.seq for e in drain(subscription)] == [1, 3]
-
-
-def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
-    bus = EventBus()
-    hold = Backlog(bus, kept=3)
-    for kind in "abbbbbbbba":
-        bus.publish(kind)
-    subscription, lost = hold.claim(["a"], limit=10)
-    bus.publish("a")
-    assert ([e.seq for e in drain(subscription)], lost) == ([1, 10, 11], 0)
-    hold = Backlog(bus, kept=3)
-    for _ in range(5):
-        bus.publish("a")
-    assert hold.claim(None, limit=10)[1] == 2
 
 
 @pytest.mark.clause("5.5 tombstone")

@@ -17,7 +17,8 @@ from dnworker import Runtime, Worker
 from dnworker.core.errors import JournalError
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.journal import VERSION, Journal, JournalReader
+from dnworker.events.journal import VERSION, JournalReader
+from dnworker.events.journal_writer import Journal
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_the_file_stays_within_its_size_and_the_oldest_go_first(path):
 
 def test_what_is_too_old_goes(path, monkeypatch):
     write_events(Journal(path, "rt"), 10)
-    monkeypatch.setattr("dnworker.events.journal.PRUNE_EVERY", 1)
+    monkeypatch.setattr("dnworker.events.journal_writer.PRUNE_EVERY", 1)
     write_events(Journal(path, "rt", max_age=timedelta(0)), 1)
     with JournalReader(path) as journal:
         assert journal.events() == []
@@ -240,7 +241,7 @@ def test_a_disk_that_cannot_be_written_loses_nothing_but_says_so(path, caplog, m
 
 
 def test_what_waits_for_a_dead_disk_is_bounded_and_counted(path, monkeypatch):
-    monkeypatch.setattr("dnworker.events.journal.PENDING_LIMIT", 10)
+    monkeypatch.setattr("dnworker.events.journal_writer.PENDING_LIMIT", 10)
     journal = Journal(path, "rt")  # nobody writes
     for number in range(15):
         journal.note_state("w", str(number), None)

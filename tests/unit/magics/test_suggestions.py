@@ -30,7 +30,7 @@ def suggestions(runtime):
 
 async def test_kinds_are_those_heard_fired_and_known(suggestions, runtime):
     await runtime.fire("demo.fired", {"n": 1})
-    assert {"demo.heard", "demo.fired", "turn.completed"} <= set(suggestions.completions())
+    assert {"demo.heard", "demo.fired", "turn.completed"} <= set(suggestions.kinds_known())
     assert suggestions.kinds_heard() == {"demo.heard"}
 
 

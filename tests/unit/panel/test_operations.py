@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from dnworker.panel import messages
+from dnworker.panel.operations import OPERATIONS
 from dnworker.sessions.turn import TurnRequest
 
 from .screen import GATED
@@ -185,3 +189,8 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
     ]
     assert (await screen.ask("cancel", session="s1", turn=second.id))["type"] == "done"
     await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 1)
+
+
+def test_each_request_has_an_operation():
+    requests = {one for one in get_args(messages.Message) if issubclass(one, messages.Request)}
+    assert OPERATIONS.keys() == requests

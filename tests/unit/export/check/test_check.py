@@ -25,7 +25,7 @@ from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.kernel.cells import Cell
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 WORKER = """
 import os

@@ -1,0 +1,36 @@
+"""Text for a terminal, and the word that was meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker.cli.text import NearParser, printable
+
+
+def test_control_characters_are_shown_and_do_nothing():
+    assert printable("a\x1b[31mb\r\nc\td") == "a\\x1b[31mb\\x0d\nc\\x09d"
+
+
+def parser():
+    made = NearParser(prog="demo")
+    commands = made.add_subparsers(metavar="COMMAND")
+    commands.add_parser("restart").add_argument("--force", action="store_true")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["restrat"], "did you mean restart?"), (["restart", "--farce"], "did you mean --force?")],
+    ids=["command", "option"],
+)
+def test_a_mistake_names_the_word_that_was_meant(words, hint, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(words)
+    assert ended.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_a_mistake_that_is_near_to_nothing_gets_no_hint(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["x"])
+    assert "did you mean" not in capsys.readouterr().err

@@ -1,0 +1,84 @@
+"""Sessions by id: made once, bound to an agent, published when they come and go."""
+
+from __future__ import annotations
+
+import pytest
+
+from dnworker import VirtualClock
+from dnworker.core.errors import Conflict, Gone, NotFound
+from dnworker.events.bus import EventBus
+from dnworker.sessions.session import PREVIEW_LENGTH, Message
+from dnworker.sessions.store import SessionStore
+
+
+@pytest.fixture
+def bus():
+    return EventBus()
+
+
+@pytest.fixture
+def store(bus):
+    return SessionStore(bus, VirtualClock())
+
+
+def test_the_session_of_an_id_is_made_once(store):
+    assert store.create("s") is store.create("s")
+    assert [session.session_id for session in store.list()] == ["s"]
+
+
+def test_a_session_without_an_id_gets_a_fresh_one(store):
+    assert store.create().session_id != store.create().session_id
+
+
+def test_a_live_session_takes_another_model_and_no_other_agent(store):
+    session = store.create("s", agent="triage", model="m-1")
+    assert store.create("s", model="m-2", agent="Default") is session
+    assert session.model == "m-2"
+    with pytest.raises(Conflict, match="session 's' is bound to agent 'triage', not 'other'"):
+        store.create("s", agent="other")
+
+
+def test_an_empty_id_and_an_unknown_policy_are_refused(store):
+    with pytest.raises(Conflict, match="session_id is empty"):
+        store.create("")
+    with pytest.raises(Conflict, match="no policy 'bold'"):
+        store.create("s", policy="bold")
+    assert "s" not in store
+
+
+def test_coming_and_going_is_published_but_for_a_session_that_is_only_needed(bus, store):
+    events = bus.subscribe(["session.created", "session.deleted"])
+    store.ensure("quiet")
+    store.create("s")
+    store.delete("s")
+    assert [(e.kind, e.session_id) for e in iter(events.take, None)] == [
+        ("session.created", "s"),
+        ("session.deleted", "s"),
+    ]
+
+
+def test_a_deleted_session_is_gone_until_it_is_made_again(bus, store):
+    store.create("s")
+    store.delete("s")
+    with pytest.raises(NotFound, match="no live session 's'"):
+        store.get("s")
+    with pytest.raises(Gone):
+        bus.publish("demo.a", {}, session_id="s")
+    store.create("s")
+    bus.publish("demo.a", {}, session_id="s")
+
+
+async def test_the_session_that_changed_last_comes_first():
+    clock = VirtualClock()
+    store = SessionStore(EventBus(), clock)
+    first = store.create("first")
+    store.create("second")
+    await clock.advance(1)
+    store.touch(first)
+    assert [session.session_id for session in store.list()] == ["first", "second"]
+
+
+def test_what_is_shown_of_a_session_begins_with_its_first_message(store):
+    messages = [Message(role="system", content="x"), Message(role="user", content="y" * 500)]
+    session = store.create("s", messages=messages)
+    assert session.info().preview == "y" * PREVIEW_LENGTH
