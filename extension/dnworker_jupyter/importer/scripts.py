@@ -75,25 +75,12 @@ class ScriptReader:
 
     def _find_worker(self, tree: ast.Module) -> str:
         """Return the variable that the script binds to its Worker."""
-        found = [node for node in tree.body if self._makes_worker(node)]
-        if len(found) != 1:
-            count = "no Worker" if not found else f"{len(found)} Workers"
-            self._bad(None, f"makes {count} at its top level by NAME = Worker(...)")
-            return "worker"
-        target = found[0].targets[0] if isinstance(found[0], ast.Assign) else found[0].target  # type: ignore[attr-defined]
-        assert isinstance(target, ast.Name)
-        return target.id
-
-    @staticmethod
-    def _makes_worker(node: ast.stmt) -> bool:
-        match node:
-            case ast.Assign(targets=[ast.Name()], value=ast.Call(func=made)):
-                pass
-            case ast.AnnAssign(target=ast.Name(), value=ast.Call(func=made)):
-                pass
-            case _:
-                return False
-        return getattr(made, "id", getattr(made, "attr", "")) == "Worker"
+        found = [variable for node in tree.body if (variable := _worker_variable(node)) is not None]
+        if len(found) == 1:
+            return found[0]
+        count = "no Worker" if not found else f"{len(found)} Workers"
+        self._bad(None, f"makes {count} at its top level by NAME = Worker(...)")
+        return "worker"
 
     def _renamed(self, text: str, tree: ast.Module) -> str:
         """Return the script with its Worker renamed to `worker`, its name in cells."""
@@ -225,7 +212,7 @@ class ScriptReader:
         self.notes += [note] if note not in self.notes else []
 
     def _is_the_worker(self, node: ast.stmt) -> bool:
-        return self._worker is not None and self._makes_worker(node)
+        return self._worker is not None and _worker_variable(node) is not None
 
     def _imported(self, node: ast.stmt) -> list[str] | None:
         """Return an import as a cell has it; None for any other statement."""
@@ -333,6 +320,18 @@ def _binds(node: ast.stmt) -> set[str]:
 def _trimmed(lines: list[str]) -> str:
     """Return lines as text, without blank lines around it."""
     return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
+
+
+def _worker_variable(node: ast.stmt) -> str | None:
+    """Return the variable of `NAME = Worker(...)`; None for any other statement."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=variable)], value=ast.Call(func=made)):
+            pass
+        case ast.AnnAssign(target=ast.Name(id=variable), value=ast.Call(func=made)):
+            pass
+        case _:
+            return None
+    return variable if getattr(made, "id", getattr(made, "attr", "")) == "Worker" else None
 
 
 def _is_main_guard(node: ast.If) -> bool:

@@ -222,7 +222,7 @@ def main() -> int:
 
 async def _until_ended(request: CheckRequest) -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
+    assert task is not None, "asyncio.run() runs this in a task"
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     threading.Thread(target=_wait_for_end, args=(loop, task.cancel), daemon=True).start()
     try:
