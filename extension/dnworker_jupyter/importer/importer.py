@@ -24,12 +24,12 @@ from dnworker.capability.manifest import (
     parse_manifest,
 )
 from dnworker.core.errors import ManifestError, UsageError
+from dnworker.core.topology import Topology
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.disk.diff import header_of
 from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.render import is_shared_module
-from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.export.slicing.installed import distributions_by_module

@@ -14,11 +14,11 @@ from typing import Any, NoReturn, TypeVar
 
 from dnworker.core.errors import UsageError
 from dnworker.core.text import shorten
+from dnworker.core.topology import TOPOLOGIES
 from dnworker.workers.worker import check_worker_name
 
 T = TypeVar("T")
 
-EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
 _UNRECOGNIZED = "unrecognized arguments: "
 _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -65,7 +65,7 @@ def worker_parser() -> Parser:
     )
     parser.add_argument("--file", metavar="PATH", help="the path of the worker's file in the capability")
     parser.add_argument(
-        "--topology", choices=EXPORT_TOPOLOGIES, help="how the export runs it, whatever the others do"
+        "--topology", choices=TOPOLOGIES, help="how the export runs it, whatever the others do"
     )
     return parser
 
