@@ -17,6 +17,7 @@ from dnworker._version import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
 from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.core.topology import TOPOLOGIES
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("notebook", type=Path, help="an .ipynb file")
     export.add_argument("-o", "--output", type=Path, required=True, help="the capability's directory")
     export.add_argument("--target", choices=["dreadnode", "dnworker"], default="dreadnode")
-    export.add_argument("--topology", choices=["uv", "python", "in-process"], default="uv")
+    export.add_argument("--topology", choices=TOPOLOGIES, default="uv")
     export.add_argument("--force", action="store_true", help="write over files that were edited by hand")
     export.add_argument(
         "--diff", action="store_true", help="write nothing; show what changed since, and the version step"

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnworker.core.listeners import Listeners
+
 log = logging.getLogger("dnworker.tokens")
 
 TICKET_SECONDS = 30.0
@@ -44,7 +46,7 @@ class Tokens:
         self._stamp: tuple[int, int, int] | None = None
         self._of_workers: dict[str, str] = {}
         self._tickets: dict[str, Ticket] = {}
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: Listeners[[str]] = Listeners()
         self.refresh()
 
     @property
@@ -107,8 +109,7 @@ class Tokens:
         if token and token != self.main:
             old, self.main = self.main, token
             self.revoke(old)
-            for listener in tuple(self._listeners):
-                listener(old)
+            self._listeners.notify(old)
 
     def write(self) -> None:
         """Write the operator's token to its file, readable by its owner only, if the file is not there."""
@@ -121,5 +122,4 @@ class Tokens:
 
     def on_retired(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with every token that is retired; returns what ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._listeners.add(listener)

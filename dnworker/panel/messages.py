@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from dnworker.core.errors import UsageError
+from dnworker.core.topology import Topology
 from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
@@ -170,7 +171,7 @@ class Export(Request):
 
     path: str
     target: Literal["dreadnode", "dnworker"] = "dreadnode"
-    topology: Literal["uv", "python", "in-process"] = "uv"
+    topology: Topology = "uv"
     force: bool = False
 
 

@@ -130,7 +130,7 @@ class _Socket:
         cause = self._cause(command)
         token = current_invocation.set(cause)
         try:
-            told = await self._operation(command)(self, command)
+            detail = await self._operation(command)(self, command)
         except _Problem as exc:
             await self._refuse(command, exc.status, str(exc))
         except msgspec.ValidationError as exc:
@@ -138,8 +138,8 @@ class _Socket:
         except ApiError as exc:
             await self._refuse(command, 400 if exc.status in (413, 422) else exc.status, exc.detail)
         else:
-            if told is not None:
-                await self._answer(command, "command.ack", {"op": command.op} | told)
+            if detail is not None:
+                await self._answer(command, "command.ack", {"op": command.op} | detail)
         finally:
             current_invocation.reset(token)
 
@@ -153,8 +153,8 @@ class _Socket:
         operation = _OPERATIONS.get(command.op)
         if not self._greeted and command.op != "hello":
             raise _Problem("say hello first", NOT_GREETED)
-        if command.op not in ("hello", "ping") and not command.session_id:
-            raise _Problem("session_id is required")
+        if command.op not in ("hello", "ping"):
+            _session_id(command)
         if operation is None:
             raise _Problem(f"unsupported op {command.op!r}; there are: {', '.join(_OPERATIONS)}")
         return operation
@@ -197,8 +197,7 @@ class _Socket:
 
     async def unsubscribe(self, command: Command) -> dict[str, Any]:
         """Send nothing more of the session."""
-        assert command.session_id is not None
-        self._unsubscribe(command.session_id)
+        self._unsubscribe(_session_id(command))
         return {}
 
     async def start(self, command: Command) -> dict[str, Any]:
@@ -218,11 +217,9 @@ class _Socket:
     async def cancel(self, command: Command) -> dict[str, Any]:
         """Cancel a turn; its last event goes out before the ack."""
         asked = msgspec.convert(command.payload, _Cancel)
-        assert command.session_id is not None
-        status = await self._engine.turns.cancel(
-            command.session_id, asked.turn_id, drop_queued=asked.drop_queued
-        )
-        if (pumped := self._pumps.get(command.session_id)) is not None:
+        session_id = _session_id(command)
+        status = await self._engine.turns.cancel(session_id, asked.turn_id, drop_queued=asked.drop_queued)
+        if (pumped := self._pumps.get(session_id)) is not None:
             await pumped[0].drained()
         return {"status": status}
 
@@ -232,8 +229,7 @@ class _Socket:
             response = check_response(command.payload)
         except ValueError as exc:
             raise _Problem(str(exc)) from exc
-        assert command.session_id is not None
-        self._engine.turns.respond(command.session_id, response)
+        self._engine.turns.respond(_session_id(command), response)
         return {"request_id": response.request_id, "status": "resolved"}
 
     # -- what goes out ---------------------------------------------------------------------------------
@@ -309,6 +305,17 @@ _OPERATIONS: dict[str, Operation] = {
     "prompt.respond": _Socket.respond,
     "ping": _Socket.ping,
 }
+
+
+def _session_id(command: Command) -> str:
+    """Return the session that a command is about.
+
+    Raises:
+        _Problem: it names none.
+    """
+    if not command.session_id:
+        raise _Problem("session_id is required")
+    return command.session_id
 
 
 def capped(envelope: EventEnvelope) -> bytes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.topology import Topology
 from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
 from dnworker_jupyter.export.check.check import RunInNotebook, check
@@ -21,7 +22,7 @@ from dnworker_jupyter.export.disk.uv import locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
 

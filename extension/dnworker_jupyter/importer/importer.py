@@ -16,11 +16,11 @@ from dnworker.capability.manifest import (
     parse_manifest,
 )
 from dnworker.core.errors import ManifestError, UsageError
+from dnworker.core.topology import Topology
 from dnworker.events.cases import as_test_cell, cases_of
 from dnworker_jupyter.export.planning.files import LOCK, RECORD, VENDOR
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.render import is_shared_module
-from dnworker_jupyter.export.planning.types import Topology
 from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.importer.conflicts import conflicts
 from dnworker_jupyter.importer.lines import quoted, worker_options

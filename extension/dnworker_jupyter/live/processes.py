@@ -19,8 +19,6 @@ from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.syntax.options import Options
 
 ProcessTopology = Literal["python", "uv"]
-LiveTopology = Literal["in-process", "python", "uv"]
-TOPOLOGIES: tuple[LiveTopology, ...] = ("in-process", "python", "uv")
 
 CONNECT_LIMIT = 180.0
 """Seconds until a process must have connected; `uv run` makes its environment at the first start."""

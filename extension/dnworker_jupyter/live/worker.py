@@ -9,11 +9,12 @@ from typing import Any
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import Topology
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.processes import LiveTopology, Processes, ProcessWorker, until_connected
+from dnworker_jupyter.live.processes import Processes, ProcessWorker, until_connected
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -72,7 +73,7 @@ class LiveWorker:
 
     def __init__(self, name: str, engine: Engine, processes: Processes) -> None:
         self.name = name
-        self.topology: LiveTopology = "in-process"
+        self.topology: Topology = "in-process"
         self.state: dict[str, Any] = {}
         self.managed: InProcessWorker | ProcessWorker | None = None
         """What runs the present generation; None until the first is committed."""
@@ -141,7 +142,7 @@ class LiveWorker:
         again = self.current.followed_by(previous.registrations, None)
         return await self._become((*earlier, again))
 
-    async def move(self, topology: LiveTopology) -> None:
+    async def move(self, topology: Topology) -> None:
         """Run in another way from now on: a start with empty state, as a deploy would be.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.topology import Topology
 from dnworker.panel.actions import Actions
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class NotebookActions(Actions):
                 self._context,
                 Path(path).expanduser(),
                 target=cast(Literal["dreadnode", "dnworker"], target),
-                topology=cast(Literal["uv", "python", "in-process"], topology),
+                topology=cast(Topology, topology),
             )
             told = await export.write(_nobody_watches, force=force)
         except NotExportable as exc:

@@ -13,13 +13,14 @@ from IPython.display import display
 
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import UsageError
+from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker_jupyter.display.progress import Interrupted, ProgressBar
 from dnworker_jupyter.display.tables import Note, workers_table
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser
 
 if TYPE_CHECKING:  # the exporter is imported when the first export needs it
-    from dnworker_jupyter.export.planning.types import TargetName, Topology
+    from dnworker_jupyter.export.planning.types import TargetName
     from dnworker_jupyter.magics.live_export import LiveExport
 
 VERBS = ("export", "check", "diff", "load")
@@ -48,9 +49,7 @@ def capability_parser() -> Parser:
     parser.add_argument(
         "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
     )
-    parser.add_argument(
-        "--topology", choices=["uv", "python", "in-process"], default="uv", help="how workers run"
-    )
+    parser.add_argument("--topology", choices=TOPOLOGIES, default="uv", help="how workers run")
     parser.add_argument("--force", action="store_true", help="write over files that were edited by hand")
     parser.add_argument("--lock", action="store_true", help="have uv lock the scripts' requirements")
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.topology import Topology
 from dnworker.engine.replay import recorded
 from dnworker.runtime import LIVE_CAPABILITY, Runtime
 from dnworker.workers.registry import keys_of
@@ -16,7 +17,7 @@ from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
-from dnworker_jupyter.export.planning.types import OnProgress, TargetName, Topology
+from dnworker_jupyter.export.planning.types import OnProgress, TargetName
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
@@ -18,7 +19,7 @@ from dnworker_jupyter.display.tables import (
 )
 from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
-from dnworker_jupyter.live.processes import TOPOLOGIES, LiveTopology, ProcessWorker, until_connected
+from dnworker_jupyter.live.processes import ProcessWorker, until_connected
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -70,7 +71,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case ["topology", name, topology]:
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
-            raise UsageError(f"%worker topology takes a name and one of {', '.join(TOPOLOGIES)}")
+            raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["logs", name]:
             return worker_log(context.runtime, context.worker(name), options.last)
         case [verb, name] if verb in _ACTIONS:
@@ -120,7 +121,7 @@ async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     )
 
 
-async def _move(context: MagicContext, managed: ManagedWorker, topology: LiveTopology) -> Note:
+async def _move(context: MagicContext, managed: ManagedWorker, topology: Topology) -> Note:
     live = context.live_worker(managed)
     if live.topology == topology:
         return Note(f"{live.name} runs {_how(topology)} already")
@@ -143,13 +144,13 @@ def _state(managed: ManagedWorker) -> Note:
     return Note(f"{managed.name} is {managed.state}{why}")
 
 
-def _topology(text: str) -> LiveTopology:
+def _topology(text: str) -> Topology:
     for topology in TOPOLOGIES:
         if topology == text:
             return topology
     hint = nearest(text, TOPOLOGIES)
-    raise UsageError(f"there is no topology {text!r}; there are: {', '.join(TOPOLOGIES)}{hint}")
+    raise UsageError(f"there is no topology {text!r}; there are: {', '.join(sorted(TOPOLOGIES))}{hint}")
 
 
-def _how(topology: LiveTopology) -> str:
+def _how(topology: Topology) -> str:
     return topology if topology == "in-process" else f"as a process ({topology})"

@@ -15,10 +15,10 @@ from typing import Any, NoReturn, TypeVar
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import check_worker_name
 from dnworker.core.text import shorten
+from dnworker.core.topology import TOPOLOGIES
 
 T = TypeVar("T")
 
-EXPORT_TOPOLOGIES = ("uv", "python", "in-process")
 _UNRECOGNIZED = "unrecognized arguments: "
 _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -65,7 +65,7 @@ def worker_parser() -> Parser:
     )
     parser.add_argument("--file", metavar="PATH", help="the path of the worker's file in the capability")
     parser.add_argument(
-        "--topology", choices=EXPORT_TOPOLOGIES, help="how the export runs it, whatever the others do"
+        "--topology", choices=TOPOLOGIES, help="how the export runs it, whatever the others do"
     )
     return parser
 

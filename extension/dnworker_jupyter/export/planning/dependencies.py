@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker.core.topology import Topology
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.validation import foreign_imports
 from dnworker_jupyter.export.slicing.imports import Choice, imported_modules
 from dnworker_jupyter.export.slicing.problems import ExportProblem

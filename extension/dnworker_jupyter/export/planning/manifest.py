@@ -11,7 +11,7 @@ import yaml
 
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
 from dnworker.core.errors import ManifestError, UsageError
-from dnworker_jupyter.export.planning.types import Topology
+from dnworker.core.topology import Topology
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.programs import Program, command_words
 from dnworker_jupyter.syntax.options import Options

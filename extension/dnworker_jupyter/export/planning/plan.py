@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.dependencies import find_needs
 from dnworker_jupyter.export.planning.files import VENDOR, Files
@@ -22,7 +23,7 @@ from dnworker_jupyter.export.planning.manifest import (
     worker_entry,
 )
 from dnworker_jupyter.export.planning.scripts import add_scripts
-from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.validation import (
     cases_of_cells,
     imported_by_value,

@@ -8,8 +8,5 @@ from typing import Literal
 TargetName = Literal["dreadnode", "dnworker"]
 """The package that exported scripts import their Worker from."""
 
-Topology = Literal["uv", "python", "in-process"]
-"""How the manifest runs a worker."""
-
 OnProgress = Callable[[str, int, int], None]
 """Takes what is waited for, how many steps are done, and how many there are."""

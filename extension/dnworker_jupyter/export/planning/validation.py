@@ -9,10 +9,11 @@ from pathlib import PurePosixPath
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
+from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
-from dnworker_jupyter.export.planning.types import TargetName, Topology
+from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.imports import imports_by_name
