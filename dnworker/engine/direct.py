@@ -39,7 +39,7 @@ class Callee(Protocol):
 
 
 class DirectConnection:
-    """Calls the runtime, and turns its refusals into the errors of the HTTP transport.
+    """Calls the runtime, and raises the errors that the HTTP transport would raise.
 
     What is called all the time (events, turns) goes straight to the runtime; everything else goes through
     the API's own application, in memory, so that there is one implementation of it.

@@ -295,7 +295,7 @@ class Engine:
         return self.info()
 
     def info(self) -> RuntimeInfo:
-        """Return what the runtime tells about itself."""
+        """Return what the runtime says about itself on the API."""
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
@@ -345,7 +345,7 @@ class Engine:
             payload: a known kind gets a realistic one when None.
             session_id: made live if it is not; kinds that belong to a session get one when None.
             timeout: seconds to wait for everything it causes; None for ever. When it is over, the trace
-                tells so and shows what there is.
+                says so and holds what there is.
             wait: False to return at once.
             only: the name of the one worker that gets it; None for all that listen.
             turn_id: its turn; by default what the payload of a `turn.` event names.
@@ -420,7 +420,7 @@ class Engine:
             origin="worker" if worker else None,
         )
 
-    # -- what the parts tell each other ----------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` whenever a worker's state or handlers changed; returns what ends it."""

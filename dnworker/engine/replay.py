@@ -1,4 +1,4 @@
-"""Firing recorded events again: which, changed how, at what pace, at whom."""
+"""Fires recorded events again, and reads and writes them as files; `%replay`, `%events` and checks use it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def _reader(engine: Engine) -> JournalReader | None:
         return None
     try:
         return JournalReader(journal.path)
-    except JournalError:  # it is told already that it cannot be written; memory has this run's
+    except JournalError:  # the failure was reported already; memory has the events of this run
         return None
 
 

@@ -33,7 +33,7 @@ class Tokens:
     Args:
         main: the operator's; minted when None.
         file: holds the operator's token, and wins over `main` when it can be read. When its text changes, the
-            old token is retired: its tickets die, and `retired` tells who must close (contract 6.1).
+            old token is retired: its tickets die, and `on_retired` listeners are called (contract 6.1).
         now: seconds that tickets age by.
     """
 
@@ -66,7 +66,7 @@ class Tokens:
         self._tickets = {k: t for k, t in self._tickets.items() if t.token != token}
 
     def accepts(self, token: str) -> bool:
-        """Tell whether the token opens the API; takes the same time for every wrong one."""
+        """Return whether the token opens the API; takes the same time for every wrong one."""
         self.refresh()
         given = token.encode("utf-8", "surrogateescape")
         known = [self.main, *self._of_workers]

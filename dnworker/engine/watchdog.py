@@ -51,7 +51,7 @@ class Block:
 
     @property
     def who(self) -> str:
-        """Who holds the loop: a handler, or the place of what is no handler."""
+        """Who holds the loop: a handler, or the location of other code."""
         return self.invocation.label if self.invocation is not None else self.place
 
 
@@ -82,7 +82,7 @@ class Watchdog:
         self._interval = interval
         self._ending = threading.Event()
         self._lock = threading.Lock()
-        self._asked: float | None = None
+        self._pinged: float | None = None
         self._block: Block | None = None
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
@@ -98,9 +98,9 @@ class Watchdog:
 
     @property
     def blocked_for(self) -> float:
-        """Seconds since the loop was asked for a sign and gave none; 0.0 when it has."""
-        asked = self._asked
-        return 0.0 if asked is None else time.monotonic() - asked
+        """Seconds since the loop was pinged without an answer; 0.0 once it has answered."""
+        pinged = self._pinged
+        return 0.0 if pinged is None else time.monotonic() - pinged
 
     @property
     def block(self) -> Block | None:
@@ -109,23 +109,23 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._ending.wait(self._interval):
-            asked = self._asked
-            if asked is None:
-                self._asked = time.monotonic()
+            pinged = self._pinged
+            if pinged is None:
+                self._pinged = time.monotonic()
                 try:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
             elif self._block is None and self.blocked_for >= self._threshold:
-                self._look(asked)
+                self._look(pinged)
             if (block := self._block) is not None:
                 block.seconds = time.monotonic() - block.began
 
-    def _look(self, asked: float) -> None:
+    def _look(self, pinged: float) -> None:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)
-        block.began = asked
+        block.began = pinged
         with self._lock:
-            if self._asked != asked:
+            if self._pinged != pinged:
                 return  # it turned while we looked
             self._block = block
             self.blocks.append(block)
@@ -134,7 +134,7 @@ class Watchdog:
     def _answer(self) -> None:
         """The loop turns."""
         with self._lock:
-            self._asked = None
+            self._pinged = None
             block, self._block = self._block, None
         if block is not None:
             block.seconds = time.monotonic() - block.began

@@ -48,7 +48,7 @@ async def _follow(engine: Engine, watched: dict[Path, int], stop: asyncio.Event 
             log.info("%s changed on disk; reloading", name or "the set of capabilities")
             try:
                 await engine.reload(name)
-            except Exception:  # it went while it was looked at, or worse; the next change tells
+            except Exception:  # such as a directory that has gone meanwhile; the next change tries again
                 log.exception("%s could not be reloaded", name or "the set of capabilities")
         wanted.refresh()
         if watched != _there(engine):
@@ -93,7 +93,7 @@ class Wanted(DefaultFilter):
         }
 
     def __call__(self, change: Change, path: str) -> bool:
-        """Tell whether a change may matter."""
+        """Return whether a change may matter."""
         if not super().__call__(change, path):
             return False
         name = Path(path).name

@@ -37,7 +37,7 @@ class Invoker:
         name: of the worker, for session groups.
         label: `capability:worker`, for traces and the names of tasks.
         clock: what handlers find as the current one.
-        recorder: told of every invocation.
+        recorder: notified of each invocation.
         grace: seconds that cancelled tasks get to end.
         generation: the version of the handlers.
     """

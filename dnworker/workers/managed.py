@@ -177,7 +177,7 @@ class ManagedWorker(Generic[R]):
 
     @property
     def last_handler_error(self) -> str | None:
-        """What a handler raised last, with its place; the worker itself may run on (contract 11.11)."""
+        """What a handler raised last, with its location; the worker itself may run on (contract 11.11)."""
         errors = [(key, f.last_error) for key, f in self.stats.items() if f.last_error is not None]
         return f"last handler error: {errors[-1][0].name}: {errors[-1][1]}" if errors else None
 
@@ -244,7 +244,7 @@ class ManagedWorker(Generic[R]):
             self._lifecycle.to(WorkerState.GATED_OFF, quiet=True)
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
-        """Tell the runtime of a step."""
+        """Notify the runtime of a step."""
         if state in (WorkerState.STOPPED, WorkerState.ERROR):
             self._let_go()
         self._services.on_change(self)
@@ -269,7 +269,7 @@ class ManagedWorker(Generic[R]):
                 "put what runs it under: if __name__ == '__main__':"
             )
         if isinstance(exc, OSError | ValueError) and not describe(exc).frames:
-            return str(exc)  # our own refusals name file and rule already
+            return str(exc)  # our own errors name file and rule already
         return str(describe(exc))
 
 

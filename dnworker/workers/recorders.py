@@ -1,4 +1,4 @@
-"""`Recorder`: who is told of every invocation of a runner; and the one of workers that run by themselves."""
+"""`Recorder`: what a runner notifies of each invocation; `LoggingRecorder` serves workers that run alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger("dnworker.runner")
 
 
 class Recorder(Protocol):
-    """Told of every invocation. `History` is one; a worker process has one that logs."""
+    """Is notified of each invocation. `History` is one; a worker process has one that logs."""
 
     def begin(self, invocation: Invocation) -> None:
         """Note that it is under way."""

@@ -137,7 +137,7 @@ class Registered(NamedTuple):
 def handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
     """Yield every handler: of startup, events, schedules, tasks and shutdown, in this order.
 
-    Schedules and tasks that would share a key get a number, so that each can be told apart. Other handlers
+    Schedules and tasks that would share a key get a number, which keeps them apart. Other handlers
     of one name share their key.
     """
     for starting in registry._startup_handlers:
@@ -206,7 +206,7 @@ def add_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> N
 
 
 def replace_handlers(registry: HandlerRegistry, replace: Callable[[Registered], Any]) -> None:
-    """Put what `replace` returns for each handler into its place."""
+    """Replace each handler by what `replace` returns for it."""
     replaced = [handler._replace(function=replace(handler)) for handler in handlers_of(registry)]
     everything: list[list[Any] | dict[str, Any]] = [
         registry._startup_handlers,
@@ -227,5 +227,5 @@ def _check_async(handler: Any, decorator: str) -> Any:
     if name is None or not callable(handler):
         raise HandlerNotAsync(f"@worker.{decorator} takes an async function, not {handler!r}")
     code = getattr(handler, "__code__", None)
-    place = f" ({location_of(code.co_filename, code.co_firstlineno)})" if code else ""
-    raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{place} must be 'async def {name}(...)'")
+    location = f" ({location_of(code.co_filename, code.co_firstlineno)})" if code else ""
+    raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{location} must be 'async def {name}(...)'")

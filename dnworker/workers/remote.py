@@ -94,7 +94,7 @@ class RemoteInvocations:
         return self._stream
 
     def is_fed_by(self, kinds: list[str]) -> bool:
-        """Tell whether a stream for these kinds feeds the handlers of a process that cannot say so."""
+        """Return whether a stream for these kinds feeds the handlers of a process that cannot say so."""
         heard = {what for decorator, what, _ in self.stats if decorator == "on_event"}
         return self._observed and set(kinds) == heard
 

@@ -30,7 +30,7 @@ def reporter_from_environment(worker: HandlerRegistry) -> Reporter | None:
 
 
 class Reporter:
-    """Tells the runtime what handlers do; the `Recorder` of a worker process.
+    """Reports to the runtime what handlers do; the `Recorder` of a worker process.
 
     Everything goes through the one stream that the runtime reads, under a lock: handlers start threads.
     """

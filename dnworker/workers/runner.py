@@ -41,7 +41,7 @@ class WorkerRunner:
         lifecycle: takes the steps of this run; must be in `loading` when `start` is called.
         qualified_name: `capability:worker`, for session groups and traces.
         clock: schedules, backoff and task ages.
-        recorder: told of every invocation.
+        recorder: notified of each invocation.
         grace: seconds for shutdown handlers, and for cancelled ones to end.
         generation: the version of the handlers.
     """

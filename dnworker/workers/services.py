@@ -65,14 +65,14 @@ class Changed(Protocol):
 
     @property
     def last_handler_error(self) -> str | None:
-        """What a handler raised last, with its place."""
+        """What a handler raised last, with its location."""
 
     def component(self) -> ComponentInfo:
         """Return its health entry."""
 
 
 class OnChange(Protocol):
-    """Told of a worker's new state or handlers."""
+    """Is notified of a worker's new state or handlers."""
 
     def __call__(self, worker: Changed, *, announce: bool = True) -> None:
         """Note it; with `announce`, publish it where contract 2.7 says so."""
@@ -118,7 +118,7 @@ class Services:
     bus: EventBus
     """Where events come from."""
     history: History
-    """What is told of every invocation."""
+    """Records every invocation."""
     clock: Clock
     """What schedules and backoff go by."""
     guard: Guard

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 attach: Callable[[Any], bool] | None = None
-"""Asked first by `run` and `arun`: takes a worker into the runtime of this process, if it has one."""
+"""`run` and `arun` call it first: it takes a worker into the runtime of this process, if there is one."""
 
 
 def run(worker: HandlerRegistry) -> None:

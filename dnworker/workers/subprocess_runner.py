@@ -234,7 +234,7 @@ class SubprocessWorkerRunner:
         return text
 
     def _shutdown_errors(self) -> str | None:
-        """Return what a worker of ours said of its shutdown handlers at the end (contract 11.5)."""
+        """Return the shutdown errors that a worker of ours printed last (contract 11.5)."""
         last = self._ring[-1] if self._ring else ""
         return last if last.startswith(SHUTDOWN_ERRORS) else None
 
@@ -244,7 +244,7 @@ class SubprocessWorkerRunner:
         self._signal(signal.SIGTERM)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (0.5 if self.state is not WorkerState.STOPPING else self._grace)
-        while not self._group_is_empty() and loop.time() < deadline:  # noqa: ASYNC110  nothing tells us
+        while not self._group_is_empty() and loop.time() < deadline:  # noqa: ASYNC110  there is no signal for it
             await asyncio.sleep(0.02)  # grandchildren are not ours to wait for
         self._signal(signal.SIGKILL)
 

@@ -38,7 +38,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
-        """How each handler has done since the last start, where the process tells."""
+        """How each handler has done since the last start, where the process reports it."""
         return self.remote.stats
 
     @property
