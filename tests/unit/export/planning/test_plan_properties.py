@@ -17,6 +17,8 @@ from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.kernel.cells import Cell
 
+pytestmark = pytest.mark.slow
+
 INSTALLED = packages_distributions()
 EVERYTHING = """
 from functools import wraps
