@@ -14,6 +14,8 @@ from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = """
 from functools import wraps
 alpha = {}
