@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: lab demo test check lint format bounds bench screenshot clean tools tests environments quick
+.PHONY: lab demo test check lint format bounds bench screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -20,21 +20,21 @@ demo: .venv/.demo  ## the tutorial without a screen: run, export, run the export
 
 test:  ## install what tests need, and run all of them
 	@$(MAKE) --no-print-directory -j2 .venv/.test tools
-	@$(MAKE) --no-print-directory -j3 lint environments tests
+	@$(MAKE) --no-print-directory -j3 lint environments all-tests
 
 check: .venv/.test  ## what answers within a minute: lint, types and the unit tests that are quick
-	@$(MAKE) --no-print-directory -j2 lint quick
+	@$(MAKE) --no-print-directory -j2 lint quick-tests
 
-tests:
+all-tests: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-quick:
+quick-tests: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' tests/unit
 
 tools:
 	$(PYTHON) scripts/test_tools.py
 
-environments:
+environments: .venv/.test
 	$(BIN)/python -m tests.environments
 
 lint: .venv/.test

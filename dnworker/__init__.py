@@ -62,9 +62,6 @@ _HOMES = {
 }
 """Where each public name is defined."""
 
-_EXTENSIONS = "dnworker.notebook"
-"""The group of entry points by which a notebook's extension is found."""
-
 __all__ = [  # noqa: RUF022  in the order in which people meet them
     "Worker",
     "EventEnvelope",
@@ -137,16 +134,6 @@ def unload_ipython_extension(shell: Any) -> None:
 
 
 def _extension() -> Any:
-    from importlib.metadata import entry_points
+    from dnworker.core.extensions import load_part
 
-    found = sorted(entry_points(group=_EXTENSIONS), key=lambda point: point.name)
-    if not found:
-        raise ImportError(
-            "no notebook extension is installed; install it with: pip install 'dnworker[jupyter]'"
-        )
-    try:
-        return found[0].load()
-    except ModuleNotFoundError as exc:
-        raise ImportError(
-            f"the notebook extension needs {exc.name!r}; install it with: pip install 'dnworker[jupyter]'"
-        ) from exc
+    return load_part("extension")

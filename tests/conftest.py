@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from .clauses import CLAUSES
 
@@ -51,9 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _keep_caches_and_settings(home: Path) -> None:
     """Name what programs look for in the home and what every test may share: caches, and settings of installers."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
-    os.environ.setdefault("UV_CACHE_DIR", str(cache / "uv"))
+    asked = [find_uv_bin(), "cache", "dir"]
+    os.environ["UV_CACHE_DIR"] = subprocess.run(
+        asked, capture_output=True, text=True, check=True
+    ).stdout.strip()
     for variable, file in {
         "GIT_CONFIG_GLOBAL": home / ".gitconfig",
         "PIP_CONFIG_FILE": config / "pip" / "pip.conf",

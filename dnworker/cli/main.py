@@ -17,6 +17,7 @@ from dnworker._version import __version__
 from dnworker.cli import remote
 from dnworker.cli.text import NearParser, printable
 from dnworker.core.errors import DnworkerError, UsageError
+from dnworker.core.extensions import load_part
 from dnworker.core.topology import TOPOLOGIES
 
 Command = Callable[[argparse.Namespace], int]
@@ -95,9 +96,9 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 
 def _import(options: argparse.Namespace) -> int:
-    importing = _extension("importer.importer")
-    made = importing.import_capability(options.capability)
-    written = _extension("importer.notebook_file").write_notebook(made, options.output, force=options.force)
+    importer = _extension("import")
+    made = importer.import_capability(options.capability)
+    written = _extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))
     else:
@@ -107,16 +108,16 @@ def _import(options: argparse.Namespace) -> int:
     return 0
 
 
-def _extension(module: str) -> Any:
-    """Import a part of the notebook extension by its name: the framework itself does not import it.
+def _extension(part: str) -> Any:
+    """Import a part of the notebook's extension.
 
     Raises:
         UsageError: it is not installed.
     """
     try:
-        return import_module(f"dnworker_jupyter.{module}")
-    except ModuleNotFoundError as exc:
-        raise UsageError(f"this needs {exc.name}; install it with: pip install 'dnworker[jupyter]'") from exc
+        return load_part(part)
+    except ImportError as exc:
+        raise UsageError(str(exc)) from exc
 
 
 async def _until_terminated(work: Coroutine[Any, Any, str]) -> str:
@@ -137,7 +138,7 @@ def _export(options: argparse.Namespace) -> int:
             raise UsageError(f"--{option} is for a check; add --check, or leave it out")
     if options.diff and (options.check or options.lock or options.force):
         raise UsageError("--diff writes nothing; leave --check, --lock and --force out")
-    exporter = _extension("export.export")
+    exporter = _extension("export")
     export = exporter.FileExport(
         options.notebook, options.output, target=options.target, topology=options.topology
     )
@@ -147,7 +148,7 @@ def _export(options: argparse.Namespace) -> int:
         report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(report) if options.json else found)
         return 0
-    progress = _extension("display.progress").ProgressBar("export", terminal=True)
+    progress = _extension("progress").ProgressBar("export", terminal=True)
     try:
         writing = export.write(
             progress,

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -149,7 +149,8 @@ async def first_answer(client: RuntimeClient, kind: str, fire, *, limit: float =
     try:
         async with asyncio.timeout(limit):
             while not waiting.done():
-                await fire()
+                with suppress(httpx.TransportError):  # it closes connections that a busy machine leaves idle
+                    await fire()
                 await asyncio.wait({waiting}, timeout=1)
         return waiting.result()
     finally:

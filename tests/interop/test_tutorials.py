@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -93,7 +95,8 @@ async def until_settled(client, capability: str, worker: str) -> dict:
     """Return a worker's detail once it is no more starting."""
     async with asyncio.timeout(LIMIT):
         while True:
-            detail = await client.fetch_worker_detail(capability, worker)
-            if detail["state"] not in ("loading", "starting"):
-                return detail
+            with suppress(httpx.TransportError):  # it closes connections that a busy machine leaves idle
+                detail = await client.fetch_worker_detail(capability, worker)
+                if detail["state"] not in ("loading", "starting"):
+                    return detail
             await asyncio.sleep(0.2)

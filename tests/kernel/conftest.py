@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
-from uv import find_uv_bin
 
 from .session import KernelSession
 from .versions import VERSIONS, kernel_python
-
-UV_CACHE = subprocess.run(
-    [find_uv_bin(), "cache", "dir"], capture_output=True, text=True, check=True
-).stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,6 @@ def any_kernel(request, tmp_path_factory):
         directory = tmp_path_factory.mktemp("any")
         patch.chdir(directory)
         patch.setenv("HOME", str(directory))
-        patch.setenv("UV_CACHE_DIR", UV_CACHE)
         session = KernelSession(str(python))
         session.version = request.param
         assert session.run("%load_ext dnworker").status == "ok"
@@ -48,7 +40,6 @@ def any_kernel(request, tmp_path_factory):
 def bare_kernel(tmp_path, monkeypatch):
     """A fresh kernel without the extension, in a directory of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UV_CACHE_DIR", UV_CACHE)  # shared, or every test would download
     monkeypatch.setenv("HOME", str(tmp_path))
     session = KernelSession()
     yield session

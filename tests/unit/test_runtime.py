@@ -41,3 +41,4 @@ async def test_a_runtime_that_was_stopped_starts_again_with_what_it_had(tmp_path
 
 async def test_the_panel_is_made_when_it_is_first_asked_for_and_kept(runtime):
     assert runtime.feed is runtime.feed
+    assert runtime.feed.model.actions.engine is runtime

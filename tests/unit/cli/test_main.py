@@ -159,6 +159,7 @@ class Served:
         return run(*arguments, env=self.environ, **options)
 
 
+@pytest.mark.slow
 def test_the_other_commands_find_the_runtime_that_runs_here(tmp_path):
     broken = "import dnworker\nw = dnworker.Worker()\n@w.on_startup\nasync def s(c):\n    raise OSError('no disk')\n"
     root = make_capability(

@@ -87,12 +87,14 @@ async def run_as_test(runtime, bridge, payload) -> tuple[int, str]:
     return process.returncode, said.decode()
 
 
+@pytest.mark.slow
 async def test_a_saved_test_is_green_where_the_handler_was(runtime, bridge):
     code, said = await run_as_test(runtime, bridge, {"n": 3, "nested": {"a": [1, None, "x"]}})
     assert code == 0, said
     assert "['demo.counted']" in (bridge.parents[1] / "tests" / "test_bridge.py").read_text()
 
 
+@pytest.mark.slow
 async def test_a_saved_test_is_red_until_the_handler_is_mended(runtime, bridge):
     code, said = await run_as_test(runtime, bridge, {"n": 30})
     assert code == 1, said

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from dnworker_jupyter.export.disk.diff import handlers_of
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
+
+pytestmark = pytest.mark.slow
 
 EVERYTHING = """
 from functools import wraps

@@ -19,6 +19,8 @@ from dnworker import Runtime
 from dnworker.server.app import ENDPOINTS
 from dnworker.server.openapi import document
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

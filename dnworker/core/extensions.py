@@ -1,0 +1,31 @@
+"""Finds the notebook's extension by entry points; `%load_ext dnworker` and the command line use it.
+
+The framework names no extension: what is installed says where its parts are.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+GROUP = "dnworker.notebook"
+"""The group of entry points of the parts: `extension`, `export`, `import`, `notebook-file` and `progress`."""
+
+
+def load_part(name: str) -> Any:
+    """Import a part of the notebook's extension, and return its module.
+
+    Raises:
+        ImportError: it is not installed, or needs something that is not; the message says what to install.
+    """
+    found = entry_points(group=GROUP, name=name)
+    if not found:
+        raise ImportError(
+            "no notebook extension is installed; install it with: pip install 'dnworker[jupyter]'"
+        )
+    try:
+        return next(iter(found)).load()
+    except ModuleNotFoundError as exc:
+        raise ImportError(
+            f"the notebook extension needs {exc.name}; install it with: pip install 'dnworker[jupyter]'"
+        ) from exc
