@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from dnworker.panel.feed import Feed
     from dnworker.panel.page import PanelPage
     from dnworker.server.embedded import EmbeddedServer
-
-__all__ = ["LIVE_CAPABILITY", "Runtime"]
 
 
 class Runtime(Engine):

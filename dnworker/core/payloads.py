@@ -15,7 +15,7 @@ _UNKNOWN = object()
 Path = tuple[str, ...]
 
 
-def skeleton(sources: Iterable[str]) -> dict[str, Any]:
+def guess_payload(sources: Iterable[str]) -> dict[str, Any]:
     """Return a payload with every field that handlers read, given their source texts.
 
     Understood are `event.payload["a"]["b"]`, `.get("a", default)`, `"a" in event.payload`, names bound to any

@@ -11,7 +11,7 @@ _RAW = {"type": "generationcontent", "agent_name": "triage", "status": "running"
 _QUESTION = {"kind": "choice", "prompt": "Go on?", "options": [{"label": "yes", "description": "continue"}]}
 _SYNC = {"state": "degraded", "last_error": "timeout", "last_attempt_at": None}
 
-TEMPLATES: dict[str, dict[str, Any]] = {
+SAMPLES: dict[str, dict[str, Any]] = {
     "session.created": {"session_id": "session-1"},
     "session.deleted": {"session_id": "session-1"},
     "session.warning": {
@@ -79,9 +79,9 @@ DEFAULT_SESSION = "session-1"
 """The session of a fired event that names none though its kind belongs to a session."""
 
 
-def template(kind: str) -> dict[str, Any]:
+def sample(kind: str) -> dict[str, Any]:
     """Return a copy of the sample payload of `kind`; an empty one for kinds of the user's own."""
-    return copy.deepcopy(TEMPLATES.get(kind, {}))
+    return copy.deepcopy(SAMPLES.get(kind, {}))
 
 
 def belongs_to_session(kind: str) -> bool:

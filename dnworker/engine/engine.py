@@ -27,7 +27,7 @@ from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
-from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, template
+from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, sample
 from dnworker.engine import waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability
@@ -355,7 +355,7 @@ class Engine:
             TooLarge: the payload is over the limit.
             NotFound: there is no worker of the name `only`.
         """
-        payload = template(kind) if payload is None else payload
+        payload = sample(kind) if payload is None else payload
         envelope = self.bus.publish(
             kind,
             payload,

@@ -6,8 +6,8 @@ import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from dnworker.core.payloads import skeleton
-from dnworker.core.samples import TEMPLATES, template
+from dnworker.core.payloads import guess_payload
+from dnworker.core.samples import SAMPLES, sample
 from dnworker.engine.replay import recorded
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
@@ -72,7 +72,7 @@ class Suggestions:
 
     def kinds(self) -> set[str]:
         """Return the kinds that can be expected to do something."""
-        return self.kinds_heard() | TEMPLATES.keys()
+        return self.kinds_heard() | SAMPLES.keys()
 
     def nearest(self, kind: str) -> str | None:
         """Return the kind that was probably meant; None when nothing is close, or it is that kind."""
@@ -81,12 +81,12 @@ class Suggestions:
 
     async def suggest(self, kind: str) -> Suggestion:
         """Return a payload: of the kind's template, else of its newest event, else what its handlers read."""
-        if kind in TEMPLATES:
-            return Suggestion(template(kind), A_TEMPLATE)
+        if kind in SAMPLES:
+            return Suggestion(sample(kind), A_TEMPLATE)
         before = await self.newest(kind)
         if before is not None and before.payload:
             return Suggestion(before.payload, f"as of #{before.seq}")
-        read = skeleton(self._sources(kind))
+        read = guess_payload(self._sources(kind))
         return Suggestion(read, "made of what handlers read" if read else "")
 
     async def newest(self, kind: str) -> EventEnvelope | None:

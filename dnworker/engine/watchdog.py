@@ -19,7 +19,7 @@ from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
-from dnworker.sessions.turns import Turns
+from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
 THRESHOLD = 1.0
@@ -178,9 +178,8 @@ def running_invocation(frame: FrameType | None) -> Invocation | None:
     while frame is not None:
         if (found := invocation_run_by(frame)) is not None:
             return found
-        if frame.f_code is Turns._run.__code__:
-            started_by = getattr(frame.f_locals.get("turn"), "invocation", None)
-            return started_by if isinstance(started_by, Invocation) else None
+        if (turn := turn_run_by(frame)) is not None:
+            return turn.invocation
         frame = frame.f_back
     return None
 

@@ -98,18 +98,17 @@ class Endpoint:
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
         query = None if self.query is None else read_query(scope, self.query)
         raw = b"" if self.body is None else await read_body(receive)
-        body = None if self.body is None else self._read(raw)
+        body = None if self.body is None else self._read(raw, self.body)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
         answer = self.handler(Call(scope["engine"], scope, receive, path, query, body, len(raw)))
         return await answer if inspect.isawaitable(answer) else answer
 
-    def _read(self, body: bytes) -> Any:
+    def _read(self, body: bytes, shape: type[Fields]) -> Any:
         """Return the body as its struct; what is wrong with it is worked out only when something is."""
-        assert self.body is not None
-        if body and not self.body.aliases:
+        if body and not shape.aliases:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 return self._decoder.decode(body)
-        return check(read_object(body), self.body, "body")
+        return check(read_object(body), shape, "body")
 
     @cached_property
     def _decoder(self) -> Any:

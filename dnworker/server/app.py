@@ -84,5 +84,4 @@ class _Front:
 
 
 async def _http_error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, HTTPException)
-    return error(exc.status_code, exc.detail)
+    return error(exc.status_code, exc.detail) if isinstance(exc, HTTPException) else error(500, str(exc))

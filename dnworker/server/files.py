@@ -199,7 +199,8 @@ async def shell(call: Call) -> object:
 
 async def _read(stream: asyncio.StreamReader | None) -> str:
     """Read to the end, keeping a bounded beginning."""
-    assert stream is not None
+    if stream is None:
+        return ""
     kept, dropped = bytearray(), 0
     while chunk := await stream.read(65_536):
         room = OUTPUT_KEPT - len(kept)

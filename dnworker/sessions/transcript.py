@@ -56,6 +56,10 @@ class ToolCall:
         """The result or the error, as the agent gets it."""
         return self.result if self.result is not None else f"{self.error_type}: {self.error}"
 
+    def masked(self) -> dict[str, Any]:
+        """Return its name and arguments, with credentials hidden."""
+        return {"name": self.name, "arguments": mask(self.arguments)}
+
 
 @dataclass(slots=True)
 class Generation:

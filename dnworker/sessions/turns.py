@@ -10,6 +10,7 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +23,7 @@ from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
 from dnworker.sessions.store import SessionStore
-from dnworker.sessions.transcript import ToolCall, mask
+from dnworker.sessions.transcript import mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:
@@ -314,7 +315,7 @@ class Turns:
             "turn_id": turn.id,
             "response_text": transcript.text,
             "generation_stop_reason": transcript.stop_reason,
-            "tool_calls": [_masked(call) | {"result": call.result_text} for call in transcript.tool_calls],
+            "tool_calls": [call.masked() | {"result": call.result_text} for call in transcript.tool_calls],
             "usage": {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens},
             "duration_ms": self._duration(turn),
             "agent": turn.agent,
@@ -328,7 +329,7 @@ class Turns:
             "turn_id": turn.id,
             "error": {"type": type_, "message": message},
             "partial_response": transcript.text or None,
-            "tool_calls_attempted": [_masked(call) for call in transcript.tool_calls],
+            "tool_calls_attempted": [call.masked() for call in transcript.tool_calls],
             "duration_ms": self._duration(turn),
         }
         self._finish(session, turn, "turn.failed", payload)
@@ -413,10 +414,6 @@ class Turns:
             log.info("%s of the deleted session %s is dropped", kind, session.session_id)
 
 
-def _masked(call: ToolCall) -> dict[str, Any]:
-    return {"name": call.name, "arguments": mask(call.arguments)}
-
-
 def _fit(payload: dict[str, Any], reason: str) -> dict[str, Any]:
     """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
 
@@ -442,3 +439,11 @@ def _type_and_message(exc: BaseException) -> tuple[str, str]:
         return exc.type, valid_text(str(exc))
     error = describe(exc)
     return error.type, error.message or error.type
+
+
+def turn_run_by(frame: FrameType) -> Turn | None:
+    """Return the turn that this frame runs, if it is one of `Turns._run`; the watchdog asks."""
+    if frame.f_code is not Turns._run.__code__:
+        return None
+    found = frame.f_locals.get("turn")
+    return found if isinstance(found, Turn) else None

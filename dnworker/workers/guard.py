@@ -49,16 +49,16 @@ class Guard:
                 program.wait(GRACE + 1)
 
     def _say(self, line: str) -> None:
-        if self._program is not None and self._program.poll() is None:
-            assert self._program.stdin is not None
+        program = self._program
+        if program is not None and program.stdin is not None and program.poll() is None:
             try:
-                self._program.stdin.write(line.encode())
+                program.stdin.write(line.encode())
             except OSError:
                 log.debug("the guard has just ended; starting another")
             else:
                 return
-        if self._program is not None and self._program.stdin is not None:
-            self._program.stdin.close()
+        if program is not None and program.stdin is not None:
+            program.stdin.close()
         if not self._groups:
             return
         # A session of its own: Ctrl-C in the terminal of the runtime must not reach it.
@@ -70,8 +70,8 @@ class Guard:
             start_new_session=True,
             bufsize=0,
         )
-        assert self._program.stdin is not None
-        self._program.stdin.write("".join(f"+{group}\n" for group in sorted(self._groups)).encode())
+        if self._program.stdin is not None:
+            self._program.stdin.write("".join(f"+{group}\n" for group in sorted(self._groups)).encode())
 
 
 def end_groups(groups: set[int], grace: float = GRACE) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, current_invocation, describe
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
@@ -51,9 +52,9 @@ class Reporter:
 
     def begin(self, invocation: Invocation) -> None:
         """Report that it begins."""
-        assert invocation.key is not None
+        key = invocation.key or HandlerKey(invocation.cause, "", invocation.handler)
         event_id = invocation.event.event_id if invocation.event is not None else None
-        self._tell(reports.Begin(invocation.id, invocation.key, invocation.cause, event_id))
+        self._tell(reports.Begin(invocation.id, key, invocation.cause, event_id))
 
     def end(
         self, invocation: Invocation, exc: BaseException | None = None, *, cancelled: bool = False
@@ -61,7 +62,6 @@ class Reporter:
         """Report how it ended; what failed is logged as well, as it is without a reporter."""
         outcome: Any = "error" if exc else "cancelled" if cancelled else "ok"
         invocation.end(outcome, describe(exc) if exc else None)
-        assert invocation.duration is not None
         token = _telling.set(invocation.id)
         try:
             log_failure(invocation)  # marked as told: the runtime makes lines of its own of the report
@@ -69,7 +69,7 @@ class Reporter:
             _telling.reset(token)
         with self._lock:
             self._say(_NOBODYS, "")
-            self._tell(reports.End(invocation.id, outcome, invocation.duration, invocation.error))
+            self._tell(reports.End(invocation.id, outcome, invocation.duration or 0.0, invocation.error))
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Report that all invocations of the event have begun."""

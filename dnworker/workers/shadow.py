@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.handlers import handler_name
 from dnworker.core.invocation import Cause, Invocation, current_invocation, describe
-from dnworker.core.samples import template
+from dnworker.core.samples import sample
 from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ShadowClient:
     async def run_turn(self, **fields: Any) -> dict[str, Any]:
         """Write it down, and return a turn like any."""
         self._note("run_turn", **fields)
-        return template("turn.completed")
+        return sample("turn.completed")
 
     async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         """Write it down; nobody answers."""

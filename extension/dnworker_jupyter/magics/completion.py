@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dnworker.core.topology import TOPOLOGIES
-from dnworker.runtime import LIVE_CAPABILITY
+from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.magics.clock import VERBS
 from dnworker_jupyter.magics.context import MagicContext

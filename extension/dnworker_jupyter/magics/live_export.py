@@ -10,8 +10,9 @@ from typing import Any
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
+from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.replay import recorded
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.runtime import Runtime
 from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe

@@ -6,7 +6,7 @@ import shlex
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import LIVE_CAPABILITY
+from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
 from dnworker_jupyter.magics.context import MagicContext

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.payloads import skeleton
-from dnworker.core.samples import TEMPLATES
+from dnworker.core.payloads import guess_payload
+from dnworker.core.samples import SAMPLES
 from dnworker.engine.engine import Engine
 from dnworker.engine.suggest import Suggestions
 from dnworker_jupyter.live.workers import LiveWorkers
@@ -20,13 +20,15 @@ class NotebookSuggestions(Suggestions):
     def kinds_known(self) -> list[str]:
         """Return the kinds that were fired lately, that handlers listen to, and that the runtime knows."""
         fired = {event.kind for event in self._engine.history.events(1_000)}
-        return sorted(fired | self.kinds_heard() | TEMPLATES.keys())
+        return sorted(fired | self.kinds_heard() | SAMPLES.keys())
 
     def fields(self, kind: str) -> list[str]:
         """Return the fields that a payload of a kind may have."""
         events = reversed(self._engine.history.events(1_000))
         latest = next((event.payload for event in events if event.kind == kind), {})
-        return list(dict.fromkeys([*skeleton(self._live.sources(kind)), *TEMPLATES.get(kind, {}), *latest]))
+        return list(
+            dict.fromkeys([*guess_payload(self._live.sources(kind)), *SAMPLES.get(kind, {}), *latest])
+        )
 
     def why_unheard(self, kind: str) -> str:
         """Say that no handler ran for a kind, and which kind or worker may have been meant."""

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.payloads import skeleton
+from dnworker.core.payloads import guess_payload
 
 
 def reads(*lines: str) -> dict:
     body = "\n".join(f"    {line}" for line in lines)
-    return skeleton([f"@worker.on_event('a')\nasync def h(event, client):\n{body}\n"])
+    return guess_payload([f"@worker.on_event('a')\nasync def h(event, client):\n{body}\n"])
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def reads(*lines: str) -> dict:
         ("x = client.payload['no']", {}),
     ],
 )
-def test_what_a_handler_reads_is_in_the_skeleton(line, payload):
+def test_what_a_handler_reads_is_in_the_payload(line, payload):
     assert reads(*line.split("; ")) == payload
 
 
@@ -49,9 +49,9 @@ def test_a_name_that_is_bound_anew_is_followed_no_longer():
 def test_several_handlers_add_up():
     one = "async def a(event, client):\n    event.payload['x']\n"
     two = "async def b(e, client):\n    e.payload['y']\n"
-    assert skeleton([one, two]) == {"x": "x", "y": "y"}
+    assert guess_payload([one, two]) == {"x": "x", "y": "y"}
 
 
 @given(st.text())
 def test_any_text_gives_a_payload(text):
-    assert isinstance(skeleton([text]), dict)
+    assert isinstance(guess_payload([text]), dict)

@@ -8,7 +8,7 @@ import pytest
 
 from dnworker import HandlerFailed, Worker
 from dnworker.core.errors import NotFound
-from dnworker.core.samples import TEMPLATES
+from dnworker.core.samples import SAMPLES
 from dnworker.engine.engine import Engine
 
 
@@ -73,10 +73,10 @@ async def test_a_trace_that_takes_too_long_says_so(runtime):
         await runtime.settle(timeout=0.01)
 
 
-@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+@pytest.mark.parametrize("kind", sorted(SAMPLES))
 async def test_every_known_kind_has_a_payload_to_fire(runtime, kind):
     trace = await runtime.fire(kind)
-    assert trace.event.payload == TEMPLATES[kind]
+    assert trace.event.payload == SAMPLES[kind]
 
 
 @pytest.mark.clause("11.2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnworker import Runtime, Worker
-from dnworker.core.samples import TEMPLATES, template
+from dnworker.core.samples import SAMPLES, sample
 from dnworker.engine.suggest import A_TEMPLATE, Suggestion, Suggestions
 
 
@@ -29,7 +29,7 @@ def listener() -> Worker:
 
 async def test_a_kind_of_the_runtime_gets_its_template(runtime):
     suggested = await Suggestions(runtime).suggest("turn.completed")
-    assert suggested == Suggestion(template("turn.completed"), A_TEMPLATE)
+    assert suggested == Suggestion(sample("turn.completed"), A_TEMPLATE)
 
 
 async def test_any_other_kind_gets_the_payload_of_its_newest_event(runtime):
@@ -60,7 +60,7 @@ async def test_the_kinds_are_those_that_are_heard_and_those_of_the_runtime(runti
     await runtime.add(listener())
     suggestions = Suggestions(runtime)
     assert suggestions.kinds_heard() == {"order.placed"}
-    assert suggestions.kinds() == {"order.placed", *TEMPLATES}
+    assert suggestions.kinds() == {"order.placed", *SAMPLES}
 
 
 async def test_a_kind_that_is_nearly_right_is_corrected(runtime):

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from dnworker.core.errors import UsageError
-from dnworker.runtime import LIVE_CAPABILITY, Runtime
+from dnworker.engine.capability import LIVE_CAPABILITY
+from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.records import Handler, Registration, handlers_of
 from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnworker.core.samples import template
+from dnworker.core.samples import sample
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.workers import LiveWorkers
@@ -36,7 +36,7 @@ async def test_kinds_are_those_heard_fired_and_known(suggestions, runtime):
 
 async def test_a_kind_of_the_runtime_gets_a_realistic_payload(suggestions):
     payload, source = await suggestions.suggest("turn.completed")
-    assert payload.keys() == template("turn.completed").keys()
+    assert payload.keys() == sample("turn.completed").keys()
     assert source == "a template"
 
 
