@@ -16,11 +16,11 @@ from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.startup import RuntimeStartup

@@ -17,8 +17,8 @@ from typing import Any
 
 from dnworker.core.invocation import current_invocation
 from dnworker.engine.watchdog import invocation_of, running_invocation
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import HandlerInterrupted, KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 SHORTEST = 0.2
 """Seconds for which a handler must hold the loop: nobody wants to stop one that is just passing."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dnworker.capability.checker import DocumentChecker, kind_of
+from dnworker.capability.problems import DocumentChecker, kind_of
 from dnworker.capability.yamltree import parse
 
 
