@@ -1,4 +1,4 @@
-"""Puts the API together: one module per resource, one gatekeeper before all of them."""
+"""Builds the ASGI application: one module per resource, and one gatekeeper before all of them."""
 
 from __future__ import annotations
 

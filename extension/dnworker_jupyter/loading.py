@@ -1,4 +1,4 @@
-"""`%load_ext dnworker`, `%reload_ext` and `%unload_ext`: composes the notebook, installs it, takes it out."""
+"""`%load_ext dnworker` and its reverse: builds the `Notebook` object, installs its hooks, removes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Notebook`: what the extension holds for one kernel; `dnworker_jupyter` asks for the active one."""
+"""`Notebook`: everything the extension holds for one kernel; `dnworker_jupyter` returns the active one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What magics show of workers: tables, which are text in a terminal and HTML in a notebook."""
+"""`Table` and the tables of workers, as text in a terminal and HTML in a notebook; used by magics."""
 
 from __future__ import annotations
 

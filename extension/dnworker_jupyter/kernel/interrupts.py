@@ -1,4 +1,4 @@
-"""`Interrupts`: an interrupt stops a handler that holds the loop, and nothing else.
+"""`Interrupts`: Ctrl-C stops the handler that blocks the event loop; when none does, it acts as before.
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
 would run to its end. Our signal handlers first check whether a handler holds the loop. If so, that handler

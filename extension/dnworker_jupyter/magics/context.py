@@ -1,4 +1,4 @@
-"""`MagicContext`: what the magics of one kernel work with; `loading` fills it."""
+"""`MagicContext`: everything that the magics of one kernel work with; `loading` fills it."""
 
 from __future__ import annotations
 
