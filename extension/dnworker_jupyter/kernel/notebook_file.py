@@ -1,4 +1,4 @@
-"""Finds the notebook's file, its saved cells and its journal; used by exports, magics and `startup`."""
+"""Finds the notebook's file, its saved cells and its journal; used by exports, magics and `stale`."""
 
 from __future__ import annotations
 
