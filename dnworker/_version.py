@@ -1,3 +1,3 @@
-"""The version of dnworker: it stands here alone, and the build reads it."""
+"""The version of dnworker; the build and `dnworker.__version__` read it here."""
 
 __version__ = "0.1.0"

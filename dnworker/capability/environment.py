@@ -1,4 +1,4 @@
-"""What a worker process finds in its environment, layer by layer (contract 3.2, 4.4)."""
+"""Builds the environment of a worker process, layer by layer (contract 3.2, 4.4); for `subprocess_worker`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnworker.capability.checker import DocumentChecker, kind_of
+from dnworker.capability.problems import DocumentChecker, kind_of
 from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError

@@ -1,4 +1,4 @@
-"""Copies what in-process workers of `serve` print into the log of their worker."""
+"""Copies what in-process workers of `dnworker serve` print into the log of their worker; used by `serve`."""
 
 from __future__ import annotations
 

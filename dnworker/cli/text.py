@@ -1,4 +1,4 @@
-"""Text for a terminal, and the parser of the command line, which names the word that was meant."""
+"""Text for a terminal, and a parser that suggests the nearest word; used by all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Connection`: what `RuntimeClient` needs of a way to its runtime, which is HTTP or the same process."""
+"""`Connection`: the interface of `RuntimeClient` to a runtime; `http` and `engine/direct` implement it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interactive socket of a client: commands and their acks, turns and their events (contract 7.3)."""
+"""The interactive socket of a client: sends commands, receives turns (contract 7.3); used by `http`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Listeners`: callables that are all called on the same occasion; used by whatever can be listened to."""
+"""`Listeners`: callables that are called in turn when something happens; used by whatever notifies."""
 
 from __future__ import annotations
 

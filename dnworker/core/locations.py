@@ -1,4 +1,4 @@
-"""How a location in code is called: `cell [3], line 5` in a notebook, `file, line 5` elsewhere.
+"""Names a location in code: `cell [3], line 5` in a notebook, `file, line 5` elsewhere.
 
 Used wherever an error, a handler or a blocked loop is shown.
 """

@@ -1,4 +1,4 @@
-"""Gives the lines that `logging` writes the level of their record; used by whoever captures output."""
+"""Tells whoever captures output which level a line written by `logging` has."""
 
 from __future__ import annotations
 

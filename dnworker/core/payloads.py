@@ -1,4 +1,4 @@
-"""Guesses an event's payload from the handlers that read it; `%fire` and the panel offer it."""
+"""Builds a payload for a kind from what its handlers read of it; `%fire` and the panel offer it."""
 
 from __future__ import annotations
 

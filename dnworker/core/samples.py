@@ -1,4 +1,4 @@
-"""A realistic payload for each kind that the runtime publishes (contract 5.2), for firing by hand."""
+"""`template`: a realistic payload of each kind that the runtime publishes (contract 5.2), for firing."""
 
 from __future__ import annotations
 

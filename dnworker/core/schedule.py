@@ -1,4 +1,4 @@
-"""When schedules run and how long a crashed task waits: arithmetic that runners use, no waiting."""
+"""Computes when a schedule runs next and how long a crashed task waits; runners use it, and wait."""
 
 from __future__ import annotations
 

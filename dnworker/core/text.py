@@ -1,4 +1,4 @@
-"""Text as people read it: whole lines, long text cut, invalid text mended, the word that was meant.
+"""Functions on text: split lines, cut long text, mend invalid text, find the word that was meant.
 
 Used wherever text is kept, sent or shown.
 """

@@ -1,4 +1,4 @@
-"""How a worker runs: in the runtime's process, or as one of its own; whatever names the ways uses these."""
+"""The topologies of a worker: in-process, python, uv; used by manifests, exports and magics."""
 
 from __future__ import annotations
 

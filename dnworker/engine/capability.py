@@ -1,4 +1,4 @@
-"""One capability of a runtime: its manifest, its flags, its checks, its workers."""
+"""One capability of a runtime: its manifest, flags, checks and workers; `capabilities` holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection of a client that lives in the runtime's own process: calls, no wire."""
+"""`DirectConnection`: connects a client in the runtime's own process by calls, without HTTP."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.direct import DirectConnection
+from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
-from dnworker.engine.startup import Progress
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus

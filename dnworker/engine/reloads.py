@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnworker.engine.capabilities import CapabilityCollection
-from dnworker.engine.startup import Progress
+from dnworker.engine.progress import Progress
 from dnworker.events.bus import EventBus
 
 

@@ -1,4 +1,4 @@
-"""Fires recorded events again, and reads and writes them as files; `%replay`, `%events` and checks use it."""
+"""Selects recorded events, edits them and fires them again, at a pace and to one worker if wanted."""
 
 from __future__ import annotations
 

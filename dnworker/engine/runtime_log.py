@@ -1,4 +1,4 @@
-"""The runtime's own log: a bounded ring of records with cursors, for operators far away (contract 6.7)."""
+"""The runtime's own log: a bounded ring of records, which clients read by cursor (contract 6.7)."""
 
 from __future__ import annotations
 

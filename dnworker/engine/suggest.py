@@ -1,4 +1,4 @@
-"""`Suggestions`: which kinds can be fired and with what payload; the panel and `%fire` ask."""
+"""`Suggestions`: lists kinds that can be fired, with payloads; used by the panel and `%fire`."""
 
 from __future__ import annotations
 

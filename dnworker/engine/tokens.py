@@ -1,4 +1,4 @@
-"""Bearer tokens: one for the operator, one for every worker process of its own; and tickets for sockets."""
+"""`Tokens`: bearer tokens of the operator and of each worker process, and tickets for sockets."""
 
 from __future__ import annotations
 

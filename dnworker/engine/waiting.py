@@ -1,4 +1,4 @@
-"""Waits until what runs has ended; the engine's `settle` and `advance` use it."""
+"""Waits until all queued and running work has ended; the engine's `settle` and `advance` use it."""
 
 from __future__ import annotations
 

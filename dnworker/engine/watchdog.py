@@ -1,4 +1,4 @@
-"""A thread that notices when the event loop stands still, and finds out whose code holds it.
+"""`Watchdog`: a thread that notices when the event loop is blocked, and finds whose code blocks it.
 
 Everything in-process runs on one loop: a cell or handler that blocks stops every worker. What is missing then
 is not speed but an explanation, which only another thread can give.

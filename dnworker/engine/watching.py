@@ -1,4 +1,4 @@
-"""Reloads a capability when its files change on disk."""
+"""Watches the files of capabilities and reloads one when its files change; used by `serve --watch`."""
 
 from __future__ import annotations
 

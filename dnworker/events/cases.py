@@ -1,4 +1,4 @@
-"""A recorded event as text: a cell or a pytest test that fires it again; used by magics, panel and export."""
+"""Writes a recorded event as a cell or a pytest test that fires it; used by magics, panel and export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults from a seed (duplicates, delays, other orders, failing calls), for `%fire` and `%replay --chaos`."""
+"""Injects faults by a seed: duplicates, delays, other orders, failing calls; used by `--chaos`."""
 
 from __future__ import annotations
 

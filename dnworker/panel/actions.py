@@ -1,4 +1,4 @@
-"""What the panel can do beside the engine, where there is no notebook; a notebook overrides it."""
+"""`Actions`: the panel's operations that need a notebook; these refuse, `NotebookActions` does them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline as a view sees it: one row an event, with its outcome; used by `view` and `messages`."""
+"""The timeline of one view: one row an event, with its outcome; used by `view` and `messages`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the views of a runtime are updated, and what becomes of their messages; made by `Runtime.feed`.
+"""`Feed`: updates all views at most ten times a second, and receives, executes and answers their messages.
 
 A feed listens to the runtime only while some view is visible: one that is hidden costs nothing.
 """

@@ -1,4 +1,4 @@
-"""The log as a view sees it: the lines that match its filter, by position; used by `view` and `messages`."""
+"""The log of one view: the lines that match its filter, by position; used by `view` and `messages`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What views send, as structs; `feed` reads them. Each names its view, and a request has a number."""
+"""The messages that views send, as structs that name their view and number requests; `feed` reads them."""
 
 from __future__ import annotations
 

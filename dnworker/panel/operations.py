@@ -1,4 +1,4 @@
-"""What views ask for, done; `feed` calls `execute`, which returns the fields of the answer."""
+"""Executes the requests of the panel's front end, one function each, and returns the fields of the answer."""
 
 from __future__ import annotations
 

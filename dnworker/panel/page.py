@@ -1,4 +1,4 @@
-"""`PanelPage`: the panel as the page of a server shows it; `Runtime` makes it, `server/page.py` serves it."""
+"""`PanelPage`: the files and the feed of the page that a server shows; `Runtime` makes it."""
 
 from __future__ import annotations
 

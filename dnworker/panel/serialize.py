@@ -1,4 +1,4 @@
-"""What a view shows as plain JSON, each text cut to size; `model`, `view` and `operations` send it.
+"""Turns what a view shows into JSON, each text cut to size; `model`, `view` and `operations` send it.
 
 These are functions of their arguments alone: they read no clock and ask for nothing.
 """

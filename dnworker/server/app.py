@@ -1,4 +1,4 @@
-"""Puts the API together: one module per resource, one gatekeeper before all of them."""
+"""Builds the ASGI application: one module per resource, and one gatekeeper before all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dnworker.server import catalog, events, files, health, interactive, logs, page, sessions, workers
+from dnworker.server import catalog, events, files, interactive, page, runtime, runtime_log, sessions, workers
 from dnworker.server.api import Call, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
 from dnworker.server.openapi import document
@@ -29,7 +29,7 @@ def openapi(call: Call) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (health, events, workers, sessions, files, logs, catalog)
+_RESOURCES = (runtime, events, workers, sessions, files, runtime_log, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

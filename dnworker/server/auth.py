@@ -1,4 +1,4 @@
-"""Who may talk to the API: Host, Origin and token, looked at before anything else (contract 13.20)."""
+"""`Gatekeeper`: checks Host, Origin and token of every request before anything else does (contract 13.20)."""
 
 from __future__ import annotations
 

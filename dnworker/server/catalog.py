@@ -1,4 +1,4 @@
-"""Tools, skills and MCP servers, as far as this runtime knows them (contract 6.3)."""
+"""The endpoints of tools, skills and MCP servers (contract 6.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing over HTTP, and the one-way event stream (contract 6.4, 7.1)."""
+"""The endpoints that publish an event and that stream events one way (contract 6.4, 7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files and the shell of the runtime's machine, for whoever holds its token (contract 6.7)."""
+"""The endpoints of files and of the shell on the runtime's machine (contract 6.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/api/ws`: commands in, acknowledgements and the events of subscribed sessions out (contract 7.2)."""
+"""The socket `/api/ws`: receives commands, sends acks and events of subscribed sessions (contract 7.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made of the same declarations that serve the requests."""
+"""Writes the OpenAPI document from the declarations that also serve the requests; used by `app`."""
 
 from __future__ import annotations
 

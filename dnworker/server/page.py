@@ -1,4 +1,4 @@
-"""The panel as a page: its files, its session by cookie, its socket (see docs/decisions/0018-panel.md).
+"""Serves the panel as a page: files, a session by cookie, a socket (see docs/decisions/0018-panel.md).
 
 A page cannot send a bearer token with its socket, and must not keep one: it gives it once, and gets a cookie
 that opens this and nothing else.

@@ -1,4 +1,4 @@
-"""Bodies in and out: JSON by msgspec, errors in the shapes of contract 6.1."""
+"""Reads and writes bodies: JSON by msgspec, and errors in the shapes of contract 6.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions in this process; what only a platform has answers as a runtime without one does (contract 6.6)."""
+"""The endpoints of sessions; what needs a platform answers as a reference without one (contract 6.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker detail and restart (contract 6.5)."""
+"""The endpoints that show and restart one worker (contract 6.5)."""
 
 from __future__ import annotations
 

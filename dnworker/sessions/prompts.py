@@ -1,4 +1,4 @@
-"""Prompts that a turn puts to a human, and their answers (contract 7.2, 9)."""
+"""Prompts that a turn puts to a human, and their answers (contract 7.2, 9); used by `turns` and the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Turn`: one request to an agent; what the agent's script sees of it, and what it can do."""
+"""`Turn`: one request to an agent, as the agent's script sees it; made by `Turns`."""
 
 from __future__ import annotations
 

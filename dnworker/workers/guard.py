@@ -1,4 +1,4 @@
-"""Ends worker processes whose runtime is gone: even a runtime killed with SIGKILL leaves no child behind.
+"""`Guard`: ends worker processes when their runtime is gone, even after SIGKILL of the runtime.
 
 `Guard` is the runtime's side. The other side is this file run as a program: it holds the reading end of a
 pipe, on which the runtime names the process groups it owns. When the runtime dies, however it dies, the

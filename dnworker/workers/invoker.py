@@ -1,4 +1,4 @@
-"""`Invoker`: runs single handlers for a runner, each as a task, and keeps what is in flight and its stats."""
+"""`Invoker`: runs each handler as a task, and counts what is in flight; a part of the runner."""
 
 from __future__ import annotations
 

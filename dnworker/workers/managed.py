@@ -1,4 +1,4 @@
-"""`ManagedWorker`: a declared worker: gate, load, start, stop, restart (contract 2.7, 3.6, 4.8).
+"""`ManagedWorker`: starts, stops and restarts one declared worker (contract 2.7, 3.6, 4.8).
 
 It is the lifecycle; `inprocess_worker` and `subprocess_worker` make the runner.
 """

@@ -1,4 +1,4 @@
-"""`Recorder`: what a runner notifies of each invocation; `LoggingRecorder` serves workers that run alone."""
+"""`Recorder`: the interface a runner reports each invocation to; `LoggingRecorder` is for standalone use."""
 
 from __future__ import annotations
 

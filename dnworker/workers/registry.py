@@ -1,4 +1,4 @@
-"""`HandlerRegistry`: the handlers of a worker as its decorators wrote them down; what runs a worker reads it.
+"""`HandlerRegistry`: keeps the handlers that decorators register; `Worker` is one, and runners read it.
 
 The runner, the reports of processes and the notebook go over handlers by `handlers_of`, never by the five
 registries themselves.

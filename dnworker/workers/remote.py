@@ -1,4 +1,4 @@
-"""The invocations of one worker process, as it reports them, in the history of its runtime."""
+"""Enters the invocations that a worker process reports into the history; used by `subprocess_worker`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The side of a worker process that reports: begins, ends and prints of its handlers (see `reports`)."""
+"""Runs in a worker process: reports when handlers begin, end and print (format: `reports.py`)."""
 
 from __future__ import annotations
 

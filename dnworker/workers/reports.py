@@ -1,4 +1,4 @@
-"""What a worker process of ours reports about its handlers, between the lines of its own output.
+"""The format of the reports that a worker process writes between the lines of its own output.
 
 The runtime that spawns a worker reads its output anyway. A process that finds `DNWORKER_REPORTS` in its
 environment puts reports into it as application program commands (ECMA-48, 8.3.2), which a terminal shows

@@ -1,4 +1,4 @@
-"""Runs one worker's handlers on the current loop: start, swap, stop (contract 2).
+"""`WorkerRunner`: runs one worker's handlers on the current loop: start, swap, stop (contract 2).
 
 `WorkerRunner` owns the life cycle. `dispatch`, `schedules` and `supervision` each start one kind of handler,
 and `invoker` runs it.

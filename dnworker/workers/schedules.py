@@ -1,4 +1,4 @@
-"""`Schedules`: keeps the rhythm of `@worker.every` handlers; a part of the runner."""
+"""`Schedules`: runs `@worker.every` handlers when they are due; a part of the runner."""
 
 from __future__ import annotations
 

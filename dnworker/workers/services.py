@@ -1,4 +1,4 @@
-"""What managed workers need of the runtime that they run in, and of the capability that they belong to."""
+"""The interfaces that a managed worker needs of its runtime (`Services`) and of its capability (`Home`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two generations of a worker on the same events, side by side, without effect on anything else.
+"""Runs two generations of a worker on the same events without side effects, and compares what they do.
 
 Handlers run for real, and what they would do through their client is written down instead of done. Only that:
 a socket or a file that a handler opens by itself is opened.

@@ -1,4 +1,4 @@
-"""Runs one subprocess worker: spawn, output, exit, stop (contract 3)."""
+"""`SubprocessWorkerRunner`: runs one worker process: spawn, output, exit, stop (contract 3)."""
 
 from __future__ import annotations
 

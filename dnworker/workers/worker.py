@@ -1,4 +1,4 @@
-"""`Worker`: what a worker's script makes; a registry of handlers that can run as a process of its own."""
+"""`Worker`: the class that worker scripts create; a `HandlerRegistry` that can also run as a process."""
 
 from __future__ import annotations
 

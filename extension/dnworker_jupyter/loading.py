@@ -1,4 +1,4 @@
-"""`%load_ext dnworker`, `%reload_ext` and `%unload_ext`: composes the notebook, installs it, takes it out."""
+"""`%load_ext dnworker` and its reverse: builds the `Notebook` object, installs its hooks, removes them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.startup import RuntimeStartup

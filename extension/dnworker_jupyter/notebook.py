@@ -1,4 +1,4 @@
-"""`Notebook`: what the extension holds for one kernel; `dnworker_jupyter` asks for the active one."""
+"""`Notebook`: everything the extension holds for one kernel; `dnworker_jupyter` returns the active one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from dnworker.core.errors import UsageError
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.panels import Panels
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors

@@ -23,7 +23,7 @@ def described() -> list[tuple[str, str]]:
             path = span[2]
             if span[1] and path.endswith("/"):
                 folder = path
-            if PATH.fullmatch(path) and "/x/" not in path:
+            if PATH.fullmatch(path) and not re.search(r"\bx/", path):
                 found.append((path, folder))
         if line.startswith("## The way"):
             folder = ""

@@ -1,4 +1,4 @@
-"""Makes a worker of the reference's SDK report what its handlers do, as ours do (`dnworker.workers.reports`).
+"""Makes workers of the reference's SDK report what handlers do, as ours do (`dnworker.workers.reports`).
 
 For the check of an export: with `DNWORKER_OBSERVE` in its environment, `sitecustomize` installs this before
 the script begins. Nothing of the script or of the SDK is changed on disk; the registries that are wrapped

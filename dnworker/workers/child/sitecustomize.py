@@ -1,4 +1,4 @@
-"""Runs first in the Python processes of workers: makes what works in-process work there too.
+"""Runs first in worker processes: makes imports that work in-process work there too.
 
 The runtime puts this directory first on `PYTHONPATH` of worker processes. It uses the standard library only,
 does nothing where there is nothing to do, and then lets any other `sitecustomize` of that Python have its

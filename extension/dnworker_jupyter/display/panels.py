@@ -1,4 +1,4 @@
-"""`Panels`: the panels of one notebook: that of all workers, and those of single ones; used by magics."""
+"""`Panels`: the panels of one notebook, one for all workers and one for each shown alone; used by magics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ProgressBar`: how far a long magic is; a bar in a notebook, a line in a terminal, else nothing."""
+"""`ProgressBar`: shows how far a long magic is: a bar in a notebook, a line in a terminal, else nothing."""
 
 from __future__ import annotations
 

@@ -1,22 +1,64 @@
-"""What magics show of workers: tables, which are text in a terminal and HTML in a notebook."""
+"""`Table` and the tables of workers, as text in a terminal and HTML in a notebook; used by magics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from html import escape
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
-from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.notebook_file import SavedNotebook
 from dnworker_jupyter.live.stale import label, why_stale
 from dnworker_jupyter.live.worker import LiveWorker
 
 WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology")
+
+
+class Table:
+    """Rows under headings, as text and as HTML; a title above them, a note below."""
+
+    def __init__(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        empty: str = "nothing yet",
+        *,
+        title: str = "",
+        note: str = "",
+    ) -> None:
+        self.headings = list(headings)
+        self.rows = [list(row) for row in rows]
+        self.empty = empty
+        self.title = title
+        self.note = note
+
+    def __repr__(self) -> str:
+        return "\n".join(filter(None, [self.title, self._text(), self.note]))
+
+    def _text(self) -> str:
+        if not self.rows:
+            return self.empty
+        table = [self.headings, *self.rows]
+        widths = [max(len(row[n]) for row in table) for n in range(len(self.headings))]
+        return "\n".join(
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
+        )
+
+    def _repr_html_(self) -> str:
+        above = f"<p>{escape(self.title)}</p>" if self.title else ""
+        below = f"<p>{escape(self.note)}</p>" if self.note else ""
+        if not self.rows:
+            return f"{above}<p>{escape(self.empty)}</p>{below}"
+        head = "".join(f"<th style='text-align:left'>{escape(h)}</th>" for h in self.headings)
+        cell = "<td style='text-align:left;vertical-align:top;white-space:pre-wrap'>{}</td>"
+        body = "".join(f"<tr>{''.join(cell.format(escape(c)) for c in row)}</tr>" for row in self.rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"{above}{table}{below}"
 
 
 class Note:

@@ -1,9 +1,8 @@
-"""Shows traces and worker tables as static HTML: no script, so GitHub and nbviewer show them too."""
+"""Shows traces as static HTML: no script, so that GitHub and nbviewer show them too; used by `loading`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -23,48 +22,6 @@ _MARKS = {
     "running": ("…", "#b26a00"),
     "cancelled": ("-", "#757575"),
 }
-
-
-class Table:
-    """Rows under headings, as text and as HTML; a title above them, a note below."""
-
-    def __init__(
-        self,
-        headings: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        empty: str = "nothing yet",
-        *,
-        title: str = "",
-        note: str = "",
-    ) -> None:
-        self.headings = list(headings)
-        self.rows = [list(row) for row in rows]
-        self.empty = empty
-        self.title = title
-        self.note = note
-
-    def __repr__(self) -> str:
-        return "\n".join(filter(None, [self.title, self._text(), self.note]))
-
-    def _text(self) -> str:
-        if not self.rows:
-            return self.empty
-        table = [self.headings, *self.rows]
-        widths = [max(len(row[n]) for row in table) for n in range(len(self.headings))]
-        return "\n".join(
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
-        )
-
-    def _repr_html_(self) -> str:
-        above = f"<p>{escape(self.title)}</p>" if self.title else ""
-        below = f"<p>{escape(self.note)}</p>" if self.note else ""
-        if not self.rows:
-            return f"{above}<p>{escape(self.empty)}</p>{below}"
-        head = "".join(f"<th style='text-align:left'>{escape(h)}</th>" for h in self.headings)
-        cell = "<td style='text-align:left;vertical-align:top;white-space:pre-wrap'>{}</td>"
-        body = "".join(f"<tr>{''.join(cell.format(escape(c)) for c in row)}</tr>" for row in self.rows)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{above}{table}{below}"
 
 
 def register_formatters(shell: Any) -> None:

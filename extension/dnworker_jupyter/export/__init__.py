@@ -1,1 +1,1 @@
-"""From a notebook to a capability: reading cells, slicing and rendering are pure; one function writes."""
+"""Exports a notebook: `slicing` reads, `planning` makes files, `check` tries them, `disk` writes."""

@@ -1,4 +1,4 @@
-"""Names that scripts use for different things, which one notebook cannot; used by the importer."""
+"""Finds names that two scripts bind to different things; one notebook can hold only one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dnworker import`: a notebook of a capability, from which an export makes the capability again."""
+"""`import_capability`: makes a notebook of a capability; used by `dnworker import`."""
 
 from __future__ import annotations
 

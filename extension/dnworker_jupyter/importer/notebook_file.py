@@ -1,4 +1,4 @@
-"""The notebook that an import makes, and its file (nbformat 4.5); for importer and command line."""
+"""The notebook that an import makes, and its file (nbformat 4.5); used by importer and command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cell of a worker that is a program, or whose command is more than a script; used by the importer."""
+"""Makes the cell of a worker whose command is more than a Python script; used by the importer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scripts of a capability require (PEP 723), as words for `%pip install`; used by the importer."""
+"""Reads what the scripts of a capability require (PEP 723), for `%pip install`; used by the importer."""
 
 from __future__ import annotations
 

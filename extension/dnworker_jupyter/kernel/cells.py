@@ -1,4 +1,4 @@
-"""The cells that ran in this kernel, the cell that runs, and how to name a place in them."""
+"""`CellBook`: the cells that ran in this kernel, the one that runs, and the names of locations in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Interrupts`: an interrupt stops a handler that holds the loop, and nothing else.
+"""`Interrupts`: Ctrl-C stops the handler that blocks the event loop; when none does, it acts as before.
 
 A kernel ignores SIGINT while it is idle, and hands it to the cell while one awaits: a handler that blocks
 would run to its end. Our signal handlers first check whether a handler holds the loop. If so, that handler
@@ -17,8 +17,8 @@ from typing import Any
 
 from dnworker.core.invocation import current_invocation
 from dnworker.engine.watchdog import invocation_of, running_invocation
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import HandlerInterrupted, KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 SHORTEST = 0.2
 """Seconds for which a handler must hold the loop: nobody wants to stop one that is just passing."""

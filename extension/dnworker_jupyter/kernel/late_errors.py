@@ -1,4 +1,4 @@
-"""`LateErrors`: errors that come to light after their cell has ended; the extension's root raises them."""
+"""`LateErrors`: errors found after their cell has ended; `dn.settle()` raises the first."""
 
 from __future__ import annotations
 

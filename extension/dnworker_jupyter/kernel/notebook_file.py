@@ -1,4 +1,4 @@
-"""The notebook's file: where it is, its saved cells, and the journal that belongs to it."""
+"""Finds the notebook's file, its saved cells and its journal; used by exports, magics and `stale`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`replace` sets an attribute of somebody else's class and gives what restores it; used by `kernel`."""
+"""`replace`: sets an attribute of somebody else's class and returns what restores it; used by `kernel`."""
 
 from __future__ import annotations
 

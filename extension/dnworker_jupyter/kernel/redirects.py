@@ -1,4 +1,4 @@
-"""Keeps redirections of output within a handler to it, and those of a cell off handlers; used by `output`.
+"""Confines redirections of output to the handler or cell that made them; used by `output`.
 
 `contextlib.redirect_stdout` and IPython's capture replace `sys.stdout` for the whole process. Handlers
 interleave with cells and with each other: each would write into the other's buffer, and the last to leave

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dnworker.core.errors import JournalError
 from dnworker.core.listeners import Listeners
 from dnworker.engine.engine import Engine
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 log = logging.getLogger("dnworker.notebook")
 

@@ -1,4 +1,4 @@
-"""`UnhandledErrors`: exceptions of tasks and threads that handlers start, and that nobody awaits."""
+"""`UnhandledErrors`: collects exceptions that handlers' tasks and threads raise and nobody awaits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of live workers in cells: `worker`, and what `dn.worker("bridge")` returns."""
+"""The handles of live workers that cells use: `worker`, and what `dn.worker("bridge")` returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cells have registered for a worker, as records; used by everything in `live`, and shown by magics."""
+"""Records of what cells have registered for a worker; used by everything in `live`, and shown by magics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a cell prints when its handlers have taken effect; used by `transactions`."""
+"""Words what changed when a cell's handlers take effect; `transactions` prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of the notebook's handlers that run apart from the live ones; used by checks and test cells."""
+"""Makes copies of the notebook's handlers that run apart from the live ones; for checks and test cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds stale handlers: they run, but their cell has changed since or is gone; used by `%worker`."""
+"""Finds stale handlers, which run although their cell was edited, failed or deleted; used by `%worker`."""
 
 from __future__ import annotations
 

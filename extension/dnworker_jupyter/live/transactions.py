@@ -1,4 +1,4 @@
-"""`Transactions`: what cells register; a cell is one transaction for each worker that it registers with."""
+"""`Transactions`: registers what a cell declares, all or nothing for each worker; used by the hooks."""
 
 from __future__ import annotations
 

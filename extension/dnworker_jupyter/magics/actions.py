@@ -1,4 +1,4 @@
-"""`NotebookActions`: what the panel can do only in a notebook: roll back, export, and name cells."""
+"""`NotebookActions`: does the panel's operations that need a notebook: roll back, export, name cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`%%worker NAME --test` and `%events test`: a cell that keeps an event and what the worker does with it."""
+"""`%%worker NAME --test` and `%events test`: a cell with an event and what the worker should do with it."""
 
 from __future__ import annotations
 

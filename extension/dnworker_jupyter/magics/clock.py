@@ -10,8 +10,7 @@ from dnworker.core.clock import SwitchClock, turn_loop
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation
 from dnworker.runtime import Runtime
-from dnworker_jupyter.display.tables import until
-from dnworker_jupyter.display.traces import Table
+from dnworker_jupyter.display.tables import Table, until
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest
 

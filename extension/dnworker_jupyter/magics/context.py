@@ -1,4 +1,4 @@
-"""`MagicContext`: what the magics of one kernel work with; `loading` fills it."""
+"""`MagicContext`: everything that the magics of one kernel work with; `loading` fills it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dnworker.core.errors import NotFound, UsageError
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes

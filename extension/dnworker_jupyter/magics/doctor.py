@@ -17,7 +17,7 @@ import httpx
 
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
-from dnworker_jupyter.display.traces import Table
+from dnworker_jupyter.display.tables import Table
 from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
 from dnworker_jupyter.live.stale import why_stale
 from dnworker_jupyter.magics.context import MagicContext

@@ -10,8 +10,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.engine.replay import recorded, write_events
 from dnworker.runtime import Runtime
-from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.display.traces import Table
+from dnworker_jupyter.display.tables import Note, Table
 from dnworker_jupyter.magics.case import offer_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, nearest

@@ -1,4 +1,4 @@
-"""`LiveExport`: an export of what runs in this kernel; used by `%capability`, the panel and `Processes`."""
+"""`LiveExport`: exports what runs in this kernel; used by `%capability`, the panel and `Processes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The magics by name: each reads its line, and runs the function of its module on the runtime's loop.
+"""`DnworkerMagics`: registers each magic; it parses the line, and runs the magic's module on the loop.
 
 All return an awaitable; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
 """

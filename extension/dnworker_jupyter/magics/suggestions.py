@@ -1,4 +1,4 @@
-"""`NotebookSuggestions`: kinds to fire, and payloads; used by `%fire`, completion and the panel."""
+"""`NotebookSuggestions`: suggests kinds to fire and payloads; used by `%fire`, completion and the panel."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
     Note,
+    Table,
     handler_origins,
     worker_log,
     worker_table,
     workers_table,
 )
-from dnworker_jupyter.display.traces import Table
 from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
 from dnworker_jupyter.live.processes import ProcessWorker, until_connected
 from dnworker_jupyter.magics.case import run_case

@@ -1,4 +1,4 @@
-"""Tables of workers, and times as text."""
+"""Tables as text and as HTML, tables of workers, and times as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from dnworker.core.clock import VirtualClock
 from dnworker.core.handlers import HandlerKey
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.display.tables import span, until, worker_log, worker_table, workers_table
+from dnworker_jupyter.display.tables import Table, span, until, worker_log, worker_table, workers_table
+
+
+def test_a_table_is_text_in_columns_and_escaped_html():
+    table = Table(["name", "n"], [["a<b", "1"], ["longer", "22"]], title="title", note="note")
+    assert repr(table) == "title\nname    n\na<b     1\nlonger  22\nnote"
+    html = table._repr_html_()
+    assert "<p>title</p>" in html
+    assert "a&lt;b" in html
+
+
+def test_a_table_without_rows_says_so():
+    table = Table(["name"], [], "nothing here")
+    assert repr(table) == "nothing here"
+    assert table._repr_html_() == "<p>nothing here</p>"
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.kernel.blocking import LoopWatch
 from dnworker_jupyter.kernel.loop import KernelLoop
+from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 
 

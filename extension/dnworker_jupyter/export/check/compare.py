@@ -1,4 +1,4 @@
-"""Compares what the export did in the sandbox with the notebook, and notes that in the report; for check."""
+"""Compares what an export did in the sandbox with the notebook, and fills the report; used by check."""
 
 from __future__ import annotations
 

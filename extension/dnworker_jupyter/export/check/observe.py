@@ -1,4 +1,4 @@
-"""What workers do with events, as plain data, and how two runs differ; used on both sides of a check."""
+"""Records what workers do with events as plain data, and compares two runs; used on both sides of a check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a check: what was looked at, and whether it is as it should be; for check and export.py."""
+"""The report of a check: each thing checked, and whether it is right; used by check and export.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaces one directory by another in a single step, as far as the system has such a step; used by write."""
+"""Replaces one directory by another in a single step, where the system has such a step; used by write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes between two exports, and the version step that this needs; used by export.py and importer."""
+"""Finds what changes between two exports, and the version step of that; for export.py and importer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one script needs from elsewhere, and which of its imports it could not do; used by planning."""
+"""Finds what one script needs from elsewhere, and its imports that would fail; used by planning."""
 
 from __future__ import annotations
 

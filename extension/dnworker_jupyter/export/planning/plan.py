@@ -1,4 +1,4 @@
-"""Plans an export: cells in, files out; nothing is written. Used by export.py, disk and check."""
+"""Plans an export: makes files of cells and writes nothing; used by export.py, disk and check."""
 
 from __future__ import annotations
 

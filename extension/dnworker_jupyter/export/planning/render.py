@@ -1,4 +1,4 @@
-"""The text of a script, with its PEP 723 header, and of the module that scripts share; used by planning."""
+"""Writes the text of a script, with its PEP 723 header, and of the shared module; used by planning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python files of an export: scripts, the module that they share, local modules; used by planning."""
+"""Makes the Python files of an export: scripts, their shared module, local modules; used by planning."""
 
 from __future__ import annotations
 

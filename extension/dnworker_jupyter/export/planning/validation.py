@@ -1,4 +1,4 @@
-"""Problems of an export as a whole: lost handlers, names of the other SDK, colliding files; for planning."""
+"""Finds problems of a whole export: lost handlers, names of the other SDK, colliding files; for planning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a wheel of the installed dnworker, which an export contains while no index has it; for planning."""
+"""Makes a wheel of the installed dnworker, for exports while no index has it; used by planning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which statement binds or changes each global name; used by the walk in `slice`."""
+"""Finds the statement that binds or changes each global name; used by the walk in `slice`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells as the exporter sees them: category, worker, parsed body; read from a kernel or a notebook file."""
+"""Reads cells for an export: category, worker, parsed body; from a kernel or a notebook file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which modules code imports, and which of them may be missing; used by slicing and importer."""
+"""Finds which modules code imports, and which of them may be missing; used by slicing and importer."""
 
 from __future__ import annotations
 

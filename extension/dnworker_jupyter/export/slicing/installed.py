@@ -1,4 +1,4 @@
-"""Which installed distributions have a top-level module; used by requirements and by the importer."""
+"""Finds the installed distributions that have a top-level module; used by requirements and the importer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a name that a handler uses, or what a cell does when it runs, cannot be exported; used by `slice`."""
+"""Words why a name that a handler uses, or the effect of a cell, cannot be exported; used by `slice`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why something cannot be exported: name, location, reason and remedy; used by planning and magics."""
+"""`ExportProblem`: why something cannot be exported: name, location, reason, remedy; for all of export."""
 
 from __future__ import annotations
 

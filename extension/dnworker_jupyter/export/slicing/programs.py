@@ -1,4 +1,4 @@
-"""Reads cells that are programs: their file, and the words that start it; used by planning and magics."""
+"""Reads cells that are programs: their file and their command line; used by planning and magics."""
 
 from __future__ import annotations
 

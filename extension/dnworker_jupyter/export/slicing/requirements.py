@@ -1,4 +1,4 @@
-"""Which distributions a script needs, by its imports and the metadata of this kernel; used by planning."""
+"""Finds the distributions that a script needs, by its imports and installed metadata; used by planning."""
 
 from __future__ import annotations
 

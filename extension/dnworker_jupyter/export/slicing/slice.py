@@ -1,4 +1,4 @@
-"""Follows names through a notebook to all that one worker's handlers need; used by planning."""
+"""Follows names through a notebook to everything that one worker's handlers need; used by planning."""
 
 from __future__ import annotations
 

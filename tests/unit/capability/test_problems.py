@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dnworker.capability.checker import DocumentChecker, kind_of
+from dnworker.capability.problems import DocumentChecker, kind_of
 from dnworker.capability.yamltree import parse
 
 
@@ -47,3 +47,4 @@ def test_a_path_is_inside_only_if_it_stays_there(tmp_path):
     assert checked.is_inside("a/../b.py")
     assert not checked.is_inside("../b.py")
     assert not checked.is_inside("link/etc")
+    assert not checked.is_inside("a\0.py")

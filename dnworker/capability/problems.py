@@ -1,4 +1,4 @@
-"""`DocumentChecker`: collects the broken rules of one YAML document; manifests are checked with it."""
+"""`DocumentChecker`: collects the broken rules of one YAML document, with positions; used by `manifest`."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class DocumentChecker:
         return good
 
     def is_inside(self, path: str) -> bool:
-        """Return whether a path lies in the capability, after symbolic links."""
-        return (self.root / path).resolve().is_relative_to(self.root)
+        """Return whether a path lies in the capability, after symbolic links; one with a NUL lies nowhere."""
+        return "\0" not in path and (self.root / path).resolve().is_relative_to(self.root)
 
 
 def kind_of(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The runtime's log, page by page (contract 6.7)."""
+"""The endpoint `/api/logs`: the runtime's log, a page at a time (contract 6.7)."""
 
 from __future__ import annotations
 

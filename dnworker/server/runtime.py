@@ -1,4 +1,4 @@
-"""`/api/ready`, `/api/health`, `/api/runtime` and `/api/reload` (contract 6.2, 6.3)."""
+"""The endpoints `/api/ready`, `/api/health`, `/api/runtime` and `/api/reload` (contract 6.2, 6.3)."""
 
 from __future__ import annotations
 

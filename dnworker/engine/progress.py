@@ -1,4 +1,4 @@
-"""How far the start and the reloads of a runtime are; the API reports it (contract 6.2)."""
+"""`Progress`: the stage that the start or reload of a runtime is in; the API reports it (contract 6.2)."""
 
 from __future__ import annotations
 
