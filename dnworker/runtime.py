@@ -78,21 +78,24 @@ class Runtime(Engine):
             return
         install_compat()
         await super().start()
-        self.resources.callback(self._pause_feed)
-        if self._port is not None:
-            try:
-                await self._start_server(self._host, self._port)
-            except BaseException:
-                await self.resources.aclose()
-                raise
         if self._feed is not None:
             self._feed.resume()
 
-    async def _start_server(self, host: str, port: int) -> None:
+    async def stop(self) -> None:
+        """Stop all workers in full, then the turns, the server and the panel; may be called again."""
+        try:
+            await super().stop()
+        finally:
+            if self._feed is not None:
+                self._feed.close()
+
+    async def _open(self) -> None:
+        if self._port is None:
+            return
         from dnworker.server.embedded import EmbeddedServer
 
         self.resources.push_async_callback(self._stop_server)
-        self.server = EmbeddedServer(self, self._page(), host, port)
+        self.server = EmbeddedServer(self, self._page(), self._host, self._port)
         await self.server.start()
         self.tokens.write()
 
@@ -100,10 +103,6 @@ class Runtime(Engine):
         server, self.server = self.server, None
         if server is not None:
             await server.stop()
-
-    def _pause_feed(self) -> None:
-        if self._feed is not None:
-            self._feed.close()
 
     @property
     def url(self) -> str | None:

@@ -24,7 +24,15 @@ class Listeners(Generic[P]):
     def add(self, listener: Callable[P, object]) -> Callable[[], None]:
         """Call `listener` from now on; returns the function that ends it, which may be called twice."""
         self.all = (*self.all, listener)
-        return lambda: self._remove(listener)
+        is_added = True
+
+        def end() -> None:
+            nonlocal is_added
+            if is_added:
+                is_added = False
+                self._remove(listener)
+
+        return end
 
     def notify(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call every listener; an exception of one passes to the caller."""
@@ -32,4 +40,7 @@ class Listeners(Generic[P]):
             listener(*args, **kwargs)
 
     def _remove(self, listener: Callable[P, object]) -> None:
-        self.all = tuple(one for one in self.all if one is not listener)
+        """Remove one entry of a listener, which may have been added several times."""
+        listeners = list(self.all)
+        listeners.remove(listener)
+        self.all = tuple(listeners)

@@ -110,7 +110,7 @@ class Engine:
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id = 0
-        self.is_started = False
+        self._is_started = False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
@@ -149,13 +149,29 @@ class Engine:
         if isinstance(self.clock, SwitchClock):
             self.clock.bind(self._loop)
         with ExitStack() as taken:
-            taken.callback(setattr, self, "is_started", False)
+            taken.callback(self._note_end)
             taken.enter_context(self.log.attached())
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
-        self.is_started = True
+        try:
+            await self._open()
+        except BaseException:
+            await self.resources.aclose()
+            raise
+        self._is_started = True
         self.progress.reach("ready")
+
+    async def _open(self) -> None:
+        """Open what a subclass adds, such as a server; called by `start`, before the stage is `ready`."""
+
+    def _note_end(self) -> None:
+        self._is_started = False
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started and not stopped since."""
+        return self._is_started
 
     async def stop(self) -> None:
         """Stop all workers in full, then the turns, then what was started; may be called again."""
@@ -355,6 +371,7 @@ class Engine:
             TooLarge: the payload is over the limit.
             NotFound: there is no worker of the name `only`.
         """
+        owner = None if only is None else self.worker(only).qualified_name
         payload = sample(kind) if payload is None else payload
         envelope = self.bus.publish(
             kind,
@@ -362,7 +379,7 @@ class Engine:
             session_id=self._session_of(kind, payload, session_id),
             turn_id=_turn_of(kind, payload, turn_id),
             terminal=kind in TERMINAL_KINDS,
-            only=None if only is None else self.worker(only).qualified_name,
+            only=owner,
         )
         trace = Trace(envelope, self.history)
         if wait:

@@ -94,5 +94,4 @@ class PanelModel:
 
     def attention(self) -> dict[str, Any]:
         """Return how many prompts wait for a person, in whatever session."""
-        queue = self.engine.turns.queue
-        return {"prompts": sum(len(queue(session).prompts) for session in self.engine.sessions.list())}
+        return {"prompts": self.engine.turns.open_prompts()}

@@ -71,6 +71,10 @@ class Turns:
             found = self._queues[session] = TurnQueue()
         return found
 
+    def open_prompts(self) -> int:
+        """Return how many prompts wait for a person, in whatever session."""
+        return sum(len(queue.prompts) for queue in self._queues.values())
+
     def start(self, session: Session, request: TurnRequest) -> Turn:
         """Accept a turn; it runs when those before it in its session have ended.
 
@@ -83,7 +87,7 @@ class Turns:
         queue = self.queue(session)
         if queue.is_ending:
             raise Conflict(f"session {session.session_id!r} is being deleted")
-        agent = self._agents.name_for(session, request)
+        agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
         turn_id = f"turn_{new_id()}"
         accepted = self._publish_accepted(session, turn_id, request)
         turn = Turn(
@@ -93,7 +97,7 @@ class Turns:
             invocation=Invocation(f"agent {agent}", "turn", "turn", event=accepted),
             prompts=queue.prompts,
             agent=agent,
-            model=self._agents.model_for(session, request),
+            model=model,
             publish=lambda kind, raw: self._publish(
                 session, turn, kind, {"event_type": str(raw["type"]), "raw_event": raw}
             ),

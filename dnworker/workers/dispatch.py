@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers
 from dnworker.workers.invoker import Invoker
-from dnworker.workers.registry import HandlerRegistry
+from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -60,15 +60,16 @@ class Dispatch:
 
     def bind(self, registry: HandlerRegistry) -> None:
         """Start these handlers from the next event on."""
-        self._bound = {
-            kind: tuple(self._bind(kind, handler) for handler in handlers)
-            for kind, handlers in registry._event_handlers.items()
-        }
+        bound: dict[str, list[_Bound]] = {}
+        for handler in handlers_of(registry):
+            if handler.key.decorator == "on_event":
+                bound.setdefault(handler.key.trigger, []).append(self._bind(handler))
+        self._bound = {kind: tuple(handlers) for kind, handlers in bound.items()}
 
-    def _bind(self, kind: str, handler: Any) -> _Bound:
-        name, label = handler_name(handler), self._invoker.label
-        key = HandlerKey("on_event", kind, name)
-        return _Bound(handler, name, key, f"{self._invoker.name} {kind}", f"{label} {label}.{name}")
+    def _bind(self, handler: Registered) -> _Bound:
+        name, label = handler.key.name, self._invoker.label
+        title = f"{self._invoker.name} {handler.key.trigger}"
+        return _Bound(handler.function, name, handler.key, title, f"{label} {label}.{name}")
 
     def listen(self) -> None:
         """Listen to the kinds of the handlers that are bound, by the subscription there is if there is one.

@@ -16,7 +16,7 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import describe
-from dnworker.core.lifecycle import STATUS, Lifecycle, Transition, WorkerState
+from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.services import Home, Services
@@ -209,12 +209,14 @@ class ManagedWorker(Generic[R]):
     # -- the lifecycle ---------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        if self.state in ALIVE:
+            return  # somebody else has started it meanwhile
         if self.definition.problem is None and not gate_is_open(self.definition.when, self._home.flags):
             self._gate_off()
             return
-        self._runner = None
         if self.state is not WorkerState.LOADING:
             self._lifecycle.to(WorkerState.LOADING)
+        self._runner = None
         if self.definition.problem is not None:
             self._lifecycle.to(WorkerState.ERROR, self.definition.problem)
             return
@@ -239,9 +241,9 @@ class ManagedWorker(Generic[R]):
 
     def _gate_off(self) -> None:
         """Be gated off; health says so without an event (contract 2.7)."""
-        self._runner = None
         if self.state is not WorkerState.GATED_OFF:
             self._lifecycle.to(WorkerState.GATED_OFF, quiet=True)
+        self._runner = None
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
         """Notify the runtime of a step."""

@@ -168,16 +168,18 @@ async def _observe(
     make: Callable[[], Worker], events: Sequence[EventEnvelope], client: RuntimeClient | None
 ) -> list[Observation]:
     worker, recorder = make(), ShadowClient(client)
-    handlers = [*handlers_of(worker)]
     seen = [Observation(None)]
-    for key, starting, _ in handlers:
+    for key, starting, _ in [*handlers_of(worker)]:
         if key.decorator == "on_startup":
             await _run(worker, starting, (recorder,), recorder, seen[0], "startup")
+    listening: dict[str, list[Any]] = {}  # listed now: startup may have registered more
+    for key, handler, _ in handlers_of(worker):
+        if key.decorator == "on_event":
+            listening.setdefault(key.trigger, []).append(handler)
     for event in events:
         seen.append(Observation(event))
-        for key, handler, _ in handlers:
-            if key[:2] == ("on_event", event.kind):
-                await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
+        for handler in listening.get(event.kind, ()):
+            await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
     seen.append(Observation(None, [f"{key} = {value!r:.200}" for key, value in _plain(worker.state)]))
     return seen
 

@@ -27,6 +27,15 @@ async def test_a_port_in_use_leaves_the_runtime_stopped():
         with pytest.raises(AddressInUse, match="is in use"):
             await second.start()
         assert (second.is_started, second.url) == (False, None)
+        assert (second.progress.stage == "ready", "ready" in second.progress.timings) == (False, False)
+
+
+async def test_a_panel_that_asks_after_the_stop_is_let_go_by_the_next(runtime):
+    feed = runtime.feed
+    await runtime.stop()
+    feed.connect(lambda message: None).receive({"view": "v", "type": "hello", "parts": []})
+    await runtime.stop()
+    assert not feed.is_listening
 
 
 async def test_a_runtime_that_was_stopped_starts_again_with_what_it_had(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
@@ -31,9 +32,10 @@ class LiveWorkers:
         """Return the names, in the order in which the workers were made."""
         return [*self._workers]
 
-    def running(self, managed: object) -> LiveWorker | None:
+    def running(self, managed: ManagedWorker) -> LiveWorker | None:
         """Return the worker whose handlers a managed worker runs; None when no cells made it."""
-        return next((live for live in self._workers.values() if live.managed is managed), None)
+        live = self._workers.get(managed.name)
+        return live if live is not None and live.managed is managed else None
 
     def add(self, live: LiveWorker) -> None:
         """Add a worker; one of that name that is there already is replaced."""

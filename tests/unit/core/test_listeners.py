@@ -31,3 +31,20 @@ def test_one_that_ends_itself_does_not_keep_the_next_from_being_called():
     listeners.add(lambda: said.append("next"))
     listeners.notify()
     assert said == ["next"]
+
+
+def test_one_that_was_added_twice_is_ended_once_by_each():
+    said = []
+    listeners: Listeners[[]] = Listeners()
+
+    def listener():
+        said.append(1)
+
+    first, second = listeners.add(listener), listeners.add(listener)
+    first()
+    first()
+    listeners.notify()
+    assert said == [1]
+    second()
+    listeners.notify()
+    assert said == [1]

@@ -195,3 +195,9 @@ async def test_who_listens_is_told_of_a_workers_changes(runtime):
     told.clear()
     await runtime.remove("w")
     assert told == []
+
+
+async def test_an_event_for_a_worker_that_is_not_there_makes_no_session(runtime):
+    with pytest.raises(NotFound):
+        await runtime.fire("demo.asked", {}, session_id="s9", only="nobody")
+    assert "s9" not in runtime.sessions

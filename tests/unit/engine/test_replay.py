@@ -251,3 +251,19 @@ async def test_a_shadow_may_group_and_subscribe():
 
     told = await compare(make, make, [make_envelope("a")], None)
     assert told.before[1].lines == ["h notifies notify {'title': 'done'}"]
+
+
+async def test_a_handler_that_startup_registers_takes_part_in_a_comparison():
+    def make():
+        worker = Worker("late")
+
+        @worker.on_startup
+        async def register(client):
+            @worker.on_event("ask")
+            async def answer(event, client):
+                await client.publish("answered", {})
+
+        return worker
+
+    told = str(await compare(make, lambda: Worker("late"), [make_envelope("ask")], None))
+    assert "answered" in told

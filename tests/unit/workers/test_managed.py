@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -76,3 +78,17 @@ async def test_a_worker_tells_the_way_it_took_and_when(runtime):
     ]
     times = [move.at for move in managed.transitions]
     assert times == sorted(times)
+
+
+async def test_a_worker_that_two_flags_open_at_once_is_started_once_and_can_be_stopped(runtime, tmp_path):
+    head = "flags:\n  one: {description: d}\n  two: {description: d}\n"
+    await runtime.load(
+        make_capability(tmp_path, "echo: {path: echo.py, when: [one, two]}", {"echo.py": ECHO}, head)
+    )
+    worker = runtime.worker("echo")
+    await asyncio.gather(runtime.set_flag("demo", "one", True), runtime.set_flag("demo", "two", True))
+    assert worker.state is WorkerState.RUNNING
+    await worker.start()  # it runs: nothing to do
+    await worker.stop()
+    assert worker.state is WorkerState.STOPPED
+    assert [str(step.state) for step in worker.transitions].count("running") == 1
