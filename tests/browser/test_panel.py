@@ -215,6 +215,7 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
     ):
         shown.keyboard.press(key)
         assert shown.evaluate("document.activeElement.textContent").startswith(name)
+    panel.locator(".dnw-events .dnw-list-row").nth(1).wait_for()
     panel.get_by_label("events", exact=True).focus()
     shown.keyboard.press("ArrowDown")
     shown.keyboard.press("ArrowDown")
