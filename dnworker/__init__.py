@@ -111,7 +111,7 @@ def _no_such_name(name: str, asker: FrameType) -> Exception:
     import difflib
     import dis
 
-    near = difflib.get_close_matches(name, __all__, n=1)
+    near = difflib.get_close_matches(name, __all__, n=1, cutoff=0.75)
     hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(__all__)}"
     # `from dnworker import x` replaces the text of an AttributeError by one of its own.
     if dis.opname[asker.f_code.co_code[asker.f_lasti]] == "IMPORT_FROM":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.errors import HandlerNotAsync
-from dnworker.core.handlers import HandlerKey, check_worker_name, handler_name
+from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name
 from dnworker.core.locations import location_of
 from dnworker.core.schedule import ScheduleSpec, make_schedule
 
@@ -123,6 +123,10 @@ class HandlerRegistry:
         """
         self._task_handlers.append(_check_async(handler, "task"))
         return handler
+
+
+for _decorator in DECORATORS:  # people know them as methods of `Worker`, and read their names in a TypeError
+    getattr(HandlerRegistry, _decorator).__qualname__ = f"Worker.{_decorator}"
 
 
 class Registered(NamedTuple):

@@ -31,7 +31,6 @@ FRAMEWORK = {
     "capability": "core",
     "client": "core",
     "sessions": "core events capability",
-    "workers/child": "core compat.py",
     "workers": "core events capability client",
     "engine": "core events capability client sessions workers _version.py",
     "panel": "core events sessions workers engine",
@@ -41,6 +40,7 @@ FRAMEWORK = {
     "testing": "core server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",
+    "workers/child": "__init__.py compat.py",  # programs of worker processes, which import the public names
 }
 EXTENSION = {
     "syntax": "",

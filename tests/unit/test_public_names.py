@@ -25,6 +25,11 @@ def test_an_import_of_a_name_that_is_nearly_right_is_corrected():
         from dnworker import Wroker  # noqa: F401
 
 
+def test_a_module_of_old_is_not_corrected_to_something_else():
+    with pytest.raises(ImportError, match="it has: Worker, "):
+        from dnworker import journal  # noqa: F401
+
+
 def test_a_name_like_no_other_gets_the_list_of_all():
     with pytest.raises(AttributeError, match="it has: Worker, EventEnvelope, "):
         _ = dnworker.zzz

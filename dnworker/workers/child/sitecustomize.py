@@ -66,8 +66,9 @@ class Fallback(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         try:
-            from dnworker import compat
-            from dnworker.core import envelope  # noqa: F401  the second proves that its own needs are there
+            # By public names: the dnworker of this environment may be of another version than the runtime's.
+            # EventEnvelope proves that what dnworker itself needs is there.
+            from dnworker import EventEnvelope, compat  # noqa: F401
         except ImportError as exc:
             raise ModuleNotFoundError(
                 f"neither dreadnode nor dnworker can be imported by {sys.executable} ({exc}); "

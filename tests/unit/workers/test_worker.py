@@ -141,3 +141,8 @@ def test_importing_worker_imports_neither_server_nor_client_nor_numpy():
     code = f"import sys, json; from dnworker import Worker; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == []
+
+
+def test_a_decorator_that_is_used_wrongly_is_named_as_people_know_it():
+    with pytest.raises(TypeError, match=r"^Worker\.on_startup\(\) missing 1 required"):
+        Worker("a").on_startup()
