@@ -39,6 +39,10 @@ def new_id() -> str:
     return f"{_random.getrandbits(128):032x}"
 
 
+TEXT_CUT = 100_000
+"""Characters of each text that are kept of an event too large for a subscriber."""
+
+
 class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     """One delivered event. The fields are the keys on the wire, in this order (contract 5.1)."""
 
@@ -202,3 +206,22 @@ def _why_not_json(value: object, path: str, depth: int) -> str | None:
 def _kind_of(value: object) -> str:
     name = type(value).__name__
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def truncate(payload: dict[str, Any], reason: str) -> dict[str, Any]:
+    """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
+
+    def cut(value: Any, room: int) -> Any:
+        if isinstance(value, str):
+            return value[:room]
+        if isinstance(value, dict | list) and len(value) > room // 50:
+            return None  # too many to keep any
+        if isinstance(value, dict):
+            return {key[:room]: cut(item, room // len(value)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [cut(item, room // len(value)) for item in value]
+        return value
+
+    marker = {"dreadnode_truncated": True, "reason": reason, "cap_bytes": MAX_PAYLOAD_BYTES}
+    kept: dict[str, Any] = cut(payload, TEXT_CUT)
+    return kept | marker

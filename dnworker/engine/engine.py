@@ -383,11 +383,7 @@ class Engine:
         )
         trace = Trace(envelope, self.history)
         if wait:
-            try:
-                async with asyncio.timeout(timeout):
-                    await self.history.wait_quiet(envelope.event_id)
-            except TimeoutError:
-                trace.timed_out = True
+            await waiting.until_quiet(trace, self.history, timeout)
         return trace
 
     def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:

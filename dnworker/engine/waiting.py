@@ -1,4 +1,4 @@
-"""Waits until all queued and running work has ended; the engine's `settle` and `advance` use it."""
+"""Waits until all queued and running work has ended; the engine's `fire`, `settle` and `advance` use it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import logging
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed
 from dnworker.events.history import History
+from dnworker.events.trace import Trace
 
 log = logging.getLogger("dnworker.runtime")
 
 VIRTUAL_STEP_LIMIT = 10.0
 """Real seconds that `advance` waits for handlers after each wake."""
+
+
+async def until_quiet(trace: Trace, history: History, timeout: float | None) -> None:
+    """Return when nothing that a trace's event caused runs; marks the trace when the time is up before."""
+    try:
+        async with asyncio.timeout(timeout):
+            await history.wait_quiet(trace.event.event_id)
+    except TimeoutError:
+        trace.timed_out = True
 
 
 async def settle(history: History, timeout: float | None) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import MAX_PAYLOAD_BYTES, EventEnvelope, new_id, snapshot
+from dnworker.core.envelope import EventEnvelope, new_id, snapshot, truncate
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.invocation import Invocation, current_invocation, describe
 from dnworker.core.models import iso
@@ -37,9 +37,6 @@ log = logging.getLogger("dnworker.turns")
 
 CANCEL_GRACE = 5.0
 """Seconds that a cancelled agent gets to end; then its turn is over without it."""
-
-TEXT_CUT = 100_000
-"""Characters of each text that are kept of an event too large for a subscriber."""
 
 
 class Turns:
@@ -413,28 +410,9 @@ class Turns:
         try:
             publish(payload)
         except TooLarge as exc:
-            publish(_fit(payload, str(exc)))  # never too large: it keeps a tenth of the bound
+            publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
         except Gone:
             log.info("%s of the deleted session %s is dropped", kind, session.session_id)
-
-
-def _fit(payload: dict[str, Any], reason: str) -> dict[str, Any]:
-    """Return a payload that fits: long texts cut, and the marker of contract 7 beside them."""
-
-    def cut(value: Any, room: int) -> Any:
-        if isinstance(value, str):
-            return value[:room]
-        if isinstance(value, dict | list) and len(value) > room // 50:
-            return None  # too many to keep any
-        if isinstance(value, dict):
-            return {key[:room]: cut(item, room // len(value)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [cut(item, room // len(value)) for item in value]
-        return value
-
-    marker = {"dreadnode_truncated": True, "reason": reason, "cap_bytes": MAX_PAYLOAD_BYTES}
-    kept: dict[str, Any] = cut(payload, TEXT_CUT)
-    return kept | marker
 
 
 def _type_and_message(exc: BaseException) -> tuple[str, str]:
