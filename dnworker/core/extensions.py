@@ -21,7 +21,8 @@ def load_part(name: str) -> Any:
     found = entry_points(group=GROUP, name=name)
     if not found:
         raise ImportError(
-            "no notebook extension is installed; install it with: pip install 'dnworker[jupyter]'"
+            "no notebook extension is installed, or it was installed for an older dnworker; "
+            "install it with: pip install 'dnworker[jupyter]'"
         )
     try:
         return next(iter(found)).load()

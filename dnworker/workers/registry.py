@@ -49,7 +49,7 @@ class HandlerRegistry:
         self._task_handlers: list[ClientHandler] = []
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}: {self.handler_count} handlers>"
+        return f"<Worker {self.name!r}: {self.handler_count} handlers>"
 
     @property
     def handler_count(self) -> int:

@@ -146,3 +146,10 @@ def test_importing_worker_imports_neither_server_nor_client_nor_numpy():
 def test_a_decorator_that_is_used_wrongly_is_named_as_people_know_it():
     with pytest.raises(TypeError, match=r"^Worker\.on_startup\(\) missing 1 required"):
         Worker("a").on_startup()
+
+
+def test_whatever_registers_handlers_is_shown_as_the_worker_it_is_for():
+    class Handle(Worker):
+        pass
+
+    assert repr(Handle("bridge")) == "<Worker 'bridge': 0 handlers>"
