@@ -156,7 +156,7 @@ async def home(request: Request) -> Response:
 
 
 async def session(request: Request) -> Response:
-    """Tell whether this browser may look."""
+    """Return whether this browser may look."""
     pages: PageSessions = request.scope["pages"]
     return _answer(200, {"ok": pages.token_of(request.scope) is not None})
 

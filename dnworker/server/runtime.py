@@ -65,13 +65,13 @@ def _report(call: Call) -> Report:
 
 @endpoint("GET", "/api/health", answer=Report)
 def health(call: Call) -> object:
-    """Say that the runtime is there."""
+    """Answer that the runtime is there."""
     return _report(call)
 
 
 @endpoint("GET", "/api/ready", answer=Report, errors=(503,))
 def ready(call: Call) -> Response:
-    """Say whether capabilities are loaded and workers were started."""
+    """Answer whether capabilities are loaded and workers were started."""
     report = _report(call)
     if report.stage == "ready":
         return JSONResponse(report)

@@ -220,7 +220,7 @@ class Export:
         return []
 
     def was_interrupted(self) -> bool:
-        """Tell whether the user interrupted, and the loop does not know it yet."""
+        """Return whether the user interrupted, and the loop does not know it yet."""
         return False
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:

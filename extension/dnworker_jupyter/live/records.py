@@ -67,7 +67,7 @@ class Change:
 
 
 def wrong_signature(handler: Handler) -> str | None:
-    """Say what is wrong with a handler's arguments; None when it can be called as it will be."""
+    """Return what is wrong with a handler's arguments; None when it can be called as it will be."""
     wanted = ("event", "client") if handler.key.decorator == "on_event" else ("client",)
     try:
         inspect.signature(handler.function).bind(*wanted)

@@ -54,7 +54,7 @@ class NotebookActions(Actions):
         return self._context.cells.ids.get(number)
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
-        """Say why there is no earlier generation to go back to."""
+        """Return why there is no earlier generation to go back to."""
         live = self._context.live.running(worker)
         if live is None:
             return "it was not made of cells, so it has no generations here"

@@ -118,13 +118,13 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("worker")
     def worker_line(self, line: str) -> Any:
-        """See and drive workers: %worker [list], %worker NAME, %worker VERB NAME"""
+        """See and control workers: %worker [list], %worker NAME, %worker VERB NAME"""
         return self._run(worker_line_parser(), WorkerOptions, line, run_worker_line)
 
     @no_var_expand
     @cell_magic("agent")
     def agent_cell(self, line: str, cell: str) -> Any:
-        """Say how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
+        """Define how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
 
             %%agent triage
             async def reply(turn):

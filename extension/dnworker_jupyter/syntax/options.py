@@ -216,7 +216,7 @@ def split(line: str) -> list[str]:
 
 
 def asks_help(line: str) -> bool:
-    """Tell whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
+    """Return whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
     try:
         words = split(line)
     except UsageError:
