@@ -17,7 +17,7 @@ class UnsetVariable(ValueError):
 
 
 @dataclass(frozen=True)
-class Connection:
+class RuntimeAddress:
     """Where a worker process finds its runtime; the three variables nothing may override."""
 
     url: str
@@ -63,7 +63,7 @@ def worker_environment(
     worker: str,
     flags: Mapping[str, str],
     declared: Mapping[str, str],
-    connection: Connection,
+    connection: RuntimeAddress,
     path_entries: tuple[str, ...] = (),
     child_hook: Path | None = None,
 ) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker._version import __version__
-from dnworker.capability.environment import Connection
+from dnworker.capability.environment import RuntimeAddress
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_publishable
@@ -205,7 +205,7 @@ class Engine:
         """
         raise NotImplementedError("an engine by itself has no API; use a Runtime")
 
-    def connection(self, token: str) -> Connection:
+    def connection(self, token: str) -> RuntimeAddress:
         """Return what a worker process needs to find this runtime.
 
         Raises:
@@ -215,7 +215,7 @@ class Engine:
             raise RuntimeError(
                 "this runtime has no server for worker processes; start it with Runtime(port=0)"
             )
-        return Connection(self.url, token, self.runtime_id)
+        return RuntimeAddress(self.url, token, self.runtime_id)
 
     # -- workers and capabilities ----------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Fields(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request, checked: what the path, the query and the body of `size` bytes said."""
 
     engine: Engine
@@ -47,7 +47,7 @@ class Call:
     size: int = 0
 
 
-Handler = Callable[[Call], Any]
+Handler = Callable[[ApiCall], Any]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Endpoint:
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
-        answer = self.handler(Call(scope["engine"], scope, receive, path, query, body, len(raw)))
+        answer = self.handler(ApiCall(scope["engine"], scope, receive, path, query, body, len(raw)))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _read(self, body: bytes, shape: type[Fields]) -> Any:

@@ -78,7 +78,7 @@ def wrong_signature(handler: Handler) -> str | None:
     return None
 
 
-def handlers_of(worker: Worker) -> list[Handler]:
+def handler_records(worker: Worker) -> list[Handler]:
     """Return what a Worker has registered, as records, in the order of their decorators."""
     return [_record(registered) for registered in registry.handlers_of(worker)]
 

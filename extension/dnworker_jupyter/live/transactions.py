@@ -24,7 +24,7 @@ from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
 from dnworker_jupyter.live.processes import Processes
-from dnworker_jupyter.live.records import Change, handlers_of
+from dnworker_jupyter.live.records import Change, handler_records
 from dnworker_jupyter.live.report import describe_change
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
@@ -407,4 +407,4 @@ class Transactions:
 
 def _is_of_cells(worker: Worker) -> bool:
     """Return whether a Worker's handlers, if it has any, are of cells, not of an imported module."""
-    return all(getattr(h.function, "__module__", None) == "__main__" for h in handlers_of(worker))
+    return all(getattr(h.function, "__module__", None) == "__main__" for h in handler_records(worker))

@@ -51,7 +51,7 @@ class Diagnoses(Table):
         super().__init__(["looked at", "", "found", "what to do"], rows)
 
 
-async def examine(context: MagicContext) -> Diagnoses:
+async def diagnose(context: MagicContext) -> Diagnoses:
     """Examine everything."""
     found = [
         *_versions(context),

@@ -126,7 +126,7 @@ def test_a_finalizer_may_print_while_the_log_is_held():
         def __del__(self):
             book.add("w", self.text)
 
-    with book._held():
+    with book._locked():
         Talks("in between")
         book.add("w", "after")
     book.add("w", "last")
