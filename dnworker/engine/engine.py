@@ -295,7 +295,7 @@ class Engine:
         return self.info()
 
     def info(self) -> RuntimeInfo:
-        """Return what the runtime says about itself on the API."""
+        """Return what the API shows of the runtime."""
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
@@ -454,12 +454,12 @@ class Engine:
         self.look_again()
 
     def note_unhandled(
-        self, invocation: Invocation, exc: BaseException, what: str = "a task it started"
+        self, invocation: Invocation, exc: BaseException, source: str = "a task it started"
     ) -> None:
         """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
-        self.history.unhandled(invocation, error, what)
-        self._worker_log.add_error(invocation, f"{invocation.handler}: {what} failed:", error)
+        self.history.unhandled(invocation, error, source)
+        self._worker_log.add_error(invocation, f"{invocation.handler}: {source} failed:", error)
         try:
             stats = self.worker(invocation.worker).stats
         except NotFound:

@@ -160,7 +160,7 @@ def check(given: dict[str, Any], into: type[Fields], where: str, *, strict: bool
 
 
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+_LOCATION = re.compile(r" - at `\$\.?([^`]*)`$")
 _EXPECTED = re.compile(r"Expected `([^`]+)`")
 _BOUNDS = (
     (r"of length >=", "string_too_short"),
@@ -182,10 +182,10 @@ _TYPES = {
 
 
 def _as_invalid(message: str, where: str, given: dict[str, Any]) -> Exception:
-    place = _PLACE.search(message)
-    sentence = message[: place.start()] if place else message
+    location = _LOCATION.search(message)
+    sentence = message[: location.start()] if location else message
     path: list[str | int] = [where]
-    for part in re.findall(r"[^.\[\]]+", place.group(1) if place else ""):
+    for part in re.findall(r"[^.\[\]]+", location.group(1) if location else ""):
         path.append(int(part) if part.isdigit() else part)
     if missing := _MISSING.search(sentence):
         return invalid("missing", [*path, missing.group(1)], "Field required", given)

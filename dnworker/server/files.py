@@ -43,7 +43,7 @@ class ListQuery(Fields):
 
 
 class PathQuery(Fields):
-    """Which file."""
+    """The file to read, by its path below the working directory."""
 
     path: str
 

@@ -11,7 +11,7 @@ from dnworker.server.api import ApiCall, Fields, endpoint
 
 
 class LogsQuery(Fields):
-    """Which records."""
+    """The records to return: after which, of which run, how many, of which level, with which text."""
 
     after: Annotated[int, Meta(ge=0)] | None = None
     instance_id: str | None = None

@@ -242,7 +242,7 @@ async def delete(call: ApiCall) -> object:
 
 @endpoint("GET", "/api/sessions/{session_id}/messages", answer=list[Message], errors=(404,))
 def messages(call: ApiCall) -> object:
-    """Return what was said, oldest first."""
+    """Return the messages of a session, oldest first."""
     shown = []
     for message in _session(call).messages:
         fields = msgspec.to_builtins(message)

@@ -96,7 +96,7 @@ class Check(Diff):
 
 @dataclass(frozen=True)
 class Write(Diff):
-    """Export."""
+    """Write an export."""
 
     force: bool
     lock: bool

@@ -22,7 +22,7 @@ from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, read_body, read_payload
 
-LONGEST_SHOWN = 83
+LONGEST_SHOWN = 80
 """Characters of a suggested payload that are shown."""
 
 

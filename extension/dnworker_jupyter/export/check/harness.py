@@ -205,7 +205,7 @@ def describe(worker: ManagedWorker) -> dict[str, Any]:
         "up": is_up(worker),
         "topology": worker.topology_label,
         "handlers": handlers,
-        "said": output,
+        "output": output,
     }
 
 
