@@ -19,7 +19,6 @@ from IPython.core.magic import (
 )
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.display.progress import Interrupted
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
 from dnworker_jupyter.magics.capability import (
@@ -31,7 +30,7 @@ from dnworker_jupyter.magics.capability import (
     run_head,
 )
 from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
-from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
