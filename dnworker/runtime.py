@@ -29,7 +29,7 @@ class Runtime(Engine):
 
     Args:
         port: of the server; 0 picks a free one, None starts no server.
-        host: where the server listens; loopback unless told otherwise.
+        host: where the server listens; loopback by default.
         token: the bearer token of the API; minted when None.
         runtime_id: what workers see as `DREADNODE_RUNTIME_ID`; minted when None.
         clock: what schedules, backoff and timestamps go by.

@@ -77,7 +77,7 @@ def anchors() -> Iterator[str]:
 
 
 def _is_entry(clause: str) -> bool:
-    """Tell whether a clause is a numbered entry such as `13.20`, not a part of a section."""
+    """Return whether a clause is a numbered entry such as `13.20`, not a part of a section."""
     return " " not in clause
 
 

@@ -11,7 +11,7 @@ from .kernel.versions import VERSIONS, kernel_python
 
 
 def main() -> int:
-    """Make each that is missing; one that cannot be made is told, and its tests tell it again."""
+    """Make each that is missing; one that cannot be made is reported, and its tests report it again."""
     for make in (reference_python, *(lambda version=version: kernel_python(version) for version in VERSIONS)):
         try:
             make()

@@ -17,7 +17,7 @@ class UnsetVariable(ValueError):
 
 
 @dataclass(frozen=True)
-class Connection:
+class RuntimeAddress:
     """Where a worker process finds its runtime; the three variables nothing may override."""
 
     url: str
@@ -33,11 +33,11 @@ class Connection:
         }
 
 
-def interpolate(text: str, environ: Mapping[str, str], place: str) -> str:
+def interpolate(text: str, environ: Mapping[str, str], location: str) -> str:
     """Replace `${NAME}` and `${NAME:-default}`; `$NAME` stays as it is.
 
     Raises:
-        UnsetVariable: a variable without a default is not set; the message names it and `place`.
+        UnsetVariable: a variable without a default is not set; the message names it and `location`.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -47,7 +47,7 @@ def interpolate(text: str, environ: Mapping[str, str], place: str) -> str:
         if default is not None:
             return str(default)
         raise UnsetVariable(
-            f"{place}: ${{{name}}} is not set; set {name} in the runtime's environment, "
+            f"{location}: ${{{name}}} is not set; set {name} in the runtime's environment, "
             f"or give a default: ${{{name}:-value}}"
         )
 
@@ -63,7 +63,7 @@ def worker_environment(
     worker: str,
     flags: Mapping[str, str],
     declared: Mapping[str, str],
-    connection: Connection,
+    connection: RuntimeAddress,
     path_entries: tuple[str, ...] = (),
     child_hook: Path | None = None,
 ) -> dict[str, str]:

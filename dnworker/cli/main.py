@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = NearParser(prog="dnworker", description="Run, check, drive and export workers.")
+    parser = NearParser(prog="dnworker", description="Run, check, control and export workers.")
     parser.add_argument("--version", action="version", version=f"dnworker {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = NearParser(add_help=False)

@@ -41,11 +41,17 @@ def clip(text: str, longest: int) -> str:
     return valid_text(text)
 
 
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the word of `known` that was probably meant by `word`; None where none is near."""
+def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the word of `known` that was probably meant by `word`; None where none is near.
+
+    Args:
+        word: what was written.
+        known: what could have been meant.
+        cutoff: how near it must be, from 0 for anything to 1 for the same word.
+    """
     from difflib import get_close_matches  # only mistakes pay for it
 
-    near = get_close_matches(word, list(known), n=1)
+    near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return near[0] if near else None
 
 

@@ -102,7 +102,7 @@ class Capability:
         self.checks = list(await asyncio.gather(*(run_check(c, self.root) for c in self.manifest.checks)))
 
     def info(self) -> CapabilityInfo:
-        """Return what the runtime tells about it."""
+        """Return what the API shows of the capability."""
         if self.failure is not None:
             broken = ComponentInfo(
                 kind="capability",

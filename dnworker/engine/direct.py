@@ -52,7 +52,7 @@ class DirectConnection:
         self._http: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
-        """The runtime is here."""
+        """Do nothing: calls need no connection."""
 
     async def close(self) -> None:
         """Let go of the in-memory client."""
@@ -102,12 +102,13 @@ class DirectConnection:
         return _DirectTurn(turn.id, subscription)
 
     async def cancel_turn(self, session_id: str, fields: dict[str, Any]) -> str:
-        """Ask the runtime."""
+        """Cancel a turn; returns `cancelled`, or `idle` when there was none."""
+
         with _as_command():
             return await self._callee.turns.cancel(session_id, **fields)
 
     async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
-        """Ask the runtime."""
+        """Answer the prompt that the fields name."""
         from dnworker.sessions.prompts import check_response
 
         with _as_command():
@@ -123,7 +124,7 @@ class DirectConnection:
             self._callee.sessions.create(session_id)
 
     async def unwatch(self, session_id: str) -> None:
-        """Nothing is held."""
+        """Do nothing: `watch` subscribes to nothing."""
 
 
 class _DirectTurn:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker._version import __version__
-from dnworker.capability.environment import Connection
+from dnworker.capability.environment import RuntimeAddress
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_publishable
@@ -221,7 +221,7 @@ class Engine:
         """
         raise NotImplementedError("an engine by itself has no API; use a Runtime")
 
-    def connection(self, token: str) -> Connection:
+    def connection(self, token: str) -> RuntimeAddress:
         """Return what a worker process needs to find this runtime.
 
         Raises:
@@ -231,7 +231,7 @@ class Engine:
             raise RuntimeError(
                 "this runtime has no server for worker processes; start it with Runtime(port=0)"
             )
-        return Connection(self.url, token, self.runtime_id)
+        return RuntimeAddress(self.url, token, self.runtime_id)
 
     # -- workers and capabilities ----------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Engine:
         return self.info()
 
     def info(self) -> RuntimeInfo:
-        """Return what the runtime says about itself on the API."""
+        """Return what the API shows of the runtime."""
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
@@ -467,12 +467,12 @@ class Engine:
         self.look_again()
 
     def note_unhandled(
-        self, invocation: Invocation, exc: BaseException, what: str = "a task it started"
+        self, invocation: Invocation, exc: BaseException, source: str = "a task it started"
     ) -> None:
         """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
-        self.history.unhandled(invocation, error, what)
-        self._worker_log.add_error(invocation, f"{invocation.handler}: {what} failed:", error)
+        self.history.unhandled(invocation, error, source)
+        self._worker_log.add_error(invocation, f"{invocation.handler}: {source} failed:", error)
         try:
             stats = self.worker(invocation.worker).stats
         except NotFound:

@@ -89,23 +89,23 @@ def edited(payload: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
     changed = copy.deepcopy(payload)
     for path, value in edits:
         *above, last = path.split(".")
-        place: Any = changed
+        node: Any = changed
         for step in above:
-            place = _into(place, step, path)
-        if isinstance(place, dict):
-            place[last] = value
-        elif isinstance(place, list) and last.isdecimal() and int(last) < len(place):
-            place[int(last)] = value
+            node = _into(node, step, path)
+        if isinstance(node, dict):
+            node[last] = value
+        elif isinstance(node, list) and last.isdecimal() and int(last) < len(node):
+            node[int(last)] = value
         else:
             raise UsageError(f"--edit {path}: {last!r} is no field there; the payload is {payload!r:.200}")
     return changed
 
 
-def _into(place: Any, step: str, path: str) -> Any:
-    if isinstance(place, dict):
-        return place.setdefault(step, {})
-    if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
-        return place[int(step)]
+def _into(node: Any, step: str, path: str) -> Any:
+    if isinstance(node, dict):
+        return node.setdefault(step, {})
+    if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+        return node[int(step)]
     raise UsageError(f"--edit {path}: there is nothing at {step!r}")
 
 

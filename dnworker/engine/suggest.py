@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dnworker.core.payloads import guess_payload
 from dnworker.core.samples import SAMPLES, sample
+from dnworker.core.text import closest
 from dnworker.engine.replay import recorded
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
@@ -76,8 +76,8 @@ class Suggestions:
 
     def nearest(self, kind: str) -> str | None:
         """Return the kind that was probably meant; None when nothing is close, or it is that kind."""
-        near = get_close_matches(kind, sorted(self.kinds()), n=1)
-        return near[0] if near and near[0] != kind else None
+        near = closest(kind, sorted(self.kinds()))
+        return near if near != kind else None
 
     async def suggest(self, kind: str) -> Suggestion:
         """Return a payload: of the kind's template, else of its newest event, else what its handlers read."""

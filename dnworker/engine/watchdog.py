@@ -42,7 +42,7 @@ class Block:
     `seconds` grows until it is over.
     """
 
-    place: str
+    location: str
     source: str
     invocation: Invocation | None
     began: float = field(default_factory=time.monotonic)
@@ -52,7 +52,7 @@ class Block:
     @property
     def who(self) -> str:
         """Who holds the loop: a handler, or the location of other code."""
-        return self.invocation.label if self.invocation is not None else self.place
+        return self.invocation.label if self.invocation is not None else self.location
 
 
 class Watchdog:
@@ -132,7 +132,7 @@ class Watchdog:
         self._on_blocked(block)
 
     def _answer(self) -> None:
-        """The loop turns."""
+        """Note, on the loop, that it runs: a block is over."""
         with self._lock:
             self._pinged = None
             block, self._block = self._block, None

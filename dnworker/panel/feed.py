@@ -174,9 +174,9 @@ class Feed:
             case messages.Visibility(visible=visible):
                 view.refill()
                 self._set_visible(view, visible)
-            case messages.Trace(event=event):
+            case messages.ShowTrace(event=event):
                 view.show_trace(event)
-            case messages.Session(session=session):
+            case messages.ShowSession(session=session):
                 view.show_session(session)
             case messages.Request():
                 self._start(message, view)

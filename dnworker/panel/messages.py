@@ -54,14 +54,14 @@ class Bye(FromView):
     """The view is gone."""
 
 
-class Trace(FromView):
-    """Show this event's trace, and what becomes of it; None for none."""
+class ShowTrace(FromView, tag="trace"):
+    """Show the trace of an event, again as it goes on; None for no trace."""
 
     event: str | None
 
 
-class Session(FromView):
-    """Show this session; None for none."""
+class ShowSession(FromView, tag="session"):
+    """Show a session, again as it goes on; None for no session."""
 
     session: str | None
 
@@ -192,8 +192,9 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | Trace | Session | Ping | Log | Lines | Line | Events | Control
-    | Run | Suggest | Fire | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Ping | Log | Lines | Line | Events
+    | Control | Run | Suggest | Fire
+ | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 

@@ -42,7 +42,10 @@ Parts = Iterator[tuple[str, Any]]
 
 @dataclass
 class Sent:
-    """What a view was sent since it was filled; where this is new, the next update is a snapshot."""
+    """What a view was sent since it was filled; where this is new, the next update is a snapshot.
+
+    The intervals are read for each, not once at import: a test without delays sets the constants to 0.
+    """
 
     is_nothing: bool = True
     parts: dict[str, object] = field(default_factory=dict)

@@ -35,7 +35,7 @@ class Fields(msgspec.Struct, kw_only=True, forbid_unknown_fields=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request, checked: what the path, the query and the body of `size` bytes said."""
 
     engine: Engine
@@ -47,7 +47,7 @@ class Call:
     size: int = 0
 
 
-Handler = Callable[[Call], Any]
+Handler = Callable[[ApiCall], Any]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Endpoint:
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)
         path = {k: v.replace(ESCAPED_SLASH, "/") for k, v in scope.get("path_params", {}).items()}
-        answer = self.handler(Call(scope["engine"], scope, receive, path, query, body, len(raw)))
+        answer = self.handler(ApiCall(scope["engine"], scope, receive, path, query, body, len(raw)))
         return await answer if inspect.isawaitable(answer) else answer
 
     def _read(self, body: bytes, shape: type[Fields]) -> Any:
@@ -160,7 +160,7 @@ def check(given: dict[str, Any], into: type[Fields], where: str, *, strict: bool
 
 
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+_LOCATION = re.compile(r" - at `\$\.?([^`]*)`$")
 _EXPECTED = re.compile(r"Expected `([^`]+)`")
 _BOUNDS = (
     (r"of length >=", "string_too_short"),
@@ -182,10 +182,10 @@ _TYPES = {
 
 
 def _as_invalid(message: str, where: str, given: dict[str, Any]) -> Exception:
-    place = _PLACE.search(message)
-    sentence = message[: place.start()] if place else message
+    location = _LOCATION.search(message)
+    sentence = message[: location.start()] if location else message
     path: list[str | int] = [where]
-    for part in re.findall(r"[^.\[\]]+", place.group(1) if place else ""):
+    for part in re.findall(r"[^.\[\]]+", location.group(1) if location else ""):
         path.append(int(part) if part.isdigit() else part)
     if missing := _MISSING.search(sentence):
         return invalid("missing", [*path, missing.group(1)], "Field required", given)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.server import catalog, events, files, interactive, page, runtime, runtime_log, sessions, workers
-from dnworker.server.api import Call, Endpoint, endpoint, keep_escaped_slashes
+from dnworker.server.api import ApiCall, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
 from dnworker.server.openapi import document
 from dnworker.server.responses import error
@@ -24,7 +24,7 @@ log = logging.getLogger("dnworker.server")
 
 
 @endpoint("GET", "/openapi.json")
-def openapi(call: Call) -> object:
+def openapi(call: ApiCall) -> object:
     """Describe this API."""
     return document(ENDPOINTS)
 

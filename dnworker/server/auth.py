@@ -144,7 +144,7 @@ def _bearer(authorization: str) -> str | None:
 
 
 def _is_address(name: str) -> bool:
-    """Tell whether `name` is an IP address; a page cannot rebind one."""
+    """Return whether `name` is an IP address; a page cannot rebind one."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

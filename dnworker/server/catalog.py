@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dnworker.core.models import SkillInfo, ToolInfo
-from dnworker.server.api import Call, endpoint
+from dnworker.server.api import ApiCall, endpoint
 
 
 class ToolList(msgspec.Struct):
@@ -21,37 +21,37 @@ class SkillList(msgspec.Struct):
 
 
 @endpoint("GET", "/api/tools", answer=ToolList)
-def tools(call: Call) -> object:
+def tools(call: ApiCall) -> object:
     """List the tools that agents may call."""
     return ToolList(call.engine.catalog.tools())
 
 
 @endpoint("GET", "/api/skills", answer=SkillList)
-def skills(call: Call) -> object:
+def skills(call: ApiCall) -> object:
     """List the skills of all capabilities."""
     return SkillList([skill.info() for skill in call.engine.catalog.skills()])
 
 
 @endpoint("GET", "/api/skills/{name}", errors=(404,))
-def skill(call: Call) -> object:
+def skill(call: ApiCall) -> object:
     """Return one skill with its instructions."""
     return call.engine.catalog.skill(call.path["name"]).detail()
 
 
 @endpoint("GET", "/api/mcp/{capability}/{server}", errors=(404,))
-def mcp(call: Call) -> object:
+def mcp(call: ApiCall) -> object:
     """Return one MCP server's definition and state."""
     return call.engine.catalog.mcp_detail(**call.path)
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", errors=(404, 409))
-def reconnect(call: Call) -> object:
+def reconnect(call: ApiCall) -> object:
     """Connect to an MCP server again."""
     return call.engine.catalog.mcp_reconnect(**call.path)
 
 
 @endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", errors=(404, 409))
-def reauthenticate(call: Call) -> object:
+def reauthenticate(call: ApiCall) -> object:
     """Sign in to an MCP server again."""
     return call.engine.catalog.mcp_reconnect(**call.path)
 

@@ -16,7 +16,7 @@ from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.workers.remote import HandlerStream
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
@@ -42,7 +42,7 @@ class Published(msgspec.Struct):
 
 
 @endpoint("POST", "/api/events", body=NewEvent, answer=Published, errors=(400,))
-def publish(call: Call) -> object:
+def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope."""
     envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
@@ -51,7 +51,7 @@ def publish(call: Call) -> object:
 @endpoint(
     "POST", "/api/sessions/{session_id}/events", body=NewEvent, answer=Published, errors=(400, 404, 410)
 )
-def publish_to_session(call: Call) -> object:
+def publish_to_session(call: ApiCall) -> object:
     """Publish an event to one session."""
     session_id = call.path["session_id"]
     body = call.body
@@ -147,7 +147,7 @@ class NewTicket(msgspec.Struct):
 
 
 @endpoint("POST", "/api/ws/ticket", answer=NewTicket)
-def ticket(call: Call) -> object:
+def ticket(call: ApiCall) -> object:
     """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
     tokens = call.engine.tokens
     issued = tokens.issue_ticket(call.scope.get("token") or tokens.main)

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from dnworker.core.errors import ApiError, Conflict, TooLarge
 from dnworker.core.text import valid_text
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.responses import JSONResponse, read_body
 from dnworker.workers.subprocess_runner import end_at_once
 
@@ -43,7 +43,7 @@ class ListQuery(Fields):
 
 
 class PathQuery(Fields):
-    """Which file."""
+    """The file to read, by its path below the working directory."""
 
     path: str
 
@@ -81,7 +81,7 @@ class Listing(msgspec.Struct, omit_defaults=True):
 
 
 @endpoint("GET", "/api/files", query=ListQuery, answer=Listing, errors=(400,))
-async def files(call: Call) -> object:
+async def files(call: ApiCall) -> object:
     """List what is below a directory, depth first; hidden names and build folders are left out."""
     fixed = os.environ.get("DREADNODE_PROJECT_ROOT")
     if _has_nul(call.query.path):
@@ -123,7 +123,7 @@ def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
 
 
 @endpoint("GET", "/api/files/read", query=PathQuery, errors=(400, 404, 413))
-async def read(call: Call) -> object:
+async def read(call: ApiCall) -> object:
     """Return a file's text; bytes that are no UTF-8 are replaced."""
     path = call.query.path
     empty = {"path": path, "content": ""}
@@ -143,7 +143,7 @@ async def read(call: Call) -> object:
 
 
 @endpoint("PUT", "/api/files/upload", query=UploadQuery, errors=(400, 409, 413))
-async def upload(call: Call) -> object:
+async def upload(call: ApiCall) -> object:
     """Keep the request's body as a file of a batch, below the working directory."""
     batch, path = call.query.batch, call.query.path
     if not _BATCH.fullmatch(batch):
@@ -169,7 +169,7 @@ async def upload(call: Call) -> object:
 
 
 @endpoint("POST", "/api/shell", query=ShellQuery, errors=(400, 408))
-async def shell(call: Call) -> object:
+async def shell(call: ApiCall) -> object:
     """Run a command by the shell, and return what it wrote and how it ended."""
     command: str = call.query.command
     if not command.strip() or _has_nul(command) or _has_nul(call.query.cwd):

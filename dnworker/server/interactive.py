@@ -78,11 +78,11 @@ class _Problem(Exception):
 
 
 Operation = Callable[["_Socket", Command], Awaitable[dict[str, Any] | None]]
-"""Carries a command out and returns what its ack tells beside `op`; None when it has answered itself."""
+"""Executes a command and returns the fields of its ack beside `op`; None when it has answered itself."""
 
 
 class _Socket:
-    """One client: which sessions it watches, and what it has asked for."""
+    """One client: which sessions it watches, and its commands."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
@@ -172,13 +172,13 @@ class _Socket:
 
     async def subscribe(self, command: Command) -> None:
         """Send the session's state, what was missed, and everything from now on."""
-        asked = msgspec.convert(command.payload, _Subscribe)
+        fields = msgspec.convert(command.payload, _Subscribe)
         session = self._session(command)
         self._unsubscribe(session.session_id)
         bus = self._engine.bus
         latest, oldest = bus.bounds(session.session_id)
-        missed = asked.after_seq is not None and oldest is not None and asked.after_seq < oldest - 1
-        after = latest if missed or asked.after_seq is None else asked.after_seq
+        missed = fields.after_seq is not None and oldest is not None and fields.after_seq < oldest - 1
+        after = latest if missed or fields.after_seq is None else fields.after_seq
         subscription = bus.subscribe(
             session_id=session.session_id, after_seq=after, replay=True, limit=SUBSCRIBER_LIMIT
         )
@@ -186,7 +186,7 @@ class _Socket:
         try:
             await self._answer(command, "command.ack", {"op": "subscribe"})
             if missed:
-                gap = {"after_seq": asked.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
+                gap = {"after_seq": fields.after_seq, "latest_seq": latest, "oldest_buffered_seq": oldest}
                 await self._control(None, session.session_id, "transport.resync_required", gap)
             await self._control(None, session.session_id, "session.snapshot", snapshot)
         except BaseException:
@@ -202,23 +202,23 @@ class _Socket:
 
     async def start(self, command: Command) -> dict[str, Any]:
         """Accept a turn."""
-        asked = msgspec.convert(command.payload, _Start)
+        fields = msgspec.convert(command.payload, _Start)
         request = TurnRequest(
-            message=asked.message,
-            agent=asked.agent or None,
-            model=asked.model or None,
-            reset=asked.reset,
-            generate_params_extra=asked.generate_params_extra or {},
-            metadata=asked.metadata or {},
+            message=fields.message,
+            agent=fields.agent or None,
+            model=fields.model or None,
+            reset=fields.reset,
+            generate_params_extra=fields.generate_params_extra or {},
+            metadata=fields.metadata or {},
         )
         self._engine.turns.check(request)
         return {"turn_id": self._engine.turns.start(self._session(command), request).id}
 
     async def cancel(self, command: Command) -> dict[str, Any]:
         """Cancel a turn; its last event goes out before the ack."""
-        asked = msgspec.convert(command.payload, _Cancel)
+        fields = msgspec.convert(command.payload, _Cancel)
         session_id = _session_id(command)
-        status = await self._engine.turns.cancel(session_id, asked.turn_id, drop_queued=asked.drop_queued)
+        status = await self._engine.turns.cancel(session_id, fields.turn_id, drop_queued=fields.drop_queued)
         if (pumped := self._pumps.get(session_id)) is not None:
             await pumped[0].drained()
         return {"status": status}

@@ -70,7 +70,7 @@ FILES = {
 """The type and the name of each file, by its path."""
 
 
-class Channel(Protocol):
+class PageChannel(Protocol):
     """Carries the messages of one browser's views."""
 
     def receive(self, content: object) -> None:
@@ -87,7 +87,7 @@ class Panel(Protocol):
         """Return the text of one of `FILES`."""
         ...
 
-    def connect(self, send: Callable[[dict[str, Any]], None]) -> Channel:
+    def connect(self, send: Callable[[dict[str, Any]], None]) -> PageChannel:
         """Open a channel for one browser; `send` is called with every message to it."""
         ...
 
@@ -156,7 +156,7 @@ async def home(request: Request) -> Response:
 
 
 async def session(request: Request) -> Response:
-    """Tell whether this browser may look."""
+    """Return whether this browser may look."""
     pages: PageSessions = request.scope["pages"]
     return _answer(200, {"ok": pages.token_of(request.scope) is not None})
 
@@ -238,7 +238,7 @@ def _settle(future: asyncio.Future[int], code: int) -> None:
         future.set_result(code)
 
 
-async def _read(socket: WebSocket, channel: Channel) -> None:
+async def _read(socket: WebSocket, channel: PageChannel) -> None:
     while True:
         try:
             text = await socket.receive_text()

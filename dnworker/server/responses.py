@@ -75,6 +75,6 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def invalid(type_: str, place: list[str | int], message: str, value: object = None) -> Invalid:
+def invalid(type_: str, location: list[str | int], message: str, value: object = None) -> Invalid:
     """Make the 422 of one field."""
-    return Invalid([{"type": type_, "loc": place, "msg": message, "input": value}])
+    return Invalid([{"type": type_, "loc": location, "msg": message, "input": value}])

@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from dnworker.core.models import RuntimeInfo
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.responses import JSONResponse
 
 API_VERSION = "1.0.0"
@@ -47,7 +47,7 @@ class ReloadQuery(Fields):
     capability: str | None = None
 
 
-def _report(call: Call) -> Report:
+def _report(call: ApiCall) -> Report:
     progress = call.engine.progress
     return Report(
         stage=progress.stage,
@@ -64,14 +64,14 @@ def _report(call: Call) -> Report:
 
 
 @endpoint("GET", "/api/health", answer=Report)
-def health(call: Call) -> object:
-    """Say that the runtime is there."""
+def health(call: ApiCall) -> object:
+    """Answer that the runtime is there."""
     return _report(call)
 
 
 @endpoint("GET", "/api/ready", answer=Report, errors=(503,))
-def ready(call: Call) -> Response:
-    """Say whether capabilities are loaded and workers were started."""
+def ready(call: ApiCall) -> Response:
+    """Answer whether capabilities are loaded and workers were started."""
     report = _report(call)
     if report.stage == "ready":
         return JSONResponse(report)
@@ -80,13 +80,13 @@ def ready(call: Call) -> Response:
 
 
 @endpoint("GET", "/api/runtime", answer=RuntimeInfo)
-def info(call: Call) -> object:
+def info(call: ApiCall) -> object:
     """Tell what the runtime has and how it stands."""
     return call.engine.info()
 
 
 @endpoint("POST", "/api/reload", query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
-async def reload(call: Call) -> object:
+async def reload(call: ApiCall) -> object:
     """Read one capability or all from disk again, with a full stop and start of their workers."""
     return await call.engine.reload(call.query.capability)
 

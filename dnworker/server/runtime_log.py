@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from dnworker.core.models import LogPage
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 
 
 class LogsQuery(Fields):
-    """Which records."""
+    """The records to return: after which, of which run, how many, of which level, with which text."""
 
     after: Annotated[int, Meta(ge=0)] | None = None
     instance_id: str | None = None
@@ -21,7 +21,7 @@ class LogsQuery(Fields):
 
 
 @endpoint("GET", "/api/logs", query=LogsQuery, answer=LogPage)
-def logs(call: Call) -> object:
+def logs(call: ApiCall) -> object:
     """Return records of the runtime and of its workers."""
     query: LogsQuery = call.query
     return call.engine.log.page(

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from dnworker.core.errors import ApiError, Conflict, NotFound
 from dnworker.core.models import SessionWire, iso
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
@@ -178,18 +178,18 @@ class Statuses(msgspec.Struct):
     sessions: dict[str, SessionStatus]
 
 
-def _session(call: Call) -> Session:
+def _session(call: ApiCall) -> Session:
     return call.engine.sessions.get(call.path["session_id"])
 
 
 @endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionWire])
-def listing(call: Call) -> object:
+def listing(call: ApiCall) -> object:
     """List the live sessions, the newest change first."""
     return [session.info() for session in call.engine.sessions.list()]
 
 
 @endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionWire, errors=(409,))
-def create(call: Call) -> object:
+def create(call: ApiCall) -> object:
     """Create a session, or return the live one of that id."""
     body: CreateSession = call.body
     return call.engine.sessions.create(
@@ -207,33 +207,33 @@ def create(call: Call) -> object:
 
 
 @endpoint("GET", "/api/sessions/status", answer=Statuses)
-def status(call: Call) -> object:
+def status(call: ApiCall) -> object:
     """Tell what every session is doing."""
     queue = call.engine.turns.queue
     return Statuses({s.session_id: _status(s, queue(s)) for s in call.engine.sessions.list()})
 
 
 @endpoint("GET", "/api/sessions/browse", query=BrowseQuery)
-def browse(call: Call) -> object:
+def browse(call: ApiCall) -> object:
     """Browse the platform's sessions: there are none without one."""
     paging = {"page": call.query.page, "limit": call.query.limit, "total": 0, "total_pages": 0}
     return {"sessions": [], **paging, "has_next": False, "has_previous": False}
 
 
 @endpoint("GET", "/api/sessions/facets", query=FacetsQuery)
-def facets(call: Call) -> object:
+def facets(call: ApiCall) -> object:
     """Count the labels of the platform's sessions: there are none without one."""
     return {"labels": {}}
 
 
 @endpoint("GET", "/api/sessions/{session_id}", answer=SessionWire, errors=(404,))
-def get(call: Call) -> object:
+def get(call: ApiCall) -> object:
     """Return one session."""
     return _session(call).info()
 
 
 @endpoint("DELETE", "/api/sessions/{session_id}", answer=Deleted, errors=(404,))
-async def delete(call: Call) -> object:
+async def delete(call: ApiCall) -> object:
     """Cancel what a session does, and end it."""
     session_id = call.path["session_id"]
     await call.engine.turns.end_session(session_id)
@@ -241,8 +241,8 @@ async def delete(call: Call) -> object:
 
 
 @endpoint("GET", "/api/sessions/{session_id}/messages", answer=list[Message], errors=(404,))
-def messages(call: Call) -> object:
-    """Return what was said, oldest first."""
+def messages(call: ApiCall) -> object:
+    """Return the messages of a session, oldest first."""
     shown = []
     for message in _session(call).messages:
         fields = msgspec.to_builtins(message)
@@ -252,7 +252,7 @@ def messages(call: Call) -> object:
 
 
 @endpoint("POST", "/api/sessions/{session_id}/title", body=Title, answer=Titled, errors=(404,))
-def title(call: Call) -> object:
+def title(call: ApiCall) -> object:
     """Give the session a title."""
     session = _session(call)
     session.title = call.body.title
@@ -263,7 +263,7 @@ def title(call: Call) -> object:
 @endpoint(
     "POST", "/api/sessions/{session_id}/policy", body=PolicyChange, answer=PolicyState, errors=(400, 404)
 )
-def policy(call: Call) -> object:
+def policy(call: ApiCall) -> object:
     """Change how much the session's agent may do without asking."""
     session = _session(call)
     try:
@@ -280,20 +280,20 @@ def policy(call: Call) -> object:
 
 
 @endpoint("POST", "/api/sessions/{session_id}/cancel", answer=Deleted, errors=(404,))
-async def cancel(call: Call) -> object:
+async def cancel(call: ApiCall) -> object:
     """Cancel the session's active turn."""
     session_id = call.path["session_id"]
     return Deleted(await call.engine.turns.cancel(session_id), session_id)
 
 
 @endpoint("POST", "/api/sessions/{session_id}/compact", body=Guidance, errors=(404,))
-async def compact(call: Call) -> object:
+async def compact(call: ApiCall) -> object:
     """Replace the session's messages by a summary."""
     return await call.engine.turns.compact(_session(call), call.body.guidance)
 
 
 @endpoint("POST", "/api/sessions/{session_id}/restore", body=Restore, errors=(400, 409))
-def restore(call: Call) -> object:
+def restore(call: ApiCall) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
     if call.path["session_id"] in call.engine.sessions and _queue(call).active is not None:
@@ -319,7 +319,7 @@ def restore(call: Call) -> object:
 
 
 @endpoint("GET", "/api/sessions/{session_id}/rewind/candidates", errors=(404,))
-def rewind_candidates(call: Call) -> object:
+def rewind_candidates(call: ApiCall) -> object:
     """Tell to which of its messages the session can go back: those of the user."""
     found = [
         {"seq": number, "content": message.content, "created_at": message.created_at}
@@ -330,7 +330,7 @@ def rewind_candidates(call: Call) -> object:
 
 
 @endpoint("POST", "/api/sessions/{session_id}/rewind", body=Rewind, errors=(404,))
-def rewind(call: Call) -> object:
+def rewind(call: ApiCall) -> object:
     """Drop a message and all after it."""
     session = _session(call)
     if _queue(call).active is not None:
@@ -343,36 +343,36 @@ def rewind(call: Call) -> object:
 
 
 @endpoint("POST", "/api/sessions/{session_id}/archive", errors=(404,))
-def archive(call: Call) -> object:
+def archive(call: ApiCall) -> object:
     """Archiving needs a platform."""
     raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
 
 
 @endpoint("POST", "/api/sessions/{session_id}/unarchive", errors=(404,))
-def unarchive(call: Call) -> object:
+def unarchive(call: ApiCall) -> object:
     """Archiving needs a platform."""
     raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
 
 
 @endpoint("POST", "/api/sessions/{session_id}/freeze", errors=(404,))
-def freeze(call: Call) -> object:
+def freeze(call: ApiCall) -> object:
     """Freezing needs a platform."""
     raise NotFound(f"freezing sessions needs a platform; {NO_PLATFORM}")
 
 
 @endpoint("POST", "/api/session-groups", body=NewGroup, errors=(404,))
-def open_group(call: Call) -> object:
+def open_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
 
 
 @endpoint("PATCH", "/api/session-groups/{group_id}", body=GroupChange, errors=(404,))
-def change_group(call: Call) -> object:
+def change_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
 
 
-def _queue(call: Call) -> TurnQueue:
+def _queue(call: ApiCall) -> TurnQueue:
     return call.engine.turns.queue(_session(call))
 
 
@@ -387,7 +387,7 @@ def _status(session: Session, queue: TurnQueue) -> SessionStatus:
     )
 
 
-def _messages(call: Call, given: list[NewMessage] | None) -> list[Message] | None:
+def _messages(call: ApiCall, given: list[NewMessage] | None) -> list[Message] | None:
     now = iso(call.engine.clock.now())
     if given is None:
         return None

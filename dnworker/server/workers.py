@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dnworker.server.api import Call, Fields, endpoint
+from dnworker.server.api import ApiCall, Fields, endpoint
 
 
 @endpoint("GET", "/api/workers/{capability}/{worker}", errors=(404,))
-def detail(call: Call) -> object:
+def detail(call: ApiCall) -> object:
     """Return one worker's state, handlers and process."""
     return call.engine.capabilities.find(**call.path).detail()
 
@@ -18,7 +18,7 @@ class RestartQuery(Fields):
 
 
 @endpoint("POST", "/api/workers/{capability}/{worker}/restart", query=RestartQuery, errors=(404, 409))
-async def restart(call: Call) -> object:
+async def restart(call: ApiCall) -> object:
     """Start a worker again that is not running; a running one is left alone."""
     worker = call.engine.capabilities.find(**call.path)
     restarted = await worker.restart(force=call.query.force)

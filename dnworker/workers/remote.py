@@ -95,7 +95,7 @@ class RemoteInvocations:
 
     def is_fed_by(self, kinds: list[str]) -> bool:
         """Return whether a stream for these kinds feeds the handlers of a process that cannot say so."""
-        heard = {what for decorator, what, _ in self.stats if decorator == "on_event"}
+        heard = {key.trigger for key in self.stats if key.decorator == "on_event"}
         return self._observed and set(kinds) == heard
 
     def named(self, invocation_id: str | None) -> Invocation | None:

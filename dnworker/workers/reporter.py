@@ -64,7 +64,7 @@ class Reporter:
         invocation.end(outcome, describe(exc) if exc else None)
         token = _telling.set(invocation.id)
         try:
-            log_failure(invocation)  # marked as told: the runtime makes lines of its own of the report
+            log_failure(invocation)  # marked as logged: the runtime makes lines of its own of the report
         finally:  # not under our lock: a thread that logs holds that of `logging`, and waits for ours
             _telling.reset(token)
         with self._lock:
@@ -89,7 +89,7 @@ class Reporter:
 
     def _says(self, source: str) -> reports.Says:
         if (failed := _telling.get()) is not None:
-            return reports.Says(failed, "runtime", "error", told=True)
+            return reports.Says(failed, "runtime", "error", is_logged=True)
         invocation: Invocation | None = current_invocation.get()
         emission: Emission | None = current_emission.get()
         if emission is not None:
@@ -100,7 +100,7 @@ class Reporter:
 
     def _say(self, says: reports.Says, text: str) -> None:
         with self._lock:
-            if says.told and not self._at_line_start:
+            if says.is_logged and not self._at_line_start:
                 self._write("\n")  # the line that the failure cut off stays a line of its own
                 self._at_line_start = True
             if self._at_line_start and says != self._last:

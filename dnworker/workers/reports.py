@@ -63,12 +63,12 @@ class Delivered(msgspec.Struct, tag="delivered", tag_field="is"):
 
 
 class Says(msgspec.Struct, tag="says", tag_field="is"):
-    """Whose the text is that follows; `told` if its lines are in the runtime's log by another way already."""
+    """Whose the text is that follows; `is_logged` if its lines reach the runtime's log by another way."""
 
     id: str | None = None
     source: str = "stdout"
     level: str = "info"
-    told: bool = False
+    is_logged: bool = msgspec.field(default=False, name="told")
 
 
 Report = Hello | Begin | End | Delivered | Says

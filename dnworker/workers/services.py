@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dnworker.capability.environment import Connection
+from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.flags import Flag
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
@@ -125,7 +125,7 @@ class Services:
     """Ends worker processes if this process dies."""
     tokens: WorkerTokens
     client: MakeClient
-    connection: Callable[[str], Connection]
+    connection: Callable[[str], RuntimeAddress]
     """Returns where a worker process with this token finds the runtime."""
     log_line: AddLine
     on_change: OnChange

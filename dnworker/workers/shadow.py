@@ -49,30 +49,30 @@ class ShadowClient:
     async def publish(
         self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
     ) -> dict[str, Any]:
-        """Write it down, after the checks of the real client."""
+        """Record an event, after the checks of the real client."""
         check_publishable(kind)
         copy, _ = snapshot(payload)
         self._note("publishes" if kind != "notify" else "notifies", kind, copy, session_id=session_id)
         return {"event_id": "0" * 32, "seq": 0}
 
     async def notify(self, title: str, *, session_id: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Write it down."""
+        """Record a notification."""
         return await self.publish("notify", {"title": title, **fields}, session_id=session_id)
 
     async def create_session(self, **fields: Any) -> Any:
-        """Write it down, and return what the handler can go on with."""
+        """Record a new session, and return one that the handler can use."""
         from dnworker.core.models import SessionInfo
 
         self._note("create_session", **fields)
         return SessionInfo(session_id=fields.get("session_id") or "shadow-session", created_at="")
 
     async def run_turn(self, **fields: Any) -> dict[str, Any]:
-        """Write it down, and return a turn like any."""
+        """Record a turn, and return the sample of a completed one."""
         self._note("run_turn", **fields)
         return sample("turn.completed")
 
     async def stream_chat(self, **fields: Any) -> AsyncIterator[dict[str, Any]]:
-        """Write it down; nobody answers."""
+        """Record a message; no agent answers it."""
         self._note("stream_chat", **fields)
         nothing: list[dict[str, Any]] = []
         for raw in nothing:
@@ -80,7 +80,7 @@ class ShadowClient:
 
     @asynccontextmanager
     async def session_group(self, title: str, **fields: Any) -> AsyncIterator[None]:
-        """There is no group."""
+        """Run the body without a group: a shadow reports to nobody."""
         yield None
 
     workflow = session_group

@@ -34,7 +34,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.remote = RemoteInvocations(services.history, self.qualified_name)
         self.connected = asyncio.Event()
         self._token: str | None = None
-        self._held: Backlog | None = None
+        self._backlog: Backlog | None = None
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -58,11 +58,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
         The first begins with what was published since the spawn. `fire` waits for what goes to handlers.
         """
-        held, self._held = self._held, None
+        backlog, self._backlog = self._backlog, None
         self.connected.set()
         watcher = self.remote.stream() if feeds_handlers or self.remote.is_fed_by(kinds) else None
-        if held is not None:
-            return held.claim(kinds or None, limit, watcher)
+        if backlog is not None:
+            return backlog.claim(kinds or None, limit, watcher)
         bus = self._services.bus
         return bus.subscribe(kinds or None, limit=limit, watcher=watcher, owner=self.qualified_name), 0
 
@@ -88,7 +88,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._token = services.tokens.mint(self.qualified_name)
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
-        self._held = Backlog(services.bus, owner=self.qualified_name)
+        self._backlog = Backlog(services.bus, owner=self.qualified_name)
         word = reports.new_word()
         return SubprocessWorkerRunner(
             interpolate(definition.command or "", environ, f"{where}, command"),
@@ -123,7 +123,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         )
 
     def _take_line(self, text: str, says: reports.Says) -> None:
-        if not says.told:
+        if not says.is_logged:
             cause = self.remote.named(says.id)
             self._services.log_line(
                 self.qualified_name, text, source=says.source, level=says.level, invocation=cause
@@ -134,6 +134,6 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self._token is not None:
             self._services.tokens.revoke(self._token)
             self._token = None
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
+        backlog, self._backlog = self._backlog, None
+        if backlog is not None:
+            backlog.close()

@@ -43,7 +43,7 @@ class Reply:
 
 
 def is_idle(message: dict[str, Any], asked: str) -> bool:
-    """Tell whether a message of iopub says that the request `asked` is dealt with."""
+    """Return whether a message of iopub says that the request `asked` is dealt with."""
     content = message["content"]
     return message["parent_header"].get("msg_id") == asked and content.get("execution_state") == "idle"
 

@@ -1,4 +1,4 @@
-"""The form without magics, ghosts, agents, topologies, completion and the doctor in a real kernel."""
+"""The form without magics, stale handlers, agents, topologies, completion and the doctor in a real kernel."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_a_cell_run_again_without_its_handlers_takes_them_away(kernel):
     assert "notebook:w " not in text
 
 
-def test_a_handler_whose_cell_failed_since_is_a_ghost(kernel):
+def test_a_handler_whose_cell_failed_since_is_stale(kernel):
     kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(event, client): pass", "c1")
     kernel.run("1 / 0", "c1")
-    assert "cell [2] (ghost: its cell failed when it ran again as cell [3])" in kernel.run("%worker w").text
+    assert "cell [2] (stale: its cell failed when it ran again as cell [3])" in kernel.run("%worker w").text
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_handler_whose_cell_failed_since_is_a_ghost(kernel):
         ([("c1", "%%worker w\nsomething else")], "its cell was edited since and has not run"),
     ],
 )
-def test_handlers_of_cells_that_the_saved_notebook_has_otherwise_are_ghosts(kernel, tmp_path, cells, why):
+def test_handlers_of_cells_that_the_saved_notebook_has_otherwise_are_stale(kernel, tmp_path, cells, why):
     notebook = tmp_path / "mine.ipynb"
     kernel.run(f"__vsc_ipynb_file__ = {str(notebook)!r}")
     kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(event, client): pass", "c1")
@@ -105,8 +105,8 @@ def test_handlers_of_cells_that_the_saved_notebook_has_otherwise_are_ghosts(kern
     notebook.write_text(json.dumps({"cells": saved}))
     os.utime(notebook, (2e9, 2e9))
     text = kernel.run("%worker w").text
-    assert text.count("ghost") == 1
-    assert f"cell [3] (ghost: {why})" in text
+    assert text.count("(stale: ") == 1
+    assert f"cell [3] (stale: {why})" in text
     assert why in kernel.run("%runtime doctor").text
 
 
@@ -278,7 +278,7 @@ def test_the_doctor_names_what_is_wrong_and_the_remedy(kernel):
         "server",
         "journal",
         "uv",
-        "ghosts",
+        "stale handlers",
     ):
         assert subject in text
     assert "not applied" in text

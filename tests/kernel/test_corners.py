@@ -107,10 +107,10 @@ def test_cells_of_vs_code_are_compared_by_their_text(kernel, tmp_path):
     kernel.run(HEARD, "vscode-notebook-cell:/tmp/mine.ipynb#W0sZmlsZQ")
     notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "id": "1234", "source": HEARD}]}))
     os.utime(notebook, (2e9, 2e9))
-    assert "ghost" not in kernel.run("%worker w").text
+    assert "stale" not in kernel.run("%worker w").text
     notebook.write_text(json.dumps({"cells": [{"cell_type": "code", "id": "1234", "source": "x"}]}))
     os.utime(notebook, (2e9, 2e9))
-    assert "ghost: its cell was edited since, or deleted" in kernel.run("%worker w").text
+    assert "stale: its cell was edited since, or deleted" in kernel.run("%worker w").text
 
 
 def test_a_stopped_runtime_comes_back_with_one_watchdog_and_its_workers(kernel):

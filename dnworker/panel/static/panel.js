@@ -342,7 +342,8 @@ class Panel {
     const { state } = this;
     state.order = order;
     for (const worker of changed) state.workers.set(worker.name, worker);
-    for (const name of [...state.workers.keys()]) if (!order.includes(name)) state.workers.delete(name);
+    const listed = new Set(order);
+    for (const name of [...state.workers.keys()]) if (!listed.has(name)) state.workers.delete(name);
   }
 
   /** Take a trace; its payload comes once. */

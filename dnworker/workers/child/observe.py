@@ -75,10 +75,10 @@ class Observer:
         self._begun: dict[str, int] = {}
         keys: dict[tuple[str, str, str], None] = {}
 
-        def taken(decorator: str, what: str, handler: Any) -> Any:
-            key, count = (decorator, what, handler.__name__), 2
+        def taken(decorator: str, trigger: str, handler: Any) -> Any:
+            key, count = (decorator, trigger, handler.__name__), 2
             while key in keys and decorator in ("every", "task"):  # as our runner counts them
-                key, count = (decorator, what, f"{handler.__name__}#{count}"), count + 1
+                key, count = (decorator, trigger, f"{handler.__name__}#{count}"), count + 1
             keys[key] = None
             return self._reporting(handler, key)
 

@@ -9,14 +9,8 @@ from typing import Any
 
 from IPython.display import display
 
-from dnworker.core.errors import UsageError
-
 WIDTH = 20
 """Characters of the bar in text."""
-
-
-class Interrupted(UsageError):
-    """The user interrupted a magic while it waited."""
 
 
 class ProgressBar:

@@ -71,18 +71,16 @@ class Note:
         return self.text
 
 
-def workers_table(workers: list[ManagedWorker], paused: str | None = None) -> Table:
-    """Return the table that `%worker` shows; `paused` names who holds the loop."""
+def workers_table(workers: list[ManagedWorker]) -> Table:
+    """Return the table that `%worker` shows."""
     rows = []
     for worker in workers:
         stats = worker.stats.values()
-        state = str(worker.state)
-        if paused and worker.topology == "in-process":
-            state += f", paused by {paused}"
+
         rows.append(
             [
                 worker.qualified_name,
-                state,
+                str(worker.state),
                 worker.topology_label,
                 str(worker.generation),
                 str(sum(one.calls for one in stats)),
@@ -102,7 +100,7 @@ def worker_log(runtime: Runtime, managed: ManagedWorker, last: int) -> Note:
     for line in lines:
         level = "" if line.level == "info" else f"{line.level}  "
         shown.append(f"{line.timestamp:%H:%M:%S}  {level}{line.text}")
-    return Note("\n".join(shown) or f"{managed.name} has said nothing yet")
+    return Note("\n".join(shown) or f"{managed.name} has no output yet")
 
 
 def handler_origins(live: LiveWorker, cells: CellBook, saved: SavedNotebook | None) -> dict[HandlerKey, str]:

@@ -17,7 +17,7 @@ from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
 from dnworker_jupyter.export.check.check import RunInNotebook, check
 from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
-from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, texts_of
+from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handlers_in_script, texts_of
 from dnworker_jupyter.export.disk.uv import locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.files import LOCK
@@ -93,7 +93,7 @@ class Export:
         """
         old, plan = read_export(self.directory), self.plan()
         locks = {path: data for path, data in old.items() if path.endswith(LOCK)}
-        return compare({p: d for p, d in old.items() if p not in locks}, plan.files)
+        return diff_files({p: d for p, d in old.items() if p not in locks}, plan.files)
 
     async def check(
         self, plan: Plan, on_progress: OnProgress, *, events: Path | None = None, sdk: str | None = None
@@ -213,14 +213,16 @@ class Export:
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers of the notebook's workers: here those that the scripts show."""
         texts = texts_of(plan.files)
-        return {name: handlers_of(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()}
+        return {
+            name: handlers_in_script(plan.files[p].decode(), p, texts) for name, p in plan.scripts.items()
+        }
 
     async def recorded(self) -> list[EventEnvelope]:
         """Return recorded events that came from outside."""
         return []
 
     def was_interrupted(self) -> bool:
-        """Tell whether the user interrupted, and the loop does not know it yet."""
+        """Return whether the user interrupted, and the loop does not know it yet."""
         return False
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:

@@ -193,7 +193,7 @@ class ScriptReader:
         return self._lines[first_line(node) - 1 : last_line(node, self._lines)]
 
     def _runs_worker(self, node: ast.stmt) -> bool:
-        """Tell whether a statement only runs the worker; other code under a main guard is noted."""
+        """Return whether a statement only runs the worker; other code under a main guard is noted."""
         if self._worker is None:
             return False
         if isinstance(node, ast.Expr):
@@ -252,7 +252,7 @@ class ScriptReader:
         return self._text(node)
 
     def _wants(self, name: str) -> bool:
-        """Tell whether the code needs a name that its cell does not have anyway."""
+        """Return whether the code needs a name that its cell does not have anyway."""
         return name in self._needed and (self._worker is None or name not in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
@@ -335,7 +335,7 @@ def _worker_variable(node: ast.stmt) -> str | None:
 
 
 def _is_main_guard(node: ast.If) -> bool:
-    """Tell whether a statement is `if __name__ == "__main__":`, without an `else`."""
+    """Return whether a statement is `if __name__ == "__main__":`, without an `else`."""
     match node:
         case ast.If(
             test=ast.Compare(

@@ -55,7 +55,7 @@ class LoopWatch:
         if block.invocation is not None:
             self._engine.log_line(
                 block.invocation.worker,
-                f"{block.invocation.handler} holds the loop, and every worker waits: {block.place}: "
+                f"{block.invocation.handler} holds the loop, and every worker waits: {block.location}: "
                 f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
                 source="runtime",
                 level="warning",

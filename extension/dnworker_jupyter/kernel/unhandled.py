@@ -44,7 +44,7 @@ class UnhandledErrors:
             self._untrack = replace(asyncio, "create_task", self._follow_tasks)
 
     def uninstall(self) -> None:
-        """Restore both."""
+        """Restore the exception handlers of the loop and of threads."""
         if self._loop is None:
             return
         self._untrack()
@@ -75,8 +75,8 @@ class UnhandledErrors:
         if invocation is None or args.exc_value is None:
             self._threads_before(args)
         elif self._loop is not None and not self._loop.is_closed():
-            what = "a thread it started"
-            self._loop.call_soon_threadsafe(self._note, invocation, args.exc_value, what)
+            source = "a thread it started"
+            self._loop.call_soon_threadsafe(self._note, invocation, args.exc_value, source)
 
     def _follow_tasks(self, original: Any) -> Any:
         """Note which handler creates a task: before Python 3.12 the loop does not know a task's context."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import Registration, handlers_of, last_of_each
+from dnworker_jupyter.live.records import Registration, handler_records, last_of_each
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -36,7 +36,7 @@ class CellTransaction:
 
     def registration(self) -> Registration:
         """Return what the cell registered."""
-        found = handlers_of(self.recording)
+        found = handler_records(self.recording)
         handlers = last_of_each(found)
         kept = {id(handler) for handler in handlers}
         twice = tuple(dict.fromkeys(h.name for h in found if id(h) not in kept))

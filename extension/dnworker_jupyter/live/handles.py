@@ -25,7 +25,7 @@ class Registrar(Protocol):
         """Return a worker's state; in the cell that registers for it, what it will be."""
 
     def is_recording(self) -> bool:
-        """Tell whether the running cell has begun to register."""
+        """Return whether the running cell has begun to register."""
 
     def current_worker(self) -> Worker:
         """Return the Worker that `worker` means here; NoWorker when there is none."""

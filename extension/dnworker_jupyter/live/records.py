@@ -67,7 +67,7 @@ class Change:
 
 
 def wrong_signature(handler: Handler) -> str | None:
-    """Say what is wrong with a handler's arguments; None when it can be called as it will be."""
+    """Return what is wrong with a handler's arguments; None when it can be called as it will be."""
     wanted = ("event", "client") if handler.key.decorator == "on_event" else ("client",)
     try:
         inspect.signature(handler.function).bind(*wanted)
@@ -78,7 +78,7 @@ def wrong_signature(handler: Handler) -> str | None:
     return None
 
 
-def handlers_of(worker: Worker) -> list[Handler]:
+def handler_records(worker: Worker) -> list[Handler]:
     """Return what a Worker has registered, as records, in the order of their decorators."""
     return [_record(registered) for registered in registry.handlers_of(worker)]
 

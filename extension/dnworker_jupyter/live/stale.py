@@ -9,7 +9,7 @@ from dnworker_jupyter.syntax.cell import Cell
 
 
 def why_stale(registration: Registration, cells: CellBook, saved: SavedNotebook | None) -> str | None:
-    """Say why a registration is stale; None when it is current, as far as can be known.
+    """Return why a registration is stale; None when it is current, as far as can be known.
 
     A kernel knows only the cells that ran. The saved file shows which cells were changed or deleted since,
     if it was saved after the registration.
@@ -35,5 +35,5 @@ def _text(source: str) -> str:
 
 
 def label(cell: Cell, why: str | None) -> str:
-    """Return where a handler is from, as `%worker` shows it; a stale one is called a ghost."""
-    return cell.label if why is None else f"{cell.label} (ghost: {why})"
+    """Return where a handler is from, as `%worker` shows it, with why it is stale."""
+    return cell.label if why is None else f"{cell.label} (stale: {why})"

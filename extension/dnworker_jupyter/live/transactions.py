@@ -24,7 +24,7 @@ from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
 from dnworker_jupyter.live.processes import Processes
-from dnworker_jupyter.live.records import Change, handlers_of
+from dnworker_jupyter.live.records import Change, handler_records
 from dnworker_jupyter.live.report import describe_change
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
@@ -358,7 +358,7 @@ class Transactions:
                 )
 
     def is_handle(self, name: str) -> bool:
-        """Tell whether a name of the notebook is bound to a worker that cells register with."""
+        """Return whether a name of the notebook is bound to a worker that cells register with."""
         value = self._shell.user_ns.get(name)
         return type(value) in (CurrentWorker, LiveHandle, Worker)
 
@@ -390,7 +390,7 @@ class Transactions:
         raise NoWorker("no worker runs here; run its %%worker cell")
 
     def is_recording(self) -> bool:
-        """Tell whether the running cell has begun to register."""
+        """Return whether the running cell has begun to register."""
         draft = self._draft()
         return draft is not None and bool(draft.transactions)
 
@@ -406,5 +406,5 @@ class Transactions:
 
 
 def _is_of_cells(worker: Worker) -> bool:
-    """Tell whether a Worker's handlers, if it has any, are of cells; those of an imported module are not."""
-    return all(getattr(h.function, "__module__", None) == "__main__" for h in handlers_of(worker))
+    """Return whether a Worker's handlers, if it has any, are of cells, not of an imported module."""
+    return all(getattr(h.function, "__module__", None) == "__main__" for h in handler_records(worker))

@@ -182,7 +182,7 @@ class LiveWorker:
         return change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
 
     def _must_restart(self, before: Generation, after: Generation) -> bool:
-        """Tell whether state must begin anew: the gate, a startup or a shutdown handler changed."""
+        """Return whether state must begin anew: the gate, a startup or a shutdown handler changed."""
         gate_changed = self.managed is not None and after.options.when != before.options.when
         return gate_changed or _life_cycle(before) != _life_cycle(after)
 

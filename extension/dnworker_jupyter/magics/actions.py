@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
     from dnworker_jupyter.magics.context import MagicContext
 
-_PLACE = re.compile(r"cell \[\d+\](?:, line \d+)?")
+_LOCATION = re.compile(r"cell \[\d+\](?:, line \d+)?")
 
 
 class NotebookActions(Actions):
@@ -54,7 +54,7 @@ class NotebookActions(Actions):
         return self._context.cells.ids.get(number)
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
-        """Say why there is no earlier generation to go back to."""
+        """Return why there is no earlier generation to go back to."""
         live = self._context.live.running(worker)
         if live is None:
             return "it was not made of cells, so it has no generations here"
@@ -87,7 +87,7 @@ class NotebookActions(Actions):
                 target=cast(Literal["dreadnode", "dnworker"], target),
                 topology=cast(Topology, topology),
             )
-            told = await export.write(_nobody_watches, force=force)
+            result = await export.write(_nobody_watches, force=force)
         except NotExportable as exc:
             return {
                 "text": exc.title,
@@ -95,7 +95,7 @@ class NotebookActions(Actions):
             }
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
-        return {"text": told, "problems": []}
+        return {"text": result, "problems": []}
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:
@@ -103,8 +103,8 @@ def _nobody_watches(text: str, done: int, total: int) -> None:
 
 
 def _problem(text: str) -> dict[str, str | None]:
-    """Take the place in a cell from the head of a reason, so that it can be a link."""
-    match = _PLACE.match(text)
+    """Take the location in a cell from the head of a reason, so that it can be a link."""
+    match = _LOCATION.match(text)
     if match is None:
         return {"location": None, "text": text}
     return {"location": match[0], "text": text[match.end() :].lstrip(":, ")}

@@ -22,7 +22,7 @@ EVERYBODY = "default"
 def agent_parser() -> Parser:
     """Return the parser of the `%%agent` line."""
     parser = Parser(
-        "%%agent", "Say how an agent answers turns: the body is its script, or a model's system prompt."
+        "%%agent", "Define how an agent answers turns: the body is its script, or a model's system prompt."
     )
     parser.add_argument(
         "name",

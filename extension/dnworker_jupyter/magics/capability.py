@@ -14,9 +14,9 @@ from IPython.display import display
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import TOPOLOGIES, Topology
-from dnworker_jupyter.display.progress import Interrupted, ProgressBar
+from dnworker_jupyter.display.progress import ProgressBar
 from dnworker_jupyter.display.tables import Note, workers_table
-from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.syntax.options import Parser
 
 if TYPE_CHECKING:  # the exporter is imported when the first export needs it
@@ -96,22 +96,16 @@ class Check(Diff):
 
 @dataclass(frozen=True)
 class Write(Diff):
-    """Export."""
+    """Write an export; with `check` only if it passes."""
 
     force: bool
     lock: bool
-
-
-@dataclass(frozen=True)
-class CheckedWrite(Write):
-    """Export, unless the check fails."""
-
     check: bool
     events: Path | None
     sdk: str | None
 
 
-Request = Load | Diff | Check | Write | CheckedWrite
+Request = Load | Diff | Check | Write
 
 
 def read_request(options: CapabilityOptions, default: str) -> Request:
@@ -124,10 +118,12 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
     if verb != "check" and options.path is None:
         raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
     kinds: dict[str, type[Request]] = {"load": Load, "diff": Diff, "check": Check, "export": Write}
-    kind = CheckedWrite if verb == "export" and options.check else kinds[verb]
+    kind = kinds[verb]
     taken = {field.name for field in fields(kind)}
+    of_checks = {"events", "sdk"}
+    meant = taken - of_checks if kind is Write and not options.check else taken
     for name in ("force", "lock", "check", "events", "sdk"):
-        if getattr(options, name) and name not in taken:
+        if getattr(options, name) and name not in meant:
             raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out")
     given: dict[str, Any] = vars(options) | {
         "path": Path(options.path or default).expanduser(),
@@ -158,10 +154,10 @@ async def run_capability(context: MagicContext, options: CapabilityOptions) -> o
 
 async def _export(export: LiveExport, request: Diff, progress: ProgressBar) -> str:
     match request:
-        case CheckedWrite(force=force, lock=lock, events=events, sdk=sdk):
-            return await export.write(progress, force=force, lock=lock, checked=True, events=events, sdk=sdk)
-        case Write(force=force, lock=lock):
-            return await export.write(progress, force=force, lock=lock)
+        case Write(force=force, lock=lock, check=checked, events=events, sdk=sdk):
+            return await export.write(
+                progress, force=force, lock=lock, checked=checked, events=events, sdk=sdk
+            )
         case Check(events=events, sdk=sdk):
             report = await export.check(export.plan(), progress, events=events, sdk=sdk)
             if not report.ok:

@@ -10,7 +10,6 @@ from dnworker.events.journal import SHORTEST_ID
 from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.export.slicing.cases import read_case
 from dnworker_jupyter.live.shadow import apart
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import nearest
@@ -22,6 +21,8 @@ async def run_case(context: MagicContext, name: str, body: str) -> Note:
     Raises:
         UsageError: there is no such worker, the body is no test, or the worker does something else.
     """
+    from dnworker_jupyter.export.slicing.cases import read_case
+
     case = read_case(body)
     live = context.live.get(name)
     if live is None:

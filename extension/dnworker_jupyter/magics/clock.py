@@ -183,7 +183,7 @@ class Runs(Table):
             )
             kinds = ", ".join(event.kind for event in run.published)
             rows.append([f"{when:%H:%M:%S}", run.label, run.cause, run.outcome, kinds, happened[:120]])
-        headings = ["at", "handler", "because of", "outcome", "published", "said"]
+        headings = ["at", "handler", "because of", "outcome", "published", "output"]
         slept = {0: "nothing was due", 1: "a sleeper woke"}.get(woken, f"{woken} sleepers woke")
         now = f"it is {runtime.clock.now():%Y-%m-%d %H:%M:%S} UTC" + (f"; {note}" if note else "")
         super().__init__(headings, rows, slept, note=now)

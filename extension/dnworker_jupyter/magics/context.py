@@ -1,4 +1,7 @@
-"""`MagicContext`: everything that the magics of one kernel work with; `loading` fills it."""
+"""`MagicContext`: everything that the magics of one kernel work with; `loading` fills it.
+
+`Interrupted` is the error of all magics that the user interrupts.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
+
+
+class Interrupted(UsageError):
+    """The user interrupted a magic while it waited."""
 
 
 @dataclass(kw_only=True)

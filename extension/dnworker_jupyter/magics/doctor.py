@@ -51,7 +51,7 @@ class Diagnoses(Table):
         super().__init__(["looked at", "", "found", "what to do"], rows)
 
 
-async def examine(context: MagicContext) -> Diagnoses:
+async def diagnose(context: MagicContext) -> Diagnoses:
     """Examine everything."""
     found = [
         *_versions(context),
@@ -270,6 +270,10 @@ def _stale(context: MagicContext) -> Iterator[Diagnosis]:
         if registration.handlers and (why := why_stale(registration, context.cells, saved))
     ]
     if found:
-        yield Diagnosis("ghosts", "note", "; ".join(found), "run those cells again, or %worker remove NAME")
+        yield Diagnosis(
+            "stale handlers", "note", "; ".join(found), "run those cells again, or %worker remove NAME"
+        )
     else:
-        yield Diagnosis("ghosts", "ok", "every handler is from a cell as it stands, as far as can be known")
+        yield Diagnosis(
+            "stale handlers", "ok", "every handler is from a cell as it stands, as far as can be known"
+        )

@@ -22,7 +22,7 @@ from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser, read_body, read_payload
 
-LONGEST_SHOWN = 83
+LONGEST_SHOWN = 80
 """Characters of a suggested payload that are shown."""
 
 
@@ -30,7 +30,8 @@ LONGEST_SHOWN = 83
 class FireOptions:
     """The options of a `%fire` line."""
 
-    kind: str | None
+    kind: str
+    """Empty where the line has none."""
     payload: list[str]
     session: str | None
     worker: str | None
@@ -45,7 +46,7 @@ class FireOptions:
 def fire_parser(*, is_cell: bool = False) -> Parser:
     """Return the parser of the `%fire` line."""
     parser = Parser("%%fire" if is_cell else "%fire", "Fire an event and show what it caused.")
-    parser.add_argument("kind", nargs="?", help="the event's kind, such as turn.completed")
+    parser.add_argument("kind", nargs="?", default="", help="the event's kind, such as turn.completed")
     parser.add_argument("payload", nargs="*", metavar="key=value", help="fields of the payload")
     parser.add_argument("--session", metavar="ID", help="publish in this session")
     parser.add_argument("--worker", metavar="NAME", help="only this worker gets it")
@@ -70,21 +71,21 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
     Raises:
         UsageError: the line is wrong, or the payload is.
     """
-    if options.kind is None:
+    if not options.kind:
         raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
     _check(options)
     if options.template:
         payload, _ = await context.suggestions.suggest(options.kind)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     faults = None if options.chaos is None else read_chaos(options.chaos)
-    payload = await _payload(context, options, options.kind, body)
-    fire = functools.partial(_fire, context.runtime, options, options.kind, payload)
+    payload = await _payload(context, options, body)
+    fire = functools.partial(_fire, context.runtime, options, payload)
     if faults is None:
         deliveries = [Delivery(n, 0.0) for n in range(options.times)]
         traces = await _deliver(context.runtime, options, fire, deliveries, together=False)
     else:
         traces = await _deliver_with_faults(context.runtime, options, fire, faults)
-    return _report(context, options, options.kind, traces)
+    return _report(context, options, traces)
 
 
 def _check(options: FireOptions) -> None:
@@ -94,29 +95,28 @@ def _check(options: FireOptions) -> None:
         raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted")
 
 
-async def _payload(
-    context: MagicContext, options: FireOptions, kind: str, body: str | None
-) -> dict[str, Any]:
+async def _payload(context: MagicContext, options: FireOptions, body: str | None) -> dict[str, Any]:
     """Return the payload of the line or the body; where neither has one, a suggested one, which is shown."""
     if body is not None and options.payload:
         words = " ".join(options.payload)
-        raise UsageError(f"%%fire {kind}: the payload is the body; put {words!r} there, or fire with %fire")
+        raise UsageError(
+            f"%%fire {options.kind}: the payload is the body; put {words!r} there, or fire with %fire"
+        )
     given = read_payload(options.payload, context.names) if body is None else read_body(body)
     if given is not None:
         return given
-    payload, source = await context.suggestions.suggest(kind)
+    payload, source = await context.suggestions.suggest(options.kind)
     if source and source != A_TEMPLATE:
         shown = shorten(json.dumps(payload), LONGEST_SHOWN)
-        print(f"payload: {source}: {shown}; %fire {kind} --template gives it to edit")  # noqa: T201
+        edit = f"%fire {options.kind} --template gives it to edit"
+        print(f"payload: {source}: {shown}; {edit}")  # noqa: T201
     return payload
 
 
-async def _fire(
-    runtime: Runtime, options: FireOptions, kind: str, payload: dict[str, Any], *, wait: bool
-) -> Trace:
+async def _fire(runtime: Runtime, options: FireOptions, payload: dict[str, Any], *, wait: bool) -> Trace:
     try:
         return await runtime.fire(
-            kind,
+            options.kind,
             payload,
             session_id=options.session,
             timeout=options.timeout,
@@ -126,7 +126,7 @@ async def _fire(
     except NotFound as exc:
         raise UsageError(f"%fire --worker: {exc}") from None
     except (Invalid, ApiError) as exc:
-        raise UsageError(f"%fire {kind}: {exc}") from None
+        raise UsageError(f"%fire {options.kind}: {exc}") from None
 
 
 async def _deliver(
@@ -171,7 +171,7 @@ async def _deliver_with_faults(
     return traces
 
 
-def _report(context: MagicContext, options: FireOptions, kind: str, traces: list[Trace]) -> Trace:
+def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) -> Trace:
     """Print how it went, and return the trace to show: the last, or the last that is not ok."""
     failed = [trace for trace in traces if not trace.ok and not options.no_wait]
     shown = failed[-1] if failed else traces[-1]
@@ -180,5 +180,5 @@ def _report(context: MagicContext, options: FireOptions, kind: str, traces: list
     if shown.timed_out and context.runtime.clock.can_advance:
         print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
     if not shown.invocations and not options.no_wait:
-        print(context.suggestions.why_unheard(kind))  # noqa: T201
+        print(context.suggestions.why_unheard(options.kind))  # noqa: T201
     return shown

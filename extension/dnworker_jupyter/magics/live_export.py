@@ -67,7 +67,7 @@ class LiveExport(Export):
         return sorted(name for name in found if names.get(name))
 
     def was_interrupted(self) -> bool:
-        """Tell whether the cell was interrupted."""
+        """Return whether the cell was interrupted."""
         return self._context.interrupts.came
 
     def _workers(self, plan: Plan) -> list[LiveWorker]:

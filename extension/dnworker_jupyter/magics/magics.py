@@ -19,7 +19,6 @@ from IPython.core.magic import (
 )
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.display.progress import Interrupted
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
 from dnworker_jupyter.magics.capability import (
@@ -31,7 +30,7 @@ from dnworker_jupyter.magics.capability import (
     run_head,
 )
 from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
-from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
 from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
@@ -118,13 +117,13 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @line_magic("worker")
     def worker_line(self, line: str) -> Any:
-        """See and drive workers: %worker [list], %worker NAME, %worker VERB NAME"""
+        """See and control workers: %worker [list], %worker NAME, %worker VERB NAME"""
         return self._run(worker_line_parser(), WorkerOptions, line, run_worker_line)
 
     @no_var_expand
     @cell_magic("agent")
     def agent_cell(self, line: str, cell: str) -> Any:
-        """Say how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
+        """Define how an agent answers turns: %%agent NAME [--model M [--base-url URL]]
 
             %%agent triage
             async def reply(turn):

@@ -8,7 +8,6 @@ from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import WorkerLine
 
@@ -22,6 +21,8 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     Raises:
         UsageError: the line is wrong, or the name is that of a worker made of handlers.
     """
+    from dnworker_jupyter.export.slicing.programs import command_words, has_file, program_file
+
     if line.name in context.live:
         raise UsageError(
             f"worker {line.name!r} is made of handlers; %worker remove {line.name} first, or use another name"

@@ -8,7 +8,7 @@ from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.doctor import examine
+from dnworker_jupyter.magics.doctor import diagnose
 from dnworker_jupyter.syntax.options import Parser
 
 WORDS = ("status", "doctor", "url", "stop", "nest")
@@ -38,7 +38,7 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":
-            return await examine(context)
+            return await diagnose(context)
         case "stop":
             return await _stop(context)
         case "nest":

@@ -31,7 +31,7 @@ class NotebookSuggestions(Suggestions):
         )
 
     def why_unheard(self, kind: str) -> str:
-        """Say that no handler ran for a kind, and which kind or worker may have been meant."""
+        """Return that no handler ran for a kind, and which kind or worker may have been meant."""
         if kind in self.kinds_heard():
             return f"no handler ran for {kind}{self._stopped_listeners(kind)}"
         near = self.nearest(kind)
@@ -41,7 +41,7 @@ class NotebookSuggestions(Suggestions):
         return f"no handler in this notebook listens to {kind}{hint}{elsewhere}"
 
     def _stopped_listeners(self, kind: str) -> str:
-        """Say which workers listen to a kind and do not run, and the way out."""
+        """Return which workers listen to a kind and do not run, and the way out."""
         stopped = []
         for worker in self._engine.workers():
             live = self._live.get(worker.name)

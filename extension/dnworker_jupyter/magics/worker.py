@@ -38,7 +38,7 @@ class WorkerOptions:
 
 def worker_line_parser() -> Parser:
     """Return the parser of the `%worker` line."""
-    parser = Parser("%worker", "See and drive workers.")
+    parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
     return parser

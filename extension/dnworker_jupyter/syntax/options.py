@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -14,10 +13,13 @@ from typing import Any, NoReturn, TypeVar
 
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import check_worker_name
-from dnworker.core.text import shorten
+from dnworker.core.text import closest, shorten
 from dnworker.core.topology import TOPOLOGIES
 
 T = TypeVar("T")
+
+LONGEST_QUOTED = 40
+"""Characters of a wrong body that its error quotes."""
 
 _UNRECOGNIZED = "unrecognized arguments: "
 _NAME_REFERENCE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -174,8 +176,8 @@ class Parser(argparse.ArgumentParser):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?`; an empty text when no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = closest(word, known, cutoff=0.5)
+    return f"; did you mean {near}?" if near is not None else ""
 
 
 def split(line: str) -> list[str]:
@@ -216,7 +218,7 @@ def split(line: str) -> list[str]:
 
 
 def asks_help(line: str) -> bool:
-    """Tell whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
+    """Return whether a line asks for help: `-h` or `--help` as a word of its own, not within quotes."""
     try:
         words = split(line)
     except UsageError:
@@ -287,9 +289,9 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
             try:
                 return _object(ast.literal_eval(text), text)
             except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                place = f"line {exc.lineno + 1}, column {exc.colno}"
+                location = f"line {exc.lineno + 1}, column {exc.colno}"
                 raise UsageError(
-                    f"{what}, {place}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML"
+                    f"{what}, {location}: {exc.msg}; a {what} is a JSON object, a Python dict or YAML"
                 ) from None
     from dnworker.capability.yamltree import YamlError, parse
 
@@ -302,9 +304,9 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
 def _object(value: Any, text: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
+    quoted = repr(shorten(text, LONGEST_QUOTED))
     raise UsageError(
-        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {shorten(text, 43)!r} is '
-        f"{_type_in_words(value)}"
+        f'a payload is an object with names, such as {{"turn_id": "t1"}}; {quoted} is {_type_in_words(value)}'
     )
 
 

@@ -119,7 +119,7 @@ _MAY_REGISTER = re.compile(rf"\bWorker\b|\.worker\b|\.({'|'.join(sorted(DECORATO
 
 
 def _registers(tree: ast.AST, is_handle: Callable[[str], bool]) -> bool:
-    """Tell whether code makes a worker, or puts a worker's decorator on a function."""
+    """Return whether code makes a worker, or puts a worker's decorator on a function."""
     classes, doors, decorated = {"Worker"}, {"dn", "dnworker"}, set()
     for node in ast.walk(tree):
         match node:
@@ -148,7 +148,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _is_quiet(text: str) -> bool:
-    """Tell whether a cell ends with the `;` that hides its value, as IPython does."""
+    """Return whether a cell ends with the `;` that hides its value, as IPython does."""
     passed = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER)
     try:
         tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in passed]

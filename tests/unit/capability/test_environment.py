@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.capability.environment import Connection, UnsetVariable, interpolate, worker_environment
+from dnworker.capability.environment import RuntimeAddress, UnsetVariable, interpolate, worker_environment
 
-CONNECTION = Connection("http://127.0.0.1:1", "secret", "rt-1")
+CONNECTION = RuntimeAddress("http://127.0.0.1:1", "secret", "rt-1")
 
 
 def compose(inherited=None, declared=None, flags=None):

@@ -39,9 +39,9 @@ async def runtime():
         yield runtime
 
 
-async def test_workers_are_shown_with_state_and_who_holds_the_loop(runtime):
-    table = workers_table(runtime.workers(), paused="bridge.on_a")
-    assert table.rows[0][:3] == ["notebook:bridge", "running, paused by bridge.on_a", "in-process"]
+async def test_workers_are_shown_with_state_and_topology(runtime):
+    table = workers_table(runtime.workers())
+    assert table.rows[0][:3] == ["notebook:bridge", "running", "in-process"]
     assert "no workers yet" in repr(workers_table([]))
 
 
@@ -59,7 +59,7 @@ async def test_a_worker_is_shown_with_the_cell_of_each_handler(runtime):
 
 async def test_a_log_shows_levels_that_matter(runtime):
     managed = runtime.worker("bridge")
-    assert repr(worker_log(runtime, managed, 5)) == "bridge has said nothing yet"
+    assert repr(worker_log(runtime, managed, 5)) == "bridge has no output yet"
     runtime.log_line("notebook:bridge", "hello")
     runtime.log_line("notebook:bridge", "careful", level="warning")
     first, second = repr(worker_log(runtime, managed, 5)).splitlines()

@@ -31,7 +31,7 @@ async def watched():
 async def test_code_that_holds_the_loop_is_named_with_its_line(watched):
     assert watched.told.blocked.wait(10)  # blocks the loop until the watchdog says so
     block = watched.block
-    assert "test_watchdog.py, line" in block.place
+    assert "test_watchdog.py, line" in block.location
     assert "blocked.wait(10)" in block.source
     assert block.invocation is None
     await asyncio.wait_for(watched.told.released.wait(), 10)

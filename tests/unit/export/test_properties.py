@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnworker_jupyter.export.disk.diff import handlers_of
+from dnworker_jupyter.export.disk.diff import handlers_in_script
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
@@ -143,7 +143,7 @@ def registered(cells: Sequence[str], worker: str) -> set[tuple[str, str, str]]:
             continue
         own: dict[str, list[tuple[str, str, str]]] = {}
         python = "\n".join(line for line in body.splitlines() if not re.match(r"!|\w+ = %", line))
-        for handler in handlers_of(python):
+        for handler in handlers_in_script(python):
             if handler not in own.setdefault(handler[2], []):
                 own[handler[2]].append(handler)
         found |= own
@@ -166,7 +166,7 @@ def test_any_notebook_exports_to_code_with_the_same_handlers_or_is_refused_with_
             ast.parse(data.decode(), path)
     assert plan.scripts
     for worker, path in plan.scripts.items():
-        assert set(handlers_of(plan.files[path].decode())) == registered(cells, worker)
+        assert set(handlers_in_script(plan.files[path].decode())) == registered(cells, worker)
 
 
 @settings(max_examples=50, deadline=None)

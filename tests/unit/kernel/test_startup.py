@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 from dnworker.runtime import Runtime
@@ -15,14 +16,21 @@ def startup(runtime: Runtime) -> RuntimeStartup:
     return RuntimeStartup(runtime, KernelLoop(SimpleNamespace(kernel=object())), LoopWatch(runtime))
 
 
-async def test_the_runtime_starts_once_for_all_who_wait():
+async def test_the_runtime_starts_once_for_all_who_wait(monkeypatch):
     runtime = Runtime(port=None)
-    starting, times = startup(runtime), []
-    starting.on_loop.add(lambda: times.append(1))
-    await starting.ready()
+    starting, starts, waits, start = startup(runtime), [], [], runtime.start
+
+    async def counted():
+        starts.append(1)
+        await start()
+
+    monkeypatch.setattr(runtime, "start", counted)
+    starting.on_loop.add(lambda: waits.append(1))
+    await asyncio.gather(starting.ready(), starting.ready())
     await starting.ready()
     assert runtime.is_started
-    assert len(times) >= 2
+    assert len(starts) == 1
+    assert len(waits) >= 3
     await starting.stop()
     assert not runtime.is_started
 

@@ -6,7 +6,7 @@ import pytest
 
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import handlers_of, last_of_each, make_worker, wrong_signature
+from dnworker_jupyter.live.records import handler_records, last_of_each, make_worker, wrong_signature
 
 
 def registered() -> Worker:
@@ -31,7 +31,7 @@ def registered() -> Worker:
 
 
 def test_every_kind_of_handler_has_a_record_with_its_key():
-    assert [handler.key for handler in handlers_of(registered())] == [
+    assert [handler.key for handler in handler_records(registered())] == [
         HandlerKey("on_startup", "", "begin"),
         HandlerKey("on_event", "demo.a", "on_a"),
         HandlerKey("every", "60s", "tick"),
@@ -41,8 +41,8 @@ def test_every_kind_of_handler_has_a_record_with_its_key():
 
 
 def test_a_worker_made_of_records_has_the_same_handlers():
-    records = handlers_of(registered())
-    assert handlers_of(make_worker("other", records)) == records
+    records = handler_records(registered())
+    assert handler_records(make_worker("other", records)) == records
 
 
 def test_of_handlers_with_one_key_the_last_counts():
@@ -54,7 +54,7 @@ def test_of_handlers_with_one_key_the_last_counts():
         async def on_a(event, client): ...
 
         functions.append(on_a)
-    (kept,) = last_of_each(handlers_of(worker))
+    (kept,) = last_of_each(handler_records(worker))
     assert kept.function is functions[1]
 
 
@@ -66,7 +66,7 @@ def test_what_a_handler_closes_over_makes_it_another():
         async def on_a(event, client):
             return value
 
-        return handlers_of(worker)[0].code
+        return handler_records(worker)[0].code
 
     one = object()
     assert with_value(one) == with_value(one)
@@ -86,4 +86,4 @@ def test_a_signature_that_cannot_be_called_is_told(decorator, problem):
         worker.task(handler)
     else:
         worker.on_event("demo.a")(handler)
-    assert wrong_signature(handlers_of(worker)[0]) == problem
+    assert wrong_signature(handler_records(worker)[0]) == problem

@@ -52,4 +52,4 @@ def test_nothing_is_known_without_a_saved_notebook_or_ids():
 
 def test_the_label_gives_the_reason():
     assert label(Cell(3, SOURCE), None) == "cell [3]"
-    assert label(Cell(3, SOURCE), "its cell was deleted") == "cell [3] (ghost: its cell was deleted)"
+    assert label(Cell(3, SOURCE), "its cell was deleted") == "cell [3] (stale: its cell was deleted)"

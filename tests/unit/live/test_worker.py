@@ -10,7 +10,7 @@ from dnworker.core.errors import UsageError
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import Handler, Registration, handlers_of
+from dnworker_jupyter.live.records import Handler, Registration, handler_records
 from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -23,7 +23,7 @@ def handler(name: str, *, kind: str = "demo.a", value: object = None) -> Handler
     function.__name__ = name
     worker = Worker("bridge")
     worker.on_event(kind)(function)
-    return handlers_of(worker)[0]
+    return handler_records(worker)[0]
 
 
 def cell(number: int, *handlers: Handler, **fields: Any) -> Registration:
@@ -62,7 +62,7 @@ def test_a_task_whose_source_did_not_change_keeps_its_running_function():
         @worker.task
         async def watch(client): ...
 
-        return handlers_of(worker)[0]
+        return handler_records(worker)[0]
 
     running, again = task(), task()
     after = generation(cell(1, running)).followed_by({"id:c1": cell(1, again)}, None)

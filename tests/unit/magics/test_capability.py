@@ -10,7 +10,6 @@ from dnworker.core.errors import UsageError
 from dnworker_jupyter.magics.capability import (
     CapabilityOptions,
     Check,
-    CheckedWrite,
     Diff,
     Load,
     Request,
@@ -32,10 +31,10 @@ def request(line: str) -> Request:
         ("diff out --topology python", Diff(Path("out"), "dreadnode", "python")),
         ("check", Check(Path("demo"), "dreadnode", "uv", None, None)),
         ("check out --events e.jsonl", Check(Path("out"), "dreadnode", "uv", Path("e.jsonl"), None)),
-        ("export out --force", Write(Path("out"), "dreadnode", "uv", True, False)),
+        ("export out --force", Write(Path("out"), "dreadnode", "uv", True, False, False, None, None)),
         (
             "export out --check --sdk py",
-            CheckedWrite(Path("out"), "dreadnode", "uv", False, False, True, None, "py"),
+            Write(Path("out"), "dreadnode", "uv", False, False, True, None, "py"),
         ),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from dnworker_jupyter.magics.agent import AgentOptions
@@ -33,3 +36,9 @@ from dnworker_jupyter.magics.worker import WorkerOptions
 )
 def test_the_options_of_a_magic_are_one_record(magic, kind, words):
     assert isinstance(parsers()[magic].read_as(kind, words), kind)
+
+
+def test_the_exporter_is_not_loaded_with_the_extension():
+    code = "import sys, dnworker_jupyter.loading; print([m for m in sys.modules if '_jupyter.export' in m])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -36,7 +36,7 @@ async def run(context: MagicContext, line: str) -> str:
         ("", "notebook:bridge  running"),
         ("list", "notebook:bridge  running"),
         ("bridge", "notebook:bridge is running"),
-        ("logs bridge", "bridge has said nothing yet"),
+        ("logs bridge", "bridge has no output yet"),
         ("stop bridge", "bridge is stopped"),
         ("restart bridge", "bridge is running"),
         ("remove bridge", "bridge is removed"),

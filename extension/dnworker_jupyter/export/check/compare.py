@@ -58,7 +58,7 @@ def note_worker(
     """
     is_well = worker["state"] == "running" and (worker["up"] or expected is None)
     error = str(worker["error"] or "").partition(SubprocessWorkerRunner.OUTPUT_ERROR_MARKER)[0]
-    output = [] if is_well else [*error.splitlines(), *worker["said"]]
+    output = [] if is_well else [*error.splitlines(), *worker["output"]]
     state = worker["state"] if worker["up"] or worker["state"] != "running" else "running, and hears nothing"
     report.note(is_well, f"{name} is {state}, {worker['topology']}", [line for line in output if line])
     if expected is not None and worker["handlers"] is not None:

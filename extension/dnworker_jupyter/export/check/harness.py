@@ -180,7 +180,7 @@ async def until_up(worker: ManagedWorker, limit: float) -> None:
 
 
 def is_up(worker: ManagedWorker) -> bool:
-    """Tell whether a worker has started up and receives events."""
+    """Return whether a worker has started up and receives events."""
     if not isinstance(worker, SubprocessWorker):
         return worker.state is WorkerState.RUNNING
     if not worker.remote.reports:
@@ -205,7 +205,7 @@ def describe(worker: ManagedWorker) -> dict[str, Any]:
         "up": is_up(worker),
         "topology": worker.topology_label,
         "handlers": handlers,
-        "said": output,
+        "output": output,
     }
 
 

@@ -130,7 +130,7 @@ def blend(one: Any, other: Any) -> Any:
 
 
 def agrees(pattern: Any, value: Any) -> bool:
-    """Tell whether a value is what `blend` says it is."""
+    """Return whether a value is what `blend` says it is."""
     if pattern == VARIES:
         return True
     if isinstance(pattern, dict) and isinstance(value, dict):

@@ -92,7 +92,7 @@ class _Worker:
     path: str | None = None
 
 
-def compare(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> CapabilityDiff:
+def diff_files(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> CapabilityDiff:
     """Return what changed between two exports, as their files.
 
     Raises:
@@ -131,7 +131,7 @@ def _workers(manifest: CapabilityManifest, files: Mapping[str, bytes]) -> dict[s
         worker.path = next((p for p in files if p in named), None)  # the manifest was parsed as one in /
         if worker.path is not None and worker.path.endswith(".py"):
             script = files[worker.path].decode()
-            worker.handlers = handlers_of(script, worker.path, texts_of(files))
+            worker.handlers = handlers_in_script(script, worker.path, texts_of(files))
             worker.requirements = requirements_of(script)
     return found
 
@@ -141,7 +141,7 @@ def texts_of(files: Mapping[str, bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path, data in files.items():
         if path.endswith(".py"):
-            with contextlib.suppress(SyntaxError, ValueError):  # handlers_of raises for scripts
+            with contextlib.suppress(SyntaxError, ValueError):  # handlers_in_script raises for scripts
                 found |= _texts(ast.parse(data), found)
     return found
 
@@ -179,7 +179,7 @@ def _text(node: ast.expr, texts: Mapping[str, str]) -> str | None:
     return None if None in parts else "".join(map(str, parts))
 
 
-def handlers_of(
+def handlers_in_script(
     script: str, path: str = "the script", texts: Mapping[str, str] | None = None
 ) -> list[HandlerKey]:
     """Return the handlers that a script registers by decorators at its top level.

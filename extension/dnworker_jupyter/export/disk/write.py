@@ -151,7 +151,7 @@ def _bring_along(old: Path, directory: Path, leave: set[str]) -> None:
 
 
 def _is_newer(file: Path, target: Path) -> bool:
-    """Tell whether a file was written after the new directory got its link or copy."""
+    """Return whether a file was written after the new directory got its link or copy."""
     old, new = file.lstat(), target.lstat()
     return old.st_ino != new.st_ino and (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns, new.st_size)
 

@@ -162,7 +162,7 @@ def _written_paths(nodes: Iterable[ast.AST]) -> set[int]:
 
 
 def _writes(call: ast.Call, positional: Iterable[ast.expr]) -> bool:
-    """Tell whether the mode that a call gives, `positional` or by name, is for writing."""
+    """Return whether the mode that a call gives, `positional` or by name, is for writing."""
     given = [*positional, *(k.value for k in call.keywords if k.arg == "mode")]
     return any(
         _WRITES.search(a.value) for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)

@@ -80,7 +80,7 @@ _SHARED_MODULE = '"""What several workers share, exported from a notebook by dnw
 
 
 def is_shared_module(text: str) -> bool:
-    """Tell whether a module is one that `shared_module` made."""
+    """Return whether a module is one that `shared_module` made."""
     return text.startswith(_SHARED_MODULE)
 
 

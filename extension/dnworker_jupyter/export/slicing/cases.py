@@ -36,7 +36,7 @@ def read_case(body: str) -> Case:
 
 
 def _plainly(problem: str) -> str:
-    """Say a problem of msgspec's in the words of the cell."""
+    """Return a problem of msgspec in the words of the cell."""
     if (unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem)) is not None:
         return f"there is no {unknown[1]!r}{nearest(unknown[1], _FIELDS)}"
     wrong = re.fullmatch(r"Expected `(.*)`, got `(.*)` - at `\$\.?(.*)`", problem)
@@ -50,7 +50,7 @@ def _plainly(problem: str) -> str:
 
 
 def is_test(source: str, *, readable: bool = False) -> bool:
-    """Tell whether a cell is a test; if `readable`, one whose body is one."""
+    """Return whether a cell is a test; if `readable`, one whose body is one."""
     lines = source.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0)
     if not lines[first].startswith("%%worker "):

@@ -26,7 +26,7 @@ def _imported_by(node: ast.AST) -> Iterator[str]:
 
 
 def imports_by_name(call: ast.Call) -> bool:
-    """Tell whether a call imports the module that its argument names."""
+    """Return whether a call imports the module that its argument names."""
     match call.func:
         case ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"):
             return True

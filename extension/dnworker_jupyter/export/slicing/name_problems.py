@@ -90,7 +90,7 @@ def _why_not_import(name: str, source: Statement) -> tuple[str, str] | None:
 
 
 def _has_its_own_names(user: Statement, name: str) -> bool:
-    """Tell whether every `eval` or `exec` of a statement is given the names that it may find."""
+    """Return whether every `eval` or `exec` of a statement is given the names that it may find."""
     given = {id(n.func) for n in user.nodes if isinstance(n, ast.Call) and len(n.args) > 1}
     return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
@@ -109,7 +109,7 @@ def effect_problem(statement: Statement) -> ExportProblem:
 
 
 def is_harmless(node: ast.stmt) -> bool:
-    """Tell whether a statement only looks at something, so that leaving it out changes nothing."""
+    """Return whether a statement only looks at something, so that leaving it out changes nothing."""
     if isinstance(node, ast.Pass):
         return True
     if not isinstance(node, ast.Expr):

@@ -142,7 +142,7 @@ def _changes_state(node: ast.stmt) -> set[str]:
 
 
 def _is_guard(node: ast.stmt, handles: Handles) -> bool:
-    """Tell whether a statement only runs the worker, which the script does at its end."""
+    """Return whether a statement only runs the worker, which the script does at its end."""
     if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
         return True
     value = node.value if isinstance(node, ast.Expr) else None

@@ -44,7 +44,7 @@ def _path(options: Options, name: str) -> str:
 
 
 def has_file(body: str) -> bool:
-    """Tell whether a program has a file: a body of comments alone means that the command is all there is."""
+    """Return whether a program has a file; a body of comments alone is only a command."""
     return any(line.strip() and not line.lstrip().startswith("#") for line in body.splitlines())
 
 

@@ -69,7 +69,7 @@ class Needs:
 
 
 def is_sdk_module(module: str | None) -> bool:
-    """Tell whether a module, which may be dotted, belongs to this framework or to the reference."""
+    """Return whether a module, which may be dotted, belongs to this framework or to the reference."""
     return (module or "").partition(".")[0] in SDK_PACKAGES
 
 

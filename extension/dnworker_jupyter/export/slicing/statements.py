@@ -171,7 +171,7 @@ def _is_plain_target(node: ast.expr) -> bool:
 
 
 def is_literal(node: ast.expr) -> bool:
-    """Tell whether an expression only combines constants, names and attributes, and calls nothing."""
+    """Return whether an expression only combines constants, names and attributes, and calls nothing."""
     allowed = (
         ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.UnaryOp, ast.BinOp,
         ast.BoolOp, ast.Compare, ast.JoinedStr, ast.FormattedValue, ast.Starred,
@@ -185,7 +185,7 @@ def is_literal(node: ast.expr) -> bool:
 
 
 def _is_generic(node: ast.AST) -> bool:
-    """Tell whether a node is a generic type such as `dict[str, int]`, or an item of a constant.
+    """Return whether a node is a generic type such as `dict[str, int]`, or an item of a constant.
 
     This goes by how the name is written: `os.environ["X"]` depends on the machine, so it is neither.
     """

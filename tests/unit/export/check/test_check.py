@@ -20,7 +20,7 @@ from dnworker.testing import make_envelope
 from dnworker_jupyter.export.check.check import check
 from dnworker_jupyter.export.check.observe import CheckRun
 from dnworker_jupyter.export.check.report import CheckReport
-from dnworker_jupyter.export.disk.diff import handlers_of
+from dnworker_jupyter.export.disk.diff import handlers_in_script
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan, plan_export
 from dnworker_jupyter.syntax.cell import Cell
@@ -43,7 +43,7 @@ def plan(*cells: str, topology="python", **options) -> Plan:
 
 
 async def look(made: Plan, directory: Path = Path("nowhere"), **options) -> CheckReport:
-    handlers = {name: handlers_of(made.files[path].decode()) for name, path in made.scripts.items()}
+    handlers = {name: handlers_in_script(made.files[path].decode()) for name, path in made.scripts.items()}
     return await check(made, directory, **{"handlers": handlers, **options})
 
 

@@ -54,6 +54,13 @@ def test_without_a_notebook_only_errors_fail():
 def test_a_trigger_that_cells_do_not_spell_out_is_taken_from_the_running_worker(exact, ok):
     report = CheckReport("demo")
     there = [["on_event", "demo.a", "h"]]
-    worker = {"state": "running", "up": True, "error": None, "topology": "uv", "said": [], "handlers": there}
+    worker = {
+        "state": "running",
+        "up": True,
+        "error": None,
+        "topology": "uv",
+        "output": [],
+        "handlers": there,
+    }
     note_worker(report, "w", worker, [HandlerKey("on_event", "KIND", "h")], exact=exact)
     assert report.ok is ok

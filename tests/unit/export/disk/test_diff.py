@@ -9,7 +9,7 @@ import pytest
 
 from dnworker.cli.main import main
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.export.disk.diff import CapabilityDiff, compare, handlers_of, requirements_of
+from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handlers_in_script, requirements_of
 from dnworker_jupyter.export.disk.write import read_export
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.syntax.cell import Cell
@@ -35,7 +35,7 @@ def files(**changes: str):
 
 
 def difference(old: dict[str, str], new: dict[str, str]) -> CapabilityDiff:
-    return compare(files(**old), files(**new))
+    return diff_files(files(**old), files(**new))
 
 
 SECOND = "@worker.on_event('a')\nasync def second(event, client):\n    pass"
@@ -144,13 +144,13 @@ def test_each_worker_is_compared_by_its_own_file():
         cells = [HEAD.format(**BASE), f"%%worker a --file relay.py\n{body.format('q')}", relay]
         return plan_export([Cell(n, c) for n, c in enumerate(cells)], default_name="demo").files
 
-    assert compare(with_kind("x"), with_kind("y")).step == "major"
+    assert diff_files(with_kind("x"), with_kind("y")).step == "major"
 
 
 def test_a_script_that_is_no_python_is_named_with_its_line():
     old = files() | {"workers/bridge.py": b"x = 1\ndef f(:\n"}
     with pytest.raises(UsageError, match=r"workers/bridge.py, line 2: is no Python"):
-        compare(old, files())
+        diff_files(old, files())
 
 
 def test_a_directory_in_the_place_of_a_file_is_named(tmp_path):
@@ -166,7 +166,7 @@ def test_nothing_changed_is_said():
 
 def test_handlers_and_requirements_are_read_from_a_script():
     script = files(more=EVERY)["workers/bridge.py"].decode()
-    assert handlers_of(script) == [("on_event", "a", "on_a"), ("every", "5s", "tick")]
+    assert handlers_in_script(script) == [("on_event", "a", "on_a"), ("every", "5s", "tick")]
     assert requirements_of(script) == {"dreadnode": ">=2.0,<3.0"}
 
 
