@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dnworker_jupyter.export.slicing import installed
 from dnworker_jupyter.export.slicing.installed import distributions_by_module
-
-from ....conftest import read_distributions
 
 
 def test_a_distribution_that_is_installed_meanwhile_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(installed, "packages_distributions", read_distributions)  # not what tests keep
     monkeypatch.syspath_prepend(tmp_path)
 
     assert "just_installed" not in distributions_by_module()
