@@ -155,14 +155,17 @@ def run_all(page: Page) -> None:
     waiting = page.locator(".jp-InputPrompt", has_text="[*]")
     dialog = page.locator(".jp-Dialog", has_text="Select Kernel")
     for attempt in range(3):
-        # It may stand before the menu already: then it is answered before anything is clicked.
+        # It may stand before the menu already: then it is answered before anything is clicked, and again when
+        # it did not know the kernels yet and stays.
         page.add_locator_handler(
-            dialog, lambda shown: shown.get_by_role("button", name="Select Kernel").click()
+            dialog,
+            lambda shown: shown.get_by_role("button", name="Select Kernel").click(),
+            no_wait_after=True,
         )
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.remove_locator_handler(dialog)
         try:
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            page.remove_locator_handler(dialog)
             while not last.is_visible():
                 dialog.or_(last).first.wait_for(timeout=120_000)
                 if dialog.is_visible():
