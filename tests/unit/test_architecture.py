@@ -31,6 +31,7 @@ FRAMEWORK = {
     "capability": "core",
     "client": "core",
     "sessions": "core events capability",
+    "workers/child": "compat.py",
     "workers": "core events capability client",
     "engine": "core events capability client sessions workers _version.py",
     "panel": "core events sessions workers engine",
@@ -40,7 +41,6 @@ FRAMEWORK = {
     "testing": "core server workers runtime.py compat.py",
     "__main__.py": "cli",
     "__init__.py": "core events client sessions workers runtime.py _version.py",
-    "workers/child": "__init__.py compat.py",  # programs of worker processes, which import the public names
 }
 EXTENSION = {
     "syntax": "",

@@ -66,9 +66,10 @@ class Fallback(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         try:
-            # By public names: the dnworker of this environment may be of another version than the runtime's.
-            # EventEnvelope proves that what dnworker itself needs is there.
-            from dnworker import EventEnvelope, compat  # noqa: F401
+            # Nothing of dnworker but this: the one of this environment may be of another version than the runtime's.
+            from dnworker import compat
+
+            importlib.import_module("msgspec")  # proves that what dnworker itself needs is there
         except ImportError as exc:
             raise ModuleNotFoundError(
                 f"neither dreadnode nor dnworker can be imported by {sys.executable} ({exc}); "
