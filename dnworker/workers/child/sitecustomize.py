@@ -66,7 +66,7 @@ class Fallback(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         try:
-            # Nothing of dnworker but this: the one of this environment may be of another version than the runtime's.
+            # Nothing else of dnworker: that of this environment may be another version than the runtime's.
             from dnworker import compat
 
             importlib.import_module("msgspec")  # proves that what dnworker itself needs is there

@@ -56,6 +56,25 @@ def test_the_sdks_name_gives_dnworker_where_the_sdk_is_absent(root):
     assert run(root, "w.py") == "dnworker.workers.worker dnworker.core.envelope"
 
 
+def test_a_dnworker_of_another_version_is_used_by_its_compat_alone(root):
+    other = root / "other" / "dnworker"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    (other / "compat.py").write_text(
+        "import sys\n"
+        "from importlib.machinery import ModuleSpec\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        return ModuleSpec(name, self, is_package=True) if name.startswith('dreadnode') else None\n"
+        "    def create_module(self, spec): return None\n"
+        "    def exec_module(self, module): module.Worker = 'of another version'\n"
+        "def install(): sys.meta_path.append(Finder())\n"
+    )
+    (root / "w.py").write_text("from dreadnode.capabilities.worker import Worker\nprint(Worker)\n")
+    path = os.pathsep.join([str(CHILD_HOOK), str(other.parent)])
+    assert run(root, "w.py", PYTHONPATH=path) == "of another version"
+
+
 def test_a_python_that_has_neither_says_what_to_do(root):
     (root / "w.py").write_text("from dreadnode.capabilities.worker import Worker\n")
     told = run(root, "w.py", python=(sys.executable, "-S", "-c", SITELESS))
