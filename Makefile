@@ -25,8 +25,8 @@ test:  ## install what tests need, and run all of them
 check: .venv/.test  ## what answers within a minute: lint, types and the unit tests that are quick
 	@$(MAKE) --no-print-directory -j2 lint quick-tests
 
-all-tests: .venv/.test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+all-tests: .venv/.test  ## four processes on two cores: many of these tests wait for other processes
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 quick-tests: .venv/.test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' tests/unit

@@ -48,6 +48,10 @@ def is_idle(message: dict[str, Any], asked: str) -> bool:
     return message["parent_header"].get("msg_id") == asked and content.get("execution_state") == "idle"
 
 
+STARTS = 3
+"""How often a kernel is started: the ports are chosen before, and another process may take one meanwhile."""
+
+
 class ForkedKernel(KernelManager):
     """A kernel of the environment that tests run in, which takes a tenth of a second to start, not a whole one."""
 
@@ -55,6 +59,14 @@ class ForkedKernel(KernelManager):
         """Start it, and read its process id."""
         self.write_connection_file()
         self.pid = nursery().start_kernel(self.connection_file)
+
+    def is_gone(self) -> bool:
+        """Return whether the process has ended."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
     def interrupt_kernel(self) -> None:
         """Send SIGINT, as the stop button does."""
@@ -75,19 +87,25 @@ class KernelSession:
     """Starts a kernel; `run` executes a cell and waits until the kernel is idle again."""
 
     def __init__(self, python: str | None = None) -> None:
-        self.manager = KernelManager(kernel_name="python3") if python is not None else ForkedKernel()
-        if python is not None:
-            self.manager.kernel_spec.argv[0] = python
-        self.manager.start_kernel()
-        self.client = self.manager.client()
-        self.client.start_channels()
-        self._wait_until_ready()
+        for _ in range(STARTS):
+            self.manager = KernelManager(kernel_name="python3") if python is not None else ForkedKernel()
+            if python is not None:
+                self.manager.kernel_spec.argv[0] = python
+            self.manager.start_kernel()
+            self.client = self.manager.client()
+            self.client.start_channels()
+            if self._is_ready():
+                break
+            self.client.stop_channels()  # another process took a port that was chosen for it
+            self.manager.shutdown_kernel(now=True)
+        else:
+            raise RuntimeError(f"a kernel ended {STARTS} times while it started")
         self._held: list[dict[str, Any]] = []  # read while something else was waited for
         self.comms: list[dict[str, Any]] = []
         """What comms sent to the front end, whichever cell it came from."""
 
-    def _wait_until_ready(self, timeout: float = LIMIT) -> None:
-        """Return when the kernel answers, and what it says on iopub is heard.
+    def _is_ready(self, timeout: float = LIMIT) -> bool:
+        """Return True when the kernel answers, and what it says on iopub is heard; False when it has ended.
 
         `wait_for_ready` of jupyter_client ends only after 0.2 s of silence on iopub, in every test.
         """
@@ -99,7 +117,9 @@ class KernelSession:
                     pass
                 while not is_idle(self.client.get_iopub_msg(timeout=0.2), asked):
                     pass
-                return
+                return True
+            if isinstance(self.manager, ForkedKernel) and self.manager.is_gone():
+                return False
         raise TimeoutError(f"the kernel did not answer within {timeout} s")
 
     def run(self, code: str, cell_id: str | None = None, timeout: float = LIMIT) -> Reply:
