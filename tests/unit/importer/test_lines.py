@@ -12,8 +12,8 @@ from dnworker_jupyter.syntax.options import read_worker_line
 
 
 def test_flags_and_variables_are_read_back_as_they_were():
-    env = {"A": "1", "B": "two words", "C": "/root/of/it/data"}
-    words = worker_options(WorkerDefinition("w", env=env, when=("beta",)), Path("/root/of/it"))
+    env = {"A": "1", "B": "two words", "C": "/place/of/it/data"}
+    words = worker_options(WorkerDefinition("w", env=env, when=("beta",)), Path("/place/of/it"))
     options = read_worker_line(" ".join(["w", *words])).options
     assert options.when == ("beta",)
     assert options.env == {**env, "C": "${CAPABILITY_ROOT}/data"}

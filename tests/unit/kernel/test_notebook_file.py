@@ -12,10 +12,10 @@ from dnworker_jupyter.kernel.notebook_file import journal_of, notebook_path, rea
 
 
 def test_the_front_end_names_the_notebook(monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/a.ipynb")
-    assert notebook_path(SimpleNamespace(user_ns={})) == Path("/work/a.ipynb")
-    named = SimpleNamespace(user_ns={"__vsc_ipynb_file__": "/work/b.ipynb"})
-    assert notebook_path(named) == Path("/work/b.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/a.ipynb")
+    assert notebook_path(SimpleNamespace(user_ns={})) == Path("/notebooks/a.ipynb")
+    named = SimpleNamespace(user_ns={"__vsc_ipynb_file__": "/notebooks/b.ipynb"})
+    assert notebook_path(named) == Path("/notebooks/b.ipynb")
     monkeypatch.setenv("JPY_SESSION_NAME", "console")
     assert notebook_path(SimpleNamespace(user_ns={})) is None
 
