@@ -235,6 +235,7 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
 
 def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab, browser):
     run_cell(shown, "%panel")
+    shown.locator(".dnw-panel").nth(1).wait_for(state="attached")
     assert shown.locator(".dnw-panel").count() == 2
     state = "len([w for w in __import__('ipywidgets').Widget.get_manager_state()['state'].values() if 'still' in w.get('state', {})])"
     shown.keyboard.press("Control+s")
