@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from .harness import Harness, Result
@@ -77,8 +78,7 @@ def _chosen(names: list[str]) -> Iterator[Notebook]:
         if found:
             yield from map(load, found)
         else:
-            with open(name, encoding="utf-8") as file:
-                yield read(name, file.read())
+            yield read(name, Path(name).read_text(encoding="utf-8"))
 
 
 def run_generated(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from .notebook import Notebook, NotebookCell
+from .notebook import Notebook
 from .zygote import Zygote
 
 Verdict = Literal["same", "different", "refused", "crashed", "skipped"]
