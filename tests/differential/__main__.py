@@ -95,13 +95,15 @@ def run_generated(options: argparse.Namespace) -> int:
 
     def act(harness: Harness, notebook: Notebook) -> tuple[Result, Result]:
         result = harness.compare(notebook)
-        small = smaller(harness, result) if result.wrong and not options.whole else result
+        small = (
+            smaller(harness, result) if result.wrong and not result.broken and not options.whole else result
+        )
         return result, small
 
     for result, small in in_parallel(act, notebooks, options):
         verdicts[f"kernel {result.kernel.verdict if not result.broken else 'broken'}"] += 1
         verdicts[f"file {result.file.verdict}"] += 1
-        if result.wrong:
+        if result.wrong and not result.broken:
             wrong += 1
             print(f"\n==== {result.notebook.name}\n{small.notebook.as_text()}")
             print("\n".join(small.wrong))
