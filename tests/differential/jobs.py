@@ -38,6 +38,7 @@ def live(wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _live(wanted: dict[str, Any]) -> dict[str, Any]:
+    sys.path.insert(0, "")  # as in a kernel: modules beside the notebook
     shell = _shell()
     await run_cell(shell, "%load_ext dnworker", None)
     answer: dict[str, Any] = {"failed": []}
