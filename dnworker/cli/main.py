@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dnworker._version import __version__
 from dnworker.cli import remote
@@ -21,6 +21,8 @@ from dnworker.core.extensions import load_part
 from dnworker.core.topology import TOPOLOGIES
 
 Command = Callable[[argparse.Namespace], int]
+
+_T = TypeVar("_T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,7 +122,7 @@ def _extension(part: str) -> Any:
         raise UsageError(str(exc)) from exc
 
 
-async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+async def _until_terminated(work: Coroutine[Any, Any, _T]) -> _T:
     """Return the result of `work`; SIGTERM cancels it, so that its processes end with it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()

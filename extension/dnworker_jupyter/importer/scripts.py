@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
-from dnworker_jupyter.export.slicing.cells import last_line
+from dnworker_jupyter.export.slicing.cells import first_line, last_line
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
-from dnworker_jupyter.export.slicing.statements import category_of, first_line, names_in, run_at_once
+from dnworker_jupyter.export.slicing.statements import category_of, names_in, run_at_once
 from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)

@@ -19,8 +19,8 @@ from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
-from dnworker_jupyter.export.proof.rounds import proved
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
+from dnworker_jupyter.export.proof.rounds import proved
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
@@ -65,7 +65,9 @@ class LiveExport(Export):
         try:
             return await proved(self.make_plan, self._context.names, workers, Path.cwd())
         except OSError as exc:
-            raise UsageError(f"there is no room for a proof: {exc.strerror or exc}; nothing was written") from exc
+            raise UsageError(
+                f"there is no room for a proof: {exc.strerror or exc}; nothing was written"
+            ) from exc
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""

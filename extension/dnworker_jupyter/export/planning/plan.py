@@ -33,11 +33,12 @@ from dnworker_jupyter.export.planning.validation import (
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
+from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.export.slicing.programs import Program, programs_in
 from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
-from dnworker_jupyter.export.slicing.slice import Notebook, Slice, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -176,7 +177,7 @@ def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
 
 
 def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
-    """Return the cells without programs, tests and heads that do not count, and with what of workers counts."""
+    """Return the cells that count; of a worker's cell that was replaced, all but its handlers does."""
     if ran is None:
         return [*cells]
     counting = {id(cell) for cell in ran.counting}
@@ -237,7 +238,9 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         ManifestError: the manifest breaks a rule.
     """
     files = Files()
-    scripts, shared = add_scripts(files, contents.slices, contents.needs, head.name, request.target, defined.options)
+    scripts, shared = add_scripts(
+        files, contents.slices, contents.needs, head.name, request.target, defined.options
+    )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
     executable = _add_programs(files, defined.programs)

@@ -1,8 +1,8 @@
-"""Writes bytecode as text that is the same for the same source, however much is compiled at once; for definitions.
+"""Writes bytecode as text that is the same for the same source, however much is compiled at once.
 
-Python 3.11 and later compile `module.function()` in another way where the same compilation has the `import`, as a
-script has and a cell has not (`is_import_originated` of CPython's compiler): with `PUSH_NULL` and `LOAD_ATTR` in the
-place of `LOAD_METHOD`, which moves all offsets.
+Python 3.11 and later compile `module.function()` in another way where the same compilation has the `import`,
+as a script has and a cell has not (`is_import_originated` of CPython's compiler): with `PUSH_NULL` and
+`LOAD_ATTR` in the place of `LOAD_METHOD`, which moves all offsets. Used by definitions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plans an export and proves it, and plans again with more of the notebook while values differ; for export.py."""
+"""Plans an export and proves it, and plans again with more while values differ; used by live exports."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def _is_excused(piece: Slice, difference: Difference) -> bool:
 
 def _of_difference(piece: Slice, difference: Difference) -> ExportProblem:
     name = difference.name
-    why = f"{difference.where.lstrip('.') or 'it'} is {difference.here} in the notebook, and would be {difference.there} in the script"
+    where = difference.where.lstrip(".") or "it"
+    why = f"{where} is {difference.here} in the notebook, and would be {difference.there} in the script"
     omitted = piece.omitted.get(name)
     if omitted is not None:
         why += f"; {omitted.location} may be why"

@@ -1,19 +1,19 @@
 """Finds which names' objects, and which modules, each statement may change in place; used by `slice`.
 
 Calls are followed into the functions, classes and methods of the notebook. How sure a change is, is a
-`Strength`: an export from a kernel takes what surely changes an object, and more only where the proof by value
-asks for it; an export of a file takes more.
+`Strength`: an export from a kernel takes what surely changes an object, and more only where the proof by
+value asks for it; an export of a file takes more.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
-from dnworker_jupyter.export.slicing.history import Definition, History, Version
+from dnworker_jupyter.export.slicing.history import Definition, History
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
     CHANGING_METHODS,
@@ -31,6 +31,9 @@ MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
 
 _ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
+_WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
+"""Methods that may run when a subclass is defined; the last two those of a metaclass."""
+
 _OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
 _GLOBAL_OBJECTS = {"decimal.getcontext": "decimal.getcontext", "logging.getLogger": "logging.getLogger"}
 """Functions that return an object of the whole process: to change it is an effect."""
@@ -77,7 +80,7 @@ class Changes:
         )
 
     def of(self, position: int) -> Mapping[str, Strength]:
-        """Return the names whose objects a statement may change, and the modules, by `MODULE` and their name."""
+        """Return the names whose objects a statement may change; modules are `MODULE` and their name."""
         if position not in self._found:
             statement = self._history.statements[position]
             found = self._of_facts(statement.facts, position, frozenset())
@@ -207,9 +210,7 @@ class Changes:
         method = call.path[-1] if call.path else ""
         defined = self._history.methods.get(method, ())
         strength: Strength | None = _of_unknown(call)
-        if call.node is None:  # a decorator such as `@app.command()` registers what it decorates
-            strength = Strength.SURE
-        elif method in CHANGING_METHODS:
+        if call.node is None or method in CHANGING_METHODS:
             strength = Strength.SURE
         elif method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES):
             strength = None
@@ -310,9 +311,9 @@ class Changes:
             if isinstance(key, int):
                 place = key + skip
                 parameter = summary.parameters[place] if place < len(summary.parameters) else "*"
-            if (strength := summary.changes.get(str(parameter))) is not None:
+            if (changed := summary.changes.get(str(parameter))) is not None:
                 for name in names:
-                    _add(found, name, strength)
+                    _add(found, name, changed)
 
     # -- functions -------------------------------------------------------------------------------------
 
@@ -323,9 +324,7 @@ class Changes:
             self._summaries[id(node)] = self._summarize(node, position)
         return self._summaries[id(node)]
 
-    def _summarize(
-        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int
-    ) -> Summary:
+    def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         facts = facts_of(body, deep=True)
         parameters = _parameters(node.args)
@@ -360,13 +359,13 @@ class Changes:
             return Strength.SURE if name in self._history else None
         strength = Strength.SURE if self.asks_for_subclasses else Strength.PERHAPS
         for inner in node.body:
-            if isinstance(inner, ast.FunctionDef) and inner.name in ("__init_subclass__", "__new__", "__init__"):
-                summary = self.summary(inner, position)
+            if isinstance(inner, ast.FunctionDef) and inner.name in _WITH_A_SUBCLASS:
+                made_by = self.summary(inner, position)
                 is_on_definition = inner.name == "__init_subclass__" or "metaclass" in seen
                 if is_on_definition:
                     strength = Strength.SURE
-                    for changed in summary.changes.keys() - set(summary.parameters):
-                        _add(found, changed, summary.changes[changed])
+                    for changed in made_by.changes.keys() - set(made_by.parameters):
+                        _add(found, changed, made_by.changes[changed])
         for keyword in node.keywords:
             if keyword.arg == "metaclass" and isinstance(keyword.value, ast.Name):
                 strength = Strength.SURE
@@ -443,62 +442,3 @@ def _reached(facts: Facts, local: set[str]) -> dict[str, set[str]]:
                     waiting.append(source)
         found[name] = seen - local
     return found
-
-
-class Sharers:
-    """Which versions of names may share objects with which."""
-
-    def __init__(self, history: History, *, maybe: bool) -> None:
-        self._history = history
-        self._parent: dict[Version, Version] = {}
-        for position, statement in enumerate(history.statements):
-            for sharing in statement.facts.sharing:
-                handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
-                sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
-                for target in sharing.targets:
-                    self._join(target, sources, position)
-
-    def group(self, version: Version) -> Version:
-        """Return the version that stands for all that may share objects with one."""
-        parent = self._parent.setdefault(version, version)
-        if parent != version:
-            parent = self._parent[version] = self.group(parent)
-        return parent
-
-    def _join(self, target: str, sources: Iterable[str], position: int) -> None:
-        history = self._history
-        bound = target in history.statements[position].binds
-        targets = [(target, position)] if bound else [*history.versions(target, position)]
-        for source in sources:
-            if history.imported_as(source, position) is not None:
-                continue
-            versions = [*history.versions(source, position)]
-            if source in history.statements[position].binds:  # a part of the statement binds it
-                versions.append((source, position))
-            for version in versions:
-                for one in targets:
-                    if not bound and history.imported_as(target, position) is not None:
-                        continue
-                    self._parent[self.group(version)] = self.group(one)
-
-
-def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version, list[tuple[int, Strength]]]:
-    """Return the changes in the order in which they ran, by the group of versions whose objects they change."""
-    found: dict[Version, list[tuple[int, Strength]]] = {}
-    for position in range(history.end):
-        mine: dict[Version, Strength] = {}
-        for name, strength in changes.of(position).items():
-            for version in _changed_versions(history, name, position):
-                group = sharers.group(version)
-                mine[group] = max(strength, mine.get(group, strength))
-        for group, strength in mine.items():
-            found.setdefault(group, []).append((position, strength))
-    return found
-
-
-def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
-    if name.startswith(MODULE):
-        return
-    yield from history.versions(name, position)
-    if name in history.statements[position].binds:  # what it binds anew it may change, too
-        yield name, position

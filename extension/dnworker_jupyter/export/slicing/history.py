@@ -22,8 +22,8 @@ class History:
 
     Args:
         statements: in that order.
-        is_order_of_run: whether they ran in this order; if not, it is that of a file, whose cells may have run
-            in another one, and a name that no earlier statement binds is looked for in later ones.
+        is_order_of_run: whether they ran in this order; if not, it is that of a file, whose cells may have
+            run in another one, and a name that no earlier statement binds is looked for in later ones.
     """
 
     def __init__(self, statements: Sequence[Statement], *, is_order_of_run: bool = True) -> None:

@@ -40,9 +40,7 @@ class Purity:
         self._history = history
         self._judged: dict[Statement, Impurity | None] = {}
         self._bodies: dict[int, Impurity | None] = {}
-        self._seeded = {
-            module: [p for p in range(history.end) if self._seeds(p, module)] for module in DRAWS
-        }
+        self._seeded = {module: [p for p in range(history.end) if self._seeds(p, module)] for module in DRAWS}
 
     def why_not(self, statement: Statement) -> Impurity | None:
         """Return why a script must not run a statement; None where it may."""
@@ -60,9 +58,7 @@ class Purity:
             return Impurity("loop", awaited)
         return self._of_facts(statement.facts, position, statement.worker_names)
 
-    def _of_facts(
-        self, facts: Facts, position: int, passed: frozenset[str] = frozenset()
-    ) -> Impurity | None:
+    def _of_facts(self, facts: Facts, position: int, passed: frozenset[str] = frozenset()) -> Impurity | None:
         for call in facts.calls:
             if call.root in passed:
                 continue
@@ -92,7 +88,7 @@ class Purity:
 
     def _of_draw(self, call: Call, dotted: str, module: str, position: int) -> str | None:
         name = dotted.removeprefix(f"{module}.")
-        if dotted in SEEDS or (name[:1].isupper() or name == "default_rng") and call.arguments:
+        if dotted in SEEDS or ((name[:1].isupper() or name == "default_rng") and call.arguments):
             return None
         is_seeded = any(p < position for p in self._seeded[module])
         return None if is_seeded else "varies"
@@ -100,6 +96,33 @@ class Purity:
     def _seeds(self, position: int, module: str) -> bool:
         calls = self._history.statements[position].facts.calls
         return any(self.dotted(call, position) in SEEDS & {f"{module}.seed"} for call in calls)
+
+    def draws_in(self, statement: Statement) -> set[str]:
+        """Return the modules whose seeded generator a statement, or a function in it, draws from."""
+        position = self._history.position[statement]
+        found = set()
+        for call in facts_of([statement.node], deep=True).calls if self._any_seed else ():
+            dotted = self.dotted(call, position) or ""
+            found |= {
+                m
+                for m, seeds in self._seeded.items()
+                if seeds and _is_within(dotted, m) and dotted not in SEEDS
+            }
+        return found
+
+    @property
+    def _any_seed(self) -> bool:
+        return any(self._seeded.values())
+
+    def draws_at_once(self, position: int) -> set[str]:
+        """Return the modules whose seeded generator a statement draws from when it runs."""
+        calls = self._history.statements[position].facts.calls if self._any_seed else ()
+        names = [self.dotted(call, position) or "" for call in calls]
+        return {
+            m
+            for m, seeds in self._seeded.items()
+            if any(_is_within(n, m) and n not in SEEDS for n in names) and any(p < position for p in seeds)
+        }
 
     def dotted(self, call: Call, position: int) -> str | None:
         """Return the dotted name of a builtin or of what is imported; None for what the notebook defines."""

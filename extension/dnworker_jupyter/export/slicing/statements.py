@@ -165,7 +165,7 @@ class Statement:
         """The global names that it reads when it runs, without those that a call of it reads."""
         if isinstance(self.node, ast.Import | ast.ImportFrom):
             return frozenset()
-        now = self._names.reads
+        now = self._names.reads - ({"globals"} if any(_names_by_globals(self.node)) else set())
         return frozenset(now if self._annotations_are_lazy else now | self._names.annotations)
 
     @cached_property
@@ -214,7 +214,7 @@ class Statements:
 
 
 def _cells_with_future(cells: Sequence[SourceCell]) -> set[int]:
-    """Return the identities of cells with lazy annotations: IPython keeps a `__future__` for all later cells."""
+    """Return the identities of cells with lazy annotations: IPython keeps a `__future__` for later cells."""
     found: set[int] = set()
     is_on = False
     for cell in cells:
@@ -396,7 +396,11 @@ def names_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
     """Return the names in texts that may be annotations, or name a class: `"Child"`, `"list[Child]"`."""
     found: set[str] = set()
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _TYPE_TEXT.fullmatch(node.value):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and _TYPE_TEXT.fullmatch(node.value)
+        ):
             found.update(re.findall(r"[^\W\d]\w*", node.value))
     return found
 
