@@ -29,6 +29,7 @@ from dnworker_jupyter.export.planning.validation import (
     imported_by_value,
     not_loadable,
     not_whole,
+    shared_state,
     two_files_in_one,
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
@@ -212,6 +213,7 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
         *_files_that_stay(statements, request.beside),
         *(problem for _, missing in found for problem in missing),
         *not_loadable(slices, defined.topologies, request.target),
+        *shared_state(slices, defined.topologies),
         *not_cases,
         *two_files_in_one(defined.cells, defined.workers),
     ]

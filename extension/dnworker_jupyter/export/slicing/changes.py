@@ -89,13 +89,14 @@ class Changes:
             self._found[position] = found
         return self._found[position]
 
-    def of_call(self, statement: Statement) -> set[str]:
+    def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
         found: set[str] = set()
         for node in statement.nodes:
             if isinstance(node, Function | ast.Lambda):
                 summary = self.summary(node, self._history.end)
-                found |= summary.changes.keys() - set(summary.parameters)
+                changed = {name for name, strength in summary.changes.items() if strength >= least}
+                found |= changed - set(summary.parameters)
         return found
 
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:

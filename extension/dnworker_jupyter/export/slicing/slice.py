@@ -66,6 +66,8 @@ class Slice:
     """For names whose object a statement may have changed that is not exported: the first such statement."""
     changed_by_handlers: frozenset[str] = frozenset()
     """Names whose object a handler, of whatever worker, may change when it runs."""
+    surely_changes: frozenset[str] = frozenset()
+    """Names whose object the worker's own handlers surely change when they run."""
     asks_for_subclasses: bool = False
     """Whether code of the notebook asks a class for its subclasses."""
 
@@ -113,6 +115,7 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         effects=frozenset(walk.effects),
         omitted=_omitted(notebook, layout.body),
         changed_by_handlers=_changed_by_handlers(notebook, layout.body),
+        surely_changes=frozenset(n for h in handlers for n in notebook.changes.of_call(h, Strength.SURE)),
         asks_for_subclasses=notebook.changes.asks_for_subclasses,
         exported_names=_exported_names(notebook, layout) - BOUND - aliases,
     )

@@ -52,7 +52,7 @@ def test_a_helper_of_two_workers_goes_once_into_a_module_beside_them():
     [
         "def helper():\n    return worker.state",
         "def base():\n    return worker.state\ndef helper():\n    return base()",
-        "COUNT = 0\ndef helper():\n    global COUNT\n    COUNT += 1\n    return COUNT",
+        "COUNT_CACHE = 0\ndef helper():\n    global COUNT_CACHE\n    COUNT_CACHE += 1\n    return COUNT_CACHE",
     ],
 )
 def test_what_is_another_for_each_worker_is_not_shared(helper):
