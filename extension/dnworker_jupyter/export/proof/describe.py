@@ -6,6 +6,7 @@ the notebook are never called, attributes are read past them, and what cannot be
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import marshal
 import sys
@@ -27,6 +28,7 @@ from dnworker_jupyter.export.proof.nodes import (
     Ref,
     Unreadable,
     Walk,
+    is_found_as,
     members_of,
     module_of,
     mro_of,
@@ -93,10 +95,12 @@ def _fill(walk: Walk, value: Any) -> Node:
     """Return the node of a value that is no scalar."""
     cls = type(value)
     if cls in _CONTENTS:
-        place = walk.places.get(id(value))
-        return place or Node(
-            type_name(cls), cls is not tuple and cls is not frozenset, _CONTENTS[cls](walk, value)
-        )
+        if (place := walk.places.get(id(value))) is not None:
+            return place
+        items = _CONTENTS[cls](walk, value)
+        if cls is OrderedDict:  # the only one that has attributes
+            items += _state(walk, value, mro_of(cls))
+        return Node(type_name(cls), cls is not tuple and cls is not frozenset, items)
     if cls is FunctionType:
         return function_node(walk, value)
     if cls is CodeType:
@@ -219,14 +223,16 @@ def _instance_node(walk: Walk, value: Any) -> Node:
 def _reduced(walk: Walk, value: Any, cls: type, mro: Any) -> list[tuple[str, Ref]] | None:
     """Return what an imported class says that a value consists of; the notebook's classes are not asked."""
     definers = [next(b for b in (*mro, object) if b is object or name in members_of(b)) for name in _REDUCERS]
-    if any(module_of(b) in walk.own for b in definers) or all(b is object for b in definers):
+    registered = next((function for one, function in copyreg.dispatch_table.items() if one is cls), None)
+    is_own = any(module_of(b) in walk.own for b in definers)
+    if is_own or (registered is None and all(b is object for b in definers)):
         return None
     try:
-        reduced = cls.__reduce_ex__(value, 4)  # type: ignore[call-arg, arg-type]
+        reduced = registered(value) if registered else cls.__reduce_ex__(value, 4)  # type: ignore[call-arg, arg-type]
     except Exception:  # it may refuse, as objects do that hold something open
         return None
     if type(reduced) is str:
-        return [("", f"external:{module_of(cls)}:{reduced}")]
+        return [("", _by_name(cls, value, reduced))]
     if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
         return None
     call, args, state, listed, pairs = (*reduced, None, None, None)[:5]
@@ -237,6 +243,17 @@ def _reduced(walk: Walk, value: Any, cls: type, mro: Any) -> list[tuple[str, Ref
         items.append((" state", walk.ref(state)))
     items += walk.refs(" items", listed or ())
     return items + walk.refs(" entries", pairs or ())
+
+
+def _by_name(cls: type, value: Any, name: str) -> str:
+    """Return where an imported module has this value."""
+    of_value = getattr(
+        value, "__module__", None
+    )  # of an imported type, whose attributes are not the notebook's
+    for module in (of_value, module_of(cls), module_of(cls).partition(".")[0]):
+        if is_found_as(value, module, name):
+            return f"external:{module}:{name}"
+    raise Unreadable("it was made at run time, and only its name is known")
 
 
 def _dict_of(value: Any, mro: Any) -> dict[str, Any] | None:
@@ -261,8 +278,11 @@ def _state(walk: Walk, value: Any, mro: Any) -> list[tuple[str, Ref]]:
         if of_asyncio and (name == "_loop" or (type(item) is deque and not item) or item is None):
             continue  # what is bound on the first wait, and nobody who waits
         items.append((f".{name}", walk.ref(item)))
+    of_pydantic = module_of(mro[0]).startswith("pydantic.")
     for base in mro:
         for name, member in members_of(base).items():
+            if of_pydantic and name == "cls_ref":
+                continue  # it has the address of the class in it
             if type(member) is not MemberDescriptorType or (
                 name[:2] == "__" and "__slots__" not in members_of(base)
             ):
