@@ -9,6 +9,7 @@ what the script imports anyway; the time limit of the scripts does not count the
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import contextlib
@@ -16,6 +17,8 @@ import faulthandler
 import functools
 import gc
 import importlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import selectors
@@ -27,7 +30,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 # Not pathlib: each process pays for what is imported here.
-# ruff: noqa: PTH100, PTH105, PTH109, PTH118, PTH120, PTH123, S102
+# ruff: noqa: PTH100, PTH105, PTH109, PTH113, PTH118, PTH120, PTH123, S102
 
 PACKAGE = "dnworker_jupyter"
 GRACE = 0.5
@@ -71,6 +74,42 @@ class StandIn:
         return compat._finder.find_spec(fullname, path, target)
 
 
+class Shared(importlib.machinery.SourceFileLoader):
+    """Executes a module that has code of the notebook as a script is executed."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Execute the module's source."""
+        execute(ast.parse(self.get_data(self.path), self.path), self.path, module.__dict__)
+
+
+class SharedFinder:
+    """Finds the modules beside the scripts that have code of the notebook."""
+
+    def __init__(self, names: list[str], directory: str) -> None:
+        self._files = {name: os.path.join(directory, f"{name}.py") for name in names}
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Return a spec for these modules."""
+        file = self._files.get(fullname)
+        if file is None or not os.path.isfile(file):
+            return None
+        return importlib.util.spec_from_file_location(fullname, file, loader=Shared(fullname, file))
+
+
+def execute(tree: ast.Module, file: str, namespace: dict[str, Any]) -> None:
+    """Execute a module one statement at a time.
+
+    IPython does so with a cell, and it matters: where a function is compiled together with an import, Python
+    compiles calls of what is imported in another way.
+    """
+    flags = 0
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            flags |= sum(getattr(__future__, name.name).compiler_flag for name in statement.names)
+        code = compile(ast.Module([statement], []), file, "exec", flags, dont_inherit=True)
+        exec(code, namespace)
+
+
 class Scripts:
     """What the request asks for, and how one script is executed."""
 
@@ -80,9 +119,9 @@ class Scripts:
         self._describe, refusals = load_own()
         self._refused = refusals.Refused
         self._unreachable = refusals.Unreachable
-        home = os.path.join(request["root"], "workers")
+        home = os.path.join(os.path.realpath(request["root"]), "workers")
         sys.path[:] = [home, *request["path"]]
-        sys.meta_path.insert(0, StandIn(request["aliases"]))
+        sys.meta_path[:0] = [StandIn(request["aliases"]), SharedFinder(request["shared"], home)]
         self.refusals = refusals.Refusals(request["root"], os.getcwd())
         self.refusals.install()
         limit_growth(request["memory"])
@@ -138,8 +177,8 @@ class Scripts:
         self.refusals.arm()
         try:
             with open(file, "rb") as source:
-                code = compile(without_guard(ast.parse(source.read(), file)), file, "exec", dont_inherit=True)
-            exec(code, module.__dict__)
+                tree = without_guard(ast.parse(source.read(), file))
+            execute(tree, file, module.__dict__)
         except self._refused:
             pass  # it is noted
         except BaseException as exc:

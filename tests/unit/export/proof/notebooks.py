@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.registry import handlers_of
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.export.proof.child import execute
 from dnworker_jupyter.export.proof.compare import Comparison, Unequal, Unknown
 from dnworker_jupyter.export.proof.describe import describe
 from dnworker_jupyter.export.proof.nodes import Description
@@ -68,7 +70,7 @@ class Kernel:
         self._source = source
 
     def __enter__(self) -> Kernel:
-        exec(compile(self._source, "<cell>", "exec", dont_inherit=True), self.names)
+        execute(ast.parse(self._source), "<cell>", self.names)  # as IPython does
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -209,8 +209,14 @@ def test_a_class_that_a_cell_left_behind_is_no_subclass():
     assert [one.aspect for one in found if one.where] == ["subclasses"]
 
 
-def test_annotations_as_texts_are_another_aspect():
-    source = "def f(x: int) -> str: return ''"
+def test_an_annotation_is_the_same_as_its_text():
+    source = "import datetime as dt\nclass P: pass\n"
+    source += "def f(x: int, y: dict[str, int], z: dict[str, int] | None, d: dt.datetime, p: P) -> None: ..."
+    assert found_between(source, f"from __future__ import annotations\n{source}", "f") == []
+
+
+def test_annotations_as_other_texts_are_another_aspect():
+    source = "Number = int\ndef f(x: Number) -> str: return ''"
     found = found_between(source, f"from __future__ import annotations\n{source}", "f")
     assert found
     assert {one.aspect for one in found} == {"annotations"}

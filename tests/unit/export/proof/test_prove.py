@@ -20,7 +20,7 @@ from os import environ
 worker = Worker(name="bridge")
 RATES = {"a": [1, 2, 3]}
 API_KEY = "k-123456789"
-def rate(a): return RATES[a][0] + math.pi
+def rate(a): return RATES[a][0] + math.sqrt(json.loads("4"))
 class Point:
     x = 1
 @worker.on_event("a")
