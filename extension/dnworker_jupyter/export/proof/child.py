@@ -23,14 +23,19 @@ import json
 import os
 import selectors
 import sys
-import time
 import types
 import warnings
 from collections.abc import Callable, Mapping
+from io import FileIO
+from json import dumps
+from os import replace
+from time import monotonic
 from typing import Any
 
 # Not pathlib: each process pays for what is imported here.
 # ruff: noqa: PTH100, PTH105, PTH109, PTH113, PTH118, PTH120, PTH123, S102
+
+# What is needed after a script has run is bound here: a script may replace attributes of modules.
 
 PACKAGE = "dnworker_jupyter"
 GRACE = 0.5
@@ -115,7 +120,7 @@ class Scripts:
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
-        self.deadline = time.monotonic() + request["seconds"]
+        self.deadline = monotonic() + request["seconds"]
         self._describe, refusals = load_own()
         self._refused = refusals.Refused
         self._unreachable = refusals.Unreachable
@@ -129,7 +134,7 @@ class Scripts:
     @property
     def left(self) -> float:
         """Seconds until the time limit."""
-        return max(0.05, float(self.deadline - time.monotonic()))
+        return max(0.05, float(self.deadline - monotonic()))
 
     def file(self, name: str) -> str:
         """Return the path of a file of the answer."""
@@ -137,7 +142,7 @@ class Scripts:
 
     def preload(self, modules: list[str]) -> None:
         """Import modules; the time limit moves. What fails, fails again in the scripts, with their line."""
-        began = time.monotonic()
+        began = monotonic()
         faulthandler.dump_traceback_later(IMPORT_SECONDS, exit=True)
         self.refusals.arm()
         for name in modules:
@@ -145,7 +150,7 @@ class Scripts:
                 importlib.import_module(name)
         self.refusals.disarm()
         faulthandler.cancel_dump_traceback_later()
-        self.deadline += time.monotonic() - began
+        self.deadline += monotonic() - began
 
     def answer(self, number: int) -> None:
         """Execute a script and leave its answer; what it printed and where it hangs are files, too."""
@@ -155,15 +160,15 @@ class Scripts:
                 os.dup2(file, descriptor)
         faulthandler.enable(file=file, all_threads=False)
         faulthandler.dump_traceback_later(self.left, file=file, exit=True)
-        data = json.dumps(self.run(number)).encode()
+        data = dumps(self.run(number)).encode()
         self.refusals.disarm()
         self.leave(f"{number}.json", data)
 
     def leave(self, name: str, data: bytes) -> None:
         """Write a file of the answer, whole or not at all."""
-        with open(self.file(f"{name}.part"), "wb") as file:
+        with FileIO(self.file(f"{name}.part"), "w") as file:
             file.write(data)
-        os.replace(self.file(f"{name}.part"), self.file(name))
+        replace(self.file(f"{name}.part"), self.file(name))
 
     def run(self, number: int) -> dict[str, Any]:
         """Execute one script, and return what it did and what its names are."""
@@ -243,9 +248,9 @@ def keyed(handlers: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, function in handlers:
         count = 1
-        while json.dumps([*key, count]) in found:
+        while dumps([*key, count]) in found:
             count += 1
-        found[json.dumps([*key, count])] = function
+        found[dumps([*key, count])] = function
     return found
 
 
@@ -265,8 +270,9 @@ def limit_growth(memory: int) -> None:
         import resource
 
         with open("/proc/self/statm") as statm:
-            used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        for what, limit in ((resource.RLIMIT_AS, used + memory), (resource.RLIMIT_FSIZE, LARGEST_FILE)):
+            used = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        # Not the address space, of which some packages reserve far more than they use
+        for what, limit in ((resource.RLIMIT_DATA, used + memory), (resource.RLIMIT_FSIZE, LARGEST_FILE)):
             _, hard = resource.getrlimit(what)
             resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(hard, limit), hard))
     except (ImportError, OSError, ValueError):
@@ -307,14 +313,14 @@ def run_all(
     running: dict[int, tuple[int, int]] = {}
     selector = selectors.DefaultSelector()
     while True:
-        while waiting and len(running) < AT_ONCE and time.monotonic() < deadline():
+        while waiting and len(running) < AT_ONCE and monotonic() < deadline():
             key, work = waiting.pop(0)
             process, alive = fork(work)
             running[alive] = key, process
             selector.register(alive, selectors.EVENT_READ)
         if not running:
             return
-        patience = deadline() - time.monotonic()
+        patience = deadline() - monotonic()
         if patience <= 0:
             for _, process in running.values():
                 os.kill(process, 9)
@@ -327,9 +333,9 @@ def run_all(
 
 def run_group(scripts: Scripts, number: int, group: dict[str, Any]) -> None:
     """Import what the scripts of a group share, and execute each of them in a copy of this process."""
-    began = time.monotonic()
+    began = monotonic()
     scripts.preload(group["preload"])
-    scripts.leave(f"group{number}.seconds", str(time.monotonic() - began).encode())
+    scripts.leave(f"group{number}.seconds", str(monotonic() - began).encode())
     gc.freeze()
     run_all(
         {script: functools.partial(scripts.answer, script) for script in group["scripts"]},

@@ -22,7 +22,9 @@ from dnworker_jupyter.export.proof.nodes import (
     CUT,
     FLAT,
     MISSING,
+    MOST_ITEMS,
     SCALARS,
+    TOO_LARGE,
     Description,
     Node,
     Ref,
@@ -112,6 +114,11 @@ def _fill(walk: Walk, value: Any) -> Node:
     )
 
 
+def _bounded(value: Any, length: Any) -> None:
+    if length(value) > MOST_ITEMS:
+        raise Unreadable(TOO_LARGE)
+
+
 def _is_flat(values: Collection[Any]) -> bool:
     return len(values) > FLAT and set(map(type, values)) <= SCALARS
 
@@ -124,11 +131,14 @@ def _flat(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
 
 
 def _sequence(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
-    plain = [*list.__iter__(value)] if isinstance_of(value, list) else [*tuple.__iter__(value)]
+    base: Any = list if isinstance_of(value, list) else tuple
+    _bounded(value, base.__len__)
+    plain = [*base.__iter__(value)]
     return _flat(walk, plain) if _is_flat(plain) else walk.refs("", plain)
 
 
 def _mapping(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
+    _bounded(value, dict.__len__)
     ordered = isinstance_of(value, OrderedDict)
     pairs = [*OrderedDict.items(value)] if ordered else [*dict.items(value)]
     if len(pairs) > FLAT and _is_flat([x for pair in pairs for x in pair]):
@@ -150,10 +160,12 @@ def _default(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
 
 def _set(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
     base: Any = set if isinstance_of(value, set) else frozenset
+    _bounded(value, base.__len__)
     return [("{}", walk.ref(item)) for item in base.__iter__(value)]
 
 
 def _deque(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
+    _bounded(value, deque.__len__)
     longest = deque.__dict__["maxlen"].__get__(value)
     return [(".maxlen", walk.ref(longest)), *walk.refs("", [*deque.__iter__(value)])]
 

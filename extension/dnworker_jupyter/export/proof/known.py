@@ -13,6 +13,8 @@ from dnworker_jupyter.export.proof.definitions import SUBCLASSES
 from dnworker_jupyter.export.proof.nodes import (
     CUT,
     FLAT,
+    MOST_ITEMS,
+    TOO_LARGE,
     Node,
     Ref,
     Unreadable,
@@ -180,10 +182,12 @@ def _array(walk: Walk, value: Any) -> Node:
     head = f"array:{value.dtype.str if value.dtype.names is None else value.dtype.descr} {value.shape}"
     head += "" if value.flags.writeable else " read-only"
     items: list[tuple[str, Ref]] = []
+    if value.size > MOST_ITEMS and value.dtype.hasobject:
+        raise Unreadable(TOO_LARGE)
     if value.dtype.hasobject or value.size <= FLAT:
         items += walk.refs("", value.ravel().tolist())
     else:
-        digest = walk.digest(value.tobytes())
+        digest = walk.digest(value.tobytes()) if walk.has_room(value.nbytes) else None
         items.append((" data", f"data:{digest}" if digest else CUT))
     if type(value.base) is type(value):
         items.append((".base", walk.ref(value.base)))
@@ -212,7 +216,7 @@ def _array_array(walk: Walk, value: Any) -> Node:
 
 
 def _memory(walk: Walk, value: Any) -> Node:
-    digest = walk.digest(value.tobytes())
+    digest = walk.digest(value.tobytes()) if walk.has_room(value.nbytes) else None
     return Node(
         f"memory:{value.format} {value.shape}", True, [(" data", f"data:{digest}" if digest else CUT)]
     )

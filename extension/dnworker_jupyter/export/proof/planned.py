@@ -53,7 +53,7 @@ def aliases(files: Sequence[Planned]) -> list[str]:
 def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = ()) -> Planned:
     """Return the imports of a planned file; none where it cannot be read, which its execution reports.
 
-    What it imports of the modules in `shared` counts as its own.
+    What it imports of the modules in `shared` counts as its own, and the SDK's classes are dnworker's.
     """
     try:
         tree = ast.parse(files[path])
@@ -67,7 +67,8 @@ def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = 
     for node in _top_level(tree.body, into=(ast.Try, ast.If, ast.With, ast.For, ast.While)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-            planned.imported |= {} if node.module in shared else names
+            is_ours = node.module in shared or node.module in compat._ALIASES
+            planned.imported |= {} if is_ours else names
         else:
             for name in _bound(node):
                 planned.imported.pop(name, None)

@@ -43,7 +43,8 @@ def found_between(here: str, there: str, names: Iterable[str] = ()) -> list[Uneq
     """Return what differs between the same names of two sources, the second far below in its file."""
     with module(here, "cells_here") as mine, module("\n" * 30 + there, "cells_there") as theirs:
         chosen = tuple(names) or tuple(n for n in {**mine, **theirs} if not n.startswith("__"))
-        one, other = describe(mine, chosen, ["cells_here"]), describe(theirs, chosen, ["cells_there"])
+        one = describe(mine, chosen, ["cells_here"], seconds=60)
+        other = describe(theirs, chosen, ["cells_there"], seconds=60)
         comparison = Comparison(one, through_json(other))
         return [found for name in chosen for found in comparison.of(name)]
 
