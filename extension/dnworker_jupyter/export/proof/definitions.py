@@ -141,6 +141,8 @@ def class_node(walk: Walk, cls: type) -> Node:
 def _is_left_out(name: str, member: Any) -> bool:
     if name.startswith("__pydantic_") and name not in _OF_PYDANTIC:
         return True
+    if name.startswith("_sa_") or name == "__mapper__":
+        return True  # SQLAlchemy's, made of the class's table and attributes
     return type(member) in (MemberDescriptorType, GetSetDescriptorType)
 
 
