@@ -70,11 +70,23 @@ def modules_of(statements: Iterable[Statement]) -> set[str]:
     return imported_modules(s.node for s in statements)
 
 
-def concerns(effect: str, strength: Strength, modules: Collection[str]) -> bool:
-    """Return whether an effect may change what a script does that imports `modules`."""
+def concerns(effect: str, strength: Strength, modules: Collection[str], *, names_ours: bool) -> bool:
+    """Return whether an effect may change what a script does.
+
+    Args:
+        effect: the dotted name of what is changed or called.
+        strength: how sure it is that this changes something.
+        modules: what the script imports.
+        names_ours: whether the effect is given something that the script defines.
+    """
     match scope_of(effect, strength):
         case Scope.PROCESS:
             return True
         case Scope.MODULE:
-            return effect.partition(".")[0] in modules
+            return names_ours or effect.partition(".")[0] in modules
     return False
+
+
+def is_known(effect: str) -> bool:
+    """Return whether an effect is known to be one that handlers may rely on."""
+    return effect.startswith((*_OF_PROCESS, *_OF_MODULES))

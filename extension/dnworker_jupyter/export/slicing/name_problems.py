@@ -127,12 +127,12 @@ def _has_its_own_names(user: Statement, name: str) -> bool:
     return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
 
-def effect_problem(statement: Statement, why: Impurity) -> ExportProblem:
-    """Return the problem of a statement in a worker's cell that changes the worker, and must not run."""
+def effect_problem(statement: Statement, why: Impurity, what: str) -> ExportProblem:
+    """Return the problem of a statement that changes the worker, or the process, and that must not run."""
     does, remedy = REMEDIES.get(why.category, ("raised when it ran", "run its cell again"))
     return ExportProblem(
         f"`{shorten(_text(statement), SHOWN_CODE)}`",
-        f"changes the worker when the cell runs, and {does}",
+        f"changes {what} when the cell runs, and {does}",
         remedy,
         statement.cell.cell,
         statement.node.lineno,

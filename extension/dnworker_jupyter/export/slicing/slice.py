@@ -15,7 +15,7 @@ from functools import cached_property
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Sharers, Strength, events
-from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_of_path, modules_of
+from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_known, is_of_path, modules_of
 from dnworker_jupyter.export.slicing.history import History
 from dnworker_jupyter.export.slicing.layout import Layout, arranged
 from dnworker_jupyter.export.slicing.name_problems import (
@@ -191,7 +191,7 @@ def _changes_of_worker(
         changed = notebook.changes.of(notebook.history.position[statement])
         if any(changed.get(name, 0) >= Strength.LIKELY for name in ("worker", *aliases)):
             if (why := notebook.purity.why_not(statement)) is not None:
-                walk.problems.append(effect_problem(statement, why))
+                walk.problems.append(effect_problem(statement, why, "the worker"))
             else:
                 found.append(statement)
     return found
@@ -334,21 +334,30 @@ class _Walk:
     def _take_effects(self) -> bool:
         """Take the effects on the process and on modules that concern the script; returns whether there were."""
         modules = modules_of(self.taken)
+        defined = {name for s in self.taken if s.category != "import" for name in s.binds}
         before = len(self.taken)
         for position, statement in enumerate(self._history.statements):
             if statement in self.taken or statement.is_handler or statement.category == "import":
                 continue
             effects = effects_of(dict(self._notebook.changes.of(position)))
-            mine = [e for e, strength in effects.items() if concerns(e, strength, modules)]
-            if not mine or statement in self.effects:
+            if not effects or statement in self.effects:
                 continue
-            self.effects.add(statement)
-            why = self._notebook.purity.why_not(statement)
-            if why is None and not any(map(is_of_path, mine)):
-                self._take(statement)
-            else:
-                self.warnings.append(lost_effect(statement, self._worker, why))
+            ours = bool(statement.reads_at_once & defined)
+            mine = [e for e, strength in effects.items() if concerns(e, strength, modules, names_ours=ours)]
+            if mine:
+                self.effects.add(statement)
+                self._take_effect(statement, mine)
         return len(self.taken) > before
+
+
+    def _take_effect(self, statement: Statement, effects: Sequence[str]) -> None:
+        why = self._notebook.purity.why_not(statement)
+        if why is None and not any(map(is_of_path, effects)):
+            self._take(statement)
+        elif why is not None and any(map(is_known, effects)):
+            self.problems.append(effect_problem(statement, why, "the process"))
+        else:
+            self.warnings.append(lost_effect(statement, self._worker, why))
 
 
 def _names_of_worker(needed: set[str], aliases: set[str]) -> tuple[str, ...]:
