@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from . import generate as generating
+from .generate import generate
 from .harness import Harness, Result, Side
 from .notebook import Notebook, corpus, load, read
+from .smaller import smaller
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -150,8 +151,8 @@ def test_a_line_between_cells_that_says_something_unknown_is_refused():
 
 def test_a_seed_gives_one_notebook_and_its_text_the_same():
     for number in range(20):
-        notebook = generating.generate(f"t:{number}")
-        assert generating.generate(f"t:{number}") == notebook
+        notebook = generate(f"t:{number}")
+        assert generate(f"t:{number}") == notebook
         again = read("again", notebook.as_text())
         assert again.steps == notebook.steps
         assert again.fires == list(notebook.fires)
@@ -171,7 +172,7 @@ def test_a_notebook_that_goes_wrong_is_made_small():
     )
     notebook = replace(read("large", text), run=[1, 2, 3, 2, 4])
     harness: Any = Fake()
-    small = generating.smaller(harness, harness.compare(notebook)).notebook
+    small = smaller(harness, harness.compare(notebook)).notebook
     assert small.as_text() == SMALL
 
 
