@@ -14,6 +14,7 @@ from typing import Any
 
 from .notebook import Notebook, NotebookCell
 from .vocabulary import DATA, HEAD, OBJECTS, Vocabulary
+from .wide import WideVocabulary
 
 LARGEST = 400
 """Characters of a value's text, over which a notebook is dropped."""
@@ -41,13 +42,13 @@ class _Maker:
         self.rng = rng
         self.seed = seed
         self.names: dict[str, Any] = {"__name__": "__main__"}
-        self.words = Vocabulary(rng, self.names)
+        self.words = (WideVocabulary if rng.random() < 0.7 else Vocabulary)(rng, self.names)
         self.cells: list[NotebookCell] = []
         self.run: list[int] = []
 
     def make(self) -> Notebook:
         rng = self.rng
-        self._add(HEAD)
+        self._add(f"{HEAD}\n{self.words.head}".strip())
         count = rng.randint(2, 7)
         worker_at = count if rng.random() < 0.6 else rng.randint(1, count)
         for number in range(count):

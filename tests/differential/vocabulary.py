@@ -30,6 +30,9 @@ class Vocabulary:
     Templates have §E where an expression is to be chosen, and §I where one of an int is.
     """
 
+    head = ""
+    """What the first cell has beside `HEAD`."""
+
     def __init__(self, rng: random.Random, names: dict[str, Any]) -> None:
         self.rng = rng
         self.names = names
