@@ -122,8 +122,12 @@ class Scripts:
         imported = {name: tuple(place) for name, place in script["imported"].items()}
         handlers = handlers_in(module)
         seconds = max(0.2, self.left / 2)
+        namespace: dict[str, Any] = {}
+        for name in self.request["shared"]:  # what only the shared module has
+            namespace |= vars(sys.modules[name]) if name in sys.modules else {}
+        namespace |= module.__dict__
         described = self._describe.describe(
-            module.__dict__, script["names"], own, imported=imported, also=handlers, seconds=seconds
+            namespace, script["names"], own, imported=imported, also=handlers, seconds=seconds
         )
         return described.to_plain()
 

@@ -20,10 +20,12 @@ from dnworker_jupyter.export.slicing.knowledge import (
     LOOKING_FUNCTIONS,
     LOOKING_METHODS,
     LOOKING_MODULES,
+    LOOKING_PREFIXES,
     METHODS_BY_CLASS,
     PLAIN_BASES,
 )
 from dnworker_jupyter.export.slicing.reads import Function
+from dnworker_jupyter.export.slicing.statements import Statement
 
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
@@ -68,7 +70,7 @@ class Changes:
         self._history = history
         self._summaries: dict[int, Summary] = {}
         self._found: dict[int, Changed] = {}
-        self._asks_for_subclasses = any(
+        self.asks_for_subclasses = any(
             isinstance(node, ast.Attribute) and node.attr == "__subclasses__"
             for statement in history.statements
             for node in statement.nodes
@@ -83,6 +85,15 @@ class Changes:
                 self._add_subclass(found, statement.node, position)
             self._found[position] = found
         return self._found[position]
+
+    def of_call(self, statement: Statement) -> set[str]:
+        """Return the global names whose objects the functions in a statement change when they are called."""
+        found: set[str] = set()
+        for node in statement.nodes:
+            if isinstance(node, Function | ast.Lambda):
+                summary = self.summary(node, self._history.end)
+                found |= summary.changes.keys() - set(summary.parameters)
+        return found
 
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
         """Return what code changes; `local` are names of a function, which are not looked up."""
@@ -200,7 +211,7 @@ class Changes:
             strength = Strength.SURE
         elif method in CHANGING_METHODS:
             strength = Strength.SURE
-        elif method in LOOKING_METHODS:
+        elif method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES):
             strength = None
         for node in defined:
             summary = self.summary(node, position)
@@ -210,10 +221,26 @@ class Changes:
             self._apply(found, call, summary, skip=1)
         if strength is None:
             return
+        if call.root is not None and call.root not in local:
+            self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)
-        if method not in CHANGING_METHODS and not defined:
+        if method not in CHANGING_METHODS and not defined and call.node is not None:
             self._arguments(found, call, Strength.PERHAPS)
+
+    def _functions_of(self, found: Changed, call: Call, position: int) -> None:
+        """Note what the functions change that an object was given, where one like a thread calls them."""
+        assert call.root is not None
+        if call.path[-1:] not in [("start",), ("run",), ("join",), ("result",)]:
+            return
+        for value in self._history.values(call.root, position):
+            for part in ast.walk(value):
+                name = part.id if isinstance(part, ast.Name) else ""
+                definition = self._history.definition(name, position)
+                if isinstance(definition, Function):
+                    summary = self.summary(definition, position)
+                    for changed in summary.changes.keys() - set(summary.parameters):
+                        _add(found, changed, summary.changes[changed])
 
     def _defined(self, found: Changed, call: Call, definition: Definition, position: int) -> None:
         if not isinstance(definition, ast.ClassDef):
@@ -331,7 +358,7 @@ class Changes:
         node = self._history.definition(name, position)
         if not isinstance(node, ast.ClassDef):  # Base = declarative_base()
             return Strength.SURE if name in self._history else None
-        strength = Strength.SURE if self._asks_for_subclasses else Strength.PERHAPS
+        strength = Strength.SURE if self.asks_for_subclasses else Strength.PERHAPS
         for inner in node.body:
             if isinstance(inner, ast.FunctionDef) and inner.name in ("__init_subclass__", "__new__", "__init__"):
                 summary = self.summary(inner, position)
@@ -445,7 +472,10 @@ class Sharers:
         for source in sources:
             if history.imported_as(source, position) is not None:
                 continue
-            for version in history.versions(source, position):
+            versions = [*history.versions(source, position)]
+            if source in history.statements[position].binds:  # a part of the statement binds it
+                versions.append((source, position))
+            for version in versions:
                 for one in targets:
                     if not bound and history.imported_as(target, position) is not None:
                         continue

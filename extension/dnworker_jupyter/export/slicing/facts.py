@@ -115,6 +115,8 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
             _add(surely, maybe, [*filter(None, keys), *values])
         case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
             return shared_names(first)
+        case ast.Call(func=ast.Name(id="eval"), args=[ast.Constant(value=str() as text), *_]):
+            return shared_names(_evaluated(text))
         case ast.Call(func=ast.Attribute(value=value, attr=attr)):
             maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
             if attr in HANDING_ON or attr not in LOOKING_METHODS:
@@ -124,6 +126,13 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
         case _:
             maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     return surely, maybe
+
+
+def _evaluated(text: str) -> ast.expr | None:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
 
 
 def _add(surely: set[str], maybe: set[str], nodes: Iterable[ast.expr]) -> None:

@@ -29,6 +29,7 @@ LOOKING_METHODS = frozenset({
     "date", "time", "timestamp", "weekday", "isocalendar", "astimezone", "getvalue", "mean", "sum", "min",
     "max", "std", "round", "abs", "groupby", "sort_values", "value_counts", "__len__", "__repr__", "__str__",
     "debug", "warning", "error", "exception", "critical", "log", "isEnabledFor", "getEffectiveLevel", "show",
+    "publish", "notify", "run_turn", "create_session", "fetch_session", "list_sessions", "execute_tool",
     "plot", "hist", "set_title", "set_xlabel", "set_ylabel", "legend", "savefig", "tight_layout",
 })  # fmt: skip
 """Methods whose name says that they only look at their object, or draw it."""
@@ -46,6 +47,8 @@ CHANGING_FUNCTIONS: dict[str, tuple[int | str, ...]] = {
     "copyreg.pickle": (), "numpy.copyto": (0,), "numpy.put": (0,), "numpy.random.shuffle": (0,),
 }  # fmt: skip
 """Functions that change an argument: the positions of those that they change."""
+
+LOOKING_PREFIXES = ("to_", "is_", "has_", "as_", "get_", "print", "show", "display", "plot")
 
 HANDING_ON = frozenset({"get", "keys", "values", "items", "index", "match"})
 """Methods that only look, and return a part or a view of their object."""
