@@ -221,6 +221,13 @@ async def _close_cell() -> None:
     await _active().transactions.close_cell()
 
 
+async def _answer(request: str) -> None:
+    """What `dnworker export --execute` runs below the last cell."""
+    from dnworker_jupyter.magics.command_line import answer
+
+    await answer(_active().magics, request)
+
+
 def _show_soon(awaitable: Awaitable[object]) -> None:
     """What a magic becomes where nothing can be awaited: it runs on, and shows its result when it is done."""
     import asyncio

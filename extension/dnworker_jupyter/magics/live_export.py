@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,7 @@ from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.cell import Cell
-
-WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
+from dnworker_jupyter.syntax.cell_magic import cell_magic
 
 
 class LiveExport(Export):
@@ -101,7 +99,7 @@ def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:
     """Return the cells that count: of workers what is registered now, of others what ran to its end."""
     registered = {r.cell.key: r.cell for worker in live for r in worker.registrations.values()}
     registered |= {cell.key: cell for cell in live.programs.values()}
-    others = [c for c in cells.all() if c.key not in registered and not WORKER_CELL.search(c.source)]
+    others = [c for c in cells.all() if c.key not in registered and cell_magic(c.source) != "worker"]
     # A test that is red is a test all the same.
     tests = [cell for cell in cells.tried() if is_test(cell.source, readable=True)]
     return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
