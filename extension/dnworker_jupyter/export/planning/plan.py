@@ -31,6 +31,7 @@ from dnworker_jupyter.export.planning.validation import (
     not_whole,
     shared_state,
     two_files_in_one,
+    without_a_name,
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
@@ -210,6 +211,7 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
     problems = [
         *(problem for piece in slices for problem in piece.problems),
         *not_whole(slices, defined.cells, _live(request)),
+        *without_a_name(defined.cells),
         *_files_that_stay(statements, request.beside),
         *(problem for _, missing in found for problem in missing),
         *not_loadable(slices, defined.topologies, request.target),

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import DECORATORS
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker_jupyter.export.planning.files import RECORD
@@ -69,6 +70,33 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
         for name in registered
         if name not in found
     ]
+
+
+def without_a_name(sources: Sequence[SourceCell]) -> Iterator[ExportProblem]:
+    """Refuse handlers of a worker that no name is bound to: `@dn.worker("bridge").on_event("a")`."""
+    for cell in sources:
+        for node in _nodes(cell) if cell.category == "plain" else ():
+            match node:
+                case ast.Attribute(
+                    value=ast.Call(
+                        func=ast.Attribute(attr="worker" | "Worker"), args=[ast.Constant(value=name)]
+                    )
+                    | ast.Call(func=ast.Name(id="Worker"), args=[ast.Constant(value=name)]),
+                    attr=attr,
+                ) if attr in DECORATORS:
+                    why = "is given a handler through no name, and a script binds its worker to one"
+                    remedy = f"write NAME = {ast.unparse(node.value)}, and @NAME.{attr}"
+                    problem = ExportProblem(f"worker {name!r}", why, remedy, cell.cell, node.lineno)
+                    yield problem
+
+
+def _nodes(cell: SourceCell) -> Iterator[ast.AST]:
+    try:
+        statements = cell.statements
+    except SyntaxError:
+        return
+    for statement in statements:
+        yield from ast.walk(statement)
 
 
 def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[ExportProblem]:

@@ -84,6 +84,8 @@ class Changes:
         if position not in self._found:
             statement = self._history.statements[position]
             found = self._of_facts(statement.facts, position, frozenset())
+            if not statement.ran:  # what it did until it raised is not known
+                found = dict.fromkeys(found, Strength.PERHAPS)
             if isinstance(statement.node, ast.ClassDef):
                 self._add_subclass(found, statement.node, position)
             self._found[position] = found
@@ -171,13 +173,12 @@ class Changes:
         """Note what the functions change that a call is given, such as the target of a thread."""
         if call.node is None:
             return
-        for _, names in call.arguments:
-            for name in names - local:
-                definition = self._history.definition(name, position)
-                if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
-                    summary = self.summary(definition, position)
-                    for changed in summary.changes.keys() - set(summary.parameters):
-                        _add(found, changed, _of_unknown(call))
+        for name in {name for _, names in call.arguments for name in names - local}:
+            definition = self._history.definition(name, position)
+            for function in _called_by(definition) if definition is not None else ():
+                summary = self.summary(function, position)
+                for changed in summary.changes.keys() - set(summary.parameters):
+                    _add(found, changed, Strength.LIKELY)
 
     def _arguments(
         self, found: Changed, call: Call, strength: Strength, only: Iterable[int | str] | None = None
@@ -250,9 +251,8 @@ class Changes:
             self._apply(found, call, summary)
             self._own_state(found, call, definition, summary, position)
             return
-        for inner in definition.body:
-            if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
-                self._apply(found, call, self.summary(inner, position), skip=1)
+        for inner in _called_by(definition):
+            self._apply(found, call, self.summary(inner, position), skip=1)
 
     def _own_state(
         self, found: Changed, call: Call, definition: Function, summary: Summary, position: int
@@ -403,6 +403,13 @@ def _keeps_state(maker: Function) -> bool:
         if changed & outer:
             return True
     return False
+
+
+def _called_by(definition: Definition) -> list[Function]:
+    """Return the functions that a call of a function or class of the notebook runs."""
+    if not isinstance(definition, ast.ClassDef):
+        return [definition]
+    return [n for n in definition.body if isinstance(n, Function) and n.name in _ON_CONSTRUCTION]
 
 
 def _of_unknown(call: Call) -> Strength:

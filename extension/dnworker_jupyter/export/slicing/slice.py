@@ -117,7 +117,7 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         changed_by_handlers=_changed_by_handlers(notebook, layout.body),
         surely_changes=frozenset(n for h in handlers for n in notebook.changes.of_call(h, Strength.SURE)),
         asks_for_subclasses=notebook.changes.asks_for_subclasses,
-        exported_names=_exported_names(notebook, layout) - BOUND - aliases,
+        exported_names=_exported_names(notebook, layout, walk.names) - BOUND - aliases,
     )
 
 
@@ -127,11 +127,12 @@ def _touched(notebook: Notebook, statement: Statement) -> frozenset[str]:
     return frozenset(statement.binds) | {name for name in surely if not name.startswith(MODULE)}
 
 
-def _exported_names(notebook: Notebook, layout: Layout) -> frozenset[str]:
-    """Return the names that the script binds as the notebook did at last."""
+def _exported_names(notebook: Notebook, layout: Layout, imported: Collection[str]) -> frozenset[str]:
+    """Return the names that the script binds as the notebook did at last; of imports those that it uses."""
     history = notebook.history
     chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
-    names = {name for s in (*layout.imports, *layout.body) for name in s.binds} - {STAR}
+    statements = (*layout.imports, *layout.body)
+    names = {n for s in statements for n in s.binds if s.category != "import" or n in imported} - {STAR}
     return frozenset(
         name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
     )
