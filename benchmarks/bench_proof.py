@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from common import RUNS, median, report
 
 from dnworker.workers.registry import handlers_of
+from dnworker_jupyter.export.proof.child import execute
 from dnworker_jupyter.export.proof.prove import Proof, Script, prove
 
 WORKERS = 20
@@ -50,7 +52,7 @@ def kernel(source: str) -> tuple[ModuleType, Any]:
     """Execute cells as a kernel does, as the module `__main__`."""
     made = ModuleType("__main__")
     sys.modules["__main__"] = made
-    exec(compile(f"{HEAD}{source}", "<cell>", "exec", dont_inherit=True), made.__dict__)
+    execute(ast.parse(f"{HEAD}{source}"), "<cell>", made.__dict__)
     return made, [(one.key, one.function) for one in handlers_of(made.__dict__["worker"])]
 
 

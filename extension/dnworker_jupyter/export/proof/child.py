@@ -149,6 +149,7 @@ class Scripts:
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)
         self.refusals.disarm()
+        self.refusals.notes.clear()  # of threads that libraries have started, which no script has
         faulthandler.cancel_dump_traceback_later()
         self.deadline += monotonic() - began
 
@@ -304,7 +305,10 @@ def fork(work: Callable[[], None]) -> tuple[int, int]:
 
 
 def run_all(
-    works: Mapping[int, Callable[[], None]], deadline: Callable[[], float], ended: Callable[[int, int], None]
+    works: Mapping[int, Callable[[], None]],
+    deadline: Callable[[], float],
+    ended: Callable[[int, int], None],
+    alive: int | None = None,
 ) -> None:
     """Do everything in processes of their own, some at a time; what is left at the deadline is not begun.
 
@@ -312,16 +316,19 @@ def run_all(
         works: what is done, by a key.
         deadline: returns when processes are killed; it may move.
         ended: called with the key of a process that has ended, and its exit code.
+        alive: a descriptor that ends with the process that started this one; then this returns.
     """
     waiting = list(works.items())
     running: dict[int, tuple[int, int]] = {}
     selector = selectors.DefaultSelector()
+    if alive is not None:
+        selector.register(alive, selectors.EVENT_READ)
     while True:
         while waiting and len(running) < AT_ONCE and monotonic() < deadline():
             key, work = waiting.pop(0)
-            process, alive = fork(work)
-            running[alive] = key, process
-            selector.register(alive, selectors.EVENT_READ)
+            process, end = fork(work)
+            running[end] = key, process
+            selector.register(end, selectors.EVENT_READ)
         if not running:
             return
         patience = deadline() - monotonic()
@@ -329,6 +336,8 @@ def run_all(
             for _, process in running.values():
                 os.kill(process, 9)
         for found, _ in selector.select(max(patience, GRACE)):
+            if found.fd == alive:
+                return
             selector.unregister(found.fd)
             os.close(found.fd)
             key, process = running.pop(found.fd)
@@ -348,7 +357,7 @@ def run_group(scripts: Scripts, number: int, group: dict[str, Any]) -> None:
     )
 
 
-def run_groups(scripts: Scripts) -> None:
+def run_groups(scripts: Scripts, alive: int) -> None:
     """Execute every group in a process of its own: an import of one is not seen by another."""
 
     def ended(number: int, code: int) -> None:
@@ -359,18 +368,36 @@ def run_groups(scripts: Scripts) -> None:
         number: functools.partial(run_group, scripts, number, group)
         for number, group in enumerate(scripts.request["groups"])
     }
-    run_all(works, lambda: scripts.deadline + IMPORT_SECONDS, ended)
+    run_all(works, lambda: scripts.deadline + IMPORT_SECONDS, ended, alive)
+
+
+def is_at_end(descriptor: int) -> bool:
+    """Return whether the other end of a pipe is closed; nothing is ever written to it."""
+    selector = selectors.DefaultSelector()
+    selector.register(descriptor, selectors.EVENT_READ)
+    return bool(selector.select(0))
+
+
+def abandon(request: dict[str, Any]) -> None:
+    """Remove what the kernel cannot remove any more, which is gone, and end every process of this group."""
+    import shutil
+
+    shutil.rmtree(os.path.dirname(request["answers"]), ignore_errors=True)
+    os.killpg(0, 9)
 
 
 def main() -> None:
     """Read the request, execute its scripts and end."""
-    request = json.loads(sys.stdin.buffer.read())
+    request = json.loads(sys.stdin.buffer.readline())
+    alive = os.dup(0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     scripts = Scripts(request)
     if request["fork"]:
-        run_groups(scripts)
+        run_groups(scripts, alive)
+        if is_at_end(alive):
+            abandon(request)
     else:
         for group in request["groups"]:
             scripts.preload(group["preload"])

@@ -262,7 +262,7 @@ def _by_name(cls: type, value: Any, name: str) -> str:
     of_value = getattr(
         value, "__module__", None
     )  # of an imported type, whose attributes are not the notebook's
-    for module in (of_value, module_of(cls), module_of(cls).partition(".")[0]):
+    for module in (of_value, module_of(cls), module_of(cls).partition(".")[0], "typing"):
         if is_found_as(value, module, name):
             return f"external:{module}:{name}"
     raise Unreadable("it was made at run time, and only its name is known")

@@ -170,7 +170,14 @@ def _mapping_proxy(walk: Walk, value: Any) -> Node:
 
 
 def _type_variable(walk: Walk, value: Any) -> Node:
-    names = ("__bound__", "__constraints__", "__covariant__", "__contravariant__", "__infer_variance__")
+    names = (
+        "__bound__",
+        "__constraints__",
+        "__covariant__",
+        "__default__",
+        "__contravariant__",
+        "__infer_variance__",
+    )
     items: list[tuple[str, Ref]] = [
         (f".{n}", walk.ref(getattr(value, n))) for n in names if hasattr(value, n)
     ]

@@ -222,9 +222,14 @@ async def _ask(
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
         )  # fmt: skip
     try:
-        with suppress(TimeoutError):  # a script that has left no answer is reported
+        assert process.stdin is not None, "it is a pipe"
+        # It stays open: when it ends, this process is gone, and the child ends everything. A script that has
+        # left no answer is reported, whatever the reason.
+        with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(request["seconds"] + IMPORT_SECONDS + START_SECONDS):
-                await process.communicate(json.dumps(request).encode())
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                await process.stdin.drain()
+                await process.wait()
     finally:
         await end_at_once(process)
     return process.returncode

@@ -116,6 +116,8 @@ class Refusals:
             if category == "network" and event != "socket.bind":
                 raise Unreachable(errno.ENETUNREACH, "an import asks the network", detail)
             return
+        if path is None and category == "file-read":
+            return  # of a thread that a library has started
         note = {"path": path, "line": line, "category": category, "detail": detail}
         if note not in self.notes:
             self.notes.append(note)

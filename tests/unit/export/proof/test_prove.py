@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -326,6 +327,28 @@ async def test_a_proof_that_is_cancelled_leaves_neither_processes_nor_files(tmp_
         await running
     psutil.wait_procs(children, timeout=5)
     assert not [child for child in children if child.is_running() and child.status() != "zombie"]
+    assert list(tmp_path.iterdir()) == []
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from dnworker_jupyter.export.proof.prove import Script, prove
+files = {"workers/w.py": b"import time\\ntime.sleep(600)\\n"}
+asyncio.run(prove(files, [Script("w", "workers/w.py", ())], {}, {}, cwd=Path.cwd(), timeout=600))
+"""
+
+
+async def test_a_kernel_that_is_killed_leaves_neither_processes_nor_files(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, env=environment)
+    async with asyncio.timeout(30):
+        while len(children := psutil.Process(process.pid).children(recursive=True)) < 3:
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+    assert alive == []
     assert list(tmp_path.iterdir()) == []
 
 
