@@ -27,7 +27,14 @@ from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
-from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, sample
+from dnworker.core.samples import (
+    DEFAULT_SESSION,
+    DEFAULT_TURN,
+    TERMINAL_KINDS,
+    belongs_to_session,
+    belongs_to_turn,
+    sample,
+)
 from dnworker.engine import waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability
@@ -364,7 +371,7 @@ class Engine:
                 says so and holds what there is.
             wait: False to return at once.
             only: the name of the one worker that gets it; None for all that listen.
-            turn_id: its turn; by default what the payload of a `turn.` event names.
+            turn_id: its turn; by default what the payload names, for kinds that belong to a turn.
 
         Raises:
             Invalid: the payload is not a JSON object.
@@ -372,7 +379,7 @@ class Engine:
             NotFound: there is no worker of the name `only`.
         """
         owner = None if only is None else self.worker(only).qualified_name
-        payload = sample(kind) if payload is None else payload
+        payload = sample(kind, session_id) if payload is None else payload
         envelope = self.bus.publish(
             kind,
             payload,
@@ -482,7 +489,8 @@ class Engine:
 
 
 def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:
-    """Return the turn of a fired event: as given, else what the payload of a `turn.` event names."""
-    if turn_id is None and isinstance(payload, dict) and kind.startswith("turn."):
-        turn_id = payload.get("turn_id")
-    return turn_id if isinstance(turn_id, str) else None
+    """Return the turn of a fired event: as given, else what the payload names; None where its kind has none."""
+    if turn_id is not None or not belongs_to_turn(kind):
+        return turn_id
+    named = payload.get("turn_id") if isinstance(payload, dict) else None
+    return named if isinstance(named, str) and named else DEFAULT_TURN

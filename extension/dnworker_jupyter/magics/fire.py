@@ -75,7 +75,7 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
         raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
     _check(options)
     if options.template:
-        payload, _ = await context.suggestions.suggest(options.kind)
+        payload, _ = await context.suggestions.suggest(options.kind, options.session)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     faults = None if options.chaos is None else read_chaos(options.chaos)
     payload = await _payload(context, options, body)
@@ -105,7 +105,7 @@ async def _payload(context: MagicContext, options: FireOptions, body: str | None
     given = read_payload(options.payload, context.names) if body is None else read_body(body)
     if given is not None:
         return given
-    payload, source = await context.suggestions.suggest(options.kind)
+    payload, source = await context.suggestions.suggest(options.kind, options.session)
     if source and source != A_TEMPLATE:
         shown = shorten(json.dumps(payload), LONGEST_SHOWN)
         edit = f"%fire {options.kind} --template gives it to edit"

@@ -88,6 +88,21 @@ async def test_session_events_carry_their_session_in_envelope_and_payload(runtim
     assert (created.session_id, created.payload) == (session.session_id, {"session_id": "s9"})
 
 
+@pytest.mark.parametrize("kind", sorted(SAMPLES))
+async def test_what_is_fired_in_a_session_is_of_that_session_in_every_field(runtime, kind):
+    event = (await runtime.fire(kind, session_id="X")).event
+    assert event.session_id == "X"
+    assert event.payload.get("session_id", "X") == "X"
+    assert (event.turn_id == "turn-1") == (
+        kind.startswith(("turn.", "prompt.")) or kind == "transport.heartbeat"
+    )
+
+
+async def test_a_payload_that_is_given_stays_as_it_is(runtime):
+    event = (await runtime.fire("session.created", {"session_id": "Y"}, session_id="X")).event
+    assert (event.session_id, event.payload) == ("X", {"session_id": "Y"})
+
+
 async def test_virtual_time_moves_schedules(runtime):
     worker, runs = Worker("w"), []
 
