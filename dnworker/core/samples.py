@@ -87,7 +87,7 @@ _HEARTBEAT = "transport.heartbeat"
 
 
 def sample(kind: str, session_id: str | None = None) -> dict[str, Any]:
-    """Return a copy of the sample payload of `kind`, in a session; an empty one for kinds of the user's own."""
+    """Return a copy of the sample payload of `kind`, in a session; an empty one for any other kind."""
     return in_session(SAMPLES.get(kind, {}), session_id)
 
 

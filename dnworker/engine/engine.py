@@ -489,7 +489,7 @@ class Engine:
 
 
 def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:
-    """Return the turn of a fired event: as given, else what the payload names; None where its kind has none."""
+    """Return the turn of a fired event: as given, or named by the payload; None where its kind has none."""
     if turn_id is not None or not belongs_to_turn(kind):
         return turn_id
     named = payload.get("turn_id") if isinstance(payload, dict) else None

@@ -172,13 +172,20 @@ async def _deliver_with_faults(
 
 
 def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) -> Trace:
-    """Print how it went, and return the trace to show: the last, or the last that is not ok."""
-    failed = [trace for trace in traces if not trace.ok and not options.no_wait]
-    shown = failed[-1] if failed else traces[-1]
+    """Print how it went, and return the trace to show: one that is not ok if there is one, else the last."""
+    by_outcome: dict[str, list[Trace]] = {"ok": [], "not ok": [], "under way": []}
+    for trace in traces:
+        by_outcome[trace.outcome].append(trace)
+    shown = [*by_outcome["ok"], *by_outcome["under way"], *by_outcome["not ok"]][-1]
     if len(traces) > 1:
-        print(f"fired {len(traces)} times: {len(traces) - len(failed)} ok, {len(failed)} not ok")  # noqa: T201
-    if shown.timed_out and context.runtime.clock.can_advance:
+        always = ("ok", "not ok") if not options.no_wait else ()
+        counts = [f"{len(some)} {word}" for word, some in by_outcome.items() if some or word in always]
+        print(f"fired {len(traces)} times: {', '.join(counts)}")  # noqa: T201
+    if options.no_wait:
+        if shown.is_under_way:
+            print(f"#{shown.event.seq} is under way; %events and the panel show what comes of it")  # noqa: T201
+    elif shown.timed_out and context.runtime.clock.can_advance:
         print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
-    if not shown.invocations and not options.no_wait:
+    elif not shown.invocations and not shown.is_under_way:
         print(context.suggestions.why_unheard(options.kind))  # noqa: T201
     return shown
