@@ -35,7 +35,7 @@ from dnworker.core.samples import (
     belongs_to_turn,
     sample,
 )
-from dnworker.engine import waiting
+from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability
 from dnworker.engine.catalog import Catalog
@@ -43,6 +43,7 @@ from dnworker.engine.direct import DirectConnection
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
+from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
@@ -113,6 +114,7 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
+        self._waits = Waits()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -317,6 +319,11 @@ class Engine:
         await self.reloads.reload(capability)
         return self.info()
 
+    @property
+    def is_reloading(self) -> bool:
+        """Whether a reload is under way."""
+        return self.reloads.is_running
+
     def info(self) -> RuntimeInfo:
         """Return what the API shows of the runtime."""
         return RuntimeInfo(
@@ -360,6 +367,7 @@ class Engine:
         wait: bool = True,
         only: str | None = None,
         turn_id: str | None = None,
+        on_wait: OnWait | None = None,
     ) -> Trace:
         """Publish as the operator, who may use any kind, and return what it caused.
 
@@ -372,26 +380,44 @@ class Engine:
             wait: False to return at once.
             only: the name of the one worker that gets it; None for all that listen.
             turn_id: its turn; by default what the payload names, for kinds that belong to a turn.
+            on_wait: called with what is waited for before the event is published: workers that start.
 
         Raises:
             Invalid: the payload is not a JSON object.
             TooLarge: the payload is over the limit.
             NotFound: there is no worker of the name `only`.
+            UsageError: a handler would wait for itself.
         """
         owner = None if only is None else self.worker(only).qualified_name
         payload = sample(kind, session_id) if payload is None else payload
-        envelope = self.bus.publish(
+        publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
+        if not wait:
+            return Trace(publish(), self.history)
+        depth = self._waits.depth_here(kind)
+        starting.check_wait(self.workers(), self.history, kind, owner)
+        late = await starting.until_listening(self, kind, owner, timeout, on_wait)
+        trace = Trace(publish(), self.history)
+        trace.not_listening = late
+        with self._waits.waiting(trace.event.event_id, depth):
+            await waiting.until_quiet(trace, self.history, timeout)
+        return trace
+
+    def _publish_fired(
+        self,
+        kind: str,
+        payload: dict[str, Any],
+        session_id: str | None,
+        turn_id: str | None,
+        only: str | None,
+    ) -> EventEnvelope:
+        return self.bus.publish(
             kind,
             payload,
             session_id=self._session_of(kind, payload, session_id),
             turn_id=_turn_of(kind, payload, turn_id),
             terminal=kind in TERMINAL_KINDS,
-            only=owner,
+            only=only,
         )
-        trace = Trace(envelope, self.history)
-        if wait:
-            await waiting.until_quiet(trace, self.history, timeout)
-        return trace
 
     def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
         """Return the session of a fired event, made live if it is not; None when its kind has none."""

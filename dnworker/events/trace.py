@@ -141,6 +141,8 @@ class Trace:
     def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
         self.event = event
         self.timed_out = False
+        self.not_listening: tuple[str, ...] = ()
+        """The workers that were still starting when it was fired; they may get the event later."""
         self.replayed: EventEnvelope | None = None
         self._history = history
         self._above = above | {event.event_id}
@@ -214,6 +216,8 @@ class Trace:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         elif depth == 0 and self.is_under_way:
             yield Row(depth + 1, "note", "(under way: this is how far it is)")
+        for name in self.not_listening:
+            yield Row(depth + 1, "note", f"({name} was still starting; it may get this when it listens)")
         for run in self.invocations:
             text = f"{run.worker}.{run.handler}  {run.outcome}  {run.took}"
             bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None

@@ -96,7 +96,15 @@ async def fire(
     """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field."""
     runtime = _active().runtime
     return await _on_loop(
-        lambda: runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait, only=only)
+        lambda: runtime.fire(
+            kind,
+            payload,
+            session_id=session_id,
+            timeout=timeout,
+            wait=wait,
+            only=only,
+            on_wait=print,
+        )
     )
 
 

@@ -122,6 +122,7 @@ async def _fire(runtime: Runtime, options: FireOptions, payload: dict[str, Any],
             timeout=options.timeout,
             wait=wait,
             only=options.worker,
+            on_wait=print,
         )
     except NotFound as exc:
         raise UsageError(f"%fire --worker: {exc}") from None
@@ -186,6 +187,6 @@ def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) ->
             print(f"#{shown.event.seq} is under way; %events and the panel show what comes of it")  # noqa: T201
     elif shown.timed_out and context.runtime.clock.can_advance:
         print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
-    elif not shown.invocations and not shown.is_under_way:
+    elif not shown.invocations and not shown.is_under_way and not shown.not_listening:
         print(context.suggestions.why_unheard(options.kind))  # noqa: T201
     return shown
