@@ -20,8 +20,8 @@ from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
-from dnworker.core.envelope import EventEnvelope, check_publishable
-from dnworker.core.errors import NotFound
+from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
+from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.listeners import Listeners
@@ -35,6 +35,7 @@ from dnworker.core.samples import (
     belongs_to_turn,
     sample,
 )
+from dnworker.core.text import is_valid_text
 from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability
@@ -383,11 +384,12 @@ class Engine:
             on_wait: called with what is waited for before the event is published: workers that start.
 
         Raises:
-            Invalid: the payload is not a JSON object.
+            Invalid: the payload is not a JSON object, or another argument makes no sense.
             TooLarge: the payload is over the limit.
             NotFound: there is no worker of the name `only`.
             UsageError: a handler would wait for itself.
         """
+        _check_fired(kind, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
         payload = sample(kind, session_id) if payload is None else payload
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
@@ -512,6 +514,21 @@ class Engine:
             return
         if invocation.key is not None and (counted := stats.get(invocation.key)) is not None:
             counted.failed(invocation, error)
+
+
+def _check_fired(kind: object, session_id: object, timeout: object) -> None:
+    """Check what a notebook may get wrong, before anything is published.
+
+    Raises:
+        Invalid: an argument is not what it should be; names it.
+    """
+    check_kind(kind)
+    if session_id is not None and not (
+        isinstance(session_id, str) and session_id and is_valid_text(session_id)
+    ):
+        raise Invalid(f"session_id is {session_id!r}; the id of a session is text; leave it out for none")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+        raise Invalid(f"timeout is {timeout!r}; seconds to wait are wanted, or None to wait for ever")
 
 
 def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:

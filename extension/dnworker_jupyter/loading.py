@@ -84,7 +84,7 @@ def compose(shell: Any) -> Notebook:
     interrupts = Interrupts(shell, loop, watch)
     startup = RuntimeStartup(runtime, loop, watch)
     late_errors = LateErrors()
-    pending = PendingMagics(loop.has_thread, cells, interrupts, late_errors)
+    pending = PendingMagics(cells, interrupts, late_errors)
     live = LiveWorkers()
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
     transactions = Transactions(

@@ -89,6 +89,13 @@ def test_what_a_plain_function_fires_is_there_in_the_next_cell(fired):
     assert fired.run("t.ok, t.event.payload, repr(t)[:9]").text == "(True, {'n': 1}, '<Trace a ')"
 
 
+def test_a_plain_function_in_a_thread_waits_for_what_it_fires(fired):
+    fired.run("def f():\n    t = %fire a n=1\n    return t.ok, t.event.payload")
+    assert fired.run("await asyncio.to_thread(f)").text == "(True, {'n': 1})"
+    fired.run("def g():\n    %fire a n=2")
+    assert "| heard 2" in fired.run("await asyncio.to_thread(g)").text
+
+
 @pytest.mark.parametrize("cell", ["%timeit -n1 -r1 %fire a", "%%timeit -n1\n%fire a", "%prun %fire a"])
 def test_what_runs_code_often_is_refused(fired, cell):
     answer = fired.run(cell)

@@ -2,8 +2,8 @@
 
 A magic in a function that is not async, or in the body of a magic that does not wait, only begins where it
 stands. In a kernel the loop that it needs is the one that runs the cell, so it cannot be waited for there:
-the cell is, at its end, with all that it shows in the cell's output. In a terminal the runtime has a thread
-of its own, and a magic outside of async code is waited for on the spot.
+the cell is, at its end, with all that it shows in the cell's output. In a thread without a loop, such as that
+of a terminal's cells or of `asyncio.to_thread`, it is waited for on the spot.
 """
 
 from __future__ import annotations
@@ -80,16 +80,12 @@ class PendingMagics:
     """The magics of one notebook that nobody awaits.
 
     Args:
-        has_thread: whether the runtime's loop runs on a thread of its own.
         cells: tells whether a cell runs.
         interrupts: lets a handler that holds the loop be interrupted first.
         late_errors: takes what they raise.
     """
 
-    def __init__(
-        self, has_thread: bool, cells: CellBook, interrupts: Interrupts, late_errors: LateErrors
-    ) -> None:
-        self._has_thread = has_thread
+    def __init__(self, cells: CellBook, interrupts: Interrupts, late_errors: LateErrors) -> None:
         self._cells = cells
         self._interrupts = interrupts
         self._late_errors = late_errors
@@ -100,7 +96,9 @@ class PendingMagics:
     def install(self, shell: Any) -> Callable[[], None]:
         """Let every cell of a kernel end when its magics have; returns what undoes it."""
         kernel = getattr(shell, "kernel", None)
-        return replace(kernel, "do_execute", self._ending_later) if kernel is not None else lambda: None
+        if not hasattr(kernel, "do_execute"):
+            return lambda: None
+        return replace(kernel, "do_execute", self._ending_later)
 
     def _ending_later(self, execute: Callable[..., Any]) -> Callable[..., Any]:
         # The parameters by name: ipykernel looks which of them there are, once, before this.
@@ -113,8 +111,8 @@ class PendingMagics:
         return do_execute
 
     def begin(self, magic: str, make: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        """Run a magic; returns a `Pending`, or, where a terminal's cell can wait for it, its result."""
-        if self._has_thread and not _loop_runs():
+        """Run a magic; returns a `Pending`, or its result where no loop runs that a wait would block."""
+        if not _loop_runs():
             return _run_here(make())
         if current_invocation.get() is not None or self._cells.now is None:
             return Pending(magic, asyncio.ensure_future(make()), self.show_soon)
@@ -219,7 +217,7 @@ def _loop_runs() -> bool:
 
 
 def _run_here(magic: Coroutine[Any, Any, object]) -> object:
-    """Run a magic to its end on a loop of this moment; the runtime's own is on its thread."""
+    """Run a magic to its end on a loop of this moment; the runtime's own runs on another thread."""
     loop = asyncio.new_event_loop()  # not asyncio.run: it would take the terminal's loop away
     task = loop.create_task(magic)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -91,8 +92,21 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
 def _check(options: FireOptions) -> None:
     if options.times < 1:
         raise UsageError(f"--times {options.times}: fire at least once")
-    if options.rate is not None and options.rate <= 0:
-        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted, as in --rate 10")
+    check_wait(options.timeout, options.session)
+
+
+def check_wait(timeout: float, session: str | None) -> None:
+    """Check options that `%fire` and `%replay` share.
+
+    Raises:
+        UsageError: one makes no sense.
+    """
+    if not 0 <= timeout < math.inf:
+        raise UsageError(f"--timeout {timeout:g}: seconds to wait are wanted, as in --timeout 60")
+    if session == "":
+        raise UsageError("--session needs the id of a session; leave it out for none")
 
 
 async def _payload(context: MagicContext, options: FireOptions, body: str | None) -> dict[str, Any]:

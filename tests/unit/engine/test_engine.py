@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dnworker import HandlerFailed, Worker
-from dnworker.core.errors import NotFound
+from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.samples import SAMPLES
 from dnworker.engine.engine import Engine
 
@@ -96,6 +96,25 @@ async def test_what_is_fired_in_a_session_is_of_that_session_in_every_field(runt
     assert (event.turn_id == "turn-1") == (
         kind.startswith(("turn.", "prompt.")) or kind == "transport.heartbeat"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "said"),
+    [
+        (5, {}, "kind must be text"),
+        ("\ud800", {}, "lone surrogate"),
+        ("a", {"session_id": ""}, "session_id is ''"),
+        ("a", {"session_id": 5}, "session_id is 5"),
+        ("a", {"session_id": "\ud800"}, "the id of a session is text"),
+        ("a", {"timeout": "5"}, "timeout is '5'; seconds to wait are wanted"),
+        ("a", {"timeout": -1}, "timeout is -1"),
+        ("a", {"timeout": float("nan")}, "timeout is nan"),
+    ],
+)
+async def test_an_argument_that_makes_no_sense_is_named_and_nothing_is_fired(runtime, kind, how, said):
+    with pytest.raises(Invalid, match=said):
+        await runtime.fire(kind, {}, **how)
+    assert not runtime.history.events()
 
 
 async def test_a_payload_that_is_given_stays_as_it_is(runtime):
