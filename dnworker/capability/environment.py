@@ -77,8 +77,7 @@ def worker_environment(
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
     environment.pop("DREADNODE_RUNTIME_TOKEN_FILE", None)
     if path_entries:
-        found = [environment.get("PATH", os.defpath), *(str(root / entry) for entry in path_entries)]
-        environment["PATH"] = os.pathsep.join(found)
+        environment["PATH"] = _with_entries(environment.get("PATH", os.defpath), path_entries, root)
     org = inherited.get("DREADNODE_ORG") or inherited.get("DREADNODE_ORGANIZATION")
     environment.update(
         CAPABILITY_ROOT=str(root),
@@ -96,3 +95,7 @@ def worker_environment(
         entries = [str(child_hook), *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(entries)
     return environment
+
+
+def _with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
+    return os.pathsep.join([path, *(str(root / entry) for entry in entries)])

@@ -48,7 +48,7 @@ async def until_listening(
         kind: of the event.
         only: the qualified name of the one worker that will get it.
         limit: seconds to wait at most; never more than `STARTING_LIMIT`.
-        on_wait: told once of everything that is waited for.
+        on_wait: told once of everything that is waited for, and when the wait is interrupted.
     """
     if current_invocation.get() is not None:
         return ()  # a start, or a reload, may be waiting for the handler that runs here
@@ -66,7 +66,12 @@ async def until_listening(
             return ()
         if loop.time() >= deadline:
             return deaf
-        await asyncio.sleep(LOOK_EVERY)
+        try:
+            await asyncio.sleep(LOOK_EVERY)
+        except asyncio.CancelledError:
+            if on_wait is not None:
+                on_wait(f"{kind} was not fired")
+            raise
 
 
 def _starting(workers: Iterable[ManagedWorker], kind: str, only: str | None) -> list[ManagedWorker]:

@@ -88,6 +88,19 @@ async def test_a_process_without_handlers_of_events_is_not_waited_for(served, sa
     assert said == []
 
 
+async def test_a_wait_that_is_interrupted_says_that_nothing_was_fired(served, said, tmp_path):
+    idle = "import time; time.sleep(100)"
+    await served.load(make_capability(tmp_path / "c", PYTHON, {"echo.py": idle}))
+    firing = asyncio.create_task(served.fire("a", on_wait=said.append))
+    while not said:
+        await asyncio.sleep(0)
+    firing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await firing
+    assert said == ["waiting for echo to start", "a was not fired"]
+    assert all(event.kind != "a" for event in served.history.events())
+
+
 async def test_a_process_that_fails_to_start_is_not_waited_for(served, tmp_path):
     await served.load(make_capability(tmp_path / "c", PYTHON, {"echo.py": "raise SystemExit(3)"}))
     async with asyncio.timeout(30):
