@@ -1,6 +1,6 @@
 """`DnworkerMagics`: registers each magic; it parses the line, and runs the magic's module on the loop.
 
-All return an awaitable; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
+All return a `Pending`; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
 """
 
 from __future__ import annotations
@@ -200,15 +200,15 @@ class DnworkerMagics(Magics):
         kind: type[T],
         line: str,
         act: Callable[[MagicContext, T], Coroutine[Any, Any, object]],
-    ) -> asyncio.Future[object]:
+    ) -> object:
         """Read the line into options of a `kind`, and begin to act on them; a line may also ask for help."""
         if asks_help(line):
-            return asyncio.ensure_future(_help(parser))
+            return self._context.pending.begin(parser.prog, lambda: _help(parser))
         options = parser.read_as(kind, split(line))
         return self._start(parser.prog, lambda: act(self._context, options))
 
-    def _start(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Future[object]:
-        return asyncio.ensure_future(self._until_done(magic, act))
+    def _start(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        return self._context.pending.begin(magic, lambda: self._until_done(magic, act))
 
     async def _until_done(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
         try:
