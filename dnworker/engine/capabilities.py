@@ -16,7 +16,7 @@ from dnworker.capability.flags import is_enabled
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition, load_manifest
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
-from dnworker.engine.capability import Capability, state_file
+from dnworker.engine.capability import Capability, state_file, undeclared
 from dnworker.engine.gates import follow_gates
 from dnworker.engine.own import OwnCapability, relist
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
@@ -89,8 +89,8 @@ class CapabilityCollection:
     def live(self, name: str) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
         if name not in self._capabilities:
-            manifest = CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
-            self._capabilities[name] = Capability(manifest, cli_flags=self._flags.get(name), live=True)
+            made = Capability(undeclared(name), cli_flags=self._flags.get(name), live=True)
+            self._capabilities[name] = made
         return self._capabilities[name]
 
     def find(self, capability: str, worker: str) -> ManagedWorker:

@@ -30,6 +30,11 @@ def state_file() -> Path:
     return Path.home() / ".dreadnode" / "local-capability-state.json"
 
 
+def undeclared(name: str) -> CapabilityManifest:
+    """Return the manifest of a capability of added workers, of which nobody has written one."""
+    return CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
+
+
 class Capability:
     """A loaded capability, or one that failed to load and says why.
 
@@ -76,16 +81,17 @@ class Capability:
         parts: Components,
         *,
         cli_flags: Mapping[str, bool] | None = None,
+        is_declared: bool = True,
     ) -> bool:
         """Take a head and the components of its directory, and resolve the flags anew.
 
         Returns whether anything is another than before.
         """
         before = (self.is_declared, self.manifest, self.parts)
-        self.is_declared, self.manifest, self.parts = True, manifest, parts
+        self.is_declared, self.manifest, self.parts = is_declared, manifest, parts
         self._cli_flags = dict(cli_flags or {})
         self.resolve_flags()
-        return before != (True, manifest, parts)
+        return before != (is_declared, manifest, parts)
 
     def read_again(self) -> None:
         """Read the components and resolve the flags as they are now, by the manifest that there is."""

@@ -297,8 +297,8 @@ class Engine:
 
         return await self.reloads.alone(unload)
 
-    async def declare(self, manifest: CapabilityManifest) -> Declared:
-        """Give the capability of added workers its head; see `OwnCapability.declare`.
+    async def declare(self, manifest: CapabilityManifest | None) -> Declared:
+        """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
 
         Raises:
             Conflict: another capability has the name, or a loaded one runs in its place.
@@ -306,9 +306,10 @@ class Engine:
         """
 
         async def declare() -> Declared:
-            declared = await self.capabilities.own.declare(manifest)
+            own = self.capabilities.own
+            declared = await (own.withdraw() if manifest is None else own.declare(manifest))
             if declared.is_news:
-                self.reloads.announce(manifest.name)
+                self.reloads.announce(own.name)
             return declared
 
         declared = await self.reloads.alone(declare)

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnworker.capability.components import read_components
+from dnworker.capability.components import Components, read_components
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
-from dnworker.engine.capability import LIVE_CAPABILITY, Capability, run_check
+from dnworker.core.models import ComponentInfo
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability, run_check, undeclared
 from dnworker.engine.gates import follow_gates, note_undeclared
 from dnworker.workers.managed import ManagedWorker, start_all, stop_all
 
@@ -24,6 +25,7 @@ from dnworker.workers.managed import ManagedWorker, start_all, stop_all
 class Declared:
     """What a head has changed when it was declared."""
 
+    name: str
     former: str
     """The name before; the same where it did not change."""
     is_news: bool
@@ -124,10 +126,32 @@ class OwnCapability:
         parts = read_components(manifest)
         checks = await asyncio.gather(*(run_check(check, manifest.root) for check in manifest.checks))
         self._check_name(own, manifest.name)
+        return await self._become(own, manifest, parts, checks)
+
+    async def withdraw(self) -> Declared:
+        """Take the head back: it is called `notebook` again, and declares nothing.
+
+        Raises:
+            Conflict: another capability has that name, or the own one is set aside. Nothing has changed then.
+        """
+        own = self.get()
+        self._check_name(own, LIVE_CAPABILITY)
+        return await self._become(own, undeclared(LIVE_CAPABILITY), Components(), [], is_declared=False)
+
+    async def _become(
+        self,
+        own: Capability,
+        manifest: CapabilityManifest,
+        parts: Components,
+        checks: Sequence[ComponentInfo],
+        *,
+        is_declared: bool = True,
+    ) -> Declared:
         former, was_known = own.name, own.is_declared or bool(own.workers)
         moving = tuple(own.workers.values()) if manifest.name != former else ()
         await stop_all(moving)
-        is_changed = own.declare(manifest, parts, cli_flags=self._flags.get(manifest.name))
+        cli_flags = self._flags.get(manifest.name)
+        is_changed = own.declare(manifest, parts, cli_flags=cli_flags, is_declared=is_declared)
         own.checks = list(checks)
         if manifest.name != former:
             relist(self._listed, self._listed.values())
@@ -136,7 +160,7 @@ class OwnCapability:
         await stop_all([worker for worker in mended if worker not in moving])
         await start_all([*mended, *(worker for worker in moving if worker not in mended)])
         await follow_gates(own)
-        return Declared(former, is_changed and was_known, moving)
+        return Declared(own.name, former, is_changed and was_known, moving)
 
     def doubled_by(self, manifest: CapabilityManifest) -> list[ManagedWorker]:
         """Return the own workers that would handle every event beside a loaded one that is the same worker.

@@ -119,6 +119,46 @@ def test_a_wrong_head_changes_nothing(kernel, head, problem):
     assert count(kernel) == "['notebook:w']"
 
 
+def until_said(kernel: KernelSession, code: str, cell: str, text: str) -> None:
+    """Run a cell, and return when what it leaves to do has printed `text`."""
+    if text not in kernel.run(code, cell).text:
+        kernel.until_stream(text)
+
+
+def test_without_its_cell_the_notebook_has_no_name_any_more(kernel):
+    kernel.run(HEAD, "head")
+    kernel.run(HEARD, "w")
+    kernel.run("1 / 0", "head")  # that it failed says nothing of the head
+    assert count(kernel) == "['bridge:w']"
+    told = (
+        "no cell declares capability bridge any more: this is notebook again; restarted under the old name, with "
+        "empty state: w"
+    )
+    until_said(kernel, "x = 1", "head", told)
+    assert count(kernel) == "['notebook:w']"
+    kernel.run("%capability export out/other --target dnworker")
+    assert "name: other" in Path("out/other/capability.yaml").read_text()
+
+
+def test_without_its_cell_an_earlier_one_counts_as_in_the_export(kernel):
+    Path("other").mkdir()
+    kernel.run(HEAD.replace("%%capability", "%%capability --dir other"), "first")
+    kernel.run(HEAD.replace("bridge", "second"), "second")
+    kernel.run(HEARD, "w")
+    until_said(kernel, "x = 1", "second", "counts again: capability bridge 0.1.0")
+    assert count(kernel) == "['bridge:w']"
+    assert kernel.run("print(dn.runtime().capability().root.name)").text.strip() == "other"
+    kernel.run("%capability export out/other --target dnworker")
+    assert "name: bridge" in Path("out/other/capability.yaml").read_text()
+
+
+def test_a_panel_of_one_worker_follows_its_new_name(kernel):
+    kernel.run(HEARD)
+    kernel.run("panel = dn.panel.__globals__['_active']().panels.show('notebook:w')")
+    kernel.run(HEAD)
+    assert kernel.run("panel.only").result["text/plain"] == "'bridge:w'"
+
+
 def test_a_process_is_told_the_name(kernel):
     kernel.run(HEAD)
     kernel.run('%%worker prog --command sh\necho "I am of $DREADNODE_CAPABILITY_NAME"\nsleep 60')

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import ALIVE
 from dnworker.engine.engine import Engine
 from dnworker.engine.own import Declared
+from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.syntax.cell import Cell
+
+_HEAD_CELL = re.compile(r"^%%capability\b", re.MULTILINE)
 
 
 class CapabilityHead:
     """The head of one notebook's capability, which its live workers belong to."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, cells: CellBook) -> None:
         self._engine = engine
+        self._cells = cells
+        self._cell: Cell | None = None
+        """The cell that it is from."""
 
     @property
     def name(self) -> str | None:
@@ -26,14 +35,37 @@ class CapabilityHead:
         """The head; None until such a cell has run."""
         return self._engine.capabilities.own.head
 
-    async def declare(self, manifest: CapabilityManifest) -> Declared:
+    async def declare(self, manifest: CapabilityManifest, cell: Cell | None) -> Declared:
         """Take the head from a cell; under another name, live workers start again with empty state.
 
         Raises:
             Conflict: another capability has the name, or a loaded one runs in place of the notebook's.
             OSError: its directory cannot be read.
         """
-        return await self._engine.declare(manifest)
+        declared = await self._engine.declare(manifest)
+        self._cell = cell
+        return declared
+
+    def is_gone(self) -> bool:
+        """Return whether its cell ran again, to its end, and declares no capability any more."""
+        latest = None if self._cell is None else self._cells.latest(self._cell.key)
+        if latest is None or latest[0] == self._cell:
+            return False
+        cell, succeeded = latest
+        return succeeded and _HEAD_CELL.search(cell.source) is None
+
+    def earlier(self) -> Cell | None:
+        """Return the cell that ran last of those that declare a capability."""
+        return next((c for c in reversed(self._cells.all()) if _HEAD_CELL.search(c.source)), None)
+
+    async def withdraw(self) -> Declared:
+        """Take the head back, as its cell has.
+
+        Raises:
+            Conflict: a loaded capability is called `notebook`, or runs in place of the notebook's.
+        """
+        self._cell = None
+        return await self._engine.declare(None)
 
 
 def check_not_set_aside(engine: Engine, worker: str) -> None:

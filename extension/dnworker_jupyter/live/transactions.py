@@ -247,6 +247,12 @@ class Transactions:
         while self._unfinished:
             await asyncio.wait([*self._unfinished])
 
+    def later(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin what a cell left to do, on the loop; the next magic waits for it."""
+        task = asyncio.ensure_future(make())
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+
     def _finish_later(self, transactions: dict[str, CellTransaction], cell: Cell) -> None:
         """Commit what a cell could not commit itself, such as one in the body of another magic."""
 
@@ -258,9 +264,7 @@ class Transactions:
                 except (UsageError, WorkerFailed) as exc:
                     self._late_errors.add(exc)
 
-        task = asyncio.ensure_future(finish())
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
+        self.later(finish)
 
     async def _commit(self, transaction: CellTransaction) -> None:
         live = transaction.live

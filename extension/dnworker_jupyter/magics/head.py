@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dnworker.capability.manifest import CapabilityManifest, parse_manifest
-from dnworker.core.errors import Conflict, ManifestError, UsageError
+from dnworker.core.errors import Conflict, ManifestError, UsageError, WorkerFailed
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability
 from dnworker.engine.own import Declared
+from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.loaded import raise_if_failed
-from dnworker_jupyter.syntax.options import Parser
+from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.syntax.options import Parser, split
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,57 @@ async def run_head(context: MagicContext, options: HeadOptions, body: str) -> No
         UsageError: the name is taken, or the directory is not there. Nothing has changed then.
         WorkerFailed: a worker did not start under the new name, or waits for a flag that is gone.
     """
-    cell = context.cells.running
+    return Note(await _declare(context, context.cells.running, options, body))
+
+
+async def _declare(context: MagicContext, cell: Cell | None, options: HeadOptions, body: str) -> str:
     label = cell.label if cell is not None else "%%capability"
     root = _directory(options)
     manifest = parse_manifest(body, root, is_head=True, source=label, first_line=2)
     if manifest.workers:
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
     try:
-        declared = await context.head.declare(manifest)
+        declared = await context.head.declare(manifest, cell)
     except Conflict as exc:
         raise UsageError(f"{exc}; {_way_out(context, manifest)}") from None
     except OSError as exc:
         raise UsageError(f"{root} cannot be read: {exc.strerror or exc}; nothing has changed") from None
     own = context.runtime.capability()
     text = "\n".join(_lines(context, declared, own))
+    raise_if_failed([w for w in own.workers.values() if _is_affected(w, declared)], text)
+    return text
+
+
+def heed_gone_head(context: MagicContext, late_errors: LateErrors) -> None:
+    """Take the head back after a cell that declared it and no longer does; called after every cell.
+
+    The head of an earlier `%%capability` cell, where there is one, counts again, as in an export.
+    """
+
+    async def follow() -> None:
+        try:
+            print(await _follow_gone_head(context))  # noqa: T201  where the output of its cell goes on
+        except (UsageError, ManifestError, Conflict, WorkerFailed) as exc:
+            late_errors.add(exc)
+
+    if context.head.is_gone():
+        context.loop.post(context.transactions.later, follow)
+
+
+async def _follow_gone_head(context: MagicContext) -> str:
+    name, earlier = context.head.name, context.head.earlier()
+    if earlier is not None:
+        line, _, body = earlier.source[earlier.source.index("%%capability") :].partition("\n")
+        options = head_parser().read_as(HeadOptions, split(line.removeprefix("%%capability")))
+        return f"{earlier.label} counts again: {await _declare(context, earlier, options, body)}"
+    declared = await context.head.withdraw()
+    names = ", ".join(worker.name for worker in declared.restarted)
+    again = f"; restarted under the old name, with empty state: {names}" if names else ""
+    text = f"no cell declares capability {name} any more: this is {declared.name} again{again}"
     raise_if_failed(
-        [w for w in own.workers.values() if _is_affected(w.definition.problem, w, declared)], text
+        [w for w in context.runtime.capability().workers.values() if _is_affected(w, declared)], text
     )
-    return Note(text)
+    return text
 
 
 def _directory(options: HeadOptions) -> Path:
@@ -69,9 +105,9 @@ def _directory(options: HeadOptions) -> Path:
     return root.resolve()
 
 
-def _is_affected(problem: str | None, worker: object, declared: Declared) -> bool:
-    """Return whether the cell is what a worker's error comes from."""
-    return problem is not None or worker in declared.restarted
+def _is_affected(worker: ManagedWorker, declared: Declared) -> bool:
+    """Return whether the cell is what a worker's error, if it has one, comes from."""
+    return worker.definition.problem is not None or worker in declared.restarted
 
 
 def _way_out(context: MagicContext, manifest: CapabilityManifest) -> str:
@@ -108,7 +144,7 @@ def _components(own: Capability) -> Iterator[str]:
     ):
         if names:
             yield f"  {kind} of {where}: {', '.join(names)}"
-    for entry in own.parts.others:
+    for entry in [*own.parts.others, *(server.component(own.flags) for server in own.parts.mcp.values())]:
         if entry.error is not None:
             yield f"  ! {entry.kind} {entry.name}: {entry.error}"
     for check in own.checks:

@@ -180,6 +180,18 @@ async def test_a_reload_reads_its_agents_again(runtime, tmp_path):
     assert runtime.capability().info().entry_agent == "late"
 
 
+async def test_a_head_that_is_taken_back_leaves_a_notebook_without_components(runtime, tmp_path):
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "a.md").write_text("---\nname: a\n---\n")
+    await runtime.add(adding())
+    await runtime.declare(head(tmp_path, more=CHECKS))
+    declared = await runtime.declare(None)
+    assert (declared.name, declared.former) == ("notebook", "bridge")
+    assert runtime.worker("notebook:bridge").state is WorkerState.RUNNING
+    assert runtime.capabilities.own.head is None
+    assert [c.kind for c in runtime.capability().info().components] == ["worker"]
+
+
 # -- flags ---------------------------------------------------------------------------------------------
 
 
