@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -353,3 +354,84 @@ def test_what_is_loaded_is_loaded_once_and_can_be_read_again(exported):
 )  # fmt: skip
 def test_a_line_that_cannot_be_followed_says_what_to_do(exported, line, problem):
     assert problem in exported.run(f"%capability {line}").error
+
+
+# -- whatever else a notebook does ---------------------------------------------------------------------
+
+
+def test_run_all_again_restarts_nothing(kernel):
+    cells = {
+        "head": GATED,
+        "agent": REPLY,
+        "w": "%%worker w\nworker.state.setdefault('n', 0)\n@worker.on_event('a')\nasync def h(event, client):\n"
+        "    worker.state['n'] += 1\n    print('n is', worker.state['n'])",
+    }  # fmt: skip
+    for number in (1, 2):
+        for key, cell in cells.items():
+            assert kernel.run(cell, key).status == "ok"
+        assert f"n is {number}" in kernel.run("%fire a").text
+    kernel.run("%reload_ext dnworker")
+    assert "n is 3" in kernel.run("%fire a").text
+    assert count(kernel) == "['bridge:w']"
+
+
+def test_a_worker_that_runs_as_a_process_is_renamed_too(kernel):
+    kernel.run(
+        HEARD.replace("print('heard')", "import os; print('of', os.environ['DREADNODE_CAPABILITY_NAME'])")
+    )
+    assert kernel.run("%worker topology w python").status == "ok"
+    assert "restarted under the new name, with empty state: w" in kernel.run(HEAD).text
+    answer = kernel.run("%fire a").text
+    assert "bridge:w.h" in answer
+    assert "of bridge" in answer
+
+
+def test_programs_and_processes_are_set_aside_and_come_back(exported):
+    exported.run("%%worker prog --command sh\necho once more\nsleep 60", "prog")
+    exported.run("%worker topology w python")
+    assert (
+        "set aside: workers w, prog of this notebook"
+        in exported.run("%capability load out/bridge --replace").text
+    )
+    assert "is set aside" in exported.run("%%worker prog --command sh\nsleep 60", "prog").error
+    exported.run("x = 1", "prog")
+    assert "is set aside" in exported.run("await dn.settle()").error
+    unloaded = exported.run("%capability unload bridge").text
+    assert "of this notebook again: w is running, prog is running" in unloaded
+    assert count(exported) == "['bridge:w']"
+
+
+def test_a_worker_that_fails_under_the_new_name_fails_the_cell(kernel):
+    kernel.run(
+        "%%worker w\n@worker.on_startup\nasync def begin(client):\n    if 'tried' in globals(): raise OSError('no more')\n"
+        "    globals()['tried'] = True"
+    )
+    answer = kernel.run(HEAD)
+    assert "it was notebook: restarted under the new name" in answer.error
+    assert "worker 'w' is in state error: no more" in answer.error
+    assert "bridge:w is error" in kernel.run("%worker w").text
+
+
+def test_a_stopped_runtime_comes_back_and_is_renamed(kernel):
+    kernel.run(HEARD)
+    kernel.run("%runtime stop")
+    assert "it was notebook: restarted under the new name" in kernel.run(HEAD).text
+    kernel.run("%runtime stop")
+    assert count(kernel) == "['bridge:w']"
+
+
+def test_an_interrupted_head_goes_on(kernel):
+    kernel.run("import asyncio\nfrom pathlib import Path\nheld = asyncio.Event()")
+    kernel.run(
+        HEARD
+        + "\n@worker.on_shutdown\nasync def end(client):\n    Path('ending').touch()\n    await held.wait()"
+    )
+    began = kernel.begin(HEAD)
+    while not Path("ending").exists():
+        time.sleep(0.01)
+    kernel.interrupt()
+    answer = kernel.collect(began)
+    assert "%%capability was interrupted; what it began goes on" in answer.error
+    kernel.run("held.set()")
+    assert "it was" not in kernel.run(HEAD).text
+    assert count(kernel) == "['bridge:w']"

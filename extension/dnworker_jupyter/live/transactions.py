@@ -6,6 +6,7 @@ import asyncio
 import linecache
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dnworker.client.client import RuntimeClient
@@ -257,10 +258,11 @@ class Transactions:
         """Commit what a cell could not commit itself, such as one in the body of another magic."""
 
         async def finish() -> None:
-            await self._drop_stale(cell, set(transactions))
-            for transaction in transactions.values():
+            steps = [partial(self._drop_stale, cell, set(transactions))]
+            steps += [partial(self._commit, transaction) for transaction in transactions.values()]
+            for step in steps:
                 try:
-                    await self._commit(transaction)
+                    await step()
                 except (UsageError, WorkerFailed) as exc:
                     self._late_errors.add(exc)
 

@@ -160,9 +160,9 @@ async def run_capability(context: MagicContext, options: CapabilityOptions) -> o
         case Load():
             return await run_load(context.runtime, request)
         case Reload():
-            return await run_reload(context.runtime, request)
+            return await run_reload(context.runtime, context.live, request)
         case Unload():
-            return await run_unload(context.runtime, request)
+            return await run_unload(context.runtime, context.live, request)
         case SetFlag():
             return await run_flag(context.runtime, request)
     from dnworker_jupyter.magics.live_export import LiveExport

@@ -60,6 +60,7 @@ async def _declare(context: MagicContext, cell: Cell | None, options: HeadOption
         raise UsageError(f"{exc}; {_way_out(context, manifest)}") from None
     except OSError as exc:
         raise UsageError(f"{root} cannot be read: {exc.strerror or exc}; nothing has changed") from None
+    await context.live.until_connected(declared.restarted)
     own = context.runtime.capability()
     text = "\n".join(_lines(context, declared, own))
     raise_if_failed([w for w in own.workers.values() if _is_affected(w, declared)], text)
@@ -89,6 +90,7 @@ async def _follow_gone_head(context: MagicContext) -> str:
         options = head_parser().read_as(HeadOptions, split(line.removeprefix("%%capability")))
         return f"{earlier.label} counts again: {await _declare(context, earlier, options, body)}"
     declared = await context.head.withdraw()
+    await context.live.until_connected(declared.restarted)
     names = ", ".join(worker.name for worker in declared.restarted)
     again = f"; restarted under the old name, with empty state: {names}" if names else ""
     text = f"no cell declares capability {name} any more: this is {declared.name} again{again}"

@@ -14,6 +14,7 @@ from dnworker.engine.capability import Capability
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.tables import Note, Table, workers_table
+from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.options import nearest
 
 
@@ -79,7 +80,7 @@ async def run_load(runtime: Runtime, request: Load) -> Table:
     return table
 
 
-async def run_reload(runtime: Runtime, request: Reload) -> Table:
+async def run_reload(runtime: Runtime, live: LiveWorkers, request: Reload) -> Table:
     """Read a capability again, and start its workers with empty state.
 
     Raises:
@@ -95,6 +96,7 @@ async def run_reload(runtime: Runtime, request: Reload) -> Table:
         raise UsageError(
             f"{after.failure}\nits workers are stopped; mend it, then: %capability reload {after.name}"
         )
+    await live.until_connected(after.workers.values())
     table = workers_table([*after.workers.values()])
     renamed = f", which was {before.name}," if after.name != before.name else ""
     table.title = f"capability {after.name} {after.manifest.version}{renamed} is read again"
@@ -102,7 +104,7 @@ async def run_reload(runtime: Runtime, request: Reload) -> Table:
     return table
 
 
-async def run_unload(runtime: Runtime, request: Unload) -> Note:
+async def run_unload(runtime: Runtime, live: LiveWorkers, request: Unload) -> Note:
     """End a loaded capability; what it replaced of the notebook runs again.
 
     Raises:
@@ -114,6 +116,7 @@ async def run_unload(runtime: Runtime, request: Unload) -> Note:
         raise UsageError(_why_not_unloaded(runtime, capability))
     ended = [*capability.workers.values()]
     back = await runtime.unload(capability.name)
+    await live.until_connected(back)
     lines = [f"capability {capability.name} is unloaded{_ended(ended)}"]
     sessions = [s.session_id for s in runtime.sessions.list() if s.capability == capability.name]
     if sessions and capability.name != runtime.capabilities.own.name:

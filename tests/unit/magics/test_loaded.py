@@ -9,6 +9,7 @@ import pytest
 from dnworker import Runtime, Worker
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.loaded import (
     Load,
     Reload,
@@ -66,7 +67,7 @@ async def test_a_directory_whose_name_changed_since_it_was_loaded_is_not_loaded_
     with pytest.raises(UsageError, match="'demo' is loaded already, .*: %capability reload demo; or"):
         await run_load(runtime, Load(root))
     assert "capability renamed 0.1.0, which was demo, is read again" in str(
-        await run_reload(runtime, Reload("demo"))
+        await run_reload(runtime, LiveWorkers(), Reload("demo"))
     )
 
 
@@ -84,14 +85,14 @@ async def test_a_reload_never_takes_the_name_of_another(runtime, tmp_path):
     manifest = root / "capability.yaml"
     manifest.write_text(manifest.read_text().replace("name: demo", "name: mine"))
     with pytest.raises(UsageError, match="there is another capability 'mine' already"):
-        await run_reload(runtime, Reload("demo"))
+        await run_reload(runtime, LiveWorkers(), Reload("demo"))
     assert runtime.worker("mine:w") is own
 
 
 async def test_an_unloaded_capability_leaves_its_sessions_and_says_so(runtime, tmp_path):
     await run_load(runtime, Load(make_named(tmp_path / "c", "demo")))
     await runtime.client().create_session(capability="demo", session_id="s1")
-    shown = str(await run_unload(runtime, Unload("demo")))
+    shown = str(await run_unload(runtime, LiveWorkers(), Unload("demo")))
     assert shown.splitlines() == [
         "capability demo is unloaded; ended: echo",
         "its sessions stay, without its agents: s1",
@@ -103,7 +104,7 @@ async def test_a_worker_that_does_not_come_back_is_an_error(runtime, tmp_path):
     await run_load(runtime, Load(make_named(tmp_path / "c", "demo"), replace=True))
     own.definition = own.definition.__class__("echo", problem="it broke meanwhile", when=("gone",))
     with pytest.raises(WorkerFailed, match="worker 'echo' is in state error"):
-        await run_unload(runtime, Unload("demo"))
+        await run_unload(runtime, LiveWorkers(), Unload("demo"))
 
 
 async def test_workers_that_were_added_elsewhere_are_removed_one_by_one(runtime):
@@ -111,7 +112,7 @@ async def test_workers_that_were_added_elsewhere_are_removed_one_by_one(runtime)
     with pytest.raises(
         UsageError, match="'other' holds workers that were added to the runtime; remove those"
     ):
-        await run_unload(runtime, Unload("other"))
+        await run_unload(runtime, LiveWorkers(), Unload("other"))
 
 
 # -- flags ---------------------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ async def test_what_runs_no_more_is_set_aside_without_a_question(runtime, tmp_pa
     await declare(runtime, tmp_path, "demo")
     shown = str(await run_load(runtime, Load(make_named(tmp_path / "one", "demo"))))
     assert "set aside: capability demo of this notebook; %capability unload demo brings it back" in shown
-    await run_unload(runtime, Unload("demo"))
+    await run_unload(runtime, LiveWorkers(), Unload("demo"))
     await (await runtime.add(Worker("echo"))).stop()
     shown = str(await run_load(runtime, Load(make_named(tmp_path / "two", "other"))))
     assert "set aside: worker echo of this notebook; %capability unload other brings it back" in shown
