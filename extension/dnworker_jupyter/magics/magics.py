@@ -182,8 +182,10 @@ class DnworkerMagics(Magics):
         the notebook's, or that of --dir PATH.
         """
 
+        running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
+
         def act(context: MagicContext, options: HeadOptions) -> Coroutine[Any, Any, object]:
-            return run_head(context, options, cell)
+            return run_head(context, options, cell, running)
 
         return self._run(head_parser(), HeadOptions, line, act)
 
