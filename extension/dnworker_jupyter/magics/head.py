@@ -74,6 +74,9 @@ def heed_gone_head(context: MagicContext, late_errors: LateErrors) -> None:
     """
 
     async def follow() -> None:
+        if not context.head.is_gone():
+            return  # the end of another cell came first
+        context.head.forget_cell()
         try:
             print(await _follow_gone_head(context))  # noqa: T201  where the output of its cell goes on
         except (UsageError, ManifestError, Conflict, WorkerFailed) as exc:
