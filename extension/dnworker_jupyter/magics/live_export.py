@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.components import read_components
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
@@ -16,6 +19,7 @@ from dnworker.runtime import Runtime
 from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
+from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
@@ -77,8 +81,8 @@ class LiveExport(Export):
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook's workers."""
-        workers, names = self._workers(plan), self._context.names
-        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress)
+        workers, names, head = self._workers(plan), self._context.names, self._context.head.manifest
+        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress, head)
 
     def held(self, plan: Plan) -> list[str]:
         """Return the names of the notebook's containers that its handlers reach, and that hold something."""
@@ -90,9 +94,27 @@ class LiveExport(Export):
         """Return whether the cell was interrupted."""
         return self._context.interrupts.came
 
+    def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
+        """Return the summary, with the agents and skills that answer here and are not in the directory."""
+        summary = super()._summary(plan, changed, report)
+        head = self._context.head.manifest
+        if head is None or not (missing := _missing(head, self.directory.resolve())):
+            return summary
+        names = ", ".join(missing)
+        return f"{summary}\nwarning: in {head.root} and not in {self.directory}: {names}; copy them there"
+
     def _workers(self, plan: Plan) -> list[LiveWorker]:
         found = [self._context.live.get(name) for name in plan.scripts]
         return [live for live in found if live is not None]
+
+
+def _missing(head: CapabilityManifest, directory: Path) -> list[str]:
+    """Return the agents and skills beside a head that are not in a capability's directory."""
+    there = read_components(replace(head, root=directory))
+    known = {("agent", a.name) for a in there.agents} | {("skill", s.name) for s in there.skills}
+    here = read_components(head)
+    found = [("agent", a.name) for a in here.agents] + [("skill", s.name) for s in here.skills]
+    return [f"{kind} {name}" for kind, name in found if (kind, name) not in known]
 
 
 def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:
@@ -136,13 +158,19 @@ async def run_apart(
     capability: str,
     events: Sequence[EventEnvelope],
     on_progress: OnProgress,
+    head: CapabilityManifest | None = None,
 ) -> CheckRun:
     """Return what the workers' present handlers do with events, in a runtime of their own.
+
+    There the capability is called as in the export, and has the agents and skills of its `head`.
 
     The live workers and the notebook's names do not change. The handlers run for real, their startup, tasks
     and schedules too: a socket or a file that one opens is opened.
     """
     async with Runtime(port=None) as runtime:
+        if head is not None:
+            head = replace(head, name=capability)
+            runtime.capability(capability).declare(head, read_components(head))
         for number, live in enumerate(workers):
             on_progress(f"starting {live.name} once more, for the comparison", number, len(workers))
             await runtime.add(apart(live.make_shadow(), namespace), capability=capability)
