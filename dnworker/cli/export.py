@@ -80,10 +80,15 @@ async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError(text)
-    return seconds
+    """Read a limit.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < float("inf"):
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -16,7 +16,14 @@ from IPython.core.inputtransformer2 import TransformerManager
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.answers import PROGRESS, request_code
-from dnworker_jupyter.export.fresh_kernel import FreshKernel, KernelDied, KernelReply, TooLong, has_kernel
+from dnworker_jupyter.export.fresh_kernel import (
+    START_LIMIT,
+    FreshKernel,
+    KernelDied,
+    KernelReply,
+    TooLong,
+    has_kernel,
+)
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cells import read_notebook
 
@@ -31,7 +38,9 @@ CELL_LIMIT = 600.0
 TOTAL_LIMIT = 3600.0
 """Seconds that all cells and the export may take together."""
 
-_LOAD = "%load_ext dnworker"
+_LOAD = "%load_ext dnworker\n__import__('dnworker_jupyter').runtime()"
+"""Loads the extension, and raises if it is not loaded then."""
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST_ERROR = 2_000
 _NO_INPUT = "StdinNotImplementedError"
@@ -195,9 +204,9 @@ class ExecutedExport:
         if any(loads_extension(cell.source) for cell in self._cells):
             return
         try:
-            reply = await kernel.run(_LOAD, self._cell_limit, is_cell=False)
+            reply = await kernel.run(_LOAD, START_LIMIT, is_cell=False)
         except (TooLong, KernelDied) as exc:
-            raise NotExecuted(f"{_LOAD}: {exc}") from exc
+            raise NotExecuted(f"the kernel {kernel.python} cannot load dnworker: {exc}") from exc
         if not reply.ok:
             raise UsageError(
                 f"the kernel {kernel.python} cannot load dnworker: {_error(reply)}; install it there with: "

@@ -238,7 +238,8 @@ class FreshKernel:
         try:
             if manager.has_kernel:
                 manager.shutdown_wait_time = INTERRUPT_LIMIT if self._is_stuck else END_LIMIT
-                await asyncio.wait_for(manager.shutdown_kernel(), 2 * END_LIMIT)
+                with contextlib.suppress(TimeoutError):  # it is killed below
+                    await asyncio.wait_for(manager.shutdown_kernel(), 2 * END_LIMIT)
         finally:
             if group and hasattr(os, "killpg") and group != os.getpgrp():
                 with contextlib.suppress(ProcessLookupError, PermissionError):

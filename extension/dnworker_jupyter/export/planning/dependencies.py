@@ -62,7 +62,7 @@ def find_dependencies(
 def _imported(cells: Iterable[SourceCell]) -> set[str]:
     found: set[str] = set()
     for cell in cells:
-        with contextlib.suppress(SyntaxError):
+        with contextlib.suppress(SyntaxError, ValueError):
             found |= dotted_modules([cell.tree])
     return found
 

@@ -138,23 +138,22 @@ def _add(asked: Asked, item: Item, removed: dict[str, str], directory: Path) -> 
 
 
 def _install(asked: Asked, item: Item, removed: dict[str, str], directory: Path) -> None:
-    shown = item.text[:_LONGEST_SHOWN]
+    shown, where = _without_password(item.text)[:_LONGEST_SHOWN], item.where
+    only_imported = "scripts require it only where they import it"
     requirement = _requirement(item, directory)
     if requirement is not None:
-        asked.add(requirement, item.where)
+        asked.add(requirement, where)
         removed.pop(canonicalize_name(requirement.name), None)
     elif re.search(r"[{$]", item.text):
-        asked.note(
-            f"{item.where} installs what a name holds, {shown}; scripts require it only where they import it"
-        )
+        asked.note(f"{where} installs what a name holds, {shown}; {only_imported}")
     elif item.kind == "install by conda":
         asked.note(
-            f"{item.where} asks conda for {shown}, which is no distribution of Python here; no script "
-            "requires it"
+            f"{where} asks conda for {shown}, which is no distribution of Python here; no script requires it"
         )
+    elif not item.is_path and "://" not in item.text:
+        asked.note(f"{where} asks for {shown}, which is no requirement (PEP 508); {only_imported}")
     else:
-        what = _without_password(shown)
-        asked.note(f"{item.where} installs {what}, which is not installed now; no script requires it")
+        asked.note(f"{where} installs {shown}, which is not installed now; no script requires it")
 
 
 def _requirement(item: Item, directory: Path) -> PackageRequirement | None:

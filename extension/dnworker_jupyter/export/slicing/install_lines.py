@@ -55,8 +55,10 @@ class Item:
     @property
     def is_path(self) -> bool:
         """Whether it is a directory or a file on this machine."""
-        text = self.text.partition("[")[0]
-        return text in (".", "..") or text.startswith(("./", "../", "/", "~", "file:")) or "\\" in text
+        text = self.text.partition(";")[0].partition("[")[0]
+        if text in (".", "..") or text.startswith(("~", "file:")):
+            return True
+        return bool(re.search(r"[/\\]|\.(?:whl|zip|tar\.gz|tgz)$", text)) and not re.search(r"://|@", text)
 
 
 def items_in(source: str, where: str, beside: Path | None) -> Iterator[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -32,7 +33,7 @@ def source_of(distribution: Distribution) -> Source | None:
     place in each.
     """
     record = direct_url(distribution)
-    url = str(record.get("url", ""))
+    url = _without_secrets(str(record.get("url", "")))
     below = _below(record)
     match record:
         case {"vcs_info": {"vcs": "git", **info}}:
@@ -48,6 +49,11 @@ def source_of(distribution: Distribution) -> Source | None:
     name = canonicalize_name(str(distribution.metadata["Name"]))
     root = editable_projects().get(name)
     return None if root is None else Source(_table(path=str(root), editable=True), root)
+
+
+def _without_secrets(url: str) -> str:
+    """Return a URL without user and password, which an installer should have left out; ssh needs its user."""
+    return re.sub(r"^((?:git\+)?https?://)[^/@]*@", r"\1", url)
 
 
 def _is_editable(record: dict[str, Any]) -> bool:

@@ -82,6 +82,15 @@ def test_a_file_of_limits_bounds_and_asks_for_nothing(site, tmp_path):
             "cell [1] installs ../gone, which is not installed now; no script requires it",
         ),
         (
+            ["%pip install gone=2"],
+            "cell [1] asks for gone=2, which is no requirement (PEP 508); scripts require it only where they "
+            "import it",
+        ),
+        (
+            ["%pip install dist/gone-1.0-py3-none-any.whl"],
+            "cell [1] installs gone, which is not installed now; no script requires it",
+        ),
+        (
             ["%conda install graphviz"],
             "cell [1] asks conda for graphviz, which is no distribution of Python here; no script requires it",
         ),

@@ -28,6 +28,14 @@ from tests.unit.export.sites import in_place, install, project
             {"url": "file:///x/my%20lib/a-1.0.0-py3-none-any.whl", "archive_info": {}},
             '{ path = "/x/my lib/a-1.0.0-py3-none-any.whl" }',
         ),
+        (
+            {"url": "https://me:secret@example.com/a.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            '{ git = "https://example.com/a.git", rev = "c0ffee" }',
+        ),
+        (
+            {"url": "ssh://git@example.com/a.git", "vcs_info": {"vcs": "git", "commit_id": "c0ffee"}},
+            '{ git = "ssh://git@example.com/a.git", rev = "c0ffee" }',
+        ),
         ({"url": "file:///x/my%20lib", "dir_info": {}}, '{ path = "/x/my lib" }'),
         ({"url": "file:///x/lib", "dir_info": {"editable": True}}, '{ path = "/x/lib", editable = true }'),
     ],
