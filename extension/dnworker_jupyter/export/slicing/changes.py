@@ -13,6 +13,15 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
+from dnworker_jupyter.export.slicing.functions import (
+    bases,
+    called_by,
+    held_by_locals,
+    keeps_state,
+    local_names,
+    parameter_names,
+    with_default,
+)
 from dnworker_jupyter.export.slicing.history import Definition, History
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
@@ -30,7 +39,6 @@ from dnworker_jupyter.export.slicing.statements import Statement
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
 
-_ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
 _WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
 """Methods that may run when a subclass is defined; the last two those of a metaclass."""
 
@@ -73,11 +81,9 @@ class Changes:
         self._history = history
         self._summaries: dict[int, Summary] = {}
         self._found: dict[int, Changed] = {}
-        self.asks_for_subclasses = any(
-            isinstance(node, ast.Attribute) and node.attr == "__subclasses__"
-            for statement in history.statements
-            for node in statement.nodes
-        )
+        bodies = {id(s.cell): s.cell.body for s in history.statements}
+        self.asks_for_subclasses = any("__subclasses__" in body for body in bodies.values())
+        """Whether code of the notebook asks a class for its subclasses."""
 
     def of(self, position: int) -> Mapping[str, Strength]:
         """Return the names whose objects a statement may change; modules are `MODULE` and their name."""
@@ -175,7 +181,7 @@ class Changes:
             return
         for name in {name for _, names in call.arguments for name in names - local}:
             definition = self._history.definition(name, position)
-            for function in _called_by(definition) if definition is not None else ():
+            for function in called_by(definition) if definition is not None else ():
                 summary = self.summary(function, position)
                 for changed in summary.changes.keys() - set(summary.parameters):
                     _add(found, changed, Strength.LIKELY)
@@ -251,7 +257,7 @@ class Changes:
             self._apply(found, call, summary)
             self._own_state(found, call, definition, summary, position)
             return
-        for inner in _called_by(definition):
+        for inner in called_by(definition):
             self._apply(found, call, self.summary(inner, position), skip=1)
 
     def _own_state(
@@ -260,7 +266,7 @@ class Changes:
         """Note that a call changes the function itself: a default of it, or what its decorators keep."""
         if call.root is None:
             return
-        if summary.changes.keys() & _with_default(definition.args):
+        if summary.changes.keys() & with_default(definition.args):
             _add(found, call.root, Strength.SURE)
         for decorator in definition.decorator_list:
             name = dotted(decorator)[0]
@@ -278,7 +284,7 @@ class Changes:
                 _add(found, call.root, Strength.SURE)
         else:
             summaries = [self.summary(maker, position)]
-            if _keeps_state(maker):
+            if keeps_state(maker):
                 _add(found, call.root, Strength.SURE)
         for summary in summaries:
             for name in summary.changes.keys() - set(summary.parameters):
@@ -328,10 +334,10 @@ class Changes:
     def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         facts = facts_of(body, deep=True)
-        parameters = _parameters(node.args)
-        local = _local_names(node, body) - facts.global_binds
+        parameters = parameter_names(node.args)
+        local = local_names(node, body) - facts.global_binds
         found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
-        reached = _reached(facts, local - set(parameters))
+        reached = held_by_locals(facts, local - set(parameters))
         changes: Changed = {}
         for name, strength in found.items():
             if name not in local or name in parameters:
@@ -342,7 +348,7 @@ class Changes:
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
         """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
-        for name in _bases(node):
+        for name in bases(node):
             if self._history.imported_as(name, position) is None:
                 strength = self._of_base(found, name, position, set())
                 if strength is not None:
@@ -372,81 +378,9 @@ class Changes:
                 strength = Strength.SURE
                 if self._of_base(found, keyword.value.id, position, {"metaclass"}) is not None:
                     _add(found, keyword.value.id, Strength.SURE)
-        above = [self._of_base(found, base, position, seen | {name}) for base in _bases(node)]
+        above = [self._of_base(found, base, position, seen | {name}) for base in bases(node)]
         return max([strength, *(one for one in above if one is not None)])
-
-
-def _bases(node: ast.ClassDef) -> list[str]:
-    given = [*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")]
-    return [base.id for base in given if isinstance(base, ast.Name)]
-
-
-def _with_default(arguments: ast.arguments) -> set[str]:
-    named = [*arguments.posonlyargs, *arguments.args]
-    found = {a.arg for a in named[len(named) - len(arguments.defaults) :]}
-    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return found | {a.arg for a, default in pairs if default is not None}
-
-
-def _keeps_state(maker: Function) -> bool:
-    """Return whether functions within a function change what it has bound."""
-    inner = [n for n in ast.walk(maker) if isinstance(n, Function | ast.Lambda) and n is not maker]
-    if any(isinstance(part, ast.Nonlocal) for node in inner for part in ast.walk(node)):
-        return True
-    bodies = [[node.body] if isinstance(node, ast.Lambda) else node.body for node in inner]
-    outer = {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
-    outer |= {n.id for n in ast.walk(maker) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for body in bodies:
-        facts = facts_of(body, deep=True)
-        changed = {store.root for store in facts.stores}
-        changed |= {c.root for c in facts.calls if c.root and c.path and c.path[-1] in CHANGING_METHODS}
-        if changed & outer:
-            return True
-    return False
-
-
-def _called_by(definition: Definition) -> list[Function]:
-    """Return the functions that a call of a function or class of the notebook runs."""
-    if not isinstance(definition, ast.ClassDef):
-        return [definition]
-    return [n for n in definition.body if isinstance(n, Function) and n.name in _ON_CONSTRUCTION]
 
 
 def _of_unknown(call: Call) -> Strength:
     return Strength.LIKELY if call.is_discarded else Strength.PERHAPS
-
-
-def _parameters(arguments: ast.arguments) -> tuple[str, ...]:
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return tuple(argument.arg for argument in named)
-
-
-def _local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
-    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-    for part in (p for inner in body for p in ast.walk(inner)):
-        match part:
-            case ast.Name(id=name, ctx=ast.Store()):
-                found.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
-            case ast.alias():
-                found.add(part.asname or part.name.partition(".")[0])
-    return found
-
-
-def _reached(facts: Facts, local: set[str]) -> dict[str, set[str]]:
-    """Return for each local name the names outside whose objects it may hold."""
-    held: dict[str, set[str]] = {}
-    for sharing in facts.sharing:
-        for target in sharing.targets & local:
-            held.setdefault(target, set()).update(sharing.sources | sharing.maybe)
-    found: dict[str, set[str]] = {}
-    for name in held:
-        waiting, seen = [name], {name}
-        while waiting:
-            for source in held.get(waiting.pop(), ()):
-                if source not in seen:
-                    seen.add(source)
-                    waiting.append(source)
-        found[name] = seen - local
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
@@ -71,7 +71,7 @@ _SHOWING = frozenset(
 """Modules whose other functions leave nothing behind that a handler relies on."""
 
 
-def effects_of(changed: dict[str, Strength]) -> dict[str, Strength]:
+def effects_of(changed: Mapping[str, Strength]) -> dict[str, Strength]:
     """Return the changes of modules among all changes, by the dotted name of what changes."""
     return {n.removeprefix(MODULE): strength for n, strength in changed.items() if n.startswith(MODULE)}
 

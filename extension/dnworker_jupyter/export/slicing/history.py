@@ -122,7 +122,9 @@ class History:
 
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:
     """Note which names a function binds by `global`, itself or by what it calls."""
-    mine = {n for node in statement.nodes if isinstance(node, ast.Global) for n in node.names}
+    is_function = not isinstance(statement.node, ast.Expr | ast.Import | ast.ImportFrom)
+    nodes = statement.nodes if is_function and statement.reads_later else ()
+    mine = {n for node in nodes if isinstance(node, ast.Global) for n in node.names}
     mine |= {n for name in statement.reads_later for n in setters.get(name, ())}
     for name in statement.binds:
         if mine:

@@ -78,7 +78,7 @@ def _runnable(history: History, ordered: Sequence[Statement]) -> list[Statement]
 
 
 def _is_seen_by_imports(history: History, changes: Changes, statement: Statement) -> bool:
-    found = effects_of(dict(changes.of(history.position[statement])))
+    found = effects_of(changes.of(history.position[statement]))
     return any(e.startswith(_SEEN_BY_IMPORTS) or s is Strength.SURE for e, s in found.items())
 
 

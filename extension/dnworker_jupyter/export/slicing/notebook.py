@@ -8,6 +8,7 @@ from functools import cached_property
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import Changes, Strength
+from dnworker_jupyter.export.slicing.effects import effects_of
 from dnworker_jupyter.export.slicing.history import History, Version
 from dnworker_jupyter.export.slicing.name_problems import syntax_problem
 from dnworker_jupyter.export.slicing.problems import ExportProblem
@@ -51,6 +52,12 @@ class Notebook:
     def changes(self) -> Changes:
         """What each statement changes."""
         return Changes(self.history)
+
+    @cached_property
+    def effects(self) -> dict[int, dict[str, Strength]]:
+        """The statements that change modules or the process, by position: what they change, by dotted name."""
+        found = ((n, effects_of(self.changes.of(n))) for n in range(self.history.end))
+        return {position: effects for position, effects in found if effects}
 
     @cached_property
     def purity(self) -> Purity:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, facts_of
-from dnworker_jupyter.export.slicing.history import Definition, History
+from dnworker_jupyter.export.slicing.functions import called_by
+from dnworker_jupyter.export.slicing.history import History
 from dnworker_jupyter.export.slicing.knowledge import (
     DRAWS,
     IMPURE,
@@ -21,8 +22,6 @@ from dnworker_jupyter.export.slicing.knowledge import (
     SEEDS,
 )
 from dnworker_jupyter.export.slicing.statements import Statement
-
-_ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Purity:
         for name in names:
             definition = self._history.definition(name, position)
             if definition is not None and not (call.path and not isinstance(definition, ast.ClassDef)):
-                yield from _called(definition)
+                yield from called_by(definition)
 
     def _body(self, node: ast.AST) -> Impurity | None:
         """Return what a function of the notebook does that a script must not do while it is imported."""
@@ -162,15 +161,6 @@ class Purity:
 
 def _at_once(body: Iterable[ast.AST]) -> list[ast.AST]:
     return [part.body if isinstance(part, ast.Lambda) else part for part in body]
-
-
-def _called(definition: Definition) -> Iterator[ast.AST]:
-    if not isinstance(definition, ast.ClassDef):
-        yield definition
-        return
-    for inner in definition.body:
-        if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
-            yield inner
 
 
 def _awaits(node: ast.AST) -> str | None:

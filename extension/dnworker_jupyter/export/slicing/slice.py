@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
-from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_known, is_of_path, modules_of
+from dnworker_jupyter.export.slicing.effects import concerns, is_known, is_of_path, modules_of
 from dnworker_jupyter.export.slicing.history import Version
 from dnworker_jupyter.export.slicing.layout import Layout, arranged
 from dnworker_jupyter.export.slicing.name_problems import (
@@ -321,11 +321,11 @@ class _Walk:
         modules = modules_of(self.taken)
         defined = {name for s in self.taken if s.category != "import" for name in s.binds}
         before = len(self.taken)
-        for position, statement in enumerate(self._history.statements):
-            if statement in self.taken or statement.is_handler or statement.category == "import":
+        for position, effects in self._notebook.effects.items():
+            statement = self._history.statements[position]
+            if statement in self.taken or statement in self.effects:
                 continue
-            effects = effects_of(dict(self._notebook.changes.of(position)))
-            if not effects or statement in self.effects:
+            if statement.is_handler or statement.category == "import":
                 continue
             ours = bool(statement.reads_at_once & defined)
             mine = [e for e, strength in effects.items() if concerns(e, strength, modules, names_ours=ours)]

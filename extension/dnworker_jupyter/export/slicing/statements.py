@@ -50,6 +50,8 @@ class Statement:
     """Whether it ran to its end; if not, it raised, and what it did until then is not known."""
     future: bool = False
     """Whether `from __future__ import annotations` was in effect."""
+    twin: Statement | None = None
+    """The same statement of an earlier run of the same text, whose analysis counts for this one too."""
 
     @property
     def location(self) -> str:
@@ -121,6 +123,8 @@ class Statement:
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
         """Its node and all nodes below."""
+        if self.twin is not None:
+            return self.twin.nodes
         return tuple(ast.walk(self.node))
 
     @cached_property
@@ -130,11 +134,15 @@ class Statement:
 
     @cached_property
     def _names(self) -> Names:
+        if self.twin is not None:
+            return self.twin._names
         return names_of([self.node])
 
     @cached_property
     def facts(self) -> Facts:
         """What it does to objects when it runs."""
+        if self.twin is not None:
+            return self.twin.facts
         return facts_of([self.node])
 
     @cached_property
@@ -171,6 +179,8 @@ class Statement:
     @cached_property
     def reads_later(self) -> frozenset[str]:
         """The global names that the functions in it read when they are called."""
+        if self.twin is not None:
+            return self.twin.reads_later
         return frozenset(names_read_by_functions(self.node))
 
     @cached_property
@@ -198,6 +208,7 @@ class Statements:
         self.cells = cells
         self._future = _cells_with_future(cells)
         self._made: dict[int, list[Statement]] = {}
+        self._first: dict[tuple[object, ...], list[Statement]] = {}
 
     def of(self, cell: SourceCell) -> list[Statement]:
         """Return the statements of one of the cells that ran.
@@ -207,9 +218,14 @@ class Statements:
         """
         if id(cell) not in self._made:
             future = id(cell) in self._future
-            self._made[id(cell)] = [
-                Statement(cell, node, n, text, ran, future) for n, (node, text, ran) in enumerate(cell.parts)
+            key = cell.body, cell.only, cell.alias, cell.cell.failed_at, future
+            twins = self._first.get(key, [])
+            made = [
+                Statement(cell, node, n, text, ran, future, twins[n] if twins else None)
+                for n, (node, text, ran) in enumerate(cell.parts)
             ]
+            self._first.setdefault(key, made)
+            self._made[id(cell)] = made
         return self._made[id(cell)]
 
 
