@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,12 +44,12 @@ async def proved(make_plan: MakePlan, live: Mapping[str, Any], handlers: Handler
         NotExportable: something cannot be exported, or a script would behave differently.
         OSError: there is no room for the temporary files, or no process can be started.
     """
-    plan = make_plan(())
+    plan = await asyncio.to_thread(make_plan, ())  # a long notebook takes a second
     proof = await _prove(plan, live, handlers, cwd)
     for suspects in (_names(plan, proof), _names(plan)):
         if not _problems(plan, proof):
             break
-        wider = make_plan(suspects)
+        wider = await asyncio.to_thread(make_plan, suspects)
         if wider.files != plan.files:
             plan, proof = wider, await _prove(wider, live, handlers, cwd)
     if problems := _problems(plan, proof):

@@ -170,7 +170,7 @@ def _read(cell: Cell, order: int) -> SourceCell:
 @lru_cache(maxsize=4096)
 def _as_python(text: str) -> str:
     """Return a cell without its magics; a cell that ran often is read once."""
-    return TransformerManager().transform_cell(text)
+    return str(TransformerManager().transform_cell(text))
 
 
 @lru_cache(maxsize=4096)

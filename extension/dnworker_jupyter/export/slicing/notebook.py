@@ -55,7 +55,7 @@ class Notebook:
 
     @cached_property
     def effects(self) -> dict[int, dict[str, Strength]]:
-        """The statements that change modules or the process, by position: what they change, by dotted name."""
+        """Those that change modules or the process, by position: what they change, by dotted name."""
         found = ((n, effects_of(self.changes.of(n))) for n in range(self.history.end))
         return {position: effects for position, effects in found if effects}
 

@@ -9,6 +9,7 @@ import pytest
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.slicing.asked import read_asked
 from dnworker_jupyter.export.slicing.cells import read_cells
+from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.export.slicing.slice import slice_worker, worker_names
@@ -56,7 +57,7 @@ def dependencies(*cells, beside=None):
     sources = unfold(
         read_cells([Cell(number, dedent(text).strip("\n")) for number, text in enumerate(cells, 1)])
     )
-    slices = [slice_worker(Statements(sources), name) for name in worker_names(sources)]
+    slices = [slice_worker(Notebook(Statements(sources)), name) for name in worker_names(sources)]
     topologies = {piece.worker: "uv" for piece in slices}
     asked = read_asked([cell.cell for cell in sources], beside=beside)
     return find_dependencies(slices, topologies, "dreadnode", sources, asked, beside)
