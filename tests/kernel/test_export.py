@@ -58,12 +58,11 @@ def test_a_check_passes_where_the_export_does_what_the_notebook_does_and_changes
     assert not (tmp_path / "notebook").exists()
 
 
-def test_what_only_the_kernel_knows_is_a_difference_and_nothing_is_written(asked, tmp_path):
-    asked.run("globals()['kind_of'] = lambda event: 'demo.other'")
-    answer = asked.run("%capability export out --topology in-process --target dnworker --check")
+def test_what_only_the_kernel_knows_is_refused_with_both_values(asked, tmp_path):
+    asked.run("exec('PREFIX = \\'other\\'')")
+    answer = asked.run("%capability export out --topology in-process --target dnworker")
     assert answer.status == "error"
-    assert '- bridge.on_asked publishes demo.other {"at": (varies), "n": 1}' in answer.error
-    assert "+ bridge.on_asked publishes demo.answered" in answer.error
+    assert "'PREFIX': it is 'other' in the notebook, and would be 'demo' in the script" in answer.text
     assert "nothing was written" in answer.error
     assert not (tmp_path / "out").exists()
 

@@ -182,10 +182,10 @@ def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
     """Return the cells that count; of a worker's cell that was replaced, all but its handlers does."""
     if ran is None:
         return [*cells]
-    counting = {id(cell) for cell in ran.counting}
+    counting = {(cell.number, cell.id, cell.source) for cell in ran.counting}
     found = []
     for cell in cells:
-        if id(cell.cell) in counting:
+        if (cell.cell.number, cell.cell.id, cell.cell.source) in counting:
             found.append(cell)
         elif cell.category in ("plain", "worker"):
             found.append(replace(cell, counts=False))

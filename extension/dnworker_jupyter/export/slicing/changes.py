@@ -342,8 +342,8 @@ class Changes:
         for name, strength in found.items():
             if name not in local or name in parameters:
                 _add(changes, name, strength)
-            for source in reached.get(name, ()):
-                _add(changes, source, strength)
+            for source, is_sure in reached.get(name, {}).items():
+                _add(changes, source, strength if is_sure else Strength.PERHAPS)
         return Summary(parameters, changes)
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:

@@ -118,14 +118,20 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
         case ast.Call(func=ast.Name(id="eval"), args=[ast.Constant(value=str() as text), *_]):
             return shared_names(_evaluated(text))
         case ast.Call(func=ast.Attribute(value=value, attr=attr)):
-            maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            maybe = _names_in(node)
             if attr in HANDING_ON or attr not in LOOKING_METHODS:
                 surely = shared_names(value)[0]
         case ast.Lambda() | ast.Constant() | ast.JoinedStr() | ast.Compare() | None:
             pass
         case _:
-            maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            maybe = _names_in(node)
     return surely, maybe
+
+
+def _names_in(node: ast.AST) -> set[str]:
+    """Return the names in an expression, but not those that are only called."""
+    called = {id(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)}
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in called}
 
 
 def _evaluated(text: str) -> ast.expr | None:

@@ -72,19 +72,24 @@ def local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
     return found
 
 
-def held_by_locals(facts: Facts, local: set[str]) -> dict[str, set[str]]:
-    """Return for each local name the names outside whose objects it may hold."""
-    held: dict[str, set[str]] = {}
+def held_by_locals(facts: Facts, local: set[str]) -> dict[str, dict[str, bool]]:
+    """Return for each local name the names outside whose objects it may hold; True where it surely does."""
+    held: dict[str, dict[str, bool]] = {}
     for sharing in facts.sharing:
         for target in sharing.targets & local:
-            held.setdefault(target, set()).update(sharing.sources | sharing.maybe)
-    found: dict[str, set[str]] = {}
+            mine = held.setdefault(target, {})
+            mine |= dict.fromkeys(sharing.maybe - mine.keys(), False)
+            mine |= dict.fromkeys(sharing.sources, True)
+    found: dict[str, dict[str, bool]] = {}
     for name in held:
-        waiting, seen = [name], {name}
+        reached = {name: True}
+        waiting = [name]
         while waiting:
-            for source in held.get(waiting.pop(), ()):
-                if source not in seen:
-                    seen.add(source)
+            user = waiting.pop()
+            for source, is_sure in held.get(user, {}).items():
+                is_sure = is_sure and reached[user]
+                if source not in reached or (is_sure and not reached[source]):
+                    reached[source] = is_sure
                     waiting.append(source)
-        found[name] = seen - local
+        found[name] = {source: sure for source, sure in reached.items() if source not in local}
     return found
