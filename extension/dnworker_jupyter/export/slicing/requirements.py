@@ -62,6 +62,8 @@ class Needs:
     """What imports require: distributions, local files to bundle, and modules that nothing provides."""
 
     requirements: dict[str, Requirement] = field(default_factory=dict)
+    directory: Path | None = None
+    """That of the notebook, in which its code ran."""
     local: dict[str, Path] = field(default_factory=dict)
     """The file, or the directory, of each local module."""
     code: dict[Path, str] = field(default_factory=dict)
@@ -114,7 +116,7 @@ class _Resolver:
         self._asked = asked
         self._directory = directory
         # What is found
-        self._needs = Needs()
+        self._needs = Needs(directory=directory)
         self._unknown: set[str] = set()
         self._namespaces: set[str] = set()
         self._walked: set[str] = set()
