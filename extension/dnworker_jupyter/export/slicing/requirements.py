@@ -21,6 +21,7 @@ from dnworker_jupyter.export.slicing.local_modules import (
     elsewhere,
     files_of,
     may_import_any,
+    resources_named,
 )
 from dnworker_jupyter.export.slicing.uv_sources import source_of
 from dnworker_jupyter.syntax.cell import Cell
@@ -191,7 +192,8 @@ class _Resolver:
         self._required |= required
         found = required | {name for choice in choices for part in choice for name in part}
         self._needs.inner |= {name.partition(".")[0] for name in found} - {top}
-        if top in imported_modules([tree]):  # by its own name, which an in-process worker does not have
+        # By its own name, which an in-process worker does not have.
+        if top in imported_modules([tree]) or top in resources_named(tree):
             self._needs.inner.add(top)
         if place.is_dir() and top not in self._walked and may_import_any(tree):
             self._walked.add(top)
