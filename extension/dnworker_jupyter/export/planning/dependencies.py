@@ -56,7 +56,8 @@ def find_dependencies(
     share_asked(needs, asked, _imported(cells) if asked.where else ())
     by_worker = dict(zip([piece.worker for piece in slices], needs, strict=True))
     problems = [problem for _, missing in found for problem in missing]
-    return Dependencies(needs, problems, [*asked.notes, *places_named(by_worker)])
+    of_files = dict.fromkeys(note for one in needs for note in find_local_files(one).notes)
+    return Dependencies(needs, problems, [*asked.notes, *places_named(by_worker), *of_files])
 
 
 def _imported(cells: Iterable[SourceCell]) -> set[str]:

@@ -88,9 +88,14 @@ def _named_texts(nodes: Iterable[ast.AST]) -> dict[int, str]:
 
 def texts_in(statements: Iterable[Statement]) -> dict[str, str]:
     """Return the texts that statements bind, `NAME = "text"`, by name."""
+    return texts_bound(statement.node for statement in statements)
+
+
+def texts_bound(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """Return the texts that nodes bind, by name."""
     found: dict[str, str] = {}
-    for statement in statements:
-        match statement.node:
+    for node in nodes:
+        match node:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str() as text)):
                 found[name] = text
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str() as text)):
@@ -108,24 +113,30 @@ def files_beside(
         beside: the directory of the notebook; None where it has none.
         texts: the texts that the code binds, by name.
     """
-    if beside is None:
-        return
-    written = _written_paths(statement.nodes)
-    for node in statement.nodes:
-        if not isinstance(node, ast.Call) or id(node) in written or not (name := _reads_file(node)):
-            continue
-        argument = _file_argument(node)
-        path = _text(argument, texts)
-        if argument is None or path is None or not _lies(beside, path):
-            continue
+    for call, argument in files_read(statement.nodes, beside, texts) if beside is not None else ():
         yield ExportProblem(
-            f"{name}({path!r})",
+            call,
             "reads a file beside the notebook, which is not exported",
             "put the file where the worker runs and name its place by --env, or keep what it holds in a cell",
             statement.cell.cell,
             argument.lineno,
             argument.col_offset + 1,
         )
+
+
+def files_read(
+    nodes: Iterable[ast.AST], directory: Path, texts: Mapping[str, str]
+) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the calls that read files below a directory by relative paths, and the argument of each."""
+    nodes = list(nodes)
+    written = _written_paths(nodes)
+    for node in nodes:
+        if not isinstance(node, ast.Call) or id(node) in written or not (name := _reads_file(node)):
+            continue
+        argument = _file_argument(node)
+        path = _text(argument, texts)
+        if argument is not None and path is not None and _lies(directory, path):
+            yield f"{name}({path!r})", argument
 
 
 def _file_argument(call: ast.Call) -> ast.expr | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from dnworker_jupyter.export.planning.leaks import files_read, texts_bound
 from dnworker_jupyter.export.planning.own_paths import OwnPath, own_paths
 from dnworker_jupyter.export.slicing.requirements import Needs
 
@@ -24,6 +25,8 @@ MOST_FILES = 2_000
 _CACHES = frozenset({"__pycache__", "node_modules"})
 _CACHED = (".pyc", ".pyo", ".egg-info", ".dist-info")
 
+_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
 _SHIP_IT = "move it out of there, and read it from a place that --env names"
 
 
@@ -34,6 +37,8 @@ class LocalFiles:
     files: dict[PurePosixPath, Path] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     """The module, what is wrong, and what helps."""
+    notes: list[str] = field(default_factory=list)
+    """What may be wrong, if a worker comes there."""
 
 
 def find_local_files(needs: Needs) -> LocalFiles:
@@ -44,7 +49,13 @@ def find_local_files(needs: Needs) -> LocalFiles:
         files = _walk(place) if place.is_dir() else iter([place])
         _add(found, module, top, files)
     for file, module in needs.code.items():
-        _add_named(found, module, needs.local[module], file)
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (OSError, SyntaxError, ValueError):  # a problem of the module, which is reported as such
+            continue
+        _add_named(found, module, needs.local[module], file, tree)
+        if needs.directory is not None:
+            _read_by_relative_paths(found, module, file, tree, needs.directory)
     _limit(found, needs.local)
     return found
 
@@ -103,12 +114,36 @@ def _is_regular(file: Path) -> bool:
         return False
 
 
-def _add_named(found: LocalFiles, module: str, place: Path, file: Path) -> None:
+def _read_by_relative_paths(
+    found: LocalFiles, module: str, file: Path, tree: ast.Module, directory: Path
+) -> None:
+    """Refuse to read files by paths relative to the notebook's directory: a worker runs in another.
+
+    In a function, which a worker may never call, that is a note.
+    """
+    statements = [node for node in tree.body if not _is_main_guard(node)]
+    nodes = [inner for node in statements for inner in ast.walk(node)]
+    later = {id(inner) for node in nodes if isinstance(node, _LATER) for inner in ast.walk(node)}
+    for call, argument in files_read(nodes, directory, texts_bound(nodes)):
+        why = (
+            f"calls {call} ({file}, line {argument.lineno}), and only the notebook's directory has that file"
+        )
+        remedy = (
+            "name it by the module's own place, as in Path(__file__).parent / 'data.json': such a file is "
+            "exported"
+        )
+        if id(argument) in later:
+            found.notes.append(f"module {module!r}: {why}; {remedy}")
+        else:
+            found.problems.append((module, why, remedy))
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+
+
+def _add_named(found: LocalFiles, module: str, place: Path, file: Path, tree: ast.Module) -> None:
     """Add the files that a file of code names by its `__file__`, or say why that cannot be."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):  # a problem of the module, which is reported as such
-        return
     for use in own_paths(tree, file):
         path = Path(os.path.normpath(use.path))
         if path == file:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from dnworker_jupyter.export.slicing.imports import imports_by_name
 
+_READS_DATA = frozenset(
+    {"files", "get_data", "read_text", "open_text", "read_binary", "open_binary", "contents"}
+)
 _WALKS = frozenset({"iter_modules", "walk_packages"})
 
 
@@ -71,6 +74,19 @@ def absolute_imports(tree: ast.Module, file: Path, place: Path) -> Iterator[str]
                 base = [*base, *node.module.split(".")]
             for alias in node.names:
                 yield ".".join(base if alias.name == "*" else [*base, alias.name])
+
+
+def resources_named(tree: ast.Module) -> set[str]:
+    """Return the top-level packages whose data a module reads by their names, as `files("own")` does."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Name(id=name) | ast.Attribute(attr=name),
+                args=[ast.Constant(value=str() as package), *_],
+            ) if name in _READS_DATA:
+                found.add(package.partition(".")[0])
+    return found
 
 
 def may_import_any(tree: ast.Module) -> bool:

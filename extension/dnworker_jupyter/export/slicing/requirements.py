@@ -21,6 +21,7 @@ from dnworker_jupyter.export.slicing.local_modules import (
     elsewhere,
     files_of,
     may_import_any,
+    resources_named,
 )
 from dnworker_jupyter.export.slicing.uv_sources import source_of
 from dnworker_jupyter.syntax.cell import Cell
@@ -62,6 +63,8 @@ class Needs:
     """What imports require: distributions, local files to bundle, and modules that nothing provides."""
 
     requirements: dict[str, Requirement] = field(default_factory=dict)
+    directory: Path | None = None
+    """That of the notebook, in which its code ran."""
     local: dict[str, Path] = field(default_factory=dict)
     """The file, or the directory, of each local module."""
     code: dict[Path, str] = field(default_factory=dict)
@@ -114,7 +117,7 @@ class _Resolver:
         self._asked = asked
         self._directory = directory
         # What is found
-        self._needs = Needs()
+        self._needs = Needs(directory=directory)
         self._unknown: set[str] = set()
         self._namespaces: set[str] = set()
         self._walked: set[str] = set()
@@ -189,7 +192,8 @@ class _Resolver:
         self._required |= required
         found = required | {name for choice in choices for part in choice for name in part}
         self._needs.inner |= {name.partition(".")[0] for name in found} - {top}
-        if top in imported_modules([tree]):  # by its own name, which an in-process worker does not have
+        # By its own name, which an in-process worker does not have.
+        if top in imported_modules([tree]) or top in resources_named(tree):
             self._needs.inner.add(top)
         if place.is_dir() and top not in self._walked and may_import_any(tree):
             self._walked.add(top)

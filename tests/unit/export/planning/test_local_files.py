@@ -7,7 +7,9 @@ import os
 import pytest
 
 from dnworker_jupyter.export.planning import local_files
+from dnworker_jupyter.export.planning.local_files import find_local_files
 from dnworker_jupyter.export.slicing.problems import NotExportable
+from dnworker_jupyter.export.slicing.requirements import resolve
 from tests.unit.export.builders import handler, plan
 
 
@@ -97,6 +99,21 @@ def test_a_file_that_does_not_lie_beside_the_module_is_refused_by_its_name(tmp_p
     told = refused(tmp_path / "book")
     assert f"reads {tmp_path}/a.json by its __file__ ({tmp_path}/book/own.py, line 2)" in told
     assert "move the file beside the module" in told
+
+
+def test_a_file_that_a_module_reads_in_the_notebooks_directory_is_refused_by_its_name(tmp_path):
+    code = "NAME = 'a.json'\nA = open(NAME).read()\nif __name__ == '__main__':\n    open('a.json')\n"
+    write(tmp_path, **{"own.py": code, "a.json": "{}"})
+    told = refused(tmp_path)
+    assert f"calls open('a.json') ({tmp_path}/own.py, line 2), and only the notebook's directory has" in told
+    assert "as in Path(__file__).parent / 'data.json': such a file is exported" in told
+
+
+def test_a_file_that_a_function_of_a_module_would_read_there_is_a_note(tmp_path):
+    write(tmp_path, **{"own.py": "def read():\n    return open('a.json').read()\n", "a.json": "{}"})
+    found = find_local_files(resolve(["own"], beside=tmp_path))
+    assert found.problems == []
+    assert found.notes[0].startswith(f"module 'own': calls open('a.json') ({tmp_path}/own.py, line 2)")
 
 
 def test_a_hidden_file_is_refused_as_it_may_be_secret(tmp_path):

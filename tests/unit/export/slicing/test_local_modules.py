@@ -78,6 +78,12 @@ def test_an_import_of_a_module_that_runs_and_is_missing_is_unknown(tmp_path):
     assert resolve(["own.plots"], beside=tmp_path).unknown == {"nobody_has_this"}
 
 
+def test_a_package_that_reads_its_data_by_its_own_name_is_known_to_need_that_name(tmp_path):
+    write(tmp_path, {"own/__init__.py": "from importlib.resources import files\nX = files('own.data')\n"})
+    write(tmp_path, {"two/__init__.py": "from importlib.resources import files\nX = files(__package__)\n"})
+    assert resolve(["own", "two"], beside=tmp_path).inner == {"own"}
+
+
 def test_modules_that_import_each_other_are_followed_once(tmp_path):
     write(tmp_path, {"one.py": "import two\n", "two.py": "import one\nimport yaml\n"})
     needs = resolve(["one"], beside=tmp_path)
