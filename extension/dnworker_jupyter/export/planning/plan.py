@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
-from dnworker_jupyter.export.planning.dependencies import find_needs
+from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
 from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
 from dnworker_jupyter.export.planning.manifest import (
@@ -34,12 +33,13 @@ from dnworker_jupyter.export.planning.validation import (
     without_a_name,
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
+from dnworker_jupyter.export.slicing.asked import Asked, read_asked
 from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.export.slicing.programs import Program, programs_in
-from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
+from dnworker_jupyter.export.slicing.requirements import Needs
 from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.syntax.cell import Cell
@@ -117,6 +117,8 @@ class _Contents:
     needs: Sequence[Needs]
     """What the script of each slice needs from elsewhere."""
     cases: Mapping[str, list[Case]]
+    notes: Sequence[str]
+    """What the user should know of what the scripts need."""
 
 
 def plan_export(
@@ -153,7 +155,7 @@ def plan_export(
     """
     request = _Request(target, topology, only, registered or {}, beside, ran)
     defined = _read(cells, request)
-    contents = _collect(defined, request, wanted_extras((cell.source for cell in cells), project))
+    contents = _collect(defined, request, read_asked(cells, project, beside))
     head = read_head(defined.cells, existing, default_name)
     return _as_plan(defined, contents, head, request)
 
@@ -192,7 +194,7 @@ def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
     return found
 
 
-def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Collection[str]]) -> _Contents:
+def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Contents:
     """Slice the workers and find what their scripts need.
 
     Raises:
@@ -203,9 +205,9 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
     notebook = Notebook(Statements(defined.cells), is_order_of_run=ran is not None, suspects=suspects)
     slices = [slice_worker(notebook, name) for name in defined.workers]
     statements = list(dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers)))
-    find = partial(resolve, extras=extras, beside=request.beside)
-    found = [find_needs(p, defined.topologies[p.worker], request.target, find) for p in slices]
-    needs = [one for one, _ in found]
+    found = find_dependencies(
+        slices, defined.topologies, request.target, defined.cells, asked, request.beside
+    )
     with_handlers = [piece.worker for piece in slices if piece.handlers]
     cases, not_cases = cases_of_cells(defined.cells, with_handlers) if request.only is None else ({}, [])
     problems = [
@@ -213,7 +215,7 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
         *not_whole(slices, defined.cells, _live(request)),
         *without_a_name(defined.cells),
         *_files_that_stay(statements, request.beside),
-        *(problem for _, missing in found for problem in missing),
+        *found.problems,
         *not_loadable(slices, defined.topologies, request.target),
         *shared_state(slices, defined.topologies),
         *not_cases,
@@ -221,7 +223,7 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
     ]
     if problems:
         raise NotExportable(problems)
-    return _Contents(slices, statements, needs, cases)
+    return _Contents(slices, statements, found.needs, cases, found.notes)
 
 
 def _live(request: _Request) -> dict[str, Collection[str]]:
@@ -261,7 +263,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         executable=executable,
         warnings=_warnings(contents),
         keeps_head=head.rest is not None,
-        notes=_notes(defined, request.topology),
+        notes=(*_notes(defined, request.topology), *contents.notes),
         slices=tuple(contents.slices),
         shared=shared,
     )

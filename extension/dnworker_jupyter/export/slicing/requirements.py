@@ -12,7 +12,7 @@ from packaging.requirements import Requirement as PackageRequirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from dnworker_jupyter.export.slicing.asked import Asked, read_asked
+from dnworker_jupyter.export.slicing.asked import Asked
 from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
 from dnworker_jupyter.export.slicing.installed import below, installed, owners_of
 from dnworker_jupyter.export.slicing.local_modules import (
@@ -24,7 +24,6 @@ from dnworker_jupyter.export.slicing.local_modules import (
     resources_named,
 )
 from dnworker_jupyter.export.slicing.uv_sources import source_of
-from dnworker_jupyter.syntax.cell import Cell
 
 SDK_PACKAGES = frozenset({"dnworker", "dreadnode"})
 """Packages that the head of a script requires and imports; nothing else of a script needs to name them."""
@@ -86,7 +85,6 @@ def is_sdk_module(module: str | None) -> bool:
 def resolve(
     modules: Iterable[str],
     choices: Iterable[Choice] = (),
-    extras: Mapping[str, Collection[str]] | None = None,
     beside: Path | None = None,
     asked: Asked | None = None,
 ) -> Needs:
@@ -96,13 +94,10 @@ def resolve(
         modules: those that must be there, by their dotted names: see `dotted_modules`.
         choices: those that may be missing. Of each choice the known modules are taken; where it has a
             fallback and none of its modules is known, all of them count as unknown.
-        extras: the extras that were asked for, by the distribution's normalized name; in place of `asked`.
         beside: the directory of the notebook, where its local modules are.
         asked: what the notebook asked installers for.
     """
-    if asked is None:
-        asked = Asked(extras={name: set(found) for name, found in (extras or {}).items()})
-    return _Resolver(set(modules), set(choices), asked, beside).resolve()
+    return _Resolver(set(modules), set(choices), asked or Asked(), beside).resolve()
 
 
 class _Resolver:
@@ -249,16 +244,6 @@ def bounds(text: str, asked: SpecifierSet | None = None) -> str:
     has_upper = any(one.operator in ("<", "<=", "~=", "==") for one in given)
     upper = [f"<{major + 1}"] if is_semantic and not has_upper else []
     return ",".join([lower, *others, *upper])
-
-
-def wanted_extras(texts: Iterable[str], declared: Iterable[str] = ()) -> dict[str, set[str]]:
-    """Return the extras that were asked for, by the distribution's normalized name: a part of `read_asked`.
-
-    Args:
-        texts: the sources of cells, with lines such as `%pip install 'httpx[http2]'`.
-        declared: requirements of the project that the notebook belongs to.
-    """
-    return read_asked([Cell(n, text) for n, text in enumerate(texts, 1)], declared).extras
 
 
 def share_asked(needs: Sequence[Needs], asked: Asked, imported: Iterable[str]) -> None:

@@ -13,7 +13,6 @@ from dnworker_jupyter.export.slicing.requirements import (
     places_named,
     resolve,
     share_asked,
-    wanted_extras,
 )
 from dnworker_jupyter.syntax.cell import Cell
 from tests.unit.export.builders import handler, plan, script
@@ -52,7 +51,8 @@ def test_the_next_major_is_the_upper_bound_where_the_project_counts_that_way(ver
 
 def test_extras_that_were_asked_for_are_kept():
     cells = ["%pip install 'httpx[http2]' pandas  # both\n!uv pip install 'Ruamel.YAML[x]'", "x = '%pip'"]
-    assert wanted_extras(cells, ["anyio[trio]>=4"]) == {
+    made = [Cell(n, text) for n, text in enumerate(cells, 1)]
+    assert read_asked(made, ["anyio[trio]>=4"]).extras == {
         "httpx": {"http2"},
         "ruamel-yaml": {"x"},
         "anyio": {"trio"},
