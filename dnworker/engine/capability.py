@@ -78,18 +78,26 @@ class Capability:
     def declare(
         self,
         manifest: CapabilityManifest,
-        parts: Components,
+        parts: Components | None = None,
         *,
         cli_flags: Mapping[str, bool] | None = None,
         is_declared: bool = True,
     ) -> bool:
-        """Take a head and the components of its directory, and resolve the flags anew.
+        """Take a head and its components, and resolve the flags anew.
+
+        Args:
+            manifest: the head.
+            parts: what is in its directory; read there when None.
+            cli_flags: flags given on the command line for its name; those known already when None.
+            is_declared: whether somebody wrote it.
 
         Returns whether anything is another than before.
         """
+        parts = read_components(manifest) if parts is None else parts
         before = (self.is_declared, self.manifest, self.parts)
         self.is_declared, self.manifest, self.parts = is_declared, manifest, parts
-        self._cli_flags = dict(cli_flags or {})
+        if cli_flags is not None:
+            self._cli_flags = dict(cli_flags)
         self.resolve_flags()
         return before != (is_declared, manifest, parts)
 

@@ -150,7 +150,7 @@ class OwnCapability:
         former, was_known = own.name, own.is_declared or bool(own.workers)
         moving = tuple(own.workers.values()) if manifest.name != former else ()
         await stop_all(moving)
-        cli_flags = self._flags.get(manifest.name)
+        cli_flags = self._flags.get(manifest.name, {})
         is_changed = own.declare(manifest, parts, cli_flags=cli_flags, is_declared=is_declared)
         own.checks = list(checks)
         if manifest.name != former:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dnworker import ManifestError
+from dnworker import ManifestError, Runtime
+from dnworker.capability.manifest import parse_manifest
 
 from ..capabilities import ECHO, make_capability
 
@@ -26,3 +27,11 @@ async def test_checks_are_run_and_never_block_loading(runtime, tmp_path):
         ("good", "ok", None),
         ("bad", "error", "why"),
     ]
+
+
+async def test_flags_of_the_command_line_hold_for_the_name_that_they_were_given_for(tmp_path):
+    head = "name: {}\nversion: 0.1.0\ndescription: d\nflags: {{relay: {{description: f}}}}\n"
+    async with Runtime(port=None, flags={"given": {"relay": True}}) as runtime:
+        for name, source in (("given", "cli"), ("other", "default"), ("given", "cli")):
+            await runtime.declare(parse_manifest(head.format(name), tmp_path, is_head=True))
+            assert runtime.capability().flags["relay"].source == source
