@@ -23,7 +23,7 @@ from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
-from dnworker_jupyter.export.proof.rounds import proved
+from dnworker_jupyter.export.proof.rounds import Kernel, proved
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
@@ -64,8 +64,10 @@ class LiveExport(Export):
             live.name: [(handler.key, handler.function) for handler, _ in live.handlers()]
             for live in self._context.live
         }
+        has_run = bool(self._context.runtime.history.invocations())
+        kernel = Kernel(self._context.names, workers, Path.cwd(), has_run)
         try:
-            return await proved(self.make_plan, self._context.names, workers, Path.cwd())
+            return await proved(self.make_plan, kernel)
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a proof: {exc.strerror or exc}; nothing was written"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dnworker.core.handlers import HandlerKey
 from dnworker_jupyter.export.planning.plan import Plan
+from dnworker_jupyter.export.proof.compare import NOTHING
 from dnworker_jupyter.export.proof.prove import Difference, Failure, Proof, Script, prove
 from dnworker_jupyter.export.slicing.knowledge import REMEDIES
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
@@ -31,39 +32,54 @@ _CATEGORIES = {
 _SHOWN_NAMES = 5
 
 
-async def proved(make_plan: MakePlan, live: Mapping[str, Any], handlers: Handlers, cwd: Path) -> Plan:
+@dataclass(frozen=True)
+class Kernel:
+    """What a kernel has, to compare with.
+
+    Args:
+        names: its namespace.
+        handlers: the handlers that run live, by worker.
+        cwd: the notebook's directory.
+        has_run: whether any handler has run, and so may have changed an object since its cell ran.
+    """
+
+    names: Mapping[str, Any]
+    handlers: Handlers
+    cwd: Path
+    has_run: bool
+
+
+async def proved(make_plan: MakePlan, kernel: Kernel) -> Plan:
     """Return the smallest plan whose names have the values of the kernel, as far as they can be compared.
 
     Args:
         make_plan: makes the plan.
-        live: the kernel's namespace.
-        handlers: the handlers that run live, by worker.
-        cwd: the notebook's directory.
+        kernel: what to compare with.
 
     Raises:
         NotExportable: something cannot be exported, or a script would behave differently.
         OSError: there is no room for the temporary files, or no process can be started.
     """
     plan = await asyncio.to_thread(make_plan, ())  # a long notebook takes a second
-    proof = await _prove(plan, live, handlers, cwd)
+    proof = await _prove(plan, kernel)
     for suspects in (_names(plan, proof), _names(plan)):
-        if not _problems(plan, proof):
+        if not _problems(plan, proof, kernel):
             break
         wider = await asyncio.to_thread(make_plan, suspects)
         if wider.files != plan.files:
-            plan, proof = wider, await _prove(wider, live, handlers, cwd)
-    if problems := _problems(plan, proof):
+            plan, proof = wider, await _prove(wider, kernel)
+    if problems := _problems(plan, proof, kernel):
         raise NotExportable(problems)
     return replace(plan, notes=(*plan.notes, *_notes(plan, proof)))
 
 
-async def _prove(plan: Plan, live: Mapping[str, Any], handlers: Handlers, cwd: Path) -> Proof:
+async def _prove(plan: Plan, kernel: Kernel) -> Proof:
     scripts = [
         Script(piece.worker, plan.scripts[piece.worker], tuple(sorted(piece.exported_names)))
         for piece in plan.slices
     ]
     shared = () if plan.shared is None else (plan.shared,)
-    return await prove(plan.files, scripts, live, handlers, cwd=cwd, shared=shared)
+    return await prove(plan.files, scripts, kernel.names, kernel.handlers, cwd=kernel.cwd, shared=shared)
 
 
 def _names(plan: Plan, proof: Proof | None = None) -> set[str]:
@@ -74,13 +90,13 @@ def _names(plan: Plan, proof: Proof | None = None) -> set[str]:
     return {difference.name.removeprefix("handler ") for difference in proof.differences}
 
 
-def _problems(plan: Plan, proof: Proof) -> list[ExportProblem]:
+def _problems(plan: Plan, proof: Proof, kernel: Kernel) -> list[ExportProblem]:
     by_worker = {piece.worker: piece for piece in plan.slices}
     found = [_of_failure(plan, by_worker[failure.worker], failure) for failure in proof.failures]
     found += [
         _of_difference(by_worker[difference.worker], difference)
         for difference in _first_of_each(proof.differences)
-        if not _is_excused(by_worker[difference.worker], difference)
+        if not _is_excused(by_worker[difference.worker], difference, kernel)
     ]
     return found
 
@@ -90,19 +106,22 @@ def _first_of_each(differences: Sequence[Difference]) -> list[Difference]:
     return list({d.name: d for d in reversed(differences)}.values())[::-1]
 
 
-def _is_excused(piece: Slice, difference: Difference) -> bool:
+def _is_excused(piece: Slice, difference: Difference, kernel: Kernel) -> bool:
     """Return whether a difference is none of the export: handlers have made it, or no code asks for it."""
     if difference.aspect == "annotations":
         return True
     if difference.aspect == "subclasses":
         return not piece.asks_for_subclasses
-    return difference.name in piece.changed_by_handlers and difference.name not in piece.omitted
+    name = difference.name
+    return kernel.has_run and name in piece.changed_by_handlers and name not in piece.omitted
 
 
 def _of_difference(piece: Slice, difference: Difference) -> ExportProblem:
     name = difference.name
     where = difference.where.lstrip(".") or "it"
-    why = f"{where} is {difference.here} in the notebook, and would be {difference.there} in the script"
+    there = "missing" if difference.there == NOTHING else difference.there
+    here = "missing" if difference.here == NOTHING else difference.here
+    why = f"{where} is {here} in the notebook, and would be {there} in the script"
     omitted = piece.omitted.get(name)
     if omitted is not None:
         why += f"; {omitted.location} may be why"

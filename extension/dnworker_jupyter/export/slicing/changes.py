@@ -26,6 +26,7 @@ from dnworker_jupyter.export.slicing.history import Definition, History
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
     CHANGING_METHODS,
+    ITERATORS,
     LOOKING_FUNCTIONS,
     LOOKING_METHODS,
     LOOKING_MODULES,
@@ -92,10 +93,27 @@ class Changes:
             found = self._of_facts(statement.facts, position, frozenset())
             if not statement.ran:  # what it did until it raised is not known
                 found = dict.fromkeys(found, Strength.PERHAPS)
+            self._add_hidden(found, statement, position)
             if isinstance(statement.node, ast.ClassDef):
                 self._add_subclass(found, statement.node, position)
             self._found[position] = found
         return self._found[position]
+
+    def _add_hidden(self, found: Changed, statement: Statement, position: int) -> None:
+        """Note what properties and special methods change, such as `__enter__`, which no call shows."""
+        for name in statement.reads_at_once if self._history.hidden else ():
+            made = {name}
+            for value in self._history.values(name, position):
+                made |= {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}
+            for class_name in made & self._history.hidden.keys():
+                for method in self._history.hidden[class_name]:
+                    summary = self.summary(method, position)
+                    for changed, strength in summary.changes.items():
+                        _add(
+                            found,
+                            name if changed in summary.parameters else changed,
+                            Strength(min(strength, 2)),
+                        )
 
     def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
@@ -114,13 +132,30 @@ class Changes:
             strength = Strength.SURE if store.is_sure else Strength.LIKELY
             self._note(found, store.root, store.path, strength, position, local)
         for name in facts.iterated:
-            _add(found, name, Strength.PERHAPS)
+            _add(found, name, self._of_iteration(name, position, local))
         for call in facts.calls:
             self._call(found, call, position, local)
             self._functions_given(found, call, position, local)
         for name in facts.global_binds:
             _add(found, name, Strength.SURE)
         return found
+
+    def _of_iteration(self, name: str, position: int, local: frozenset[str]) -> Strength:
+        """Return how sure it is that to go through a name's object uses it up."""
+        if name in local:
+            return Strength.PERHAPS
+        for value in self._history.values(name, position):
+            if isinstance(value, ast.GeneratorExp):
+                return Strength.SURE
+            if isinstance(value, ast.Call):
+                root, path = dotted(value.func)
+                made = self._history.definition(root, position) if root is not None else None
+                imported = self._history.imported_as(root, position) if root is not None else None
+                if (root in ITERATORS and not path) or (imported or "").startswith("itertools"):
+                    return Strength.SURE
+                if made is not None and any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(made)):
+                    return Strength.SURE
+        return Strength.PERHAPS
 
     def _note(
         self,
@@ -139,6 +174,10 @@ class Changes:
         _add(found, root, strength)
         if root in local:
             return
+        if "__class__" in path:
+            for value in self._history.values(root, position):
+                if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+                    _add(found, value.func.id, strength)
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
             made = self._dotted(value, position)
             if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
@@ -166,8 +205,12 @@ class Changes:
         elif root not in self._history and root in METHODS_BY_CLASS and call.path:
             strength = Strength.SURE if call.path[-1] in CHANGING_METHODS else Strength.PERHAPS
             self._arguments(found, call, strength, only=(0,))
-        elif root not in self._history:
-            self._builtin(found, call, root)
+        elif root not in self._history and not call.path:
+            self._builtin(found, call, root, position, local)
+        elif (
+            root not in self._history and (dotted_name := ".".join((root, *call.path))) in CHANGING_FUNCTIONS
+        ):
+            self._arguments(found, call, Strength.SURE, only=CHANGING_FUNCTIONS[dotted_name])
         elif call.path:
             self._method(found, call, position, local)
         elif (definition := self._history.definition(root, position)) is not None:
@@ -185,6 +228,8 @@ class Changes:
                 summary = self.summary(function, position)
                 for changed in summary.changes.keys() - set(summary.parameters):
                     _add(found, changed, Strength.LIKELY)
+                if summary.changes.keys() & set(summary.parameters):  # map(bump, items)
+                    self._arguments(found, call, Strength.LIKELY)
 
     def _arguments(
         self, found: Changed, call: Call, strength: Strength, only: Iterable[int | str] | None = None
@@ -194,11 +239,12 @@ class Changes:
                 for name in names:
                     _add(found, name, strength)
 
-    def _builtin(self, found: Changed, call: Call, name: str) -> None:
+    def _builtin(self, found: Changed, call: Call, name: str, position: int, local: frozenset[str]) -> None:
         if name in CHANGING_FUNCTIONS:
             self._arguments(found, call, Strength.SURE, only=CHANGING_FUNCTIONS[name])
         if name in LOOKING_FUNCTIONS:
-            self._arguments(found, call, Strength.PERHAPS)
+            for given in {given for _, names in call.arguments for given in names}:
+                _add(found, given, self._of_iteration(given, position, local))
         else:
             self._arguments(found, call, _of_unknown(call))
 

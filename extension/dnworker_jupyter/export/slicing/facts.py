@@ -83,6 +83,9 @@ def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
                 node = value
             case ast.Subscript(value=value):
                 node = value
+            case ast.Call(func=ast.Name(id="type"), args=[first]):
+                path.insert(0, "__class__")
+                node = first
             case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
                 node = first
             case ast.Call(func=func):
@@ -233,6 +236,7 @@ class _Collector(ast.NodeVisitor):
             self._store(node.target, is_sure=not is_name or isinstance(node.value, _CONTAINERS))
         if (root := dotted(node.target)[0]) is not None:
             self._share({root}, node.value)
+            self._share_names({root}, {root}, set())  # what was the list before is it still
         self.generic_visit(node)
 
     def visit_Delete(self, node: ast.Delete) -> None:
@@ -250,6 +254,13 @@ class _Collector(ast.NodeVisitor):
     def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
         """See `visit_For`."""
         self._loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """`x in it` goes through an iterator."""
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            if isinstance(operator, ast.In | ast.NotIn) and isinstance(right, ast.Name):
+                self.facts.iterated.add(right.id)
         self.generic_visit(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> None:
@@ -292,6 +303,9 @@ class _Collector(ast.NodeVisitor):
     def _loop(self, target: ast.expr, items: ast.expr) -> None:
         sure, maybe = shared_names(items)
         self._share_names(_names(target), sure, maybe)
+        for part in _parts(target):
+            if not isinstance(part, ast.Name):
+                self._store(part)
         self.facts.iterated |= sure
 
     def _target(self, target: ast.expr, value: ast.expr | None) -> None:

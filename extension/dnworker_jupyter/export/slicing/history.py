@@ -9,6 +9,7 @@ import ast
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
 
 Version = tuple[str, int]
@@ -41,6 +42,8 @@ class History:
         self._resolved: dict[tuple[str, int], tuple[int, ...]] = {}
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
+        self.hidden = _hidden(self.statements)
+        """The methods that run without a call of them, by their class: properties, and special methods."""
 
     def __contains__(self, name: object) -> bool:
         return name in self._binders
@@ -148,3 +151,29 @@ def _methods(statements: Sequence[Statement]) -> dict[str, list[ast.FunctionDef 
                 if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
                     found.setdefault(inner.name, []).append(inner)
     return found
+
+
+_SEEN = frozenset({"__init__", "__post_init__", "__new__", "__init_subclass__", "__call__"})
+"""Special methods that run by a call or a definition, which is followed."""
+
+
+def _hidden(statements: Sequence[Statement]) -> dict[str, list[Function]]:
+    found: dict[str, list[Function]] = {}
+    for statement in statements:
+        if isinstance(statement.node, ast.ClassDef):
+            methods = [n for n in statement.node.body if isinstance(n, Function)]
+            hidden = [n for n in methods if _is_property(n) or (_is_special(n.name) and n.name not in _SEEN)]
+            if hidden:
+                found[statement.node.name] = hidden
+    return found
+
+
+def _is_special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_property(node: Function) -> bool:
+    names = {n.id for d in node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Name)}
+    return bool(names & {"property", "cached_property"}) or any(
+        isinstance(d, ast.Attribute) and d.attr in ("setter", "deleter") for d in node.decorator_list
+    )

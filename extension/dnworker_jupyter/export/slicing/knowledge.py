@@ -54,6 +54,9 @@ LOOKING_PREFIXES = ("to_", "is_", "has_", "as_", "get_", "print", "show", "displ
 HANDING_ON = frozenset({"get", "keys", "values", "items", "index", "match"})
 """Methods that only look, and return a part or a view of their object."""
 
+ITERATORS = frozenset({"iter", "map", "filter", "zip", "enumerate", "reversed"})
+"""Builtins that make an iterator, which is used up by going through it."""
+
 WRAPPERS = frozenset({"vars", "getattr", "iter", "reversed", "enumerate", "memoryview", "cast", "zip"})
 """Functions whose result is a view of what they are given."""
 

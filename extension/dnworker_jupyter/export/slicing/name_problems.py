@@ -142,6 +142,13 @@ def effect_problem(statement: Statement, why: Impurity, what: str) -> ExportProb
     )
 
 
+def bound_problem(name: str, user: Statement, source: Statement) -> ExportProblem:
+    """Return the problem of a name that a cell binds, and that is another object in every script."""
+    line, column = _where_used(user.node, name)
+    why = f"{source.location} binds it, and in a script it is what dnworker binds"
+    return ExportProblem(repr(name), why, "give it another name", user.cell.cell, line, column)
+
+
 def unfollowed_modules(statement: Statement) -> Iterator[ExportProblem]:
     """Refuse to look names up in the notebook's own module: which, cannot be followed."""
     for node in statement.nodes:

@@ -21,6 +21,7 @@ from dnworker_jupyter.export.slicing.name_problems import (
     NOTEBOOK_NAMES,
     UNFOLLOWED,
     Why,
+    bound_problem,
     effect_problem,
     lost_effect,
     name_problem,
@@ -249,9 +250,12 @@ class _Walk:
     # -- names -----------------------------------------------------------------------------------------
 
     def _follow_name(self, name: str, position: int, user: Statement, *, is_soft: bool) -> None:
-        if name in self._bound:
-            return
         binders = self._history.resolve(name, position)
+        if name in self._bound:
+            bound = [self._history.statements[b] for b in binders]
+            if user.cell.category == "plain" and any(s.category != "import" for s in bound):
+                self.problems.append(bound_problem(name, user, bound[-1]))
+            return
         if not binders:
             if not (is_soft or name in _BUILTINS or name in user.binds):
                 self._refuse(name, user, None, None)
