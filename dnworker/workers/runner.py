@@ -251,7 +251,7 @@ class WorkerRunner:
         return [handler for handler in handlers_of(self.worker) if handler.key.decorator == decorator]
 
     async def _run_once(self, handler: Registered, cause: Cause) -> BaseException | None:
-        invocation = self._invoker.begin(handler.function, cause, handler.key)
+        invocation = self._invoker.begin(cause, handler.key)
         title = f"{self.worker.name} {cause}"
         return await self._invoker.run(handler.function, (self.client,), invocation, handler.key, title)
 

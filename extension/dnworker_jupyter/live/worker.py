@@ -44,15 +44,15 @@ class Generation:
         self, new: Registration
     ) -> tuple[dict[str, Registration], list[tuple[Handler, Cell]]]:
         """Return the registrations with `new` among them, and the handlers it takes over from other cells."""
-        names = {handler.name for handler in new.handlers}
+        declared = {handler.declared for handler in new.handlers}
         merged: dict[str, Registration] = {}
         taken: list[tuple[Handler, Cell]] = []
         for key, registration in self.registrations.items():
             if key == new.cell.key:
                 merged[key] = new  # keeps its place among the cells
                 continue
-            kept = tuple(h for h in registration.handlers if h.name not in names)
-            taken += [(h, registration.cell) for h in registration.handlers if h.name in names]
+            kept = tuple(h for h in registration.handlers if h.declared not in declared)
+            taken += [(h, registration.cell) for h in registration.handlers if h.declared in declared]
             if kept or registration.shared:
                 merged[key] = replace(registration, handlers=kept)
         merged.setdefault(new.cell.key, new)
@@ -123,7 +123,8 @@ class LiveWorker:
         merged, taken = self.current.with_registration(registration)
         generation = self.current.followed_by(merged, options)
         change = await self._become(self._with(generation), written=registration)
-        return replace(change, taken_over=tuple(taken), twice=registration.twice)
+        beside = _beside(change.added, generation, registration.cell)
+        return replace(change, taken_over=tuple(taken), twice=registration.twice, beside=beside)
 
     async def drop(self, key: str) -> Change:
         """End what a cell registered: it was run again, and registers nothing here any more."""
@@ -253,6 +254,18 @@ def change_between(before: list[Handler], after: list[Handler], *, restart: bool
         removed=tuple(h for h in before if h.key not in new_keys),
         taken_over=(),
         restarted=bool(before) and restart and old != new,
+    )
+
+
+def _beside(
+    added: tuple[Handler, ...], generation: Generation, here: Cell
+) -> tuple[tuple[Handler, Cell], ...]:
+    """Return the handlers of other cells that share decorator and name with one that `here` has added."""
+    names = {(h.key.decorator, h.name) for h in added if h.name != "_"}
+    return tuple(
+        (handler, cell)
+        for handler, cell in generation.handlers()
+        if cell.key != here.key and (handler.key.decorator, handler.name) in names
     )
 
 

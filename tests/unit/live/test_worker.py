@@ -49,6 +49,23 @@ def test_a_handler_of_a_name_is_taken_over_from_the_cell_that_had_it():
     assert [(h.name, c.number) for h, c in taken] == [("a", 1)]
 
 
+def test_a_handler_of_the_same_name_for_another_kind_takes_nothing_over():
+    first = generation(cell(1, handler("a")))
+    merged, taken = first.with_registration(cell(2, handler("a", kind="demo.b")))
+    assert [[h.key.trigger for h in r.handlers] for r in merged.values()] == [["demo.a"], ["demo.b"]]
+    assert taken == []
+
+
+def test_all_handlers_that_a_cell_declares_alike_are_taken_over_together():
+    worker = Worker("bridge")
+    for _ in range(2):
+        worker.on_event("demo.a")(handler("a").function)
+    first = generation(cell(1, *handler_records(worker)))
+    merged, taken = first.with_registration(cell(2, handler("a")))
+    assert [r.cell.number for r in merged.values()] == [2]
+    assert [h.key.name for h, _ in taken] == ["a", "a#2"]
+
+
 def test_a_cell_without_handlers_left_goes_unless_it_is_shared():
     first = generation(cell(1, handler("a")), cell(2, handler("b"), shared=True))
     merged, _ = first.with_registration(cell(3, handler("a"), handler("b")))
