@@ -88,6 +88,21 @@ class Dispatch:
             raise TypeError(f"{type(self._events).__name__} cannot change its kinds; restart the worker")
         retarget(kinds)
 
+    def let_go(self) -> AsyncIterator[EventEnvelope] | None:
+        """Start nothing from now on, and return the subscription with what is queued; None without one.
+
+        The task that takes events must be awaited still: it is cancelled, and holds no event.
+        """
+        events, self._events = self._events, None
+        if self.task is not None:
+            self.task.cancel()
+        return events
+
+    def go_on_with(self, events: AsyncIterator[EventEnvelope]) -> None:
+        """Take events from a subscription that another has let go."""
+        self._events = events
+        self.task = self._invoker.spawn(self._dispatch(events), "events")
+
     async def aclose(self) -> None:
         """Close the subscription."""
         events, self._events = self._events, None

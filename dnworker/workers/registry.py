@@ -151,9 +151,9 @@ def handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
 def _handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
     for starting in registry._startup_handlers:
         yield Registered(HandlerKey("on_startup", "", handler_name(starting)), starting)
-    for kind, functions in registry._event_handlers.items():
-        for function in functions:
-            yield Registered(HandlerKey("on_event", kind, handler_name(function)), function)
+    for kind, listening in registry._event_handlers.items():
+        for handler in listening:
+            yield Registered(HandlerKey("on_event", kind, handler_name(handler)), handler)
     for spec, function in registry._every_handlers:
         yield Registered(HandlerKey("every", spec.label, handler_name(function)), function, spec)
     for function in registry._task_handlers:

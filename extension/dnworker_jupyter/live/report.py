@@ -25,9 +25,8 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
             f"  ! {name} is registered more than once in this cell, in the same way; all of them run"
         )
     for handler, cell in change.taken_over:
-        lines.append(
-            f"  ! {handler.key.name} was registered by {cell.label} too; this cell's is the one that counts now"
-        )
+        was = f"{handler.key.name} was registered by {cell.label} too"
+        lines.append(f"  ! {was}; this cell's is the one that counts now")
     for handler, cell in change.beside:
         lines.append(f"  ! {handler.key.name} of {cell.label} runs on beside this one ({_trigger(handler)})")
     if next(live.handlers(), None) is None:

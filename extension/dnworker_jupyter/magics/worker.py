@@ -19,7 +19,8 @@ from dnworker_jupyter.display.tables import (
     workers_table,
 )
 from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
-from dnworker_jupyter.live.processes import ProcessWorker, until_connected
+from dnworker_jupyter.live.notice import notice, notice_of
+from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -95,10 +96,11 @@ async def _start(context: MagicContext, managed: ManagedWorker) -> Note:
 
 
 async def _restart(context: MagicContext, managed: ManagedWorker, *, force: bool = True) -> Note:
-    await managed.restart(force=force)
-    is_live = context.live.running(managed) is not None
-    if is_live and isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
-        await until_connected(managed)  # a running process does not listen yet
+    with notice(managed.name, lambda: managed, lambda: ""):
+        await managed.restart(force=force)
+        is_live = context.live.running(managed) is not None
+        if is_live and isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
+            await until_up(managed)  # a running process does not listen yet
     return _state(managed)
 
 
@@ -115,7 +117,8 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
 
 async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     live = context.live_worker(managed)
-    await live.rollback()
+    with notice_of(live):
+        await live.rollback()
     return Note(
         f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
     )
@@ -125,7 +128,8 @@ async def _move(context: MagicContext, managed: ManagedWorker, topology: Topolog
     live = context.live_worker(managed)
     if live.topology == topology:
         return Note(f"{live.name} runs {_how(topology)} already")
-    await live.move(topology)
+    with notice_of(live):
+        await live.move(topology)
     return Note(f"{live.name} is {live.state_now}, {_how(topology)}, with empty state")
 
 

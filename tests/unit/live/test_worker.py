@@ -10,8 +10,9 @@ from dnworker.core.errors import UsageError
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.generations import Generation, change_between
 from dnworker_jupyter.live.records import Handler, Registration, handler_records
-from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
