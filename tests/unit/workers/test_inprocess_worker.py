@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from dnworker import Worker
+from dnworker.capability.manifest import WorkerDefinition
+from dnworker.workers.inprocess_worker import Generation
+from dnworker.workers.runner import NotStarted
 
 from ..capabilities import ECHO, make_capability
 
@@ -28,3 +34,124 @@ async def test_an_in_process_capability_answers(runtime, tmp_path):
     await runtime.load(make_capability(tmp_path, "echo: {path: echo.py}", {"echo.py": ECHO}))
     trace = await runtime.fire("demo.ping", {"n": 1})
     assert [e.payload for e in trace.events()] == [{"n": 1}, {"echo": {"n": 1}}]
+
+
+class Generations:
+    """A worker in a runtime, and its next generation, whose startup ends when told."""
+
+    def __init__(self, runtime):
+        self.runtime = runtime
+        self.said: list[object] = []
+        self.go_on = asyncio.Event()
+        self.managed = None
+
+    def handlers(self, number: int, *, fails: bool = False, hangs: bool = False) -> Worker:
+        worker = Worker("w")
+
+        @worker.on_startup
+        async def begin(client):
+            self.said.append(f"begin {number}")
+            if hangs:
+                await self.go_on.wait()
+            if fails:
+                raise ValueError("no token")
+
+        @worker.on_shutdown
+        async def end(client):
+            self.said.append(f"end {number}")
+
+        @worker.on_event("a")
+        async def on_a(event, client):
+            self.said.append((number, event.payload["n"]))
+
+        return worker
+
+    def generation(self, number: int, **how) -> Generation:
+        handlers = self.handlers(number, **how)
+        make = lambda: handlers  # noqa: E731
+        return Generation(number, WorkerDefinition("w"), make, make)
+
+    async def begin(self) -> None:
+        self.managed = await self.runtime.add(self.handlers(1))
+        self.said.clear()
+
+
+@pytest.fixture
+async def worker(runtime):
+    generations = Generations(runtime)
+    await generations.begin()
+    return generations
+
+
+async def test_the_next_generation_takes_over_what_is_queued_once_it_has_started(worker):
+    following = asyncio.create_task(worker.managed.follow(worker.generation(2, hangs=True)))
+    while worker.managed.starting is None:
+        await asyncio.sleep(0)
+    assert worker.managed.starting.handler.key.name == "begin"
+    await worker.runtime.fire("a", {"n": 1})
+    worker.go_on.set()
+    worker.runtime.publish("a", {"n": 2})
+    await following
+    worker.runtime.publish("a", {"n": 3})
+    await worker.runtime.settle()
+    handled = [n for _, n in (one for one in worker.said if isinstance(one, tuple))]
+    assert handled == [1, 2, 3]
+    assert worker.said.index("begin 2") < worker.said.index((1, 1)) < worker.said.index("end 1")
+    assert (worker.managed.generation, worker.managed.state) == (2, "running")
+
+
+async def test_a_generation_whose_startup_raises_is_ended_and_the_present_one_is_not_touched(worker):
+    before = len(worker.managed.transitions)
+    with pytest.raises(NotStarted, match="no token") as raised:
+        await worker.managed.follow(worker.generation(2, fails=True))
+    assert raised.value.handler.key.name == "begin"
+    assert worker.said == ["begin 2", "end 2"]
+    assert (worker.managed.generation, len(worker.managed.transitions)) == (1, before)
+    await worker.runtime.fire("a", {"n": 1})
+    assert worker.said[-1] == (1, 1)
+
+
+async def test_a_start_that_is_cancelled_leaves_the_present_generation(worker):
+    following = asyncio.create_task(worker.managed.follow(worker.generation(2, hangs=True)))
+    while worker.managed.starting is None:
+        await asyncio.sleep(0)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    assert worker.said == ["begin 2", "end 2"]
+    assert (worker.managed.generation, worker.managed.state) == (1, "running")
+
+
+async def test_stopping_a_worker_ends_the_start_of_its_next_generation_too(worker):
+    following = asyncio.create_task(worker.managed.follow(worker.generation(2, hangs=True)))
+    while worker.managed.starting is None:
+        await asyncio.sleep(0)
+    await worker.managed.stop()
+    with pytest.raises(NotStarted, match="the worker was stopped"):
+        await following
+    assert worker.said == ["begin 2", "end 2", "end 1"]
+    assert (worker.managed.generation, worker.managed.state) == (1, "stopped")
+
+
+async def test_a_generation_that_had_to_stop_starts_again_with_its_state_if_the_next_one_fails(worker):
+    begun = []
+    worker.managed.begin_with(
+        replace(
+            worker.generation(1),
+            begun=lambda: begun.append("again"),
+            make=lambda: pytest.fail("a fresh state"),
+        )
+    )
+    with pytest.raises(NotStarted, match="no token"):
+        await worker.managed.follow_after_stop(worker.generation(2, fails=True))
+    assert worker.said == ["end 1", "begin 2", "end 2", "begin 1"]
+    assert begun == ["again", "again"]
+    assert (worker.managed.generation, worker.managed.state) == (1, "running")
+
+
+async def test_a_generation_whose_gate_is_closed_ends_the_present_one_and_does_not_start(worker):
+    await worker.managed.follow(
+        replace(worker.generation(2), definition=WorkerDefinition("w", when=("beta",)))
+    )
+    assert worker.said == ["end 1"]
+    assert (worker.managed.generation, worker.managed.state) == (2, "gated_off")
