@@ -18,7 +18,7 @@ from dnworker_jupyter.display.tables import (
     worker_table,
     workers_table,
 )
-from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
+from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.magics.case import run_case
@@ -68,7 +68,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case [verb] if verb in WORKER_VERBS:
             raise UsageError(f"%worker {verb} needs the worker's name")
         case [name]:
-            return _table(context, context.worker(name))
+            return await _table(context, context.worker(name))
         case ["topology", name, topology]:
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
@@ -84,9 +84,9 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
 
 
-def _table(context: MagicContext, managed: ManagedWorker) -> Table:
+async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
     live = context.live.running(managed)
-    saved = read_saved(notebook_path(context.shell))
+    saved = read_saved(await context.location.fresh())
     origins = {} if live is None else handler_origins(live, context.cells, saved)
     return worker_table(managed, origins, context.runtime.clock)
 
