@@ -145,14 +145,14 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 the new one runs.
         """
         async with self._lock:
-            runs = self.state is WorkerState.RUNNING
-            if not runs or not gate_is_open(new.definition.when, self._home.flags):
+            beside = self._runner if self.state is WorkerState.RUNNING else None
+            if beside is None or not gate_is_open(new.definition.when, self._home.flags):
                 await to_its_end(self._stop_for(new))
                 await self._start()
                 return
             runner = self._next = self._runner_of(new, new.make())
             try:
-                await self._warm_up(runner)
+                await self._warm_up(runner, beside)
                 await to_its_end(self._switch(runner, new))
             finally:
                 self._next = None
@@ -184,6 +184,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         """Start it with the state that it has; one that runs is left alone."""
         async with self._lock:
             self._keeps_state = True
+            self._generation.begun()
             try:
                 await self._start()
             finally:
@@ -193,10 +194,10 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         await self._stop()
         self.begin_with(new)
 
-    async def _warm_up(self, runner: WorkerRunner) -> None:
+    async def _warm_up(self, runner: WorkerRunner, beside: WorkerRunner) -> None:
         self._is_warming = True
         try:
-            await runner.warm_up()
+            await runner.warm_up(beside)
         except BaseException:
             await to_its_end(runner.discard())
             raise

@@ -10,12 +10,12 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause
+from dnworker.core.invocation import Cause, Invocation
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
@@ -25,6 +25,9 @@ from dnworker.workers.recorders import LoggingRecorder, Recorder
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, keys_of, schedules_of
 from dnworker.workers.schedules import Schedules
 from dnworker.workers.supervision import Supervision
+
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
 
 T = TypeVar("T")
 
@@ -106,6 +109,8 @@ class WorkerRunner:
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None
         self._is_warm = False
+        self._beside: WorkerRunner | None = None
+        self._begun: list[Invocation] = []  # of startup handlers
         self._startup: asyncio.Task[NotStarted | None] | None = None
         self._discarding: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -174,15 +179,19 @@ class WorkerRunner:
 
     # -- in the place of another -----------------------------------------------------------------------
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, beside: WorkerRunner) -> None:
         """Run the startup handlers and nothing else, while another runner has the worker still.
 
-        The lifecycle takes no step. Where it raises, `discard` must follow, and `start` must not.
+        That one does not handle what these handlers publish: it is kept for `start`, as at any start. The
+        lifecycle takes no step. Where it raises, `discard` must follow, and `start` must not.
 
         Raises:
             NotStarted: a handler raised, or `discard` ended it.
         """
         self._invoker.count(keys_of(self.worker))
+        self._dispatch.bind(self.worker)
+        self._beside = beside
+        beside._dispatch.divert(self._dispatch.kinds, self._has_published)
         self._startup = self._invoker.spawn(self._run_startup(), "startup")
         await asyncio.wait({self._startup})
         if self._startup.cancelled():
@@ -197,8 +206,13 @@ class WorkerRunner:
             self._discarding = self._invoker.spawn(self._discard(), "discard")
         await asyncio.shield(self._discarding)
 
+    def _has_published(self, envelope: EventEnvelope) -> bool:
+        return any(envelope is published for one in self._begun for published in one.published)
+
     async def _discard(self) -> None:
         await self._cancel_all()
+        if self._beside is not None and self._beside.state is WorkerState.RUNNING:
+            self._beside._dispatch.end_diversion()
         raised = await self._run_shutdown()
         if self.startup_failure is not None:
             self.startup_failure.shutdown = raised
@@ -208,8 +222,7 @@ class WorkerRunner:
 
         The other one begins nothing for an event any more; what it has under way goes on until its `stop`.
         """
-        if (events := before._dispatch.let_go()) is not None:
-            self._dispatch.go_on_with(events)
+        self._dispatch.take_over(before._dispatch)
         self._dispatch.bind(self.worker)
         self._dispatch.listen()
 
@@ -330,6 +343,8 @@ class WorkerRunner:
 
     async def _run_once(self, handler: Registered, cause: Cause) -> BaseException | None:
         invocation = self._invoker.begin(cause, handler.key)
+        if cause == "startup":
+            self._begun.append(invocation)
         title = f"{self.worker.name} {cause}"
         return await self._invoker.run(handler.function, (self.client,), invocation, handler.key, title)
 

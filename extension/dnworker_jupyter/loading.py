@@ -6,7 +6,8 @@ import asyncio
 import atexit
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import dnworker_jupyter
@@ -76,7 +77,6 @@ def unload(shell: Any) -> None:
 def compose(shell: Any) -> Notebook:
     """Make the parts of a notebook, each from those above it."""
     location = NotebookLocation(shell)
-    journals = Journals()
     runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location))
     loop = KernelLoop(shell)
     cells = CellBook(shell)
@@ -84,8 +84,7 @@ def compose(shell: Any) -> Notebook:
     unhandled = UnhandledErrors(runtime.note_unhandled)
     watch = LoopWatch(runtime)
     interrupts = Interrupts(shell, loop, watch)
-    location.looked.add(lambda path: journals.note(path, [*cells.ids.copy().values()]))
-    startup = RuntimeStartup(runtime, loop, watch, lambda: locate_journal(location, journals))
+    startup = RuntimeStartup(runtime, loop, watch, _journal_of(location, cells))
     late_errors = LateErrors()
     live = LiveWorkers()
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
@@ -120,6 +119,13 @@ def compose(shell: Any) -> Notebook:
     )
     _add_magics(notebook)
     return notebook
+
+
+def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awaitable[Path | None]]:
+    """Return what finds the journal of a notebook at the start; it goes with the notebook from then on."""
+    journals = Journals()
+    location.looked.add(lambda path: journals.note(path, [*cells.ids.copy().values()]))
+    return lambda: locate_journal(location, journals)
 
 
 def _add_magics(notebook: Notebook) -> None:

@@ -308,3 +308,19 @@ def test_a_startup_finds_the_state_of_its_own_generation_by_every_name(kernel):
         "| new [('by handle', 1), ('by name', 2), ('by task', 3), ('n', 1), ('seed', 1), ('watching', 1)]"
         in fired
     )
+
+
+def test_a_first_startup_that_is_interrupted_says_so_without_our_traceback(kernel):
+    hanging = kernel.begin(
+        "%%worker w\nimport asyncio\n@worker.on_startup\nasync def begin(client):\n"
+        "    print('begun')\n    await asyncio.Event().wait()",
+        "c1",
+    )
+    kernel.until_stream("w waits for on_startup begin")
+    kernel.interrupt()
+    answer = kernel.collect(hanging)
+    assert "the start of worker 'w' was interrupted; it is error" in answer.error
+    assert "dnworker_jupyter/" not in answer.text
+    assert (
+        "w is running" in kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, c): pass", "c1").text
+    )

@@ -195,10 +195,10 @@ class LiveWorker:
         except NotStarted as exc:
             raise WorkerFailed(f"{_reason(self.name, exc)}; {self._what_runs(before, stop_first)}") from None
         except asyncio.CancelledError:
+            why = f"the startup of worker {self.name!r} was interrupted"
             if self.current is before and did_run:
-                why = f"the startup of worker {self.name!r} was interrupted"
                 raise WorkerFailed(f"{why}; {self._what_runs(before, stop_first)}") from None
-            raise
+            raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
 
     def _what_runs(self, before: Generation, was_stopped: bool) -> str:
         """Say how the generation before is, after another did not start."""
@@ -244,11 +244,13 @@ class LiveWorker:
             if isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
                 await until_up(managed)
         except (WorkerFailed, asyncio.CancelledError) as exc:
+            why = str(exc)
+            if isinstance(exc, asyncio.CancelledError):
+                why = f"the start of worker {self.name!r} was interrupted"
             if before is None or not did_run:
-                raise
+                raise WorkerFailed(f"{why}; it is {managed.state}" if why != str(exc) else why) from None
             await to_its_end(self._take_back(before, managed))
             how = "is started again" if before.state is WorkerState.RUNNING else f"is {before.state}"
-            why = str(exc) or f"the start of worker {self.name!r} was interrupted"
             old = f"generation {before.generation}, {before.topology_label},"
             raise WorkerFailed(f"{why}; {old} was stopped for it, and {how}") from None
 

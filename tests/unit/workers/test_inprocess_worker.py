@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
 
 from dnworker import Worker
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.errors import HandlerFailed
 from dnworker.workers.inprocess_worker import Generation
 from dnworker.workers.runner import NotStarted
 
@@ -155,3 +157,35 @@ async def test_a_generation_whose_gate_is_closed_ends_the_present_one_and_does_n
     )
     assert worker.said == ["end 1"]
     assert (worker.managed.generation, worker.managed.state) == (2, "gated_off")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_startup_publishes_is_handled_by_its_own_generation_if_it_comes_to_be(worker, fails):
+    handlers = worker.handlers(2, fails=fails)
+    begin = handlers._startup_handlers[0]
+
+    async def publishes(client):
+        await client.publish("a", {"n": "mine"})
+        await client.publish("b")
+        await asyncio.sleep(0)
+        worker.runtime.publish("b")  # so that it is not known by the client alone
+        await begin(client)
+
+    async def on_b(event, client):
+        worker.said.append("b")
+
+    handlers._startup_handlers[:] = [publishes]
+    handlers.on_event("b")(on_b)
+    following = Generation(2, WorkerDefinition("w"), lambda: handlers, lambda: handlers)
+    worker.runtime.publish("b")  # nobody's: the present generation has no handler of it
+    if fails:
+        with pytest.raises(NotStarted):
+            await worker.managed.follow(following)
+    else:
+        await worker.managed.follow(following)
+    with contextlib.suppress(HandlerFailed):
+        await worker.runtime.settle()
+    heard = [one for one in worker.said if one == "b" or isinstance(one, tuple)]
+    assert heard == ([(1, "mine")] if fails else [(2, "mine"), "b", "b"])
+    await worker.runtime.fire("a", {"n": 5})
+    assert worker.said[-1] == (1 if fails else 2, 5)
