@@ -104,8 +104,8 @@ class Journals:
 
     def _find(self, notebook: Path, cells: frozenset[str] | None) -> Path:
         owners = sorted(self._owners(), key=lambda owner: -owner.seen)
-        at_home = (o for o in owners if o.notebook == notebook and o.may_be(cells))
-        moved = (o for o in owners if o.notebook != notebook and o.has_become(cells))
+        at_home = (o for o in owners if _is_same(o.notebook, notebook) and o.may_be(cells))
+        moved = (o for o in owners if not _is_same(o.notebook, notebook) and o.has_become(cells))
         if (found := next(at_home, None) or next(moved, None)) is not None:
             return found.journal
         taken = {owner.journal for owner in owners}
@@ -134,6 +134,11 @@ class Journals:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one place: a kernel's may go by a link."""
+    return one == other or one.resolve() == other.resolve()
 
 
 def _name_of(subject: Path) -> str:

@@ -57,10 +57,16 @@ def ask_servers(connection_file: str | None, environ: Mapping[str, str] = os.env
 
 
 def _servers(directory: Path, parent: str) -> Iterator[dict[str, Any]]:
-    """Yield what servers that run have written of themselves; first the one that started this kernel."""
+    """Yield what servers that run have written of themselves; where one started this kernel, only that.
+
+    A token must reach its own server alone: in a home that several machines share, files of servers that run
+    elsewhere stand beside it.
+    """
     found = []
     for file in [*directory.glob("jpserver-*.json"), *directory.glob("nbserver-*.json")]:
         pid = file.stem.rpartition("-")[2]
+        if parent not in ("", pid):
+            continue
         try:
             about = file.stat()
             if about.st_uid != os.getuid():
@@ -70,8 +76,8 @@ def _servers(directory: Path, parent: str) -> Iterator[dict[str, Any]]:
         except (OSError, ValueError):  # it has ended, or writes just now
             continue
         if isinstance(server, dict):
-            found.append((pid != parent, -about.st_mtime, server))
-    for _, _, server in sorted(found, key=lambda one: one[:2]):
+            found.append((about.st_mtime, server))
+    for _, server in sorted(found, key=lambda one: -one[0]):  # the newest first
         yield server
 
 

@@ -21,7 +21,7 @@ from dnworker_jupyter.syntax.options import Options
 ProcessTopology = Literal["python", "uv"]
 
 CONNECT_LIMIT = 180.0
-"""Seconds until a process must have connected; `uv run` makes its environment at the first start."""
+"""Seconds until a process must be up; `uv run` makes its environment at the first start."""
 
 POLL = 0.05
 """Seconds between two looks at a process that starts."""
@@ -127,7 +127,7 @@ async def until_up(worker: SubprocessWorker) -> None:
     except TimeoutError:
         output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; its output:\n{output}"
+            f"worker {worker.name!r} did not come up within {CONNECT_LIMIT:g} s; its output:\n{output}"
         ) from None
 
 

@@ -85,6 +85,12 @@ def test_a_new_notebook_of_the_name_of_a_deleted_one_inherits_nothing(here, kern
     assert kernel().claim(write(notebook, "third")).name.endswith("-3.db")
 
 
+def test_a_notebook_is_the_same_by_a_link_to_its_directory(here, kernel):
+    notebook = write(here / "n.ipynb", "a")
+    (here.parent / "link").symlink_to(here)
+    assert kernel().claim(here.parent / "link" / "n.ipynb") == kernel().find(notebook.resolve())
+
+
 def test_a_copy_has_a_journal_of_its_own(here, kernel):
     notebook, copy = write(here / "n.ipynb", "a", "b"), write(here / "n-Copy1.ipynb", "a", "b")
     assert kernel().claim(notebook) != kernel().claim(copy)

@@ -145,9 +145,11 @@ def test_a_server_that_has_ended_or_writes_nonsense_is_left_out(tmp_path, server
     assert server.asked == []
 
 
-def test_the_server_that_started_the_kernel_is_asked_first(tmp_path, server, connection):
+def test_only_the_server_that_started_the_kernel_is_asked_where_that_is_known(tmp_path, server, connection):
     other = FakeServer(tmp_path, pid=os.getppid())
     other.sessions = [session("of the parent.ipynb")]
+    assert ask_servers(connection, {"JPY_PARENT_PID": "1"}) is None
+    assert (server.asked, other.asked) == ([], [])
     assert ask_servers(connection, {"JPY_PARENT_PID": str(os.getppid())}) == Path("/root/of the parent.ipynb")
     other.close()
 
