@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.workers.managed import ManagedWorker
@@ -86,8 +87,9 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
     live = context.live.running(managed)
-    saved = read_saved(await context.location.fresh())
-    origins = {} if live is None else handler_origins(live, context.cells, saved)
+    origins: dict[HandlerKey, str] = {}
+    if live is not None:
+        origins = handler_origins(live, context.cells, read_saved(await context.location.fresh()))
     return worker_table(managed, origins, context.runtime.clock)
 
 
