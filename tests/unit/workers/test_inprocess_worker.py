@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from dataclasses import replace
 
 import pytest
@@ -189,3 +190,52 @@ async def test_what_a_startup_publishes_is_handled_by_its_own_generation_if_it_c
     assert heard == ([(1, "mine")] if fails else [(2, "mine"), "b", "b"])
     await worker.runtime.fire("a", {"n": 5})
     assert worker.said[-1] == (1 if fails else 2, 5)
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_whatever_becomes_of_generations_every_event_is_handled_once_and_in_order(worker, seed):
+    """An event is handled by the generation that is the present one, whatever happens to others."""
+    chance, published = random.Random(seed), 0
+
+    async def publish(stop: asyncio.Event) -> None:
+        nonlocal published
+        while not stop.is_set():
+            published += 1
+            worker.runtime.publish("a", {"n": published})
+            for _ in range(chance.randint(0, 3)):
+                await asyncio.sleep(0)
+
+    stop = asyncio.Event()
+    publishing = asyncio.create_task(publish(stop))
+    present = 1
+    for number in range(2, 10):
+        fails, hangs = chance.random() < 0.3, chance.random() < 0.5
+        worker.go_on.clear()
+        following = asyncio.create_task(
+            worker.managed.follow(worker.generation(number, fails=fails, hangs=hangs))
+        )
+        for _ in range(chance.randint(0, 20)):
+            await asyncio.sleep(0)
+        if was_cancelled := chance.random() < 0.3:
+            following.cancel()
+        worker.go_on.set()
+        (outcome,) = await asyncio.gather(following, return_exceptions=True)
+        assert (
+            outcome is None
+            or (fails and isinstance(outcome, NotStarted))
+            or (was_cancelled and isinstance(outcome, asyncio.CancelledError))
+        )
+        assert worker.managed.state == "running"
+        if outcome is None:
+            present = number
+        elif isinstance(outcome, asyncio.CancelledError):
+            assert worker.managed.generation in (present, number)
+            present = worker.managed.generation
+        assert worker.managed.generation == present
+    stop.set()
+    await publishing
+    with contextlib.suppress(HandlerFailed):
+        await worker.runtime.settle()
+    handled = [one for one in worker.said if isinstance(one, tuple)]
+    assert [n for _, n in handled] == list(range(1, published + 1))
+    assert [g for g, _ in handled] == sorted(g for g, _ in handled)
