@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dnworker.core.errors import BadName
@@ -22,7 +23,22 @@ class HandlerKey(NamedTuple):
     trigger: str
     """The kind or the schedule's label; empty where there is none."""
     name: str
-    """The function's name."""
+    """The function's name; the second handler of the same name, decorator and trigger is `name#2`."""
+
+    def apart_from(self, taken: Container[HandlerKey]) -> HandlerKey:
+        """Return this key, or the first with a number that is not among those that are taken."""
+        key, count = self, 2
+        while key in taken:
+            key, count = self._replace(name=f"{self.name}#{count}"), count + 1
+        return key
+
+
+def numbered(keys: Iterable[HandlerKey]) -> Iterator[HandlerKey]:
+    """Yield the keys; one that comes again gets a number, so that every handler has a key of its own."""
+    taken: set[HandlerKey] = set()
+    for key in keys:
+        taken.add(own := key.apart_from(taken))
+        yield own
 
 
 def handler_name(handler: Any) -> str:

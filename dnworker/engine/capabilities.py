@@ -145,8 +145,10 @@ class CapabilityCollection:
         await self.adopt(managed)
         return managed
 
-    async def adopt(self, managed: ManagedWorker) -> None:
+    async def adopt(self, managed: ManagedWorker, *, resume: bool = False) -> None:
         """Start a worker made for one of these capabilities, in place of any other of its name.
+
+        With `resume` it is started with what it had when it was stopped.
 
         Raises:
             Conflict: a loaded capability runs in its place.
@@ -160,7 +162,7 @@ class CapabilityCollection:
         if (present := workers.get(managed.name)) is not None:
             await present.stop()
         workers[managed.name] = managed
-        await managed.start()
+        await (managed.resume() if resume else managed.start())
 
     def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
         """Return the invocation in a worker process that a request names as its cause, if it names one."""

@@ -55,6 +55,8 @@ class Dispatch:
         self._on_end = on_end
         self._bound: dict[str, tuple[_Bound, ...]] = {}
         self._events: AsyncIterator[EventEnvelope] | None = None
+        self._is_diverted: Callable[[EventEnvelope], bool] | None = None
+        self._diverted: list[EventEnvelope] = []  # kept for another dispatch, or until the diversion ends
         self.task: asyncio.Task[None] | None = None
         """What takes the events; None while no kind is listened to."""
 
@@ -77,7 +79,9 @@ class Dispatch:
         Raises:
             TypeError: the source cannot change its kinds.
         """
-        kinds = frozenset(self._bound)
+        self._listen_to(frozenset(self._bound))
+
+    def _listen_to(self, kinds: frozenset[str]) -> None:
         if self._events is None:
             if kinds:
                 self._events = self._source(kinds)
@@ -87,6 +91,40 @@ class Dispatch:
         if retarget is None:
             raise TypeError(f"{type(self._events).__name__} cannot change its kinds; restart the worker")
         retarget(kinds)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of the handlers that are bound."""
+        return frozenset(self._bound)
+
+    def divert(self, kinds: frozenset[str], is_diverted: Callable[[EventEnvelope], bool]) -> None:
+        """Keep the events that `is_diverted` names for another dispatch, also of kinds that are not ours."""
+        self._is_diverted = is_diverted
+        self._listen_to(self.kinds | kinds)
+
+    def end_diversion(self) -> None:
+        """Handle every event again, those that were kept too."""
+        self._is_diverted = None
+        diverted, self._diverted = self._diverted, []
+        if self._events is None:
+            return
+        self.listen()
+        for envelope in diverted:
+            self._start_invocations(envelope)
+
+    def take_over(self, before: Dispatch) -> None:
+        """Go on with the subscription of another, with what is queued in it and what was kept for us.
+
+        The other one starts nothing from now on. Its task must be awaited still: it is cancelled, and holds
+        no event.
+        """
+        events, before._events = before._events, None
+        if before.task is not None:
+            before.task.cancel()
+        self._diverted, before._diverted = before._diverted, []
+        if events is not None:
+            self._events = events
+            self.task = self._invoker.spawn(self._dispatch(events), "events")
 
     async def aclose(self) -> None:
         """Close the subscription."""
@@ -108,6 +146,11 @@ class Dispatch:
         take = getattr(events, "take", None)  # a subscription of the bus gives what is queued at once
         recorder = self._invoker.recorder
         try:
+            if self._diverted:
+                await self._released.wait()
+                kept, self._diverted = self._diverted, []
+                for envelope in kept:
+                    self._start_invocations(envelope)
             async for envelope in events:
                 try:
                     await self._released.wait()
@@ -130,6 +173,9 @@ class Dispatch:
 
     def _start_invocations(self, envelope: EventEnvelope) -> None:
         """Start one task for every handler of the event's kind; the cost of this is the cost of an event."""
+        if self._is_diverted is not None and self._is_diverted(envelope):
+            self._diverted.append(envelope)
+            return
         invoker = self._invoker
         args = (envelope, invoker.client)
         for bound in self._bound.get(envelope.kind, ()):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
@@ -16,8 +19,22 @@ from dnworker.workers.invoker import HandlerClient
 from dnworker.workers.loading import LoadError, load_worker
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.registry import HandlerRegistry, handlers_of
-from dnworker.workers.runner import WorkerRunner
+from dnworker.workers.runner import NotStarted, Starting, WorkerRunner, to_its_end
 from dnworker.workers.services import Home, Services
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One version of a worker's handlers, and of what is declared of it."""
+
+    number: int
+    definition: WorkerDefinition
+    make: Callable[[], HandlerRegistry]
+    """Gives the handlers for a start: with the state of one."""
+    make_now: Callable[[], HandlerRegistry]
+    """Gives them with the state as it is."""
+    begun: Callable[[], object] = lambda: None
+    """Called when it becomes the present one, before any of its events is handled."""
 
 
 class InProcessWorker(ManagedWorker[WorkerRunner]):
@@ -40,8 +57,11 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         make: Callable[[], HandlerRegistry],
     ) -> None:
         super().__init__(services, home, definition)
-        self._make = make
-        self._generation = 1
+        self._generation = Generation(1, definition, make, make)
+        self._next: WorkerRunner | None = None
+        """Runs a generation that is to come, until it has taken over."""
+        self._is_warming = False
+        self._keeps_state = False
 
     @property
     def worker(self) -> HandlerRegistry | None:
@@ -56,7 +76,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
     @property
     def generation(self) -> int:
         """The version of its handlers."""
-        return self._generation
+        return self._generation.number
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -80,44 +100,155 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             raise Conflict(f"worker {self.qualified_name!r}: it is {self.state}")
         self._runner.run_schedule(key)
 
-    async def swap(
-        self,
-        make: Callable[[], HandlerRegistry],
-        make_fresh: Callable[[], HandlerRegistry],
-        *,
-        generation: int,
-        restart: bool,
-    ) -> None:
-        """Run the next generation: swapped in while the worker runs, else by a (re)start.
+    # -- generations -----------------------------------------------------------------------------------
 
-        Args:
-            make: gives the Worker with the new handlers and the state as it is.
-            make_fresh: gives it with the state of a start.
-            generation: its number.
-            restart: whether startup or shutdown handlers changed, so that state must begin anew.
+    @property
+    def starting(self) -> Starting | None:
+        """The startup handler that runs, also of a generation that is to come; for any thread."""
+        runner = self._next or self._runner
+        return runner.starting if runner is not None else None
+
+    def worker_of(self, generation: int) -> HandlerRegistry | None:
+        """Return the handlers of a generation that is to come, if it is that one; else those that run."""
+        if self._next is not None and self._next.generation == generation:
+            return self._next.worker
+        return self.worker
+
+    def begin_with(self, generation: Generation) -> None:
+        """Take a generation's handlers and definition from the next start on."""
+        self._generation, self.definition = generation, generation.definition
+        generation.begun()
+
+    async def swap(self, new: Generation) -> None:
+        """Run another generation from now on: swapped in while the worker runs, else by a start."""
+        async with self._lock:
+            if self.state is not WorkerState.RUNNING or self._runner is None:
+                await self._stop()
+                self.begin_with(new)
+                await self._start()
+                return
+            self.begin_with(new)
+            await self._runner.swap(new.make_now(), generation=new.number)
+            self._services.on_change(self, announce=False)
+
+    async def follow(self, new: Generation) -> None:
+        """Run another generation once it has started; the present one runs until then.
+
+        Its startup handlers run while the present generation handles events. Where they succeed it takes over
+        what is queued, and the present one stops with all that it has under way. With a closed gate it does
+        not start, and the present one stops. A worker that does not run is started.
+
+        Raises:
+            NotStarted: a startup handler raised, or somebody stopped the worker meanwhile. The shutdown
+                handlers of the new generation have run; nobody touched the present one.
+            CancelledError: the caller was cancelled; likewise, unless the present one had begun to stop: then
+                the new one runs.
         """
         async with self._lock:
-            self._make, self._generation = make_fresh, generation
-            if self.state is WorkerState.RUNNING and not restart and self._runner is not None:
-                await self._runner.swap(make(), generation=generation)
-                self._services.on_change(self, announce=False)
+            beside = self._runner if self.state is WorkerState.RUNNING else None
+            if beside is None or not gate_is_open(new.definition.when, self._home.flags):
+                await to_its_end(self._stop_for(new))
+                await self._start()
                 return
-            await self._stop()
+            runner = self._next = self._runner_of(new, new.make())
+            try:
+                await self._warm_up(runner, beside)
+                await to_its_end(self._switch(runner, new))
+            finally:
+                self._next = None
+
+    async def follow_after_stop(self, new: Generation) -> None:
+        """Run another generation from a start on; the present one is stopped before its startup handlers run.
+
+        Raises:
+            NotStarted: a startup handler raised. The present generation was started again, with its state, if
+                it ran before; `state` and `error` say how it is.
+            CancelledError: the caller was cancelled; likewise.
+        """
+        async with self._lock:
+            before, did_run = self._generation, self.state is WorkerState.RUNNING
+            try:
+                await self._stop()
+                self.begin_with(new)
+                await self._start()
+            except asyncio.CancelledError:
+                if did_run:
+                    await to_its_end(self._go_back_to(before))
+                raise
+            if did_run and self.state is WorkerState.ERROR:
+                failure = self._runner.startup_failure if self._runner is not None else None
+                raised = await to_its_end(self._go_back_to(before))
+                raise failure or NotStarted(None, RuntimeError(raised))
+
+    async def resume(self) -> None:
+        """Start it with the state that it has; one that runs is left alone."""
+        async with self._lock:
+            self._keeps_state = True
+            self._generation.begun()
+            try:
+                await self._start()
+            finally:
+                self._keeps_state = False
+
+    async def _stop_for(self, new: Generation) -> None:
+        await self._stop()
+        self.begin_with(new)
+
+    async def _warm_up(self, runner: WorkerRunner, beside: WorkerRunner) -> None:
+        self._is_warming = True
+        try:
+            await runner.warm_up(beside)
+        except BaseException:
+            await to_its_end(runner.discard())
+            raise
+        finally:
+            self._is_warming = False
+
+    async def _switch(self, runner: WorkerRunner, new: Generation) -> None:
+        """Let a runner that is warm take over from the present one."""
+        if self.state is WorkerState.RUNNING and self._runner is not None:
+            runner.take_over(self._runner)
+        await self._stop()
+        self._lifecycle.to(WorkerState.LOADING)
+        self.begin_with(new)
+        self._runner = runner
+        await runner.start()
+
+    async def _go_back_to(self, before: Generation) -> str | None:
+        """Start a generation again, with its state; returns why the one in its place did not start."""
+        why = self.error
+        await self._stop()
+        self.begin_with(before)
+        self._keeps_state = True
+        try:
             await self._start()
+        finally:
+            self._keeps_state = False
+        return why
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
         handlers = None if self.worker is None else _counts(self.worker)
         return super().detail() | {"handlers": handlers}
 
+    @property
+    def _is_starting(self) -> bool:
+        return self._is_warming or super()._is_starting
+
     async def _interrupt_start(self) -> None:
-        if self._runner is not None:
+        if self._is_warming and self._next is not None:
+            await self._next.discard()
+        elif self._runner is not None:
             await self._runner.stop()
 
     def _make_runner(self) -> WorkerRunner:
+        generation = self._generation
+        return self._runner_of(generation, generation.make_now() if self._keeps_state else generation.make())
+
+    def _runner_of(self, generation: Generation, handlers: HandlerRegistry) -> WorkerRunner:
         services = self._services
         return WorkerRunner(
-            self._make(),
+            handlers,
             services.client(worker=self.name, capability=self.capability),
             event_source=lambda kinds: services.bus.subscribe(
                 kinds, watcher=services.history, owner=self.qualified_name
@@ -126,7 +257,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             qualified_name=self.qualified_name,
             clock=services.clock,
             recorder=services.history,
-            generation=self._generation,
+            generation=generation.number,
         )
 
 

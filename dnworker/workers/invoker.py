@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from dnworker.core.clock import Clock, current_clock
-from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.recorders import Recorder
@@ -75,9 +75,9 @@ class Invoker:
         # A context of our own: what the cell or request that started us carried must not leak into handlers.
         return asyncio.create_task(coro, name=f"{self.label} {name}", context=self._context.copy())
 
-    def begin(self, handler: Any, cause: Cause, key: HandlerKey) -> Invocation:
+    def begin(self, cause: Cause, key: HandlerKey) -> Invocation:
         """Return a new invocation that no event caused; it is recorded as begun."""
-        invocation = Invocation(self.label, handler_name(handler), cause, generation=self.generation, key=key)
+        invocation = Invocation(self.label, key.name, cause, generation=self.generation, key=key)
         self.recorder.begin(invocation)
         return invocation
 

@@ -135,9 +135,13 @@ class ManagedWorker(Generic[R]):
         async with self._lock:
             await self._start()
 
+    async def resume(self) -> None:
+        """Start with what it had when it was stopped, where it can keep that."""
+        await self.start()
+
     async def stop(self) -> None:
         """Stop through the full sequence; harmless in any state."""
-        if self.state is WorkerState.STARTING:
+        if self._is_starting:
             await self._interrupt_start()
         async with self._lock:
             await self._stop()
@@ -209,8 +213,13 @@ class ManagedWorker(Generic[R]):
         """Return what runs the worker from a start on; called in state `loading`, may raise anything."""
         raise NotImplementedError
 
+    @property
+    def _is_starting(self) -> bool:
+        """Whether a start is under way, which holds the lock."""
+        return self.state is WorkerState.STARTING
+
     async def _interrupt_start(self) -> None:
-        """End a start that may hang; `stop` calls it in state `starting`, while the start holds the lock."""
+        """End a start that may hang; `stop` calls it while the start holds the lock."""
 
     def _let_go(self) -> None:
         """Let go of what the start took; called when the worker has stopped or failed, maybe twice."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.errors import HandlerNotAsync
-from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name
+from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name, numbered
 from dnworker.core.locations import location_of
 from dnworker.core.schedule import ScheduleSpec, make_schedule
 
@@ -141,50 +141,44 @@ class Registered(NamedTuple):
 def handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
     """Yield every handler: of startup, events, schedules, tasks and shutdown, in this order.
 
-    Schedules and tasks that would share a key get a number, which keeps them apart. Other handlers
-    of one name share their key.
+    Each has a key of its own: of handlers of one name, decorator and trigger, the second is `name#2`.
     """
+    handlers = [*_handlers_of(registry)]
+    for handler, key in zip(handlers, numbered(handler.key for handler in handlers), strict=True):
+        yield handler._replace(key=key)
+
+
+def _handlers_of(registry: HandlerRegistry) -> Iterator[Registered]:
     for starting in registry._startup_handlers:
         yield Registered(HandlerKey("on_startup", "", handler_name(starting)), starting)
-    for kind, functions in registry._event_handlers.items():
-        for function in functions:
-            yield Registered(HandlerKey("on_event", kind, handler_name(function)), function)
-    yield from schedules_of(registry).values()
-    yield from tasks_of(registry).values()
+    for kind, listening in registry._event_handlers.items():
+        for handler in listening:
+            yield Registered(HandlerKey("on_event", kind, handler_name(handler)), handler)
+    for spec, function in registry._every_handlers:
+        yield Registered(HandlerKey("every", spec.label, handler_name(function)), function, spec)
+    for function in registry._task_handlers:
+        yield Registered(HandlerKey("task", "", handler_name(function)), function)
     for stopping in registry._shutdown_handlers:
         yield Registered(HandlerKey("on_shutdown", "", handler_name(stopping)), stopping)
 
 
 def keys_of(registry: HandlerRegistry) -> list[HandlerKey]:
     """Return the identity of every handler, in the order of `handlers_of`."""
-    return list(dict.fromkeys(handler.key for handler in handlers_of(registry)))
+    return [handler.key for handler in handlers_of(registry)]
 
 
 def schedules_of(registry: HandlerRegistry) -> dict[HandlerKey, Registered]:
     """Return the `every` handlers by their keys."""
-    return _numbered(
-        Registered(HandlerKey("every", spec.label, handler_name(function)), function, spec)
-        for spec, function in registry._every_handlers
-    )
+    return _by_key(registry, "every")
 
 
 def tasks_of(registry: HandlerRegistry) -> dict[HandlerKey, Registered]:
     """Return the `task` handlers by their keys."""
-    return _numbered(
-        Registered(HandlerKey("task", "", handler_name(function)), function)
-        for function in registry._task_handlers
-    )
+    return _by_key(registry, "task")
 
 
-def _numbered(handlers: Iterable[Registered]) -> dict[HandlerKey, Registered]:
-    """Make a dict of the handlers; a key that comes again gets a number, so that no handler is lost."""
-    found: dict[HandlerKey, Registered] = {}
-    for handler in handlers:
-        key, count = handler.key, 2
-        while key in found:
-            key, count = handler.key._replace(name=f"{handler.key.name}#{count}"), count + 1
-        found[key] = handler._replace(key=key)
-    return found
+def _by_key(registry: HandlerRegistry, decorator: str) -> dict[HandlerKey, Registered]:
+    return {h.key: h for h in handlers_of(registry) if h.key.decorator == decorator}
 
 
 def add_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> None:

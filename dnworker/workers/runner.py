@@ -7,14 +7,15 @@ and `invoker` runs it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause
+from dnworker.core.invocation import Cause, Invocation
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
@@ -25,8 +26,33 @@ from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, 
 from dnworker.workers.schedules import Schedules
 from dnworker.workers.supervision import Supervision
 
+if TYPE_CHECKING:
+    from dnworker.core.envelope import EventEnvelope
+
+T = TypeVar("T")
+
 STOP_GRACE = 5.0
 """Seconds that shutdown handlers get, and that cancelled handlers get to end; the subprocess's grace too."""
+
+
+class Starting(NamedTuple):
+    """A startup handler that runs, and since when, in seconds since 1970."""
+
+    handler: Registered
+    since: float
+
+
+class NotStarted(Exception):
+    """A startup handler raised, or was ended; `handler` is that handler, `failure` what it raised.
+
+    `shutdown` has what shutdown handlers raised that ran because of it.
+    """
+
+    def __init__(self, handler: Registered | None, failure: BaseException) -> None:
+        self.handler = handler
+        self.failure = failure
+        self.shutdown: list[str] = []
+        super().__init__(valid_text(str(failure)) or type(failure).__name__)
 
 
 class WorkerRunner:
@@ -79,7 +105,14 @@ class WorkerRunner:
         self._schedules = Schedules(self._invoker, self._clock)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         # the start and the stop that are under way
-        self._startup: asyncio.Task[str | None] | None = None
+        self.starting: Starting | None = None
+        """The startup handler that runs; may be read on any thread."""
+        self.startup_failure: NotStarted | None = None
+        self._is_warm = False
+        self._beside: WorkerRunner | None = None
+        self._begun: list[Invocation] = []  # of startup handlers
+        self._startup: asyncio.Task[NotStarted | None] | None = None
+        self._discarding: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -117,28 +150,81 @@ class WorkerRunner:
         """Run the startup handlers, then let events, schedules and tasks run.
 
         The subscription is made first, so that no event is missed; events wait until startup is over
-        (contract 14.3). The first startup handler that raises ends it, in state `error`.
+        (contract 14.3). The first startup handler that raises ends it, in state `error`. After `warm_up` they
+        do not run again.
         """
         self.lifecycle.to(WorkerState.STARTING)
         self._bind_events()
-        self._startup = self._invoker.spawn(self._run_startup(), "startup")
-        try:
-            await asyncio.wait({self._startup})
-        except asyncio.CancelledError:
-            await self._give_up("startup was interrupted")
-            raise
-        if self.state is not WorkerState.STARTING:
-            return  # stop() came in between, or the event stream failed
-        failure = "startup was cancelled" if self._startup.cancelled() else self._startup.result()
-        if failure:
-            await self._give_up(failure)
-            return
+        if not self._is_warm:
+            self._startup = self._invoker.spawn(self._run_startup(), "startup")
+            try:
+                await asyncio.wait({self._startup})
+            except asyncio.CancelledError:
+                await self._give_up("startup was interrupted")
+                raise
+            if self.state is not WorkerState.STARTING:
+                return  # stop() came in between, or the event stream failed
+            if self._startup.cancelled():
+                await self._give_up("startup was cancelled")
+                return
+            if (failure := self._startup.result()) is not None:
+                await self._give_up(str(failure))
+                return
         self._schedules.bind(self.worker)
         self._supervision.bind(self.worker)
         self._schedules.start()
         self._supervision.start()
         self.lifecycle.to(WorkerState.RUNNING)
         self._released.set()
+
+    # -- in the place of another -----------------------------------------------------------------------
+
+    async def warm_up(self, beside: WorkerRunner) -> None:
+        """Run the startup handlers and nothing else, while another runner has the worker still.
+
+        That one does not handle what these handlers publish: it is kept for `start`, as at any start. The
+        lifecycle takes no step. Where it raises, `discard` must follow, and `start` must not.
+
+        Raises:
+            NotStarted: a handler raised, or `discard` ended it.
+        """
+        self._invoker.count(keys_of(self.worker))
+        self._dispatch.bind(self.worker)
+        self._beside = beside
+        beside._dispatch.divert(self._dispatch.kinds, self._has_published)
+        self._startup = self._invoker.spawn(self._run_startup(), "startup")
+        await asyncio.wait({self._startup})
+        if self._startup.cancelled():
+            raise NotStarted(None, asyncio.CancelledError("the worker was stopped"))
+        if (failure := self._startup.result()) is not None:
+            raise failure
+        self._is_warm = True
+
+    async def discard(self) -> None:
+        """End what `warm_up` has begun: cancel it, then run the shutdown handlers; once, whoever asks."""
+        if self._discarding is None:
+            self._discarding = self._invoker.spawn(self._discard(), "discard")
+        await asyncio.shield(self._discarding)
+
+    def _has_published(self, envelope: EventEnvelope) -> bool:
+        return any(envelope is published for one in self._begun for published in one.published)
+
+    async def _discard(self) -> None:
+        await self._cancel_all()
+        if self._beside is not None and self._beside.state is WorkerState.RUNNING:
+            self._beside._dispatch.end_diversion()
+        raised = await self._run_shutdown()
+        if self.startup_failure is not None:
+            self.startup_failure.shutdown = raised
+
+    def take_over(self, before: WorkerRunner) -> None:
+        """Take the subscription of one that runs, with what is queued; events wait until `start` is over.
+
+        The other one begins nothing for an event any more; what it has under way goes on until its `stop`.
+        """
+        self._dispatch.take_over(before._dispatch)
+        self._dispatch.bind(self.worker)
+        self._dispatch.listen()
 
     async def stop(self) -> None:
         """Cancel what runs, then run the shutdown handlers, last registered first.
@@ -218,12 +304,17 @@ class WorkerRunner:
 
     # -- startup and shutdown handlers -----------------------------------------------------------------
 
-    async def _run_startup(self) -> str | None:
-        for handler in self._handlers("on_startup"):
-            failure = await self._run_once(handler, "startup")
-            if failure is not None:
-                return valid_text(str(failure)) or type(failure).__name__
-        return None
+    async def _run_startup(self) -> NotStarted | None:
+        try:
+            for handler in self._handlers("on_startup"):
+                self.starting = Starting(handler, time.time())
+                failure = await self._run_once(handler, "startup")
+                if failure is not None:
+                    self.startup_failure = NotStarted(handler, failure)
+                    return self.startup_failure
+            return None
+        finally:
+            self.starting = None
 
     async def _run_shutdown(self) -> list[str]:
         """Run the shutdown handlers within the grace, and return what went wrong."""
@@ -251,7 +342,9 @@ class WorkerRunner:
         return [handler for handler in handlers_of(self.worker) if handler.key.decorator == decorator]
 
     async def _run_once(self, handler: Registered, cause: Cause) -> BaseException | None:
-        invocation = self._invoker.begin(handler.function, cause, handler.key)
+        invocation = self._invoker.begin(cause, handler.key)
+        if cause == "startup":
+            self._begun.append(invocation)
         title = f"{self.worker.name} {cause}"
         return await self._invoker.run(handler.function, (self.client,), invocation, handler.key, title)
 
@@ -269,3 +362,18 @@ class WorkerRunner:
         await self._invoker.end(tasks)
         self._invoker.note_never_run(launched)
         self._dispatch.task = None
+
+
+async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, even if the caller is cancelled meanwhile: that is raised after."""
+    task = asyncio.create_task(coroutine)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result

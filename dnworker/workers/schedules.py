@@ -59,7 +59,7 @@ class Schedules:
         if found is None:
             return None
         invoker = self._invoker
-        invocation = invoker.begin(found.function, "schedule", key)
+        invocation = invoker.begin("schedule", key)
         title, task_name = f"{invoker.name} scheduled run", f"{invoker.label} {invocation.label}"
         return invoker.launch(invocation, found.function, (invoker.client,), key, title, task_name)
 

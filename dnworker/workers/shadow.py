@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
-from dnworker.core.handlers import handler_name
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation, describe
 from dnworker.core.samples import sample
 from dnworker.workers.registry import handlers_of
@@ -171,28 +171,29 @@ async def _observe(
     seen = [Observation(None)]
     for key, starting, _ in [*handlers_of(worker)]:
         if key.decorator == "on_startup":
-            await _run(worker, starting, (recorder,), recorder, seen[0], "startup")
-    listening: dict[str, list[Any]] = {}  # listed now: startup may have registered more
+            await _run(worker, key, starting, (recorder,), recorder, seen[0], "startup")
+    listening: dict[str, list[tuple[HandlerKey, Any]]] = {}  # listed now: startup may have registered more
     for key, handler, _ in handlers_of(worker):
         if key.decorator == "on_event":
-            listening.setdefault(key.trigger, []).append(handler)
+            listening.setdefault(key.trigger, []).append((key, handler))
     for event in events:
         seen.append(Observation(event))
-        for handler in listening.get(event.kind, ()):
-            await _run(worker, handler, (event, recorder), recorder, seen[-1], "event")
+        for key, handler in listening.get(event.kind, ()):
+            await _run(worker, key, handler, (event, recorder), recorder, seen[-1], "event")
     seen.append(Observation(None, [f"{key} = {value!r:.200}" for key, value in _plain(worker.state)]))
     return seen
 
 
 async def _run(
     worker: Worker,
+    key: HandlerKey,
     handler: Any,
     args: tuple[Any, ...],
     recorder: ShadowClient,
     seen: Observation,
     cause: Cause,
 ) -> None:
-    invocation = Invocation(f"shadow:{worker.name}", handler_name(handler), cause, muted=True)
+    invocation = Invocation(f"shadow:{worker.name}", key.name, cause, muted=True)
     context = contextvars.Context()
     context.run(current_invocation.set, invocation)
     context.run(current_shadow.set, worker)

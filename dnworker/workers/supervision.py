@@ -86,7 +86,7 @@ class Supervision:
         while self._lifecycle.state in ALIVE:
             started = supervised.running_since = self._clock.monotonic()
             self.due.pop(key, None)
-            invocation = invoker.begin(supervised.handler, "task", key)
+            invocation = invoker.begin("task", key)
             await invoker.run(supervised.handler, (invoker.client,), invocation, key, None)
             supervised.running_since = None
             if key not in self._supervised or self._supervised[key][0] is not supervised:

@@ -6,7 +6,8 @@ import asyncio
 import atexit
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import dnworker_jupyter
@@ -18,10 +19,11 @@ from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
+from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
 from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
-from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
@@ -76,14 +78,15 @@ def unload(shell: Any) -> None:
 
 def compose(shell: Any) -> Notebook:
     """Make the parts of a notebook, each from those above it."""
-    runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(shell))
+    location = NotebookLocation(shell)
+    runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location))
     loop = KernelLoop(shell)
     cells = CellBook(shell)
     output = OutputRouter(runtime, shell)
     unhandled = UnhandledErrors(runtime.note_unhandled)
     watch = LoopWatch(runtime)
     interrupts = Interrupts(shell, loop, watch)
-    startup = RuntimeStartup(runtime, loop, watch)
+    startup = RuntimeStartup(runtime, loop, watch, _journal_of(location, cells))
     late_errors = LateErrors()
     pending = PendingMagics(cells, interrupts, late_errors)
     live = LiveWorkers()
@@ -107,6 +110,7 @@ def compose(shell: Any) -> Notebook:
         startup=startup,
         watch=watch,
         cells=cells,
+        location=location,
         output=output,
         unhandled=unhandled,
         interrupts=interrupts,
@@ -121,6 +125,13 @@ def compose(shell: Any) -> Notebook:
     return notebook
 
 
+def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awaitable[Path | None]]:
+    """Return what finds the journal of a notebook at the start; it goes with the notebook from then on."""
+    journals = Journals()
+    location.looked.add(lambda path: journals.note(path, [*cells.ids.copy().values()]))
+    return lambda: locate_journal(location, journals)
+
+
 def _add_magics(notebook: Notebook) -> None:
     """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
     runtime = notebook.runtime
@@ -133,6 +144,7 @@ def _add_magics(notebook: Notebook) -> None:
         interrupts=notebook.interrupts,
         cells=notebook.cells,
         pending=notebook.pending,
+        location=notebook.location,
         live=notebook.live,
         processes=notebook.processes,
         transactions=notebook.transactions,
@@ -172,6 +184,8 @@ def install(notebook: Notebook) -> None:
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
     undo(_heed_gone_heads(notebook))
+    shell.events.register("pre_run_cell", notebook.location.look)
+    undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
     register_formatters(shell)

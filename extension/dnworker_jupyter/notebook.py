@@ -13,6 +13,7 @@ from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
@@ -37,6 +38,7 @@ class Notebook:
     startup: RuntimeStartup
     watch: LoopWatch
     cells: CellBook
+    location: NotebookLocation
     output: OutputRouter
     unhandled: UnhandledErrors
     interrupts: Interrupts

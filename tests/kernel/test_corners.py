@@ -255,7 +255,7 @@ def test_handlers_that_cannot_be_called_or_stand_twice_are_told(kernel):
         "%%worker w\n@worker.on_event('a')\nasync def h(event): pass\n@worker.on_event('b')\nasync def g(e, c): pass\n@worker.on_event('b')\nasync def g(e, c): pass"
     )
     assert "! h cannot be called: it must take (event, client)" in answer.text
-    assert "! g is defined twice in this cell; the last counts" in answer.text
+    assert "! g is registered more than once in this cell, in the same way; all of them run" in answer.text
 
 
 def test_a_worker_in_error_is_named_where_one_looks(kernel):

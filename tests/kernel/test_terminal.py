@@ -133,3 +133,13 @@ def test_the_command_line_shows_a_bar_in_a_terminal_and_takes_it_away(tmp_path):
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
+
+
+def test_ctrl_c_ends_a_startup_that_hangs_and_the_worker_runs_as_before(terminal):
+    terminal.send("import asyncio")
+    terminal.send("@bee.on_event('a')\nasync def h(event, client): print('heard')\n")
+    terminal.child.sendline("@bee.on_startup\nasync def begin(client): await asyncio.Event().wait()\n")
+    terminal.child.expect("bee waits for on_startup begin")
+    terminal.child.sendintr()
+    terminal.child.expect("the startup of worker 'bee' was interrupted; generation 2 runs on, with its state")
+    assert "| heard" in terminal.send("%fire a")

@@ -77,7 +77,7 @@ class Observer:
 
         def taken(decorator: str, trigger: str, handler: Any) -> Any:
             key, count = (decorator, trigger, handler.__name__), 2
-            while key in keys and decorator in ("every", "task"):  # as our runner counts them
+            while key in keys:  # as our runner counts them
                 key, count = (decorator, trigger, f"{handler.__name__}#{count}"), count + 1
             keys[key] = None
             return self._reporting(handler, key)

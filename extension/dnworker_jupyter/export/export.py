@@ -30,7 +30,7 @@ from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cells import read_notebook
-from dnworker_jupyter.kernel.notebook_file import journal_of
+from dnworker_jupyter.kernel.journals import journal_of
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

@@ -1,17 +1,14 @@
-"""Finds the notebook's file, its saved cells and its journal; used by exports, magics and `stale`."""
+"""Reads the notebook's file: its saved cells, and what it is known by; used by `journals` and `stale`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-VARIABLE = "DNWORKER_JOURNAL"
-_OFF = ("off", "0", "false", "no")
+LONG_TEXT = 30
+"""Characters from which on a cell's text says which notebook it is of; shorter ones are in many."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +17,6 @@ class SavedNotebook:
 
     sources: dict[str, str]
     saved_at: float
-
-
-def notebook_path(shell: Any) -> Path | None:
-    """Return the notebook's file, where the front end names it: Jupyter's server, or VS Code."""
-    named = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
-    return Path(named) if isinstance(named, str) and named.endswith(".ipynb") else None
 
 
 def read_saved(path: Path | None) -> SavedNotebook | None:
@@ -45,21 +36,16 @@ def read_saved(path: Path | None) -> SavedNotebook | None:
     return SavedNotebook(sources, saved_at) if sources else None
 
 
-def journal_file(shell: Any) -> Path | None:
-    """Return the journal's file: `DNWORKER_JOURNAL`, or one of this notebook's own; None where it is `off`.
+def cell_ids(path: Path) -> frozenset[str] | None:
+    """Return what a notebook is known by, whatever it is called: the ids of its cells.
 
-    Where the front end does not name the notebook's file, the working directory takes its place.
+    Of a file without ids (before nbformat 4.5), marks of its longer cells. None where it cannot be read.
     """
-    return journal_of(notebook_path(shell) or Path.cwd())
-
-
-def journal_of(subject: Path) -> Path | None:
-    """Return the journal's file of a notebook, by the notebook's own; None where it is `off`."""
-    named = os.environ.get(VARIABLE, "").strip()
-    if named.lower() in _OFF:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        ids = {str(cell["id"]) for cell in cells if "id" in cell}
+        texts = ["".join(cell["source"]).strip() for cell in cells]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if named:
-        return Path(named).expanduser()
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", subject.stem)[:40] or "notebook"
-    digest = hashlib.sha256(str(subject.absolute()).encode()).hexdigest()[:8]
-    return Path.home() / ".dreadnode" / "dnworker" / "journals" / f"{stem}-{digest}.db"
+    marks = (f"text:{hashlib.sha256(t.encode()).hexdigest()[:16]}" for t in texts if len(t) >= LONG_TEXT)
+    return frozenset(ids or marks)

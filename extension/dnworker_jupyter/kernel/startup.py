@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 
 from dnworker.core.errors import JournalError
 from dnworker.core.listeners import Listeners
@@ -21,7 +22,13 @@ log = logging.getLogger("dnworker.notebook")
 class RuntimeStartup:
     """The start of one notebook's runtime: once, and again after `%runtime stop`."""
 
-    def __init__(self, engine: Engine, loop: KernelLoop, watch: LoopWatch) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        loop: KernelLoop,
+        watch: LoopWatch,
+        locate_journal: Callable[[], Awaitable[Path | None]] | None = None,
+    ) -> None:
         self.journal_problem: str | None = None
         """Why this run is not recorded; None when it is, or was not meant to be."""
         self.on_loop: Listeners[[]] = Listeners()
@@ -29,6 +36,8 @@ class RuntimeStartup:
         self._engine = engine
         self._loop = loop
         self._watch = watch
+        self._locate_journal = locate_journal
+        """Gives the journal's file, where something knows better now than when the engine was made."""
         self._started: asyncio.Task[None] | None = None
         self._workers_to_start: list[str] = []
 
@@ -67,6 +76,8 @@ class RuntimeStartup:
 
     async def _start(self) -> None:
         self._watch.start()
+        if self._engine.journal is not None and self._locate_journal is not None:
+            self._engine.journal.path = await self._locate_journal() or self._engine.journal.path
         try:
             await self._engine.start()
         except JournalError as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import Registration, handler_records, last_of_each
+from dnworker_jupyter.live.records import Registration, handler_records
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -36,10 +36,8 @@ class CellTransaction:
 
     def registration(self) -> Registration:
         """Return what the cell registered."""
-        found = handler_records(self.recording)
-        handlers = last_of_each(found)
-        kept = {id(handler) for handler in handlers}
-        twice = tuple(dict.fromkeys(h.name for h in found if id(h) not in kept))
+        handlers = handler_records(self.recording)
+        twice = tuple(dict.fromkeys(h.name for h in handlers if h.key != h.declared and h.name != "_"))
         state = self.recording.state
         if state is self._state:
             written, removed = self._state.written(), self._state.removed()

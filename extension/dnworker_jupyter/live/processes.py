@@ -21,7 +21,13 @@ from dnworker_jupyter.syntax.options import Options
 ProcessTopology = Literal["python", "uv"]
 
 CONNECT_LIMIT = 180.0
-"""Seconds until a process must have connected; `uv run` makes its environment at the first start."""
+"""Seconds until a process must be up; `uv run` makes its environment at the first start."""
+
+POLL = 0.05
+"""Seconds between two looks at a process that starts."""
+
+HELLO_LIMIT = 0.5
+"""Seconds that a process which listens has to report what it runs; one that does not report is up then."""
 
 
 ExportWorker = Callable[[str, ProcessTopology], tuple[Mapping[str, bytes], str]]
@@ -102,23 +108,32 @@ class Processes:
         return root
 
 
-async def until_connected(worker: SubprocessWorker) -> None:
-    """Return when the process listens to events.
+async def until_up(worker: SubprocessWorker) -> None:
+    """Return when the process listens to events, if it has handlers of any, and has run its startup handlers.
+
+    Of a process that does not report what it runs, the first is all that can be known.
 
     Raises:
         WorkerFailed: it ended before, or took too long; the text has its last output.
     """
-    connected = asyncio.ensure_future(worker.connected.wait())
+    connected_for = 0.0
     try:
         async with asyncio.timeout(CONNECT_LIMIT):
-            while not connected.done():
-                await asyncio.wait({connected}, timeout=0.1)
+            while not _is_up(worker) and connected_for < HELLO_LIMIT:
+                connected_for += POLL if worker.connected.is_set() and not worker.remote.reports else 0
                 if worker.state is not WorkerState.RUNNING:
                     raise WorkerFailed(f"worker {worker.name!r} is in state {worker.state}: {worker.error}")
+                await asyncio.sleep(POLL)
     except TimeoutError:
         output = "\n".join(worker.detail()["process"]["recent_output"][-10:])
         raise WorkerFailed(
-            f"worker {worker.name!r} did not connect within {CONNECT_LIMIT:g} s; its output:\n{output}"
+            f"worker {worker.name!r} did not come up within {CONNECT_LIMIT:g} s; its output:\n{output}"
         ) from None
-    finally:
-        connected.cancel()
+
+
+def _is_up(worker: SubprocessWorker) -> bool:
+    if not worker.remote.reports:
+        return False
+    listens = worker.connected.is_set() or all(key.decorator != "on_event" for key in worker.stats)
+    starting = [one for key, one in worker.stats.items() if key.decorator == "on_startup"]
+    return listens and all(one.calls > one.in_flight and not one.is_failing for one in starting)

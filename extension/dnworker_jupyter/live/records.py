@@ -29,8 +29,16 @@ class Handler:
 
     @property
     def name(self) -> str:
-        """The function's name."""
-        return self.key.name
+        """The function's name, which several handlers may have; see `key`."""
+        return handler_name(self.function)
+
+    @property
+    def declared(self) -> HandlerKey:
+        """What its cell declares it as: the key, without the number of one that comes again in its cell.
+
+        A later cell that declares the same takes over.
+        """
+        return self.key._replace(name=self.name)
 
     @property
     def code(self) -> tuple[Any, ...]:
@@ -48,7 +56,7 @@ class Registration:
     removed: frozenset[str] = frozenset()
     """Keys that its cell took out of the state."""
     twice: tuple[str, ...] = ()
-    """Names that its cell registered more than once in the same way; the last counts."""
+    """Names that its cell registered more than once in the same way; all run."""
     shared: bool = False
     at: float = field(default_factory=time.time)
     """When it took effect, in seconds since 1970."""
@@ -62,8 +70,11 @@ class Change:
     changed: tuple[Handler, ...]
     removed: tuple[Handler, ...]
     taken_over: tuple[tuple[Handler, Cell], ...]
+    """Handlers of other cells in whose place those of this one run now."""
     restarted: bool
     twice: tuple[str, ...] = ()
+    beside: tuple[tuple[Handler, Cell], ...] = ()
+    """Handlers of other cells that have the name of a new one, by the same decorator, and run on."""
 
 
 def wrong_signature(handler: Handler) -> str | None:
@@ -90,15 +101,9 @@ def make_worker(name: str, handlers: Iterable[Handler]) -> Worker:
     return worker
 
 
-def last_of_each(handlers: list[Handler]) -> list[Handler]:
-    """Return the handlers without those that a later one of the same key replaces, as within one cell."""
-    return list({h.key: h for h in handlers}.values())
-
-
 def _record(registered: Registered) -> Handler:
     function = registered.function
-    key = registered.key._replace(name=handler_name(function))  # without the number of one that comes twice
-    return Handler(key, function, _source(function), registered.schedule, _enclosed(function))
+    return Handler(registered.key, function, _source(function), registered.schedule, _enclosed(function))
 
 
 def _enclosed(function: Any) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnworker.core.lifecycle import WorkerState
-from dnworker_jupyter.live.records import Change, wrong_signature
+from dnworker_jupyter.live.records import Change, Handler, wrong_signature
 from dnworker_jupyter.live.worker import LiveWorker
 
 
@@ -16,16 +16,23 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
         lines[0] += f"; it needs one of these flags on: {', '.join(live.options.when)}"
     for sign, handlers in (("+", change.added), ("~", change.changed), ("-", change.removed)):
         for handler in handlers:
-            lines.append(f"  {sign} {' '.join(filter(None, handler.key[:2]))}: {handler.name}")
+            lines.append(f"  {sign} {_trigger(handler)}: {handler.key.name}")
     for handler in (*change.added, *change.changed):
         if (wrong := wrong_signature(handler)) is not None:
-            lines.append(f"  ! {handler.name} {wrong}")
+            lines.append(f"  ! {handler.key.name} {wrong}")
     for name in change.twice:
-        lines.append(f"  ! {name} is defined twice in this cell; the last counts")
-    for handler, cell in change.taken_over:
         lines.append(
-            f"  ! {handler.name} was registered by {cell.label} too; this cell's is the one that counts now"
+            f"  ! {name} is registered more than once in this cell, in the same way; all of them run"
         )
+    for handler, cell in change.taken_over:
+        was = f"{handler.key.name} was registered by {cell.label} too"
+        lines.append(f"  ! {was}; this cell's is the one that counts now")
+    for handler, cell in change.beside:
+        lines.append(f"  ! {handler.key.name} of {cell.label} runs on beside this one ({_trigger(handler)})")
     if next(live.handlers(), None) is None:
         lines.append("  it has no handlers yet")
     return lines
+
+
+def _trigger(handler: Handler) -> str:
+    return " ".join(filter(None, handler.key[:2]))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-import dis
 import functools
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker.workers.registry import Registered, handlers_of, replace_handlers
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.names import bound_globally, names_in
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
 
@@ -100,25 +100,12 @@ class _Copies:
                 new.cell_contents = self.of(old.cell_contents)
             except ValueError:  # it is empty yet
                 continue
-        for name in _names_in(function.__code__):
+        for name in names_in(function.__code__):
             if name in self._namespace and name not in self._seen:
                 self._seen.add(name)
                 value = self._namespace[name]
                 self._copy[name] = self.of(value)
                 if isinstance(value, _CONTAINERS):
                     self.changing.add(name)
-        self.changing |= _bound_globally(function.__code__)
+        self.changing |= bound_globally(function.__code__)
         return made
-
-
-def _bound_globally(code: types.CodeType) -> set[str]:
-    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname == "STORE_GLOBAL"}
-    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return found.union(*map(_bound_globally, inner))
-
-
-def _names_in(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names_in(constant)

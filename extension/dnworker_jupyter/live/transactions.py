@@ -15,6 +15,7 @@ from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.engine import Engine
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.cells import CellBook, RunningCell
@@ -24,10 +25,11 @@ from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import beside_loaded, check_not_set_aside
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
+from dnworker_jupyter.live.notice import notice_of
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.records import Change, handler_records
 from dnworker_jupyter.live.report import describe_change
-from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.live.worker import LiveWorker, why_failed
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options, read_worker_line
@@ -47,6 +49,10 @@ class Draft:
     commit: Callable[[], Coroutine[Any, Any, str]] | None = None
     """What ends the cell instead of a registration, and returns its output."""
     is_closed: bool = False
+    committing: asyncio.Task[Any] | None = None
+    """What lets it take effect, while that lasts."""
+    is_left: bool = False
+    """Whether the cell was interrupted meanwhile, and does not wait for it any more."""
 
 
 class Transactions:
@@ -228,11 +234,14 @@ class Transactions:
         transactions, draft.transactions = draft.transactions, {}
         await self._loop.enter(lambda: self._drop_stale(running.cell, set(transactions)))
         for transaction in transactions.values():
-            await self._commit(transaction)
+            await self._commit(transaction, draft)
 
     def leave_cell(self, running: RunningCell, succeeded: bool) -> None:
         """Note that a cell has ended; what it left open takes effect later, or, when it failed, never."""
         draft = self._drafts.pop(running, None)
+        if draft is not None and draft.committing is not None:  # at a terminal, Ctrl-C ends the cell alone
+            draft.is_left = True
+            self._loop.post(draft.committing.cancel)
         if draft is None or draft.is_closed or not succeeded or running.broken or self._loop.loop is None:
             return
         # Most cells have nothing left to do here: they close by themselves, or registered nothing.
@@ -268,28 +277,35 @@ class Transactions:
 
         self.later(finish)
 
-    async def _commit(self, transaction: CellTransaction) -> None:
+    async def _commit(self, transaction: CellTransaction, draft: Draft | None = None) -> None:
         live = transaction.live
-        change = await self._loop.enter(lambda: self._become(transaction))
+        with notice_of(live):
+            change = await self._loop.enter(lambda: self._become(transaction, draft or Draft()))
         self._raise_if_failed(live)
         lines = [] if transaction.quiet else describe_change(live, change)
         for line in [*lines, *beside_loaded(self._engine, live.name)]:
             print(line)  # noqa: T201  this is the cell's output
 
-    async def _become(self, transaction: CellTransaction) -> Change:
+    async def _become(self, transaction: CellTransaction, draft: Draft) -> Change:
         """Let what a cell registered run; on the loop."""
         live = transaction.live
+        draft.committing = asyncio.current_task()
         is_new = live.name not in self._live
         self._live.add(live)  # before it starts: its handlers look for their worker here
         try:
-            change = await live.commit(transaction.registration(), transaction.options)
+            change = await live.commit(
+                transaction.registration(), transaction.options, stop_first=transaction.restart
+            )
         except UsageError:
             if is_new:
                 self._live.remove(live)
             raise
-        is_fresh = change.restarted or live.generation == 1
-        if transaction.restart and live.managed is not None and not is_fresh:
-            await live.managed.restart(force=True)
+        except WorkerFailed as exc:
+            if draft.is_left:
+                print(exc)  # noqa: T201  the cell does not hear of it any more
+            raise
+        finally:
+            draft.committing = None
         return change
 
     async def _drop_stale(self, cell: Cell, registering: set[str]) -> None:
@@ -339,13 +355,7 @@ class Transactions:
     def _raise_if_failed(self, live: LiveWorker) -> None:
         managed = live.managed
         if managed is not None and managed.state is WorkerState.ERROR:
-            failures = [
-                f.last_error
-                for key, f in managed.stats.items()
-                if key.decorator == "on_startup" and f.last_error
-            ]
-            why = f"on_startup raised {failures[-1]}" if failures else managed.error
-            raise WorkerFailed(f"worker {live.name!r} is in state error: {why}")
+            raise WorkerFailed(why_failed(managed))
 
     # -- what names mean -------------------------------------------------------------------------------
 
@@ -375,6 +385,11 @@ class Transactions:
         draft = self._draft()
         if draft is not None and not in_handler and name in draft.transactions:
             return draft.transactions[name].recording.state
+        invocation = current_invocation.get()
+        if in_handler and invocation is not None and invocation.worker.rpartition(":")[2] == name:
+            worker = self._worker_of(name, invocation.generation)
+            if worker is not None:
+                return worker.state  # of its own generation, which may be one that is to come
         live = self._live.get(name)
         return live.state if live is not None else {}
 
@@ -386,7 +401,7 @@ class Transactions:
         """
         invocation = current_invocation.get()
         if invocation is not None:
-            found = self._worker_of(invocation.worker.rpartition(":")[2])
+            found = self._worker_of(invocation.worker.rpartition(":")[2], invocation.generation)
             if found is not None:
                 return found
         draft = self._draft()
@@ -407,9 +422,10 @@ class Transactions:
         running = self._cells.now
         return None if running is None else self._drafts.setdefault(running, Draft())
 
-    def _worker_of(self, name: str) -> Worker | None:
+    def _worker_of(self, name: str, generation: int = 0) -> Worker | None:
         live = self._live.get(name)
-        worker = getattr(live.managed, "worker", None) if live is not None else None
+        managed = live.managed if live is not None else None
+        worker = managed.worker_of(generation) if isinstance(managed, InProcessWorker) else None
         return worker if isinstance(worker, Worker) else None
 
 

@@ -2,70 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from dnworker.capability.manifest import WorkerDefinition
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker.core.invocation import describe
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import Topology
 from dnworker.engine.engine import Engine
+from dnworker.workers import inprocess_worker
 from dnworker.workers.inprocess_worker import InProcessWorker
+from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
-from dnworker_jupyter.live.processes import Processes, ProcessWorker, until_connected
+from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
+from dnworker_jupyter.live.processes import Processes, ProcessWorker, until_up
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
 GENERATIONS_KEPT = 20
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One version of a worker: what its cells have registered, by the key of the cell, in their order."""
-
-    number: int = 0
-    registrations: Mapping[str, Registration] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
-
-    def handlers(self) -> Iterator[tuple[Handler, Cell]]:
-        """Go through the handlers, in the order of their cells."""
-        for registration in self.registrations.values():
-            for handler in registration.handlers:
-                yield handler, registration.cell
-
-    def plain_handlers(self) -> list[Handler]:
-        """Return the handlers without their cells."""
-        return [handler for handler, _ in self.handlers()]
-
-    def with_registration(
-        self, new: Registration
-    ) -> tuple[dict[str, Registration], list[tuple[Handler, Cell]]]:
-        """Return the registrations with `new` among them, and the handlers it takes over from other cells."""
-        names = {handler.name for handler in new.handlers}
-        merged: dict[str, Registration] = {}
-        taken: list[tuple[Handler, Cell]] = []
-        for key, registration in self.registrations.items():
-            if key == new.cell.key:
-                merged[key] = new  # keeps its place among the cells
-                continue
-            kept = tuple(h for h in registration.handlers if h.name not in names)
-            taken += [(h, registration.cell) for h in registration.handlers if h.name in names]
-            if kept or registration.shared:
-                merged[key] = replace(registration, handlers=kept)
-        merged.setdefault(new.cell.key, new)
-        return merged, taken
-
-    def followed_by(self, registrations: Mapping[str, Registration], options: Options | None) -> Generation:
-        """Return the next generation; tasks whose source did not change keep their running function."""
-        running = {h.code: h for h in self.plain_handlers() if h.key.decorator == "task"}
-        kept = {
-            key: replace(r, handlers=tuple(running.get(h.code, h) for h in r.handlers))
-            for key, r in registrations.items()
-        }
-        return Generation(self.number + 1, kept, options or self.options)
 
 
 class LiveWorker:
@@ -113,20 +75,31 @@ class LiveWorker:
 
     # -- the next generation ---------------------------------------------------------------------------
 
-    async def commit(self, registration: Registration, options: Options) -> Change:
+    async def commit(
+        self, registration: Registration, options: Options, *, stop_first: bool = False
+    ) -> Change:
         """Make what a cell registered part of the next generation and let it run.
+
+        A new startup or shutdown handler, or another gate, needs a start. The present generation runs until
+        the next one has started; with `stop_first`, or where both need the same, it stops before.
 
         Raises:
             NotExportable: the worker is a process, and something that the handlers need cannot leave the
                 kernel; nothing has changed then.
+            WorkerFailed: it did not start, or was interrupted; the text says what runs now.
         """
         merged, taken = self.current.with_registration(registration)
         generation = self.current.followed_by(merged, options)
-        change = await self._become(self._with(generation), written=registration)
-        return replace(change, taken_over=tuple(taken), twice=registration.twice)
+        change = await self._become(self._with(generation), written=registration, stop_first=stop_first)
+        beside = namesakes(change.added, generation, registration.cell)
+        return replace(change, taken_over=tuple(taken), twice=registration.twice, beside=beside)
 
     async def drop(self, key: str) -> Change:
-        """End what a cell registered: it was run again, and registers nothing here any more."""
+        """End what a cell registered: it was run again, and registers nothing here any more.
+
+        Raises:
+            WorkerFailed: what is left did not start; the text says what runs now.
+        """
         kept = {k: r for k, r in self.registrations.items() if k != key}
         return await self._become(self._with(self.current.followed_by(kept, None)))
 
@@ -135,6 +108,7 @@ class LiveWorker:
 
         Raises:
             UsageError: there is none.
+            WorkerFailed: it did not start; the text says what runs now.
         """
         if len(self._generations) == 1:
             raise UsageError(f"worker {self.name!r} has no earlier generation to go back to")
@@ -148,13 +122,19 @@ class LiveWorker:
         Raises:
             NotExportable: something that the handlers need cannot leave the kernel; the worker runs on as
                 it was.
-            WorkerFailed: the process did not come up.
+            WorkerFailed: it did not come up; what ran before was started again.
         """
+        check_not_set_aside(self._engine, self.name)
         before, self.topology = self.topology, topology
+        managed = self.managed
         try:
-            await self._run(restart=True)
-        except UsageError:
-            self.topology = before
+            if topology == "in-process":
+                await self._exchange(self._in_process(self._generations))
+            else:
+                await self._exchange(self._as_process())
+        except BaseException:
+            if self.managed is managed:
+                self.topology = before
             raise
 
     def _with(self, generation: Generation) -> tuple[Generation, ...]:
@@ -163,67 +143,164 @@ class LiveWorker:
         return (*kept[-GENERATIONS_KEPT:], generation)
 
     async def _become(
-        self, generations: tuple[Generation, ...], *, written: Registration | None = None
+        self,
+        generations: tuple[Generation, ...],
+        *,
+        written: Registration | None = None,
+        stop_first: bool = False,
     ) -> Change:
-        """Run the last of `generations`; where it cannot be exported, everything stays as it was."""
-        undo, state = self._generations, dict(self.state)
-        before, after = undo[-1], generations[-1]
-        restart = self._must_restart(before, after)
-        self._generations = generations
-        if written is not None:
+        """Run the last of `generations`; where it does not start, what ran before runs on."""
+        check_not_set_aside(self._engine, self.name)
+        before, after = self.current, generations[-1]
+        restart = stop_first or self._must_restart(before, after)
+        if self.topology != "in-process":
+            await self._become_process(generations, written)
+        elif not isinstance(self.managed, InProcessWorker):
+            await self._exchange(self._in_process(generations))
+        elif restart:
+            first = stop_first or clashes(before, after)
+            await self._start_anew(self.managed, generations, stop_first=first)
+        else:
             self._write_state(written)
-        try:
-            await self._run(restart)
-        except UsageError:
-            self._generations = undo
-            self.state.clear()
-            self.state.update(state)
-            raise
-        return change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
+            await self.managed.swap(self._runnable(generations, self.state))
+        change = change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
+        return replace(change, restarted=True) if stop_first and before.registrations else change
 
     def _must_restart(self, before: Generation, after: Generation) -> bool:
         """Return whether state must begin anew: the gate, a startup or a shutdown handler changed."""
         gate_changed = self.managed is not None and after.options.when != before.options.when
-        return gate_changed or _life_cycle(before) != _life_cycle(after)
+        return gate_changed or life_cycle(before) != life_cycle(after)
 
-    def _write_state(self, written: Registration) -> None:
-        self.state.update(written.seeds)
-        for key in written.removed:
-            self.state.pop(key, None)
+    def _write_state(self, written: Registration | None) -> None:
+        if written is not None:
+            self.state.update(written.seeds)
+            for key in written.removed:
+                self.state.pop(key, None)
 
     # -- what runs -------------------------------------------------------------------------------------
 
-    async def _run(self, restart: bool) -> None:
-        check_not_set_aside(self._engine, self.name)
-        if self.topology == "in-process":
-            await self._run_here(restart)
-        else:
-            self.managed = self._processes.make(self.name, self.topology, self.options, self.generation)
-            await self._engine.capabilities.adopt(self.managed)
-            if self.managed.state is WorkerState.RUNNING:
-                await until_connected(self.managed)  # a running process does not listen yet
+    async def _start_anew(
+        self, managed: InProcessWorker, generations: tuple[Generation, ...], *, stop_first: bool
+    ) -> None:
+        """Run the last of `generations` from a start on, with a state of its own."""
+        before, did_run = self.current, managed.state is WorkerState.RUNNING
+        try:
+            if not stop_first:
+                try:
+                    await managed.follow(self._runnable(generations, {}))
+                    return
+                except NotStarted as exc:
+                    if not _is_address_in_use(exc.failure) or managed.state is not WorkerState.RUNNING:
+                        raise
+                    stop_first = True
+            await managed.follow_after_stop(self._runnable(generations, {}))
+        except NotStarted as exc:
+            raise WorkerFailed(f"{_reason(self.name, exc)}; {self._what_runs(before, stop_first)}") from None
+        except asyncio.CancelledError:
+            why = f"the startup of worker {self.name!r} was interrupted"
+            if self.current is before and did_run:
+                raise WorkerFailed(f"{why}; {self._what_runs(before, stop_first)}") from None
+            raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
 
-    async def _run_here(self, restart: bool) -> None:
-        definition = WorkerDefinition(self.name, when=self.options.when)
-        if isinstance(self.managed, InProcessWorker):
-            self.managed.definition = definition
-            await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)
-        else:
-            home = self._engine.capability()
-            self.managed = InProcessWorker(self._engine.services, home, definition, self._make_fresh)
-            await self._engine.capabilities.adopt(self.managed)
+    def _what_runs(self, before: Generation, was_stopped: bool) -> str:
+        """Say how the generation before is, after another did not start."""
+        runs = self.state_now is WorkerState.RUNNING
+        if not was_stopped:
+            return (
+                f"generation {before.number} {'runs on, with its state' if runs else f'is {self.state_now}'}"
+            )
+        again = "is started again, with its state" if runs else f"does not start again: {self._error}"
+        return f"generation {before.number} was stopped for it, and {again}"
 
-    def _make_fresh(self) -> Worker:
-        """Make the Worker for a start: its state holds only what cells put there at their top level."""
-        self.state.clear()
-        for registration in self.registrations.values():
-            self.state.update(registration.seeds)
-        return self._make()
+    @property
+    def _error(self) -> str:
+        return (self.managed.error if self.managed is not None else None) or str(self.state_now)
 
-    def _make(self) -> Worker:
-        worker = make_worker(self.name, self.current.plain_handlers())
-        worker.state = self.state
-        return worker
+    async def _become_process(
+        self, generations: tuple[Generation, ...], written: Registration | None
+    ) -> None:
+        """Run the last of `generations` as a process, which is made of what is exported of it."""
+        undo, self._generations = self._generations, generations
+        managed = self.managed
+        try:
+            await self._exchange(self._as_process())
+        except BaseException:
+            if self.managed is managed:
+                self._generations = undo
+            raise
+        self._write_state(written)
+
+    async def _exchange(self, managed: InProcessWorker | ProcessWorker) -> None:
+        """Run by another managed worker; where that does not come up, the one before is started again.
+
+        Raises:
+            WorkerFailed: it did not come up, or was interrupted, and what ran before was started again.
+        """
+        before = self.managed
+        did_run = before is not None and before.state is WorkerState.RUNNING
+        self.managed = managed
+        try:
+            await self._engine.capabilities.adopt(managed)
+            if did_run and managed.state is WorkerState.ERROR:
+                raise WorkerFailed(why_failed(managed))
+            if isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
+                await until_up(managed)
+        except (WorkerFailed, asyncio.CancelledError) as exc:
+            why = str(exc)
+            if isinstance(exc, asyncio.CancelledError):
+                why = f"the start of worker {self.name!r} was interrupted"
+            if before is None or not did_run:
+                raise WorkerFailed(f"{why}; it is {managed.state}" if why != str(exc) else why) from None
+            await to_its_end(self._take_back(before, managed))
+            how = "is started again" if before.state is WorkerState.RUNNING else f"is {before.state}"
+            old = f"generation {before.generation}, {before.topology_label},"
+            raise WorkerFailed(f"{why}; {old} was stopped for it, and {how}") from None
+
+    async def _take_back(
+        self, before: InProcessWorker | ProcessWorker, managed: InProcessWorker | ProcessWorker
+    ) -> None:
+        await managed.stop()
+        self.managed = before
+        await self._engine.capabilities.adopt(before, resume=True)
+        if isinstance(before, ProcessWorker) and before.state is WorkerState.RUNNING:
+            with contextlib.suppress(WorkerFailed):  # its state says it
+                await until_up(before)
+
+    def _as_process(self) -> ProcessWorker:
+        assert self.topology != "in-process"
+        return self._processes.make(self.name, self.topology, self.options, self.generation)
+
+    def _in_process(self, generations: tuple[Generation, ...]) -> InProcessWorker:
+        """Return a managed worker that runs the last of `generations` here, from a start on."""
+        runnable = self._runnable(generations, {})
+        home = self._engine.capability()
+        managed = InProcessWorker(self._engine.services, home, runnable.definition, runnable.make)
+        managed.begin_with(runnable)
+        return managed
+
+    def _runnable(
+        self, generations: tuple[Generation, ...], state: dict[str, Any]
+    ) -> inprocess_worker.Generation:
+        """Return the last of `generations` as what a managed worker runs, with `state` as its state."""
+        generation = generations[-1]
+
+        def make_now() -> Worker:
+            worker = make_worker(self.name, generation.plain_handlers())
+            worker.state = state
+            return worker
+
+        def make() -> Worker:
+            """Make the Worker for a start: its state holds only what cells put there at their top level."""
+            state.clear()
+            for registration in generation.registrations.values():
+                state.update(registration.seeds)
+            return make_now()
+
+        def begun() -> None:
+            self._generations, self.state = generations, state
+
+        definition = WorkerDefinition(self.name, when=generation.options.when)
+        return inprocess_worker.Generation(generation.number, definition, make, make_now, begun)
 
     # -- shadows ---------------------------------------------------------------------------------------
 
@@ -243,20 +320,29 @@ class LiveWorker:
         return worker
 
 
-def change_between(before: list[Handler], after: list[Handler], *, restart: bool) -> Change:
-    """Return what changed between the handlers of two generations."""
-    old, new = {h.code for h in before}, {h.code for h in after}
-    old_keys, new_keys = {h.key for h in before}, {h.key for h in after}
-    fresh = [h for h in after if h.code not in old]
-    return Change(
-        added=tuple(h for h in fresh if h.key not in old_keys),
-        changed=tuple(h for h in fresh if h.key in old_keys),
-        removed=tuple(h for h in before if h.key not in new_keys),
-        taken_over=(),
-        restarted=bool(before) and restart and old != new,
-    )
+def _is_address_in_use(failure: BaseException | None) -> bool:
+    """Return whether something could not listen because its address is taken, most likely by us."""
+    seen: set[int] = set()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        if isinstance(failure, OSError) and failure.errno == errno.EADDRINUSE:
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
 
 
-def _life_cycle(generation: Generation) -> list[tuple[Any, ...]]:
-    handlers = generation.plain_handlers()
-    return [h.code for h in handlers if h.key.decorator in ("on_startup", "on_shutdown")]
+def _reason(name: str, exc: NotStarted) -> str:
+    """Say which startup handler failed, and with what."""
+    if exc.handler is None:
+        return f"the startup of worker {name!r} was ended: {exc}"
+    text = f"worker {name!r}: on_startup {exc.handler.key.name} raised {describe(exc.failure)}"
+    return "; ".join([text, *(f"its on_shutdown too: {raised}" for raised in exc.shutdown)])
+
+
+def why_failed(managed: ManagedWorker) -> str:
+    """Say why a worker is in state `error`."""
+    errors = [
+        s.last_error for key, s in managed.stats.items() if key.decorator == "on_startup" and s.last_error
+    ]
+    why = f"on_startup raised {errors[-1]}" if errors else managed.error
+    return f"worker {managed.name!r} is in state {managed.state}: {why}"

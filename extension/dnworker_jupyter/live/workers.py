@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.workers.managed import ManagedWorker
-from dnworker_jupyter.live.processes import ProcessWorker, until_connected
+from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
@@ -49,7 +49,7 @@ class LiveWorkers:
             if not isinstance(managed, ProcessWorker) or self.running(managed) is None:
                 continue
             if managed.state is WorkerState.RUNNING:  # which does not say that it listens
-                await until_connected(managed)
+                await until_up(managed)
 
     def add(self, live: LiveWorker) -> None:
         """Add a worker; one of that name that is there already is replaced."""

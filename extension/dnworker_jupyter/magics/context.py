@@ -14,6 +14,7 @@ from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
+from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.pending import PendingMagics
@@ -43,6 +44,7 @@ class MagicContext:
     interrupts: Interrupts
     cells: CellBook
     pending: PendingMagics
+    location: NotebookLocation
     # live workers
     live: LiveWorkers
     processes: Processes

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -18,7 +19,7 @@ import httpx
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.tables import Table
-from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
+from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.stale import why_stale
 from dnworker_jupyter.magics.context import MagicContext
 
@@ -61,7 +62,12 @@ async def diagnose(context: MagicContext) -> Diagnoses:
         *_blocks(context),
         *_workers(context),
     ]
-    found += [await _server(context), *_journal(context), await _uv(), *_stale(context)]
+    found += [
+        await _server(context),
+        *_journal(context),
+        await _uv(),
+        *_stale(context, await context.location.fresh()),
+    ]
     return Diagnoses(found)
 
 
@@ -261,8 +267,8 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
         yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
 
 
-def _stale(context: MagicContext) -> Iterator[Diagnosis]:
-    saved = read_saved(notebook_path(context.shell))
+def _stale(context: MagicContext, notebook: Path | None) -> Iterator[Diagnosis]:
+    saved = read_saved(notebook)
     found = [
         f"{live.name} ({registration.cell.label}: {why})"
         for live in context.live

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.workers.managed import ManagedWorker
@@ -18,8 +19,9 @@ from dnworker_jupyter.display.tables import (
     worker_table,
     workers_table,
 )
-from dnworker_jupyter.kernel.notebook_file import notebook_path, read_saved
-from dnworker_jupyter.live.processes import ProcessWorker, until_connected
+from dnworker_jupyter.kernel.notebook_file import read_saved
+from dnworker_jupyter.live.notice import notice, notice_of
+from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -67,7 +69,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case [verb] if verb in WORKER_VERBS:
             raise UsageError(f"%worker {verb} needs the worker's name")
         case [name]:
-            return _table(context, context.worker(name))
+            return await _table(context, context.worker(name))
         case ["topology", name, topology]:
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
@@ -83,10 +85,11 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
 
 
-def _table(context: MagicContext, managed: ManagedWorker) -> Table:
+async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
     live = context.live.running(managed)
-    saved = read_saved(notebook_path(context.shell))
-    origins = {} if live is None else handler_origins(live, context.cells, saved)
+    origins: dict[HandlerKey, str] = {}
+    if live is not None:
+        origins = handler_origins(live, context.cells, read_saved(await context.location.fresh()))
     return worker_table(managed, origins, context.runtime.clock)
 
 
@@ -95,10 +98,11 @@ async def _start(context: MagicContext, managed: ManagedWorker) -> Note:
 
 
 async def _restart(context: MagicContext, managed: ManagedWorker, *, force: bool = True) -> Note:
-    await managed.restart(force=force)
-    is_live = context.live.running(managed) is not None
-    if is_live and isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
-        await until_connected(managed)  # a running process does not listen yet
+    with notice(managed.name, lambda: managed, lambda: ""):
+        await managed.restart(force=force)
+        is_live = context.live.running(managed) is not None
+        if is_live and isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
+            await until_up(managed)  # a running process does not listen yet
     return _state(managed)
 
 
@@ -115,7 +119,8 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
 
 async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     live = context.live_worker(managed)
-    await live.rollback()
+    with notice_of(live):
+        await live.rollback()
     return Note(
         f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
     )
@@ -125,7 +130,8 @@ async def _move(context: MagicContext, managed: ManagedWorker, topology: Topolog
     live = context.live_worker(managed)
     if live.topology == topology:
         return Note(f"{live.name} runs {_how(topology)} already")
-    await live.move(topology)
+    with notice_of(live):
+        await live.move(topology)
     return Note(f"{live.name} is {live.state_now}, {_how(topology)}, with empty state")
 
 

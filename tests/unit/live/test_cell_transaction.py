@@ -35,8 +35,20 @@ def test_a_name_that_is_registered_twice_is_noted():
         async def watch(client): ...
 
     registration = cell.registration()
-    assert len(registration.handlers) == 1
+    assert [handler.key.name for handler in registration.handlers] == ["watch", "watch#2"]
     assert registration.twice == ("watch",)
+
+
+def test_handlers_without_a_name_worth_saying_are_not_noted_as_twice():
+    cell = transaction()
+    for _ in range(2):
+
+        @cell.recording.on_event("demo.a")
+        async def _(event, client): ...
+
+    registration = cell.registration()
+    assert len(registration.handlers) == 2
+    assert registration.twice == ()
 
 
 def test_state_that_is_written_waits_for_the_commit():

@@ -6,7 +6,7 @@ import pytest
 
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import handler_records, last_of_each, make_worker, wrong_signature
+from dnworker_jupyter.live.records import handler_records, make_worker, wrong_signature
 
 
 def registered() -> Worker:
@@ -45,7 +45,7 @@ def test_a_worker_made_of_records_has_the_same_handlers():
     assert handler_records(make_worker("other", records)) == records
 
 
-def test_of_handlers_with_one_key_the_last_counts():
+def test_handlers_of_one_name_and_trigger_have_records_of_their_own_in_their_order():
     worker = Worker("bridge")
     functions = []
     for _ in range(2):
@@ -54,8 +54,9 @@ def test_of_handlers_with_one_key_the_last_counts():
         async def on_a(event, client): ...
 
         functions.append(on_a)
-    (kept,) = last_of_each(handler_records(worker))
-    assert kept.function is functions[1]
+    records = handler_records(worker)
+    assert [(r.key.name, r.function) for r in records] == [("on_a", functions[0]), ("on_a#2", functions[1])]
+    assert {r.declared for r in records} == {HandlerKey("on_event", "demo.a", "on_a")}
 
 
 def test_what_a_handler_closes_over_makes_it_another():

@@ -10,8 +10,9 @@ from dnworker.core.errors import UsageError
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.generations import Generation, change_between
 from dnworker_jupyter.live.records import Handler, Registration, handler_records
-from dnworker_jupyter.live.worker import Generation, LiveWorker, change_between
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
@@ -47,6 +48,23 @@ def test_a_handler_of_a_name_is_taken_over_from_the_cell_that_had_it():
     merged, taken = first.with_registration(cell(3, handler("a")))
     assert [[h.name for h in r.handlers] for r in merged.values()] == [["b"], ["c"], ["a"]]
     assert [(h.name, c.number) for h, c in taken] == [("a", 1)]
+
+
+def test_a_handler_of_the_same_name_for_another_kind_takes_nothing_over():
+    first = generation(cell(1, handler("a")))
+    merged, taken = first.with_registration(cell(2, handler("a", kind="demo.b")))
+    assert [[h.key.trigger for h in r.handlers] for r in merged.values()] == [["demo.a"], ["demo.b"]]
+    assert taken == []
+
+
+def test_all_handlers_that_a_cell_declares_alike_are_taken_over_together():
+    worker = Worker("bridge")
+    for _ in range(2):
+        worker.on_event("demo.a")(handler("a").function)
+    first = generation(cell(1, *handler_records(worker)))
+    merged, taken = first.with_registration(cell(2, handler("a")))
+    assert [r.cell.number for r in merged.values()] == [2]
+    assert [h.key.name for h, _ in taken] == ["a", "a#2"]
 
 
 def test_a_cell_without_handlers_left_goes_unless_it_is_shared():

@@ -92,3 +92,25 @@ async def test_all_handlers_of_a_kind_run_side_by_side(stage):
     await turn_loop()
     assert sorted(running) == [1, 1, 1, 2, 2, 2]
     await stage.runner.stop()
+
+
+async def test_handlers_of_one_name_begin_in_their_order_and_are_counted_apart(stage, caplog):
+    said = []
+
+    @stage.worker.on_event("a")
+    async def _(event, client):
+        said.append("first")
+
+    @stage.worker.on_event("a")
+    async def _(event, client):
+        said.append("second")
+        raise ValueError
+
+    await stage.runner.start()
+    stage.bus.publish("a")
+    await turn_loop()
+    assert said == ["first", "second"]
+    stats = stage.runner.stats
+    assert [(key.name, s.calls, s.errors) for key, s in stats.items()] == [("_", 1, 0), ("_#2", 1, 1)]
+    assert "cap:w._#2 (event) failed" in caplog.text
+    await stage.runner.stop()

@@ -45,11 +45,25 @@ def test_every_handler_comes_in_the_order_of_its_life():
     ]
 
 
-def test_keys_are_those_of_the_handlers_each_once():
+def test_every_handler_has_a_key_of_its_own():
     registry = full()
+    registry.on_startup(one)
     registry.on_event("b")(one)
-    assert keys_of(registry) == list(dict.fromkeys(h.key for h in handlers_of(registry)))
-    assert len(keys_of(registry)) == registry.handler_count - 1
+    registry.on_shutdown(two)
+    keys = keys_of(registry)
+    assert len(set(keys)) == len(keys) == registry.handler_count
+    assert [key.name for key in keys if "#" in key.name] == ["one#2", "one#2", "two#2"]
+
+
+def test_a_function_that_is_called_like_a_number_of_another_keeps_its_own_key():
+    registry = HandlerRegistry("w")
+
+    async def odd(client): ...
+
+    odd.__name__ = "one#2"
+    for handler in (one, odd, one, odd):
+        registry.task(handler)
+    assert [key.name for key in tasks_of(registry)] == ["one", "one#2", "one#3", "one#2#2"]
 
 
 def test_schedules_and_tasks_of_one_name_are_numbered_so_that_none_is_lost():

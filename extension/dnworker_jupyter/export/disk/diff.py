@@ -23,7 +23,7 @@ from dnworker.capability.manifest import (
     parse_manifest,
 )
 from dnworker.core.errors import UsageError
-from dnworker.core.handlers import DECORATORS, HandlerKey
+from dnworker.core.handlers import DECORATORS, HandlerKey, numbered
 from dnworker.core.schedule import make_schedule
 
 Step = Literal["major", "minor", "patch"]
@@ -197,14 +197,15 @@ def handlers_in_script(
     except SyntaxError as exc:
         raise UsageError(f"{path}, line {exc.lineno}: is no Python: {exc.msg}") from exc
     known = _texts(tree, texts or {})
-    return [
+    found = (
         HandlerKey(call.attr, _trigger_of(decorator, known), node.name)
         for node in tree.body
         if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef)
         for decorator in reversed(node.decorator_list)  # the order in which they register
         if isinstance(call := decorator.func if isinstance(decorator, ast.Call) else decorator, ast.Attribute)
         and call.attr in DECORATORS
-    ]
+    )
+    return [*numbered(found)]
 
 
 def _trigger_of(decorator: ast.expr, texts: Mapping[str, str]) -> str:

@@ -355,7 +355,7 @@ def test_nothing_is_written_unless_the_check_passes(tmp_path, capsys):
 
 def test_the_command_line_fires_what_the_notebooks_journal_has(tmp_path, monkeypatch, capsys):
     from dnworker import Runtime
-    from dnworker_jupyter.kernel.notebook_file import journal_of
+    from dnworker_jupyter.kernel.journals import journal_of
 
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     notebook = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}")
