@@ -324,3 +324,15 @@ def test_a_first_startup_that_is_interrupted_says_so_without_our_traceback(kerne
     assert (
         "w is running" in kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, c): pass", "c1").text
     )
+
+
+def test_in_every_kernel_a_startup_that_hangs_says_so_in_its_cell_and_is_interrupted(any_kernel):
+    cell = "%%worker w\nimport asyncio\n@worker.on_startup\nasync def begin(c):\n    {}\n@worker.on_event('a')\nasync def h(e, c): print('{}')"
+    any_kernel.run(cell.format("pass", "first"), "c1")
+    hanging = any_kernel.begin(cell.format("await asyncio.Event().wait()", "second"), "c1")
+    any_kernel.until_stream("w waits for on_startup begin")
+    any_kernel.interrupt()
+    answer = any_kernel.collect(hanging)
+    assert "w waits for on_startup begin" in answer.text  # in its own cell
+    assert "was interrupted; generation 1 runs on, with its state" in answer.error
+    assert "| first" in any_kernel.run("%fire a").text

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
+from dnworker.compat import install as install_compat
 from dnworker.core.errors import JournalError
 from dnworker.core.listeners import Listeners
 from dnworker.engine.engine import Engine
@@ -76,6 +77,7 @@ class RuntimeStartup:
 
     async def _start(self) -> None:
         self._watch.start()
+        install_compat()  # before anything is awaited: the next cell may import it
         if self._engine.journal is not None and self._locate_journal is not None:
             self._engine.journal.path = await self._locate_journal() or self._engine.journal.path
         try:

@@ -59,3 +59,38 @@ async def test_a_journal_that_cannot_be_written_is_noted_and_left_out(tmp_path):
 
 async def test_the_stop_of_what_never_started_is_harmless():
     await startup(Runtime(port=None)).stop()
+
+
+async def test_the_journal_is_that_which_is_found_at_the_start(tmp_path):
+    async def locate():
+        return tmp_path / "found.db"
+
+    runtime = Runtime(port=None, journal=tmp_path / "seeming.db")
+    starting = RuntimeStartup(
+        runtime, KernelLoop(SimpleNamespace(kernel=object())), LoopWatch(runtime), locate
+    )
+    await starting.ready()
+    assert (tmp_path / "found.db").is_file()
+    assert not (tmp_path / "seeming.db").exists()
+    await starting.stop()
+
+
+async def test_what_the_next_cell_imports_is_there_before_the_journal_is_found(monkeypatch, tmp_path):
+    here, go_on = [], asyncio.Event()
+
+    async def locate():
+        await go_on.wait()
+
+    monkeypatch.setattr("dnworker_jupyter.kernel.startup.install_compat", lambda: here.append(1))
+    runtime = Runtime(port=None, journal=tmp_path / "j.db")
+    starting = RuntimeStartup(
+        runtime, KernelLoop(SimpleNamespace(kernel=object())), LoopWatch(runtime), locate
+    )
+    starting.begin()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert here == [1]
+    go_on.set()
+    await starting.ready()
+    assert (tmp_path / "j.db").is_file()
+    await starting.stop()
