@@ -82,8 +82,6 @@ def compose(shell: Any) -> Notebook:
     runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location))
     loop = KernelLoop(shell)
     cells = CellBook(shell)
-    output = OutputRouter(runtime, shell)
-    unhandled = UnhandledErrors(runtime.note_unhandled)
     watch = LoopWatch(runtime)
     interrupts = Interrupts(shell, loop, watch)
     startup = RuntimeStartup(runtime, loop, watch, _journal_of(location, cells))
@@ -111,8 +109,8 @@ def compose(shell: Any) -> Notebook:
         watch=watch,
         cells=cells,
         location=location,
-        output=output,
-        unhandled=unhandled,
+        output=OutputRouter(runtime, shell),
+        unhandled=UnhandledErrors(runtime.note_unhandled),
         interrupts=interrupts,
         late_errors=late_errors,
         pending=pending,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.core.errors import UsageError
-from dnworker_jupyter.kernel.notebook_file import VARIABLE, journal_of
+from dnworker_jupyter.kernel.journals import VARIABLE, journal_of
 
 START_LIMIT = 120.0
 """Seconds that a kernel may take to start."""
