@@ -76,7 +76,7 @@ def worker_environment(
     environment = dict(inherited)
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
     environment.pop("DREADNODE_RUNTIME_TOKEN_FILE", None)
-    environment["PATH"] = _with_uv(_with_entries(environment.get("PATH", os.defpath), path_entries, root))
+    environment["PATH"] = _with_uv(with_entries(environment.get("PATH", os.defpath), path_entries, root))
     environment.setdefault("PYTHONUNBUFFERED", "1")  # a log that shows lines when they are printed
     org = inherited.get("DREADNODE_ORG") or inherited.get("DREADNODE_ORGANIZATION")
     environment.update(
@@ -97,8 +97,10 @@ def worker_environment(
     return environment
 
 
-def _with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
-    return os.pathsep.join([path, *(str(root / entry) for entry in entries)])
+def with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
+    """Return a PATH with the directories of `dependencies.path`: `~` and variables replaced, below `root`."""
+    expanded = (Path(os.path.expandvars(entry.strip())).expanduser() for entry in entries if entry.strip())
+    return os.pathsep.join([path, *(str(root / entry) for entry in expanded)])
 
 
 def _with_uv(path: str) -> str:
