@@ -21,7 +21,7 @@ from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handle
 from dnworker_jupyter.export.disk.uv import locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
 from dnworker_jupyter.export.planning.files import LOCK
-from dnworker_jupyter.export.planning.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cells import read_notebook
 from dnworker_jupyter.kernel.notebook_file import journal_of
@@ -41,12 +41,13 @@ class Export:
     """One export of a notebook to a directory.
 
     Args:
-        cells: that count, in the order of definition.
+        cells: in the order in which they ran, or in that of the file.
         beside: the directory of the notebook.
         directory: the capability's.
         target: what the scripts import.
         topology: how the manifest runs them.
         registered: the names of the handlers that run live, by worker; None without a kernel.
+        ran: what a kernel knows of the cells; None without one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Export:
         target: TargetName,
         topology: Topology,
         registered: Mapping[str, Sequence[str]] | None = None,
+        ran: Ran | None = None,
     ) -> None:
         self.directory = directory
         self._cells = cells
@@ -65,6 +67,7 @@ class Export:
         self._target = target
         self._topology = topology
         self._registered = registered
+        self._ran = ran
 
     def plan(self) -> Plan:
         """Return what the export will write.
@@ -82,6 +85,7 @@ class Export:
             project=project_requirements(self._beside),
             beside=self._beside,
             existing=_existing_manifest(self.directory),
+            ran=self._ran,
         )
 
     def diff(self) -> CapabilityDiff:

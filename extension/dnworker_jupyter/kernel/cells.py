@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +52,7 @@ class CellBook:
         self._latest: dict[str, tuple[Cell, bool]] = {}
         self.ids: dict[int, str] = {}
         """The front end's ids of cells, by the number that each had when it ran."""
+        self._runs: list[Cell] = _before(shell)
         self._here = threading.local()
         self._newest: RunningCell | None = None
 
@@ -83,8 +85,13 @@ class CellBook:
         # Not shell.execution_count: IPython 9 counts it up before the cell runs, 8 after.
         return len(self._shell.history_manager.input_hist_raw) - 1
 
-    def end(self, succeeded: bool) -> RunningCell | None:
-        """`post_run_cell`: keep the cell if it ran to its end; returns what ended, if it was a cell."""
+    def end(self, succeeded: bool, error: BaseException | None = None) -> RunningCell | None:
+        """`post_run_cell`: keep the cell if it ran to its end; returns what ended, if it was a cell.
+
+        Args:
+            succeeded: whether it ran to its end.
+            error: what it raised while it ran; None also where it did not begin, as it is no Python.
+        """
         running = self.now
         if running is None:
             return None
@@ -97,6 +104,10 @@ class CellBook:
             self._newest = None
         cell = running.cell
         if cell.source.strip():
+            if succeeded:
+                self._runs.append(cell)
+            elif error is not None:
+                self._runs.append(replace(cell, failed_at=_line_of(error, self._shell.user_ns)))
             self._latest.pop(cell.key, None)  # run again: it moves to the end
             self._latest[cell.key] = cell, succeeded
             if cell.id is not None:
@@ -109,6 +120,16 @@ class CellBook:
     def all(self) -> list[Cell]:
         """Return the cells in the order in which they ran last."""
         return list(self._cells.values())
+
+    def runs(self) -> list[Cell]:
+        """Return every run of every cell, in the order in which they ended; those that failed have their line.
+
+        The cell that runs on this thread comes last, up to the statement that runs now.
+        """
+        if self.now is None:
+            return [*self._runs]
+        line = _running_line(self._shell.user_ns)
+        return [*self._runs, replace(self.now.cell, failed_at=line) if line else self.now.cell]
 
     def tried(self) -> list[Cell]:
         """Return all cells that ran, those that failed among them, in the order in which they ran last."""
@@ -125,3 +146,33 @@ class CellBook:
         named = formatter(filename) if formatter is not None else None
         match = _PROMPT.search(named[1]) if named else None
         return f"cell [{match[1]}], line {line}" if match else None
+
+
+def _before(shell: Any) -> list[Cell]:
+    """Return the cells that ran before the extension was loaded, and the one that loads it.
+
+    IPython keeps their text only: whether one failed is not known. An export proves its values.
+    """
+    sources = shell.history_manager.input_hist_raw
+    return [Cell(n, text) for n, text in enumerate(sources) if n and isinstance(text, str) and text.strip()]
+
+
+def _running_line(namespace: Any) -> int | None:
+    """Return the line of a cell's own code that runs now; None where none is on the stack, or all of it ran."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_globals is namespace and frame.f_code.co_name.startswith("<"):
+            return frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def _line_of(error: BaseException, namespace: Any) -> int:
+    """Return the line of a cell at which an error left it; 1 where its traceback does not say."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_globals is namespace and frame.f_code.co_name.startswith("<"):
+            return traceback.tb_lineno
+        traceback = traceback.tb_next
+    return 1

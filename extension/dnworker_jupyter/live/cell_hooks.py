@@ -79,7 +79,7 @@ class CellHooks:
         if not (getattr(result.info, "raw_cell", None) or "").strip():
             return  # IPython reports the end of empty code, and not its beginning
         succeeded = bool(result.success)
-        running = self._cells.end(succeeded)
+        running = self._cells.end(succeeded, getattr(result, "error_in_exec", None))
         if running is not None:
             self._transactions.leave_cell(running, succeeded)
             self._interrupts.end_cell()

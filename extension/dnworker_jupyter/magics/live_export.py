@@ -17,7 +17,7 @@ from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
-from dnworker_jupyter.export.planning.plan import Plan, plan_export
+from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
@@ -38,12 +38,13 @@ class LiveExport(Export):
         self, context: MagicContext, directory: Path, *, target: TargetName, topology: Topology
     ) -> None:
         super().__init__(
-            live_cells(context.cells, context.live),
+            context.cells.runs(),
             Path.cwd(),
             directory,
             target=target,
             topology=topology,
             registered=registered_names(context.live),
+            ran=Ran(live_cells(context.cells, context.live)),
         )
         self._context = context
 
@@ -99,12 +100,13 @@ def export_worker(
         NotExportable: something that its handlers need cannot leave the kernel.
     """
     plan = plan_export(
-        live_cells(cells, live),
+        cells.runs(),
         default_name=LIVE_CAPABILITY,
         target="dnworker",
         topology=topology,
         only=name,
         registered=registered_names(live),
+        ran=Ran(live_cells(cells, live)),
     )
     return plan.files, str(plan.scripts[name])
 

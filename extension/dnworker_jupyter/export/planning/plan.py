@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -37,7 +37,7 @@ from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.export.slicing.programs import Program, programs_in
 from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
-from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.slice import Notebook, Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -61,6 +61,22 @@ class Plan:
     """What else the user should know."""
     keeps_head: bool = False
     """Whether the manifest is the existing one, with other workers."""
+    slices: tuple[Slice, ...] = field(default=(), compare=False)
+    """What the scripts are made of."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a kernel knows of cells that ran.
+
+    Args:
+        counting: those whose handlers run now, and of programs, tests and heads those that count.
+        suspects: names of which also those changes are exported that are not sure, because without them their
+            values were other ones.
+    """
+
+    counting: Sequence[Cell]
+    suspects: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,7 @@ class _Request:
     only: str | None
     registered: Mapping[str, Collection[str]]
     beside: Path | None
+    ran: Ran | None
 
 
 @dataclass(frozen=True)
@@ -108,11 +125,12 @@ def plan_export(
     project: Collection[str] = (),
     beside: Path | None = None,
     existing: str | None = None,
+    ran: Ran | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
     Args:
-        cells: in the order of definition; of a name defined twice the last counts.
+        cells: in the order in which they ran, a cell that ran twice twice; of a file in its order.
         default_name: the capability's name where no `%%capability` cell gives one.
         target: what the scripts import.
         topology: how the manifest runs them.
@@ -122,12 +140,13 @@ def plan_export(
         beside: the directory of the notebook: what lies there may be a local module, or a file that stays.
         existing: the manifest that is there, of which all but the workers is kept where no `%%capability`
             cell gives a head.
+        ran: what a kernel knows of the cells; None for those of a file.
 
     Raises:
         NotExportable: something cannot be exported; all problems are reported at once.
         ManifestError: the manifest's head breaks a rule.
     """
-    request = _Request(target, topology, only, registered or {}, beside)
+    request = _Request(target, topology, only, registered or {}, beside, ran)
     defined = _read(cells, request)
     contents = _collect(defined, request, wanted_extras((cell.source for cell in cells), project))
     head = read_head(defined.cells, existing, default_name)
@@ -140,16 +159,32 @@ def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
     Raises:
         NotExportable: there is no worker.
     """
-    sources = unfold(read_cells(cells))
+    sources = unfold(_counting(read_cells(cells), request.ran))
     workers = [name for name in worker_names(sources) if request.only in (None, name)]
     programs = programs_in(sources) if request.only is None else {}
     if not workers and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
         raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)])
-    latest = {c.line.name: c.line for c in sources if c.category == "worker" and c.line is not None}
+    latest = {
+        c.line.name: c.line for c in sources if c.category == "worker" and c.line is not None and c.counts
+    }
     options = {name: latest[name].options for name in workers}
     topologies = {name: cast(Topology, o.topology or request.topology) for name, o in options.items()}
     return _Definitions(sources, workers, programs, options, topologies)
+
+
+def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
+    """Return the cells without programs, tests and heads that do not count, and with what of workers counts."""
+    if ran is None:
+        return [*cells]
+    counting = {id(cell) for cell in ran.counting}
+    found = []
+    for cell in cells:
+        if id(cell.cell) in counting:
+            found.append(cell)
+        elif cell.category in ("plain", "worker"):
+            found.append(replace(cell, counts=False))
+    return found
 
 
 def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Collection[str]]) -> _Contents:
@@ -158,7 +193,9 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
     Raises:
         NotExportable: something cannot be exported.
     """
-    notebook = Statements(defined.cells)
+    ran = request.ran
+    suspects = None if ran is None else frozenset(ran.suspects)
+    notebook = Notebook(Statements(defined.cells), is_order_of_run=ran is not None, suspects=suspects)
     slices = [slice_worker(notebook, name) for name in defined.workers]
     statements = list(dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers)))
     find = partial(resolve, extras=extras, beside=request.beside)
@@ -216,6 +253,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         warnings=_warnings(contents),
         keeps_head=head.rest is not None,
         notes=_notes(defined, request.topology),
+        slices=tuple(contents.slices),
     )
 
 
@@ -253,7 +291,8 @@ def _add_wheel(files: Files, defined: _Definitions, target: TargetName) -> None:
 
 
 def _warnings(contents: _Contents) -> tuple[ExportProblem, ...]:
-    return tuple(unique(w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))))
+    found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
+    return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 
 
 def _notes(defined: _Definitions, topology: Topology) -> tuple[str, ...]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dnworker_jupyter.export.slicing.requirements import Requirement, is_sdk_module
 from dnworker_jupyter.export.slicing.shared_module import Script, SharedModule
 from dnworker_jupyter.export.slicing.slice import BOUND
-from dnworker_jupyter.export.slicing.statements import Statement
+from dnworker_jupyter.export.slicing.statements import Statement, names_of_star
 
 PROVIDED_NAMES = (BOUND - {"worker"}) | {"Worker"}
 """Names that the head of a script imports, whichever package the notebook has them from."""
@@ -64,18 +64,18 @@ def script(
     parts = [
         header,
         f'"""Worker {piece.worker}, exported from a notebook by dnworker."""\n',
-        "from __future__ import annotations\n",
+        *([_FUTURE] if piece.has_future else []),
         *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
         *([_from_shared(shared, source.from_shared)] if shared and source.from_shared else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
-    parts += _blocks(piece.definitions)
-    parts += _blocks(piece.handlers)
+    parts += _blocks(piece.body, lambda s: "".join(_imports([s], s.defines, target, local)))
     parts.append(f'\nif __name__ == "__main__":\n    {own}.run()\n')
     return "\n".join(parts)
 
 
+_FUTURE = "from __future__ import annotations\n"
 _SHARED_MODULE = '"""What several workers share, exported from a notebook by dnworker."""\n'
 
 
@@ -89,10 +89,10 @@ def shared_module(shared: SharedModule, target: Target, local: Collection[str] =
     used = {name for s in shared.definitions for name in s.needs} & (PROVIDED_NAMES | BOUND)
     parts = [
         _SHARED_MODULE,
-        "from __future__ import annotations\n",
+        *([_FUTURE] if any(s.future for s in shared.definitions) else []),
         *_imports(shared.imports, shared.import_names, target, local),
         *([f"from {target.module} import {', '.join(sorted(used))}\n"] if used else []),
-        *_blocks(shared.definitions),
+        *_blocks(shared.definitions, lambda s: f"{s.source}\n"),
     ]
     return "\n".join(parts)
 
@@ -146,7 +146,10 @@ class _Imports:
         return [*together, *self._beside.values()]
 
     def _add_from(self, statement: Statement, node: ast.ImportFrom) -> None:
-        kept = [a for a in node.names if (a.asname or a.name) in self._used]
+        names = node.names
+        if names[0].name == "*":
+            names = [ast.alias(name) for name in sorted(names_of_star(node))]
+        kept = [a for a in names if (a.asname or a.name) in self._used]
         module, level = node.module, node.level
         if is_sdk_module(module):
             # The head imports these names; under another name they come from the same module.
@@ -200,16 +203,18 @@ def _comments_above(statement: Statement) -> str:
     return "".join(f"{comment}\n" for comment in statement.comments_above)
 
 
-def _blocks(statements: Iterable[Statement]) -> list[str]:
+def _blocks(statements: Iterable[Statement], render_import: Callable[[Statement], str]) -> list[str]:
     """Render statements, simple ones together, and others with blank lines around them."""
     blocks: list[str] = []
     together = False
     for statement in statements:
         is_simple = not isinstance(statement.node, _COMPOUND)
+        is_import = statement.category == "import"
+        text = render_import(statement) if is_import else f"{statement.source}\n"
         if is_simple and together:
-            blocks[-1] += f"{statement.source}\n"
+            blocks[-1] += text
         else:
             above = "\n" if blocks or not is_simple else ""
-            blocks.append(f"{above}{statement.source}\n")
+            blocks.append(f"{above}{text}")
         together = is_simple
     return blocks

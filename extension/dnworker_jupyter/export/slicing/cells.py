@@ -14,6 +14,7 @@ from typing import Literal
 from IPython.core.inputtransformer2 import TransformerManager
 
 from dnworker.core.errors import UsageError
+from dnworker_jupyter.export.slicing.python_magics import without_magics
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
 
@@ -21,7 +22,7 @@ CellCategory = Literal["plain", "worker", "program", "test", "capability", "opaq
 """What a cell is to the exporter; `opaque` is a cell under another cell magic, whose effect is not known."""
 
 PYTHON_MAGICS = frozenset({"time", "capture", "prun"})
-"""Cell magics whose body binds names in the notebook; other bodies are another language."""
+"""Cell magics that run their body once, as a cell; other bodies are another language, or run otherwise."""
 
 _CELL_MAGIC = re.compile(r"%%(\w+)(.*)")
 
@@ -43,6 +44,8 @@ class SourceCell:
     """The numbers of the statements of the body that belong to it; None for all."""
     alias: str | None = None
     """The name under which the cell knows its worker, beside `worker`."""
+    counts: bool = True
+    """Whether the handlers that this run of the cell registered are those that run now."""
 
     @property
     def label(self) -> str:
@@ -82,7 +85,25 @@ class SourceCell:
         Raises:
             SyntaxError: the body is not valid Python.
         """
-        return [node for n, node in enumerate(self.tree.body) if self.only is None or n in self.only]
+        return [node for node, _, _ in self.parts]
+
+    @cached_property
+    def parts(self) -> list[tuple[ast.stmt, str | None, bool]]:
+        """The top-level statements that belong to it and that ran, without the magics that only run Python.
+
+        Each comes with its text where that is not the cell's, and with whether it ran to its end.
+
+        Raises:
+            SyntaxError: the body is not valid Python.
+        """
+        chosen = [node for n, node in enumerate(self.tree.body) if self.only is None or n in self.only]
+        if (failed := self.cell.failed_at) is not None:
+            chosen = [node for node in chosen if first_line(node) <= failed]
+        return [
+            (one, text, failed is None or (node.end_lineno or node.lineno) < failed)
+            for node in chosen
+            for one, text in without_magics(node)
+        ]
 
     @cached_property
     def lines(self) -> list[str]:
@@ -144,9 +165,7 @@ def _read(cell: Cell, order: int) -> SourceCell:
                 return SourceCell(cell, order, "test", line, "\n".join(lines[first + 1 :]))
         elif name == "capability":
             return SourceCell(cell, order, "capability", None, "\n".join(lines[first + 1 :]))
-        elif name in PYTHON_MAGICS:
-            category = "opaque"
-        else:
+        elif name not in PYTHON_MAGICS:
             return SourceCell(cell, order, "opaque", None, "")
         lines[first] = "#"
     # IPython drops blank lines at the top; as comments they stay, and so do the line numbers.
@@ -154,6 +173,12 @@ def _read(cell: Cell, order: int) -> SourceCell:
     rest = "\n".join(lines[len(_leading(lines)) :])
     text = TransformerManager().transform_cell(f"{padded}\n{rest}" if padded else rest)
     return SourceCell(cell, order, category, line, text)
+
+
+def first_line(node: ast.stmt) -> int:
+    """Return the line that a statement begins on, decorators included."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(d.lineno for d in decorators)])
 
 
 def last_line(node: ast.stmt, lines: list[str]) -> int:

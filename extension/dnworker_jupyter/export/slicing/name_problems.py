@@ -6,17 +6,23 @@ import ast
 
 from dnworker.core.text import shorten
 from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.knowledge import REMEDIES
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.statements import STAR, Statement, is_literal, root_name
+from dnworker_jupyter.export.slicing.purity import Impurity
+from dnworker_jupyter.export.slicing.statements import STAR, Statement, names_of_star
 
 UNFOLLOWED = frozenset({"eval", "exec", "globals"})
 """Builtins that look names up at run time, so that the names cannot be found in the code."""
+
+NOTEBOOK_NAMES = frozenset({"display", "get_ipython", "In", "Out", "__IPYTHON__"})
+"""Names that IPython binds, and no script has; so are `_`, `__` and `_3`, the last values."""
 
 SHOWN_CODE = 50
 """Characters of a cell's code that a message quotes."""
 
 _TO_STARTUP = "move it into an @worker.on_startup handler, and keep it in worker.state"
-_TO_SHARED = "or put it into a cell of its own that begins with %%worker {worker} --shared"
+
+Why = Impurity | None
 
 
 def syntax_problem(cell: SourceCell, exc: SyntaxError) -> ExportProblem:
@@ -28,44 +34,69 @@ def syntax_problem(cell: SourceCell, exc: SyntaxError) -> ExportProblem:
 
 
 def name_problem(
-    name: str, user: Statement, source: Statement | None, worker: str, *, is_taken: bool
+    name: str, user: Statement, source: Statement | None, worker: str, why: Why
 ) -> ExportProblem | None:
     """Return why a name cannot be exported; None where it can.
 
     Args:
         name: the global name.
         user: the statement that reads it.
-        source: the statement that binds or changes it; None where no cell does.
+        source: the statement that binds the name or changes its object, or imports `*`; None without one.
         worker: the worker whose handlers need it.
-        is_taken: whether `source` is exported anyway, as part of a `--shared` cell.
+        why: why a script must not run that statement; None where it may.
     """
-    found = _why_not(name, user, source, worker, is_taken=is_taken)
+    found = _why_not(name, user, source, worker, why)
     if found is None:
         return None
-    why, remedy = found
+    reason, remedy = found
     line, column = _where_used(user.node, name)
-    return ExportProblem(repr(name), why, remedy, user.cell.cell, line, column)
+    return ExportProblem(repr(name), reason, remedy, user.cell.cell, line, column)
 
 
 def _why_not(
-    name: str, user: Statement, source: Statement | None, worker: str, *, is_taken: bool
+    name: str, user: Statement, source: Statement | None, worker: str, why: Why
 ) -> tuple[str, str] | None:
     """Return the reason and the remedy."""
     if source is None or name not in source.defines:
         if name in UNFOLLOWED:
             return _why_not_builtin(name, user)
-        if name == "get_ipython":
-            return "magics and !shell lines exist only in a notebook", "write it as plain Python"
+        if (found := _why_not_of_notebook(name)) is not None:
+            return found
     if source is None:
         return "no cell defines it; it lives only in this kernel", f"define it in a cell, or {_TO_STARTUP}"
-    if source.category == "import" and (found := _why_not_import(name, source)):
-        return found
-    if source.cell.category == "opaque":
-        magic = source.cell.cell.source.strip().partition("\n")[0]
-        return f"{source.location} is in a cell under {magic}", "take that magic off, and run the cell"
-    if source.category == "other" and not is_taken:
-        remedy = f"{_TO_STARTUP}, {_TO_SHARED.format(worker=worker)}"
-        return f"{source.location} {_what_it_does(source.node)}", remedy
+    if source.category == "import":
+        return _why_not_import(name, source)
+    if source.is_handler and source.cell.worker != worker:
+        other = f"{source.location} is a handler of worker {source.cell.worker!r}"
+        return other, "put what both need into a function of its own"
+    if source.cell.category == "worker" and source.is_handler is False and _was_handler(source):
+        return f"{source.location} is a handler that does not run any more", "run its cell again"
+    if why is not None:
+        return _why_impure(source, why)
+    return None
+
+
+def _was_handler(source: Statement) -> bool:
+    decorators = getattr(source.node, "decorator_list", [])
+    return not source.cell.counts and any(
+        isinstance(n, ast.Name) and n.id in source.worker_names for d in decorators for n in ast.walk(d)
+    )
+
+
+def _why_impure(source: Statement, why: Impurity) -> tuple[str, str]:
+    if why.category == "raised":
+        return f"{source.location} raised when it ran, so what it did is not known", "run its cell again"
+    does, remedy = REMEDIES[why.category]
+    return f"{source.location} {does}: `{shorten(why.code, SHOWN_CODE)}`", remedy
+
+
+def _why_not_of_notebook(name: str) -> tuple[str, str] | None:
+    if name == "get_ipython":
+        return "magics and !shell lines exist only in a notebook", "write it as plain Python"
+    if name == "display":
+        return "it exists only in a notebook", "print it, or publish it as an event"
+    if name in NOTEBOOK_NAMES or (name.startswith("_") and name.strip("_").isdigit()) or set(name) == {"_"}:
+        return "it holds what cells have displayed, and exists only in a notebook", "give the value a name"
     return None
 
 
@@ -79,13 +110,14 @@ def _why_not_builtin(name: str, user: Statement) -> tuple[str, str] | None:
 
 
 def _why_not_import(name: str, source: Statement) -> tuple[str, str] | None:
-    if STAR in source.defines:
-        is_bound = name in source.defines
-        unless = "" if is_bound else "no cell defines it, unless "
-        does = "imports *" if is_bound else "does, which imports *"
-        return f"{unless}{source.location} {does}", "import the names that are used"
     if isinstance(source.node, ast.ImportFrom) and source.node.level:
         return f"{source.location} imports relative to a package", "import it absolutely"
+    if STAR in source.defines and name not in source.defines:
+        why = f"no cell defines it, unless {source.location} does, which imports *"
+        return why, "import the names that are used"
+    if STAR in source.defines and isinstance(source.node, ast.ImportFrom):
+        known = names_of_star(source.node)
+        return None if name in known else (f"{source.location} imports *", "import the names that are used")
     return None
 
 
@@ -95,45 +127,34 @@ def _has_its_own_names(user: Statement, name: str) -> bool:
     return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
 
-def effect_problem(statement: Statement) -> ExportProblem:
-    """Return the problem of a statement in a `%%worker` cell that does something when the cell runs."""
-    text = ast.unparse(statement.node).partition("\n")[0]
+def effect_problem(statement: Statement, why: Impurity) -> ExportProblem:
+    """Return the problem of a statement in a worker's cell that changes the worker, and must not run."""
+    does, remedy = REMEDIES.get(why.category, ("raised when it ran", "run its cell again"))
     return ExportProblem(
-        f"`{shorten(text, SHOWN_CODE)}`",
-        "it runs when the cell runs, and a script of handlers has no such moment",
-        "move it into an @worker.on_startup handler, or into a cell that is no %%worker cell",
+        f"`{shorten(_text(statement), SHOWN_CODE)}`",
+        f"changes the worker when the cell runs, and {does}",
+        remedy,
         statement.cell.cell,
         statement.node.lineno,
         statement.node.col_offset + 1,
     )
 
 
-def is_harmless(node: ast.stmt) -> bool:
-    """Return whether a statement only looks at something, so that leaving it out changes nothing."""
-    if isinstance(node, ast.Pass):
-        return True
-    if not isinstance(node, ast.Expr):
-        return False
-    return is_literal(node.value) or root_name(node.value) == "get_ipython"
+def lost_effect(statement: Statement, worker: str, why: Why) -> ExportProblem:
+    """Return the warning that the notebook did something to its process that a script does not do."""
+    reason = f"which {REMEDIES[why.category][0]}" if why is not None and why.category in REMEDIES else ""
+    return ExportProblem(
+        f"`{shorten(_text(statement), SHOWN_CODE)}`",
+        f"ran in the notebook, and the script of {worker} does not do it{', ' if reason else ''}{reason}",
+        "do it in an @worker.on_startup handler if the handlers rely on it",
+        statement.cell.cell,
+        statement.node.lineno,
+        statement.node.col_offset + 1,
+    )
 
 
-def _what_it_does(node: ast.stmt) -> str:
-    match node:
-        case ast.Expr() | ast.Delete():
-            return "changes it when the cell runs"
-        case ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]):
-            return "changes it when the cell runs"
-        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
-            if any(isinstance(n, ast.Name) and n.id == "get_ipython" for n in ast.walk(value)):
-                return "assigns it from a magic, which exists only in a notebook"
-            return f"assigns it from {shorten(ast.unparse(value), SHOWN_CODE)}, which ran in the notebook"
-        case ast.AugAssign():
-            return "changes it in place when the cell runs"
-        case ast.For() | ast.AsyncFor() | ast.While():
-            return "sets it in a loop that ran in the notebook"
-        case ast.With() | ast.AsyncWith():
-            return "sets it in a with block that ran in the notebook"
-    return "sets it when the cell runs"
+def _text(statement: Statement) -> str:
+    return ast.unparse(statement.node).partition("\n")[0]
 
 
 def _where_used(node: ast.stmt, name: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dnworker_jupyter.export.slicing.slice import BOUND, Slice
@@ -36,16 +36,26 @@ def split_shared(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
     - a definition that names `worker`, which is a different object in each script;
     - a name that a function binds by `global`: scripts that import the name would not see the change;
     - a name that a `--shared` cell uses when it runs;
-    - a registry that is filled by definitions that stay.
+    - a registry that is filled by definitions that stay;
+    - an effect on the process or on a module, and what names its own module.
+
+    A name that several statements bind, or whose object they change, goes with all of them or stays, and stays
+    where a definition that stays reads it when it runs.
     """
     counts = Counter(s for piece in slices for s in piece.definitions)
-    fixed = _bound_by_global(slices) | {n for s in counts if s.category == "other" for n in s.needs}
-    shared = {s: None for s, count in counts.items() if count > 1 and _is_movable(s, fixed)}
+    touched = {s: names for piece in slices for s, names in piece.touched.items()}
+    fixed = _bound_by_global(slices) | {n for s in counts if s.cell.is_shared for n in s.needs}
+    effects = {s for piece in slices for s in piece.effects}
+    shared = {
+        s: None for s, n in counts.items() if n > 1 and s not in effects and _is_movable(s, fixed)
+    }
     own = _own_names(slices)
+    several = _touched_by_several(touched)
     while True:
         staying = [s for s in counts if s not in shared]
-        apart = own | {name for s in staying for name in s.defines} | _registries(staying, shared)
-        leaving = [s for s in shared if (s.needs | s.defines) & apart]
+        apart = own | {name for s in staying for name in touched[s]} | _registries(staying, shared)
+        apart |= {name for s in staying for name in s.reads_at_once & several}
+        leaving = [s for s in shared if (s.needs | touched[s]) & apart]
         if not leaving:
             break
         for statement in leaving:
@@ -56,7 +66,26 @@ def split_shared(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
 
 
 def _is_movable(statement: Statement, fixed: Collection[str]) -> bool:
-    return statement.cell.category == "plain" and statement.defines.isdisjoint(fixed)
+    is_definition = statement.cell.category == "plain" and statement.category != "import"
+    return is_definition and statement.defines.isdisjoint(fixed) and not _names_its_module(statement)
+
+
+def _names_its_module(statement: Statement) -> bool:
+    """Return whether code asks for the module that it is in, which would be another one."""
+    for node in statement.nodes:
+        match node:
+            case ast.Name(id="__name__" | "__file__" | "globals" | "vars" | "locals"):
+                return True
+            case ast.Attribute(attr="modules" | "__module__") | ast.alias(name="__main__"):
+                return True
+            case ast.Constant(value="__main__"):
+                return True
+    return False
+
+
+def _touched_by_several(touched: Mapping[Statement, Collection[str]]) -> set[str]:
+    counts = Counter(name for names in touched.values() for name in names)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def _own_names(slices: Sequence[Slice]) -> set[str]:
@@ -113,5 +142,7 @@ def _without(piece: Slice, shared: Collection[Statement]) -> Script:
     needed = frozenset(name for s in (*kept, *piece.handlers) for name in s.needs)
     no_more_needed = frozenset(name for s in moved for name in s.needs) - needed
     from_shared = frozenset(name for s in moved for name in s.defines) & needed
-    script = replace(piece, definitions=kept, import_names=piece.import_names - no_more_needed)
+    body = tuple(s for s in piece.body if s not in shared)
+    names = piece.import_names - no_more_needed
+    script = replace(piece, definitions=kept, body=body, import_names=names)
     return Script(script, tuple(sorted(from_shared - BOUND)))

@@ -4,49 +4,88 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import symtable
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from dnworker_jupyter.export.slicing.cells import SourceCell, last_line
+from dnworker.core.handlers import DECORATORS
+from dnworker_jupyter.export.slicing.cells import SourceCell, first_line, last_line
+from dnworker_jupyter.export.slicing.facts import Facts, facts_of
 from dnworker_jupyter.export.slicing.imports import Choice, choices_in
+from dnworker_jupyter.export.slicing.reads import Names, names_of
 
 STAR = "*"
 """Stands for all names that `import *` may bind, among the names that a statement binds."""
 
+_AT_ONCE = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
+"""Python's names of the scopes that are no functions of the user."""
+
 _GENERIC = frozenset({"dict", "list", "tuple", "set", "frozenset", "type"})
 
-Category = Literal["import", "definition", "constant", "handler", "other"]
-"""What a statement is to the exporter; `other` runs code, so a script cannot simply contain it."""
+_TYPE_TEXT = re.compile(r"[\w.\[\], |]{1,200}")
+"""A text that may be a type."""
+
+Category = Literal["import", "definition", "constant", "handler", "registration", "other"]
+"""What a statement is to the exporter.
+
+A `registration` registers handlers in another way than a decorated function; `other` runs code.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """One top-level statement of a cell."""
+    """One top-level statement of one run of a cell."""
 
     cell: SourceCell
     node: ast.stmt
+    index: int = 0
+    """Its position among the statements of its cell."""
+    text: str | None = None
+    """Its text where that is not the cell's: it stood behind a magic."""
+    ran: bool = True
+    """Whether it ran to its end; if not, it raised, and what it did until then is not known."""
+    future: bool = False
+    """Whether `from __future__ import annotations` was in effect."""
 
     @property
     def location(self) -> str:
         """The cell and the line, such as `cell [3], line 2`."""
         return f"{self.cell.label}, line {self.node.lineno}"
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """The key by which statements are sorted as they ran."""
+        return self.cell.order, self.index
+
     @cached_property
     def category(self) -> Category:
         """What it is to the exporter, in its cell."""
-        if self.cell.category == "opaque":
-            return "other"
-        if self.cell.category == "worker" and _is_handler(self.node, self.cell.alias):
-            return "handler"
+        if self.cell.category == "worker" and self.cell.counts:
+            if is_handler(self.node, self.worker_names):
+                return "handler"
+            if registers(self.node, self.worker_names):
+                return "registration"
         return category_of(self.node)
+
+    @property
+    def worker_names(self) -> frozenset[str]:
+        """What its cell calls its worker."""
+        return frozenset({"worker", self.cell.alias or "worker"})
+
+    @property
+    def is_handler(self) -> bool:
+        """Whether it registers handlers, in whatever way."""
+        return self.category in ("handler", "registration")
 
     @cached_property
     def source(self) -> str:
         """Its text, with its decorators, the comments directly above and the comment behind it."""
+        if self.text is not None:
+            return self.text
         if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             own_lines = self.cell.lines[self.first_line - 1 : last_line(self.node, self.cell.lines)]
             return "\n".join([*self.comments_above, *own_lines])
@@ -56,6 +95,8 @@ class Statement:
     @property
     def comments_above(self) -> list[str]:
         """The lines of comments directly above it."""
+        if self.text is not None:
+            return []
         lines, first = self.cell.lines, self.first_line
         while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("#!"):
             first -= 1
@@ -66,6 +107,8 @@ class Statement:
     @property
     def comment_behind(self) -> str:
         """The comment behind it on its last line, after two blanks; empty where there is none."""
+        if self.text is not None:
+            return ""
         line = self.cell.lines[(self.node.end_lineno or self.node.lineno) - 1].encode()
         rest = line[self.node.end_col_offset or 0 :].decode().strip()
         return f"  {rest}" if rest.startswith("#") else ""
@@ -74,17 +117,6 @@ class Statement:
     def first_line(self) -> int:
         """The line that it begins on, decorators included."""
         return first_line(self.node)
-
-    @cached_property
-    def table(self) -> symtable.SymbolTable | None:
-        """Python's table of its names; None for a top-level `await`, which `symtable` does not parse."""
-        decorators = getattr(self.node, "decorator_list", [])
-        lines = self.cell.lines[self.first_line - 1 : self.node.end_lineno]
-        text = ast.get_source_segment(self.cell.body, self.node) if not decorators else "\n".join(lines)
-        try:
-            return symtable.symtable(text or ast.unparse(self.node), "cell", "exec")
-        except SyntaxError:
-            return None
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
@@ -97,21 +129,66 @@ class Statement:
         return choices_in([self.node])
 
     @cached_property
+    def _names(self) -> Names:
+        return names_of([self.node])
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What it does to objects when it runs."""
+        return facts_of([self.node])
+
+    @cached_property
+    def binds(self) -> Mapping[str, bool]:
+        """The global names that it binds when it runs; True for those that it surely binds."""
+        if isinstance(self.node, ast.ImportFrom) and self.node.names[0].name == "*":
+            return dict.fromkeys((STAR, *names_of_star(self.node)), True)
+        named = {name: sure and self.ran for name, sure in self._names.binds.items()}
+        return named | dict.fromkeys(_names_by_globals(self.node), self.ran)
+
+    @property
     def defines(self) -> frozenset[str]:
         """The global names that it binds."""
-        return frozenset(_bound_names(self.node, self.table))
+        return frozenset(self.binds)
+
+    @property
+    def unbinds(self) -> set[str]:
+        """The global names that it takes away."""
+        return self._names.unbinds
 
     @cached_property
     def needs(self) -> frozenset[str]:
         """The global names that it, or a function in it, reads."""
-        return frozenset(_needed_names(self.node, self.table))
+        return self.reads_at_once | self.reads_later | self.reads_perhaps
 
     @cached_property
     def reads_at_once(self) -> frozenset[str]:
-        """The global names that it reads when it is executed, without those that a call of it reads."""
-        if isinstance(self.node, ast.FunctionDef | ast.AsyncFunctionDef):
-            return frozenset(name for part in run_at_once(self.node) for name in names_in(part))
-        return self.needs
+        """The global names that it reads when it runs, without those that a call of it reads."""
+        if isinstance(self.node, ast.Import | ast.ImportFrom):
+            return frozenset()
+        now = self._names.reads
+        return frozenset(now if self._annotations_are_lazy else now | self._names.annotations)
+
+    @cached_property
+    def reads_later(self) -> frozenset[str]:
+        """The global names that the functions in it read when they are called."""
+        return frozenset(names_read_by_functions(self.node))
+
+    @cached_property
+    def reads_perhaps(self) -> frozenset[str]:
+        """Names that only annotations have: those that a library may look up when it is asked to."""
+        named = names_in_annotations(self.nodes)
+        if self._annotations_are_lazy:
+            named |= self._names.annotations
+        return frozenset(named - self.reads_at_once - self.reads_later)
+
+    @cached_property
+    def names_in_texts(self) -> frozenset[str]:
+        """Names in the texts of a class, such as that of a table in `relationship("Child")`."""
+        return frozenset(names_in_texts(self.nodes) if isinstance(self.node, ast.ClassDef) else ())
+
+    @property
+    def _annotations_are_lazy(self) -> bool:
+        return self.future or sys.version_info >= (3, 14)
 
 
 class Statements:
@@ -119,17 +196,44 @@ class Statements:
 
     def __init__(self, cells: Sequence[SourceCell]) -> None:
         self.cells = cells
+        self._future = _cells_with_future(cells)
         self._made: dict[int, list[Statement]] = {}
 
     def of(self, cell: SourceCell) -> list[Statement]:
-        """Return the statements of one of the cells.
+        """Return the statements of one of the cells that ran.
 
         Raises:
             SyntaxError: the cell is not valid Python.
         """
         if id(cell) not in self._made:
-            self._made[id(cell)] = [Statement(cell, node) for node in cell.statements]
+            future = id(cell) in self._future
+            self._made[id(cell)] = [
+                Statement(cell, node, n, text, ran, future) for n, (node, text, ran) in enumerate(cell.parts)
+            ]
         return self._made[id(cell)]
+
+
+def _cells_with_future(cells: Sequence[SourceCell]) -> set[int]:
+    """Return the identities of cells with lazy annotations: IPython keeps a `__future__` for all later cells."""
+    found: set[int] = set()
+    is_on = False
+    for cell in cells:
+        is_on = is_on or (cell.category in ("plain", "worker") and "annotations" in futures_of(cell))
+        if is_on:
+            found.add(id(cell))
+    return found
+
+
+def futures_of(cell: SourceCell) -> set[str]:
+    """Return what a cell imports from `__future__`."""
+    if "__future__" not in cell.body:
+        return set()
+    try:
+        nodes = cell.tree.body
+    except SyntaxError:
+        return set()
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    return {alias.name for node in imports for alias in node.names}
 
 
 def category_of(node: ast.stmt) -> Category:
@@ -195,16 +299,22 @@ def _is_generic(node: ast.AST) -> bool:
     return False
 
 
-def _is_handler(node: ast.stmt, alias: str | None) -> bool:
+def is_handler(node: ast.stmt, names: Collection[str]) -> bool:
+    """Return whether a statement is a function with a decorator of the worker, which has one of `names`."""
     if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
         return False
-    return any(root_name(decorator) in ("worker", alias) for decorator in node.decorator_list)
+    return any(root_name(decorator) in names for decorator in node.decorator_list)
 
 
-def first_line(node: ast.stmt) -> int:
-    """Return the line that a statement begins on, decorators included."""
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(d.lineno for d in decorators)])
+def registers(node: ast.stmt, names: Collection[str]) -> bool:
+    """Return whether a statement uses a decorator of the worker anywhere when it runs."""
+    return any(
+        isinstance(part, ast.Attribute)
+        and part.attr in DECORATORS
+        and isinstance(part.value, ast.Name)
+        and part.value.id in names
+        for part in ast.walk(node)
+    )
 
 
 def run_at_once(node: ast.stmt) -> list[ast.AST]:
@@ -226,18 +336,6 @@ def root_name(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) else None
 
 
-def _bound_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
-    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-        return {STAR, *names_of_star(node)}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    if table is None:
-        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return {
-        s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()
-    }
-
-
 def names_of_star(node: ast.ImportFrom) -> set[str]:
     """Return what `from MODULE import *` binds, for modules that are imported already or are of Python's own.
 
@@ -253,21 +351,62 @@ def names_of_star(node: ast.ImportFrom) -> set[str]:
     return set(getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]))
 
 
-def _needed_names(node: ast.stmt, table: symtable.SymbolTable | None) -> set[str]:
+def names_read_by_functions(node: ast.stmt) -> set[str]:
+    """Return the global names that functions in a statement read when they are called."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return set()
-    if table is None:
-        return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return set(_global_reads(table, top=True))
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    if not any(isinstance(part, functions) for part in ast.walk(node)):
+        return set()
+    text = ast.unparse(node)
+    try:
+        table = symtable.symtable(text, "cell", "exec")
+    except SyntaxError:  # a top-level `await`, which symtable does not parse: within a function it does
+        indented = "\n".join(f" {line}" for line in text.splitlines())
+        table = symtable.symtable(f"async def _():\n{indented}", "cell", "exec")
+    return set(_read_later(table, in_function=False))
 
 
-def _global_reads(table: symtable.SymbolTable, *, top: bool = False) -> Iterator[str]:
-    for symbol in table.get_symbols():
-        if top:
-            reads = symbol.is_referenced() and not (symbol.is_assigned() or symbol.is_namespace())
-        else:
-            reads = symbol.is_global() and (symbol.is_referenced() or symbol.is_assigned())
-        if reads:
-            yield symbol.get_name()
+def _read_later(table: symtable.SymbolTable, *, in_function: bool) -> Iterator[str]:
     for child in table.get_children():
-        yield from _global_reads(child)
+        inside = in_function or (child.get_type() == "function" and child.get_name() not in _AT_ONCE)
+        if inside:
+            for symbol in child.get_symbols():
+                is_outer = symbol.is_global() or (symbol.is_free() and table.get_type() == "module")
+                if is_outer and (symbol.is_referenced() or symbol.is_assigned()):
+                    yield symbol.get_name()
+        yield from _read_later(child, in_function=inside)
+
+
+def names_in_annotations(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names in annotations that are texts."""
+    found: set[str] = set()
+    for node in nodes:
+        match node:
+            case ast.arg(annotation=ast.expr() as annotation) | ast.AnnAssign(annotation=annotation):
+                found |= names_in_texts(ast.walk(annotation))
+            case ast.FunctionDef(returns=ast.expr() as annotation):
+                found |= names_in_texts(ast.walk(annotation))
+            case ast.AsyncFunctionDef(returns=ast.expr() as annotation):
+                found |= names_in_texts(ast.walk(annotation))
+    return found
+
+
+def names_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names in texts that may be annotations, or name a class: `"Child"`, `"list[Child]"`."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _TYPE_TEXT.fullmatch(node.value):
+            found.update(re.findall(r"[^\W\d]\w*", node.value))
+    return found
+
+
+def _names_by_globals(node: ast.stmt) -> Iterator[str]:
+    """Go through the names that `globals()["NAME"] = ...` binds."""
+    for target in node.targets if isinstance(node, ast.Assign) else []:
+        match target:
+            case ast.Subscript(
+                value=ast.Call(func=ast.Name(id="globals" | "vars" | "locals"), args=[]),
+                slice=ast.Constant(value=str() as name),
+            ):
+                yield name

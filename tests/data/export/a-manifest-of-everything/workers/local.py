@@ -6,8 +6,6 @@
 # ///
 """Worker local, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 from dreadnode.capabilities.worker import RuntimeClient, Worker
 
 worker = Worker(name="local")

@@ -6,8 +6,6 @@
 # ///
 """Worker dreadnode, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
 worker = Worker(name="dreadnode")

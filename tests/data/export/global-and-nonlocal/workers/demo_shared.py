@@ -1,5 +1,3 @@
 """What several workers share, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 TOTALS = {}

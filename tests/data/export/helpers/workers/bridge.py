@@ -6,8 +6,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import asyncio
 import json as j
 from collections import deque

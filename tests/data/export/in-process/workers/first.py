@@ -7,8 +7,6 @@
 # ///
 """Worker first, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import json
 
 if __package__:  # loaded by a runtime, in-process

@@ -6,8 +6,6 @@
 # ///
 """Worker second, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
 if __package__:  # loaded by a runtime, in-process

@@ -7,8 +7,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 if __package__:  # loaded by a runtime, in-process
     from . import own_helpers
 else:

@@ -9,8 +9,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 from dnworker import sleep
 
 from dnworker import RuntimeClient, Worker

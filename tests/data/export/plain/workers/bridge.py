@@ -6,8 +6,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
 bridge = Worker(name="bridge")

@@ -6,8 +6,6 @@
 # ///
 """Worker other, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import asyncio
 
 from dreadnode.capabilities.worker import RuntimeClient, Worker

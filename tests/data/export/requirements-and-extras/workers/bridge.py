@@ -8,8 +8,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import os.path
 import httpx
 from packaging import version

@@ -1,7 +1,5 @@
 """What several workers share, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 

@@ -6,8 +6,6 @@
 # ///
 """Worker bridge, exported from a notebook by dnworker."""
 
-from __future__ import annotations
-
 import collections
 # All of this travels, used or not.
 import queue

@@ -1,0 +1,381 @@
+"""Finds which names' objects, and which modules, each statement may change in place; used by `slice`.
+
+Calls are followed into the functions, classes and methods of the notebook. How sure a change is, is a
+`Strength`: an export from a kernel takes what surely changes an object, and more only where the proof by value
+asks for it; an export of a file takes more.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from dnworker_jupyter.export.slicing.facts import Call, Facts, facts_of
+from dnworker_jupyter.export.slicing.history import Definition, History, Version
+from dnworker_jupyter.export.slicing.knowledge import (
+    CHANGING_FUNCTIONS,
+    CHANGING_METHODS,
+    LOOKING_FUNCTIONS,
+    LOOKING_METHODS,
+    LOOKING_MODULES,
+    METHODS_BY_CLASS,
+    PLAIN_BASES,
+)
+
+MODULE = "module "
+"""Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
+
+_ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
+_OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
+_GLOBAL_OBJECTS = {"decimal.getcontext": "decimal.getcontext", "logging.getLogger": "logging.getLogger"}
+"""Functions that return an object of the whole process: to change it is an effect."""
+
+
+class Strength(IntEnum):
+    """How sure it is that code changes an object."""
+
+    PERHAPS = 1
+    """It is given to a call whose result is used."""
+    LIKELY = 2
+    """It is given to a call, or is the object of a method, whose result is not used."""
+    SURE = 3
+    """Its item or attribute is assigned, or the name of what is called says so."""
+
+
+Changed = dict[str, Strength]
+
+
+@dataclass
+class Summary:
+    """What a call of a function changes."""
+
+    parameters: tuple[str, ...] = ()
+    changes: Changed = field(default_factory=dict)
+    """Global names, and those of parameters."""
+
+
+def _add(to: Changed, name: str, strength: Strength) -> None:
+    to[name] = max(strength, to.get(name, strength))
+
+
+class Changes:
+    """What the statements of a history change."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._summaries: dict[int, Summary] = {}
+        self._found: dict[int, Changed] = {}
+
+    def of(self, position: int) -> Mapping[str, Strength]:
+        """Return the names whose objects a statement may change, and the modules, by `MODULE` and their name."""
+        if position not in self._found:
+            statement = self._history.statements[position]
+            found = self._of_facts(statement.facts, position, frozenset())
+            if isinstance(statement.node, ast.ClassDef):
+                self._add_subclass(found, statement.node, position)
+            self._found[position] = found
+        return self._found[position]
+
+    def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
+        """Return what code changes; `local` are names of a function, which are not looked up."""
+        found: Changed = {}
+        for store in facts.stores:
+            strength = Strength.SURE if store.is_sure else Strength.LIKELY
+            self._note(found, store.root, store.path, strength, position, local)
+        for name in facts.iterated:
+            _add(found, name, Strength.PERHAPS)
+        for call in facts.calls:
+            self._call(found, call, position, local)
+        for name in facts.global_binds:
+            _add(found, name, Strength.SURE)
+        return found
+
+    def _note(
+        self,
+        found: Changed,
+        root: str,
+        path: tuple[str, ...],
+        strength: Strength,
+        position: int,
+        local: frozenset[str],
+    ) -> None:
+        """Note that the object behind a name changes: where the name is imported, that a module does."""
+        imported = None if root in local else self._history.imported_as(root, position)
+        if imported is not None:
+            _add(found, MODULE + ".".join((imported, *path)), strength)
+            return
+        _add(found, root, strength)
+        if root in local:
+            return
+        for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
+            made = self._dotted(value, position)
+            if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
+                _add(found, MODULE + ".".join((_GLOBAL_OBJECTS[made], *path)), strength)
+
+    def _dotted(self, node: ast.expr, position: int) -> str | None:
+        if not isinstance(node, ast.Call):
+            return None
+        match node.func:
+            case ast.Name(id=name):
+                return self._history.imported_as(name, position)
+            case ast.Attribute(value=ast.Name(id=name), attr=attr):
+                imported = self._history.imported_as(name, position)
+                return f"{imported}.{attr}" if imported else None
+        return None
+
+    # -- calls -----------------------------------------------------------------------------------------
+
+    def _call(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
+        root = call.root
+        if root is None or root in local:
+            self._method(found, call, position, local)
+        elif (imported := self._history.imported_as(root, position)) is not None:
+            self._imported(found, call, ".".join((imported, *call.path)))
+        elif root not in self._history and root in METHODS_BY_CLASS and call.path:
+            strength = Strength.SURE if call.path[-1] in CHANGING_METHODS else Strength.PERHAPS
+            self._arguments(found, call, strength, only=(0,))
+        elif root not in self._history:
+            self._builtin(found, call, root)
+        elif call.path:
+            self._method(found, call, position, local)
+        elif (definition := self._history.definition(root, position)) is not None:
+            self._defined(found, call, definition, position)
+        else:
+            self._value(found, call, position)
+
+    def _arguments(
+        self, found: Changed, call: Call, strength: Strength, only: Iterable[int | str] | None = None
+    ) -> None:
+        for key, names in call.arguments:
+            if only is None or key in only:
+                for name in names:
+                    _add(found, name, strength)
+
+    def _builtin(self, found: Changed, call: Call, name: str) -> None:
+        if name in CHANGING_FUNCTIONS:
+            self._arguments(found, call, Strength.SURE, only=CHANGING_FUNCTIONS[name])
+        elif name in LOOKING_FUNCTIONS:
+            self._arguments(found, call, Strength.PERHAPS)
+        else:
+            self._arguments(found, call, _of_unknown(call))
+
+    def _imported(self, found: Changed, call: Call, dotted: str) -> None:
+        changed = CHANGING_FUNCTIONS.get(dotted)
+        is_looking = dotted.partition(".")[0] in LOOKING_MODULES
+        if changed is not None:
+            self._arguments(found, call, Strength.SURE, only=changed)
+        elif call.path and call.root and call.path[-1] in CHANGING_METHODS and dotted.count(".") > 1:
+            _add(found, MODULE + dotted, Strength.SURE)
+        else:
+            self._arguments(found, call, Strength.PERHAPS if is_looking else _of_unknown(call))
+        if call.is_discarded and call.node is not None:
+            _add(found, MODULE + dotted, Strength.LIKELY)
+
+    def _method(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
+        method = call.path[-1] if call.path else ""
+        defined = self._history.methods.get(method, ())
+        strength: Strength | None = _of_unknown(call)
+        if call.node is None:  # a decorator such as `@app.command()` registers what it decorates
+            strength = Strength.SURE
+        elif method in CHANGING_METHODS:
+            strength = Strength.SURE
+        elif method in LOOKING_METHODS:
+            strength = None
+        for node in defined:
+            summary = self.summary(node, position)
+            own = summary.parameters[0] if summary.parameters else ""
+            if own in summary.changes:
+                strength = max(strength or Strength.PERHAPS, summary.changes[own])
+            self._apply(found, call, summary, skip=1)
+        if strength is None:
+            return
+        if call.root is not None:
+            self._note(found, call.root, call.path, strength, position, local)
+        if method not in CHANGING_METHODS and not defined:
+            self._arguments(found, call, Strength.PERHAPS)
+
+    def _defined(self, found: Changed, call: Call, definition: Definition, position: int) -> None:
+        if not isinstance(definition, ast.ClassDef):
+            self._apply(found, call, self.summary(definition, position))
+            return
+        for inner in definition.body:
+            if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
+                self._apply(found, call, self.summary(inner, position), skip=1)
+
+    def _value(self, found: Changed, call: Call, position: int) -> None:
+        """Note what the call of a name may do that is bound to some value, such as `f = cache(g)`."""
+        self._arguments(found, call, _of_unknown(call))
+        assert call.root is not None
+        for value in self._history.values(call.root, position):
+            if isinstance(value, ast.Lambda):
+                self._apply(found, call, self.summary(value, position))
+            for part in ast.walk(value):
+                if isinstance(part, ast.Name) and part.id != call.root:
+                    definition = self._history.definition(part.id, position)
+                    if definition is not None:
+                        self._defined(found, call, definition, position)
+
+    def _apply(self, found: Changed, call: Call, summary: Summary, skip: int = 0) -> None:
+        """Note what a call changes, by what the called function does with its parameters and global names."""
+        parameters = set(summary.parameters)
+        for name, strength in summary.changes.items():
+            if name not in parameters:
+                _add(found, name, strength)
+        for key, names in call.arguments:
+            parameter = key
+            if isinstance(key, int):
+                place = key + skip
+                parameter = summary.parameters[place] if place < len(summary.parameters) else "*"
+            if (strength := summary.changes.get(str(parameter))) is not None:
+                for name in names:
+                    _add(found, name, strength)
+
+    # -- functions -------------------------------------------------------------------------------------
+
+    def summary(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
+        """Return what a call of a function changes, by its parameters' names and global ones."""
+        if id(node) not in self._summaries:
+            self._summaries[id(node)] = Summary()  # a recursive call adds nothing
+            self._summaries[id(node)] = self._summarize(node, position)
+        return self._summaries[id(node)]
+
+    def _summarize(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int
+    ) -> Summary:
+        body = [node.body] if isinstance(node, ast.Lambda) else node.body
+        facts = facts_of(body, deep=True)
+        parameters = _parameters(node.args)
+        local = _local_names(node, body) - facts.global_binds
+        found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
+        reached = _reached(facts, local - set(parameters))
+        changes: Changed = {}
+        for name, strength in found.items():
+            if name not in local or name in parameters:
+                _add(changes, name, strength)
+            for source in reached.get(name, ()):
+                _add(changes, source, strength)
+        return Summary(parameters, changes)
+
+    def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
+        """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
+        for base in (*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")):
+            name = base.id if isinstance(base, ast.Name) else None
+            if name is None or self._history.imported_as(name, position) is not None:
+                continue
+            strength = self._of_base(name, position, set())
+            if strength is not None:
+                _add(found, name, strength)
+
+    def _of_base(self, name: str, position: int, seen: set[str]) -> Strength | None:
+        """Return how sure it is that a class knows its subclasses."""
+        if name in seen:
+            return None
+        imported = self._history.imported_as(name, position)
+        if imported is not None:
+            return None if imported.rpartition(".")[2] in PLAIN_BASES else Strength.SURE
+        node = self._history.definition(name, position)
+        if not isinstance(node, ast.ClassDef):  # Base = declarative_base()
+            return Strength.SURE if name in self._history else None
+        inner = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+        if "__init_subclass__" in inner or any(k.arg == "metaclass" for k in node.keywords):
+            return Strength.SURE
+        names = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        found = [self._of_base(base, position, seen | {name}) for base in names]
+        return max((one for one in found if one is not None), default=Strength.PERHAPS)
+
+
+def _of_unknown(call: Call) -> Strength:
+    return Strength.LIKELY if call.is_discarded else Strength.PERHAPS
+
+
+def _parameters(arguments: ast.arguments) -> tuple[str, ...]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return tuple(argument.arg for argument in named)
+
+
+def _local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
+    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+    for part in (p for inner in body for p in ast.walk(inner)):
+        match part:
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.alias():
+                found.add(part.asname or part.name.partition(".")[0])
+    return found
+
+
+def _reached(facts: Facts, local: set[str]) -> dict[str, set[str]]:
+    """Return for each local name the names outside whose objects it may hold."""
+    held: dict[str, set[str]] = {}
+    for sharing in facts.sharing:
+        for target in sharing.targets & local:
+            held.setdefault(target, set()).update(sharing.sources | sharing.maybe)
+    found: dict[str, set[str]] = {}
+    for name in held:
+        waiting, seen = [name], {name}
+        while waiting:
+            for source in held.get(waiting.pop(), ()):
+                if source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+        found[name] = seen - local
+    return found
+
+
+class Sharers:
+    """Which versions of names may share objects with which."""
+
+    def __init__(self, history: History, *, maybe: bool) -> None:
+        self._history = history
+        self._parent: dict[Version, Version] = {}
+        for position, statement in enumerate(history.statements):
+            for sharing in statement.facts.sharing:
+                sources = sharing.sources | (sharing.maybe if maybe else frozenset())
+                for target in sharing.targets:
+                    self._join(target, sources, position)
+
+    def group(self, version: Version) -> Version:
+        """Return the version that stands for all that may share objects with one."""
+        parent = self._parent.setdefault(version, version)
+        if parent != version:
+            parent = self._parent[version] = self.group(parent)
+        return parent
+
+    def _join(self, target: str, sources: Iterable[str], position: int) -> None:
+        history = self._history
+        bound = target in history.statements[position].binds
+        targets = [(target, position)] if bound else [*history.versions(target, position)]
+        for source in sources:
+            if history.imported_as(source, position) is not None:
+                continue
+            for version in history.versions(source, position):
+                for one in targets:
+                    if not bound and history.imported_as(target, position) is not None:
+                        continue
+                    self._parent[self.group(version)] = self.group(one)
+
+
+def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version, list[tuple[int, Strength]]]:
+    """Return the changes in the order in which they ran, by the group of versions whose objects they change."""
+    found: dict[Version, list[tuple[int, Strength]]] = {}
+    for position in range(history.end):
+        mine: dict[Version, Strength] = {}
+        for name, strength in changes.of(position).items():
+            for version in _changed_versions(history, name, position):
+                group = sharers.group(version)
+                mine[group] = max(strength, mine.get(group, strength))
+        for group, strength in mine.items():
+            found.setdefault(group, []).append((position, strength))
+    return found
+
+
+def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
+    if name.startswith(MODULE):
+        return
+    yield from history.versions(name, position)
+    if name in history.statements[position].binds:  # what it binds anew it may change, too
+        yield name, position

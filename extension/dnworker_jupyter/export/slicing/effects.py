@@ -1,0 +1,80 @@
+"""Judges effects on the process, such as a variable of the environment or a seed; used by `slice`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from enum import Enum
+
+from dnworker_jupyter.export.slicing.changes import MODULE, Strength
+from dnworker_jupyter.export.slicing.imports import imported_modules
+from dnworker_jupyter.export.slicing.knowledge import LOOKING_MODULES
+from dnworker_jupyter.export.slicing.statements import Statement
+
+
+class Scope(Enum):
+    """Whom an effect concerns."""
+
+    PROCESS = "process"
+    """Every script: the environment, the time zone, the locale, the limits of Python."""
+    MODULE = "module"
+    """Scripts that import the module."""
+    NOBODY = "nobody"
+    """No script: it shows or logs something."""
+
+
+_OF_PROCESS = (
+    "os.environ", "os.putenv", "os.unsetenv", "os.umask", "time.tzset", "locale.setlocale", "sys.setrecursionlimit",
+    "sys.set_int_max_str_digits", "sys.setswitchinterval", "socket.setdefaulttimeout", "builtins.",
+    "faulthandler.enable", "sys.modules", "asyncio.set_event_loop_policy",
+)  # fmt: skip
+_OF_MODULES = (
+    "random.seed", "random.setstate", "numpy.random.seed", "numpy.set_printoptions", "numpy.seterr",
+    "decimal.", "logging.basicConfig", "logging.disable", "logging.addLevelName", "logging.setLoggerClass",
+    "logging.captureWarnings", "logging.getLogger", "logging.config", "warnings.filterwarnings",
+    "warnings.simplefilter", "warnings.resetwarnings", "pandas.set_option", "pandas.options", "pandas.reset_option",
+    "json.", "re.purge", "gc.", "mimetypes.add_type", "mimetypes.init", "copyreg.", "codecs.register",
+    "torch.manual_seed", "torch.set_", "matplotlib.use", "matplotlib.rcParams", "collections.abc.",
+    "typing.", "csv.register_dialect", "csv.field_size_limit", "atexit.register", "sys.setprofile",
+    "matplotlib.pyplot.rcParams", "locale.", "calendar.setfirstweekday", "struct.", "zoneinfo.reset_tzpath",
+)  # fmt: skip
+_PATHS = ("sys.path", "site.addsitedir")
+
+
+def scope_of(effect: str, strength: Strength) -> Scope:
+    """Return whom a change of a module concerns; `effect` is the dotted name of what is changed or called."""
+    if effect.startswith(_OF_PROCESS):
+        return Scope.PROCESS
+    if effect.startswith(_OF_MODULES):
+        return Scope.MODULE
+    if strength < Strength.SURE and effect.partition(".")[0] in LOOKING_MODULES | _SHOWING:
+        return Scope.NOBODY
+    return Scope.MODULE
+
+
+_SHOWING = frozenset({"logging", "warnings", "dnworker_jupyter", "dnworker", "dreadnode", "asyncio", "random"})
+"""Modules whose other functions leave nothing behind that a handler relies on."""
+
+
+def effects_of(changed: dict[str, Strength]) -> dict[str, Strength]:
+    """Return the changes of modules among all changes, by the dotted name of what changes."""
+    return {n.removeprefix(MODULE): strength for n, strength in changed.items() if n.startswith(MODULE)}
+
+
+def is_of_path(effect: str) -> bool:
+    """Return whether an effect says where modules are looked for: an export has copies of the user's own."""
+    return effect.startswith(_PATHS)
+
+
+def modules_of(statements: Iterable[Statement]) -> set[str]:
+    """Return the top-level modules that statements import."""
+    return imported_modules(s.node for s in statements)
+
+
+def concerns(effect: str, strength: Strength, modules: Collection[str]) -> bool:
+    """Return whether an effect may change what a script does that imports `modules`."""
+    match scope_of(effect, strength):
+        case Scope.PROCESS:
+            return True
+        case Scope.MODULE:
+            return effect.partition(".")[0] in modules
+    return False

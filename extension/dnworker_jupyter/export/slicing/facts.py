@@ -1,0 +1,309 @@
+"""What code does to objects: which names' objects it changes, what it calls, which names share an object.
+
+Used by `changes`, for a top-level statement (what runs when it runs) and for the body of a function (what runs
+when it is called).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dnworker_jupyter.export.slicing.reads import Function
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: `np.random.seed(x)` has the root `np`, the path `("random", "seed")` and one argument."""
+
+    node: ast.Call | None
+    root: str | None
+    """The name that the called expression begins with; None for a call of a literal or of a call's result."""
+    path: tuple[str, ...]
+    arguments: tuple[tuple[int | str, frozenset[str]], ...]
+    """For each argument: its position or keyword, and the names whose objects it hands over."""
+    is_discarded: bool
+    """Whether nothing is done with the result, so that the call is there for its effect."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Names that are bound to what may be, or hold, the objects of other names."""
+
+    targets: frozenset[str]
+    sources: frozenset[str]
+    """Names whose objects, or parts of them, are surely handed on: `b = a`, `b = a[0]`, `b = [a]`."""
+    maybe: frozenset[str]
+    """Names that a call was given whose result is bound."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A change in place: `a.b[0] = 1` has the root `a` and the path `("b",)`; also `del a[0]`, and `a += b`."""
+
+    root: str
+    path: tuple[str, ...]
+    is_sure: bool = True
+    """False for `a += b`, which changes a list in place, and binds a number anew."""
+
+
+@dataclass
+class Facts:
+    """What code does, by the names in it."""
+
+    stores: list[Store] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    sharing: list[Sharing] = field(default_factory=list)
+    global_binds: set[str] = field(default_factory=set)
+    """Names that a function binds outside of itself, by `global`."""
+    iterated: set[str] = field(default_factory=set)
+    """Names that a loop goes through: an iterator is used up."""
+
+
+def facts_of(nodes: Iterable[ast.AST], *, deep: bool = False) -> Facts:
+    """Return what code does when it runs; with `deep` the functions in it are taken to be called."""
+    collector = _Collector(deep)
+    for node in nodes:
+        collector.visit(node)
+    return collector.facts
+
+
+def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
+    """Return the root name of an expression, and the attributes after it; items are passed over."""
+    path: list[str] = []
+    while True:
+        match node:
+            case ast.Attribute(value=value, attr=attr):
+                path.insert(0, attr)
+                node = value
+            case ast.Subscript(value=value):
+                node = value
+            case ast.Call(func=func):
+                node = func
+            case ast.Name(id=name):
+                return name, tuple(path)
+            case _:
+                return None, tuple(path)
+
+
+def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
+    """Return the names whose objects an expression surely hands on, and those that it may hand on."""
+    surely: set[str] = set()
+    maybe: set[str] = set()
+    match node:
+        case ast.Name(id=name):
+            surely.add(name)
+        case ast.Attribute(value=value) | ast.Subscript(value=value) | ast.Starred(value=value):
+            return shared_names(value)
+        case ast.Await(value=value):
+            return shared_names(value)
+        case ast.NamedExpr(target=target, value=value):
+            surely, maybe = shared_names(value)
+            surely.add(target.id)
+        case ast.IfExp(body=body, orelse=orelse):
+            _add(surely, maybe, [body, orelse])
+        case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items) | ast.BoolOp(values=items):
+            _add(surely, maybe, items)
+        case ast.Dict(keys=keys, values=values):
+            _add(surely, maybe, [*filter(None, keys), *values])
+        case ast.Lambda() | ast.Constant() | ast.JoinedStr() | ast.Compare() | None:
+            pass
+        case _:
+            maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    return surely, maybe
+
+
+def _add(surely: set[str], maybe: set[str], nodes: Iterable[ast.expr]) -> None:
+    for node in nodes:
+        sure, may = shared_names(node)
+        surely |= sure
+        maybe |= may
+
+
+class _Collector(ast.NodeVisitor):
+    """Collects facts; `deep` goes into the bodies of functions too."""
+
+    def __init__(self, deep: bool) -> None:
+        self.facts = Facts()
+        self._deep = deep
+        self._discarded: set[int] = set()
+
+    # -- definitions -----------------------------------------------------------------------------------
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """A decorator is called with the function; the body runs later."""
+        self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        """See `visit_FunctionDef`."""
+        self._function(node)
+
+    def _function(self, node: Function) -> None:
+        self._decorators(node.decorator_list, node.name)
+        for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(default)
+            self._share({node.name}, default)
+        if self._deep:
+            for inner in node.body:
+                self.visit(inner)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """A class body runs at once."""
+        self._decorators(node.decorator_list, node.name)
+        for part in (*node.bases, *(k.value for k in node.keywords)):
+            self.visit(part)
+        for inner in node.body:
+            self.visit(inner)
+            if isinstance(inner, ast.Assign | ast.AnnAssign):
+                self._share({node.name}, inner.value)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """The body of a lambda runs when it is called."""
+        for default in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(default)
+        if self._deep:
+            self.visit(node.body)
+
+    def _decorators(self, decorators: Iterable[ast.expr], name: str) -> None:
+        for decorator in decorators:
+            self.visit(decorator)
+            root, path = dotted(decorator)
+            self.facts.calls.append(Call(None, root, path, ((0, frozenset({name})),), True))
+            sure, maybe = shared_names(decorator)
+            self.facts.sharing.append(Sharing(frozenset({name}), frozenset(), frozenset(sure | maybe)))
+
+    # -- what changes ----------------------------------------------------------------------------------
+
+    def visit_Global(self, node: ast.Global) -> None:
+        """Note what a function binds outside of itself."""
+        self.facts.global_binds |= set(node.names)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        """Note stores, and what the targets share with the value."""
+        for target in node.targets:
+            self._target(target, node.value)
+        self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        """See `visit_Assign`; the annotation changes nothing."""
+        self._target(node.target, node.value)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        """See `visit_Assign`."""
+        self._share({node.target.id}, node.value)
+        self.visit(node.value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        """`+=` changes a list in place."""
+        is_name = isinstance(node.target, ast.Name)
+        if not (is_name and _is_plain_value(node.value)):
+            self._store(node.target, is_sure=not is_name or isinstance(node.value, _CONTAINERS))
+        if (root := dotted(node.target)[0]) is not None:
+            self._share({root}, node.value)
+        self.generic_visit(node)
+
+    def visit_Delete(self, node: ast.Delete) -> None:
+        """`del a[0]` changes a; `del a` does not."""
+        for target in node.targets:
+            if not isinstance(target, ast.Name):
+                self._store(target)
+        self.generic_visit(node)
+
+    def visit_For(self, node: ast.For) -> None:
+        """The target of a loop is a part of what the loop goes through."""
+        self._loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
+        """See `visit_For`."""
+        self._loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    def visit_comprehension(self, node: ast.comprehension) -> None:
+        """See `visit_For`."""
+        self._loop(node.target, node.iter)
+        self.generic_visit(node)
+
+    def visit_withitem(self, node: ast.withitem) -> None:
+        """`with a as b` binds what `a` gives."""
+        if node.optional_vars is not None:
+            self._target(node.optional_vars, node.context_expr)
+        self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        """The result of a call on a line of its own is discarded."""
+        inner = node.value.value if isinstance(node.value, ast.Await) else node.value
+        self._discarded.add(id(inner))
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Note a call, with the names that it is given."""
+        root, path = dotted(node.func)
+        arguments = [
+            *((n, frozenset(_both(a))) for n, a in enumerate(node.args)),
+            *((k.arg or "**", frozenset(_both(k.value))) for k in node.keywords),
+        ]
+        self.facts.calls.append(Call(node, root, path, tuple(arguments), id(node) in self._discarded))
+        if root is not None and path:  # `a.append(b)`: a may hold b from now on
+            given = {name for _, names in arguments for name in names}
+            self.facts.sharing.append(Sharing(frozenset({root}), frozenset(given), frozenset()))
+        self.generic_visit(node)
+
+    def _loop(self, target: ast.expr, items: ast.expr) -> None:
+        sure, maybe = shared_names(items)
+        self._share_names(_names(target), sure, maybe)
+        self.facts.iterated |= sure
+
+    def _target(self, target: ast.expr, value: ast.expr | None) -> None:
+        for part in _parts(target):
+            if isinstance(part, ast.Name):
+                self._share({part.id}, value)
+            elif (root := dotted(part)[0]) is not None:
+                self._store(part)
+                self._share({root}, value)
+
+    def _store(self, target: ast.expr, *, is_sure: bool = True) -> None:
+        root, path = dotted(target)
+        if root is not None:
+            self.facts.stores.append(Store(root, path, is_sure))
+
+    def _share(self, targets: set[str], value: ast.AST | None) -> None:
+        self._share_names(targets, *shared_names(value))
+
+    def _share_names(self, targets: set[str], sure: set[str], maybe: set[str]) -> None:
+        if targets and (sure or maybe):
+            self.facts.sharing.append(Sharing(frozenset(targets), frozenset(sure), frozenset(maybe)))
+
+
+_CONTAINERS = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)
+
+
+def _is_plain_value(node: ast.expr) -> bool:
+    """Return whether an expression is a number or a text by the look of it."""
+    return isinstance(node, ast.Constant | ast.JoinedStr | ast.Compare) or (
+        isinstance(node, ast.BinOp | ast.UnaryOp)
+        and any(isinstance(part, ast.Constant | ast.JoinedStr) for part in ast.iter_child_nodes(node))
+    )
+
+
+def _both(node: ast.expr) -> set[str]:
+    sure, maybe = shared_names(node)
+    return sure if not isinstance(node, ast.Call) else sure | maybe
+
+
+def _parts(target: ast.expr) -> Iterator[ast.expr]:
+    match target:
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            for item in items:
+                yield from _parts(item)
+        case ast.Starred(value=value):
+            yield from _parts(value)
+        case _:
+            yield target
+
+
+def _names(target: ast.expr) -> set[str]:
+    return {part.id for part in _parts(target) if isinstance(part, ast.Name)}

@@ -1,0 +1,134 @@
+"""`History`: the statements of a notebook in the order in which they ran, and what a name meant when.
+
+Used by `changes`, `purity` and `slice`. A *position* counts statements from 0; `end` is after the last one.
+"""
+
+from __future__ import annotations
+
+import ast
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from dnworker_jupyter.export.slicing.statements import STAR, Statement
+
+Version = tuple[str, int]
+"""A name as one statement bound it: the name, and the position of the statement."""
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+class History:
+    """Statements in the order in which they ran.
+
+    Args:
+        statements: in that order.
+        is_order_of_run: whether they ran in this order; if not, it is that of a file, whose cells may have run
+            in another one, and a name that no earlier statement binds is looked for in later ones.
+    """
+
+    def __init__(self, statements: Sequence[Statement], *, is_order_of_run: bool = True) -> None:
+        self.statements = tuple(statements)
+        self.end = len(self.statements)
+        self.is_order_of_run = is_order_of_run
+        self.position = {statement: n for n, statement in enumerate(self.statements)}
+        self._binders: dict[str, list[int]] = {}
+        for position, statement in enumerate(self.statements):
+            for name in statement.binds:
+                self._binders.setdefault(name, []).append(position)
+        self._resolved: dict[tuple[str, int], tuple[int, ...]] = {}
+        self.methods = _methods(self.statements)
+        """The methods of the notebook's classes, by name."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._binders
+
+    def resolve(self, name: str, position: int) -> tuple[int, ...]:
+        """Return which statements may have bound the name as it was before a position, in their order.
+
+        The first of them surely bound it, unless none surely did. Several are submodules of one package, or
+        statements after a sure one that may have bound the name anew. Nothing is returned where no statement
+        bound it, or where `del` has taken it away.
+        """
+        key = name, position
+        if key not in self._resolved:
+            self._resolved[key] = self._find(name, position)
+        return self._resolved[key]
+
+    def _find(self, name: str, position: int) -> tuple[int, ...]:
+        binders = self._binders.get(name, [])
+        found: list[int] = []
+        for binder in reversed(binders[: bisect_left(binders, position)]):
+            statement = self.statements[binder]
+            if name in statement.unbinds:
+                break
+            found.insert(0, binder)
+            if statement.binds[name] and not _imports_submodule(statement, name):
+                break
+        if not found and not self.is_order_of_run:
+            return tuple(binders[bisect_left(binders, position) :][:1])
+        return tuple(found)
+
+    def versions(self, name: str, position: int) -> Iterator[Version]:
+        """Go through the versions of a name that may have been the present one before a position."""
+        for binder in self.resolve(name, position):
+            yield name, binder
+
+    def imported_as(self, name: str, position: int) -> str | None:
+        """Return the dotted name of what a name was imported as; None where it is not imported."""
+        found = self.resolve(name, position)
+        if not found:
+            return None
+        match self.statements[found[-1]].node:
+            case ast.Import(names=names):
+                for alias in names:
+                    if alias.asname == name:
+                        return alias.name
+                    if alias.asname is None and alias.name.partition(".")[0] == name:
+                        return name
+            case ast.ImportFrom(module=module, names=names):
+                for alias in names:
+                    if (alias.asname or alias.name) == name or alias.name == STAR:
+                        return f"{module or ''}.{name if alias.name == STAR else alias.name}"
+        return None
+
+    def definition(self, name: str, position: int) -> Definition | None:
+        """Return the function or class that a name meant before a position; None where it was neither."""
+        found = self.resolve(name, position)
+        node = self.statements[found[-1]].node if found else None
+        return node if isinstance(node, Definition) else None
+
+    def read_by_call(self, name: str, position: int) -> set[str]:
+        """Return the names that are read where a name, bound to a function, is called before a position."""
+        found: set[str] = set()
+        waiting, seen = [name], {name}
+        while waiting:
+            for binder in self.resolve(waiting.pop(), position):
+                for inner in self.statements[binder].reads_later - seen:
+                    seen.add(inner)
+                    found.add(inner)
+                    waiting.append(inner)
+        return found
+
+    def values(self, name: str, position: int) -> Iterator[ast.expr]:
+        """Go through the expressions whose value a name may have had before a position."""
+        for binder in self.resolve(name, position):
+            node = self.statements[binder].node
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                yield node.value
+
+
+def _imports_submodule(statement: Statement, name: str) -> bool:
+    node = statement.node
+    return isinstance(node, ast.Import) and any(
+        a.asname is None and a.name.startswith(f"{name}.") for a in node.names
+    )
+
+
+def _methods(statements: Sequence[Statement]) -> dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]]:
+    found: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+    for statement in statements:
+        if isinstance(statement.node, ast.ClassDef):
+            for inner in statement.node.body:
+                if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+                    found.setdefault(inner.name, []).append(inner)
+    return found

@@ -1,0 +1,67 @@
+"""Replaces magics that only run Python, such as `%time x.append(1)`, by the Python that they run; for `cells`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+RUN_PYTHON = frozenset({"time", "prun"})
+"""Line magics that run their argument once, in the notebook's namespace."""
+
+SET_VARIABLE = frozenset({"env", "set_env"})
+
+
+def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
+    """Return a statement, and None; or the statements that its magic runs, each with its own text."""
+    magic = _magic_of(node)
+    if magic is None:
+        yield node, None
+        return
+    name, argument = magic
+    if name in SET_VARIABLE:
+        made = _set_variable(argument)
+    elif name in RUN_PYTHON and isinstance(node, ast.Assign):
+        targets = " = ".join(ast.unparse(target) for target in node.targets)
+        made = _parse(f"{targets} = {argument}")
+    elif name in RUN_PYTHON:
+        made = _parse(argument)
+    else:
+        made = []
+    for one in made or [node]:
+        yield (one, None) if one is node else (_moved(one, node), ast.unparse(one))
+
+
+def _magic_of(node: ast.stmt) -> tuple[str, str] | None:
+    """Return the name and the argument of the line magic that a statement is, or assigns."""
+    value = node.value if isinstance(node, ast.Expr | ast.Assign) else None
+    match value:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr="run_line_magic"),
+            args=[ast.Constant(value=str() as name), ast.Constant(value=str() as argument)],
+        ):
+            return name, argument
+    return None
+
+
+def _parse(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except SyntaxError:  # it has options of the magic, or is no Python
+        return []
+
+
+def _set_variable(argument: str) -> list[ast.stmt]:
+    """Return what `%env NAME=value` does; nothing where it only looks, or where IPython fills in a name."""
+    separator = "=" if "=" in argument else " "
+    name, found, value = argument.partition(separator)
+    name, value = name.strip(), value.strip()
+    if not found or not name or not value or any(mark in value for mark in "${"):
+        return []
+    return _parse(f"import os\nos.environ[{name!r}] = {value!r}")
+
+
+def _moved(node: ast.stmt, to: ast.stmt) -> ast.stmt:
+    for part in ast.walk(node):
+        if hasattr(part, "lineno"):
+            ast.copy_location(part, to)
+    return node
