@@ -97,7 +97,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 def _import(options: argparse.Namespace) -> int:
     importer = _extension("import")
-    made = importer.import_capability(options.capability)
+    made = importer.import_capability(options.capability, options.output.parent)
     written = _extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))

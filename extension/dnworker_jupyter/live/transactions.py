@@ -21,6 +21,7 @@ from dnworker_jupyter.kernel.cells import CellBook, RunningCell
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.live.cell_options import CellOptions, Variables
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
 from dnworker_jupyter.live.processes import Processes
@@ -76,6 +77,8 @@ class Transactions:
         self._drafts: dict[RunningCell, Draft] = {}
         self._handles: dict[str, LiveHandle] = {}
         self._latest: str | None = None
+        self._options = CellOptions()
+        self._variables = Variables()
         self._unfinished: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> None:
@@ -164,7 +167,9 @@ class Transactions:
             raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
         if name not in draft.transactions:
             live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
-            draft.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
+            known = self._options.begin(name, running.cell.key, options, live.registrations)
+            self._variables.set(known.env)
+            draft.transactions[name] = CellTransaction(live, running.cell, known, **how)
         self._latest = name
         return draft.transactions[name]
 
@@ -281,6 +286,7 @@ class Transactions:
             if is_new:
                 self._live.remove(live)
             raise
+        self._options.accept(live.name, transaction.cell.key)
         is_fresh = change.restarted or live.generation == 1
         if transaction.restart and live.managed is not None and not is_fresh:
             await live.managed.restart(force=True)

@@ -37,6 +37,19 @@ class Options:
     """The path of its file in the export; None for one by its name."""
 
 
+def merged(given: Iterable[Options]) -> Options:
+    """Return the options of a worker of several cells: of each, what the last cell that gives it says."""
+    found = Options()
+    for options in given:
+        found = Options(
+            options.when or found.when,
+            found.env | options.env,
+            options.topology or found.topology,
+            options.file or found.file,
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class WorkerLine:
     """A `%%worker` line as it was read."""
