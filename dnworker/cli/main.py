@@ -120,7 +120,7 @@ def _extension(part: str) -> Any:
         raise UsageError(str(exc)) from exc
 
 
-async def _until_terminated(work: Coroutine[Any, Any, str]) -> str:
+async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of `work`; SIGTERM cancels it, so that its processes end with it."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ def _export(options: argparse.Namespace) -> int:
         options.notebook, options.output, target=options.target, topology=options.topology
     )
     if options.diff:
-        found = export.diff()
+        found = asyncio.run(_until_terminated(export.diff()))
         changes = [str(change) for change in found.changes]
         report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
         print(json.dumps(report) if options.json else found)

@@ -6,6 +6,7 @@ import asyncio
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,13 +70,17 @@ class Export:
         self._registered = registered
         self._ran = ran
 
-    def plan(self) -> Plan:
-        """Return what the export will write.
+    async def plan(self) -> Plan:
+        """Return what the export will write; from a kernel, proved by the values there.
 
         Raises:
             NotExportable: something cannot be exported.
             ManifestError: the manifest's head breaks a rule.
         """
+        return self.make_plan(())
+
+    def make_plan(self, suspects: Collection[str]) -> Plan:
+        """Return a plan with also those changes of some names that are not sure; see `plan`."""
         return plan_export(
             self._cells,
             default_name=capability_name(self.directory),
@@ -85,17 +90,17 @@ class Export:
             project=project_requirements(self._beside),
             beside=self._beside,
             existing=_existing_manifest(self.directory),
-            ran=self._ran,
+            ran=None if self._ran is None else replace(self._ran, suspects=suspects),
         )
 
-    def diff(self) -> CapabilityDiff:
+    async def diff(self) -> CapabilityDiff:
         """Compare what it would write with the last export into the directory.
 
         Raises:
             UsageError: something cannot be exported, or there is no export to compare with.
             ManifestError: a manifest breaks a rule.
         """
-        old, plan = read_export(self.directory), self.plan()
+        old, plan = read_export(self.directory), await self.plan()
         locks = {path: data for path, data in old.items() if path.endswith(LOCK)}
         return diff_files({p: d for p, d in old.items() if p not in locks}, plan.files)
 
@@ -161,7 +166,7 @@ class Export:
             UsageError: something cannot be exported, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
-        plan = with_old_locks(self.plan(), self.directory)
+        plan = with_old_locks(await self.plan(), self.directory)
         self._heed_interrupt()
         ensure_writable(plan, self.directory, force=force)  # before it takes long
         if lock:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.engine.capability import LIVE_CAPABILITY
@@ -18,6 +19,7 @@ from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
+from dnworker_jupyter.export.proof.rounds import proved
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
@@ -47,6 +49,23 @@ class LiveExport(Export):
             ran=Ran(live_cells(context.cells, context.live)),
         )
         self._context = context
+
+    async def plan(self) -> Plan:
+        """Return what the export will write, proved by the values of this kernel: see `rounds.proved`.
+
+        Raises:
+            NotExportable: something cannot be exported, or a script would behave differently.
+            ManifestError: the manifest's head breaks a rule.
+            UsageError: there is no room for the proof.
+        """
+        workers = {
+            live.name: [(handler.key, handler.function) for handler, _ in live.handlers()]
+            for live in self._context.live
+        }
+        try:
+            return await proved(self.make_plan, self._context.names, workers, Path.cwd())
+        except OSError as exc:
+            raise UsageError(f"there is no room for a proof: {exc.strerror or exc}; nothing was written") from exc
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""

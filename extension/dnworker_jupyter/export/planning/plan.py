@@ -63,6 +63,8 @@ class Plan:
     """Whether the manifest is the existing one, with other workers."""
     slices: tuple[Slice, ...] = field(default=(), compare=False)
     """What the scripts are made of."""
+    shared: str | None = field(default=None, compare=False)
+    """The name of the module that the scripts share, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         ManifestError: the manifest breaks a rule.
     """
     files = Files()
-    scripts = add_scripts(files, contents.slices, contents.needs, head.name, request.target, defined.options)
+    scripts, shared = add_scripts(files, contents.slices, contents.needs, head.name, request.target, defined.options)
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
     executable = _add_programs(files, defined.programs)
@@ -251,6 +253,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         keeps_head=head.rest is not None,
         notes=_notes(defined, request.topology),
         slices=tuple(contents.slices),
+        shared=shared,
     )
 
 

@@ -24,8 +24,11 @@ def add_scripts(
     capability: str,
     target: TargetName,
     options: Mapping[str, Options],
-) -> dict[str, str]:
-    """Add the files of the workers in Python; returns the path of each worker's script."""
+) -> tuple[dict[str, str], str | None]:
+    """Add the files of the workers in Python.
+
+    Returns the path of each worker's script, and the name of the module that they share, if there is one.
+    """
     modules = {name for found in needs for name in (*found.modules, *found.local)}
     paths = {p.worker: options[p.worker].file or _script_path(p.worker, modules) for p in slices}
     homes = {PurePosixPath(path).parent for path in paths.values()}
@@ -36,7 +39,7 @@ def add_scripts(
         _add_shared_module(files, shared, homes.pop() / f"{name}.py", target, needs)
     for script, found in zip(scripts, needs, strict=True):
         _add_script(files, script, paths[script.piece.worker], name, target, found)
-    return paths
+    return paths, name
 
 
 def _add_shared_module(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from dnworker_jupyter.export.slicing.facts import Call, Facts, facts_of
+from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
 from dnworker_jupyter.export.slicing.history import Definition, History, Version
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
@@ -20,9 +20,12 @@ from dnworker_jupyter.export.slicing.knowledge import (
     LOOKING_FUNCTIONS,
     LOOKING_METHODS,
     LOOKING_MODULES,
+    LOOKING_PREFIXES,
     METHODS_BY_CLASS,
     PLAIN_BASES,
 )
+from dnworker_jupyter.export.slicing.reads import Function
+from dnworker_jupyter.export.slicing.statements import Statement
 
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
@@ -67,6 +70,11 @@ class Changes:
         self._history = history
         self._summaries: dict[int, Summary] = {}
         self._found: dict[int, Changed] = {}
+        self.asks_for_subclasses = any(
+            isinstance(node, ast.Attribute) and node.attr == "__subclasses__"
+            for statement in history.statements
+            for node in statement.nodes
+        )
 
     def of(self, position: int) -> Mapping[str, Strength]:
         """Return the names whose objects a statement may change, and the modules, by `MODULE` and their name."""
@@ -78,6 +86,15 @@ class Changes:
             self._found[position] = found
         return self._found[position]
 
+    def of_call(self, statement: Statement) -> set[str]:
+        """Return the global names whose objects the functions in a statement change when they are called."""
+        found: set[str] = set()
+        for node in statement.nodes:
+            if isinstance(node, Function | ast.Lambda):
+                summary = self.summary(node, self._history.end)
+                found |= summary.changes.keys() - set(summary.parameters)
+        return found
+
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
         """Return what code changes; `local` are names of a function, which are not looked up."""
         found: Changed = {}
@@ -88,6 +105,7 @@ class Changes:
             _add(found, name, Strength.PERHAPS)
         for call in facts.calls:
             self._call(found, call, position, local)
+            self._functions_given(found, call, position, local)
         for name in facts.global_binds:
             _add(found, name, Strength.SURE)
         return found
@@ -145,6 +163,18 @@ class Changes:
         else:
             self._value(found, call, position)
 
+    def _functions_given(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
+        """Note what the functions change that a call is given, such as the target of a thread."""
+        if call.node is None:
+            return
+        for _, names in call.arguments:
+            for name in names - local:
+                definition = self._history.definition(name, position)
+                if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
+                    summary = self.summary(definition, position)
+                    for changed in summary.changes.keys() - set(summary.parameters):
+                        _add(found, changed, _of_unknown(call))
+
     def _arguments(
         self, found: Changed, call: Call, strength: Strength, only: Iterable[int | str] | None = None
     ) -> None:
@@ -156,7 +186,7 @@ class Changes:
     def _builtin(self, found: Changed, call: Call, name: str) -> None:
         if name in CHANGING_FUNCTIONS:
             self._arguments(found, call, Strength.SURE, only=CHANGING_FUNCTIONS[name])
-        elif name in LOOKING_FUNCTIONS:
+        if name in LOOKING_FUNCTIONS:
             self._arguments(found, call, Strength.PERHAPS)
         else:
             self._arguments(found, call, _of_unknown(call))
@@ -181,7 +211,7 @@ class Changes:
             strength = Strength.SURE
         elif method in CHANGING_METHODS:
             strength = Strength.SURE
-        elif method in LOOKING_METHODS:
+        elif method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES):
             strength = None
         for node in defined:
             summary = self.summary(node, position)
@@ -191,31 +221,83 @@ class Changes:
             self._apply(found, call, summary, skip=1)
         if strength is None:
             return
+        if call.root is not None and call.root not in local:
+            self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)
-        if method not in CHANGING_METHODS and not defined:
+        if method not in CHANGING_METHODS and not defined and call.node is not None:
             self._arguments(found, call, Strength.PERHAPS)
+
+    def _functions_of(self, found: Changed, call: Call, position: int) -> None:
+        """Note what the functions change that an object was given, where one like a thread calls them."""
+        assert call.root is not None
+        if call.path[-1:] not in [("start",), ("run",), ("join",), ("result",)]:
+            return
+        for value in self._history.values(call.root, position):
+            for part in ast.walk(value):
+                name = part.id if isinstance(part, ast.Name) else ""
+                definition = self._history.definition(name, position)
+                if isinstance(definition, Function):
+                    summary = self.summary(definition, position)
+                    for changed in summary.changes.keys() - set(summary.parameters):
+                        _add(found, changed, summary.changes[changed])
 
     def _defined(self, found: Changed, call: Call, definition: Definition, position: int) -> None:
         if not isinstance(definition, ast.ClassDef):
-            self._apply(found, call, self.summary(definition, position))
+            summary = self.summary(definition, position)
+            self._apply(found, call, summary)
+            self._own_state(found, call, definition, summary, position)
             return
         for inner in definition.body:
             if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
                 self._apply(found, call, self.summary(inner, position), skip=1)
 
+    def _own_state(
+        self, found: Changed, call: Call, definition: Function, summary: Summary, position: int
+    ) -> None:
+        """Note that a call changes the function itself: a default of it, or what its decorators keep."""
+        if call.root is None:
+            return
+        if summary.changes.keys() & _with_default(definition.args):
+            _add(found, call.root, Strength.SURE)
+        for decorator in definition.decorator_list:
+            name = dotted(decorator)[0]
+            made = self._history.definition(name, position) if name is not None else None
+            if made is not None and made is not definition:
+                self._made_by(found, call, made, position)
+
+    def _made_by(self, found: Changed, call: Call, maker: Definition, position: int) -> None:
+        """Note what the call of an object changes that a function or class of the notebook has made."""
+        assert call.root is not None
+        if isinstance(maker, ast.ClassDef):
+            inner = [n for n in maker.body if isinstance(n, Function) and n.name == "__call__"]
+            summaries = [self.summary(node, position) for node in inner]
+            if any(s.changes.keys() & set(s.parameters[:1]) for s in summaries):
+                _add(found, call.root, Strength.SURE)
+        else:
+            summaries = [self.summary(maker, position)]
+            if _keeps_state(maker):
+                _add(found, call.root, Strength.SURE)
+        for summary in summaries:
+            for name in summary.changes.keys() - set(summary.parameters):
+                _add(found, name, summary.changes[name])
+
     def _value(self, found: Changed, call: Call, position: int) -> None:
         """Note what the call of a name may do that is bound to some value, such as `f = cache(g)`."""
         self._arguments(found, call, _of_unknown(call))
         assert call.root is not None
+        _add(found, call.root, _of_unknown(call))
         for value in self._history.values(call.root, position):
             if isinstance(value, ast.Lambda):
                 self._apply(found, call, self.summary(value, position))
+            if isinstance(value, ast.Attribute) and value.attr in CHANGING_METHODS:  # push = a.append
+                _add(found, call.root, Strength.SURE)
             for part in ast.walk(value):
                 if isinstance(part, ast.Name) and part.id != call.root:
                     definition = self._history.definition(part.id, position)
                     if definition is not None:
-                        self._defined(found, call, definition, position)
+                        self._defined(found, replace(call, root=None), definition, position)
+                        self._made_by(found, call, definition, position)
 
     def _apply(self, found: Changed, call: Call, summary: Summary, skip: int = 0) -> None:
         """Note what a call changes, by what the called function does with its parameters and global names."""
@@ -260,16 +342,14 @@ class Changes:
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
         """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
-        for base in (*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")):
-            name = base.id if isinstance(base, ast.Name) else None
-            if name is None or self._history.imported_as(name, position) is not None:
-                continue
-            strength = self._of_base(name, position, set())
-            if strength is not None:
-                _add(found, name, strength)
+        for name in _bases(node):
+            if self._history.imported_as(name, position) is None:
+                strength = self._of_base(found, name, position, set())
+                if strength is not None:
+                    _add(found, name, strength)
 
-    def _of_base(self, name: str, position: int, seen: set[str]) -> Strength | None:
-        """Return how sure it is that a class knows its subclasses."""
+    def _of_base(self, found: Changed, name: str, position: int, seen: set[str]) -> Strength | None:
+        """Return how sure it is that a class knows its subclasses; notes what it does with a new one."""
         if name in seen:
             return None
         imported = self._history.imported_as(name, position)
@@ -278,12 +358,51 @@ class Changes:
         node = self._history.definition(name, position)
         if not isinstance(node, ast.ClassDef):  # Base = declarative_base()
             return Strength.SURE if name in self._history else None
-        inner = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-        if "__init_subclass__" in inner or any(k.arg == "metaclass" for k in node.keywords):
-            return Strength.SURE
-        names = [base.id for base in node.bases if isinstance(base, ast.Name)]
-        found = [self._of_base(base, position, seen | {name}) for base in names]
-        return max((one for one in found if one is not None), default=Strength.PERHAPS)
+        strength = Strength.SURE if self.asks_for_subclasses else Strength.PERHAPS
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef) and inner.name in ("__init_subclass__", "__new__", "__init__"):
+                summary = self.summary(inner, position)
+                is_on_definition = inner.name == "__init_subclass__" or "metaclass" in seen
+                if is_on_definition:
+                    strength = Strength.SURE
+                    for changed in summary.changes.keys() - set(summary.parameters):
+                        _add(found, changed, summary.changes[changed])
+        for keyword in node.keywords:
+            if keyword.arg == "metaclass" and isinstance(keyword.value, ast.Name):
+                strength = Strength.SURE
+                if self._of_base(found, keyword.value.id, position, {"metaclass"}) is not None:
+                    _add(found, keyword.value.id, Strength.SURE)
+        above = [self._of_base(found, base, position, seen | {name}) for base in _bases(node)]
+        return max([strength, *(one for one in above if one is not None)])
+
+
+def _bases(node: ast.ClassDef) -> list[str]:
+    given = [*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")]
+    return [base.id for base in given if isinstance(base, ast.Name)]
+
+
+def _with_default(arguments: ast.arguments) -> set[str]:
+    named = [*arguments.posonlyargs, *arguments.args]
+    found = {a.arg for a in named[len(named) - len(arguments.defaults) :]}
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return found | {a.arg for a, default in pairs if default is not None}
+
+
+def _keeps_state(maker: Function) -> bool:
+    """Return whether functions within a function change what it has bound."""
+    inner = [n for n in ast.walk(maker) if isinstance(n, Function | ast.Lambda) and n is not maker]
+    if any(isinstance(part, ast.Nonlocal) for node in inner for part in ast.walk(node)):
+        return True
+    bodies = [[node.body] if isinstance(node, ast.Lambda) else node.body for node in inner]
+    outer = {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
+    outer |= {n.id for n in ast.walk(maker) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for body in bodies:
+        facts = facts_of(body, deep=True)
+        changed = {store.root for store in facts.stores}
+        changed |= {c.root for c in facts.calls if c.root and c.path and c.path[-1] in CHANGING_METHODS}
+        if changed & outer:
+            return True
+    return False
 
 
 def _of_unknown(call: Call) -> Strength:
@@ -334,7 +453,8 @@ class Sharers:
         self._parent: dict[Version, Version] = {}
         for position, statement in enumerate(history.statements):
             for sharing in statement.facts.sharing:
-                sources = sharing.sources | (sharing.maybe if maybe else frozenset())
+                handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
+                sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
                 for target in sharing.targets:
                     self._join(target, sources, position)
 
@@ -352,7 +472,10 @@ class Sharers:
         for source in sources:
             if history.imported_as(source, position) is not None:
                 continue
-            for version in history.versions(source, position):
+            versions = [*history.versions(source, position)]
+            if source in history.statements[position].binds:  # a part of the statement binds it
+                versions.append((source, position))
+            for version in versions:
                 for one in targets:
                     if not bound and history.imported_as(target, position) is not None:
                         continue

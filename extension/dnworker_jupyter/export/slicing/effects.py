@@ -25,7 +25,7 @@ class Scope(Enum):
 _OF_PROCESS = (
     "os.environ", "os.putenv", "os.unsetenv", "os.umask", "time.tzset", "locale.setlocale", "sys.setrecursionlimit",
     "sys.set_int_max_str_digits", "sys.setswitchinterval", "socket.setdefaulttimeout", "builtins.",
-    "faulthandler.enable", "sys.modules", "asyncio.set_event_loop_policy",
+    "faulthandler.enable", "sys.modules", "sys.stdout", "sys.stderr", "asyncio.set_event_loop_policy",
 )  # fmt: skip
 _OF_MODULES = (
     "random.seed", "random.setstate", "numpy.random.seed", "numpy.set_printoptions", "numpy.seterr",
@@ -37,11 +37,16 @@ _OF_MODULES = (
     "typing.", "csv.register_dialect", "csv.field_size_limit", "atexit.register", "sys.setprofile",
     "matplotlib.pyplot.rcParams", "locale.", "calendar.setfirstweekday", "struct.", "zoneinfo.reset_tzpath",
 )  # fmt: skip
+_OF_IPYTHON = frozenset({"sys.excepthook", "sys.displayhook", "sys.last_traceback", "sys.ps1", "sys.ps2"})
+"""What IPython sets itself around every cell, so that handlers never see what a cell has set."""
+
 _PATHS = ("sys.path", "site.addsitedir")
 
 
 def scope_of(effect: str, strength: Strength) -> Scope:
     """Return whom a change of a module concerns; `effect` is the dotted name of what is changed or called."""
+    if effect in _OF_IPYTHON:
+        return Scope.NOBODY
     if effect.startswith(_OF_PROCESS):
         return Scope.PROCESS
     if effect.startswith(_OF_MODULES):
@@ -70,11 +75,23 @@ def modules_of(statements: Iterable[Statement]) -> set[str]:
     return imported_modules(s.node for s in statements)
 
 
-def concerns(effect: str, strength: Strength, modules: Collection[str]) -> bool:
-    """Return whether an effect may change what a script does that imports `modules`."""
+def concerns(effect: str, strength: Strength, modules: Collection[str], *, names_ours: bool) -> bool:
+    """Return whether an effect may change what a script does.
+
+    Args:
+        effect: the dotted name of what is changed or called.
+        strength: how sure it is that this changes something.
+        modules: what the script imports.
+        names_ours: whether the effect is given something that the script defines.
+    """
     match scope_of(effect, strength):
         case Scope.PROCESS:
             return True
         case Scope.MODULE:
-            return effect.partition(".")[0] in modules
+            return names_ours or effect.partition(".")[0] in modules
     return False
+
+
+def is_known(effect: str) -> bool:
+    """Return whether an effect is known to be one that handlers may rely on."""
+    return effect.startswith((*_OF_PROCESS, *_OF_MODULES))

@@ -7,9 +7,11 @@ when it is called).
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, LOOKING_METHODS, WRAPPERS
+from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
 
@@ -36,6 +38,8 @@ class Sharing:
     """Names whose objects, or parts of them, are surely handed on: `b = a`, `b = a[0]`, `b = [a]`."""
     maybe: frozenset[str]
     """Names that a call was given whose result is bound."""
+    called: frozenset[str] = frozenset()
+    """The names of what is called there: a function of the notebook may return what it is given."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ def dotted(node: ast.expr) -> tuple[str | None, tuple[str, ...]]:
                 node = value
             case ast.Subscript(value=value):
                 node = value
+            case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
+                node = first
             case ast.Call(func=func):
                 node = func
             case ast.Name(id=name):
@@ -107,11 +113,26 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
             _add(surely, maybe, items)
         case ast.Dict(keys=keys, values=values):
             _add(surely, maybe, [*filter(None, keys), *values])
+        case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
+            return shared_names(first)
+        case ast.Call(func=ast.Name(id="eval"), args=[ast.Constant(value=str() as text), *_]):
+            return shared_names(_evaluated(text))
+        case ast.Call(func=ast.Attribute(value=value, attr=attr)):
+            maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            if attr in HANDING_ON or attr not in LOOKING_METHODS:
+                surely = shared_names(value)[0]
         case ast.Lambda() | ast.Constant() | ast.JoinedStr() | ast.Compare() | None:
             pass
         case _:
             maybe = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     return surely, maybe
+
+
+def _evaluated(text: str) -> ast.expr | None:
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        return None
 
 
 def _add(surely: set[str], maybe: set[str], nodes: Iterable[ast.expr]) -> None:
@@ -234,9 +255,13 @@ class _Collector(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        """The result of a call on a line of its own is discarded."""
+        """The result of a call on a line of its own is discarded; an item that is looked up may be made."""
         inner = node.value.value if isinstance(node.value, ast.Await) else node.value
         self._discarded.add(id(inner))
+        if isinstance(inner, ast.Subscript):
+            self._store(inner, is_sure=False)
+        for code in timed_code(inner):
+            self.visit(code)
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
@@ -250,6 +275,9 @@ class _Collector(ast.NodeVisitor):
         if root is not None and path:  # `a.append(b)`: a may hold b from now on
             given = {name for _, names in arguments for name in names}
             self.facts.sharing.append(Sharing(frozenset({root}), frozenset(given), frozenset()))
+        for part in (*node.args, *(k.value for k in node.keywords)):
+            if isinstance(part, ast.Lambda):  # what is called with a lambda calls it
+                self.visit(part.body)
         self.generic_visit(node)
 
     def _loop(self, target: ast.expr, items: ast.expr) -> None:
@@ -271,11 +299,20 @@ class _Collector(ast.NodeVisitor):
             self.facts.stores.append(Store(root, path, is_sure))
 
     def _share(self, targets: set[str], value: ast.AST | None) -> None:
-        self._share_names(targets, *shared_names(value))
+        called = {
+            n.func.id
+            for n in (ast.walk(value) if value is not None else ())
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        }
+        self._share_names(targets, *shared_names(value), called)
 
-    def _share_names(self, targets: set[str], sure: set[str], maybe: set[str]) -> None:
+    def _share_names(
+        self, targets: set[str], sure: set[str], maybe: set[str], called: Collection[str] = ()
+    ) -> None:
         if targets and (sure or maybe):
-            self.facts.sharing.append(Sharing(frozenset(targets), frozenset(sure), frozenset(maybe)))
+            self.facts.sharing.append(
+                Sharing(frozenset(targets), frozenset(sure), frozenset(maybe), frozenset(called))
+            )
 
 
 _CONTAINERS = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)

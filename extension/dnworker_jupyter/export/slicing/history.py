@@ -32,9 +32,12 @@ class History:
         self.is_order_of_run = is_order_of_run
         self.position = {statement: n for n, statement in enumerate(self.statements)}
         self._binders: dict[str, list[int]] = {}
+        setters: dict[str, set[str]] = {}
         for position, statement in enumerate(self.statements):
-            for name in statement.binds:
+            called = {n for name in statement.reads_at_once for n in setters.get(name, ())}
+            for name in (*statement.binds, *(called - statement.binds.keys())):
                 self._binders.setdefault(name, []).append(position)
+            _note_setters(setters, statement)
         self._resolved: dict[tuple[str, int], tuple[int, ...]] = {}
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
@@ -62,7 +65,7 @@ class History:
             if name in statement.unbinds:
                 break
             found.insert(0, binder)
-            if statement.binds[name] and not _imports_submodule(statement, name):
+            if statement.binds.get(name) and not _imports_submodule(statement, name):
                 break
         if not found and not self.is_order_of_run:
             return tuple(binders[bisect_left(binders, position) :][:1])
@@ -115,6 +118,17 @@ class History:
             node = self.statements[binder].node
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                 yield node.value
+
+
+def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:
+    """Note which names a function binds by `global`, itself or by what it calls."""
+    mine = {n for node in statement.nodes if isinstance(node, ast.Global) for n in node.names}
+    mine |= {n for name in statement.reads_later for n in setters.get(name, ())}
+    for name in statement.binds:
+        if mine:
+            setters[name] = mine
+        else:
+            setters.pop(name, None)
 
 
 def _imports_submodule(statement: Statement, name: str) -> bool:

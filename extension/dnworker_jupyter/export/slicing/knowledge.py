@@ -29,11 +29,13 @@ LOOKING_METHODS = frozenset({
     "date", "time", "timestamp", "weekday", "isocalendar", "astimezone", "getvalue", "mean", "sum", "min",
     "max", "std", "round", "abs", "groupby", "sort_values", "value_counts", "__len__", "__repr__", "__str__",
     "debug", "warning", "error", "exception", "critical", "log", "isEnabledFor", "getEffectiveLevel", "show",
+    "publish", "notify", "run_turn", "create_session", "fetch_session", "list_sessions", "execute_tool",
     "plot", "hist", "set_title", "set_xlabel", "set_ylabel", "legend", "savefig", "tight_layout",
 })  # fmt: skip
 """Methods whose name says that they only look at their object, or draw it."""
 
-CHANGING_FUNCTIONS: dict[str, tuple[int, ...]] = {
+CHANGING_FUNCTIONS: dict[str, tuple[int | str, ...]] = {
+    "print": ("file",), "json.dump": (1, "fp"), "pickle.dump": (1, "file"),
     "setattr": (0,), "delattr": (0,), "next": (0,), "exec": (1,), "anext": (0,),
     "heapq.heappush": (0,), "heapq.heappop": (0,), "heapq.heapify": (0,), "heapq.heapreplace": (0,),
     "heapq.heappushpop": (0,), "random.shuffle": (0,), "bisect.insort": (0,), "bisect.insort_left": (0,),
@@ -45,6 +47,14 @@ CHANGING_FUNCTIONS: dict[str, tuple[int, ...]] = {
     "copyreg.pickle": (), "numpy.copyto": (0,), "numpy.put": (0,), "numpy.random.shuffle": (0,),
 }  # fmt: skip
 """Functions that change an argument: the positions of those that they change."""
+
+LOOKING_PREFIXES = ("to_", "is_", "has_", "as_", "get_", "print", "show", "display", "plot")
+
+HANDING_ON = frozenset({"get", "keys", "values", "items", "index", "match"})
+"""Methods that only look, and return a part or a view of their object."""
+
+WRAPPERS = frozenset({"vars", "getattr", "iter", "reversed", "enumerate", "memoryview", "cast", "zip"})
+"""Functions whose result is a view of what they are given."""
 
 METHODS_BY_CLASS = frozenset({"list", "dict", "set", "bytearray", "object", "type", "OrderedDict", "deque"})
 """Classes whose methods may be called with their object as the first argument: `list.append(x, 1)`."""
@@ -129,13 +139,15 @@ IMPURE: dict[str, Category] = {
     "pathlib.Path.cwd": "machine", "pathlib.Path.home": "machine", "os.path.expanduser": "machine",
     "os.path.abspath": "machine", "os.path.realpath": "machine", "socket.gethostname": "machine",
     "psutil": "machine", "locale.getlocale": "machine", "sys.getsizeof": "",
+    # what cannot be followed
+    "eval": "unfollowed", "exec": "unfollowed",
     # a person
     "input": "input", "getpass.getpass": "input", "breakpoint": "input", "pdb": "input", "help": "input",
 }  # fmt: skip
 """What functions do, by dotted name; a module stands for all in it; `""` takes a name out of its module's."""
 
 PURE_WITHIN = frozenset({
-    "socket.timeout", "socket.AF_INET", "http.HTTPStatus", "httpx.AsyncClient", "httpx.Client",
+    "socket.timeout", "socket.setdefaulttimeout", "socket.getdefaulttimeout", "socket.AF_INET", "http.HTTPStatus", "httpx.AsyncClient", "httpx.Client",
     "httpx.Timeout", "httpx.Limits", "httpx.URL", "httpx.Headers", "httpx.AsyncHTTPTransport", "httpx.HTTPTransport",
     "httpx.MockTransport", "httpx.BasicAuth", "httpx.QueryParams", "requests.Session", "requests.session",
     "requests.adapters.HTTPAdapter", "redis.Redis", "redis.asyncio.Redis", "redis.from_url",
@@ -193,6 +205,7 @@ REMEDIES: dict[Category, tuple[str, str]] = {
         "read it in an @worker.on_startup handler, or give it with --env",
     ),
     "input": ("asks a person", "give it with --env, and read it from os.environ"),
+    "unfollowed": ("runs code that cannot be followed", "write it out as code"),
     "magic": ("comes from a magic, which exists only in a notebook", "write it as plain Python"),
 }
 """What to say of each category: what it does, and the one way out."""

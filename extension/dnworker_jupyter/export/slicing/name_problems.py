@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from dnworker.core.text import shorten
 from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.knowledge import REMEDIES
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.purity import Impurity
@@ -127,17 +129,44 @@ def _has_its_own_names(user: Statement, name: str) -> bool:
     return all(id(n) in given for n in user.nodes if isinstance(n, ast.Name) and n.id == name)
 
 
-def effect_problem(statement: Statement, why: Impurity) -> ExportProblem:
-    """Return the problem of a statement in a worker's cell that changes the worker, and must not run."""
+def effect_problem(statement: Statement, why: Impurity, what: str) -> ExportProblem:
+    """Return the problem of a statement that changes the worker, or the process, and that must not run."""
     does, remedy = REMEDIES.get(why.category, ("raised when it ran", "run its cell again"))
     return ExportProblem(
         f"`{shorten(_text(statement), SHOWN_CODE)}`",
-        f"changes the worker when the cell runs, and {does}",
+        f"changes {what} when the cell runs, and {does}",
         remedy,
         statement.cell.cell,
         statement.node.lineno,
         statement.node.col_offset + 1,
     )
+
+
+def unfollowed_modules(statement: Statement) -> Iterator[ExportProblem]:
+    """Refuse to look names up in the notebook's own module: which, cannot be followed."""
+    for node in statement.nodes:
+        match node:
+            case ast.Subscript(
+                value=ast.Attribute(attr="modules") | ast.Name(id="modules"),
+                slice=ast.Name(id="__name__") | ast.Constant(value="__main__"),
+            ):
+                pass
+            case ast.Call(args=[ast.Constant(value="__main__"), *_]) if imports_by_name(node):
+                pass
+            case ast.Import(names=names) if any(alias.name == "__main__" for alias in names):
+                pass
+            case ast.ImportFrom(module="__main__"):
+                pass
+            case _:
+                continue
+        yield ExportProblem(
+            f"`{shorten(ast.unparse(node), SHOWN_CODE)}`",
+            "looks names up in the notebook itself, and which cannot be followed",
+            "write the names out as code",
+            statement.cell.cell,
+            node.lineno,
+            node.col_offset + 1,
+        )
 
 
 def lost_effect(statement: Statement, worker: str, why: Why) -> ExportProblem:

@@ -15,8 +15,8 @@ from functools import cached_property
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Sharers, Strength, events
-from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_of_path, modules_of
-from dnworker_jupyter.export.slicing.history import History
+from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_known, is_of_path, modules_of
+from dnworker_jupyter.export.slicing.history import History, Version
 from dnworker_jupyter.export.slicing.layout import Layout, arranged
 from dnworker_jupyter.export.slicing.name_problems import (
     NOTEBOOK_NAMES,
@@ -26,6 +26,7 @@ from dnworker_jupyter.export.slicing.name_problems import (
     lost_effect,
     name_problem,
     syntax_problem,
+    unfollowed_modules,
 )
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.purity import Purity
@@ -63,12 +64,15 @@ class Slice:
     """The names that each statement of the body binds, or whose object it changes."""
     effects: frozenset[Statement] = frozenset()
     """Those statements that are there for their effect on the process or on a module."""
+    omitted: Mapping[str, Statement] = field(default_factory=dict)
+    """For names whose object a statement may have changed that is not exported: the first such statement."""
+    changed_by_handlers: frozenset[str] = frozenset()
+    """Names whose object a handler, of whatever worker, may change when it runs."""
+    asks_for_subclasses: bool = False
+    """Whether code of the notebook asks a class for its subclasses."""
 
-    @property
-    def exported_names(self) -> frozenset[str]:
-        """The global names that the script binds, the worker's own excepted."""
-        bound = {name for s in self.body for name in s.binds}
-        return (frozenset(bound) | self.import_names) - {STAR, *self.names} - BOUND
+    exported_names: frozenset[str] = frozenset()
+    """The global names that are at the end in the script what they are at the end in the notebook."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,16 @@ class Notebook:
         """The changes of objects that names may share."""
         return events(self.history, self.changes, self.sharers)
 
+    @cached_property
+    def changed_by_handlers(self) -> set[str]:
+        """The global names whose objects handlers, or the functions that they call, change when they run."""
+        return {
+            name
+            for statement in self.history.statements
+            if statement.is_handler
+            for name in self.changes.of_call(statement)
+        }
+
     def syntax_problems(self, worker: str) -> list[ExportProblem]:
         """Return the problems of the worker's own cells that do not parse."""
         _ = self.history
@@ -159,7 +173,9 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         import_names=frozenset(walk.names).union(*(s.defines for s in shared if s.category == "import")),
         definitions=tuple(s for s in layout.body if not s.is_handler),
         handlers=tuple(s for s in layout.body if s.is_handler),
-        problems=tuple(dict.fromkeys([*syntax_problems, *walk.problems])),
+        problems=tuple(
+            dict.fromkeys([*syntax_problems, *walk.problems, *(p for s in layout.body for p in unfollowed_modules(s))])
+        ),
         names=_names_of_worker(used, aliases),
         is_broken=bool(syntax_problems),
         body=layout.body,
@@ -167,6 +183,10 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         warnings=tuple(dict.fromkeys(walk.warnings)),
         touched={s: _touched(notebook, s) for s in layout.body},
         effects=frozenset(walk.effects),
+        omitted=_omitted(notebook, layout.body),
+        changed_by_handlers=_changed_by_handlers(notebook, layout.body),
+        asks_for_subclasses=notebook.changes.asks_for_subclasses,
+        exported_names=_exported_names(notebook, layout) - BOUND - aliases,
     )
 
 
@@ -174,6 +194,42 @@ def _touched(notebook: Notebook, statement: Statement) -> frozenset[str]:
     changed = notebook.changes.of(notebook.history.position[statement])
     surely = {name for name, strength in changed.items() if strength is Strength.SURE}
     return frozenset(statement.binds) | {name for name in surely if not name.startswith(MODULE)}
+
+
+def _exported_names(notebook: Notebook, layout: Layout) -> frozenset[str]:
+    """Return the names that the script binds as the notebook did at last."""
+    history = notebook.history
+    chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
+    names = {name for s in (*layout.imports, *layout.body) for name in s.binds} - {STAR}
+    return frozenset(
+        name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
+    )
+
+
+def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Statement]:
+    """Return for each name the first statement that is not exported and may have changed its object."""
+    history, chosen = notebook.history, set(body)
+    found: dict[str, Statement] = {}
+    for name in sorted({name for statement in body for name in statement.binds}):
+        for version in history.versions(name, history.end):
+            group = notebook.sharers.group(version)
+            later = [history.statements[p] for p, _ in notebook.events.get(group, ()) if p > version[1]]
+            if missing := [s for s in later if s not in chosen and not s.is_handler]:
+                found[name] = missing[0]
+    return found
+
+
+def _changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> frozenset[str]:
+    history, end = notebook.history, notebook.history.end
+    groups = {
+        notebook.sharers.group(version)
+        for name in notebook.changed_by_handlers
+        for version in history.versions(name, end)
+    }
+    names = {name for statement in body for name in statement.binds}
+    return frozenset(
+        name for name in names if any(notebook.sharers.group(v) in groups for v in history.versions(name, end))
+    )
 
 
 def _layout(notebook: Notebook, walk: _Walk, handlers: Sequence[Statement]) -> Layout:
@@ -191,7 +247,7 @@ def _changes_of_worker(
         changed = notebook.changes.of(notebook.history.position[statement])
         if any(changed.get(name, 0) >= Strength.LIKELY for name in ("worker", *aliases)):
             if (why := notebook.purity.why_not(statement)) is not None:
-                walk.problems.append(effect_problem(statement, why))
+                walk.problems.append(effect_problem(statement, why, "the worker"))
             else:
                 found.append(statement)
     return found
@@ -245,6 +301,8 @@ class _Walk:
                 self._waiting.append((inner, position, statement, True))
         for name in sorted(statement.reads_later):
             self._waiting.append((name, self._history.end, statement, False))
+        if isinstance(statement.node, ast.ClassDef):  # its objects reach it, under whatever name
+            self._take_changes((statement.node.name, position), self._history.end, statement)
         for name in sorted(statement.reads_perhaps | self._classes_named(statement)):
             self._waiting.append((name, self._history.end, statement, True))
 
@@ -267,7 +325,8 @@ class _Walk:
         for binder in binders:
             if not self._bind(name, self._history.statements[binder], user, is_soft=is_soft):
                 return
-        self._take_changes(name, position, user)
+        for version in self._history.versions(name, position):
+            self._take_changes(version, position, user)
 
     def _bind(self, name: str, source: Statement, user: Statement, *, is_soft: bool) -> bool:
         """Take the statement that bound a name; returns whether it can be exported."""
@@ -293,9 +352,10 @@ class _Walk:
         if problem is not None:
             self.problems.append(problem)
 
-    def _take_changes(self, name: str, position: int, user: Statement) -> None:
+    def _take_changes(self, version: Version, position: int, user: Statement) -> None:
         """Take the statements that changed the object of a name before a position."""
-        for changing, is_needed in self._changing(name, position):
+        name = version[0]
+        for changing, is_needed in self._changing(version, position):
             statement = self._history.statements[changing]
             if statement in self.taken or statement.is_handler:
                 continue
@@ -305,50 +365,50 @@ class _Walk:
                 continue
             self._take(statement)
 
-    def _changing(self, name: str, position: int) -> Iterator[tuple[int, bool]]:
-        """Go through the statements that may have changed the object of a name, and whether they surely did."""
-        notebook = self._notebook
-        suspects = notebook.suspects
-        is_suspect = suspects is None or name in suspects
-        sure, likely = set(), set()
-        for version in self._history.versions(name, position):
-            first = version[1]
-            within = [
-                (p, s)
-                for p, s in notebook.sure_events.get(notebook.sure_sharers.group(version), ())
-                if first < p < position
-            ]
-            sure |= {p for p, s in within if s is Strength.SURE}
-            if not is_suspect:
-                continue
-            least = Strength.LIKELY if suspects is None else Strength.PERHAPS
-            likely |= {p for p, s in within if s >= least}
-            if suspects is not None or not self._history.is_order_of_run:
-                wider = notebook.events.get(notebook.sharers.group(version), ())
-                least = Strength.SURE if suspects is None else Strength.PERHAPS
-                likely |= {p for p, s in wider if first < p < position and s >= least}
-        yield from ((p, p in sure) for p in sorted(sure | likely))
+    def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
+        """Go through the statements that may have changed an object, and whether they surely did."""
+        notebook, suspects = self._notebook, self._notebook.suspects
+        name, first = version
+        near = notebook.sure_events.get(notebook.sure_sharers.group(version), ())
+        wide = notebook.events.get(notebook.sharers.group(version), ())
+        sure = {p for p, s in near if s is Strength.SURE}
+        found = set(sure)
+        if suspects is None:  # a file: nothing can be proved, so what is likely is taken at once
+            found |= {p for p, s in near if s >= Strength.LIKELY}
+            found |= {p for p, s in wide if s is Strength.SURE}
+        elif name in suspects:
+            found |= {p for p, _ in (*near, *wide)}
+        yield from ((p, p in sure) for p in sorted(found) if first < p < position)
 
     # -- effects ---------------------------------------------------------------------------------------
 
     def _take_effects(self) -> bool:
         """Take the effects on the process and on modules that concern the script; returns whether there were."""
         modules = modules_of(self.taken)
+        defined = {name for s in self.taken if s.category != "import" for name in s.binds}
         before = len(self.taken)
         for position, statement in enumerate(self._history.statements):
             if statement in self.taken or statement.is_handler or statement.category == "import":
                 continue
             effects = effects_of(dict(self._notebook.changes.of(position)))
-            mine = [e for e, strength in effects.items() if concerns(e, strength, modules)]
-            if not mine or statement in self.effects:
+            if not effects or statement in self.effects:
                 continue
-            self.effects.add(statement)
-            why = self._notebook.purity.why_not(statement)
-            if why is None and not any(map(is_of_path, mine)):
-                self._take(statement)
-            else:
-                self.warnings.append(lost_effect(statement, self._worker, why))
+            ours = bool(statement.reads_at_once & defined)
+            mine = [e for e, strength in effects.items() if concerns(e, strength, modules, names_ours=ours)]
+            if mine:
+                self.effects.add(statement)
+                self._take_effect(statement, mine)
         return len(self.taken) > before
+
+
+    def _take_effect(self, statement: Statement, effects: Sequence[str]) -> None:
+        why = self._notebook.purity.why_not(statement)
+        if why is None and not any(map(is_of_path, effects)):
+            self._take(statement)
+        elif why is not None and any(map(is_known, effects)):
+            self.problems.append(effect_problem(statement, why, "the process"))
+        else:
+            self.warnings.append(lost_effect(statement, self._worker, why))
 
 
 def _names_of_worker(needed: set[str], aliases: set[str]) -> tuple[str, ...]:
