@@ -1,4 +1,7 @@
-"""The capabilities of one runtime: found in directories, loaded by path, or holding workers added by hand."""
+"""The capabilities of one runtime: found in directories, loaded by path, or holding workers added by hand.
+
+One of them is the runtime's own: added workers belong to it where no other is named. Those of a notebook do.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from pathlib import Path
 
 from dnworker.capability.agents import AgentDefinition
 from dnworker.capability.discovery import capability_roots
-from dnworker.capability.flags import gate_is_open, is_enabled
+from dnworker.capability.flags import is_enabled
 from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition, load_manifest
-from dnworker.core.errors import ManifestError, NotFound
+from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
-from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import Capability, state_file
+from dnworker.engine.capability import Capability, state_file, undeclared
+from dnworker.engine.gates import follow_gates
+from dnworker.engine.own import OwnCapability, relist
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
 from dnworker.workers.managed import ManagedWorker, start_all, stop_all
@@ -43,6 +47,8 @@ class CapabilityCollection:
         self._directories = list(directories)
         self._loaded: list[Path] = []
         self._capabilities: dict[str, Capability] = {}
+        self.own = OwnCapability(self._capabilities, self.live, self._flags)
+        """The capability of workers that are added without naming one."""
 
     @property
     def roots(self) -> list[Path]:
@@ -83,8 +89,8 @@ class CapabilityCollection:
     def live(self, name: str) -> Capability:
         """Return a capability; one that holds added workers is made at its first use."""
         if name not in self._capabilities:
-            manifest = CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
-            self._capabilities[name] = Capability(manifest, cli_flags=self._flags.get(name), live=True)
+            made = Capability(undeclared(name), cli_flags=self._flags.get(name), live=True)
+            self._capabilities[name] = made
         return self._capabilities[name]
 
     def find(self, capability: str, worker: str) -> ManagedWorker:
@@ -114,17 +120,20 @@ class CapabilityCollection:
         known = ", ".join(w.name for w in self.workers()) or "none"
         raise NotFound(f"no worker {name!r}; there are: {known}")
 
-    async def add(self, worker: Worker, capability: str, when: Iterable[str] = ()) -> ManagedWorker:
+    async def add(
+        self, worker: Worker, capability: str | None = None, when: Iterable[str] = ()
+    ) -> ManagedWorker:
         """Run a Worker in this process and return when it is running, or has failed to start.
 
         Raises:
             ValueError: it has no name, or one of this name is there already.
+            Conflict: a loaded capability runs in its place.
         """
         if worker.name is None:
             raise ValueError("a worker needs a name here: Worker(name='bridge')")
-        home = self.live(capability)
+        home = self.own.get() if capability is None else self.live(capability)
         if worker.name in home.workers:
-            raise ValueError(f"there is a worker {worker.name!r} in {capability!r} already; remove it first")
+            raise ValueError(f"there is a worker {worker.name!r} in {home.name!r} already; remove it first")
         seeded = dict(worker.state)
 
         def make() -> Worker:
@@ -137,7 +146,16 @@ class CapabilityCollection:
         return managed
 
     async def adopt(self, managed: ManagedWorker) -> None:
-        """Start a worker made for one of these capabilities, in place of any other of its name."""
+        """Start a worker made for one of these capabilities, in place of any other of its name.
+
+        Raises:
+            Conflict: a loaded capability runs in its place.
+        """
+        if managed.capability == self.own.name and (instead := self.own.running_instead(managed.name)):
+            raise Conflict(
+                f"worker {managed.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
+                "place; unload that first"
+            )
         workers = self._capabilities[managed.capability].workers
         if (present := workers.get(managed.name)) is not None:
             await present.stop()
@@ -162,51 +180,84 @@ class CapabilityCollection:
 
     # -- loading and reloading -------------------------------------------------------------------------
 
-    async def load(self, root: Path) -> Capability:
+    async def load(self, root: Path, *, instead: bool = False) -> Capability:
         """Load a capability from its directory and start its workers.
 
+        Args:
+            root: the directory, absolute.
+            instead: whether own workers that it doubles are stopped and set aside until it is unloaded.
+
         Raises:
-            ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
+            ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
+                already. Nothing has changed then.
         """
         manifest = load_manifest(root)
-        if manifest.name in self._capabilities:
-            where = self._capabilities[manifest.name].root
-            raise ManifestError([f"{root}: a capability {manifest.name!r} is loaded already, from {where}"])
+        if instead and manifest.name == self.own.name:
+            self.own.get()  # it is set aside, and not made while another has its name
+        self._check_loadable(manifest, instead=instead)
         capability = self._make(manifest)
+        await capability.run_checks()
+        self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
+        if instead:
+            await self.own.set_aside(manifest)
         self._capabilities[manifest.name] = capability
         self._loaded.append(root)
-        await capability.run_checks()
         await start_all([*capability.workers.values()])
         return capability
 
+    def _check_loadable(self, manifest: CapabilityManifest, *, instead: bool) -> None:
+        root, name = manifest.root, manifest.name
+        present = next((c for c in self._capabilities.values() if not c.live and c.root == root), None)
+        present = present or self._capabilities.get(name)
+        if instead and self.own.is_same(present):
+            return
+        if present is None and name in self.own.names:  # which is set aside, and comes back
+            present = self.own.get()
+        if present is not None:
+            where = "of added workers" if present.live else f"from {present.root}"
+            raise ManifestError([f"{root}: a capability {present.name!r} is loaded already, {where}"])
+
+    async def unload(self, name: str) -> list[ManagedWorker]:
+        """Stop a loaded capability's workers and forget it; a full reload may find its directory again.
+
+        Returns the own workers that were set aside for it, and run again.
+
+        Raises:
+            NotFound: there is none of this name.
+            Conflict: it holds added workers; they are removed one by one.
+        """
+        capability = self.get(name)
+        if capability.live:
+            raise Conflict(f"capability {name!r} holds added workers; remove those instead")
+        await stop_all(capability.workers.values())
+        forget_helpers(capability.name)
+        del self._capabilities[name]
+        self._loaded = [root for root in self._loaded if root != capability.root]
+        return await self.own.bring_back(capability.root)
+
     async def discover(self) -> list[Capability]:
         """Load what the searched directories hold beside what is loaded; one that fails fails no other."""
-        fresh = self._read_directories({c.root for c in self._capabilities.values()}, self._capabilities)
+        fresh = self._read_directories({c.root for c in self._capabilities.values() if not c.live})
         self._capabilities.update({capability.name: capability for capability in fresh})
         await self._start(fresh)
         return fresh
 
-    async def reload(self) -> int:
-        """Stop all workers, find and read every capability again, start them; returns how many loaded."""
+    async def reload(self) -> None:
+        """Stop all workers, find and read every capability again, start them."""
         await stop_all(self.workers())
         self.reload_error = None
-        read: dict[str, Capability] = {}
-        for capability in self._capabilities.values():  # by the name that the manifest has now
-            if capability.live or capability.root in self._loaded:
-                fresh = capability if capability.live else self._read_again(capability)
-                read[fresh.name] = fresh
-            else:
+        kept = [c for c in self._capabilities.values() if c.live or c.root in self._loaded]
+        for capability in self._capabilities.values():
+            if capability not in kept:
                 forget_helpers(capability.name)
-        for fresh in self._read_directories(set(self._loaded), read):
-            read[fresh.name] = fresh
-        self._capabilities = read
-        for capability in read.values():
-            if capability.live:
-                capability.resolve_flags()
-        await self._start(list(read.values()))
-        return sum(c.failure is None for c in self._capabilities.values())
+        relist(self._capabilities, kept)
+        for capability in kept:
+            self._put_back(capability)
+        for fresh in self._read_directories(set(self._loaded)):
+            self._capabilities[fresh.name] = fresh
+        await self._start(self.all())
 
-    async def reload_one(self, name: str) -> int:
+    async def reload_one(self, name: str) -> None:
         """Do the same with one capability, and leave the others alone.
 
         Raises:
@@ -215,17 +266,19 @@ class CapabilityCollection:
         capability = self.get(name)
         await stop_all([*capability.workers.values()])
         self.reload_error = None
+        await self._start([self._put_back(capability)])
+
+    def _put_back(self, capability: Capability) -> Capability:
+        """Read a capability again and list it under its present name, in its place; returns it."""
         if capability.live:
-            capability.resolve_flags()
-            fresh = capability
-        else:
-            fresh = self._read_again(capability)
-        self._capabilities = {
-            (fresh.name if one is capability else key): (fresh if one is capability else one)
-            for key, one in self._capabilities.items()
-        }
-        await self._start([fresh])
-        return sum(c.failure is None for c in self._capabilities.values())
+            capability.read_again()
+            return capability
+        fresh = self._read_again(capability, self._names() - {capability.name})
+        listed = self._capabilities
+        relist(listed, [fresh if one is capability else one for one in listed.values()])
+        if fresh.name != capability.name:
+            self.own.renamed.notify(capability.name, fresh.name)
+        return fresh
 
     async def set_flag(self, name: str, flag: str, value: bool) -> None:
         """Keep a flag's value for this user, and start and stop what it gates.
@@ -239,14 +292,11 @@ class CapabilityCollection:
             known = ", ".join(capability.flags) or "none"
             raise NotFound(f"capability {name!r} has no flag {flag!r}; it has: {known}")
         capability.set_flag(flag, value)
-        changed = []
-        for worker in capability.workers.values():
-            is_open = gate_is_open(worker.definition.when, capability.flags)
-            if is_open and worker.state is WorkerState.GATED_OFF:
-                changed.append(worker.start())
-            elif not is_open and worker.state is not WorkerState.GATED_OFF:
-                changed.append(worker.close_gate())
-        await asyncio.gather(*changed)
+        await follow_gates(capability)
+
+    def _names(self) -> set[str]:
+        """Return the names that are taken: that of an own capability that is set aside is one of them."""
+        return {*self._capabilities} | self.own.names
 
     async def _start(self, capabilities: list[Capability]) -> None:
         await asyncio.gather(*(c.run_checks() for c in capabilities if c.failure is None))
@@ -259,17 +309,21 @@ class CapabilityCollection:
             capability.workers[definition.name] = make(self._services, capability, definition)
         return capability
 
-    def _read_again(self, old: Capability) -> Capability:
+    def _read_again(self, old: Capability, taken: set[str]) -> Capability:
         forget_helpers(old.name)
         try:
-            return self._make(load_manifest(old.root))
+            manifest = load_manifest(old.root)
+            if manifest.name in taken:
+                raise ManifestError([f"{old.root}: there is another capability {manifest.name!r} already"])
+            return self._make(manifest)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
             return Capability(old.manifest, failure=_why_not(old.root, exc))
 
-    def _read_directories(self, known_roots: set[Path], known: Mapping[str, Capability]) -> list[Capability]:
+    def _read_directories(self, known_roots: set[Path]) -> list[Capability]:
         """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""
         found: dict[str, Capability] = {}
+        known = self._names()
         for root in capability_roots(self._directories):
             if root in known_roots:
                 continue

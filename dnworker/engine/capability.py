@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
 
 LIVE_CAPABILITY = "notebook"
-"""The capability of workers that were added rather than loaded from a directory."""
+"""What the capability of added workers is called until a head names it."""
 
 CHECK_TIMEOUT = 5.0
 """Seconds that a check may take."""
@@ -31,6 +31,11 @@ def state_file() -> Path:
     return Path.home() / ".dreadnode" / "local-capability-state.json"
 
 
+def undeclared(name: str) -> CapabilityManifest:
+    """Return the manifest of a capability of added workers, of which nobody has written one."""
+    return CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
+
+
 class Capability:
     """A loaded capability, or one that failed to load and says why.
 
@@ -38,7 +43,7 @@ class Capability:
         manifest: what it declares.
         cli_flags: flags given on the command line.
         failure: why it could not be loaded; then it has no workers.
-        live: whether its workers were added here, so that there is no directory to read it from again.
+        live: whether its workers were added here, so that there is no manifest to read again.
     """
 
     def __init__(
@@ -50,13 +55,16 @@ class Capability:
         live: bool = False,
     ) -> None:
         self.live = live
+        self.is_declared = not live
+        """Whether somebody wrote its manifest; that of added workers is made up until a head is declared."""
         self.failure = failure
         self.workers: dict[str, ManagedWorker] = {}
         self.checks: list[ComponentInfo] = []
         self.flags: dict[str, Flag] = {}
         self._cli_flags = dict(cli_flags or {})
         self._set_here: dict[str, bool] = {}
-        self.declare(manifest)
+        self.manifest, self.parts = manifest, Components()
+        self.read_again()
 
     @property
     def name(self) -> str:
@@ -68,10 +76,28 @@ class Capability:
         """Its directory, absolute."""
         return self.manifest.root
 
-    def declare(self, manifest: CapabilityManifest) -> None:
-        """Take a manifest, read its components, and resolve its flags anew."""
-        self.manifest = manifest
-        self.parts = Components() if self.live or self.failure else read_components(manifest)
+    def declare(
+        self,
+        manifest: CapabilityManifest,
+        parts: Components,
+        *,
+        cli_flags: Mapping[str, bool] | None = None,
+        is_declared: bool = True,
+    ) -> bool:
+        """Take a head and the components of its directory, and resolve the flags anew.
+
+        Returns whether anything is another than before.
+        """
+        before = (self.is_declared, self.manifest, self.parts)
+        self.is_declared, self.manifest, self.parts = is_declared, manifest, parts
+        self._cli_flags = dict(cli_flags or {})
+        self.resolve_flags()
+        return before != (is_declared, manifest, parts)
+
+    def read_again(self) -> None:
+        """Read the components and resolve the flags as they are now, by the manifest that there is."""
+        if self.is_declared and self.failure is None:
+            self.parts = read_components(self.manifest)
         self.resolve_flags()
 
     def resolve_flags(self) -> None:
@@ -87,7 +113,7 @@ class Capability:
     def set_flag(self, flag: str, value: bool) -> None:
         """Set a flag and resolve all anew: for this user; of a live capability for this process.
 
-        All notebooks call theirs by one name: what is set in one must not hold in the others.
+        What is tried in a notebook must hold neither in others nor where the capability is deployed.
 
         Raises:
             OSError: it cannot be kept.
@@ -153,15 +179,19 @@ async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str,
 
     Programs are also searched in `path_entries`, the capability's `dependencies.path`.
     """
-    process = await asyncio.create_subprocess_shell(
-        check.command,
-        cwd=root,
-        env={**os.environ, "PATH": with_entries(os.environ.get("PATH", os.defpath), path_entries, root)},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
+    path = with_entries(os.environ.get("PATH", os.defpath), path_entries, root)
+    try:
+        process = await asyncio.create_subprocess_shell(
+            check.command,
+            cwd=root,
+            env={**os.environ, "PATH": path},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as exc:  # its directory is gone, say
+        return ComponentInfo(kind="check", name=check.name, status="error", error=str(exc))
     try:
         async with asyncio.timeout(CHECK_TIMEOUT):
             _, stderr = await process.communicate()

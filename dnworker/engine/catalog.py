@@ -8,7 +8,6 @@ from dnworker.capability.skills import Skill
 from dnworker.core.errors import Conflict, NotFound
 from dnworker.core.models import ToolInfo
 from dnworker.engine.capabilities import CapabilityCollection
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.sessions.tools import Tools
 
 
@@ -32,7 +31,7 @@ class Catalog:
                 wire_name=tool.name,
                 source="python",
                 description=tool.description,
-                capability=LIVE_CAPABILITY,
+                capability=self._capabilities.own.name,
                 parameters_schema=tool.schema,
             )
             for tool in self._tools.all()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_publishable
@@ -30,9 +31,10 @@ from dnworker.core.models import RuntimeInfo
 from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, sample
 from dnworker.engine import waiting
 from dnworker.engine.capabilities import CapabilityCollection
-from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.direct import DirectConnection
+from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
@@ -130,6 +132,7 @@ class Engine:
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
         self.bus.tap(self.history.note_event)
+        self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
@@ -236,12 +239,18 @@ class Engine:
     # -- workers and capabilities ----------------------------------------------------------------------
 
     async def add(
-        self, worker: Worker, *, capability: str = LIVE_CAPABILITY, when: Iterable[str] = ()
+        self, worker: Worker, *, capability: str | None = None, when: Iterable[str] = ()
     ) -> ManagedWorker:
         """Run a Worker in this process and return when it is running, or has failed to start.
 
+        Args:
+            worker: it, with its name.
+            capability: that it belongs to; by default the runtime's own, `notebook` until `declare` names it.
+            when: flags, of which one must be on.
+
         Raises:
             ValueError: it has no name, or one of this name is there already.
+            Conflict: a loaded capability runs in its place.
         """
         return await self.capabilities.add(worker, capability, when)
 
@@ -254,15 +263,58 @@ class Engine:
         await self.capabilities.remove(self.worker(name))
         self.look_again()
 
-    async def load(self, path: str | os.PathLike[str]) -> Capability:
+    async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
         """Load a capability from its directory and start its workers.
 
+        Args:
+            path: the directory.
+            instead: whether added workers that are the same, by the capability's name or by their own, are
+                stopped and set aside until it is unloaded. Else both handle every event.
+
         Raises:
-            ManifestError: the manifest breaks rules, or a capability of this name is loaded already.
+            ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
+                already.
         """
-        capability = await self.capabilities.load(Path(path).resolve())
+        root = Path(path).resolve()
+        capability = await self.reloads.alone(partial(self.capabilities.load, root, instead=instead))
         self.look_again()
         return capability
+
+    async def unload(self, capability: str) -> list[ManagedWorker]:
+        """Stop a loaded capability's workers and forget it; its sessions stay.
+
+        Returns the added workers that were set aside for it, and run again.
+
+        Raises:
+            NotFound: there is none of this name.
+            Conflict: it holds added workers; they are removed one by one.
+        """
+
+        async def unload() -> list[ManagedWorker]:
+            back = await self.capabilities.unload(capability)
+            self.reloads.announce(capability)
+            return back
+
+        return await self.reloads.alone(unload)
+
+    async def declare(self, manifest: CapabilityManifest | None) -> Declared:
+        """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
+
+        Raises:
+            Conflict: another capability has the name, or a loaded one runs in its place.
+            OSError: its directory cannot be read.
+        """
+
+        async def declare() -> Declared:
+            own = self.capabilities.own
+            declared = await (own.withdraw() if manifest is None else own.declare(manifest))
+            if declared.is_news:
+                self.reloads.announce(own.name)
+            return declared
+
+        declared = await self.reloads.alone(declare)
+        self.look_again()
+        return declared
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
@@ -279,9 +331,9 @@ class Engine:
         await self.capabilities.set_flag(capability, flag, value)
         self.look_again()
 
-    def capability(self, name: str = LIVE_CAPABILITY) -> Capability:
-        """Return a capability; one that holds added workers is made at its first use."""
-        return self.capabilities.live(name)
+    def capability(self, name: str | None = None) -> Capability:
+        """Return a capability, by default the own one; one that holds added workers is made at first use."""
+        return self.capabilities.own.get() if name is None else self.capabilities.live(name)
 
     def workers(self) -> list[ManagedWorker]:
         """Return all declared workers."""

@@ -1,18 +1,23 @@
-"""`Reloads`: reads capabilities from disk again, one reload at a time; the engine's `reload` uses it."""
+"""`Reloads`: changes what is loaded, one change at a time; the engine reloads, loads and unloads by it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.progress import Progress
 from dnworker.events.bus import EventBus
 
+T = TypeVar("T")
+
+_ANOTHER = object()
+"""The scope of a change that is no reload."""
+
 
 class Reloads:
-    """Runs each reload in a task of its own, so a handler that asks for one may be stopped by it.
+    """Runs each change in a task of its own, so a handler that asks for one may be stopped by it.
 
     Args:
         capabilities: what is reloaded.
@@ -32,12 +37,16 @@ class Reloads:
         self._progress = progress
         self._bus = bus
         self._on_done = on_done
-        self._task: asyncio.Task[None] | None = None
-        self._scope: str | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._scope: object = None
 
     @property
     def is_running(self) -> bool:
         """Whether a reload is under way."""
+        return self._scope is not _ANOTHER and self._is_busy
+
+    @property
+    def _is_busy(self) -> bool:
         return self._task is not None and not self._task.done()
 
     async def reload(self, capability: str | None = None) -> None:
@@ -62,21 +71,40 @@ class Reloads:
         self._task = asyncio.create_task(self._reload(capability), name="dnworker reload")
         await asyncio.shield(self._task)
 
+    async def alone(self, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run another change of what is loaded while no reload and no other such change runs.
+
+        It goes on when its caller is cancelled.
+
+        Raises:
+            Exception: whatever the change raises.
+        """
+        while self._task is not None and self._is_busy:
+            await asyncio.wait({self._task})
+        self._scope = _ANOTHER
+        task = self._task = asyncio.create_task(change(), name="dnworker change of capabilities")
+        return await asyncio.shield(task)
+
     async def cancel(self) -> None:
-        """End the reload that is under way, if one is."""
+        """End the change that is under way, if one is."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def _reload(self, capability: str | None) -> None:
-        self._progress.reload_begins()
+    def announce(self, capability: str | None = None) -> None:
+        """Publish `capabilities.reloaded`: of one capability, or of all."""
         scope: dict[str, Any] = {} if capability is None else {"capability": capability}
-        try:
-            if capability is None:
-                count = await self._capabilities.reload()
-            else:
-                count = await self._capabilities.reload_one(capability)
-        finally:
-            self._progress.reload_ends()
+        count = sum(one.failure is None for one in self._capabilities.all())
         self._bus.publish("capabilities.reloaded", {"capability_count": count, **scope})
         self._on_done()
+
+    async def _reload(self, capability: str | None) -> None:
+        self._progress.reload_begins()
+        try:
+            if capability is None:
+                await self._capabilities.reload()
+            else:
+                await self._capabilities.reload_one(capability)
+        finally:
+            self._progress.reload_ends()
+        self.announce(capability)

@@ -30,11 +30,6 @@ class Actions:
         """Who holds the loop, so that no worker can run; None while it is free."""
         return None
 
-    @property
-    def exported_as(self) -> str | None:
-        """The name under which the live workers are exported; None where there is none."""
-        return None
-
     def origins(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
         """Return where handlers are from, such as `cell [3]`."""
         return {}

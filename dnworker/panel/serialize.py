@@ -252,12 +252,11 @@ def row_to_json(row: Row) -> dict[str, Any]:
 # -- capabilities and sessions -------------------------------------------------------------------------
 
 
-def capability_to_json(capability: Capability, exported_as: str | None) -> dict[str, Any]:
+def capability_to_json(capability: Capability) -> dict[str, Any]:
     """Return a capability with its flags, what each gates, and its checks."""
     manifest = capability.manifest
     return {
         "name": capability.name,
-        "title": exported_as if capability.live and exported_as else capability.name,
         "version": manifest.version,
         "description": manifest.description,
         "root": None if capability.live else valid_text(str(capability.root)),

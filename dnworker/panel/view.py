@@ -249,10 +249,8 @@ class View:
             yield part, value
 
     def _capabilities(self) -> dict[str, Any]:
-        actions = self._model.actions
-        title = actions.exported_as
-        found = [serialize.capability_to_json(c, title) for c in self._engine.capabilities.all()]
-        return {"all": found, "whyNoExport": actions.why_no_export()}
+        found = [serialize.capability_to_json(c) for c in self._engine.capabilities.all()]
+        return {"all": found, "whyNoExport": self._model.actions.why_no_export()}
 
     def _session_changes(self) -> Parts:
         sessions = self._engine.sessions

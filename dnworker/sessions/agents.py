@@ -122,6 +122,10 @@ class Agents:
         """
         self.endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
 
+    def has_own(self, name: str) -> bool:
+        """Return whether a script or a model answers for an agent, whatever a capability declares of it."""
+        return name in self._scripts or name in self._models
+
     def names(self) -> list[str]:
         """Return the names of all agents: scripts, models and those that capabilities declare."""
         declared = [d.name for ds in self._definitions().values() for d in ds]
@@ -142,9 +146,11 @@ class Agents:
             names = [d.name for d in declared[capability]]
             if agent is None:
                 return capability, names[0] if names else None
-            if agent not in names and agent not in self._scripts and agent not in self._models:
+            if agent not in names and not self.has_own(agent):
+                known = ", ".join(names) or "none"
                 raise Conflict(
-                    f"capability {capability!r} has no agent {agent!r}; it has: {', '.join(names) or 'none'}"
+                    f"capability {capability!r} has no agent {agent!r}; it has: {known}. Declare it in "
+                    f"agents/{agent}.md, or answer for it: runtime.agents.register({agent!r}, reply)"
                 )
             return capability, agent
         fallback = next((name for name, agents in declared.items() if agents), None)
@@ -155,8 +161,7 @@ class Agents:
             raise Conflict(
                 f"agent {agent!r} is in several capabilities: {', '.join(homes)}; name one of them"
             )
-        ours = agent in self._scripts or agent in self._models
-        return (homes[0] if homes else None if ours else fallback), agent
+        return (homes[0] if homes else None if self.has_own(agent) else fallback), agent
 
     def name_for(self, session: Session, request: TurnRequest | None = None) -> str:
         """Return the name of who answers."""

@@ -95,6 +95,12 @@ class SessionStore:
         """Return all live sessions, the newest change first."""
         return sorted(self._sessions.values(), key=lambda s: s.updated_at, reverse=True)
 
+    def rebind(self, capability: str, renamed: str) -> None:
+        """Let the sessions of a capability go on under its new name (contract 4.8)."""
+        for session in self._sessions.values():
+            if session.capability == capability:
+                session.capability = renamed
+
     def touch(self, session: Session) -> None:
         """Note that the session changed now."""
         session.updated_at = iso(self._clock.now())

@@ -196,7 +196,7 @@ async def _on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _cell_help(magic: str) -> str:
-    """What `%%worker --help` and `%%agent --help` print."""
+    """What `%%worker --help` and that of other cell magics of ours print."""
     from dnworker_jupyter.magics.magics import parsers
 
     return parsers()[f"%%{magic}"].format_help()

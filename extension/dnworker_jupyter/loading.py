@@ -33,6 +33,7 @@ from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.actions import NotebookActions
 from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.head import heed_gone_head
 from dnworker_jupyter.magics.magics import install_magics
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
@@ -131,7 +132,7 @@ def _add_magics(notebook: Notebook) -> None:
         live=notebook.live,
         processes=notebook.processes,
         transactions=notebook.transactions,
-        head=CapabilityHead(runtime),
+        head=CapabilityHead(runtime, notebook.cells),
         panels=notebook.panels,
         suggestions=NotebookSuggestions(runtime, notebook.live),
     )
@@ -165,6 +166,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.startup.on_loop.add(notebook.unhandled.install))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
+    undo(_heed_gone_heads(notebook))
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
     register_formatters(shell)
@@ -180,6 +182,17 @@ def install(notebook: Notebook) -> None:
             "dnworker: this terminal's loop does not turn at the prompt, so the runtime lives on a "
             "thread of its own; handlers run there"
         )
+
+
+def _heed_gone_heads(notebook: Notebook) -> Callable[[], None]:
+    """Look after every cell whether the head of the capability is gone; returns what ends it."""
+
+    def after_cell(result: Any) -> None:
+        heed_gone_head(notebook.magics, notebook.late_errors)
+
+    events = notebook.shell.events
+    events.register("post_run_cell", after_cell)
+    return lambda: events.unregister("post_run_cell", after_cell)
 
 
 def _bind_names(shell: Any) -> Callable[[], None]:

@@ -20,7 +20,7 @@ CELLS: list[tuple[str, str]] = [
         "markdown",
         """
         `%load_ext` started a runtime on this kernel's own event loop. The next cell names the capability that
-        we will export, as YAML.
+        this notebook is and that we will export, as YAML.
         """,
     ),
     (
@@ -147,7 +147,8 @@ CELLS: list[tuple[str, str]] = [
         "markdown",
         """
         Any runtime that reads the manifest can run it, this one too, as a process of its own under `uv run`:
-        `%capability load out/quickstart`. `%capability check out/quickstart` runs the export in a clean environment,
+        `%capability load out/quickstart --replace` lets it run in place of the cells, until
+        `%capability unload quickstart`. `%capability check out/quickstart` runs the export in a clean environment,
         fires the events from above at export and notebook, and shows where they differ. `%events test #2`
         makes a test of one of those events, which the export includes. End a notebook that runs unattended with
         `await dn.settle()`: it raises what handlers raised.

@@ -24,17 +24,17 @@ def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab):
 
 def test_the_panel_shows_workers_and_log_and_drives_them(tutorial):
     panel = tutorial.locator(".dnw-panel")
-    card = panel.locator('[data-worker="notebook:bridge"]')
+    card = panel.locator('[data-worker="quickstart:bridge"]')
     card.get_by_text("● running").wait_for()
     assert "on_event turn.completed" in card.inner_text()
     line = panel.get_by_role("log").get_by_text("turn t1 took 147 ms")
     line.first.wait_for()
     assert line.count() == 1
-    assert card.get_by_role("button", name="start notebook:bridge", exact=True).is_disabled()
-    card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
+    assert card.get_by_role("button", name="start quickstart:bridge", exact=True).is_disabled()
+    card.get_by_role("button", name="stop quickstart:bridge", exact=True).click()
     card.get_by_text("○ stopped").wait_for()
     panel.get_by_role("log").get_by_text("disconnected").first.wait_for()
-    card.get_by_role("button", name="start notebook:bridge", exact=True).click()
+    card.get_by_role("button", name="start quickstart:bridge", exact=True).click()
     card.get_by_text("● running").wait_for()
 
 

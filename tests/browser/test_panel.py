@@ -34,7 +34,7 @@ def run_cell(page, code: str):
 def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_it_again(shown):
     panel = shown.panel
     alert = panel.get_by_role("group", name="what failed")
-    alert.get_by_text("notebook:bridge.on_order failed: TypeError").wait_for()  # which handler
+    alert.get_by_text("demo:bridge.on_order failed: TypeError").wait_for()  # which handler
     alert.get_by_text("cell [3], line 5").wait_for()  # which line
     alert.get_by_role("button", name="show the event that made on_order fail").click()
     events = panel.get_by_role("tabpanel", name="Events")
@@ -63,7 +63,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
 
 
 def test_the_workers_are_drawn_with_their_lifecycle_stats_and_gates(shown):
-    bridge = shown.panel.locator('[data-worker="notebook:bridge"]')
+    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
     machine = bridge.get_by_role("img", name=re.compile("state machine: running"))
     assert "loading, starting, running" in machine.get_attribute("aria-label")
     assert machine.locator("text").all_text_contents() == [
@@ -80,18 +80,18 @@ def test_the_workers_are_drawn_with_their_lifecycle_stats_and_gates(shown):
     assert "on_event demo.order" in row.first.inner_text()
     assert "✗ 1" in row.first.inner_text()
     assert bridge.get_by_text(re.compile(r"in (29|30) min")).count() == 1
-    beta = shown.panel.locator('[data-worker="notebook:beta"]')
+    beta = shown.panel.locator('[data-worker="demo:beta"]')
     assert "beta off" in beta.inner_text()
-    start = beta.get_by_role("button", name="start notebook:beta", exact=True)
+    start = beta.get_by_role("button", name="start demo:beta", exact=True)
     assert start.get_attribute("aria-disabled") == "true"
     assert start.get_attribute("title") == "gated off; turn on beta"
-    bridge.get_by_role("button", name="run tick of notebook:bridge now").click()
+    bridge.get_by_role("button", name="run tick of demo:bridge now").click()
     shown.panel.get_by_role("log").get_by_text("tick", exact=True).wait_for()
 
 
 def test_a_worker_is_rolled_back_to_the_generation_before(shown):
-    bridge = shown.panel.locator('[data-worker="notebook:bridge"]')
-    back = bridge.get_by_role("button", name="roll back notebook:bridge")
+    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
+    back = bridge.get_by_role("button", name="roll back demo:bridge")
     assert back.get_attribute("title") == "this is its first generation"
     run_cell(shown, "%%worker bridge\n@worker.on_event('demo.more')\nasync def on_more(event, client): pass")
     bridge.get_by_text("generation 2").wait_for()
@@ -124,7 +124,7 @@ def test_the_log_is_searched_paused_and_leads_to_the_event(shown):
     with shown.expect_download() as download:
         panel.get_by_role("button", name="download the log").click()
     text = download.value.path().read_text()
-    assert re.search(r"Z info +notebook:bridge  order o1 <b>not bold</b>\n", text)
+    assert re.search(r"Z info +demo:bridge  order o1 <b>not bold</b>\n", text)
 
 
 def test_an_event_is_fired_from_the_panel_with_help(shown):
@@ -173,7 +173,7 @@ def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):
     shown.panel.get_by_text("2 running").wait_for()
     switch.click()
     shown.panel.get_by_text("1 gated_off").wait_for()
-    capability.get_by_role("button", name="run the checks of notebook").click()
+    capability.get_by_role("button", name="run the checks of demo").click()
     capability.get_by_text("✓ python: ok").wait_for()
     run_cell(shown, "import io; stream = io.StringIO()\n")
     run_cell(shown, "%%worker bad\n@worker.on_event('x')\nasync def on_x(event, client): stream.write('x')")
@@ -246,7 +246,7 @@ def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab
     panel.wait_for(state="attached", timeout=60_000)
     panel.scroll_into_view_if_needed()
     panel.get_by_text("1 gated_off").wait_for()
-    panel.get_by_role("button", name="stop notebook:bridge", exact=True).click()
+    panel.get_by_role("button", name="stop demo:bridge", exact=True).click()
     panel.get_by_text("○ stopped").wait_for()
     shown.locator(".dnw-panel").first.get_by_text("○ stopped").wait_for()
     other.close()
@@ -261,7 +261,7 @@ def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab
 def test_the_panel_of_one_worker_shows_it_alone_and_the_other_goes_on(shown):
     run_cell(shown, "%panel beta")
     both = shown.locator(".dnw-panel")
-    both.nth(1).get_by_text("notebook:beta").first.wait_for()
+    both.nth(1).get_by_text("demo:beta").first.wait_for()
     assert both.nth(1).locator("[data-worker]").count() == 1
     assert both.nth(0).locator("[data-worker]").count() == 2
 

@@ -22,11 +22,11 @@ def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterw
     tutorial, lab, begin_cell
 ):
     panel = tutorial.locator(".dnw-panel")
-    card = panel.locator('[data-worker="notebook:bridge"]')
+    card = panel.locator('[data-worker="quickstart:bridge"]')
     card.get_by_text("● running").wait_for()
     busy = begin_cell(HOLD)
     card.get_by_text("paused by cell [").wait_for()
-    card.get_by_role("button", name="stop notebook:bridge", exact=True).click()
+    card.get_by_role("button", name="stop quickstart:bridge", exact=True).click()
     panel.get_by_role("status").get_by_text("queued: kernel is busy").wait_for()
     (lab.directory / "go-on").touch()
     has_run(busy).wait_for()
@@ -40,7 +40,7 @@ def test_a_click_on_an_event_shows_its_trace_with_bars(tutorial):
     panel.get_by_role("tab", name="Events").click()
     panel.get_by_role("option", name=re.compile("turn.completed")).first.click()
     trace = panel.locator(".dnw-trace").filter(visible=True)
-    trace.get_by_text("✓ notebook:bridge.count").wait_for()
+    trace.get_by_text("✓ quickstart:bridge.count").wait_for()
     assert trace.get_by_text("wrote 14 tokens").count() == 1
 
 

@@ -127,7 +127,8 @@ def test_removing_a_loaded_worker_leaves_the_notebooks_own_of_its_name(kernel):
     kernel.run("%%capability\nname: cap\nversion: 0.1.0\ndescription: d")
     kernel.run(HEARD, "c1")
     kernel.run("%capability export cap --target dnworker --topology python")
-    kernel.run("%capability load cap")
+    kernel.run("%%capability\nname: mine\nversion: 0.1.0\ndescription: d")
+    kernel.run("%capability load cap --beside")
     assert "is removed" in kernel.run("%worker remove cap:w").text
     assert "| heard 1" in kernel.run("%fire a").text
     assert "cell [3]" in kernel.run("%worker w").text

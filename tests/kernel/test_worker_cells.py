@@ -231,6 +231,8 @@ def test_a_mistake_is_shown_with_the_line_of_the_cell(shared_kernel):
 def test_help_is_there(shared_kernel):
     assert "--times N" in shared_kernel.run("%fire --help").text
     assert "--when FLAG" in shared_kernel.run("%%worker --help").text
+    assert "--dir PATH" in shared_kernel.run("%%capability --help").text
+    assert "--replace" in shared_kernel.run("%capability --help").text
 
 
 def test_a_gated_worker_waits_for_its_flag(kernel):

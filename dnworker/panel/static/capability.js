@@ -100,7 +100,7 @@ export class CapabilitySection {
       all.map((capability) =>
         element("section", { cls: "dnw-capability", "aria-label": `capability ${capability.name}` }, [
           element("div", { cls: "dnw-head" }, [
-            element("strong", { text: `${capability.title} ${capability.version}` }),
+            element("strong", { text: `${capability.name} ${capability.version}` }),
             element("span", { text: capability.description }),
             element("span", { cls: "dnw-muted", text: capability.root ?? "live, of this notebook" }),
           ]),

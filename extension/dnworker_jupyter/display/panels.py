@@ -21,6 +21,7 @@ class Panels:
         self._loop = loop
         self._cells = cells
         self._panels: dict[str | None, Panel] = {}
+        runtime.capabilities.own.renamed.add(self._rename)
 
     @property
     def callback_threads(self) -> list[str]:
@@ -37,6 +38,13 @@ class Panels:
         if panel is None or panel.is_closed:
             panel = self._panels[only] = Panel(self._runtime, self._loop, self._cells, only)
         return panel
+
+    def _rename(self, former: str, name: str) -> None:
+        """Let panels of one worker go on showing it when its capability has another name."""
+        for only, panel in [*self._panels.items()]:
+            if only is not None and only.startswith(f"{former}:"):
+                panel.only = name + only.removeprefix(former)
+                self._panels[panel.only] = self._panels.pop(only)
 
     def report_paused(self, block: Block | None) -> None:
         """Report to every panel, from any thread, who holds the loop; None when it is free again."""

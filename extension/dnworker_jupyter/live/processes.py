@@ -13,7 +13,7 @@ from typing import Literal
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import WorkerFailed
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import LIVE_CAPABILITY, Capability
+from dnworker.engine.capability import Capability
 from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.syntax.options import Options
@@ -83,7 +83,7 @@ class Processes:
         definition = WorkerDefinition(
             name, command=command, args=args, env=dict(options.env), when=options.when
         )
-        home = self._engine.capability(LIVE_CAPABILITY)
+        home = self._engine.capability()
         return ProcessWorker(self._engine, home, definition, root, generation)
 
     def close(self) -> None:

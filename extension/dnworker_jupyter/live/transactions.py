@@ -6,6 +6,7 @@ import asyncio
 import linecache
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from dnworker.client.client import RuntimeClient
@@ -13,7 +14,6 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.worker import Worker
@@ -21,6 +21,7 @@ from dnworker_jupyter.kernel.cells import CellBook, RunningCell
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.live.capability_head import beside_loaded, check_not_set_aside
 from dnworker_jupyter.live.cell_options import CellOptions, Variables
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
@@ -252,28 +253,33 @@ class Transactions:
         while self._unfinished:
             await asyncio.wait([*self._unfinished])
 
+    def later(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin what a cell left to do, on the loop; the next magic waits for it."""
+        task = asyncio.ensure_future(make())
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+
     def _finish_later(self, transactions: dict[str, CellTransaction], cell: Cell) -> None:
         """Commit what a cell could not commit itself, such as one in the body of another magic."""
 
         async def finish() -> None:
-            await self._drop_stale(cell, set(transactions))
-            for transaction in transactions.values():
+            steps = [partial(self._drop_stale, cell, set(transactions))]
+            steps += [partial(self._commit, transaction) for transaction in transactions.values()]
+            for step in steps:
                 try:
-                    await self._commit(transaction)
+                    await step()
                 except (UsageError, WorkerFailed) as exc:
                     self._late_errors.add(exc)
 
-        task = asyncio.ensure_future(finish())
-        self._unfinished.add(task)
-        task.add_done_callback(self._unfinished.discard)
+        self.later(finish)
 
     async def _commit(self, transaction: CellTransaction) -> None:
         live = transaction.live
         change = await self._loop.enter(lambda: self._become(transaction))
         self._raise_if_failed(live)
-        if not transaction.quiet:
-            for line in describe_change(live, change):
-                print(line)  # noqa: T201  this is the cell's output
+        lines = [] if transaction.quiet else describe_change(live, change)
+        for line in [*lines, *beside_loaded(self._engine, live.name)]:
+            print(line)  # noqa: T201  this is the cell's output
 
     async def _become(self, transaction: CellTransaction) -> Change:
         """Let what a cell registered run; on the loop."""
@@ -306,9 +312,10 @@ class Transactions:
                 print(f"{live.name} is removed: no cell defines it any more")  # noqa: T201
         for name, defined in [*self._live.programs.items()]:
             if defined.key == cell.key and defined.number != cell.number:
+                check_not_set_aside(self._engine, name)
                 del self._live.programs[name]
-                if name in self._engine.capability(LIVE_CAPABILITY).workers:
-                    await self._engine.remove(f"{LIVE_CAPABILITY}:{name}")
+                if (program := self._engine.capability().workers.get(name)) is not None:
+                    await self._engine.remove(program.qualified_name)
                 print(f"{name} is removed: no cell defines it any more")  # noqa: T201
 
     def forget(self, managed: ManagedWorker) -> None:
@@ -316,7 +323,7 @@ class Transactions:
         live = self._live.running(managed)
         if live is not None:
             self._live.remove(live)
-        if managed.capability == LIVE_CAPABILITY:
+        if managed in self._engine.capabilities.own:
             self._live.programs.pop(managed.name, None)
 
     def _adopt_new(self, draft: Draft, *, only_with_handlers: bool = False) -> None:
@@ -349,12 +356,13 @@ class Transactions:
     # -- what names mean -------------------------------------------------------------------------------
 
     def check_gate(self, name: str, when: tuple[str, ...]) -> None:
-        """Check that the flags a worker waits for are declared.
+        """Check that the flags a worker waits for are declared, and that it is not set aside.
 
         Raises:
-            UsageError: one is not.
+            UsageError: one is not, or it is.
         """
-        declared = self._engine.capability(LIVE_CAPABILITY).manifest.flags
+        check_not_set_aside(self._engine, name)
+        declared = self._engine.capability().manifest.flags
         for flag in when:
             if flag not in declared:
                 known = ", ".join(declared) or "none"

@@ -10,10 +10,10 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import Topology
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.live.capability_head import check_not_set_aside
 from dnworker_jupyter.live.processes import Processes, ProcessWorker, until_connected
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
 from dnworker_jupyter.syntax.cell import Cell
@@ -194,6 +194,7 @@ class LiveWorker:
     # -- what runs -------------------------------------------------------------------------------------
 
     async def _run(self, restart: bool) -> None:
+        check_not_set_aside(self._engine, self.name)
         if self.topology == "in-process":
             await self._run_here(restart)
         else:
@@ -208,7 +209,7 @@ class LiveWorker:
             self.managed.definition = definition
             await self.managed.swap(self._make, self._make_fresh, generation=self.generation, restart=restart)
         else:
-            home = self._engine.capability(LIVE_CAPABILITY)
+            home = self._engine.capability()
             self.managed = InProcessWorker(self._engine.services, home, definition, self._make_fresh)
             await self._engine.capabilities.adopt(self.managed)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from dnworker.core.lifecycle import WorkerState
 from dnworker.workers.managed import ManagedWorker
+from dnworker_jupyter.live.processes import ProcessWorker, until_connected
 from dnworker_jupyter.live.records import Handler
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
@@ -36,6 +38,18 @@ class LiveWorkers:
         """Return the worker whose handlers a managed worker runs; None when no cells made it."""
         live = self._workers.get(managed.name)
         return live if live is not None and live.managed is managed else None
+
+    async def until_connected(self, workers: Iterable[ManagedWorker]) -> None:
+        """Return when those that are processes of cells with handlers listen to events.
+
+        Raises:
+            WorkerFailed: a process ended before, or took too long.
+        """
+        for managed in workers:
+            if not isinstance(managed, ProcessWorker) or self.running(managed) is None:
+                continue
+            if managed.state is WorkerState.RUNNING:  # which does not say that it listens
+                await until_connected(managed)
 
     def add(self, live: LiveWorker) -> None:
         """Add a worker; one of that name that is there already is replaced."""

@@ -34,11 +34,6 @@ class NotebookActions(Actions):
         return None if block is None else block.who
 
     @property
-    def exported_as(self) -> str | None:
-        """What the `%%capability` cell calls it."""
-        return self._context.head.name
-
-    @property
     def has_cells(self) -> bool:
         """Whether there are cells: always, in a notebook."""
         return True

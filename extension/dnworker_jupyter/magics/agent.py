@@ -86,7 +86,7 @@ class AgentCell:
         register_agent(self.context.runtime, self.name, reply)
         if self.name == EVERYBODY:
             return f"every agent without a script is answered for by {chosen}"
-        return f"agent {self.name} answers by {chosen}"
+        return f"agent {self.name} answers by {chosen}{beside_files(self.context.runtime, self.name)}"
 
     def _functions(self) -> list[str]:
         """Return the names of the functions that the cell defines at its top level, async ones last."""
@@ -138,7 +138,18 @@ async def run_agent(context: MagicContext, options: AgentOptions, prompt: str) -
         options.name, options.model, base_url=url, api_key=key, prompt=prompt.strip()
     )
     where = url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
-    return Note(f"agent {options.name} is answered for by {options.model} at {where}")
+    beside = beside_files(context.runtime, options.name)
+    return Note(f"agent {options.name} is answered for by {options.model} at {where}{beside}")
+
+
+def beside_files(runtime: Runtime, name: str) -> str:
+    """Return what to say of a cell's agent that capabilities declare too; an empty text where none does."""
+    homes = [
+        home for home, agents in runtime.capabilities.agents().items() if any(a.name == name for a in agents)
+    ]
+    if not homes:
+        return ""
+    return f", in place of agents/ of {', '.join(homes)}, which answers in a deploy"
 
 
 def _takes_one(function: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`%capability` exports, checks, compares and loads; `%%capability` is the head of a manifest."""
+"""`%capability` exports, checks and compares; its other verbs are in `loaded`, `%%capability` in `head`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from dnworker.capability.manifest import parse_manifest
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker_jupyter.display.progress import ProgressBar
-from dnworker_jupyter.display.tables import Note, workers_table
+from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import Interrupted, MagicContext
+from dnworker_jupyter.magics.loaded import (
+    Load,
+    Reload,
+    SetFlag,
+    Unload,
+    run_flag,
+    run_load,
+    run_reload,
+    run_unload,
+)
 from dnworker_jupyter.syntax.options import Parser
 
 if TYPE_CHECKING:  # the exporter is imported when the first export needs it
     from dnworker_jupyter.export.planning.types import TargetName
     from dnworker_jupyter.magics.live_export import LiveExport
 
-VERBS = ("export", "check", "diff", "load")
+VERBS = ("export", "check", "diff", "load", "reload", "unload", "flag")
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class CapabilityOptions:
 
     verb: str
     path: str | None
+    value: str | None
+    replace: bool
+    beside: bool
     target: TargetName
     topology: Topology
     force: bool
@@ -43,9 +55,17 @@ class CapabilityOptions:
 
 def capability_parser() -> Parser:
     """Return the parser of the `%capability` line."""
-    parser = Parser("%capability", "Export the notebook's workers, or load a capability.")
+    parser = Parser(
+        "%capability",
+        "Export the notebook's workers, load a capability, or show and set flags (flag NAME on).",
+    )
     parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("path", nargs="?", help="a directory")
+    parser.add_argument("path", nargs="?", help="a directory; with reload, unload and flag: a name")
+    parser.add_argument("value", nargs="?", help="with flag: on or off")
+    parser.add_argument(
+        "--replace", action="store_true", help="with load: set the notebook's own of the same names aside"
+    )
+    parser.add_argument("--beside", action="store_true", help="with load: run both")
     parser.add_argument(
         "--target", choices=["dreadnode", "dnworker"], default="dreadnode", help="what scripts import"
     )
@@ -62,19 +82,7 @@ def capability_parser() -> Parser:
     return parser
 
 
-@dataclass(frozen=True)
-class HeadOptions:
-    """A `%%capability` line has no options: the body is the head."""
-
-
 # -- requests: the fields of each are the options that it takes ----------------------------------------
-
-
-@dataclass(frozen=True)
-class Load:
-    """Load a capability from its directory."""
-
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Write(Diff):
     sdk: str | None
 
 
-Request = Load | Diff | Check | Write
+Request = Load | Reload | Unload | SetFlag | Diff | Check | Write
 
 
 def read_request(options: CapabilityOptions, default: str) -> Request:
@@ -115,17 +123,23 @@ def read_request(options: CapabilityOptions, default: str) -> Request:
         UsageError: the path is missing, or an option has no meaning there.
     """
     verb = options.verb
-    if verb != "check" and options.path is None:
-        raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
     kinds: dict[str, type[Request]] = {"load": Load, "diff": Diff, "check": Check, "export": Write}
+    kinds |= {"reload": Reload, "unload": Unload, "flag": SetFlag}
     kind = kinds[verb]
+    if verb in ("export", "diff", "load") and options.path is None:
+        raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
+    if options.value is not None and kind is not SetFlag:
+        raise UsageError(f"%capability {verb} takes one word, not {options.path!r} and {options.value!r}")
     taken = {field.name for field in fields(kind)}
     of_checks = {"events", "sdk"}
     meant = taken - of_checks if kind is Write and not options.check else taken
-    for name in ("force", "lock", "check", "events", "sdk"):
+    for name in ("force", "lock", "check", "events", "sdk", "replace", "beside"):
         if getattr(options, name) and name not in meant:
             raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out")
+    if options.replace and options.beside:
+        raise UsageError("%capability load: --replace and --beside exclude each other; leave one out")
     given: dict[str, Any] = vars(options) | {
+        "name": options.path,
         "path": Path(options.path or default).expanduser(),
         "events": None if options.events is None else Path(options.events).expanduser(),
     }
@@ -142,9 +156,15 @@ async def run_capability(context: MagicContext, options: CapabilityOptions) -> o
         UsageError: the line is wrong, something cannot be exported, or the check failed.
     """
     request = read_request(options, context.head.name or "notebook")
-    if isinstance(request, Load):
-        capability = await context.runtime.load(request.path)
-        return workers_table(list(capability.workers.values()))
+    match request:
+        case Load():
+            return await run_load(context.runtime, request)
+        case Reload():
+            return await run_reload(context.runtime, context.live, request)
+        case Unload():
+            return await run_unload(context.runtime, context.live, request)
+        case SetFlag():
+            return await run_flag(context.runtime, request)
     from dnworker_jupyter.magics.live_export import LiveExport
 
     export = LiveExport(context, request.path, target=request.target, topology=request.topology)
@@ -187,22 +207,3 @@ def _progress(magic: str, *, is_terminal: bool) -> Iterator[ProgressBar]:
         raise Interrupted(f"{magic} was interrupted; what it ran is ended, and nothing was written") from None
     finally:
         progress.close(ended)
-
-
-async def run_head(context: MagicContext, body: str) -> Note:
-    """Take the head of the manifest from a `%%capability` cell.
-
-    Raises:
-        ManifestError: it breaks a rule.
-    """
-    cell = context.cells.running
-    label = cell.label if cell is not None else "%%capability"
-    manifest = parse_manifest(body, Path.cwd(), is_head=True, source=label, first_line=2)
-    context.head.declare(manifest)
-    flags = f", flags: {', '.join(manifest.flags)}" if manifest.flags else ""
-    return Note(f"capability {manifest.name} {manifest.version}{flags}")
-
-
-def head_parser() -> Parser:
-    """Return the parser of the `%%capability` line."""
-    return Parser("%%capability", "The head of capability.yaml.")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.topology import TOPOLOGIES
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker_jupyter.display.tables import WORKER_VERBS
 from dnworker_jupyter.magics.clock import VERBS
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.loaded import flags_by_name
 from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.syntax.options import Parser
 
@@ -59,7 +61,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
     if words and words[-1] == "--kind":
         return context.suggestions.kinds_known()
     if words and words[-1] == "--when":
-        return list(context.runtime.capability(LIVE_CAPABILITY).manifest.flags)
+        head = context.head.manifest
+        return [] if head is None else [*head.flags]
     if words and (choices := parser.choices(words[-1])):
         return choices
     if words and words[-1] == "--session":
@@ -89,9 +92,33 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return VERBS
         case "%events", []:
             return ["save"]
+        case "%capability", [verb, *given]:
+            return _of_capability(context, verb, given)
         case _, []:
             return parser.words()
     return []
+
+
+def _of_capability(context: MagicContext, verb: str, given: list[str]) -> Iterable[str]:
+    capabilities = context.runtime.capabilities.all()
+    match verb, given:
+        case "load", []:
+            return _directories_to_load()
+        case "reload", []:
+            return [capability.name for capability in capabilities]
+        case "unload", []:
+            return [capability.name for capability in capabilities if not capability.live]
+        case "flag", []:
+            return flags_by_name(context.runtime)
+        case "flag", [_]:
+            return ["on", "off"]
+    return []
+
+
+def _directories_to_load() -> list[str]:
+    """Return the capabilities near the notebook, by their paths."""
+    found = [*Path().glob(f"*/{MANIFEST_NAME}"), *Path().glob(f"*/*/{MANIFEST_NAME}")]
+    return [str(path.parent) for path in found]
 
 
 def _workers(context: MagicContext) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.components import read_components
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
@@ -77,8 +80,8 @@ class LiveExport(Export):
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook's workers."""
-        workers, names = self._workers(plan), self._context.names
-        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress)
+        workers, names, head = self._workers(plan), self._context.names, self._context.head.manifest
+        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress, head)
 
     def held(self, plan: Plan) -> list[str]:
         """Return the names of the notebook's containers that its handlers reach, and that hold something."""
@@ -136,13 +139,19 @@ async def run_apart(
     capability: str,
     events: Sequence[EventEnvelope],
     on_progress: OnProgress,
+    head: CapabilityManifest | None = None,
 ) -> CheckRun:
     """Return what the workers' present handlers do with events, in a runtime of their own.
+
+    There the capability is called as in the export, and has the agents and skills of its `head`.
 
     The live workers and the notebook's names do not change. The handlers run for real, their startup, tasks
     and schedules too: a socket or a file that one opens is opened.
     """
     async with Runtime(port=None) as runtime:
+        if head is not None:
+            head = replace(head, name=capability)
+            runtime.capability(capability).declare(head, read_components(head))
         for number, live in enumerate(workers):
             on_progress(f"starting {live.name} once more, for the comparison", number, len(workers))
             await runtime.add(apart(live.make_shadow(), namespace), capability=capability)

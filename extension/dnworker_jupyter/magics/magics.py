@@ -21,18 +21,12 @@ from IPython.core.magic import (
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
-from dnworker_jupyter.magics.capability import (
-    CapabilityOptions,
-    HeadOptions,
-    capability_parser,
-    head_parser,
-    run_capability,
-    run_head,
-)
+from dnworker_jupyter.magics.capability import CapabilityOptions, capability_parser, run_capability
 from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
 from dnworker_jupyter.magics.context import Interrupted, MagicContext
 from dnworker_jupyter.magics.events import EventsOptions, events_parser, run_events
 from dnworker_jupyter.magics.fire import FireOptions, fire_parser, run_fire
+from dnworker_jupyter.magics.head import HeadOptions, head_parser, run_head
 from dnworker_jupyter.magics.panel import PanelOptions, panel_parser, run_panel
 from dnworker_jupyter.magics.replay import ReplayOptions, replay_parser, run_replay
 from dnworker_jupyter.magics.runtime import RuntimeOptions, run_runtime, runtime_parser
@@ -61,6 +55,7 @@ def parsers() -> dict[str, Parser]:
         "%panel": panel_parser(),
         "%runtime": runtime_parser(),
         "%capability": capability_parser(),
+        "%%capability": head_parser(),
     }
 
 
@@ -181,13 +176,24 @@ class DnworkerMagics(Magics):
     @no_var_expand
     @cell_magic("capability")
     def capability_cell(self, line: str, cell: str) -> Any:
-        """Write the head of the manifest, as YAML: name, version, description, flags, ..."""
-        return self._run(head_parser(), HeadOptions, line, lambda context, _: run_head(context, cell))
+        """Write the head of the manifest, as YAML: name, version, description, flags, ...
+
+        Live workers belong to the capability that it names, and its directory's agents and skills are loaded:
+        the notebook's, or that of --dir PATH.
+        """
+
+        def act(context: MagicContext, options: HeadOptions) -> Coroutine[Any, Any, object]:
+            return run_head(context, options, cell)
+
+        return self._run(head_parser(), HeadOptions, line, act)
 
     @no_var_expand
     @line_magic("capability")
     def capability_line(self, line: str) -> Any:
-        """Export the notebook's workers: %capability export PATH | check [PATH] | diff PATH | load PATH
+        """Export the notebook's workers: %capability export PATH | check [PATH] | diff PATH
+
+        Run others here: %capability load PATH [--replace | --beside] | reload NAME | unload NAME
+        Show flags, and set one: %capability flag [NAME [on | off]]
 
         check runs what an export would write, in a clean environment, and fires recorded events at it and at
         the notebook; export --check writes nothing unless that passes, export --lock has uv lock the scripts.

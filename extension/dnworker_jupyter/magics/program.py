@@ -6,8 +6,8 @@ import shlex
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
-from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.live.capability_head import beside_loaded
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import WorkerLine
 
@@ -38,7 +38,7 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
         file.chmod(0o755)
         words = command_words(words, str(file))
     program, *rest = words
-    present = context.runtime.capability(LIVE_CAPABILITY).workers.get(line.name)
+    present = context.runtime.capability().workers.get(line.name)
     number = present.generation + 1 if present is not None else 1
     worker = context.processes.run(line.name, program, tuple(rest), line.options, root, number)
     await context.runtime.capabilities.adopt(worker)
@@ -47,7 +47,8 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     cell = context.cells.running
     if cell is not None:
         context.live.programs[line.name] = cell
-    return Note(f"{line.name} is {worker.state} as a process ({program}), generation {number}")
+    text = f"{line.name} is {worker.state} as a process ({program}), generation {number}"
+    return Note("\n".join([text, *beside_loaded(context.runtime, line.name)]))
 
 
 def _split_command(command: str) -> list[str]:

@@ -48,7 +48,7 @@ def worker_cell(lines: list[str]) -> list[str]:
         return lines
     if asks_help(lines[first]):
         helped = f"print(__import__({PACKAGE!r})._cell_help({ours[1]!r}))\n"
-        return [helped if ours[1] in ("worker", "agent") else f"%{ours[1]} --help\n"]
+        return [f"%{ours[1]} --help\n" if ours[1] == "fire" else helped]
     match = _OPENED_LINE.match(lines[first])
     if match is None or _OTHER_BODY.search(lines[first]):
         return lines[first:]  # a body in another language: IPython wants the magic on top

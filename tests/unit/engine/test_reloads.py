@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from dnworker import WorkerState
+from dnworker import Worker, WorkerState
 from dnworker.core.clock import turn_loop
 
-from ..capabilities import ECHO, make_capability
+from ..capabilities import ECHO, make_capability, make_named
 
 
 @pytest.mark.clause("4.8 reload")
@@ -51,3 +53,42 @@ async def test_a_capability_that_was_renamed_is_found_by_its_new_name(runtime, t
     manifest.write_text(manifest.read_text().replace("name: demo", "name: renamed"))
     await runtime.reload()
     assert runtime.capabilities.find("renamed", "echo").detail()["state"] == "running"
+
+
+async def test_a_load_during_a_reload_waits_for_it_and_is_not_forgotten(runtime, tmp_path):
+    worker, goes_on = Worker("slow"), asyncio.Event()
+
+    @worker.on_shutdown
+    async def end(client):
+        await goes_on.wait()
+
+    await runtime.add(worker)
+    reload = asyncio.create_task(runtime.reload())
+    await turn_loop()
+    load = asyncio.create_task(runtime.load(make_named(tmp_path / "c", "demo")))
+    await turn_loop()
+    assert runtime.reloads.is_running
+    assert [c.name for c in runtime.info().capabilities] == ["notebook"]
+    goes_on.set()
+    await reload
+    await load
+    assert [c.name for c in runtime.info().capabilities] == ["notebook", "demo"]
+    assert runtime.worker("echo").state is WorkerState.RUNNING
+
+
+async def test_a_change_goes_on_when_its_caller_is_cancelled(runtime, tmp_path):
+    worker, goes_on = Worker("slow"), asyncio.Event()
+
+    @worker.on_startup
+    async def begin(client):
+        await goes_on.wait()
+
+    adding = asyncio.create_task(runtime.add(worker))
+    await turn_loop()
+    load = asyncio.create_task(runtime.load(make_named(tmp_path / "c", "demo")))
+    await turn_loop()
+    load.cancel()
+    goes_on.set()
+    await adding
+    await runtime.reload()
+    assert runtime.worker("demo:echo").state is WorkerState.RUNNING

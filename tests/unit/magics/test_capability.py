@@ -11,12 +11,12 @@ from dnworker_jupyter.magics.capability import (
     CapabilityOptions,
     Check,
     Diff,
-    Load,
     Request,
     Write,
     capability_parser,
     read_request,
 )
+from dnworker_jupyter.magics.loaded import Load, Reload, SetFlag, Unload
 from dnworker_jupyter.syntax.options import split
 
 
@@ -28,6 +28,12 @@ def request(line: str) -> Request:
     ("line", "wanted"),
     [
         ("load out", Load(Path("out"))),
+        ("load out --replace", Load(Path("out"), replace=True)),
+        ("reload demo", Reload("demo")),
+        ("unload demo", Unload("demo")),
+        ("unload", Unload(None)),
+        ("flag", SetFlag(None, None)),
+        ("flag relay on", SetFlag("relay", "on")),
         ("diff out --topology python", Diff(Path("out"), "dreadnode", "python")),
         ("check", Check(Path("demo"), "dreadnode", "uv", None, None)),
         ("check out --events e.jsonl", Check(Path("out"), "dreadnode", "uv", Path("e.jsonl"), None)),
@@ -52,6 +58,10 @@ def test_a_line_asks_for_one_thing(line, wanted):
         ("export out --sdk p", "%capability export does nothing with --sdk"),
         ("load out --force", "%capability load does nothing with --force"),
         ("exprt out", "did you mean export?"),
+        ("unload demo --force", "%capability unload does nothing with --force"),
+        ("export out --beside", "%capability export does nothing with --beside"),
+        ("load out --replace --beside", "--replace and --beside exclude each other"),
+        ("load out other", "%capability load takes one word, not 'out' and 'other'"),
     ],
 )
 def test_what_a_line_cannot_ask_for_is_told_with_the_way_out(line, problem):

@@ -12,6 +12,7 @@ from dnworker_jupyter.magics.capability import CapabilityOptions
 from dnworker_jupyter.magics.clock import ClockOptions
 from dnworker_jupyter.magics.events import EventsOptions
 from dnworker_jupyter.magics.fire import FireOptions
+from dnworker_jupyter.magics.head import HeadOptions
 from dnworker_jupyter.magics.magics import parsers
 from dnworker_jupyter.magics.panel import PanelOptions
 from dnworker_jupyter.magics.replay import ReplayOptions
@@ -32,6 +33,7 @@ from dnworker_jupyter.magics.worker import WorkerOptions
         ("%panel", PanelOptions, []),
         ("%runtime", RuntimeOptions, ["doctor"]),
         ("%capability", CapabilityOptions, ["export", "out"]),
+        ("%%capability", HeadOptions, ["--dir", "out"]),
     ],
 )
 def test_the_options_of_a_magic_are_one_record(magic, kind, words):

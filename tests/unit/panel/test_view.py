@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 
 from dnworker import Worker
+from dnworker.capability.manifest import parse_manifest
 from dnworker.core.logs import LINES_KEPT
 from dnworker.panel import log_rows
 from dnworker.panel.budget import BYTES_PER_SECOND
@@ -175,3 +176,15 @@ async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, go, screen
     ended = await screen.part("trace", lambda part: not part["running"])
     assert ended["outcome"] == "error"
     assert any(row["text"] == "ValueError: at last" for row in ended["rows"])
+
+
+async def test_a_renamed_capability_takes_its_workers_along(runtime, bridge, screen, tmp_path):
+    await screen.open()
+    text = "name: mine\nversion: 0.1.0\ndescription: d\nflags: {relay: {description: f}}\n"
+    await runtime.declare(parse_manifest(text, tmp_path, is_head=True))
+    workers = await screen.part("workers", lambda part: part["order"] == ["mine:bridge"])
+    assert [w["name"] for w in workers["changed"]] == ["mine:bridge"]
+    shown = await screen.open("capabilities")
+    assert [c["name"] for c in shown["capabilities"]["all"]] == ["mine"]
+    assert (await screen.ask("flag", capability="mine", flag="relay", value=True))["type"] == "done"
+    assert (await screen.ask("control", verb="restart", worker="mine:bridge"))["state"] == "running"
