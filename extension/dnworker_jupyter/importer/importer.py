@@ -26,7 +26,7 @@ from dnworker_jupyter.export.planning.render import is_shared_module
 from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.importer.cells import Piece, pieces_of
 from dnworker_jupyter.importer.conflicts import conflicts
-from dnworker_jupyter.importer.lines import quoted, worker_options
+from dnworker_jupyter.importer.lines import handle_arguments, quoted, worker_options
 from dnworker_jupyter.importer.notebook_file import CellKind, Imported, NotebookCell
 from dnworker_jupyter.importer.programs import program_cell
 from dnworker_jupyter.importer.requirements import ScriptRequirements
@@ -212,7 +212,8 @@ class _CapabilityReader:
 
     def _take_python(self, worker: WorkerDefinition, file: Path, topology: Topology) -> None:
         relative = file.resolve().relative_to(self._root).as_posix()
-        reader = self._read(file, relative, worker.name)
+        is_usual = relative == f"workers/{worker.name}.py" and topology == "uv"  # no line says more of it
+        reader = self._read(file, relative, worker.name, plain=is_usual)
         if reader is None:
             return
         if relative in self._taken:
@@ -222,6 +223,9 @@ class _CapabilityReader:
         options = self._options(worker, relative, topology)
         title = f"## {worker.name}" + (f"\n\n{reader.docstring}" if reader.docstring else "")
         self._worker_cells.append(NotebookCell("markdown", title, f"{worker.name}-title"))
+        if reader.handle is not None:
+            made = f"{reader.handle} = dn.worker({handle_arguments(worker, self._root)})"
+            self._worker_cells.append(NotebookCell("code", made, f"{worker.name}-worker"))
         pieces = pieces_of(reader.sections)
         for piece in pieces:
             if piece.is_heading:
@@ -229,6 +233,7 @@ class _CapabilityReader:
                 continue
             shared = "" if piece.handler else " --shared"
             source = f"%%worker {worker.name}{shared}{options}\n{piece.text}"
+            source = piece.text if reader.handle is not None else source
             options = ""  # what one line says holds for all cells of the worker
             label = f"{worker.name}-{piece.handler or 'shared'}"
             self._worker_cells.append(NotebookCell("code", source, label))
@@ -244,11 +249,13 @@ class _CapabilityReader:
             words += ["--topology", topology]
         return "".join(f" {word}" for word in words)
 
-    def _read(self, file: Path, relative: str, worker: str | None) -> ScriptReader | None:
+    def _read(
+        self, file: Path, relative: str, worker: str | None, *, plain: bool = False
+    ) -> ScriptReader | None:
         """Read a script, or a module that workers share, and take the modules beside it that it imports."""
         try:
             text = file.read_text(encoding="utf-8-sig")
-            reader = ScriptReader(text, relative, worker, self._siblings(file))
+            reader = ScriptReader(text, relative, worker, self._siblings(file), plain=plain)
         except (SyntaxError, UnicodeDecodeError) as exc:
             self.problems.append(_no_python(relative, exc))
             return None

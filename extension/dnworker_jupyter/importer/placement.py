@@ -65,11 +65,11 @@ class Section:
     handler: Chunk | None = None
 
 
-def arranged(chunks: Sequence[Chunk]) -> list[Section]:
-    """Return the sections of the notebook, in their order."""
+def arranged(chunks: Sequence[Chunk], worker: str = "worker") -> list[Section]:
+    """Return the sections of the notebook, in their order; `worker` is the name of the worker in the code."""
     handlers = [c for c in chunks if c.handler is not None]
     others = [c for c in chunks if c.handler is None]
-    if not _handlers_may_be_last(chunks):
+    if not _handlers_may_be_last(chunks, worker):
         return _as_it_stands(chunks)
     owners = _owners(others, handlers) if len(handlers) > 1 else {}  # all is for the only handler
     shared = [c for n, c in enumerate(others) if n not in owners]
@@ -93,14 +93,14 @@ def _as_it_stands(chunks: Sequence[Chunk]) -> list[Section]:
     return sections + ([Section(tuple(waiting))] if waiting else [])
 
 
-def _handlers_may_be_last(chunks: Sequence[Chunk]) -> bool:
+def _handlers_may_be_last(chunks: Sequence[Chunk], worker: str) -> bool:
     """Return whether nothing below a handler needs it, or changes what it read when it registered."""
     bound: set[str] = set()
     read: set[str] = set()
     for chunk in chunks:
         if chunk.handler is not None:
             bound |= chunk.binds
-            read |= chunk.reads_at_once - {"worker"}
+            read |= chunk.reads_at_once - {worker}
         elif (
             chunk.reads_at_once & bound
             or chunk.binds & read

@@ -30,12 +30,21 @@ class ScriptReader:
         path: the script's path, as problems name it.
         worker: the worker's name; None for a module that workers share.
         siblings: the modules beside it; True for one that an export made for several workers.
+        plain: whether the cells of an export may be plain Python, where they were that.
 
     Raises:
         SyntaxError: the text is not valid Python.
     """
 
-    def __init__(self, text: str, path: str, worker: str | None, siblings: Mapping[str, bool]) -> None:
+    def __init__(
+        self,
+        text: str,
+        path: str,
+        worker: str | None,
+        siblings: Mapping[str, bool],
+        *,
+        plain: bool = False,
+    ) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
         """What an export of the cells will not have."""
@@ -49,18 +58,23 @@ class ScriptReader:
         self._variable = "worker"
         tree = parse(text)
         self.docstring = ast.get_docstring(tree) or ""
-        if self.docstring.endswith("exported from a notebook by dnworker."):
+        is_export = self.docstring.endswith("exported from a notebook by dnworker.")
+        if is_export:
             self.docstring = ""
+        self.handle: str | None = None
+        """What plain Python called the worker in the notebook that the script was exported from."""
         if worker is not None:
             self._variable = self._find_worker(tree)
-            if self._variable != "worker" and not self.problems:
+            if is_export and plain and self._variable != "worker":
+                self.handle = self._variable
+            elif self._variable != "worker" and not self.problems:
                 text = self._renamed(text, tree)
                 tree = ast.parse(text)
         self._lines = text.split("\n")
         kept = [node for node in tree.body if not (self._runs_worker(node) or self._is_the_worker(node))]
         self._needed = {n.id for node in kept for n in ast.walk(node) if isinstance(n, ast.Name)}
         self._check(kept)
-        self.sections = arranged(together(self._chunks(text, tree)))
+        self.sections = arranged(together(self._chunks(text, tree)), self._variable)
 
     def _bad(self, line: int | None, why: str) -> None:
         location = self._path if line is None else f"{self._path}, line {line}"
@@ -105,8 +119,8 @@ class ScriptReader:
     def _check(self, nodes: list[ast.stmt]) -> None:
         """Note what no order of cells can say."""
         for node in nodes:
-            if self._worker is not None and self._variable == "worker" and "worker" in _binds(node):
-                self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
+            if self._worker is not None and self._variable in _binds(node):
+                self._bad(node.lineno, f"{self._variable!r} is bound anew; a cell's is its Worker")
 
     def _chunks(self, text: str, tree: ast.Module) -> Iterator[Chunk]:
         """Cut the text between its statements; comments stay with what they stand above."""
@@ -135,7 +149,7 @@ class ScriptReader:
             yield Chunk(statements, lines, begin, headings, is_apart, self._handler_in(nodes))
             waiting = headings = ()
         rest = read_above(self._lines[after:])
-        if left := _joined(waiting, (*(f"# {title}" for title in (*headings, *rest.headings)), *rest.lines)):
+        if left := _joined(waiting, (*_as_comments((*headings, *rest.headings)), *rest.lines)):
             yield Chunk((), left, after + 1)
 
     def _above(self, after: int, begin: int) -> list[str]:
@@ -245,7 +259,8 @@ class ScriptReader:
 
     def _wants(self, name: str) -> bool:
         """Return whether the code needs a name that its cell does not have anyway."""
-        return name in self._needed and (self._worker is None or name not in CELL_NAMES)
+        has_names = self._worker is not None and self.handle is None
+        return name in self._needed and not (has_names and name in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]
@@ -288,6 +303,10 @@ def _joined(above: Sequence[str], below: Sequence[str]) -> tuple[str, ...]:
     return (*above, *([""] if above and below else []), *below)
 
 
+def _as_comments(headings: Iterable[str]) -> list[str]:
+    return [f"# {line}".rstrip() for heading in headings for line in heading.split("\n") if line]
+
+
 def together(chunks: Iterable[Chunk]) -> list[Chunk]:
     """Join handlers of one name into one cell: in two cells, the later would replace the earlier."""
     found: list[Chunk] = []
@@ -297,7 +316,8 @@ def together(chunks: Iterable[Chunk]) -> list[Chunk]:
         if at is not None:
             first = found[at]
             statements = (*first.statements, *chunk.statements)
-            found[at] = replace(first, statements=statements, lines=(*first.lines, "", "", *chunk.lines))
+            lines = (*first.lines, "", "", *_as_comments(chunk.headings), *chunk.lines)
+            found[at] = replace(first, statements=statements, lines=lines)
             continue
         if chunk.handler is not None:
             positions[chunk.handler] = len(found)
