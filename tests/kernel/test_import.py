@@ -88,7 +88,7 @@ def test_a_listed_capability_runs_live_at_once_and_comes_back_byte_for_byte(kern
     assert "1 event fired: notebook and export do the same" in answer.text
 
 
-@pytest.mark.parametrize("name", ["coordinator", "scheduler"])
+@pytest.mark.parametrize("name", ["coordinator", "scheduler", "watcher"])
 def test_a_capability_with_helpers_comes_back_byte_for_byte(kernel, tmp_path, name):
     shutil.copytree(DATA / name, tmp_path / "there" / name)
     first = comes_back(kernel, tmp_path / "there" / name, tmp_path)
@@ -119,3 +119,23 @@ def test_agents_and_flags_of_the_capabilitys_directory_are_there_at_once(kernel,
 def test_the_export_of_a_tutorial_comes_back_byte_for_byte(kernel, tmp_path, path):
     first = export(path, tmp_path / "there" / path.stem)
     assert comes_back(kernel, tmp_path / "there" / path.stem, tmp_path) == first
+
+
+def test_what_one_cell_of_a_worker_does_not_say_its_other_cells_say(kernel, tmp_path):
+    head = "%%capability\nname: demo\nversion: 1.0.0\ndescription: d\nflags: {beta: {description: b}}"
+    handler = "@worker.on_event('{0}')\nasync def on_{0}(event, client):\n    pass"
+    cells = [
+        head,
+        f"%%worker w --when beta --env TEST_LEVEL=debug\n{handler.format('a')}",
+        f"%%worker w\n{handler.format('b')}",
+    ]
+    for number, cell in enumerate(cells):
+        assert kernel.run(cell, f"c{number}").status == "ok"
+    assert kernel.run("str(dn.runtime().worker('w').state)").result["text/plain"] == "'gated_off'"
+    assert kernel.run("import os; os.environ['TEST_LEVEL']").result["text/plain"] == "'debug'"
+    assert kernel.run("%capability export out/demo").status == "ok"
+    text = (tmp_path / "out" / "demo" / "capability.yaml").read_text()
+    assert "when: [beta]" in text
+    assert "TEST_LEVEL: debug" in text
+    kernel.run(cells[1].replace(" --when beta --env TEST_LEVEL=debug", ""), "c1")
+    assert kernel.run("str(dn.runtime().worker('w').state)").result["text/plain"] == "'running'"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dnworker.capability.environment import UnsetVariable, interpolate
-from dnworker.capability.manifest import ROOT_REFERENCE
+from dnworker.capability.manifest import AUTHORITATIVE, ROOT_REFERENCE
 from dnworker_jupyter.syntax.options import Options, merged
 
 
@@ -42,11 +42,18 @@ class Variables:
     def __init__(self) -> None:
         self._set: dict[str, str] = {}
 
-    def set(self, given: Mapping[str, str]) -> None:
-        """Set variables that nobody else has set; one that refers to what is not set is left out."""
+    def set(self, given: Mapping[str, str], root: Path) -> None:
+        """Set variables that nobody else has set; one that refers to what is not set is left out.
+
+        Args:
+            given: names and values, which may have references.
+            root: the capability's directory.
+        """
         environ = {name: value for name, value in os.environ.items() if self._set.get(name) != value}
         for name, text in given.items():
+            if name in AUTHORITATIVE:  # the runtime's own, which no worker sets
+                continue
             with contextlib.suppress(UnsetVariable):  # only the user knows its value
-                value = interpolate(text.replace(ROOT_REFERENCE, str(Path.cwd())), environ, name)
+                value = interpolate(text.replace(ROOT_REFERENCE, str(root)), environ, name)
                 if name not in environ:
                     os.environ[name] = self._set[name] = value

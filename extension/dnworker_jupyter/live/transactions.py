@@ -169,7 +169,7 @@ class Transactions:
         if name not in draft.transactions:
             live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
             known = self._options.begin(name, running.cell.key, options, live.registrations)
-            self._variables.set(known.env)
+            self._variables.set(known.env, self._engine.capability().root)
             draft.transactions[name] = CellTransaction(live, running.cell, known, **how)
         self._latest = name
         return draft.transactions[name]

@@ -464,92 +464,29 @@ def test_what_stays_in_the_capability_is_noted():
     assert notes == ["agents, which stay in coordinator: export back into it, or copy them"]
 
 
-READABLE = '''#!/usr/bin/env python
-# -*- coding: utf-8 -*-
-# Licence: ours.
-"""Watches turns.
-
-Says how many there were.
-"""
-
-from __future__ import annotations
-
-import json  # for texts
-from dreadnode.capabilities.worker import (
-    EventEnvelope,
-    # the client publishes
-    RuntimeClient,
-    Worker,
-)
-
-# ---- constants ----
-
-KIND = "a.b"  # what it publishes
-
-# =========================
-#  Helpers
-#  of all kinds
-# =========================
-
-# Not about anything.
-
-def say(n):
-    # How.
-    return json.dumps(n)
-
-
-def only_first(n):
-    return say(n)
-
-
-#### the worker ####
-# It is called this.
-worker = Worker(
-    name="a",  # as in the manifest
-)
-
-
-@worker.on_event("k")
-async def first(event: EventEnvelope, client: RuntimeClient) -> None:
-    await client.publish(KIND, {"text": only_first(1)})
-    # Done.
-
-
-@worker.on_event("j")
-async def second(event: EventEnvelope, client: RuntimeClient) -> None:
-    await client.publish(KIND, {"text": say(2)})
-
-# Below the handlers.
-LIMIT = 5 * 60
-
-
-if __name__ == "__main__":
-    # Runs alone.
-    worker.run()
-# The end.
-'''
+READABLE = (DATA / "watcher" / "workers" / "watcher.py").read_text()
 
 
 def words_of(made) -> str:
     return "\n".join(cell.source for cell in made.cells)
 
 
-def test_a_script_becomes_a_notebook_as_somebody_would_write_it(tmp_path):
-    made = import_capability(capability(tmp_path / "demo", a=READABLE))
-    texts = [(cell.kind, cell.source) for cell in made.cells if cell.label.startswith("a-")]
-    assert texts[0] == ("markdown", "## a\n\nWatches turns.\n\nSays how many there were.")
+def test_a_script_becomes_a_notebook_as_somebody_would_write_it():
+    made = import_capability(DATA / "watcher")
+    texts = [(cell.kind, cell.source) for cell in made.cells if cell.label.startswith("watcher-")]
+    assert texts[0] == ("markdown", "## watcher\n\nWatches turns.\n\nSays how many there were.")
     headings = [text for kind, text in texts[1:] if kind == "markdown"]
     assert headings == ["### constants", "### Helpers\n\nof all kinds", "### the worker"]
     code = [text for kind, text in texts if kind == "code"]
-    assert code[0].splitlines()[:2] == ["%%worker a --shared", "# Licence: ours."]
+    assert code[0].splitlines()[:2] == ["%%worker watcher --shared", "# Licence: ours."]
     first = next(text for text in code if "async def first" in text)
     assert "def only_first" in first, "a helper stands with the only handler that uses it"
     assert "def say" not in first
     assert not any("__main__" in text for text in code)
 
 
-def test_no_comment_of_a_script_is_lost(tmp_path):
-    found = words_of(import_capability(capability(tmp_path / "demo", a=READABLE)))
+def test_no_comment_of_a_script_is_lost():
+    found = words_of(import_capability(DATA / "watcher"))
     for line in READABLE.splitlines()[2:]:
         words = line.partition("#")[2].strip("# -=")
         assert words in found, line
