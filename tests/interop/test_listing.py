@@ -41,3 +41,10 @@ def test_generated_capabilities_are_listed_alike(tmp_path):
     roots = [random_capability(tmp_path / f"c{n}", numbers) for n in range(GENERATED)]
     for root, theirs in listed_by_the_reference(roots).items():
         assert listing(tmp_path / root) == theirs, f"SEED={seed}, {root}"
+
+
+@pytest.mark.skipif("CAPABILITIES" not in os.environ, reason="CAPABILITIES=DIR names other people's")
+def test_capabilities_of_others_are_listed_alike():
+    roots = [file.parent for file in sorted(Path(os.environ["CAPABILITIES"]).glob("*/capability.yaml"))]
+    found = listed_by_the_reference(roots)
+    assert {root.name: listing(root) for root in roots} == found

@@ -14,6 +14,8 @@ _BANNER = re.compile(
     r"#+\s*(?:([-=#*~─━═])\1+\s*(\S.*?)\s*\1{2,}#*|([-=*~─━═])\3{2,}\s+(\S.*?)|%%\s+(\S.*?))"
 )
 _HASHES = re.compile(r"##+\s+(\S.*?)\s*#*")
+_LONGEST = 60
+"""Characters of a title that only hashes mark; what is longer, or is a sentence, is a comment."""
 _DIRECTIVE = re.compile(r"#\s*(?:noqa|type:|pragma|pylint|ruff|mypy|fmt:|isort|nosec|pyright|ty:)")
 
 _OURS = "# loaded by a runtime, in-process"
@@ -73,7 +75,8 @@ def _title(comment: str) -> str | None:
     if match is not None:
         return match[2] or match[4] or match[5]
     match = _HASHES.fullmatch(comment)
-    return match[1] if match is not None else None
+    is_title = match is not None and len(match[1]) <= _LONGEST and match[1][-1] not in ".,;:"
+    return match[1] if match is not None and is_title else None
 
 
 def _without_edges(lines: Sequence[str]) -> list[str]:
