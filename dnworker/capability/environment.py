@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +71,13 @@ def worker_environment(
     The order: inherited, capability root and worker context, flags, the manifest's `env`, the connection.
     The reference adds its worker context last, over the manifest's `env`; the seed has only the connection
     win over it (contract 11.7). `child_hook` is the directory of a `sitecustomize` for Python workers.
+    What is beyond the contract's layers is listed in docs/reference.md, and a test compares.
     """
     environment = dict(inherited)
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
     environment.pop("DREADNODE_RUNTIME_TOKEN_FILE", None)
-    environment["PATH"] = _with_uv(with_entries(environment.get("PATH", os.defpath), path_entries, root))
-    environment.setdefault("PYTHONUNBUFFERED", "1")  # a log that shows lines when they are printed
+    if path_entries:
+        environment["PATH"] = with_entries(environment.get("PATH", os.defpath), path_entries, root)
     org = inherited.get("DREADNODE_ORG") or inherited.get("DREADNODE_ORGANIZATION")
     environment.update(
         CAPABILITY_ROOT=str(root),
@@ -101,15 +101,3 @@ def with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
     """Return a PATH with the directories of `dependencies.path`: `~` and variables replaced, below `root`."""
     expanded = (Path(os.path.expandvars(entry.strip())).expanduser() for entry in entries if entry.strip())
     return os.pathsep.join([path, *(str(root / entry) for entry in expanded)])
-
-
-def _with_uv(path: str) -> str:
-    """Let `command: uv` find the uv that was installed with us when the PATH has none."""
-    if shutil.which("uv", path=path) is not None:
-        return path
-    try:
-        from uv import find_uv_bin
-
-        return f"{path}{os.pathsep}{Path(find_uv_bin()).parent}"
-    except (ImportError, FileNotFoundError):
-        return path

@@ -59,6 +59,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "partial_response": "Looking",
         "dropped_queued": 0,
         "duration_ms": 90,
+        "raw_event": {"type": "cancelled", "data": {"reason": "user_interrupt"}},
     },
     "capabilities.reloaded": {"capability_count": 1},
     "component.state_changed": {
@@ -78,12 +79,34 @@ TERMINAL_KINDS = frozenset({"turn.completed", "turn.failed", "turn.cancelled"})
 DEFAULT_SESSION = "session-1"
 """The session of a fired event that names none though its kind belongs to a session."""
 
+DEFAULT_TURN = "turn-1"
+"""The turn of a fired event that names none though its kind belongs to a turn."""
 
-def sample(kind: str) -> dict[str, Any]:
-    """Return a copy of the sample payload of `kind`; an empty one for kinds of the user's own."""
-    return copy.deepcopy(SAMPLES.get(kind, {}))
+_OF_TURNS = ("turn.", "prompt.")
+_HEARTBEAT = "transport.heartbeat"
+
+
+def sample(kind: str, session_id: str | None = None) -> dict[str, Any]:
+    """Return a copy of the sample payload of `kind`, in a session; an empty one for any other kind."""
+    return in_session(SAMPLES.get(kind, {}), session_id)
+
+
+def in_session(payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
+    """Return a copy of a payload that names this session where it names one.
+
+    Of the kinds of the runtime, `session.created` and `session.deleted` do (contract 5.2, 11.2).
+    """
+    copied = copy.deepcopy(payload)
+    if session_id is not None and "session_id" in copied:
+        copied["session_id"] = session_id
+    return copied
 
 
 def belongs_to_session(kind: str) -> bool:
     """Return whether the runtime publishes this kind within a session."""
-    return kind.startswith(("session.", "turn.", "prompt."))
+    return kind.startswith(("session.", *_OF_TURNS)) or kind == _HEARTBEAT
+
+
+def belongs_to_turn(kind: str) -> bool:
+    """Return whether the runtime publishes this kind within a turn."""
+    return kind.startswith(_OF_TURNS) or kind == _HEARTBEAT

@@ -21,15 +21,23 @@ from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
-from dnworker.core.envelope import EventEnvelope, check_publishable
-from dnworker.core.errors import NotFound
+from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
+from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
-from dnworker.core.samples import DEFAULT_SESSION, TERMINAL_KINDS, belongs_to_session, sample
-from dnworker.engine import waiting
+from dnworker.core.samples import (
+    DEFAULT_SESSION,
+    DEFAULT_TURN,
+    TERMINAL_KINDS,
+    belongs_to_session,
+    belongs_to_turn,
+    sample,
+)
+from dnworker.core.text import is_valid_text
+from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
@@ -38,6 +46,7 @@ from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
+from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
@@ -108,6 +117,7 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
+        self._waits = Waits()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -362,6 +372,11 @@ class Engine:
         await self.reloads.reload(capability)
         return self.info()
 
+    @property
+    def is_reloading(self) -> bool:
+        """Whether a reload is under way."""
+        return self.reloads.is_running
+
     def info(self) -> RuntimeInfo:
         """Return what the API shows of the runtime."""
         return RuntimeInfo(
@@ -405,6 +420,7 @@ class Engine:
         wait: bool = True,
         only: str | None = None,
         turn_id: str | None = None,
+        on_wait: OnWait | None = None,
     ) -> Trace:
         """Publish as the operator, who may use any kind, and return what it caused.
 
@@ -416,27 +432,46 @@ class Engine:
                 says so and holds what there is.
             wait: False to return at once.
             only: the name of the one worker that gets it; None for all that listen.
-            turn_id: its turn; by default what the payload of a `turn.` event names.
+            turn_id: its turn; by default what the payload names, for kinds that belong to a turn.
+            on_wait: called with what is waited for before the event is published: workers that start.
 
         Raises:
-            Invalid: the payload is not a JSON object.
+            Invalid: the payload is not a JSON object, or another argument makes no sense.
             TooLarge: the payload is over the limit.
             NotFound: there is no worker of the name `only`.
+            UsageError: a handler would wait for itself.
         """
+        _check_fired(kind, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
-        payload = sample(kind) if payload is None else payload
-        envelope = self.bus.publish(
+        payload = sample(kind, session_id) if payload is None else payload
+        publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
+        if not wait:
+            return Trace(publish(), self.history)
+        depth = self._waits.depth_here(kind)
+        starting.check_wait(self.workers(), self.history, kind, owner)
+        late = await starting.until_listening(self, kind, owner, timeout, on_wait)
+        trace = Trace(publish(), self.history)
+        trace.not_listening = late
+        with self._waits.waiting(trace.event.event_id, depth):
+            await waiting.until_quiet(trace, self.history, timeout)
+        return trace
+
+    def _publish_fired(
+        self,
+        kind: str,
+        payload: dict[str, Any],
+        session_id: str | None,
+        turn_id: str | None,
+        only: str | None,
+    ) -> EventEnvelope:
+        return self.bus.publish(
             kind,
             payload,
             session_id=self._session_of(kind, payload, session_id),
             turn_id=_turn_of(kind, payload, turn_id),
             terminal=kind in TERMINAL_KINDS,
-            only=owner,
+            only=only,
         )
-        trace = Trace(envelope, self.history)
-        if wait:
-            await waiting.until_quiet(trace, self.history, timeout)
-        return trace
 
     def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
         """Return the session of a fired event, made live if it is not; None when its kind has none."""
@@ -533,8 +568,24 @@ class Engine:
             counted.failed(invocation, error)
 
 
+def _check_fired(kind: object, session_id: object, timeout: object) -> None:
+    """Check what a notebook may get wrong, before anything is published.
+
+    Raises:
+        Invalid: an argument is not what it should be; names it.
+    """
+    check_kind(kind)
+    if session_id is not None and not (
+        isinstance(session_id, str) and session_id and is_valid_text(session_id)
+    ):
+        raise Invalid(f"session_id is {session_id!r}; the id of a session is text; leave it out for none")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+        raise Invalid(f"timeout is {timeout!r}; seconds to wait are wanted, or None to wait for ever")
+
+
 def _turn_of(kind: str, payload: object, turn_id: str | None) -> str | None:
-    """Return the turn of a fired event: as given, else what the payload of a `turn.` event names."""
-    if turn_id is None and isinstance(payload, dict) and kind.startswith("turn."):
-        turn_id = payload.get("turn_id")
-    return turn_id if isinstance(turn_id, str) else None
+    """Return the turn of a fired event: as given, or named by the payload; None where its kind has none."""
+    if turn_id is not None or not belongs_to_turn(kind):
+        return turn_id
+    named = payload.get("turn_id") if isinstance(payload, dict) else None
+    return named if isinstance(named, str) and named else DEFAULT_TURN

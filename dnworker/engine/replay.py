@@ -16,6 +16,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, decode, encode, is_noise
 from dnworker.core.errors import Invalid, JournalError, UsageError
+from dnworker.core.samples import in_session
 from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
@@ -128,14 +129,14 @@ async def replay(
         speed: 1 for the pace at which they came, 2 for twice that; None to fire each when all that the one
             before caused has ended.
         only: the one worker that gets them.
-        session_id: in place of the recorded one.
+        session_id: in place of the recorded one; a payload that names the recorded one names this instead.
         timeout: seconds to wait for what each causes.
 
     Raises:
         UsageError: an edit does not fit a payload; nothing is fired then.
         NotFound: there is no worker of the name `only`.
     """
-    payloads = [edited(event.payload, edits) for event in events]
+    payloads = [edited(_moved(event, session_id), edits) for event in events]
     traces: list[Trace] = []
     for number, (event, payload) in enumerate(zip(events, payloads, strict=True)):
         if speed is not None and number:
@@ -154,6 +155,13 @@ async def replay(
     if speed is not None:
         await wait_quiet(engine, traces, timeout)
     return traces
+
+
+def _moved(event: EventEnvelope, session_id: str | None) -> dict[str, Any]:
+    """Return an event's payload, in another session; fields that name any other session stay."""
+    own = event.session_id
+    is_own = own is not None and event.payload.get("session_id") == own
+    return in_session(event.payload, session_id) if is_own else event.payload
 
 
 def _gap(before: EventEnvelope, event: EventEnvelope) -> float:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dnworker.core.payloads import guess_payload
-from dnworker.core.samples import SAMPLES, sample
+from dnworker.core.samples import SAMPLES, in_session, sample
 from dnworker.core.text import closest
 from dnworker.engine.replay import recorded
 from dnworker.workers.inprocess_worker import InProcessWorker
@@ -79,14 +79,17 @@ class Suggestions:
         near = closest(kind, sorted(self.kinds()))
         return near if near != kind else None
 
-    async def suggest(self, kind: str) -> Suggestion:
-        """Return a payload: of the kind's template, else of its newest event, else what its handlers read."""
+    async def suggest(self, kind: str, session_id: str | None = None) -> Suggestion:
+        """Return a payload: of the kind's template, else of its newest event, else what its handlers read.
+
+        A payload that names a session names `session_id`, where one is given.
+        """
         if kind in SAMPLES:
-            return Suggestion(sample(kind), A_TEMPLATE)
+            return Suggestion(sample(kind, session_id), A_TEMPLATE)
         before = await self.newest(kind)
         if before is not None and before.payload:
-            return Suggestion(before.payload, f"as of #{before.seq}")
-        read = guess_payload(self._sources(kind))
+            return Suggestion(in_session(before.payload, session_id), f"as of #{before.seq}")
+        read = in_session(guess_payload(self._sources(kind)), session_id)
         return Suggestion(read, "made of what handlers read" if read else "")
 
     async def newest(self, kind: str) -> EventEnvelope | None:

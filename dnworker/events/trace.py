@@ -141,6 +141,8 @@ class Trace:
     def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
         self.event = event
         self.timed_out = False
+        self.not_listening: tuple[str, ...] = ()
+        """The workers that were still starting when it was fired; they may get the event later."""
         self.replayed: EventEnvelope | None = None
         self._history = history
         self._above = above | {event.event_id}
@@ -156,9 +158,26 @@ class Trace:
         return [trace.event for trace in self._walk()]
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether something that the event caused is queued or running."""
+        return not self._history.is_quiet(self.event.event_id)
+
+    @property
     def ok(self) -> bool:
-        """Whether every run so far ended well; a run that has not ended is not ok."""
+        """Whether every run ended well; while something is queued or running, it is not ok yet."""
+        return not self.is_under_way and self._has_only_good_runs()
+
+    def _has_only_good_runs(self) -> bool:
         return all(i.outcome == "ok" and not i.unhandled for trace in self._walk() for i in trace.invocations)
+
+    @property
+    def outcome(self) -> Literal["ok", "not ok", "under way"]:
+        """How it went, in words; `not ok` as soon as something failed."""
+        if self.errors:
+            return "not ok"
+        if self.is_under_way:
+            return "under way"
+        return "ok" if self._has_only_good_runs() else "not ok"
 
     @property
     def errors(self) -> list[HandlerError]:
@@ -174,7 +193,7 @@ class Trace:
             waiting += [below for run in trace.invocations for below in run.events][::-1]
 
     def __repr__(self) -> str:
-        return f"<Trace {self.event.kind} #{self.event.seq}: {'ok' if self.ok else 'not ok'}>"
+        return f"<Trace {self.event.kind} #{self.event.seq}: {self.outcome}>"
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -195,6 +214,10 @@ class Trace:
             return
         if self.timed_out:
             yield Row(depth + 1, "note", "(still running when the time was up)")
+        elif depth == 0 and self.is_under_way:
+            yield Row(depth + 1, "note", "(under way: this is how far it is)")
+        for name in self.not_listening:
+            yield Row(depth + 1, "note", f"({name} was still starting; it may get this when it listens)")
         for run in self.invocations:
             text = f"{run.worker}.{run.handler}  {run.outcome}  {run.took}"
             bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None

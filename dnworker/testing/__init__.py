@@ -1,12 +1,13 @@
 """What tests of workers need: events, a client that records, a virtual clock, a scripted model.
 
-The fixtures `runtime`, `fake_client` and `virtual_clock` come with the installed pytest plugin.
+The fixtures `runtime`, `fake_client`, `fake_ws` and `virtual_clock` come with the installed pytest plugin.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "Call",
     "Calls",
     "FakeClient",
+    "FakeWebSocket",
     "ModelServer",
     "Refuses",
     "Says",
@@ -133,6 +135,60 @@ class FakeClient:
         if isinstance(answer, BaseException):
             raise answer
         return answer(**arguments) if callable(answer) else answer
+
+
+@dataclass
+class FakeWebSocket:
+    """Stands in for the connection that a worker keeps to somebody else: records what is sent.
+
+    Text or bytes that are a JSON object or list are recorded as what they say. Iterating yields `incoming`,
+    and ends there. Every other method, such as `ping`, may be awaited and does nothing.
+    """
+
+    incoming: list[Any] = field(default_factory=list)
+    sent: list[Any] = field(default_factory=list)
+    closed: bool = False
+
+    async def send(self, message: Any) -> None:
+        """Record it; `send_json`, `send_text`, `send_str` and `send_bytes` do the same."""
+        self.sent.append(_said(message))
+
+    send_json = send_text = send_str = send_bytes = send
+
+    async def close(self, *args: Any, **fields: Any) -> None:
+        """Be closed."""
+        self.closed = True
+
+    async def recv(self) -> Any:
+        """Return the next of `incoming`.
+
+        Raises:
+            EOFError: there is no more.
+        """
+        if not self.incoming:
+            raise EOFError("nothing more is incoming; put messages into fake_ws.incoming")
+        return self.incoming.pop(0)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while self.incoming:
+            yield self.incoming.pop(0)
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        async def call(*args: Any, **fields: Any) -> None:
+            return None
+
+        return call
+
+
+def _said(message: Any) -> Any:
+    """Return what a JSON object or list says; anything else as it is."""
+    if isinstance(message, str | bytes) and message.lstrip()[:1] in ("{", "[", b"{", b"["):
+        with suppress(ValueError):
+            return json.loads(message)
+    return message
 
 
 def load_worker(script: str | PathLike[str], name: str | None = None) -> Worker:

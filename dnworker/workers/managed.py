@@ -104,6 +104,15 @@ class ManagedWorker(Generic[R]):
         return 1
 
     @property
+    def is_starting(self) -> bool:
+        """Whether it will handle events, and does not yet."""
+        return self.state in (WorkerState.LOADING, WorkerState.STARTING)
+
+    def may_hear(self, kind: str) -> bool:
+        """Return whether it listens to a kind, as far as is known; while nothing is known, it may."""
+        return not self.stats or any(key[:2] == ("on_event", kind) for key in self.stats)
+
+    @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start."""
         return {}

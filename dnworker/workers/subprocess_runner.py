@@ -34,7 +34,7 @@ class SubprocessWorkerRunner:
 
     Args:
         command: the program; a bare name is searched on the PATH of `env`, a relative path with a slash is
-            taken from `cwd`.
+            taken from `cwd`. Where the PATH has no `uv`, that is the one which was installed with dnworker.
         args: its arguments; no shell is involved.
         env: the whole environment of the child.
         cwd: its working directory.
@@ -263,6 +263,8 @@ class SubprocessWorkerRunner:
     def _program(self) -> str:
         if "/" not in self._command:
             found = shutil.which(self._command, path=self._env.get("PATH", os.defpath))
+            if found is None and self._command in ("uv", "uvx"):
+                found = _installed_with_us(self._command)
             if found is None:
                 raise FileNotFoundError(2, "No such file or directory", self._command)
             return found
@@ -287,6 +289,16 @@ class SubprocessWorkerRunner:
             with suppress(OSError):
                 self._log_file.close()
             self._log_file = None
+
+
+def _installed_with_us(name: str) -> str | None:
+    """Return uv's program of this name that was installed with us, for machines whose PATH has none."""
+    try:
+        from uv import find_uv_bin
+
+        return shutil.which(Path(find_uv_bin()).with_name(name))
+    except (ImportError, FileNotFoundError):
+        return None
 
 
 async def end_at_once(process: asyncio.subprocess.Process) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.lifecycle import WorkerState
 from dnworker.core.stats import HandlerStats
 from dnworker.events.backlog import Backlog
 from dnworker.events.bus import Subscription
@@ -24,6 +26,13 @@ CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
 
 
+PYTHON_LIMIT = 10.0
+"""Seconds in which a process of Python is expected to connect; `uv run` may have to make its environment."""
+
+PROGRAM_LIMIT = 2.0
+"""Seconds in which any other program is expected to connect, if it ever does."""
+
+
 class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     """A worker that is a process of its own."""
 
@@ -33,8 +42,22 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         super().__init__(services, home, definition)
         self.remote = RemoteInvocations(services.history, self.qualified_name)
         self.connected = asyncio.Event()
+        self._spawned_at = 0.0
         self._token: str | None = None
         self._backlog: Backlog | None = None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it is expected to listen to events, and does not yet."""
+        if self.state is not WorkerState.RUNNING:
+            return super().is_starting
+        if self.connected.is_set():
+            return False
+        if self.remote.reports:
+            return any(key.decorator == "on_event" for key in self.stats)
+        program = Path(self.definition.command or "").name
+        limit = PYTHON_LIMIT if program.startswith(("python", "uv")) else PROGRAM_LIMIT
+        return time.monotonic() - self._spawned_at < limit
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -86,6 +109,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         definition, services = self.definition, self._services
         where, environ = f"worker {self.qualified_name!r}", dict(os.environ)
         self._token = services.tokens.mint(self.qualified_name)
+        self._spawned_at = time.monotonic()
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
         self._backlog = Backlog(services.bus, owner=self.qualified_name)

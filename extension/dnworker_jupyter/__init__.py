@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from os import PathLike
 
     from dnworker.core.envelope import EventEnvelope
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from dnworker_jupyter.notebook import Notebook
 
 T = TypeVar("T")
-
-_showing: set[asyncio.Task[None]] = set()
 
 __all__ = ["advance", "agent", "events", "fire", "panel", "replay", "runtime", "settle", "worker"]
 
@@ -99,7 +96,15 @@ async def fire(
     """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field."""
     runtime = _active().runtime
     return await _on_loop(
-        lambda: runtime.fire(kind, payload, session_id=session_id, timeout=timeout, wait=wait, only=only)
+        lambda: runtime.fire(
+            kind,
+            payload,
+            session_id=session_id,
+            timeout=timeout,
+            wait=wait,
+            only=only,
+            on_wait=print,
+        )
     )
 
 
@@ -163,12 +168,9 @@ async def advance(seconds: float) -> int:
 
 async def settle(timeout: float | None = 5) -> None:
     """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail."""
-    import asyncio
-
     notebook = _active()
     await notebook.transactions.ready()
-    if _showing:  # magics that nobody could await
-        await asyncio.wait([*_showing], timeout=timeout)
+    await notebook.pending.wait(timeout)
     notebook.late_errors.raise_first()
     await notebook.loop.enter(lambda: notebook.runtime.settle(timeout))
 
@@ -221,25 +223,33 @@ async def _close_cell() -> None:
     await _active().transactions.close_cell()
 
 
-def _show_soon(awaitable: Awaitable[object]) -> None:
-    """What a magic becomes where nothing can be awaited: it runs on, and shows its result when it is done."""
-    import asyncio
+async def _answer(request: str) -> None:
+    """What `dnworker export --execute` runs below the last cell."""
+    from dnworker_jupyter.magics.command_line import answer
 
-    task = asyncio.ensure_future(_show(awaitable))
-    _showing.add(task)
-    task.add_done_callback(_shown)
+    await answer(_active().magics, request)
 
 
-def _shown(task: asyncio.Task[None]) -> None:
-    _showing.discard(task)
-    if not task.cancelled() and (exc := task.exception()) is not None:
-        _active().late_errors.add(exc)
+async def _around(magic: str, line: str, body: str | None = None) -> object:
+    """What `%%time` or `%%capture` becomes around a magic of ours."""
+    from dnworker_jupyter.magics.around import run_around
+
+    __tracebackhide__ = True
+    return await run_around(_active().shell, magic, line, body)
+
+
+def _cannot_wait(magic: str, *code: str) -> None:
+    """What `%timeit` becomes around a magic of ours."""
+    from dnworker_jupyter.magics.around import refuse_around
+
+    refuse_around(magic)
+
+
+def _show_soon(result: object) -> None:
+    """What a magic becomes where nothing can be awaited: its result is shown when it is done."""
+    _active().pending.show_soon(result)
 
 
 async def _show(awaitable: Any) -> None:
     """What a magic on a line of its own becomes: wait for it, and display what it returns."""
-    from IPython.display import display
-
-    result = await awaitable
-    if result is not None:
-        display(result)
+    await _active().pending.show(awaitable)

@@ -23,6 +23,7 @@ from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.notebook_file import journal_file
 from dnworker_jupyter.kernel.output import OutputRouter
+from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.capability_head import CapabilityHead
@@ -84,6 +85,7 @@ def compose(shell: Any) -> Notebook:
     interrupts = Interrupts(shell, loop, watch)
     startup = RuntimeStartup(runtime, loop, watch)
     late_errors = LateErrors()
+    pending = PendingMagics(cells, interrupts, late_errors)
     live = LiveWorkers()
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
     transactions = Transactions(
@@ -109,6 +111,7 @@ def compose(shell: Any) -> Notebook:
         unhandled=unhandled,
         interrupts=interrupts,
         late_errors=late_errors,
+        pending=pending,
         live=live,
         processes=processes,
         transactions=transactions,
@@ -129,6 +132,7 @@ def _add_magics(notebook: Notebook) -> None:
         watch=notebook.watch,
         interrupts=notebook.interrupts,
         cells=notebook.cells,
+        pending=notebook.pending,
         live=notebook.live,
         processes=notebook.processes,
         transactions=notebook.transactions,
@@ -166,6 +170,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.startup.on_loop.add(notebook.unhandled.install))
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
+    undo(notebook.pending.install(shell))
     undo(_heed_gone_heads(notebook))
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))

@@ -16,6 +16,7 @@ from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
+from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.cell_hooks import CellHooks
@@ -40,6 +41,7 @@ class Notebook:
     unhandled: UnhandledErrors
     interrupts: Interrupts
     late_errors: LateErrors
+    pending: PendingMagics
     # live workers
     live: LiveWorkers
     processes: Processes

@@ -83,7 +83,8 @@ def _chosen(names: list[str]) -> Iterator[Notebook]:
 
 def run_generated(options: argparse.Namespace) -> int:
     """Compare random notebooks, and print every wrong one, as small as it can be made."""
-    from .generate import generate, smaller
+    from .generate import generate
+    from .smaller import smaller
 
     notebooks = [generate(f"{options.seed}:{number}") for number in range(options.count)]
     if options.show:

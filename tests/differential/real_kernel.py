@@ -20,7 +20,7 @@ def _():
     _record, _fires = runpy.run_path({path!r}), json.loads({fires!r})
 _()
 await dn.settle()
-print("ANSWER" + __import__("json").dumps({{
+__import__("builtins").print("ANSWER" + __import__("json").dumps({{
     "handlers": _record["handlers_of"](dn.runtime()),
     "effects": await _record["record"](dn.runtime(), _fires),
 }}) + "END")

@@ -224,7 +224,8 @@ def test_a_failing_task_of_a_cell_is_not_put_on_a_handler(kernel):
 
 
 def test_what_fails_after_its_cell_is_raised_by_settle(kernel):
-    kernel.run("%%time\n%worker start nobody")
+    begun = kernel.run("def f():\n    %worker start nobody\nf()")
+    assert "no worker 'nobody'" in begun.text
     answer = kernel.run("await dn.settle()")
     assert answer.status == "error"
     assert "no worker 'nobody'" in answer.error

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.capabilities import ECHO, make_capability
+
 from .session import KernelSession
 
 pytestmark = pytest.mark.kernel
@@ -208,6 +210,16 @@ def test_chaos_happens_again_from_its_seed(kernel):
         ("%replay last --speed 0", "time goes forward"),
         ("%replay last --compare", "--compare needs one worker with an earlier generation"),
         ("%replay last --comapre", "did you mean --compare?"),
+        ("%replay last --speed nan", "time goes forward"),
+        ("%replay last --timeout nan", "--timeout nan: seconds to wait are wanted"),
+        ("%fire order --timeout -1", "--timeout -1: seconds to wait are wanted"),
+        ("%fire order --rate inf", "--rate inf: more than none a second is wanted, as in --rate 10"),
+        ("%fire order --session ''", "--session needs the id of a session"),
+        ("await dn.fire('order', session_id=5)", "session_id is 5; the id of a session is text"),
+        (
+            "await dn.fire('x' * 2, {'b': 'x' * 1_000_001})",
+            "payload is 1,000,009 bytes of JSON; at most 1,000,000",
+        ),
         ("%events sav x", "%events takes: save FILE"),
         ("%events save no/where.jsonl", "cannot be written"),
         ("%clock forward", "%clock takes: virtual, real, advance 1h, next [N]"),
@@ -236,3 +248,49 @@ def test_bad_input_is_refused_in_one_sentence_with_the_way_out(shared_kernel, co
     assert answer.status == "error"
     assert said in answer.error + answer.text
     assert "dnworker_jupyter/" not in answer.text
+
+
+def test_a_fire_right_after_a_load_or_a_reload_waits_for_processes_that_start(kernel, tmp_path):
+    make_capability(
+        tmp_path / "cap", "echo: {command: PYTHON, args: ['${CAPABILITY_ROOT}/echo.py']}", {"echo.py": ECHO}
+    )
+    loaded = kernel.run("%capability load cap\n%fire demo.ping n=1")
+    assert "waiting for echo to start" in loaded.text
+    assert "demo:echo.ping  ok" in loaded.text
+    reloaded = kernel.run(
+        "import asyncio\nr = asyncio.ensure_future(dn.runtime().reload())\nawait asyncio.sleep(0)\n"
+        "t = await dn.fire('demo.ping', {'n': 2})\nprint(t)"
+    )
+    assert "waiting for the reload to end" in reloaded.text
+    assert "demo:echo.ping  ok" in reloaded.text
+
+
+@pytest.mark.parametrize("fire", ["%fire a", "await dn.fire('a')"])
+def test_a_startup_that_fires_at_its_own_worker_and_waits_is_refused_at_once(kernel, fire):
+    answer = kernel.run(
+        f"%%worker w\n@worker.on_startup\nasync def up(client):\n    {fire}\n@worker.on_event('a')\nasync def h(e, c): pass",
+        timeout=25,
+    )
+    assert answer.status == "error"
+    assert (
+        "it would wait for itself. Fire without waiting (wait=False, --no-wait), or in a @worker.task"
+        in answer.error
+    )
+
+
+def test_a_fire_that_is_not_waited_for_is_under_way(kernel):
+    kernel.run(
+        "%%worker w\nimport asyncio\n@worker.on_event('a')\nasync def h(e, c): await asyncio.sleep(e.payload['s'])"
+    )
+    answer = kernel.run("t = %fire a s=0.3 --no-wait\nprint(repr(t), t.ok)\nt")
+    assert "is under way; %events and the panel show what comes of it" in answer.text
+    assert ": under way> False" in answer.text
+    assert "(under way: this is how far it is)" in answer.text
+    assert "fired 3 times: 3 under way" in kernel.run("%fire a s=0.3 --times 3 --no-wait").text
+    assert ": ok> True" in kernel.run("await dn.settle()\nprint(repr(t), t.ok)").text
+
+
+def test_a_template_with_a_session_names_it(kernel):
+    kernel.run("t = %fire session.created --session X")
+    assert kernel.run("t.event.session_id, t.event.payload").text == "('X', {'session_id': 'X'})"
+    assert '"session_id": "Y"' in kernel.run("%fire session.deleted --session Y --template").text

@@ -101,6 +101,16 @@ def test_an_interrupt_ends_a_check_and_writes_nothing(asked, tmp_path):
     )
 
 
+def test_a_text_that_contains_a_worker_line_is_a_text(asked, tmp_path):
+    asked.run("HELP = '''write\n%%worker bridge\non top'''")
+    asked.run(
+        "%%worker bridge\n@worker.on_event('demo.help')\nasync def on_help(event, client):\n    print(HELP)"
+    )
+    answer = asked.run("%capability export out")
+    assert answer.status == "ok", answer.text
+    assert "%%worker bridge\non top" in (tmp_path / "out" / "workers" / "bridge.py").read_text()
+
+
 TESTED = """%%worker bridge --test
 {
   "event": "demo.asked",

@@ -51,6 +51,15 @@ def test_a_run_without_failures_passes_with_every_output_in_its_cell(run, place)
     assert [n for n, text in enumerate(texts) if "heard 0.5" in text] == [fired]
 
 
+def test_what_nothing_can_await_is_stored_in_the_cell_that_fired_it(place):
+    timed, plain = "%%time\n%fire a by=2", "def f():\n    %fire a by=4\nf()"
+    captured = "%%capture out\n%fire a by=8"
+    done = run_with_nbclient(
+        notebook("%load_ext dnworker", WORKER, timed, plain, captured, "out.show()"), place
+    )
+    assert ["heard" in str(cell.outputs) for cell in done.cells] == [False, False, True, True, False, True]
+
+
 @RUNNERS
 def test_a_run_fails_when_a_handler_failed(run, place):
     book = notebook(

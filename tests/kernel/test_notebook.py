@@ -87,12 +87,6 @@ def test_a_fired_trace_can_be_assigned(kernel):
     assert answer.streams["stdout"] == "True 1 {'x': 1}\n"
 
 
-def test_a_magic_in_the_body_of_another_runs_and_is_shown(kernel):
-    kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, c): print('heard')")
-    assert kernel.run("%%time\n%fire a --session timed").status == "ok"
-    assert "heard" in kernel.run("await dn.settle()\n%worker logs w").text
-
-
 def test_a_kind_that_nobody_hears_is_answered_with_the_near_one(kernel):
     kernel.run("%%worker w\n@worker.on_event('turn.completed')\nasync def h(e, c): pass")
     assert (

@@ -75,6 +75,16 @@ def ticks(terminal):
     return int(re.search(r"ticks=(\d+)", terminal.send("print('ticks=' + str(bee.state['t']))"))[1])
 
 
+def test_a_plain_function_waits_for_what_it_fires(terminal):
+    terminal.send("@bee.on_event('a')\nasync def h(event, client): print('heard', event.payload)\n")
+    terminal.send("def f():\n    %fire a n=1\n    t = %fire a n=2\n    return t.ok, t.event.payload\n")
+    shown = terminal.send("f()")
+    assert "| heard {'n': 1}" in shown
+    assert "(True, {'n': 2})" in shown
+    assert "| heard {'n': 3}" in terminal.send("%time %fire a n=3")
+    assert "Wall time" in terminal.send("%time t = %fire a n=4")
+
+
 def test_ctrl_c_stops_the_handler_that_holds_the_loop_and_nothing_else(terminal):
     terminal.send(
         "@bee.on_event('spin')\nasync def spin(event, client):\n    print('spinning', flush=True)\n    while True: pass\n"

@@ -50,7 +50,7 @@ EXTENSION = {
     "export/planning": "syntax export/slicing",
     "export/disk": "export/planning",
     "export/check": "export/planning export/disk",
-    "export/proof": "",
+    "export/proof": "export/slicing export/planning",
     "export": "syntax kernel export/slicing export/planning export/disk export/check export/proof",
     "importer": "syntax export/slicing export/planning export/disk",
     "display": "kernel live",

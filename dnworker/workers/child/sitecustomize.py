@@ -7,6 +7,7 @@ turn.
 - A worker file may import its siblings both ways, `from .helper import x` and `import helper` (contract
   11.10): the script gets a package, which relative imports need.
 - `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
+- What is printed is in the log line by line, not when a buffer is full.
 - With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
 """
 
@@ -80,6 +81,13 @@ class Fallback(MetaPathFinder):
         return importlib.util.find_spec(fullname)
 
 
+def print_line_by_line() -> None:
+    """Let a pipe get each line when it ends, as a terminal would."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:  # a process may have no stdout
+        reconfigure(line_buffering=True)
+
+
 def observe() -> None:
     """Load the module of that name beside this one; nothing of the script's finds it by its name."""
     spec = importlib.util.spec_from_file_location("_dnworker_observe", os.path.join(HERE, "observe.py"))
@@ -100,6 +108,7 @@ def next_sitecustomize() -> None:
         spec.loader.exec_module(module)
 
 
+print_line_by_line()
 give_package(next(iter(sys.argv), ""))
 sys.meta_path.append(Fallback())
 if os.environ.pop("DNWORKER_OBSERVE", None):

@@ -1,4 +1,7 @@
-"""`Export`: one export of cells to a directory; `FileExport` takes them from a file, for the command line."""
+"""`Export`: one export of cells to a directory; `FileExport` takes them from a file, for the command line.
+
+The command line takes `ExecutedExport` from here too, which runs the file's cells first.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handlers_in_script, texts_of
 from dnworker_jupyter.export.disk.uv import locked, with_old_locks
 from dnworker_jupyter.export.disk.write import ensure_writable, read_export, tree, write
+from dnworker_jupyter.export.execute import NOT_EXECUTED as NOT_EXECUTED
+from dnworker_jupyter.export.execute import ExecutedExport as ExecutedExport
 from dnworker_jupyter.export.planning.files import LOCK
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import TargetName

@@ -122,7 +122,7 @@ class CellBook:
         return list(self._cells.values())
 
     def runs(self) -> list[Cell]:
-        """Return every run of every cell, in the order in which they ended; those that failed have their line.
+        """Return every run of every cell, in the order in which they ended; one that failed has its line.
 
         The cell that runs on this thread comes last, up to the statement that runs now.
         """
@@ -158,7 +158,7 @@ def _before(shell: Any) -> list[Cell]:
 
 
 def _running_line(namespace: Any) -> int | None:
-    """Return the line of a cell's own code that runs now; None where none is on the stack, or all of it ran."""
+    """Return the line of a cell's own code that runs now; None where none is on the stack."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_globals is namespace and frame.f_code.co_name.startswith("<"):

@@ -58,13 +58,16 @@ class CapabilityHead:
         """Return the cell that ran last of those that declare a capability."""
         return next((c for c in reversed(self._cells.all()) if _HEAD_CELL.search(c.source)), None)
 
+    def forget_cell(self) -> None:
+        """Know no longer which cell it is from, so that this cell's end is heeded once."""
+        self._cell = None
+
     async def withdraw(self) -> Declared:
         """Take the head back, as its cell has.
 
         Raises:
             Conflict: a loaded capability is called `notebook`, or runs in place of the notebook's.
         """
-        self._cell = None
         return await self._engine.declare(None)
 
 

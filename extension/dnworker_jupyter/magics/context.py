@@ -16,6 +16,7 @@ from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
+from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes
@@ -41,6 +42,7 @@ class MagicContext:
     watch: LoopWatch
     interrupts: Interrupts
     cells: CellBook
+    pending: PendingMagics
     # live workers
     live: LiveWorkers
     processes: Processes

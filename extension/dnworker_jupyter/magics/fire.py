@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
         raise UsageError("%fire needs a kind, as in: %fire turn.completed turn_id=t1")
     _check(options)
     if options.template:
-        payload, _ = await context.suggestions.suggest(options.kind)
+        payload, _ = await context.suggestions.suggest(options.kind, options.session)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
     faults = None if options.chaos is None else read_chaos(options.chaos)
     payload = await _payload(context, options, body)
@@ -91,8 +92,21 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
 def _check(options: FireOptions) -> None:
     if options.times < 1:
         raise UsageError(f"--times {options.times}: fire at least once")
-    if options.rate is not None and options.rate <= 0:
-        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted")
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted, as in --rate 10")
+    check_wait(options.timeout, options.session)
+
+
+def check_wait(timeout: float, session: str | None) -> None:
+    """Check options that `%fire` and `%replay` share.
+
+    Raises:
+        UsageError: one makes no sense.
+    """
+    if not 0 <= timeout < math.inf:
+        raise UsageError(f"--timeout {timeout:g}: seconds to wait are wanted, as in --timeout 60")
+    if session == "":
+        raise UsageError("--session needs the id of a session; leave it out for none")
 
 
 async def _payload(context: MagicContext, options: FireOptions, body: str | None) -> dict[str, Any]:
@@ -105,7 +119,7 @@ async def _payload(context: MagicContext, options: FireOptions, body: str | None
     given = read_payload(options.payload, context.names) if body is None else read_body(body)
     if given is not None:
         return given
-    payload, source = await context.suggestions.suggest(options.kind)
+    payload, source = await context.suggestions.suggest(options.kind, options.session)
     if source and source != A_TEMPLATE:
         shown = shorten(json.dumps(payload), LONGEST_SHOWN)
         edit = f"%fire {options.kind} --template gives it to edit"
@@ -122,6 +136,7 @@ async def _fire(runtime: Runtime, options: FireOptions, payload: dict[str, Any],
             timeout=options.timeout,
             wait=wait,
             only=options.worker,
+            on_wait=print,
         )
     except NotFound as exc:
         raise UsageError(f"%fire --worker: {exc}") from None
@@ -139,16 +154,25 @@ async def _deliver(
 ) -> list[Trace]:
     """Fire each delivery; `together`: without waiting for what the one before causes."""
     traces: list[Trace] = []
-    started = time.monotonic()
+    due = time.monotonic()
     for number, delivery in enumerate(deliveries):
         if options.rate and number:
-            await asyncio.sleep(max(0.0, started + number / options.rate - time.monotonic()))
+            due = next_due(due, time.monotonic(), 1 / options.rate)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
         if delivery.delay:
             await pause(runtime, delivery.delay)
         traces.append(await fire(wait=not (options.no_wait or together)))
     if together and not options.no_wait:
         await wait_quiet(runtime, traces, options.timeout)
     return traces
+
+
+def next_due(due: float, now: float, step: float) -> float:
+    """Return when the next of a series may fire, `step` seconds after the one that was due at `due`.
+
+    A little lateness is made up for; what a busy kernel held up is not, or it would come as a burst.
+    """
+    return due + step if now - due < 2 * step else now
 
 
 async def _deliver_with_faults(
@@ -172,13 +196,20 @@ async def _deliver_with_faults(
 
 
 def _report(context: MagicContext, options: FireOptions, traces: list[Trace]) -> Trace:
-    """Print how it went, and return the trace to show: the last, or the last that is not ok."""
-    failed = [trace for trace in traces if not trace.ok and not options.no_wait]
-    shown = failed[-1] if failed else traces[-1]
+    """Print how it went, and return the trace to show: one that is not ok if there is one, else the last."""
+    by_outcome: dict[str, list[Trace]] = {"ok": [], "not ok": [], "under way": []}
+    for trace in traces:
+        by_outcome[trace.outcome].append(trace)
+    shown = [*by_outcome["ok"], *by_outcome["under way"], *by_outcome["not ok"]][-1]
     if len(traces) > 1:
-        print(f"fired {len(traces)} times: {len(traces) - len(failed)} ok, {len(failed)} not ok")  # noqa: T201
-    if shown.timed_out and context.runtime.clock.can_advance:
+        always = ("ok", "not ok") if not options.no_wait else ()
+        counts = [f"{len(some)} {word}" for word, some in by_outcome.items() if some or word in always]
+        print(f"fired {len(traces)} times: {', '.join(counts)}")  # noqa: T201
+    if options.no_wait:
+        if shown.is_under_way:
+            print(f"#{shown.event.seq} is under way; %events and the panel show what comes of it")  # noqa: T201
+    elif shown.timed_out and context.runtime.clock.can_advance:
         print("the clock is virtual: what sleeps on it waits for %clock advance")  # noqa: T201
-    if not shown.invocations and not options.no_wait:
+    elif not shown.invocations and not shown.is_under_way and not shown.not_listening:
         print(context.suggestions.why_unheard(options.kind))  # noqa: T201
     return shown

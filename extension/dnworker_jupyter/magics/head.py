@@ -37,15 +37,15 @@ def head_parser() -> Parser:
     return parser
 
 
-async def run_head(context: MagicContext, options: HeadOptions, body: str) -> Note:
-    """Take the head of the capability from a `%%capability` cell.
+async def run_head(context: MagicContext, options: HeadOptions, body: str, cell: Cell | None) -> Note:
+    """Take the head of the capability from a `%%capability` cell, which is `cell`.
 
     Raises:
         ManifestError: it breaks a rule, or has workers. Nothing has changed then.
         UsageError: the name is taken, or the directory is not there. Nothing has changed then.
         WorkerFailed: a worker did not start under the new name, or waits for a flag that is gone.
     """
-    return Note(await _declare(context, context.cells.running, options, body))
+    return Note(await _declare(context, cell, options, body))
 
 
 async def _declare(context: MagicContext, cell: Cell | None, options: HeadOptions, body: str) -> str:
@@ -74,6 +74,9 @@ def heed_gone_head(context: MagicContext, late_errors: LateErrors) -> None:
     """
 
     async def follow() -> None:
+        if not context.head.is_gone():
+            return  # the end of another cell came first
+        context.head.forget_cell()
         try:
             print(await _follow_gone_head(context))  # noqa: T201  where the output of its cell goes on
         except (UsageError, ManifestError, Conflict, WorkerFailed) as exc:

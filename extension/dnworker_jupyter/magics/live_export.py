@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from dnworker.runtime import Runtime
 from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.observe import CheckRun, observe
+from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
-from dnworker_jupyter.export.proof.rounds import proved
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
+from dnworker_jupyter.export.proof.rounds import proved
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
@@ -32,8 +32,7 @@ from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.cell import Cell
-
-WORKER_CELL = re.compile(r"^%%worker\b", re.MULTILINE)
+from dnworker_jupyter.syntax.cell_magic import cell_magic
 
 
 class LiveExport(Export):
@@ -68,7 +67,9 @@ class LiveExport(Export):
         try:
             return await proved(self.make_plan, self._context.names, workers, Path.cwd())
         except OSError as exc:
-            raise UsageError(f"there is no room for a proof: {exc.strerror or exc}; nothing was written") from exc
+            raise UsageError(
+                f"there is no room for a proof: {exc.strerror or exc}; nothing was written"
+            ) from exc
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""
@@ -93,16 +94,34 @@ class LiveExport(Export):
         """Return whether the cell was interrupted."""
         return self._context.interrupts.came
 
+    def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
+        """Return the summary, with the agents and skills that answer here and are not in the directory."""
+        summary = super()._summary(plan, changed, report)
+        head = self._context.head.manifest
+        if head is None or not (missing := _missing(head, self.directory.resolve())):
+            return summary
+        names = ", ".join(missing)
+        return f"{summary}\nwarning: in {head.root} and not in {self.directory}: {names}; copy them there"
+
     def _workers(self, plan: Plan) -> list[LiveWorker]:
         found = [self._context.live.get(name) for name in plan.scripts]
         return [live for live in found if live is not None]
+
+
+def _missing(head: CapabilityManifest, directory: Path) -> list[str]:
+    """Return the agents and skills beside a head that are not in a capability's directory."""
+    there = read_components(replace(head, root=directory))
+    known = {("agent", a.name) for a in there.agents} | {("skill", s.name) for s in there.skills}
+    here = read_components(head)
+    found = [("agent", a.name) for a in here.agents] + [("skill", s.name) for s in here.skills]
+    return [f"{kind} {name}" for kind, name in found if (kind, name) not in known]
 
 
 def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:
     """Return the cells that count: of workers what is registered now, of others what ran to its end."""
     registered = {r.cell.key: r.cell for worker in live for r in worker.registrations.values()}
     registered |= {cell.key: cell for cell in live.programs.values()}
-    others = [c for c in cells.all() if c.key not in registered and not WORKER_CELL.search(c.source)]
+    others = [c for c in cells.all() if c.key not in registered and cell_magic(c.source) != "worker"]
     # A test that is red is a test all the same.
     tests = [cell for cell in cells.tried() if is_test(cell.source, readable=True)]
     return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)

@@ -1,6 +1,6 @@
 """`DnworkerMagics`: registers each magic; it parses the line, and runs the magic's module on the loop.
 
-All return an awaitable; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
+All return a `Pending`; `transform` puts the `await` in. Where nothing awaits it, it runs all the same.
 """
 
 from __future__ import annotations
@@ -182,8 +182,10 @@ class DnworkerMagics(Magics):
         the notebook's, or that of --dir PATH.
         """
 
+        running = self._context.cells.running  # by the thread of the cell, which is not always the loop's
+
         def act(context: MagicContext, options: HeadOptions) -> Coroutine[Any, Any, object]:
-            return run_head(context, options, cell)
+            return run_head(context, options, cell, running)
 
         return self._run(head_parser(), HeadOptions, line, act)
 
@@ -206,15 +208,15 @@ class DnworkerMagics(Magics):
         kind: type[T],
         line: str,
         act: Callable[[MagicContext, T], Coroutine[Any, Any, object]],
-    ) -> asyncio.Future[object]:
+    ) -> object:
         """Read the line into options of a `kind`, and begin to act on them; a line may also ask for help."""
         if asks_help(line):
-            return asyncio.ensure_future(_help(parser))
+            return self._context.pending.begin(parser.prog, lambda: _help(parser))
         options = parser.read_as(kind, split(line))
         return self._start(parser.prog, lambda: act(self._context, options))
 
-    def _start(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> asyncio.Future[object]:
-        return asyncio.ensure_future(self._until_done(magic, act))
+    def _start(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
+        return self._context.pending.begin(magic, lambda: self._until_done(magic, act))
 
     async def _until_done(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import trace_html
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.fire import check_wait
 from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
@@ -98,7 +100,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     Raises:
         UsageError: there is no such event, file or worker, or the line is wrong.
     """
-    if options.speed is not None and options.speed <= 0:
+    check_wait(options.timeout, options.session)
+    if options.speed is not None and not 0 < options.speed < math.inf:
         raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
     if options.kind and options.what and not options.what[0].startswith("last"):
         raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Cell:
     """One cell as it was last run.
 
-    `number` is its execution count; `id` is the front end's, where it sends one. `failed_at` is the line, from 1,
-    at which the run ended with an error; None where it ran to its end.
+    `number` is its execution count; `id` is the front end's, where it sends one.
+    `failed_at` is the line, from 1, at which the run ended with an error; None where it ran to its end.
     """
 
     number: int

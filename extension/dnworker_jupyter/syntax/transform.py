@@ -8,10 +8,12 @@ as in any cell. The other magics become awaited calls wherever a top-level state
 from __future__ import annotations
 
 import ast
+import contextvars
 import io
 import re
+import sys
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.syntax.options import asks_help
@@ -20,6 +22,17 @@ PACKAGE = "dnworker_jupyter"
 AWAITED = frozenset(
     {"fire", "worker", "panel", "capability", "events", "runtime", "replay", "clock", "agent"}
 )
+
+WAITING = frozenset({"time", "capture"})
+"""The magics of IPython that wait for ours within them: `magics/around.py` runs those instead of IPython."""
+
+NOT_WAITING = frozenset({"timeit", "prun"})
+"""The magics of IPython that cannot wait, and would measure nothing: refused around ours."""
+
+body_is_awaited: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "dnworker_body_is_awaited", default=False
+)
+"""Whether what is transformed here is the body of one of `WAITING`, which is awaited."""
 
 CELL_NAMES = ("worker", "EventEnvelope", "RuntimeClient")
 """The names that a `%%worker` cell finds bound."""
@@ -33,6 +46,13 @@ _OTHER_BODY = re.compile(r"\s--(?:(?:command|model)[\s=]|test(?=\s|$))")
 _FUTURE = re.compile(r"from __future__ import [\w, ]+(#.*)?$")
 _OUR_CELL_MAGIC = re.compile(r"%%(fire|capability|worker|agent)(?=\s|$)")
 _CALLS = frozenset({"run_line_magic", "run_cell_magic"})
+_OURS_WITHIN = re.compile(
+    rf"""^(?:.*[=;:]|.*\s)?\s*%{{1,2}}(?:{"|".join(sorted(AWAITED))})(?!\w)
+    |_magic\(\s*['"](?:{"|".join(sorted(AWAITED))})['"]
+    |\bawait\b.*\bdn\.""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""Finds our magics, and functions of `dn` that are awaited, in another magic; and what only looks like it."""
 
 
 def worker_cell(lines: list[str]) -> list[str]:
@@ -74,22 +94,23 @@ def _take_future_imports(body: list[str]) -> tuple[list[str], str]:
 def await_magics(lines: list[str], *, nested: bool = False) -> list[str]:
     """Input transformer: put `await` before the calls that IPython made of our magics.
 
-    On a line of its own a magic's result is also displayed; in an assignment it is just assigned. Where
-    nothing can be awaited, in a function that is not async or (`nested`) in the body of another magic such
-    as `%%time`, the magic runs on by itself, and what it returns is displayed when it is done.
+    On a line of its own a magic's result is also displayed; in an assignment it is just assigned. `%%time`
+    and `%%capture` around ours are replaced by ones that wait. Where nothing can be awaited, in a function
+    that is not async or (`nested`) in the body of any other magic, the magic runs on by itself, and what it
+    returns is displayed when it is done: the cell ends after that.
     """
     text = "".join(lines)
-    if not any(f"_magic('{name}'" in text for name in AWAITED):
+    if not any(f"_magic('{name}'" in text for name in AWAITED | WAITING | NOT_WAITING):
         return lines
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except (SyntaxError, ValueError):
         return lines  # IPython reports the place to the user
-    finder = _Finder(can_await=not nested)
+    finder = _Finder(can_await=not nested or body_is_awaited.get())
     finder.visit(tree)
     changed = [line.encode() for line in lines]
-    for row, column, insert in sorted(finder.inserts, reverse=True):
-        changed[row - 1] = changed[row - 1][:column] + insert + changed[row - 1][column:]
+    for row, column, length, insert in sorted(finder.edits, reverse=True):
+        changed[row - 1] = changed[row - 1][:column] + insert + changed[row - 1][column + length :]
     return [line.decode() for line in changed]
 
 
@@ -181,23 +202,50 @@ class CommitTransformer(ast.NodeTransformer):
 
 
 class _Finder(ast.NodeVisitor):
-    """Finds where to insert what, as (line, byte column, text)."""
+    """Finds what to write where, as (line, byte column, bytes that it replaces, text)."""
 
     def __init__(self, *, can_await: bool) -> None:
-        self.inserts: list[tuple[int, int, bytes]] = []
+        self.edits: list[tuple[int, int, int, bytes]] = []
         self._can_await = can_await
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """In a function that is not async nothing can be awaited."""
-        outside, self._can_await = self._can_await, False
-        self.generic_visit(node)
-        self._can_await = outside
+        self._visit_function(node, can_await=False)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
         """In an async function everything can be awaited."""
-        outside, self._can_await = self._can_await, True
-        self.generic_visit(node)
+        self._visit_function(node, can_await=True)
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, *, can_await: bool) -> None:
+        for outside in (*node.decorator_list, node.args):
+            self.visit(outside)
+        self._visit_all(node.body, can_await=can_await)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        """In a lambda nothing can be awaited."""
+        self.visit(node.args)
+        self._visit_all([node.body], can_await=False)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        """In the body of a class nothing can be awaited."""
+        for outside in (*node.decorator_list, *node.bases, *node.keywords):
+            self.visit(outside)
+        self._visit_all(node.body, can_await=False)
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> None:
+        """An `await` would make an asynchronous generator of it, which is something else."""
+        self._visit_all([*ast.iter_child_nodes(node)], can_await=False)
+
+    def _visit_all(self, nodes: Iterable[ast.AST], *, can_await: bool) -> None:
+        outside, self._can_await = self._can_await, can_await
+        for node in nodes:
+            self.visit(node)
         self._can_await = outside
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
+        """Leave f-strings where Python does not say what stands where within them."""
+        if sys.version_info >= (3, 12):
+            self.generic_visit(node)
 
     def visit_Await(self, node: ast.Await) -> None:
         """Leave a magic that is awaited already as it is."""
@@ -211,18 +259,43 @@ class _Finder(ast.NodeVisitor):
             end = call.end_lineno or call.lineno, call.end_col_offset or 0  # parsed code has both
             how = "await __import__({!r})._show(" if self._can_await else "__import__({!r})._show_soon("
             opening = how.format(PACKAGE).encode()
-            self.inserts.append((call.lineno, call.col_offset, opening))
-            self.inserts.append((*end, b")"))
+            self.edits.append((call.lineno, call.col_offset, 0, opening))
+            self.edits.append((*end, 0, b")"))
         else:
             self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Await a magic whose result is used."""
+        """Await a magic whose result is used, and let a magic around one wait, too."""
         if _is_our_call(node):
             if self._can_await:
-                self.inserts.append((node.lineno, node.col_offset, b"await "))
+                self.edits.append((node.lineno, node.col_offset, 0, b"await "))
+        elif (around := _magic_around_ours(node)) in NOT_WAITING:
+            self._call_instead(node, f"__import__({PACKAGE!r})._cannot_wait")
+        elif around is not None and self._can_await:
+            self._call_instead(node, f"await __import__({PACKAGE!r})._around")
         else:
             self.generic_visit(node)
+
+    def _call_instead(self, node: ast.Call, function: str) -> None:
+        """Call another function with the same arguments."""
+        old = node.func
+        length = (old.end_col_offset or 0) - old.col_offset  # IPython writes a magic's call on one line
+        if old.end_lineno == old.lineno:
+            self.edits.append((old.lineno, old.col_offset, length, function.encode()))
+
+
+def _magic_around_ours(node: ast.Call) -> str | None:
+    """Return the name of one of IPython's magics whose code has one of ours; None for any other call."""
+    match node:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=attr),
+            args=[ast.Constant(value=str(name)), *code],
+        ) if attr in _CALLS and name in WAITING | NOT_WAITING:
+            texts = [
+                one.value for one in code if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
+            return name if any(map(_OURS_WITHIN.search, texts)) else None
+    return None
 
 
 def _is_our_call(node: ast.AST) -> bool:

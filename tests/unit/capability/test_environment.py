@@ -13,7 +13,7 @@ from dnworker.capability.environment import RuntimeAddress, UnsetVariable, inter
 CONNECTION = RuntimeAddress("http://127.0.0.1:1", "secret", "rt-1")
 
 
-def compose(inherited=None, declared=None, flags=None):
+def compose(inherited=None, declared=None, flags=None, path_entries=()):
     return worker_environment(
         inherited=inherited or {},
         root=Path("/caps/demo"),
@@ -23,6 +23,7 @@ def compose(inherited=None, declared=None, flags=None):
         flags=flags or {},
         declared=declared or {},
         connection=CONNECTION,
+        path_entries=path_entries,
     )
 
 
@@ -55,8 +56,10 @@ def test_the_label_has_the_organization_before_it():
     assert compose(inherited={"DREADNODE_ORG": "acme"})["DREADNODE_CAPABILITY_LABEL"] == "acme/demo"
 
 
-def test_uv_is_found_where_the_path_has_none():
-    assert compose(inherited={"PATH": "/nowhere"})["PATH"].startswith("/nowhere:")
+def test_the_path_is_the_inherited_one_and_the_manifests_entries():
+    assert compose(inherited={"PATH": "/bin"})["PATH"] == "/bin"
+    assert "PATH" not in compose()
+    assert compose(inherited={"PATH": "/bin"}, path_entries=("tools",))["PATH"] == "/bin:/caps/demo/tools"
 
 
 ENVIRON = {"SET": "value", "EMPTY": ""}

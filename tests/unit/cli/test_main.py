@@ -75,10 +75,35 @@ def test_wrong_use_exits_with_two():
     assert run("export", "x.ipynb").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--events", "f"], "--events is for a check; add --check, or leave it out"),
+        (["--sdk", "python"], "--sdk is for a check; add --check, or leave it out"),
+        (["--diff", "--lock"], "--diff writes nothing; leave --check, --lock and --force out"),
+        (["--timeout", "5"], "--timeout is for a notebook that runs; add --execute, or leave it out"),
+        (
+            ["--cell-timeout", "5"],
+            "--cell-timeout is for a notebook that runs; add --execute, or leave it out",
+        ),
+        (["--execute", "--timeout", "0"], "argument --timeout: '0' is no number of seconds above 0"),
+        (["--execute", "--timeout", "inf"], "argument --timeout: 'inf' is no number of seconds above 0"),
+    ],
+)
+def test_options_of_an_export_that_do_not_go_together_are_wrong_use(options, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "n.ipynb", "-o", "out", *options])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 def test_a_notebook_file_is_exported_and_a_missing_one_named(tmp_path):
     answer = run("export", str(TUTORIAL), "-o", str(tmp_path / "out"))
     assert answer.returncode == 0, answer.stderr
     assert "capability quickstart is in" in answer.stdout
+    assert answer.stdout.endswith(
+        "nothing ran, so values are not proved; --execute runs the notebook first, and proves them\n"
+    )
     answer = run("export", str(tmp_path / "none.ipynb"), "-o", str(tmp_path / "out"))
     assert (answer.returncode, answer.stdout) == (1, "")
     assert "none.ipynb cannot be read: No such file or directory" in answer.stderr

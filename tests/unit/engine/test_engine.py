@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dnworker import HandlerFailed, Worker
-from dnworker.core.errors import NotFound
+from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.samples import SAMPLES
 from dnworker.engine.engine import Engine
 
@@ -86,6 +86,40 @@ async def test_session_events_carry_their_session_in_envelope_and_payload(runtim
     session = runtime.sessions.create("s9")
     created = runtime.history.events()[-1]
     assert (created.session_id, created.payload) == (session.session_id, {"session_id": "s9"})
+
+
+@pytest.mark.parametrize("kind", sorted(SAMPLES))
+async def test_what_is_fired_in_a_session_is_of_that_session_in_every_field(runtime, kind):
+    event = (await runtime.fire(kind, session_id="X")).event
+    assert event.session_id == "X"
+    assert event.payload.get("session_id", "X") == "X"
+    assert (event.turn_id == "turn-1") == (
+        kind.startswith(("turn.", "prompt.")) or kind == "transport.heartbeat"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "said"),
+    [
+        (5, {}, "kind must be text"),
+        ("\ud800", {}, "lone surrogate"),
+        ("a", {"session_id": ""}, "session_id is ''"),
+        ("a", {"session_id": 5}, "session_id is 5"),
+        ("a", {"session_id": "\ud800"}, "the id of a session is text"),
+        ("a", {"timeout": "5"}, "timeout is '5'; seconds to wait are wanted"),
+        ("a", {"timeout": -1}, "timeout is -1"),
+        ("a", {"timeout": float("nan")}, "timeout is nan"),
+    ],
+)
+async def test_an_argument_that_makes_no_sense_is_named_and_nothing_is_fired(runtime, kind, how, said):
+    with pytest.raises(Invalid, match=said):
+        await runtime.fire(kind, {}, **how)
+    assert not runtime.history.events()
+
+
+async def test_a_payload_that_is_given_stays_as_it_is(runtime):
+    event = (await runtime.fire("session.created", {"session_id": "Y"}, session_id="X")).event
+    assert (event.session_id, event.payload) == ("X", {"session_id": "Y"})
 
 
 async def test_virtual_time_moves_schedules(runtime):

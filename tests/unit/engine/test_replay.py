@@ -41,6 +41,15 @@ async def test_a_replay_is_fired_anew_with_edits(runtime):
     assert f"(again, as #{first.event.seq})" in str(again)
 
 
+async def test_a_replay_in_another_session_names_it_in_the_payload_too(runtime):
+    created = await runtime.fire("session.created", session_id="s1")
+    about_another = await runtime.fire("a", {"session_id": "s0"}, session_id="s1")
+    traces = await replay(runtime, [created.event, about_another.event], session_id="s2")
+    assert [t.event.session_id for t in traces] == ["s2", "s2"]
+    assert [t.event.payload["session_id"] for t in traces] == ["s2", "s0"]
+    assert created.event.payload == {"session_id": "s1"}
+
+
 async def test_a_replay_to_one_worker_reaches_no_other(runtime):
     await runtime.add(echo("one"))
     await runtime.add(echo("two"))

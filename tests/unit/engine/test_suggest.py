@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dnworker import Runtime, Worker
 from dnworker.core.samples import SAMPLES, sample
 from dnworker.engine.suggest import A_TEMPLATE, Suggestion, Suggestions
@@ -78,3 +80,21 @@ async def test_an_event_of_an_earlier_run_is_looked_up_in_the_journal(tmp_path):
         suggested = await Suggestions(second, earlier_runs=True).suggest("order.placed")
         assert suggested.payload == {"total": 3}
         assert (await Suggestions(second).suggest("order.placed")).payload == {}
+
+
+@pytest.mark.parametrize("kind", ["session.created", "session.deleted"])
+async def test_a_template_names_the_session_that_it_is_fired_in(runtime, kind):
+    assert (await Suggestions(runtime).suggest(kind, "X")).payload == {"session_id": "X"}
+
+
+async def test_a_made_up_payload_names_a_session_only_where_it_names_one(runtime):
+    runtime.publish("order.placed", {"session_id": "before", "total": 1})
+    suggestions = Suggestions(runtime)
+    assert (await suggestions.suggest("order.placed", "X")).payload == {"session_id": "X", "total": 1}
+    assert (await suggestions.suggest("turn.completed", "X")).payload == sample("turn.completed")
+
+
+async def test_what_was_fired_before_is_not_changed_by_a_suggestion(runtime):
+    published = runtime.publish("order.placed", {"session_id": "before"})
+    await Suggestions(runtime).suggest("order.placed", "X")
+    assert published.payload == {"session_id": "before"}

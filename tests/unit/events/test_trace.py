@@ -55,3 +55,41 @@ async def test_a_long_chain_is_walked_and_shown_as_far_as_anybody_reads(runtime)
     assert trace.ok
     assert len(trace.events()) == 1_501
     assert "50 levels down, and not shown" in str(trace)
+
+
+async def test_what_is_queued_or_runs_is_under_way_and_not_ok_yet(runtime):
+    worker, go = Worker(name="w"), asyncio.Event()
+
+    @worker.on_event("a")
+    async def waiting(event, client):
+        await go.wait()
+
+    await runtime.add(worker)
+    trace = await runtime.fire("a", wait=False)
+    assert not trace.invocations  # it is queued
+    for _ in range(2):
+        assert (trace.outcome, trace.ok, trace.is_under_way) == ("under way", False, True)
+        assert repr(trace) == f"<Trace a #{trace.event.seq}: under way>"
+        assert "(under way: this is how far it is)" in str(trace)
+        await runtime.fire("b")  # meanwhile its handler begins
+    go.set()
+    await runtime.settle()
+    assert (trace.outcome, trace.ok, trace.is_under_way) == ("ok", True, False)
+    assert "under way" not in str(trace)
+
+
+async def test_what_failed_is_not_ok_though_the_rest_is_under_way(runtime):
+    worker, go = Worker(name="w"), asyncio.Event()
+
+    @worker.on_event("a")
+    async def waiting(event, client):
+        await go.wait()
+
+    @worker.on_event("a")
+    async def failing(event, client):
+        raise KeyError("x")
+
+    await runtime.add(worker)
+    trace = await runtime.fire("a", timeout=0.01)
+    assert (trace.outcome, trace.is_under_way, trace.timed_out) == ("not ok", True, True)
+    go.set()

@@ -135,19 +135,14 @@ def notebooks(draw) -> list[str]:
 
 
 def registered(cells: Sequence[str], worker: str) -> set[tuple[str, str, str]]:
-    """What the worker's handlers are after all cells ran: of one name in two cells, the later cell's count."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
+    """What the worker's handlers are after all cells ran: only an equal one of a later cell replaces one."""
+    found: set[tuple[str, str, str]] = set()
     for cell in cells:
         head, _, body = cell.partition("\n")
-        if head.split()[:2] != ["%%worker", worker]:
-            continue
-        own: dict[str, list[tuple[str, str, str]]] = {}
-        python = "\n".join(line for line in body.splitlines() if not re.match(r"!|\w+ = %", line))
-        for handler in handlers_in_script(python):
-            if handler not in own.setdefault(handler[2], []):
-                own[handler[2]].append(handler)
-        found |= own
-    return {handler for listed in found.values() for handler in listed}
+        if head.split()[:2] == ["%%worker", worker]:
+            python = "\n".join(line for line in body.splitlines() if not re.match(r"!|\w+ = %", line))
+            found |= set(handlers_in_script(python))
+    return found
 
 
 @settings(max_examples=80, deadline=None)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
-from dnworker_jupyter.syntax.transform import CommitTransformer, await_magics, end_plain_cell, worker_cell
+from dnworker_jupyter.syntax.transform import (
+    CommitTransformer,
+    await_magics,
+    body_is_awaited,
+    end_plain_cell,
+    worker_cell,
+)
 
 
 def opened(text: str) -> list[str]:
@@ -142,6 +149,98 @@ def test_where_nothing_can_be_awaited_a_magic_runs_on_and_shows_its_result_later
     assert "_show_soon(" in awaited("def f():\n    %fire a\n")
     lines = TransformerManager().transform_cell("%fire a\n").splitlines(keepends=True)
     assert "await" not in "".join(await_magics(lines, nested=True))
+
+
+FIRE = "get_ipython().run_line_magic('fire', 'a')"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"f = lambda: {FIRE}\n",
+        f"f = lambda x: [{FIRE} for _ in x]\n",
+        f"g = ({FIRE} for _ in 'ab')\n",
+        f"class A:\n    x = {FIRE}\n",
+        f"async def f():\n    def g():\n        return {FIRE}\n",
+    ],
+)
+def test_what_cannot_be_awaited_stays_as_it_is(cell):
+    assert awaited(cell) == cell
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        f"x = [{FIRE} for _ in 'ab']\n",
+        f"def f(x={FIRE}): pass\n",
+        f"f = lambda x={FIRE}: x\n",
+        f"class A(object, x={FIRE}): pass\n",
+        f"def f():\n    async def g():\n        return {FIRE}\n",
+    ],
+)
+def test_whatever_can_be_awaited_is(cell):
+    text = awaited(cell)
+    assert text.count("await get_ipython()") == 1
+    compile(text, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def test_a_call_within_an_f_string_keeps_the_text_whole():
+    text = awaited(f'x = f"é {{{FIRE}}} {{{FIRE}}}"\n')
+    assert text.count("await get_ipython()") == (2 if sys.version_info >= (3, 12) else 0)
+    compile(text, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+AROUND = "await __import__('dnworker_jupyter')._around"
+
+
+@pytest.mark.parametrize(
+    ("cell", "call"),
+    [
+        ("%%time\n%fire a\n", f"{AROUND}('time', '', '%fire a\\n')\n"),
+        ("%time %fire a\n", f"{AROUND}('time', '%fire a')\n"),
+        ("%time t = %fire a\n", f"{AROUND}('time', 't = %fire a')\n"),
+        ("%%capture out\nx = 1\n  \n%%fire a\n1\n", None),
+        ("%%time\n%%capture out\nt = %replay last\n", None),
+        ("%%time\nt = await dn.fire('a')\n", None),
+        ("x = 1\nif x:\n    %time %fire a\n", None),
+        ("%%time\nget_ipython().run_line_magic('fire', 'a')\n", None),
+    ],
+)
+def test_a_magic_that_can_wait_for_ours_is_made_to(cell, call):
+    text = awaited(cell)
+    assert AROUND in text if call is None else text == call
+    compile(text, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%time\nx = 1\n",
+        "%%capture\nprint('fire %')\n",
+        "%%bash\n%fire a\n",
+        "%%writefile f\n%fire a\n",
+        "%%time\n%fires a\n",
+        "%%timeit\nx\n",
+        "def f():\n    %time %fire a\n",
+        "%%time\nawait other()\n",
+    ],
+)
+def test_other_magics_are_left_to_ipython(cell):
+    assert "dnworker" not in awaited(cell)
+
+
+@pytest.mark.parametrize("cell", ["%timeit %fire a\n", "%%timeit\n%fire a\n", "%%prun\n%fire a\n"])
+def test_a_magic_that_cannot_wait_is_refused_around_ours(cell):
+    assert awaited(cell).startswith("__import__('dnworker_jupyter')._cannot_wait('")
+
+
+def test_the_body_of_a_magic_that_waits_is_awaited():
+    lines = TransformerManager().transform_cell("%fire a\n").splitlines(keepends=True)
+    token = body_is_awaited.set(True)
+    try:
+        assert "await" in "".join(await_magics(lines, nested=True))
+    finally:
+        body_is_awaited.reset(token)
 
 
 def test_magics_in_async_functions_are_awaited():

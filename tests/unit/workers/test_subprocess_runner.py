@@ -281,3 +281,20 @@ def test_a_guard_that_was_killed_is_replaced_and_told_everything():
 @pytest.mark.parametrize("group", [2**22 - 3])
 def test_a_group_that_is_gone_is_no_error(group):
     end_groups({group}, grace=0)
+
+
+@pytest.mark.parametrize("program", ["uv", "uvx"])
+async def test_uv_is_the_one_installed_with_us_where_the_path_has_none(tmp_path, program):
+    env = {"PATH": "/nowhere", "HOME": str(tmp_path)}
+    child = Child("", tmp_path, command=program, args=["--version"], env=env)
+    await child.runner.start()
+    await child.until(WorkerState.STOPPED)
+    assert child.runner.recent_output[0].startswith(program)
+
+
+async def test_any_other_program_is_searched_on_the_path_alone(tmp_path):
+    child = Child("", tmp_path, command="python", env={"PATH": "/nowhere"})
+    await child.runner.start()
+    assert (
+        await child.until(WorkerState.ERROR) == "spawn failed: [Errno 2] No such file or directory: 'python'"
+    )

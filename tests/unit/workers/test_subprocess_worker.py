@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+from pathlib import Path
 
 import pytest
 
 from dnworker import Runtime, Worker, WorkerState
+from dnworker.workers import subprocess_worker
 
 from ..capabilities import ECHO, make_capability
 
@@ -16,6 +20,12 @@ from ..capabilities import ECHO, make_capability
 async def served():
     async with Runtime(port=0) as started:
         yield started
+
+
+async def until_state(worker, state):
+    async with asyncio.timeout(60):
+        while worker.state is not state:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.clause("13.1")
@@ -76,6 +86,50 @@ async def test_the_environment_of_a_worker_process_is_the_contracts(served, tmp_
     (line,) = served.worker("echo").detail()["process"]["recent_output"]
     root = str(tmp_path)
     assert json.loads(line) == [root, served.url, served.runtime_id, "1", f"{root}/x", root]
+
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference.md"
+
+
+def documented(section: str) -> set[str]:
+    """Return the variables that a section of the reference lists."""
+    text = REFERENCE.read_text(encoding="utf-8").partition("## Environment of a worker process")[2]
+    part = text.partition("\n## ")[0].partition(f"**{section}**")[2].partition("**")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE))
+
+
+async def test_what_a_real_child_has_beyond_the_layers_is_what_the_reference_lists(
+    served, tmp_path, monkeypatch
+):
+    for name in documented("Not handed on"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("MULTI", "a\n\nb")
+    monkeypatch.setenv("PYTHONPATH", "/theirs")
+    head = "flags:\n  live: {description: d, default: true}\ndependencies: {path: [tools]}\n"
+    entry = "echo: {command: env, args: ['-0'], env: {LEVEL: info}}"
+    await served.load(make_capability(tmp_path, entry, {}, head))
+    await until_state(served.worker("echo"), WorkerState.STOPPED)
+    log = Path(served.worker("echo").detail()["process"]["log_path"]).read_text(encoding="utf-8")
+    child = dict(pair.split("=", 1) for pair in log.split("\0") if pair)
+
+    connection = {"DREADNODE_RUNTIME_URL", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_ID"}
+    layers = {**os.environ, "CAPABILITY_FLAG__DEMO__LIVE": "1", "LEVEL": "info"}
+    beyond = {name for name, value in child.items() if name not in connection and layers.get(name) != value}
+    assert beyond == documented("Beyond the layers")
+    assert layers.keys() - child.keys() == documented("Not handed on")
+    assert connection <= child.keys()
+    assert child["PATH"] == f"{os.environ['PATH']}{os.pathsep}{tmp_path / 'tools'}"
+    assert child["PYTHONPATH"] == f"{subprocess_worker.CHILD_HOOK}{os.pathsep}/theirs"
+
+
+async def test_a_worker_prints_line_by_line_into_its_log(served, tmp_path):
+    source = "print('early')\nprint('no end', end='')\nimport time; time.sleep(100)"
+    root = make_capability(tmp_path, "echo: {command: PYTHON, args: [echo.py]}", {"echo.py": source})
+    await served.load(root)
+    async with asyncio.timeout(60):
+        while not served.worker("echo").detail()["process"]["recent_output"]:
+            await asyncio.sleep(0.01)
+    assert served.worker("echo").detail()["process"]["recent_output"] == ["early"]
 
 
 async def test_a_restarted_process_has_a_token_of_its_own_and_the_old_one_is_dead(served, tmp_path):

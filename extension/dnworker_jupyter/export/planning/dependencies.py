@@ -1,18 +1,71 @@
-"""Finds what one script needs from elsewhere, and its imports that would fail; used by planning."""
+"""Finds what scripts need from elsewhere, and their imports that would fail; used by planning."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from dnworker.core.topology import Topology
+from dnworker_jupyter.export.planning.local_files import find_local_files
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.validation import foreign_imports
-from dnworker_jupyter.export.slicing.imports import Choice, imported_modules
+from dnworker_jupyter.export.slicing.asked import Asked
+from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.imports import Choice, dotted_modules
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.requirements import Needs
+from dnworker_jupyter.export.slicing.requirements import Needs, places_named, resolve, share_asked
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What all scripts need from elsewhere, in their order, and what they cannot have."""
+
+    needs: Sequence[Needs]
+    problems: Sequence[ExportProblem]
+    notes: Sequence[str]
+    """What else the user should know."""
+
+
+def find_dependencies(
+    slices: Sequence[Slice],
+    topologies: Mapping[str, Topology],
+    target: TargetName,
+    cells: Sequence[SourceCell],
+    asked: Asked,
+    beside: Path | None,
+) -> Dependencies:
+    """Return what the scripts of all slices need from elsewhere.
+
+    Args:
+        slices: of the workers that are exported.
+        topologies: how each worker runs.
+        target: what the scripts import.
+        cells: all cells: what they import explains what installers were asked for.
+        asked: what installers were asked for.
+        beside: the directory of the notebook, where its local modules are.
+    """
+    find = partial(resolve, asked=asked, beside=beside)
+    found = [find_needs(piece, topologies[piece.worker], target, find) for piece in slices]
+    needs = [one for one, _ in found]
+    share_asked(needs, asked, _imported(cells) if asked.where else ())
+    by_worker = dict(zip([piece.worker for piece in slices], needs, strict=True))
+    problems = [problem for _, missing in found for problem in missing]
+    return Dependencies(needs, problems, [*asked.notes, *places_named(by_worker)])
+
+
+def _imported(cells: Iterable[SourceCell]) -> set[str]:
+    found: set[str] = set()
+    for cell in cells:
+        with contextlib.suppress(SyntaxError, ValueError):
+            found |= dotted_modules([cell.tree])
+    return found
+
 
 Find = Callable[[Iterable[str], Iterable[Choice]], Needs]
 """Finds where modules come from: those that must be there, and those that may be missing."""
@@ -39,7 +92,7 @@ def _importing(piece: Slice) -> dict[str, Statement]:
     found = {
         name: statement
         for statement in piece.imports
-        for name in imported_modules([_only_used(statement.node, piece)])
+        for name in dotted_modules([_only_used(statement.node, piece)])
     }
     code = (*piece.definitions, *piece.handlers)
     return found | {name: statement for statement in code for name in statement.modules[1]}
@@ -51,6 +104,9 @@ def _only_used(node: ast.stmt, piece: Slice) -> ast.stmt:
         return ast.Import(
             [a for a in node.names if (a.asname or a.name.partition(".")[0]) in piece.import_names]
         )
+    if isinstance(node, ast.ImportFrom):
+        used = [a for a in node.names if a.name == "*" or (a.asname or a.name) in piece.import_names]
+        return ast.ImportFrom(node.module, used, node.level)
     return node
 
 
@@ -60,6 +116,8 @@ def _missing(needs: Needs, importing: Mapping[str, Statement]) -> Iterator[Expor
         yield _problem(name, why, "install it", importing)
     for name, why in needs.broken.items():
         yield _problem(name, f"is a file of yours, and no Python: {why}", "mend it", importing)
+    for name, why, remedy in find_local_files(needs).problems:
+        yield _problem(name, why, remedy, importing)
 
 
 def _not_importable_in_process(
@@ -91,7 +149,8 @@ def _top_level_names(piece: Slice) -> set[str]:
 
 
 def _problem(name: str, why: str, remedy: str, importing: Mapping[str, Statement]) -> ExportProblem:
-    statement = importing.get(name)  # None for a module that a local module imports
+    found = (s for module, s in importing.items() if module == name or module.startswith(f"{name}."))
+    statement = next(found, None)  # None for a module that a local module imports
     if statement is None:
         return ExportProblem(f"module {name!r}", why, remedy)
     return ExportProblem(f"module {name!r}", why, remedy, statement.cell.cell, statement.node.lineno)

@@ -29,15 +29,18 @@ from dnworker_jupyter.export.planning.validation import (
     imported_by_value,
     not_loadable,
     not_whole,
+    shared_state,
     two_files_in_one,
+    without_a_name,
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.cells import SourceCell, options_of, read_cells
+from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.export.slicing.programs import Program, programs_in
 from dnworker_jupyter.export.slicing.requirements import Needs, resolve, wanted_extras
-from dnworker_jupyter.export.slicing.slice import Notebook, Slice, slice_worker, worker_names
+from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
@@ -173,7 +176,7 @@ def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
 
 
 def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
-    """Return the cells without programs, tests and heads that do not count, and with what of workers counts."""
+    """Return the cells that count; of a worker's cell that was replaced, all but its handlers does."""
     if ran is None:
         return [*cells]
     counting = {id(cell) for cell in ran.counting}
@@ -205,9 +208,11 @@ def _collect(defined: _Definitions, request: _Request, extras: Mapping[str, Coll
     problems = [
         *(problem for piece in slices for problem in piece.problems),
         *not_whole(slices, defined.cells, _live(request)),
+        *without_a_name(defined.cells),
         *_files_that_stay(statements, request.beside),
         *(problem for _, missing in found for problem in missing),
         *not_loadable(slices, defined.topologies, request.target),
+        *shared_state(slices, defined.topologies),
         *not_cases,
         *two_files_in_one(defined.cells, defined.workers),
     ]
@@ -234,7 +239,9 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         ManifestError: the manifest breaks a rule.
     """
     files = Files()
-    scripts, shared = add_scripts(files, contents.slices, contents.needs, head.name, request.target, defined.options)
+    scripts, shared = add_scripts(
+        files, contents.slices, contents.needs, head.name, request.target, defined.options
+    )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
     executable = _add_programs(files, defined.programs)

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from dnworker._version import __version__
 from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.files import VENDOR, Files
+from dnworker_jupyter.export.planning.local_files import read_local_files
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.wheel import wheel_name
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, Needs
@@ -58,20 +59,8 @@ def _add_script(
         script, _target(target), needs.requirements.values(), requires_python, shared, needs.local.keys()
     )
     files.put_python(path, text, f"the script of worker {script.piece.worker}")
-    for name, data in _local_modules(needs, PurePosixPath(path).parent).items():
+    for name, data in read_local_files(needs, PurePosixPath(path).parent).items():
         files.put(name, data, "a module beside the notebook")
-
-
-def _local_modules(needs: Needs, home: PurePosixPath) -> dict[str, bytes]:
-    """Return the files of local modules, by their paths beside a script in the directory `home`."""
-    files: dict[str, bytes] = {}
-    for file in needs.local.values():
-        if file.is_dir():
-            for one in sorted(file.rglob("*.py")):
-                files[(home / file.name / one.relative_to(file).as_posix()).as_posix()] = one.read_bytes()
-        else:
-            files[(home / file.name).as_posix()] = file.read_bytes()
-    return files
 
 
 def _shared_name(capability: str, modules: set[str], scripts: Collection[str]) -> str:

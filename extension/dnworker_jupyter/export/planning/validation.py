@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.errors import UsageError
+from dnworker.core.handlers import DECORATORS
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case
 from dnworker_jupyter.export.planning.files import RECORD
@@ -20,6 +23,7 @@ from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.export.slicing.requirements import SDK_MODULES, is_sdk_module
+from dnworker_jupyter.export.slicing.shared_module import split_shared
 from dnworker_jupyter.export.slicing.slice import Slice
 from dnworker_jupyter.export.slicing.statements import Statement
 
@@ -66,6 +70,33 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
         for name in registered
         if name not in found
     ]
+
+
+def without_a_name(sources: Sequence[SourceCell]) -> Iterator[ExportProblem]:
+    """Refuse handlers of a worker that no name is bound to: `@dn.worker("bridge").on_event("a")`."""
+    for cell in sources:
+        for node in _nodes(cell) if cell.category == "plain" else ():
+            match node:
+                case ast.Attribute(
+                    value=ast.Call(
+                        func=ast.Attribute(attr="worker" | "Worker"), args=[ast.Constant(value=name)]
+                    )
+                    | ast.Call(func=ast.Name(id="Worker"), args=[ast.Constant(value=name)]),
+                    attr=attr,
+                ) if attr in DECORATORS:
+                    why = "is given a handler through no name, and a script binds its worker to one"
+                    remedy = f"write NAME = {ast.unparse(node.value)}, and @NAME.{attr}"
+                    problem = ExportProblem(f"worker {name!r}", why, remedy, cell.cell, node.lineno)
+                    yield problem
+
+
+def _nodes(cell: SourceCell) -> Iterator[ast.AST]:
+    try:
+        statements = cell.statements
+    except SyntaxError:
+        return
+    for statement in statements:
+        yield from ast.walk(statement)
 
 
 def foreign_imports(statement: Statement, piece: Slice, target: TargetName) -> list[ExportProblem]:
@@ -168,3 +199,31 @@ def not_loadable(
                 "use one name in its cells, or --topology uv",
                 piece.handlers[0].cell.cell if piece.handlers else None,
             )
+
+
+_KEPT_APART = re.compile(r"cache|memo|lock|_re$|pattern", re.IGNORECASE)
+"""Names of what each process may have for itself without anybody noticing."""
+
+
+def shared_state(slices: Sequence[Slice], topologies: Mapping[str, Topology]) -> Iterator[ExportProblem]:
+    """Refuse objects that handlers of one worker change and another worker uses: scripts share nothing.
+
+    Where all workers run in one process, what is in their shared module is one object for all.
+    """
+    is_one_process = all(topologies[piece.worker] == "in-process" for piece in slices)
+    module, _ = split_shared(slices) if is_one_process else (None, [])
+    together = set(module.definitions) if module is not None else set()
+    binders = Counter((name, s) for piece in slices for s in piece.definitions for name in s.binds)
+    for piece in slices:
+        for (name, statement), count in binders.items():
+            is_changed = name in piece.surely_changes and statement in piece.definitions
+            if count > 1 and is_changed and statement not in together and not _KEPT_APART.search(name):
+                others = [p.worker for p in slices if p is not piece and statement in p.definitions]
+                yield ExportProblem(
+                    repr(name),
+                    f"handlers of {piece.worker} change it, and {' and '.join(others)} uses it too; their "
+                    "scripts would have one each",
+                    "keep it in one of the workers, and publish what the others need as events",
+                    statement.cell.cell,
+                    statement.node.lineno,
+                )

@@ -1,34 +1,51 @@
 """Executes planned files apart from the kernel and describes their names; a program that `prove` starts.
 
-It reads a request as JSON from its standard input and answers in JSON lines, one a script. It needs
-only the standard library until it executes the scripts. Each script has a process of its own, which is forked
-where the system can.
+It reads a request as JSON from its standard input, and leaves files in a directory: `N.json` is the answer
+of script N, `N.out` its output, `N.trace` where it was when it was ended, and `N.code` how its process ended.
+It needs only the standard library until it executes the scripts.
+
+Each script has a process of its own. Where the system can fork, that is a copy of a process that has imported
+what the script imports anyway; the time limit of the scripts does not count these imports.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import contextlib
 import faulthandler
+import functools
 import gc
 import importlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import selectors
 import sys
-import time
 import types
 import warnings
+from collections.abc import Callable, Mapping
+from io import FileIO
+from json import dumps
+from os import replace
+from time import monotonic
 from typing import Any
 
 # Not pathlib: each process pays for what is imported here.
-# ruff: noqa: PTH100, PTH109, PTH118, PTH120, PTH123, S102
+# ruff: noqa: PTH100, PTH105, PTH109, PTH113, PTH118, PTH120, PTH123, S102
+
+# What is needed after a script has run is bound here: a script may replace attributes of modules.
 
 PACKAGE = "dnworker_jupyter"
 GRACE = 0.5
 """Seconds between the time limit, at which a script says where it is, and its end by force."""
-LONGEST_RESULT = 64 * 1024 * 1024
-LONGEST_OUTPUT = 4096
+IMPORT_SECONDS = 60.0
+"""Seconds for the imports that scripts share, beyond the time limit of the scripts."""
+LARGEST_FILE = 64 * 1024 * 1024
+"""Bytes of an answer or of output; what a script prints beyond it raises OSError."""
+AT_ONCE = 2
+"""How many scripts, and how many groups of them, run at a time: one that hangs holds nobody up."""
 
 
 def load_own() -> tuple[Any, Any]:
@@ -62,36 +79,97 @@ class StandIn:
         return compat._finder.find_spec(fullname, path, target)
 
 
+class Shared(importlib.machinery.SourceFileLoader):
+    """Executes a module that has code of the notebook as a script is executed."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Execute the module's source."""
+        execute(ast.parse(self.get_data(self.path), self.path), self.path, module.__dict__)
+
+
+class SharedFinder:
+    """Finds the modules beside the scripts that have code of the notebook."""
+
+    def __init__(self, names: list[str], directory: str) -> None:
+        self._files = {name: os.path.join(directory, f"{name}.py") for name in names}
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Return a spec for these modules."""
+        file = self._files.get(fullname)
+        if file is None or not os.path.isfile(file):
+            return None
+        return importlib.util.spec_from_file_location(fullname, file, loader=Shared(fullname, file))
+
+
+def execute(tree: ast.Module, file: str, namespace: dict[str, Any]) -> None:
+    """Execute a module one statement at a time.
+
+    IPython does so with a cell, and it matters: where a function is compiled together with an import, Python
+    compiles calls of what is imported in another way.
+    """
+    flags = 0
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            flags |= sum(getattr(__future__, name.name).compiler_flag for name in statement.names)
+        code = compile(ast.Module([statement], []), file, "exec", flags, dont_inherit=True)
+        exec(code, namespace)
+
+
 class Scripts:
     """What the request asks for, and how one script is executed."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.request = request
-        self.deadline = time.monotonic() + request["seconds"]
+        self.deadline = monotonic() + request["seconds"]
         self._describe, refusals = load_own()
         self._refused = refusals.Refused
         self._unreachable = refusals.Unreachable
-        home = os.path.join(request["root"], "workers")
+        home = os.path.join(os.path.realpath(request["root"]), "workers")
         sys.path[:] = [home, *request["path"]]
-        sys.meta_path.insert(0, StandIn(request["aliases"]))
+        sys.meta_path[:0] = [StandIn(request["aliases"]), SharedFinder(request["shared"], home)]
         self.refusals = refusals.Refusals(request["root"], os.getcwd())
         self.refusals.install()
-        limit_memory(request["memory"])
+        limit_growth(request["memory"])
 
     @property
     def left(self) -> float:
         """Seconds until the time limit."""
-        return max(0.05, float(self.deadline - time.monotonic()))
+        return max(0.05, float(self.deadline - monotonic()))
 
-    def preload(self) -> None:
-        """Import what several scripts import; what fails, fails again in the scripts, with their line."""
-        faulthandler.dump_traceback_later(self.left, exit=True)
+    def file(self, name: str) -> str:
+        """Return the path of a file of the answer."""
+        return os.path.join(self.request["answers"], name)
+
+    def preload(self, modules: list[str]) -> None:
+        """Import modules; the time limit moves. What fails, fails again in the scripts, with their line."""
+        began = monotonic()
+        faulthandler.dump_traceback_later(IMPORT_SECONDS, exit=True)
         self.refusals.arm()
-        for name in self.request["preload"]:
+        for name in modules:
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)
         self.refusals.disarm()
+        self.refusals.notes.clear()  # of threads that libraries have started, which no script has
         faulthandler.cancel_dump_traceback_later()
+        self.deadline += monotonic() - began
+
+    def answer(self, number: int) -> None:
+        """Execute a script and leave its answer; what it printed and where it hangs are files, too."""
+        for name, descriptors in (("out", (1, 2)), ("trace", ())):
+            file = os.open(self.file(f"{number}.{name}"), os.O_WRONLY | os.O_CREAT, 0o600)
+            for descriptor in descriptors:
+                os.dup2(file, descriptor)
+        faulthandler.enable(file=file, all_threads=False)
+        faulthandler.dump_traceback_later(self.left, file=file, exit=True)
+        data = dumps(self.run(number)).encode()
+        self.refusals.disarm()
+        self.leave(f"{number}.json", data)
+
+    def leave(self, name: str, data: bytes) -> None:
+        """Write a file of the answer, whole or not at all."""
+        with FileIO(self.file(f"{name}.part"), "w") as file:
+            file.write(data)
+        replace(self.file(f"{name}.part"), self.file(name))
 
     def run(self, number: int) -> dict[str, Any]:
         """Execute one script, and return what it did and what its names are."""
@@ -105,8 +183,8 @@ class Scripts:
         self.refusals.arm()
         try:
             with open(file, "rb") as source:
-                code = compile(without_guard(ast.parse(source.read(), file)), file, "exec", dont_inherit=True)
-            exec(code, module.__dict__)
+                tree = without_guard(ast.parse(source.read(), file))
+            execute(tree, file, module.__dict__)
         except self._refused:
             pass  # it is noted
         except BaseException as exc:
@@ -175,9 +253,9 @@ def keyed(handlers: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, function in handlers:
         count = 1
-        while json.dumps([*key, count]) in found:
+        while dumps([*key, count]) in found:
             count += 1
-        found[json.dumps([*key, count])] = function
+        found[dumps([*key, count])] = function
     return found
 
 
@@ -191,144 +269,140 @@ def without_guard(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def limit_memory(extra: int) -> None:
-    """Let this process and its children grow by so many bytes, where the system has such a limit."""
+def limit_growth(memory: int) -> None:
+    """Limit memory and written files of this process and its children, where the system can."""
     try:
         import resource
 
         with open("/proc/self/statm") as statm:
-            used = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = used + extra if hard == resource.RLIM_INFINITY else min(hard, used + extra)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+            used = int(statm.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        # Not the address space, of which some packages reserve far more than they use
+        for what, limit in ((resource.RLIMIT_DATA, used + memory), (resource.RLIMIT_FSIZE, LARGEST_FILE)):
+            _, hard = resource.getrlimit(what)
+            resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(hard, limit), hard))
     except (ImportError, OSError, ValueError):
         return
 
 
-class Process:
-    """One forked script: its result, its output, and where it was when it was ended."""
-
-    def __init__(self, scripts: Scripts, number: int) -> None:
-        self.number = number
-        pairs = [os.pipe() for _ in range(3)]
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # threads of libraries, which their own hooks for forks look after
-            self.id = os.fork()
-        if self.id == 0:
-            for reading, _ in pairs:
-                os.close(reading)
-            _be_a_script(scripts, number, *(writing for _, writing in pairs))
-        for _, writing in pairs:
-            os.close(writing)
-        self.result, self.output, self.trace = (reading for reading, _ in pairs)
-        self.parts = {reading: bytearray() for reading, _ in pairs}
-
-    def read(self, descriptor: int) -> bool:
-        """Read some bytes; returns whether there may be more."""
-        data = os.read(descriptor, 1 << 20)
-        part = self.parts[descriptor]
-        part += data
-        if descriptor == self.output:
-            del part[:-LONGEST_OUTPUT]
-        return bool(data) and len(part) <= LONGEST_RESULT
-
-    def kill(self) -> None:
-        """End it by force."""
-        with contextlib.suppress(OSError):
-            os.kill(self.id, 9)
-
-    def answer(self) -> bytes:
-        """Return the line for it, when all its pipes are at their end."""
-        _, status = os.waitpid(self.id, 0)
-        for descriptor in self.parts:
-            os.close(descriptor)
-        if self.parts[self.result].endswith(b"\n"):
-            return bytes(self.parts[self.result])
-        ended = {
-            "code": os.waitstatus_to_exitcode(status),
-            "output": self.parts[self.output].decode(errors="replace"),
-            "trace": self.parts[self.trace].decode(errors="replace"),
-        }
-        return json.dumps({"script": self.number, "ended": ended}).encode() + b"\n"
-
-
-def _be_a_script(scripts: Scripts, number: int, result: int, output: int, trace: int) -> None:
-    """Execute a script in a process that was forked for it; does not return."""
+def fork(work: Callable[[], None]) -> tuple[int, int]:
+    """Do something in a process of its own; returns its number, and a descriptor that ends when it does."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # threads of libraries, which their own hooks for forks look after
+        process = os.fork()
+    if process:
+        os.close(writing)
+        return process, reading
+    code = 0
     try:
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        faulthandler.enable(file=trace, all_threads=False)
-        faulthandler.dump_traceback_later(scripts.left, file=trace, exit=True)
-        data = memoryview(json.dumps(scripts.run(number)).encode() + b"\n")
-        while data:
-            data = data[os.write(result, data) :]
+        os.close(reading)
+        work()
     except BaseException as exc:  # a mistake of ours: what is printed is reported
         os.write(2, f"{type(exc).__name__}: {exc}".encode(errors="replace"))
-        os._exit(70)
+        code = 70
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
-def run_forked(scripts: Scripts, out: int) -> None:
-    """Execute every script in a process of its own, some at a time, and write a line for each."""
-    waiting = list(range(len(scripts.request["scripts"])))
-    slots = min(8, max(2, os.cpu_count() or 2))
+def run_all(
+    works: Mapping[int, Callable[[], None]],
+    deadline: Callable[[], float],
+    ended: Callable[[int, int], None],
+    alive: int | None = None,
+) -> None:
+    """Do everything in processes of their own, some at a time; what is left at the deadline is not begun.
+
+    Args:
+        works: what is done, by a key.
+        deadline: returns when processes are killed; it may move.
+        ended: called with the key of a process that has ended, and its exit code.
+        alive: a descriptor that ends with the process that started this one; then this returns.
+    """
+    waiting = list(works.items())
+    running: dict[int, tuple[int, int]] = {}
     selector = selectors.DefaultSelector()
-    running: dict[int, Process] = {}
-    while waiting or running:
-        while waiting and len(running) < slots and time.monotonic() < scripts.deadline:
-            process = Process(scripts, waiting.pop(0))
-            running[process.id] = process
-            for descriptor in process.parts:
-                selector.register(descriptor, selectors.EVENT_READ, process)
+    if alive is not None:
+        selector.register(alive, selectors.EVENT_READ)
+    while True:
+        while waiting and len(running) < AT_ONCE and monotonic() < deadline():
+            key, work = waiting.pop(0)
+            process, end = fork(work)
+            running[end] = key, process
+            selector.register(end, selectors.EVENT_READ)
         if not running:
-            break  # the time is over; what has no line was not executed
-        patience = scripts.deadline + GRACE - time.monotonic()
-        for key, _ in selector.select(max(0.0, patience)):
-            if not key.data.read(key.fd):
-                selector.unregister(key.fd)
+            return
+        patience = deadline() - monotonic()
         if patience <= 0:
-            for process in running.values():
-                process.kill()
-        # Not its output: a program that an import has started may hold that open.
-        open_ = {key.data.id for key in selector.get_map().values() if key.fd != key.data.output}
-        for process in [p for p in running.values() if p.id not in open_]:
-            if process.output in selector.get_map():
-                selector.unregister(process.output)
-            write(out, process.answer())
-            del running[process.id]
+            for _, process in running.values():
+                os.kill(process, 9)
+        for found, _ in selector.select(max(patience, GRACE)):
+            if found.fd == alive:
+                return
+            selector.unregister(found.fd)
+            os.close(found.fd)
+            key, process = running.pop(found.fd)
+            ended(key, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 
 
-def run_here(scripts: Scripts, out: int) -> None:
-    """Execute the only script of the request in this process, where there is no fork."""
-    faulthandler.enable()
-    faulthandler.dump_traceback_later(scripts.left, exit=True)
-    write(out, json.dumps(scripts.run(0)).encode() + b"\n")
-    os._exit(0)
+def run_group(scripts: Scripts, number: int, group: dict[str, Any]) -> None:
+    """Import what the scripts of a group share, and execute each of them in a copy of this process."""
+    began = monotonic()
+    scripts.preload(group["preload"])
+    scripts.leave(f"group{number}.seconds", str(monotonic() - began).encode())
+    gc.freeze()
+    run_all(
+        {script: functools.partial(scripts.answer, script) for script in group["scripts"]},
+        lambda: scripts.deadline + GRACE,
+        lambda script, code: scripts.leave(f"{script}.code", str(code).encode()),
+    )
 
 
-def write(descriptor: int, data: bytes) -> None:
-    """Write all of it."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+def run_groups(scripts: Scripts, alive: int) -> None:
+    """Execute every group in a process of its own: an import of one is not seen by another."""
+
+    def ended(number: int, code: int) -> None:
+        with contextlib.suppress(OSError), open(scripts.file(f"group{number}.seconds")) as seconds:
+            scripts.deadline += float(seconds.read())
+
+    works = {
+        number: functools.partial(run_group, scripts, number, group)
+        for number, group in enumerate(scripts.request["groups"])
+    }
+    run_all(works, lambda: scripts.deadline + IMPORT_SECONDS, ended, alive)
+
+
+def is_at_end(descriptor: int) -> bool:
+    """Return whether the other end of a pipe is closed; nothing is ever written to it."""
+    selector = selectors.DefaultSelector()
+    selector.register(descriptor, selectors.EVENT_READ)
+    return bool(selector.select(0))
+
+
+def abandon(request: dict[str, Any]) -> None:
+    """Remove what the kernel cannot remove any more, which is gone, and end every process of this group."""
+    import shutil
+
+    shutil.rmtree(os.path.dirname(request["answers"]), ignore_errors=True)
+    os.killpg(0, 9)
 
 
 def main() -> None:
     """Read the request, execute its scripts and end."""
-    request = json.loads(sys.stdin.buffer.read())
-    out = os.dup(1)
+    request = json.loads(sys.stdin.buffer.readline())
+    alive = os.dup(0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
     scripts = Scripts(request)
-    if not request["fork"]:
-        run_here(scripts, out)
-    scripts.preload()
-    gc.freeze()
-    run_forked(scripts, out)
+    if request["fork"]:
+        run_groups(scripts, alive)
+        if is_at_end(alive):
+            abandon(request)
+    else:
+        for group in request["groups"]:
+            scripts.preload(group["preload"])
+            for number in group["scripts"]:
+                scripts.answer(number)
     os._exit(0)
 
 

@@ -102,7 +102,9 @@ class Comparison:
             elif CUT in (here, there):
                 yield Unknown(str(way), "it is too large to compare")
             elif here != there:
-                yield self._unequal(name, str(way), here, there)
+                where = str(way)
+                if not self._is_same_annotation(where, here, there):
+                    yield self._unequal(name, where, here, there)
 
     def _nodes(self, name: str, way: Way, here: int, there: int) -> Generator[Unequal | Unknown, None, Pairs]:
         """Yield where two nodes differ; returns what is in them to be compared."""
@@ -158,9 +160,41 @@ class Comparison:
             return Unequal(where, HIDDEN, HIDDEN, aspect)
         return Unequal(where, show(self._here, here), show(self._there, there), aspect)
 
+    def _is_same_annotation(self, where: str, here: Ref, there: Ref) -> bool:
+        """Return whether one side has the text of the annotation that the other side has."""
+        sides = [(self._here, here), (self._there, there)]
+        sides.sort(key=lambda side: not self._is_text(*side))
+        if ANNOTATIONS not in where or self._is_text(*sides[1]) or not isinstance(text := sides[0][1], str):
+            return False
+        return re.sub(r"\w+\.", "", text.removeprefix("str:")).replace(" ", "") == _annotation(*sides[1])
+
     @staticmethod
     def _is_text(description: Description, ref: Ref) -> bool:
         return isinstance(ref, str) and ref.startswith("str:")
+
+
+def _annotation(description: Description, ref: Ref) -> str:
+    """Return an annotation as its text would be in code, without spaces and modules."""
+    if isinstance(ref, str):
+        return _scalar(ref)
+    node = description.nodes[ref]
+    kind, _, detail = node.kind.partition(":")
+    inside = dict(node.items)
+    match kind:
+        case "external":
+            name = detail.rpartition(":")[2].rpartition(".")[2]
+            return "None" if name == "NoneType" else name
+        case "class":
+            return detail.rpartition(".")[2]
+        case "tuple":
+            return ",".join(_annotation(description, r) for _, r in node.items)
+        case "union":
+            choices = description.nodes[int(inside[".__args__"])].items
+            return "|".join(_annotation(description, r) for _, r in choices)
+        case "alias":
+            origin, arguments = (_annotation(description, inside[f".__{n}__"]) for n in ("origin", "args"))
+            return f"{origin}[{arguments}]"
+    return "?"
 
 
 def _head(node: Node) -> str:

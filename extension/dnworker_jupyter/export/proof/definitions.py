@@ -6,7 +6,6 @@ import sys
 from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-from dnworker_jupyter.export.proof.bytecode import text_of
 from dnworker_jupyter.export.proof.nodes import (
     Node,
     Ref,
@@ -73,7 +72,9 @@ def code_node(walk: Walk, code: CodeType) -> Node:
     items = [(f".co_consts[{n}]", walk.ref(value)) for n, value in enumerate(code.co_consts)]
     for attribute in ("co_names", "co_varnames", "co_freevars", "co_cellvars"):
         items.append((f".{attribute}", walk.scalar(" ".join(getattr(code, attribute)))))
-    items.append((".co_code", f"code:{walk.digest(text_of(code).encode())}"))
+    table: bytes = getattr(code, "co_exceptiontable", b"")
+    items.append((".co_code", f"code:{walk.digest(code.co_code)}"))
+    items.append((".co_exceptiontable", f"code:{walk.digest(table)}"))
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _FLAGS)
     return Node(f"code:{code.co_name}:{' '.join(map(str, counts))}", False, items)
 
@@ -141,6 +142,8 @@ def class_node(walk: Walk, cls: type) -> Node:
 def _is_left_out(name: str, member: Any) -> bool:
     if name.startswith("__pydantic_") and name not in _OF_PYDANTIC:
         return True
+    if name.startswith("_sa_") or name == "__mapper__":
+        return True  # SQLAlchemy's, made of the class's table and attributes
     return type(member) in (MemberDescriptorType, GetSetDescriptorType)
 
 

@@ -6,6 +6,7 @@ the notebook are never called, attributes are read past them, and what cannot be
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import marshal
 import sys
@@ -21,12 +22,15 @@ from dnworker_jupyter.export.proof.nodes import (
     CUT,
     FLAT,
     MISSING,
+    MOST_ITEMS,
     SCALARS,
+    TOO_LARGE,
     Description,
     Node,
     Ref,
     Unreadable,
     Walk,
+    is_found_as,
     members_of,
     module_of,
     mro_of,
@@ -93,10 +97,12 @@ def _fill(walk: Walk, value: Any) -> Node:
     """Return the node of a value that is no scalar."""
     cls = type(value)
     if cls in _CONTENTS:
-        place = walk.places.get(id(value))
-        return place or Node(
-            type_name(cls), cls is not tuple and cls is not frozenset, _CONTENTS[cls](walk, value)
-        )
+        if (place := walk.places.get(id(value))) is not None:
+            return place
+        items = _CONTENTS[cls](walk, value)
+        if cls is OrderedDict:  # the only one that has attributes
+            items += _state(walk, value, mro_of(cls))
+        return Node(type_name(cls), cls is not tuple and cls is not frozenset, items)
     if cls is FunctionType:
         return function_node(walk, value)
     if cls is CodeType:
@@ -106,6 +112,11 @@ def _fill(walk: Walk, value: Any) -> Node:
     return known_node(walk, value) or (
         _member_node(walk, value) if Enum in mro_of(cls) else _instance_node(walk, value)
     )
+
+
+def _bounded(value: Any, length: Any) -> None:
+    if length(value) > MOST_ITEMS:
+        raise Unreadable(TOO_LARGE)
 
 
 def _is_flat(values: Collection[Any]) -> bool:
@@ -120,11 +131,14 @@ def _flat(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
 
 
 def _sequence(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
-    plain = [*list.__iter__(value)] if isinstance_of(value, list) else [*tuple.__iter__(value)]
+    base: Any = list if isinstance_of(value, list) else tuple
+    _bounded(value, base.__len__)
+    plain = [*base.__iter__(value)]
     return _flat(walk, plain) if _is_flat(plain) else walk.refs("", plain)
 
 
 def _mapping(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
+    _bounded(value, dict.__len__)
     ordered = isinstance_of(value, OrderedDict)
     pairs = [*OrderedDict.items(value)] if ordered else [*dict.items(value)]
     if len(pairs) > FLAT and _is_flat([x for pair in pairs for x in pair]):
@@ -146,10 +160,12 @@ def _default(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
 
 def _set(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
     base: Any = set if isinstance_of(value, set) else frozenset
+    _bounded(value, base.__len__)
     return [("{}", walk.ref(item)) for item in base.__iter__(value)]
 
 
 def _deque(walk: Walk, value: Any) -> list[tuple[str, Ref]]:
+    _bounded(value, deque.__len__)
     longest = deque.__dict__["maxlen"].__get__(value)
     return [(".maxlen", walk.ref(longest)), *walk.refs("", [*deque.__iter__(value)])]
 
@@ -219,14 +235,16 @@ def _instance_node(walk: Walk, value: Any) -> Node:
 def _reduced(walk: Walk, value: Any, cls: type, mro: Any) -> list[tuple[str, Ref]] | None:
     """Return what an imported class says that a value consists of; the notebook's classes are not asked."""
     definers = [next(b for b in (*mro, object) if b is object or name in members_of(b)) for name in _REDUCERS]
-    if any(module_of(b) in walk.own for b in definers) or all(b is object for b in definers):
+    registered = next((function for one, function in copyreg.dispatch_table.items() if one is cls), None)
+    is_own = any(module_of(b) in walk.own for b in definers)
+    if is_own or (registered is None and all(b is object for b in definers)):
         return None
     try:
-        reduced = cls.__reduce_ex__(value, 4)  # type: ignore[call-arg, arg-type]
+        reduced = registered(value) if registered else cls.__reduce_ex__(value, 4)  # type: ignore[call-arg, arg-type]
     except Exception:  # it may refuse, as objects do that hold something open
         return None
     if type(reduced) is str:
-        return [("", f"external:{module_of(cls)}:{reduced}")]
+        return [("", _by_name(cls, value, reduced))]
     if type(reduced) is not tuple or not 2 <= len(reduced) <= 6:
         return None
     call, args, state, listed, pairs = (*reduced, None, None, None)[:5]
@@ -237,6 +255,17 @@ def _reduced(walk: Walk, value: Any, cls: type, mro: Any) -> list[tuple[str, Ref
         items.append((" state", walk.ref(state)))
     items += walk.refs(" items", listed or ())
     return items + walk.refs(" entries", pairs or ())
+
+
+def _by_name(cls: type, value: Any, name: str) -> str:
+    """Return where an imported module has this value."""
+    of_value = getattr(
+        value, "__module__", None
+    )  # of an imported type, whose attributes are not the notebook's
+    for module in (of_value, module_of(cls), module_of(cls).partition(".")[0], "typing"):
+        if is_found_as(value, module, name):
+            return f"external:{module}:{name}"
+    raise Unreadable("it was made at run time, and only its name is known")
 
 
 def _dict_of(value: Any, mro: Any) -> dict[str, Any] | None:
@@ -261,8 +290,11 @@ def _state(walk: Walk, value: Any, mro: Any) -> list[tuple[str, Ref]]:
         if of_asyncio and (name == "_loop" or (type(item) is deque and not item) or item is None):
             continue  # what is bound on the first wait, and nobody who waits
         items.append((f".{name}", walk.ref(item)))
+    of_pydantic = module_of(mro[0]).startswith("pydantic.")
     for base in mro:
         for name, member in members_of(base).items():
+            if of_pydantic and name == "cls_ref":
+                continue  # it has the address of the class in it
             if type(member) is not MemberDescriptorType or (
                 name[:2] == "__" and "__slots__" not in members_of(base)
             ):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from dnworker_jupyter.export.proof.definitions import SUBCLASSES
 from dnworker_jupyter.export.proof.nodes import (
     CUT,
+    FLAT,
+    MOST_ITEMS,
+    TOO_LARGE,
     Node,
     Ref,
     Unreadable,
@@ -145,8 +150,11 @@ def _descriptor(walk: Walk, value: Any) -> Node:
 
 def _cached(walk: Walk, value: Any) -> Node:
     """Return a function behind `lru_cache`; what is in the cache says only what was called."""
-    parameters = value.__dict__["cache_parameters"]()
-    return Node(f"lru_cache:{parameters!r}", True, [(".__wrapped__", walk.ref(value.__wrapped__))])
+    attributes = dict(value.__dict__)
+    parameters = attributes.pop("cache_parameters")()
+    left_out = ("__module__", "__name__", "__qualname__")  # as those of the function within
+    items = [(f".{name}", walk.ref(item)) for name, item in attributes.items() if name not in left_out]
+    return Node(f"lru_cache:{parameters!r}", True, items)
 
 
 def _weak(walk: Walk, value: Any) -> Node:
@@ -162,7 +170,14 @@ def _mapping_proxy(walk: Walk, value: Any) -> Node:
 
 
 def _type_variable(walk: Walk, value: Any) -> Node:
-    names = ("__bound__", "__constraints__", "__covariant__", "__contravariant__", "__infer_variance__")
+    names = (
+        "__bound__",
+        "__constraints__",
+        "__covariant__",
+        "__default__",
+        "__contravariant__",
+        "__infer_variance__",
+    )
     items: list[tuple[str, Ref]] = [
         (f".{n}", walk.ref(getattr(value, n))) for n in names if hasattr(value, n)
     ]
@@ -174,14 +189,30 @@ def _array(walk: Walk, value: Any) -> Node:
     head = f"array:{value.dtype.str if value.dtype.names is None else value.dtype.descr} {value.shape}"
     head += "" if value.flags.writeable else " read-only"
     items: list[tuple[str, Ref]] = []
-    if value.dtype.hasobject:
+    if value.size > MOST_ITEMS and value.dtype.hasobject:
+        raise Unreadable(TOO_LARGE)
+    if value.dtype.hasobject or value.size <= FLAT:
         items += walk.refs("", value.ravel().tolist())
     else:
-        digest = walk.digest(value.tobytes())
+        digest = walk.digest(value.tobytes()) if walk.has_room(value.nbytes) else None
         items.append((" data", f"data:{digest}" if digest else CUT))
     if type(value.base) is type(value):
         items.append((".base", walk.ref(value.base)))
     return Node(head, True, items)
+
+
+def _table(walk: Walk, value: Any) -> Node:
+    """Return a table of SQLAlchemy: its own text has the columns, and no counter of this process."""
+    return Node(f"repr:{re.sub(' at 0x[0-9a-f]+', '', repr(value))}", True)
+
+
+def _metadata(walk: Walk, value: Any) -> Node:
+    """Return a collection of SQLAlchemy's tables: which it has depends on the classes that are defined."""
+    return Node("metadata", True, [(f".tables{SUBCLASSES}", walk.scalar(" ".join(sorted(value.tables))))])
+
+
+def _mapped(walk: Walk, value: Any) -> Node:
+    return Node(f"mapped:{value.key}")
 
 
 def _array_array(walk: Walk, value: Any) -> Node:
@@ -192,7 +223,7 @@ def _array_array(walk: Walk, value: Any) -> Node:
 
 
 def _memory(walk: Walk, value: Any) -> Node:
-    digest = walk.digest(value.tobytes())
+    digest = walk.digest(value.tobytes()) if walk.has_room(value.nbytes) else None
     return Node(
         f"memory:{value.format} {value.shape}", True, [(" data", f"data:{digest}" if digest else CUT)]
     )
@@ -241,4 +272,8 @@ _BY_NAME: dict[str, Filler] = {
     "array.array": _array_array,
     "itertools.count": _counter,
     "numpy.ndarray": _array,
+    "sqlalchemy.sql.schema.Table": _table,
+    "sqlalchemy.sql.schema.MetaData": _metadata,
+    "sqlalchemy.orm.decl_api.registry": lambda walk, value: Node("registry", True),
+    "sqlalchemy.orm.attributes.InstrumentedAttribute": _mapped,
 }

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, NamedTuple
 
 Ref = str | int
@@ -25,6 +25,10 @@ LONGEST_TEXT = 200
 """Characters of a text that are kept; of a longer one it is the beginning and a hash."""
 FLAT = 200
 """A list, tuple or dict of more scalars than this is kept as a hash."""
+
+MOST_ITEMS = 1_000_000
+"""A container of more items than this is not compared."""
+TOO_LARGE = "it is too large to compare"
 
 SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented)})
 
@@ -99,7 +103,7 @@ class Walk:
         self.places = places
         self.nodes: list[Node] = []
         self._fill = fill
-        self._deadline = time.monotonic() + seconds
+        self._deadline = monotonic() + seconds
         self._most_nodes = most_nodes
         self._bytes_left = most_bytes
         self._numbers: dict[int, int] = {}
@@ -128,7 +132,7 @@ class Walk:
 
     def run(self) -> None:
         """Fill the nodes until none is left, or the time is over."""
-        while self._waiting and time.monotonic() < self._deadline:
+        while self._waiting and monotonic() < self._deadline:
             number = self._waiting.popleft()
             value = self._kept[number]
             try:
@@ -144,7 +148,7 @@ class Walk:
         if kind is str:
             if len(value) <= LONGEST_TEXT:
                 return f"str:{value}"
-            digest = self.digest(value.encode(errors="surrogatepass"))
+            digest = self.digest(value.encode(errors="surrogatepass")) if self.has_room(len(value)) else None
             return f"str#{value[:60]}… ({len(value):,} characters) {digest}" if digest else CUT
         if kind is bytes and len(value) > LONGEST_TEXT:
             digest = self.digest(value)
@@ -155,8 +159,14 @@ class Walk:
 
     def digest(self, data: Any) -> str | None:
         """Return a hash of bytes; None where there were too many already."""
+        if not self.has_room(len(data)):
+            return None
         self._bytes_left -= len(data)
-        return hashlib.blake2b(data, digest_size=12).hexdigest() if self._bytes_left >= 0 else None
+        return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+    def has_room(self, size: int) -> bool:
+        """Return whether so many bytes may be hashed; asked before they are copied."""
+        return size <= self._bytes_left
 
 
 def uncomparable(value: Any, why: str) -> Node:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections import Counter
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dnworker import compat
 
@@ -24,27 +25,35 @@ class Planned:
     everything: set[str] = field(default_factory=set)
     """All modules that are named by an import anywhere."""
 
-    @staticmethod
-    def in_several(files: Sequence[Planned], beside: Collection[str]) -> list[str]:
-        """Return the modules that two or more files import, but those beside them."""
-        counts = Counter(name for file in files for name in dict.fromkeys(file.modules))
-        return [n for n, count in counts.items() if count > 1 and n.partition(".")[0] not in beside]
 
-    @staticmethod
-    def aliases(files: Sequence[Planned]) -> list[str]:
-        """Return the modules of the SDK that dnworker stands in for: all, where the files import no other."""
-        known = set(compat._ALIASES)
-        others = {n for f in files for n in f.everything if n.partition(".")[0] == _SDK} - known | {
-            _SDK for f in files if _SDK in f.everything
-        }
-        is_installed = bool(others) and importlib.util.find_spec(_SDK) is not None
-        return sorted(known - {_SDK} if is_installed else known)
+def groups_of(files: Sequence[Planned], beside: Collection[str]) -> list[dict[str, Any]]:
+    """Return the files in groups that import the same packages, with the modules that all of a group import.
+
+    These may be imported before the files are executed: no file sees a module that it does not import itself.
+    Modules of the capability, whose names are in `beside`, are not among them.
+    """
+    found: dict[frozenset[str], dict[str, Any]] = {}
+    for number, file in enumerate(files):
+        modules = [m for m in dict.fromkeys(file.modules) if m.partition(".")[0] not in beside]
+        packages = frozenset(m.partition(".")[0] for m in modules) - sys.stdlib_module_names
+        group = found.setdefault(packages, {"scripts": [], "preload": modules})
+        group["scripts"].append(number)
+        group["preload"] = [m for m in group["preload"] if m in modules]
+    return list(found.values())
+
+
+def aliases(files: Sequence[Planned]) -> list[str]:
+    """Return the modules of the SDK that dnworker stands in for: all, where the files import no other."""
+    known = set(compat._ALIASES)
+    named = {n for file in files for n in file.everything if n.partition(".")[0] == _SDK}
+    needs_sdk = not named <= known - {_SDK} and importlib.util.find_spec(_SDK) is not None
+    return sorted(known - {_SDK} if needs_sdk else known)
 
 
 def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = ()) -> Planned:
     """Return the imports of a planned file; none where it cannot be read, which its execution reports.
 
-    What it imports of the modules in `shared` counts as its own.
+    What it imports of the modules in `shared` counts as its own, and the SDK's classes are dnworker's.
     """
     try:
         tree = ast.parse(files[path])
@@ -58,7 +67,8 @@ def planned_of(files: Mapping[str, bytes], path: str, shared: Collection[str] = 
     for node in _top_level(tree.body, into=(ast.Try, ast.If, ast.With, ast.For, ast.While)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names = {alias.asname or alias.name: (node.module, alias.name) for alias in node.names}
-            planned.imported |= {} if node.module in shared else names
+            is_ours = node.module in shared or node.module in compat._ALIASES
+            planned.imported |= {} if is_ours else names
         else:
             for name in _bound(node):
                 planned.imported.pop(name, None)

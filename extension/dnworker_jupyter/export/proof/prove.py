@@ -15,18 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.proof.child import GRACE, LONGEST_RESULT, keyed
+from dnworker_jupyter.export.proof.child import IMPORT_SECONDS, keyed
 from dnworker_jupyter.export.proof.compare import NOTHING, Aspect, Comparison, Unequal
 from dnworker_jupyter.export.proof.describe import SECONDS, describe
 from dnworker_jupyter.export.proof.nodes import Description
-from dnworker_jupyter.export.proof.planned import Planned, planned_of
+from dnworker_jupyter.export.proof.planned import Planned, aliases, groups_of, planned_of
 
 Category = Literal["file-read", "file-write", "network", "process", "time", "memory", "input", "error"]
 
@@ -34,6 +35,8 @@ MEMORY = 4 * 2**30
 """Bytes by which the child may grow."""
 START_SECONDS = 3.0
 """Seconds for the child to start and to end, beyond its time limit."""
+LONGEST_OUTPUT = 4096
+"""Bytes at the end of an output that are read."""
 MOST_UNCOMPARED = 3
 """Reasons of one name that are returned."""
 
@@ -114,7 +117,7 @@ async def prove(
         live: the kernel's namespace.
         handlers: of each worker in the kernel, by their keys.
         cwd: the notebook's directory.
-        timeout: seconds for all scripts together.
+        timeout: seconds for all scripts together, without those in which they import packages.
         shared: names of the modules beside the scripts that have code of the notebook.
         environ: the environment; that of this process by default.
         fork: whether scripts may be forked from one process, which imports once what several need.
@@ -125,18 +128,17 @@ async def prove(
     planned = [planned_of(files, script.path, shared) for script in scripts]
     here = _describe(scripts, planned, live, handlers, shared)
     request = _request(files, scripts, planned, shared)
-    answers: dict[int, dict[str, Any]] = {}
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="dnworker-proof-"))
     try:
-        root = directory / "capability"
+        root, answers = directory / "capability", directory / "answers"
         await asyncio.to_thread(_write, root, files)
-        run = _Run(request | {"root": str(root), "fork": fork}, directory, cwd, environ)
-        async for answer in run.answers(timeout):
-            answers[answer["script"]] = answer
-        lost = run.why_nothing()
+        answers.mkdir()
+        places = {"root": str(root), "answers": str(answers)}
+        await _run(request | places, answers, cwd, environ, timeout, fork=fork)
+        found = await asyncio.to_thread(lambda: [_answer(answers, number) for number in range(len(scripts))])
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return _proof(scripts, here, answers, lost, root)
+    return _proof(scripts, here, found, root)
 
 
 def _describe(
@@ -168,9 +170,9 @@ def _request(
     everything = [*planned, *(planned_of(files, f"workers/{name}.py") for name in shared)]
     return {
         "scripts": asked,
+        "groups": groups_of(planned, beside),
         "shared": sorted(shared),
-        "preload": Planned.in_several(everything, beside),
-        "aliases": Planned.aliases(everything),
+        "aliases": aliases(everything),
         # Not the notebook's directory: what is found there alone, the capability does not have.
         "path": [entry for entry in sys.path if entry not in ("", ".")],
         "memory": MEMORY,
@@ -186,56 +188,73 @@ def _write(root: Path, files: Mapping[str, bytes]) -> None:
             target.write_bytes(data)
 
 
-class _Run:
-    """The child's processes for one proof."""
-
-    def __init__(
-        self, request: dict[str, Any], directory: Path, cwd: Path, environ: Mapping[str, str] | None
-    ) -> None:
-        self._request = request
-        self._errors = directory / "errors"
-        self._cwd = cwd
-        self._environ = environ
-        self._codes: list[int | None] = []
-
-    async def answers(self, timeout: float) -> AsyncIterator[dict[str, Any]]:
-        """Yield what the scripts answer, as it comes; every process has ended when it returns."""
-        if self._request["fork"]:
-            async for answer in self._ask(self._request | {"seconds": timeout}):
-                yield answer
-            return
-        end = time.monotonic() + timeout
-        for number, script in enumerate(self._request["scripts"]):
+async def _run(
+    request: dict[str, Any],
+    answers: Path,
+    cwd: Path,
+    environ: Mapping[str, str] | None,
+    timeout: float,
+    *,
+    fork: bool,
+) -> None:
+    """Let the child execute the scripts; every process has ended when it returns."""
+    if fork:
+        await _ask(request | {"fork": True, "seconds": timeout}, answers, cwd, environ)
+        return
+    end = time.monotonic() + timeout
+    for group in request["groups"]:
+        for number in group["scripts"]:
             left = end - time.monotonic()
-            if left <= 0:
-                return
-            async for answer in self._ask(self._request | {"scripts": [script], "seconds": left}):
-                yield answer | {"script": number}
+            if left > 0:
+                alone = {"fork": False, "seconds": left, "groups": [group | {"scripts": [number]}]}
+                code = await _ask(request | alone, answers, cwd, environ)
+                (answers / f"{number}.code").write_text(str(code))
 
-    async def _ask(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        with self._errors.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", *_flags(), str(_CHILD),
-                cwd=self._cwd, env=self._environ, start_new_session=True, limit=LONGEST_RESULT,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-            )  # fmt: skip
-        try:
-            assert process.stdin is not None and process.stdout is not None, "they are pipes"  # noqa: PT018
-            process.stdin.write(json.dumps(request).encode())
-            process.stdin.close()
-            async with asyncio.timeout(request["seconds"] + GRACE + START_SECONDS):
-                while line := await process.stdout.readline():
-                    yield json.loads(line)
-        except (TimeoutError, ValueError):
-            return  # a script that has no answer is reported
-        finally:
-            await end_at_once(process)
-            self._codes.append(process.returncode)
 
-    def why_nothing(self) -> dict[str, Any]:
-        """Return what is known when a script has no answer."""
-        text = self._errors.read_text(errors="replace") if self._errors.exists() else ""
-        return {"code": next((c for c in self._codes if c), None), "trace": text, "output": text}
+async def _ask(
+    request: dict[str, Any], answers: Path, cwd: Path, environ: Mapping[str, str] | None
+) -> int | None:
+    """Start a child for a request, and return its exit code when it has ended."""
+    with (answers / "errors").open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", *_flags(), str(_CHILD),
+            cwd=cwd, env=environ, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
+    try:
+        assert process.stdin is not None, "it is a pipe"
+        # It stays open: when it ends, this process is gone, and the child ends everything. A script that has
+        # left no answer is reported, whatever the reason.
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(request["seconds"] + IMPORT_SECONDS + START_SECONDS):
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                await process.stdin.drain()
+                await process.wait()
+    finally:
+        await end_at_once(process)
+    return process.returncode
+
+
+def _answer(answers: Path, number: int) -> dict[str, Any]:
+    """Return what a script has left: its answer, or how its process ended."""
+    try:
+        found: dict[str, Any] = json.loads((answers / f"{number}.json").read_bytes())
+    except (OSError, ValueError):
+        code = _text(answers / f"{number}.code")
+        return {
+            "ended": int(code) if code else None,
+            "trace": _text(answers / f"{number}.trace"),
+            "output": _text(answers / f"{number}.out"),
+            "errors": _text(answers / "errors"),
+        }
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes()[-LONGEST_OUTPUT:].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _flags() -> list[str]:
@@ -245,24 +264,19 @@ def _flags() -> list[str]:
 
 
 def _proof(
-    scripts: Sequence[Script],
-    here: Sequence[Description],
-    answers: Mapping[int, dict[str, Any]],
-    lost: dict[str, Any],
-    root: Path,
+    scripts: Sequence[Script], here: Sequence[Description], answers: Sequence[dict[str, Any]], root: Path
 ) -> Proof:
     differences: list[Difference] = []
     failures: list[Failure] = []
     uncompared: list[tuple[str, str, str]] = []
-    for number, script in enumerate(scripts):
-        answer = answers.get(number, {"ended": lost})
+    for script, mine, answer in zip(scripts, here, answers, strict=True):
         if "ended" in answer:
-            failures.append(_ended(script, answer["ended"], root))
+            failures.append(_ended(script, answer, root))
         elif answer["failures"]:
             failures += [Failure(script.worker, **_with_path(one, script)) for one in answer["failures"]]
         else:
             there = Description.from_plain(answer["description"])
-            _compare(script, here[number], there, differences, uncompared)
+            _compare(script, mine, there, differences, uncompared)
     return Proof(tuple(differences), tuple(dict.fromkeys(failures)), tuple(dict.fromkeys(uncompared)))
 
 
@@ -270,22 +284,26 @@ def _with_path(failure: dict[str, Any], script: Script) -> dict[str, Any]:
     return failure | {"path": failure["path"] or script.path}
 
 
-def _ended(script: Script, ended: dict[str, Any], root: Path) -> Failure:
+def _ended(script: Script, answer: dict[str, Any], root: Path) -> Failure:
     """Return the failure of a script whose process has ended without an answer."""
-    path, line = _place(ended["trace"], root) or (script.path, None)
-    code = ended["code"]
+    path, line = _place(answer["trace"], root) or (script.path, None)
+    code, output = answer["ended"], answer["output"]
     category: Category = "error"
-    if code is None:
-        category, detail = "time", "the time was over before it could run"
-    elif "Timeout (" in ended["trace"] or code == -9:
+    if "Timeout (" in answer["trace"] or code == -9:
         category, detail = "time", "it does not end in time"
+    elif code is None and "Timeout (" in answer["errors"]:
+        category, detail = "time", "what it imports does not end in time"
+    elif code is None and answer["errors"]:
+        detail, output = "the child cannot run", answer["errors"]
+    elif code is None:
+        category, detail = "time", "the time was over before it could run"
     elif code == 0:
         detail = "its process ended without an answer"
-    elif code < 0:
-        detail = f"its process was ended by signal {-code}"
     else:
-        detail = f"its process ended with code {code}"
-    last = ended["output"].strip().splitlines()[-1:] if category == "error" else []
+        detail = (
+            f"its process was ended by signal {-code}" if code < 0 else f"its process ended with code {code}"
+        )
+    last = output.strip().splitlines()[-1:] if category == "error" else []
     return Failure(script.worker, path, line, category, ": ".join([detail, *last])[:300])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -53,6 +54,10 @@ _OF_THE_SYSTEM = (
     "/usr/lib/os-release",
 )  # fmt: skip
 """What the standard library reads for itself."""
+
+
+_SECRET_OF_URL = re.compile(r"(?<=://)[^/@\s'\"]+@|\?[^'\"]*")
+"""Where an address may have a password or a key."""
 
 
 class Refused(BaseException):
@@ -111,6 +116,8 @@ class Refusals:
             if category == "network" and event != "socket.bind":
                 raise Unreachable(errno.ENETUNREACH, "an import asks the network", detail)
             return
+        if path is None and category == "file-read":
+            return  # of a thread that a library has started
         note = {"path": path, "line": line, "category": category, "detail": detail}
         if note not in self.notes:
             self.notes.append(note)
@@ -163,7 +170,7 @@ def _detail(event: str, arguments: Sequence[Any]) -> str:
     """Return what is tried, with its first plain argument: a path, a command or an address."""
     for argument in arguments:
         if type(argument) in (str, bytes, int) and argument not in ("", b""):
-            return f"{event} {argument!r}"[:200]
+            return f"{event} {_SECRET_OF_URL.sub('', repr(argument))}"[:200]
         if type(argument) is tuple and argument and type(argument[0]) is str:
             return f"{event} {':'.join(map(str, argument[:2]))}"[:200]
         if isinstance(argument, os.PathLike):

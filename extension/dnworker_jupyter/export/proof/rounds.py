@@ -1,7 +1,8 @@
-"""Plans an export and proves it, and plans again with more of the notebook while values differ; for export.py."""
+"""Plans an export and proves it, and plans again with more while values differ; used by live exports."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,12 +44,12 @@ async def proved(make_plan: MakePlan, live: Mapping[str, Any], handlers: Handler
         NotExportable: something cannot be exported, or a script would behave differently.
         OSError: there is no room for the temporary files, or no process can be started.
     """
-    plan = make_plan(())
+    plan = await asyncio.to_thread(make_plan, ())  # a long notebook takes a second
     proof = await _prove(plan, live, handlers, cwd)
     for suspects in (_names(plan, proof), _names(plan)):
         if not _problems(plan, proof):
             break
-        wider = make_plan(suspects)
+        wider = await asyncio.to_thread(make_plan, suspects)
         if wider.files != plan.files:
             plan, proof = wider, await _prove(wider, live, handlers, cwd)
     if problems := _problems(plan, proof):
@@ -100,7 +101,8 @@ def _is_excused(piece: Slice, difference: Difference) -> bool:
 
 def _of_difference(piece: Slice, difference: Difference) -> ExportProblem:
     name = difference.name
-    why = f"{difference.where.lstrip('.') or 'it'} is {difference.here} in the notebook, and would be {difference.there} in the script"
+    where = difference.where.lstrip(".") or "it"
+    why = f"{where} is {difference.here} in the notebook, and would be {difference.there} in the script"
     omitted = piece.omitted.get(name)
     if omitted is not None:
         why += f"; {omitted.location} may be why"

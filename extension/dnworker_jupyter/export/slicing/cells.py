@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -69,14 +69,7 @@ class SourceCell:
         Raises:
             SyntaxError: the body is not valid Python.
         """
-        tree: ast.Module = compile(
-            self.body,
-            self.label,
-            "exec",
-            ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
-            dont_inherit=True,
-        )
-        return tree
+        return _parse(self.body)
 
     @property
     def statements(self) -> list[ast.stmt]:
@@ -177,8 +170,21 @@ def _read(cell: Cell, order: int) -> SourceCell:
     # IPython drops blank lines at the top; as comments they stay, and so do the line numbers.
     padded = "\n".join("#" if not text.strip() else text for text in _leading(lines))
     rest = "\n".join(lines[len(_leading(lines)) :])
-    text = TransformerManager().transform_cell(f"{padded}\n{rest}" if padded else rest)
-    return SourceCell(cell, order, category, line, text)
+    return SourceCell(cell, order, category, line, _as_python(f"{padded}\n{rest}" if padded else rest))
+
+
+@lru_cache(maxsize=4096)
+def _as_python(text: str) -> str:
+    """Return a cell without its magics; a cell that ran often is read once."""
+    return str(TransformerManager().transform_cell(text))
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> ast.Module:
+    tree: ast.Module = compile(
+        text, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
+    return tree
 
 
 def first_line(node: ast.stmt) -> int:

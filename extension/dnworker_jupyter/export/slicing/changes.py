@@ -1,19 +1,28 @@
 """Finds which names' objects, and which modules, each statement may change in place; used by `slice`.
 
 Calls are followed into the functions, classes and methods of the notebook. How sure a change is, is a
-`Strength`: an export from a kernel takes what surely changes an object, and more only where the proof by value
-asks for it; an export of a file takes more.
+`Strength`: an export from a kernel takes what surely changes an object, and more only where the proof by
+value asks for it; an export of a file takes more.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, dotted, facts_of
-from dnworker_jupyter.export.slicing.history import Definition, History, Version
+from dnworker_jupyter.export.slicing.functions import (
+    bases,
+    called_by,
+    held_by_locals,
+    keeps_state,
+    local_names,
+    parameter_names,
+    with_default,
+)
+from dnworker_jupyter.export.slicing.history import Definition, History
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
     CHANGING_METHODS,
@@ -30,7 +39,9 @@ from dnworker_jupyter.export.slicing.statements import Statement
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
 
-_ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
+_WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
+"""Methods that may run when a subclass is defined; the last two those of a metaclass."""
+
 _OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
 _GLOBAL_OBJECTS = {"decimal.getcontext": "decimal.getcontext", "logging.getLogger": "logging.getLogger"}
 """Functions that return an object of the whole process: to change it is an effect."""
@@ -70,29 +81,30 @@ class Changes:
         self._history = history
         self._summaries: dict[int, Summary] = {}
         self._found: dict[int, Changed] = {}
-        self.asks_for_subclasses = any(
-            isinstance(node, ast.Attribute) and node.attr == "__subclasses__"
-            for statement in history.statements
-            for node in statement.nodes
-        )
+        bodies = {id(s.cell): s.cell.body for s in history.statements}
+        self.asks_for_subclasses = any("__subclasses__" in body for body in bodies.values())
+        """Whether code of the notebook asks a class for its subclasses."""
 
     def of(self, position: int) -> Mapping[str, Strength]:
-        """Return the names whose objects a statement may change, and the modules, by `MODULE` and their name."""
+        """Return the names whose objects a statement may change; modules are `MODULE` and their name."""
         if position not in self._found:
             statement = self._history.statements[position]
             found = self._of_facts(statement.facts, position, frozenset())
+            if not statement.ran:  # what it did until it raised is not known
+                found = dict.fromkeys(found, Strength.PERHAPS)
             if isinstance(statement.node, ast.ClassDef):
                 self._add_subclass(found, statement.node, position)
             self._found[position] = found
         return self._found[position]
 
-    def of_call(self, statement: Statement) -> set[str]:
+    def of_call(self, statement: Statement, least: Strength = Strength.PERHAPS) -> set[str]:
         """Return the global names whose objects the functions in a statement change when they are called."""
         found: set[str] = set()
         for node in statement.nodes:
             if isinstance(node, Function | ast.Lambda):
                 summary = self.summary(node, self._history.end)
-                found |= summary.changes.keys() - set(summary.parameters)
+                changed = {name for name, strength in summary.changes.items() if strength >= least}
+                found |= changed - set(summary.parameters)
         return found
 
     def _of_facts(self, facts: Facts, position: int, local: frozenset[str]) -> Changed:
@@ -167,13 +179,12 @@ class Changes:
         """Note what the functions change that a call is given, such as the target of a thread."""
         if call.node is None:
             return
-        for _, names in call.arguments:
-            for name in names - local:
-                definition = self._history.definition(name, position)
-                if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
-                    summary = self.summary(definition, position)
-                    for changed in summary.changes.keys() - set(summary.parameters):
-                        _add(found, changed, _of_unknown(call))
+        for name in {name for _, names in call.arguments for name in names - local}:
+            definition = self._history.definition(name, position)
+            for function in called_by(definition) if definition is not None else ():
+                summary = self.summary(function, position)
+                for changed in summary.changes.keys() - set(summary.parameters):
+                    _add(found, changed, Strength.LIKELY)
 
     def _arguments(
         self, found: Changed, call: Call, strength: Strength, only: Iterable[int | str] | None = None
@@ -207,9 +218,7 @@ class Changes:
         method = call.path[-1] if call.path else ""
         defined = self._history.methods.get(method, ())
         strength: Strength | None = _of_unknown(call)
-        if call.node is None:  # a decorator such as `@app.command()` registers what it decorates
-            strength = Strength.SURE
-        elif method in CHANGING_METHODS:
+        if call.node is None or method in CHANGING_METHODS:
             strength = Strength.SURE
         elif method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES):
             strength = None
@@ -248,9 +257,8 @@ class Changes:
             self._apply(found, call, summary)
             self._own_state(found, call, definition, summary, position)
             return
-        for inner in definition.body:
-            if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
-                self._apply(found, call, self.summary(inner, position), skip=1)
+        for inner in called_by(definition):
+            self._apply(found, call, self.summary(inner, position), skip=1)
 
     def _own_state(
         self, found: Changed, call: Call, definition: Function, summary: Summary, position: int
@@ -258,7 +266,7 @@ class Changes:
         """Note that a call changes the function itself: a default of it, or what its decorators keep."""
         if call.root is None:
             return
-        if summary.changes.keys() & _with_default(definition.args):
+        if summary.changes.keys() & with_default(definition.args):
             _add(found, call.root, Strength.SURE)
         for decorator in definition.decorator_list:
             name = dotted(decorator)[0]
@@ -276,7 +284,7 @@ class Changes:
                 _add(found, call.root, Strength.SURE)
         else:
             summaries = [self.summary(maker, position)]
-            if _keeps_state(maker):
+            if keeps_state(maker):
                 _add(found, call.root, Strength.SURE)
         for summary in summaries:
             for name in summary.changes.keys() - set(summary.parameters):
@@ -310,9 +318,9 @@ class Changes:
             if isinstance(key, int):
                 place = key + skip
                 parameter = summary.parameters[place] if place < len(summary.parameters) else "*"
-            if (strength := summary.changes.get(str(parameter))) is not None:
+            if (changed := summary.changes.get(str(parameter))) is not None:
                 for name in names:
-                    _add(found, name, strength)
+                    _add(found, name, changed)
 
     # -- functions -------------------------------------------------------------------------------------
 
@@ -323,15 +331,13 @@ class Changes:
             self._summaries[id(node)] = self._summarize(node, position)
         return self._summaries[id(node)]
 
-    def _summarize(
-        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int
-    ) -> Summary:
+    def _summarize(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, position: int) -> Summary:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         facts = facts_of(body, deep=True)
-        parameters = _parameters(node.args)
-        local = _local_names(node, body) - facts.global_binds
+        parameters = parameter_names(node.args)
+        local = local_names(node, body) - facts.global_binds
         found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
-        reached = _reached(facts, local - set(parameters))
+        reached = held_by_locals(facts, local - set(parameters))
         changes: Changed = {}
         for name, strength in found.items():
             if name not in local or name in parameters:
@@ -342,7 +348,7 @@ class Changes:
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
         """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
-        for name in _bases(node):
+        for name in bases(node):
             if self._history.imported_as(name, position) is None:
                 strength = self._of_base(found, name, position, set())
                 if strength is not None:
@@ -360,145 +366,21 @@ class Changes:
             return Strength.SURE if name in self._history else None
         strength = Strength.SURE if self.asks_for_subclasses else Strength.PERHAPS
         for inner in node.body:
-            if isinstance(inner, ast.FunctionDef) and inner.name in ("__init_subclass__", "__new__", "__init__"):
-                summary = self.summary(inner, position)
+            if isinstance(inner, ast.FunctionDef) and inner.name in _WITH_A_SUBCLASS:
+                made_by = self.summary(inner, position)
                 is_on_definition = inner.name == "__init_subclass__" or "metaclass" in seen
                 if is_on_definition:
                     strength = Strength.SURE
-                    for changed in summary.changes.keys() - set(summary.parameters):
-                        _add(found, changed, summary.changes[changed])
+                    for changed in made_by.changes.keys() - set(made_by.parameters):
+                        _add(found, changed, made_by.changes[changed])
         for keyword in node.keywords:
             if keyword.arg == "metaclass" and isinstance(keyword.value, ast.Name):
                 strength = Strength.SURE
                 if self._of_base(found, keyword.value.id, position, {"metaclass"}) is not None:
                     _add(found, keyword.value.id, Strength.SURE)
-        above = [self._of_base(found, base, position, seen | {name}) for base in _bases(node)]
+        above = [self._of_base(found, base, position, seen | {name}) for base in bases(node)]
         return max([strength, *(one for one in above if one is not None)])
-
-
-def _bases(node: ast.ClassDef) -> list[str]:
-    given = [*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")]
-    return [base.id for base in given if isinstance(base, ast.Name)]
-
-
-def _with_default(arguments: ast.arguments) -> set[str]:
-    named = [*arguments.posonlyargs, *arguments.args]
-    found = {a.arg for a in named[len(named) - len(arguments.defaults) :]}
-    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    return found | {a.arg for a, default in pairs if default is not None}
-
-
-def _keeps_state(maker: Function) -> bool:
-    """Return whether functions within a function change what it has bound."""
-    inner = [n for n in ast.walk(maker) if isinstance(n, Function | ast.Lambda) and n is not maker]
-    if any(isinstance(part, ast.Nonlocal) for node in inner for part in ast.walk(node)):
-        return True
-    bodies = [[node.body] if isinstance(node, ast.Lambda) else node.body for node in inner]
-    outer = {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
-    outer |= {n.id for n in ast.walk(maker) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    for body in bodies:
-        facts = facts_of(body, deep=True)
-        changed = {store.root for store in facts.stores}
-        changed |= {c.root for c in facts.calls if c.root and c.path and c.path[-1] in CHANGING_METHODS}
-        if changed & outer:
-            return True
-    return False
 
 
 def _of_unknown(call: Call) -> Strength:
     return Strength.LIKELY if call.is_discarded else Strength.PERHAPS
-
-
-def _parameters(arguments: ast.arguments) -> tuple[str, ...]:
-    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    return tuple(argument.arg for argument in named)
-
-
-def _local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
-    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-    for part in (p for inner in body for p in ast.walk(inner)):
-        match part:
-            case ast.Name(id=name, ctx=ast.Store()):
-                found.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
-            case ast.alias():
-                found.add(part.asname or part.name.partition(".")[0])
-    return found
-
-
-def _reached(facts: Facts, local: set[str]) -> dict[str, set[str]]:
-    """Return for each local name the names outside whose objects it may hold."""
-    held: dict[str, set[str]] = {}
-    for sharing in facts.sharing:
-        for target in sharing.targets & local:
-            held.setdefault(target, set()).update(sharing.sources | sharing.maybe)
-    found: dict[str, set[str]] = {}
-    for name in held:
-        waiting, seen = [name], {name}
-        while waiting:
-            for source in held.get(waiting.pop(), ()):
-                if source not in seen:
-                    seen.add(source)
-                    waiting.append(source)
-        found[name] = seen - local
-    return found
-
-
-class Sharers:
-    """Which versions of names may share objects with which."""
-
-    def __init__(self, history: History, *, maybe: bool) -> None:
-        self._history = history
-        self._parent: dict[Version, Version] = {}
-        for position, statement in enumerate(history.statements):
-            for sharing in statement.facts.sharing:
-                handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
-                sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
-                for target in sharing.targets:
-                    self._join(target, sources, position)
-
-    def group(self, version: Version) -> Version:
-        """Return the version that stands for all that may share objects with one."""
-        parent = self._parent.setdefault(version, version)
-        if parent != version:
-            parent = self._parent[version] = self.group(parent)
-        return parent
-
-    def _join(self, target: str, sources: Iterable[str], position: int) -> None:
-        history = self._history
-        bound = target in history.statements[position].binds
-        targets = [(target, position)] if bound else [*history.versions(target, position)]
-        for source in sources:
-            if history.imported_as(source, position) is not None:
-                continue
-            versions = [*history.versions(source, position)]
-            if source in history.statements[position].binds:  # a part of the statement binds it
-                versions.append((source, position))
-            for version in versions:
-                for one in targets:
-                    if not bound and history.imported_as(target, position) is not None:
-                        continue
-                    self._parent[self.group(version)] = self.group(one)
-
-
-def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version, list[tuple[int, Strength]]]:
-    """Return the changes in the order in which they ran, by the group of versions whose objects they change."""
-    found: dict[Version, list[tuple[int, Strength]]] = {}
-    for position in range(history.end):
-        mine: dict[Version, Strength] = {}
-        for name, strength in changes.of(position).items():
-            for version in _changed_versions(history, name, position):
-                group = sharers.group(version)
-                mine[group] = max(strength, mine.get(group, strength))
-        for group, strength in mine.items():
-            found.setdefault(group, []).append((position, strength))
-    return found
-
-
-def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
-    if name.startswith(MODULE):
-        return
-    yield from history.versions(name, position)
-    if name in history.statements[position].binds:  # what it binds anew it may change, too
-        yield name, position

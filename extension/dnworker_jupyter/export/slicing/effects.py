@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from enum import Enum
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
@@ -23,20 +23,29 @@ class Scope(Enum):
 
 
 _OF_PROCESS = (
-    "os.environ", "os.putenv", "os.unsetenv", "os.umask", "time.tzset", "locale.setlocale", "sys.setrecursionlimit",
-    "sys.set_int_max_str_digits", "sys.setswitchinterval", "socket.setdefaulttimeout", "builtins.",
-    "faulthandler.enable", "sys.modules", "sys.stdout", "sys.stderr", "asyncio.set_event_loop_policy",
+    "os.environ", "os.putenv", "os.unsetenv", "os.umask", "time.tzset", "locale.setlocale",
+    "sys.setrecursionlimit", "sys.set_int_max_str_digits", "sys.setswitchinterval",
+    "socket.setdefaulttimeout", "builtins.", "faulthandler.enable", "sys.modules", "sys.stdout",
+    "sys.stderr", "asyncio.set_event_loop_policy",
 )  # fmt: skip
 _OF_MODULES = (
     "random.seed", "random.setstate", "numpy.random.seed", "numpy.set_printoptions", "numpy.seterr",
-    "decimal.", "logging.basicConfig", "logging.disable", "logging.addLevelName", "logging.setLoggerClass",
-    "logging.captureWarnings", "logging.getLogger", "logging.config", "warnings.filterwarnings",
-    "warnings.simplefilter", "warnings.resetwarnings", "pandas.set_option", "pandas.options", "pandas.reset_option",
-    "json.", "re.purge", "gc.", "mimetypes.add_type", "mimetypes.init", "copyreg.", "codecs.register",
-    "torch.manual_seed", "torch.set_", "matplotlib.use", "matplotlib.rcParams", "collections.abc.",
-    "typing.", "csv.register_dialect", "csv.field_size_limit", "atexit.register", "sys.setprofile",
-    "matplotlib.pyplot.rcParams", "locale.", "calendar.setfirstweekday", "struct.", "zoneinfo.reset_tzpath",
+    "decimal.getcontext", "decimal.setcontext", "decimal.DefaultContext", "logging.basicConfig",
+    "logging.disable", "logging.addLevelName", "logging.setLoggerClass", "logging.captureWarnings",
+    "logging.getLogger.setLevel", "logging.getLogger.addHandler", "logging.getLogger.addFilter",
+    "logging.getLogger.removeHandler", "logging.getLogger.propagate", "logging.getLogger.disabled",
+    "logging.config", "logging.root", "warnings.filterwarnings", "warnings.simplefilter",
+    "warnings.resetwarnings", "pandas.set_option", "pandas.options", "pandas.reset_option", "re.purge",
+    "gc.disable", "gc.enable", "gc.set_threshold", "gc.freeze", "mimetypes.add_type", "mimetypes.init",
+    "copyreg.pickle", "codecs.register", "torch.manual_seed", "torch.set_", "matplotlib.use",
+    "matplotlib.rcParams", "matplotlib.pyplot.rcParams", "csv.register_dialect", "csv.field_size_limit",
+    "sys.setprofile", "sys.settrace", "calendar.setfirstweekday", "zoneinfo.reset_tzpath",
+    "sqlite3.register_adapter", "sqlite3.register_converter",
 )  # fmt: skip
+_DIRECTORY = "os.chdir"
+_OPENERS = frozenset({"os", "pathlib", "io", "glob", "shutil", "subprocess", "sqlite3", "pandas", "numpy"})
+"""Modules by which a script may name files."""
+
 _OF_IPYTHON = frozenset({"sys.excepthook", "sys.displayhook", "sys.last_traceback", "sys.ps1", "sys.ps2"})
 """What IPython sets itself around every cell, so that handlers never see what a cell has set."""
 
@@ -56,11 +65,13 @@ def scope_of(effect: str, strength: Strength) -> Scope:
     return Scope.MODULE
 
 
-_SHOWING = frozenset({"logging", "warnings", "dnworker_jupyter", "dnworker", "dreadnode", "asyncio", "random"})
+_SHOWING = frozenset(
+    {"logging", "warnings", "dnworker_jupyter", "dnworker", "dreadnode", "asyncio", "random"}
+)
 """Modules whose other functions leave nothing behind that a handler relies on."""
 
 
-def effects_of(changed: dict[str, Strength]) -> dict[str, Strength]:
+def effects_of(changed: Mapping[str, Strength]) -> dict[str, Strength]:
     """Return the changes of modules among all changes, by the dotted name of what changes."""
     return {n.removeprefix(MODULE): strength for n, strength in changed.items() if n.startswith(MODULE)}
 
@@ -70,9 +81,10 @@ def is_of_path(effect: str) -> bool:
     return effect.startswith(_PATHS)
 
 
-def modules_of(statements: Iterable[Statement]) -> set[str]:
-    """Return the top-level modules that statements import."""
-    return imported_modules(s.node for s in statements)
+def modules_of(statements: Collection[Statement]) -> set[str]:
+    """Return the top-level modules that statements import; `io` where they call `open`."""
+    opens = any("open" in s.reads_later or "open" in s.reads_at_once for s in statements)
+    return imported_modules(s.node for s in statements) | ({"io"} if opens else set())
 
 
 def concerns(effect: str, strength: Strength, modules: Collection[str], *, names_ours: bool) -> bool:
@@ -84,6 +96,8 @@ def concerns(effect: str, strength: Strength, modules: Collection[str], *, names
         modules: what the script imports.
         names_ours: whether the effect is given something that the script defines.
     """
+    if effect == _DIRECTORY:
+        return bool(_OPENERS & set(modules))
     match scope_of(effect, strength):
         case Scope.PROCESS:
             return True
@@ -94,4 +108,4 @@ def concerns(effect: str, strength: Strength, modules: Collection[str], *, names
 
 def is_known(effect: str) -> bool:
     """Return whether an effect is known to be one that handlers may rely on."""
-    return effect.startswith((*_OF_PROCESS, *_OF_MODULES))
+    return effect.startswith((*_OF_PROCESS, *_OF_MODULES, _DIRECTORY))

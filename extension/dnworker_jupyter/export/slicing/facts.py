@@ -1,7 +1,7 @@
 """What code does to objects: which names' objects it changes, what it calls, which names share an object.
 
-Used by `changes`, for a top-level statement (what runs when it runs) and for the body of a function (what runs
-when it is called).
+Used by `changes`, for a top-level statement (what runs when it runs) and for the body of a function (what
+runs when it is called).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Store:
-    """A change in place: `a.b[0] = 1` has the root `a` and the path `("b",)`; also `del a[0]`, and `a += b`."""
+    """A change in place: `a.b[0] = 1` has the root `a` and the path `("b",)`; also `del a[0]`, `a += b`."""
 
     root: str
     path: tuple[str, ...]
@@ -204,6 +204,9 @@ class _Collector(ast.NodeVisitor):
         """Note stores, and what the targets share with the value."""
         for target in node.targets:
             self._target(target, node.value)
+        names = {name for target in node.targets for name in _names(target)}
+        if len(node.targets) > 1:
+            self._share_names(names, names, set())
         self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
@@ -267,7 +270,7 @@ class _Collector(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         """Note a call, with the names that it is given."""
         root, path = dotted(node.func)
-        arguments = [
+        arguments: list[tuple[int | str, frozenset[str]]] = [
             *((n, frozenset(_both(a))) for n, a in enumerate(node.args)),
             *((k.arg or "**", frozenset(_both(k.value))) for k in node.keywords),
         ]

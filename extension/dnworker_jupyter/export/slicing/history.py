@@ -22,8 +22,8 @@ class History:
 
     Args:
         statements: in that order.
-        is_order_of_run: whether they ran in this order; if not, it is that of a file, whose cells may have run
-            in another one, and a name that no earlier statement binds is looked for in later ones.
+        is_order_of_run: whether they ran in this order; if not, it is that of a file, whose cells may have
+            run in another one, and a name that no earlier statement binds is looked for in later ones.
     """
 
     def __init__(self, statements: Sequence[Statement], *, is_order_of_run: bool = True) -> None:
@@ -122,7 +122,9 @@ class History:
 
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:
     """Note which names a function binds by `global`, itself or by what it calls."""
-    mine = {n for node in statement.nodes if isinstance(node, ast.Global) for n in node.names}
+    is_function = not isinstance(statement.node, ast.Expr | ast.Import | ast.ImportFrom)
+    nodes = statement.nodes if is_function and statement.reads_later else ()
+    mine = {n for node in nodes if isinstance(node, ast.Global) for n in node.names}
     mine |= {n for name in statement.reads_later for n in setters.get(name, ())}
     for name in statement.binds:
         if mine:

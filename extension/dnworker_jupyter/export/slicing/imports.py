@@ -11,18 +11,27 @@ Choice = tuple[frozenset[str], frozenset[str]]
 
 def imported_modules(trees: Iterable[ast.AST]) -> set[str]:
     """Return the top-level modules that code imports, at any depth; by `import_module("name")` too."""
+    return {module.partition(".")[0] for module in dotted_modules(trees)}
+
+
+def dotted_modules(trees: Iterable[ast.AST]) -> set[str]:
+    """Return all that code imports by its whole name, at any depth.
+
+    `from google.cloud import storage` gives `google.cloud.storage`: whether `storage` is a module or a name
+    in one is for whoever looks for it.
+    """
     return {module for tree in trees for node in ast.walk(tree) for module in _imported_by(node)}
 
 
 def _imported_by(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Import(names=names):
-            yield from (alias.name.partition(".")[0] for alias in names)
-        case ast.ImportFrom(module=str() as module, level=0):
-            yield module.partition(".")[0]
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=str() as module, level=0, names=names):
+            yield from (module if alias.name == "*" else f"{module}.{alias.name}" for alias in names)
         case ast.Call(args=[ast.Constant(value=str() as module), *_]) if imports_by_name(node):
             if module and not module.startswith("."):
-                yield module.partition(".")[0]
+                yield module
 
 
 def imports_by_name(call: ast.Call) -> bool:
@@ -34,21 +43,34 @@ def imports_by_name(call: ast.Call) -> bool:
 
 
 def choices_in(trees: Iterable[ast.AST]) -> tuple[set[Choice], set[str]]:
-    """Return the choices of a `try` that catches ImportError, and the modules that are imported elsewhere."""
+    """Return the choices of a `try` that catches ImportError, and the modules that are imported elsewhere.
+
+    All of them are whole names, as `dotted_modules` gives them. What stands under `if TYPE_CHECKING` never
+    runs, and does not count.
+    """
     choices: set[Choice] = set()
     plain: set[str] = set()
     waiting = list(trees)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Try) and any(_catches_import_error(h) for h in node.handlers):
-            fallback = imported_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
-            choices.add((frozenset(imported_modules(node.body)), frozenset(fallback)))
+            fallback = dotted_modules(s for h in node.handlers if _catches_import_error(h) for s in h.body)
+            choices.add((frozenset(dotted_modules(node.body)), frozenset(fallback)))
             waiting += [*node.orelse, *node.finalbody]
             waiting += [s for h in node.handlers if not _catches_import_error(h) for s in h.body]
+        elif isinstance(node, ast.If) and _is_type_checking(node.test):
+            waiting += node.orelse
         else:
             plain |= set(_imported_by(node))
             waiting += ast.iter_child_nodes(node)
     return choices, plain
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    match test:
+        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
+            return True
+    return False
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:

@@ -78,7 +78,7 @@ def _runnable(history: History, ordered: Sequence[Statement]) -> list[Statement]
 
 
 def _is_seen_by_imports(history: History, changes: Changes, statement: Statement) -> bool:
-    found = effects_of(dict(changes.of(history.position[statement])))
+    found = effects_of(changes.of(history.position[statement]))
     return any(e.startswith(_SEEN_BY_IMPORTS) or s is Strength.SURE for e, s in found.items())
 
 
@@ -110,7 +110,7 @@ def _modules(node: ast.stmt) -> set[str]:
 def _may_be_last(
     history: History, changes: Changes, handlers: Sequence[Statement], others: Sequence[Statement]
 ) -> bool:
-    """Return whether handlers may stand below everything else: nothing that ran later changes what they read."""
+    """Return whether handlers may stand below the rest: nothing that ran later changes what they read."""
     positions = {history.position[h] for h in handlers}
     for statement in others:
         position = history.position[statement]
@@ -127,8 +127,6 @@ def _may_be_last(
     return True
 
 
-def _leaves_alone(
-    statement: Statement, names: Collection[str], changes: Changes, position: int
-) -> bool:
+def _leaves_alone(statement: Statement, names: Collection[str], changes: Changes, position: int) -> bool:
     changed = changes.of(position)
     return not any(name in statement.binds or name in changed for name in names)

@@ -58,7 +58,7 @@ def _unfold(cell: SourceCell, nodes: list[ast.stmt], handles: Handles) -> Iterat
                 away.add(number)
     for number, node in enumerate(nodes):
         # Changes of the state in such a cell are treated as in a %%worker cell, so that they are not lost.
-        for variable in own.keys() & _changes_state(node):
+        for variable in own.keys() & (_changes_state(node) | _hands_over(node)) if number not in away else ():
             own[variable].append(number)
             away.add(number)
     if not own:
@@ -139,6 +139,15 @@ def _changes_state(node: ast.stmt) -> set[str]:
             case ast.Attribute(value=ast.Name(id=name), attr="state"):
                 found.add(name)
     return found
+
+
+def _hands_over(node: ast.stmt) -> set[str]:
+    """Return the names that a statement gives to a call, such as the worker to a function that registers."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call)]
+    given = [a for call in calls for a in (*call.args, *(k.value for k in call.keywords))]
+    return {a.id for a in given if isinstance(a, ast.Name)}
 
 
 def _is_guard(node: ast.stmt, handles: Handles) -> bool:

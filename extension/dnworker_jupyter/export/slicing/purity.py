@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dnworker_jupyter.export.slicing.facts import Call, Facts, facts_of
-from dnworker_jupyter.export.slicing.history import Definition, History
+from dnworker_jupyter.export.slicing.functions import called_by
+from dnworker_jupyter.export.slicing.history import History
 from dnworker_jupyter.export.slicing.knowledge import (
     DRAWS,
     IMPURE,
@@ -21,8 +22,6 @@ from dnworker_jupyter.export.slicing.knowledge import (
     SEEDS,
 )
 from dnworker_jupyter.export.slicing.statements import Statement
-
-_ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,7 @@ class Purity:
         self._history = history
         self._judged: dict[Statement, Impurity | None] = {}
         self._bodies: dict[int, Impurity | None] = {}
-        self._seeded = {
-            module: [p for p in range(history.end) if self._seeds(p, module)] for module in DRAWS
-        }
+        self._seeded = {module: [p for p in range(history.end) if self._seeds(p, module)] for module in DRAWS}
 
     def why_not(self, statement: Statement) -> Impurity | None:
         """Return why a script must not run a statement; None where it may."""
@@ -60,9 +57,7 @@ class Purity:
             return Impurity("loop", awaited)
         return self._of_facts(statement.facts, position, statement.worker_names)
 
-    def _of_facts(
-        self, facts: Facts, position: int, passed: frozenset[str] = frozenset()
-    ) -> Impurity | None:
+    def _of_facts(self, facts: Facts, position: int, passed: frozenset[str] = frozenset()) -> Impurity | None:
         for call in facts.calls:
             if call.root in passed:
                 continue
@@ -92,7 +87,7 @@ class Purity:
 
     def _of_draw(self, call: Call, dotted: str, module: str, position: int) -> str | None:
         name = dotted.removeprefix(f"{module}.")
-        if dotted in SEEDS or (name[:1].isupper() or name == "default_rng") and call.arguments:
+        if dotted in SEEDS or ((name[:1].isupper() or name == "default_rng") and call.arguments):
             return None
         is_seeded = any(p < position for p in self._seeded[module])
         return None if is_seeded else "varies"
@@ -100,6 +95,33 @@ class Purity:
     def _seeds(self, position: int, module: str) -> bool:
         calls = self._history.statements[position].facts.calls
         return any(self.dotted(call, position) in SEEDS & {f"{module}.seed"} for call in calls)
+
+    def draws_in(self, statement: Statement) -> set[str]:
+        """Return the modules whose seeded generator a statement, or a function in it, draws from."""
+        position = self._history.position[statement]
+        found = set()
+        for call in facts_of([statement.node], deep=True).calls if self._any_seed else ():
+            dotted = self.dotted(call, position) or ""
+            found |= {
+                m
+                for m, seeds in self._seeded.items()
+                if seeds and _is_within(dotted, m) and dotted not in SEEDS
+            }
+        return found
+
+    @property
+    def _any_seed(self) -> bool:
+        return any(self._seeded.values())
+
+    def draws_at_once(self, position: int) -> set[str]:
+        """Return the modules whose seeded generator a statement draws from when it runs."""
+        calls = self._history.statements[position].facts.calls if self._any_seed else ()
+        names = [self.dotted(call, position) or "" for call in calls]
+        return {
+            m
+            for m, seeds in self._seeded.items()
+            if any(_is_within(n, m) and n not in SEEDS for n in names) and any(p < position for p in seeds)
+        }
 
     def dotted(self, call: Call, position: int) -> str | None:
         """Return the dotted name of a builtin or of what is imported; None for what the notebook defines."""
@@ -126,7 +148,7 @@ class Purity:
         for name in names:
             definition = self._history.definition(name, position)
             if definition is not None and not (call.path and not isinstance(definition, ast.ClassDef)):
-                yield from _called(definition)
+                yield from called_by(definition)
 
     def _body(self, node: ast.AST) -> Impurity | None:
         """Return what a function of the notebook does that a script must not do while it is imported."""
@@ -139,15 +161,6 @@ class Purity:
 
 def _at_once(body: Iterable[ast.AST]) -> list[ast.AST]:
     return [part.body if isinstance(part, ast.Lambda) else part for part in body]
-
-
-def _called(definition: Definition) -> Iterator[ast.AST]:
-    if not isinstance(definition, ast.ClassDef):
-        yield definition
-        return
-    for inner in definition.body:
-        if isinstance(inner, ast.FunctionDef) and inner.name in _ON_CONSTRUCTION:
-            yield inner
 
 
 def _awaits(node: ast.AST) -> str | None:

@@ -1,4 +1,4 @@
-"""Replaces magics that only run Python, such as `%time x.append(1)`, by the Python that they run; for `cells`."""
+"""Replaces magics that only run Python, such as `%time x.append(1)`, by that Python; used by `cells`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
     name, argument = magic
     if name in SET_VARIABLE:
         made = _set_variable(argument)
+    elif name == "cd":
+        made = _parse(f"import os\nos.chdir({argument.strip()!r})")
     elif name in RUN_PYTHON and isinstance(node, ast.Assign):
         targets = " = ".join(ast.unparse(target) for target in node.targets)
         made = _parse(f"{targets} = {argument}")
@@ -36,7 +38,7 @@ def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
 
 
 def timed_code(node: ast.AST) -> list[ast.stmt]:
-    """Return the code that a call of a magic runs, perhaps many times, such as that of `%timeit x.append(1)`."""
+    """Return the code that a call of a magic runs, perhaps many times, such as that of `%timeit f(x)`."""
     magic = _magic_of(ast.Expr(node)) if isinstance(node, ast.expr) else None
     if magic is None or magic[0] not in _TIMING:
         return []

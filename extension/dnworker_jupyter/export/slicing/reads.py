@@ -1,4 +1,4 @@
-"""Finds which global names a statement reads and binds when it runs, in the order of its parts; for `facts`."""
+"""Finds which global names a statement reads and binds when it runs; used by `statements`."""
 
 from __future__ import annotations
 

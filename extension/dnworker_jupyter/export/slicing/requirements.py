@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import importlib.metadata
-import importlib.util
-import json
-import re
-import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as PackageRequirement
-from packaging.utils import canonicalize_name
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from dnworker_jupyter.export.slicing.asked import Asked, read_asked
 from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
-from dnworker_jupyter.export.slicing.installed import distributions_by_module
-
-_PIP_INSTALL = re.compile(r"^\s*[%!]\s*(?:uv\s+)?pip\s+install\s+(.+)$", re.MULTILINE)
+from dnworker_jupyter.export.slicing.installed import below, installed, owners_of
+from dnworker_jupyter.export.slicing.local_modules import (
+    absolute_imports,
+    beside,
+    elsewhere,
+    files_of,
+    may_import_any,
+)
+from dnworker_jupyter.export.slicing.uv_sources import source_of
+from dnworker_jupyter.syntax.cell import Cell
 
 SDK_PACKAGES = frozenset({"dnworker", "dreadnode"})
 """Packages that the head of a script requires and imports; nothing else of a script needs to name them."""
@@ -46,10 +47,14 @@ class Requirement:
     specifier: str
     source: str | None = None
     extras: tuple[str, ...] = ()
+    marker: str = ""
+    place: Path | None = None
+    """The directory or file of this machine that `source` names."""
 
     def __str__(self) -> str:
         extras = f"[{','.join(self.extras)}]" if self.extras else ""
-        return f"{self.name}{extras}{self.specifier}"
+        marker = f"; {self.marker}" if self.marker else ""
+        return f"{self.name}{extras}{self.specifier}{marker}"
 
 
 @dataclass
@@ -59,9 +64,11 @@ class Needs:
     requirements: dict[str, Requirement] = field(default_factory=dict)
     local: dict[str, Path] = field(default_factory=dict)
     """The file, or the directory, of each local module."""
+    code: dict[Path, str] = field(default_factory=dict)
+    """The files of local modules that run, and the top-level module of each."""
     unknown: set[str] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
-    """All modules that are imported, those of the standard library excepted."""
+    """All top-level modules that are imported, those of the standard library excepted."""
     inner: set[str] = field(default_factory=set)
     """Local modules that local modules import."""
     broken: dict[str, str] = field(default_factory=dict)
@@ -78,177 +85,220 @@ def resolve(
     choices: Iterable[Choice] = (),
     extras: Mapping[str, Collection[str]] | None = None,
     beside: Path | None = None,
+    asked: Asked | None = None,
 ) -> Needs:
-    """Find out where top-level modules come from; local modules are followed into their own imports.
+    """Find out where modules come from; local modules are followed into their own imports.
 
     Args:
-        modules: those that must be there.
+        modules: those that must be there, by their dotted names: see `dotted_modules`.
         choices: those that may be missing. Of each choice the known modules are taken; where it has a
             fallback and none of its modules is known, all of them count as unknown.
-        extras: the extras that were asked for, by the distribution's normalized name.
+        extras: the extras that were asked for, by the distribution's normalized name; in place of `asked`.
         beside: the directory of the notebook, where its local modules are.
+        asked: what the notebook asked installers for.
     """
-    return _Resolver(set(modules), set(choices), extras or {}, beside).resolve()
+    if asked is None:
+        asked = Asked(extras={name: set(found) for name, found in (extras or {}).items()})
+    return _Resolver(set(modules), set(choices), asked, beside).resolve()
 
 
 class _Resolver:
     """Finds where modules come from, and then where the imports of local modules come from."""
 
     def __init__(
-        self,
-        required: set[str],
-        choices: set[Choice],
-        extras: Mapping[str, Collection[str]],
-        beside: Path | None,
+        self, required: set[str], choices: set[Choice], asked: Asked, directory: Path | None
     ) -> None:
-        self._needs = Needs()
+        # What is asked
         self._required = required
         self._choices = choices
-        self._extras = extras
-        self._beside = beside
-        self._distributions = distributions_by_module()
+        self._asked = asked
+        self._directory = directory
+        # What is found
+        self._needs = Needs()
+        self._unknown: set[str] = set()
+        self._namespaces: set[str] = set()
+        self._walked: set[str] = set()
+        """The local packages all of whose modules are read, as one of them imports by computed names."""
 
     def resolve(self) -> Needs:
         optional = {module for choice in self._choices for part in choice for module in part}
-        waiting, seen = sorted(self._required | optional), set(SDK_PACKAGES)
+        waiting, seen = sorted(self._required | optional), set[str]()
         while waiting:
             module = waiting.pop(0)
-            if module not in seen and module not in sys.stdlib_module_names:
+            top = module.partition(".")[0]
+            if module not in seen and top not in SDK_PACKAGES and top not in sys.stdlib_module_names:
                 seen.add(module)
-                waiting += self._find(module)
-        self._needs.inner &= self._needs.local.keys()
-        self._needs.unknown &= self._required | self._without_any_known()
-        return self._needs
-
-    def _find(self, module: str) -> list[str]:
-        """Note where a module comes from; returns the modules that it imports itself, if it is local."""
+                waiting += self._find(module, top)
+        self._require_namespaces(seen)
         needs = self._needs
-        needs.modules.add(module)
-        if (file := _beside(module, self._beside)) is not None:  # Python finds it before installed modules
-            return self._find_local(module, file)
-        if distributions := self._distributions.get(module):
-            # Several distributions may share a namespace package: all of them are required.
-            for name in sorted(set(distributions)):
-                requirement = _requirement(name, self._extras)
-                needs.requirements[requirement.name.lower()] = requirement
-        elif (file := _local_file(module, self._beside)) is not None:
-            return self._find_local(module, file)
+        needs.inner &= needs.local.keys()
+        needs.unknown = {
+            module if below(top) else top
+            for module in self._unknown & (self._required | self._without_any_known())
+            for top in [module.partition(".")[0]]
+        }
+        return needs
+
+    def _find(self, module: str, top: str) -> list[str]:
+        """Note where a module comes from; returns the modules that it imports itself, if it is local."""
+        self._needs.modules.add(top)
+        if (place := beside(top, self._directory)) is not None:  # Python finds it before installed modules
+            return self._find_local(module, top, place)
+        if owners := owners_of(module):
+            self._require(owners)
+        elif below(module):
+            self._namespaces.add(module)
+        elif not below(top) and (place := elsewhere(top, self._directory)) is not None:
+            return self._find_local(module, top, place)
         else:
-            needs.unknown.add(module)
+            self._unknown.add(module)
         return []
 
-    def _find_local(self, module: str, file: Path) -> list[str]:
-        self._needs.local[module] = file
+    def _require(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in SDK_PACKAGES and name not in self._needs.requirements:
+                self._needs.requirements[name] = requirement_of(name, self._asked)
+
+    def _require_namespaces(self, modules: Collection[str]) -> None:
+        """Require all distributions of a namespace package that is imported alone: any may be meant."""
+        for namespace in self._namespaces:
+            if not any(module.startswith(f"{namespace}.") for module in modules):
+                self._require(below(namespace))
+
+    def _find_local(self, module: str, top: str, place: Path) -> list[str]:
+        self._needs.local[top] = place
+        files = files_of(module, place)
+        if place.is_dir() and top in self._walked:
+            files = []
+        return sorted({name for file in files for name in self._read_local(file, top, place)})
+
+    def _read_local(self, file: Path, top: str, place: Path) -> set[str]:
+        """Read a file of a local module, once; returns the dotted names of what it imports."""
+        if file in self._needs.code:
+            return set()
+        self._needs.code[file] = top
         try:
-            trees = list(_trees(file))
+            tree = ast.parse(file.read_bytes(), str(file))
         except (SyntaxError, ValueError) as exc:
             line, why = getattr(exc, "lineno", "?"), getattr(exc, "msg", exc)
-            self._needs.broken[module] = f"{file}, line {line}: {why}"
-            return []
-        choices, required = choices_in(trees)
+            self._needs.broken[top] = f"{file}, line {line}: {why}"
+            return set()
+        choices, required = choices_in([tree])
+        required |= set(absolute_imports(tree, file, place))
         self._choices |= choices
         self._required |= required
-        imported = imported_modules(trees)
-        self._needs.inner |= imported
-        return sorted(imported)
+        found = required | {name for choice in choices for part in choice for name in part}
+        self._needs.inner |= {name.partition(".")[0] for name in found} - {top}
+        if top in imported_modules([tree]):  # by its own name, which an in-process worker does not have
+            self._needs.inner.add(top)
+        if place.is_dir() and top not in self._walked and may_import_any(tree):
+            self._walked.add(top)
+            for other in sorted(place.rglob("*.py")):
+                found |= self._read_local(other, top, place)
+        return found
 
     def _without_any_known(self) -> set[str]:
         """Return the modules of those choices that have a fallback and of which no module is known."""
         return {
             module
             for first, fallback in self._choices
-            if fallback and not (first | fallback) - self._needs.unknown
+            if fallback and not (first | fallback) - self._unknown
             for module in first | fallback
         }
 
 
-def _trees(file: Path) -> Iterator[ast.AST]:
-    files = sorted(file.rglob("*.py")) if file.is_dir() else [file]
-    for one in files:
-        yield ast.parse(one.read_text(encoding="utf-8"), str(one))
-
-
-def _beside(module: str, directory: Path | None) -> Path | None:
-    """Return the file of a module beside the notebook, or the directory of a package."""
-    if directory is None:
-        return None
-    if (directory / module / "__init__.py").is_file():
-        return directory / module
-    file = directory / f"{module}.py"
-    return file if file.is_file() else None
-
-
-def _local_file(module: str, beside: Path | None) -> Path | None:
-    if beside is not None and any((beside / module).glob("*.py")):  # a namespace package, found last
-        return beside / module
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        return None
-    file = Path(spec.origin)
-    return file.parent if spec.submodule_search_locations else file
-
-
-def _requirement(name: str, extras: Mapping[str, Collection[str]]) -> Requirement:
-    distribution = importlib.metadata.distribution(name)
-    canonical = canonicalize_name(str(distribution.metadata["Name"]))
-    wanted = tuple(sorted(extras.get(canonical, ())))
-    source = _direct_source(distribution)
+def requirement_of(name: str, asked: Asked) -> Requirement:
+    """Return what a script requires of an installed distribution, with what the user asked for."""
+    distribution = installed(name)
+    assert distribution is not None, f"{name} is in no metadata"
+    extras = tuple(sorted(asked.extras.get(name, ())))
+    marker = asked.markers.get(name, "")
+    source = source_of(distribution)
+    if source is not None and source.text is not None:
+        return Requirement(name, "", f"{name} = {source.text}", extras, marker, source.place)
     if source is not None:
-        return Requirement(canonical, "", f"{canonical} = {source}", wanted)
-    return Requirement(canonical, bounds(distribution.version), extras=wanted)
+        asked.note(f"{name} {source.problem}: scripts require its version from an index")
+    version = distribution.version
+    return Requirement(name, bounds(version, asked.specifier(name, version)), None, extras, marker)
 
 
-def bounds(text: str) -> str:
-    """Return the bounds of a requirement: at least this version, and below the next major one.
+def bounds(text: str, asked: SpecifierSet | None = None) -> str:
+    """Return the bounds of a requirement: at least this version, and what was asked for.
 
-    The upper bound needs semantic versioning, which is assumed of three numbers from 1.0.0 on, unless the
-    first two may be a date.
+    Where nothing asked for a highest one, it is the next major version. That needs semantic versioning, which
+    is assumed of three numbers from 1.0.0 on, unless the first two may be a date.
+
+    Args:
+        text: the installed version.
+        asked: bounds that it is within.
     """
     version = Version(text)
+    given = sorted(asked or (), key=str)
+    for one in given:
+        if one.operator == "===" or (one.operator == "==" and not one.version.endswith(".*")):
+            return str(one)
     lower = f">={version.public}"  # no index has a local version
+    others = [str(one) for one in given if one.operator not in (">=", ">")]  # what is installed is above
     major, minor = (*version.release, 0)[:2]
     may_be_date = major >= 1900 or (16 <= major <= 60 and 1 <= minor <= 12)
-    if major < 1 or len(version.release) != 3 or may_be_date or version.epoch:
-        return lower
-    return f"{lower},<{major + 1}"
+    is_semantic = major >= 1 and len(version.release) == 3 and not may_be_date and not version.epoch
+    has_upper = any(one.operator in ("<", "<=", "~=", "==") for one in given)
+    upper = [f"<{major + 1}"] if is_semantic and not has_upper else []
+    return ",".join([lower, *others, *upper])
 
 
 def wanted_extras(texts: Iterable[str], declared: Iterable[str] = ()) -> dict[str, set[str]]:
-    """Return the extras that were asked for, by the distribution's normalized name.
+    """Return the extras that were asked for, by the distribution's normalized name: a part of `read_asked`.
 
     Args:
         texts: the sources of cells, with lines such as `%pip install 'httpx[http2]'`.
         declared: requirements of the project that the notebook belongs to.
     """
-    words = list(declared)
-    for text in texts:
-        for line in _PIP_INSTALL.findall(text):
-            with contextlib.suppress(ValueError):  # not valid shell words
-                words += shlex.split(line, comments=True)
-    found: dict[str, set[str]] = {}
-    for word in words:
-        try:
-            requirement = PackageRequirement(word)
-        except InvalidRequirement:  # an option, a file
+    return read_asked([Cell(n, text) for n, text in enumerate(texts, 1)], declared).extras
+
+
+def share_asked(needs: Sequence[Needs], asked: Asked, imported: Iterable[str]) -> None:
+    """Add to scripts what was asked for and no import of the notebook explains, such as a driver.
+
+    It goes to every script that imports something of a third party, as any of these may be what needs it;
+    where there is one script, to that. What a cell imports that is in no script is not for scripts either.
+
+    Args:
+        needs: what each script needs by its imports; changed.
+        asked: what the notebook asked installers for.
+        imported: the dotted names of all that the notebook imports, in whatever cell.
+    """
+    explained = {name for module in imported for name in owners_of(module)}
+    explained |= {name for one in needs for name in one.requirements}
+    takers = [one for one in needs if one.requirements] if len(needs) > 1 else list(needs)
+    for name, where in asked.where.items():
+        if name in explained:
             continue
-        if requirement.extras:
-            found.setdefault(canonicalize_name(requirement.name), set()).update(requirement.extras)
-    return found
+        if not takers:
+            asked.note(
+                f"{where} installs {name}, and no worker imports what could need it: no script requires it"
+            )
+        for one in takers:
+            one.requirements[name] = _asked_requirement(name, asked)
 
 
-def _direct_source(distribution: importlib.metadata.Distribution) -> str | None:
-    """Return the uv source of an editable or VCS install (PEP 610)."""
-    text = distribution.read_text("direct_url.json")
-    if text is None:
-        return None
-    record = json.loads(text)
-    url = str(record.get("url", ""))
-    if "vcs_info" in record:
-        return f"{{ git = {json.dumps(url)}, rev = {json.dumps(record['vcs_info'].get('commit_id', ''))} }}"
-    if "dir_info" in record and url.startswith("file://"):
-        editable = ", editable = true" if record["dir_info"].get("editable") else ""
-        return f"{{ path = {json.dumps(url.removeprefix('file://'))}{editable} }}"
-    return None
+def _asked_requirement(name: str, asked: Asked) -> Requirement:
+    if name not in asked.elsewhere:
+        return requirement_of(name, asked)
+    wanted = PackageRequirement(asked.elsewhere[name])
+    extras = tuple(sorted(wanted.extras))
+    return Requirement(name, str(wanted.specifier), None, extras, str(wanted.marker))
+
+
+def places_named(needs: Mapping[str, Needs]) -> list[str]:
+    """Return a note for each directory or file of this machine that headers name; `needs` is by worker."""
+    found: dict[Requirement, list[str]] = {}
+    for worker, one in needs.items():
+        for requirement in one.requirements.values():
+            if requirement.place is not None:
+                found.setdefault(requirement, []).append(worker)
+    return [
+        f"{', '.join(workers)} require{'s' if len(workers) == 1 else ''} {one.name} from {one.place}: where "
+        "the capability runs it must be there too; a release or a git URL of it would do everywhere"
+        for one, workers in found.items()
+    ]

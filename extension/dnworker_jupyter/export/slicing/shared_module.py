@@ -39,16 +39,14 @@ def split_shared(slices: Sequence[Slice]) -> tuple[SharedModule | None, list[Scr
     - a registry that is filled by definitions that stay;
     - an effect on the process or on a module, and what names its own module.
 
-    A name that several statements bind, or whose object they change, goes with all of them or stays, and stays
-    where a definition that stays reads it when it runs.
+    A name that several statements bind, or whose object they change, goes with all of them or stays, and
+    stays where a definition that stays reads it when it runs.
     """
     counts = Counter(s for piece in slices for s in piece.definitions)
     touched = {s: names for piece in slices for s, names in piece.touched.items()}
     fixed = _bound_by_global(slices) | {n for s in counts if s.cell.is_shared for n in s.needs}
     effects = {s for piece in slices for s in piece.effects}
-    shared = {
-        s: None for s, n in counts.items() if n > 1 and s not in effects and _is_movable(s, fixed)
-    }
+    shared = {s: None for s, n in counts.items() if n > 1 and s not in effects and _is_movable(s, fixed)}
     own = _own_names(slices)
     several = _touched_by_several(touched)
     while True:

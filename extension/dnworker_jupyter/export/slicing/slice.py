@@ -11,12 +11,11 @@ import builtins
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
-from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Sharers, Strength, events
-from dnworker_jupyter.export.slicing.effects import concerns, effects_of, is_known, is_of_path, modules_of
-from dnworker_jupyter.export.slicing.history import History, Version
+from dnworker_jupyter.export.slicing.changes import MODULE, Strength
+from dnworker_jupyter.export.slicing.effects import concerns, is_known, is_of_path, modules_of
+from dnworker_jupyter.export.slicing.history import Version
 from dnworker_jupyter.export.slicing.layout import Layout, arranged
 from dnworker_jupyter.export.slicing.name_problems import (
     NOTEBOOK_NAMES,
@@ -25,12 +24,11 @@ from dnworker_jupyter.export.slicing.name_problems import (
     effect_problem,
     lost_effect,
     name_problem,
-    syntax_problem,
     unfollowed_modules,
 )
+from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
-from dnworker_jupyter.export.slicing.purity import Purity
-from dnworker_jupyter.export.slicing.statements import STAR, Statement, Statements, root_name
+from dnworker_jupyter.export.slicing.statements import STAR, Statement, root_name
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
 """Names that the head of every script binds."""
@@ -68,6 +66,8 @@ class Slice:
     """For names whose object a statement may have changed that is not exported: the first such statement."""
     changed_by_handlers: frozenset[str] = frozenset()
     """Names whose object a handler, of whatever worker, may change when it runs."""
+    surely_changes: frozenset[str] = frozenset()
+    """Names whose object the worker's own handlers surely change when they run."""
     asks_for_subclasses: bool = False
     """Whether code of the notebook asks a class for its subclasses."""
 
@@ -75,84 +75,12 @@ class Slice:
     """The global names that are at the end in the script what they are at the end in the notebook."""
 
 
-@dataclass(frozen=True)
-class Notebook:
-    """What ran in a notebook, made once for all workers.
-
-    Args:
-        statements: of its cells.
-        is_order_of_run: see `History`.
-        suspects: names, of which also those changes are taken that are not sure; None for all.
-    """
-
-    statements: Statements
-    is_order_of_run: bool = False
-    suspects: Collection[str] | None = None
-    _problems: list[tuple[SourceCell, ExportProblem]] = field(default_factory=list)
-
-    @cached_property
-    def history(self) -> History:
-        """All statements that ran; of cells that do not parse there are none."""
-        found: list[Statement] = []
-        for cell in self.statements.cells:
-            if cell.category in ("capability", "program", "test", "opaque"):
-                continue
-            try:
-                found += self.statements.of(cell)
-            except SyntaxError as exc:
-                self._problems.append((cell, syntax_problem(cell, exc)))
-        return History(sorted(found, key=lambda s: s.order), is_order_of_run=self.is_order_of_run)
-
-    @cached_property
-    def changes(self) -> Changes:
-        """What each statement changes."""
-        return Changes(self.history)
-
-    @cached_property
-    def purity(self) -> Purity:
-        """Which statements a script may run while it is imported."""
-        return Purity(self.history)
-
-    @cached_property
-    def sure_sharers(self) -> Sharers:
-        """Which names surely share objects."""
-        return Sharers(self.history, maybe=False)
-
-    @cached_property
-    def sharers(self) -> Sharers:
-        """Which names may share objects."""
-        return Sharers(self.history, maybe=True)
-
-    @cached_property
-    def sure_events(self) -> dict[tuple[str, int], list[tuple[int, Strength]]]:
-        """The changes of objects that names surely share."""
-        return events(self.history, self.changes, self.sure_sharers)
-
-    @cached_property
-    def events(self) -> dict[tuple[str, int], list[tuple[int, Strength]]]:
-        """The changes of objects that names may share."""
-        return events(self.history, self.changes, self.sharers)
-
-    @cached_property
-    def changed_by_handlers(self) -> set[str]:
-        """The global names whose objects handlers, or the functions that they call, change when they run."""
-        return {
-            name
-            for statement in self.history.statements
-            if statement.is_handler
-            for name in self.changes.of_call(statement)
-        }
-
-    def syntax_problems(self, worker: str) -> list[ExportProblem]:
-        """Return the problems of the worker's own cells that do not parse."""
-        _ = self.history
-        return [problem for cell, problem in self._problems if cell.worker == worker]
-
-
 def worker_names(cells: Iterable[SourceCell]) -> list[str]:
     """Return the names of the workers that cells define, in the order of the cells."""
     return list(
-        dict.fromkeys(c.line.name for c in cells if c.line is not None and c.category == "worker" and c.counts)
+        dict.fromkeys(
+            c.line.name for c in cells if c.line is not None and c.category == "worker" and c.counts
+        )
     )
 
 
@@ -174,7 +102,9 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         definitions=tuple(s for s in layout.body if not s.is_handler),
         handlers=tuple(s for s in layout.body if s.is_handler),
         problems=tuple(
-            dict.fromkeys([*syntax_problems, *walk.problems, *(p for s in layout.body for p in unfollowed_modules(s))])
+            dict.fromkeys(
+                [*syntax_problems, *walk.problems, *(p for s in layout.body for p in unfollowed_modules(s))]
+            )
         ),
         names=_names_of_worker(used, aliases),
         is_broken=bool(syntax_problems),
@@ -185,8 +115,9 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         effects=frozenset(walk.effects),
         omitted=_omitted(notebook, layout.body),
         changed_by_handlers=_changed_by_handlers(notebook, layout.body),
+        surely_changes=frozenset(n for h in handlers for n in notebook.changes.of_call(h, Strength.SURE)),
         asks_for_subclasses=notebook.changes.asks_for_subclasses,
-        exported_names=_exported_names(notebook, layout) - BOUND - aliases,
+        exported_names=_exported_names(notebook, layout, walk.names) - BOUND - aliases,
     )
 
 
@@ -196,11 +127,12 @@ def _touched(notebook: Notebook, statement: Statement) -> frozenset[str]:
     return frozenset(statement.binds) | {name for name in surely if not name.startswith(MODULE)}
 
 
-def _exported_names(notebook: Notebook, layout: Layout) -> frozenset[str]:
-    """Return the names that the script binds as the notebook did at last."""
+def _exported_names(notebook: Notebook, layout: Layout, imported: Collection[str]) -> frozenset[str]:
+    """Return the names that the script binds as the notebook did at last; of imports those that it uses."""
     history = notebook.history
     chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
-    names = {name for s in (*layout.imports, *layout.body) for name in s.binds} - {STAR}
+    statements = (*layout.imports, *layout.body)
+    names = {n for s in statements for n in s.binds if s.category != "import" or n in imported} - {STAR}
     return frozenset(
         name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
     )
@@ -228,7 +160,9 @@ def _changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> froze
     }
     names = {name for statement in body for name in statement.binds}
     return frozenset(
-        name for name in names if any(notebook.sharers.group(v) in groups for v in history.versions(name, end))
+        name
+        for name in names
+        if any(notebook.sharers.group(v) in groups for v in history.versions(name, end))
     )
 
 
@@ -290,7 +224,7 @@ class _Walk:
                 self._follow_name(name, position, user, is_soft=is_soft)
 
     def _take(self, statement: Statement) -> None:
-        """Take a statement, and note what it reads: at once as it was then, in its functions as it is at last."""
+        """Take a statement, and note what it reads: at once as it was then, in functions as it is at last."""
         if statement in self.taken:
             return
         self.taken[statement] = None
@@ -383,23 +317,31 @@ class _Walk:
     # -- effects ---------------------------------------------------------------------------------------
 
     def _take_effects(self) -> bool:
-        """Take the effects on the process and on modules that concern the script; returns whether there were."""
+        """Take effects on the process and on modules that concern the script; returns whether there were."""
         modules = modules_of(self.taken)
         defined = {name for s in self.taken if s.category != "import" for name in s.binds}
         before = len(self.taken)
-        for position, statement in enumerate(self._history.statements):
-            if statement in self.taken or statement.is_handler or statement.category == "import":
+        for position, effects in self._notebook.effects.items():
+            statement = self._history.statements[position]
+            if statement in self.taken or statement in self.effects:
                 continue
-            effects = effects_of(dict(self._notebook.changes.of(position)))
-            if not effects or statement in self.effects:
+            if statement.is_handler or statement.category == "import":
                 continue
             ours = bool(statement.reads_at_once & defined)
             mine = [e for e, strength in effects.items() if concerns(e, strength, modules, names_ours=ours)]
             if mine:
                 self.effects.add(statement)
                 self._take_effect(statement, mine)
+        self._take_draws()
         return len(self.taken) > before
 
+    def _take_draws(self) -> None:
+        """Take what has drawn from a seeded generator: what the script draws follows from that."""
+        purity = self._notebook.purity
+        drawn = {module for statement in self.taken for module in purity.draws_in(statement)}
+        for position, statement in enumerate(self._history.statements) if drawn else ():
+            if purity.draws_at_once(position) & drawn and purity.why_not(statement) is None:
+                self._take(statement)
 
     def _take_effect(self, statement: Statement, effects: Sequence[str]) -> None:
         why = self._notebook.purity.why_not(statement)

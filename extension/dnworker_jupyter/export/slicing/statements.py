@@ -50,6 +50,8 @@ class Statement:
     """Whether it ran to its end; if not, it raised, and what it did until then is not known."""
     future: bool = False
     """Whether `from __future__ import annotations` was in effect."""
+    twin: Statement | None = None
+    """The same statement of an earlier run of the same text, whose analysis counts for this one too."""
 
     @property
     def location(self) -> str:
@@ -121,6 +123,8 @@ class Statement:
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
         """Its node and all nodes below."""
+        if self.twin is not None:
+            return self.twin.nodes
         return tuple(ast.walk(self.node))
 
     @cached_property
@@ -130,11 +134,15 @@ class Statement:
 
     @cached_property
     def _names(self) -> Names:
+        if self.twin is not None:
+            return self.twin._names
         return names_of([self.node])
 
     @cached_property
     def facts(self) -> Facts:
         """What it does to objects when it runs."""
+        if self.twin is not None:
+            return self.twin.facts
         return facts_of([self.node])
 
     @cached_property
@@ -165,12 +173,14 @@ class Statement:
         """The global names that it reads when it runs, without those that a call of it reads."""
         if isinstance(self.node, ast.Import | ast.ImportFrom):
             return frozenset()
-        now = self._names.reads
+        now = self._names.reads - ({"globals"} if any(_names_by_globals(self.node)) else set())
         return frozenset(now if self._annotations_are_lazy else now | self._names.annotations)
 
     @cached_property
     def reads_later(self) -> frozenset[str]:
         """The global names that the functions in it read when they are called."""
+        if self.twin is not None:
+            return self.twin.reads_later
         return frozenset(names_read_by_functions(self.node))
 
     @cached_property
@@ -198,6 +208,7 @@ class Statements:
         self.cells = cells
         self._future = _cells_with_future(cells)
         self._made: dict[int, list[Statement]] = {}
+        self._first: dict[tuple[object, ...], list[Statement]] = {}
 
     def of(self, cell: SourceCell) -> list[Statement]:
         """Return the statements of one of the cells that ran.
@@ -207,14 +218,19 @@ class Statements:
         """
         if id(cell) not in self._made:
             future = id(cell) in self._future
-            self._made[id(cell)] = [
-                Statement(cell, node, n, text, ran, future) for n, (node, text, ran) in enumerate(cell.parts)
+            key = cell.body, cell.only, cell.alias, cell.cell.failed_at, future
+            twins = self._first.get(key, [])
+            made = [
+                Statement(cell, node, n, text, ran, future, twins[n] if twins else None)
+                for n, (node, text, ran) in enumerate(cell.parts)
             ]
+            self._first.setdefault(key, made)
+            self._made[id(cell)] = made
         return self._made[id(cell)]
 
 
 def _cells_with_future(cells: Sequence[SourceCell]) -> set[int]:
-    """Return the identities of cells with lazy annotations: IPython keeps a `__future__` for all later cells."""
+    """Return the identities of cells with lazy annotations: IPython keeps a `__future__` for later cells."""
     found: set[int] = set()
     is_on = False
     for cell in cells:
@@ -396,7 +412,11 @@ def names_in_texts(nodes: Iterable[ast.AST]) -> set[str]:
     """Return the names in texts that may be annotations, or name a class: `"Child"`, `"list[Child]"`."""
     found: set[str] = set()
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _TYPE_TEXT.fullmatch(node.value):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and _TYPE_TEXT.fullmatch(node.value)
+        ):
             found.update(re.findall(r"[^\W\d]\w*", node.value))
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from dnworker.cli.main import main
@@ -26,5 +27,5 @@ def test_a_lock_stays_while_its_script_is_as_it_was(tmp_path):
     )
     export("pass")
     assert lock.read_text() == "a lock"
-    found = FileExport(notebook, tmp_path / "demo", target="dreadnode", topology="uv").diff()
-    assert str(found) == "nothing changed since the last export"
+    export = FileExport(notebook, tmp_path / "demo", target="dreadnode", topology="uv")
+    assert str(asyncio.run(export.diff())) == "nothing changed since the last export"

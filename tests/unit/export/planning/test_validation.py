@@ -80,3 +80,15 @@ def test_a_live_worker_that_no_cell_shows_is_refused():
         NotExportable, match="worker 'hidden': runs here, and no cell that can be read defines it"
     ):
         plan(handler("pass"), registered={"hidden": ["h"]})
+
+
+def test_what_one_worker_changes_and_another_uses_is_refused_for_processes_only():
+    cells = [
+        "seen = []",
+        handler("seen.append(1)"),
+        handler("print(seen)").replace("bridge", "relay"),
+    ]
+    (problem,) = problems(*cells)
+    assert "'seen': handlers of bridge change it, and relay uses it too" in problem
+    assert plan(*cells, topology="in-process").files
+    assert plan(*(c.replace("seen", "seen_cache") for c in cells)).files

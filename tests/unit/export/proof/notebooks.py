@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from dnworker.core.handlers import HandlerKey
 from dnworker.workers.registry import handlers_of
 from dnworker.workers.worker import Worker
+from dnworker_jupyter.export.proof.child import execute
 from dnworker_jupyter.export.proof.compare import Comparison, Unequal, Unknown
 from dnworker_jupyter.export.proof.describe import describe
 from dnworker_jupyter.export.proof.nodes import Description
@@ -41,7 +43,8 @@ def found_between(here: str, there: str, names: Iterable[str] = ()) -> list[Uneq
     """Return what differs between the same names of two sources, the second far below in its file."""
     with module(here, "cells_here") as mine, module("\n" * 30 + there, "cells_there") as theirs:
         chosen = tuple(names) or tuple(n for n in {**mine, **theirs} if not n.startswith("__"))
-        one, other = describe(mine, chosen, ["cells_here"]), describe(theirs, chosen, ["cells_there"])
+        one = describe(mine, chosen, ["cells_here"], seconds=60)
+        other = describe(theirs, chosen, ["cells_there"], seconds=60)
         comparison = Comparison(one, through_json(other))
         return [found for name in chosen for found in comparison.of(name)]
 
@@ -68,7 +71,7 @@ class Kernel:
         self._source = source
 
     def __enter__(self) -> Kernel:
-        exec(compile(self._source, "<cell>", "exec", dont_inherit=True), self.names)
+        execute(ast.parse(self._source), "<cell>", self.names)  # as IPython does
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from os import environ
 worker = Worker(name="bridge")
 RATES = {"a": [1, 2, 3]}
 API_KEY = "k-123456789"
-def rate(a): return RATES[a][0] + math.pi
+def rate(a): return RATES[a][0] + math.sqrt(json.loads("4"))
 class Point:
     x = 1
 @worker.on_event("a")
@@ -125,6 +126,7 @@ BAD = {
     "try:\n    open('data.csv')\nexcept: pass\nraise ValueError": ("file-read", 6, "data.csv"),
     "import socket; socket.create_connection(('127.0.0.1', 9))": ("network", 5, "127.0.0.1"),
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')": ("network", 5, "http://127.0.0.1:9"),
+    "import urllib.request as r; r.urlopen('http://me:pass@127.0.0.1:9/x?key=y')": ("network", 5, "'http://127.0.0.1:9/x'"),
     "import subprocess; subprocess.run(['true'])": ("process", 5, "subprocess.Popen"),
     "import os; os.system('true')": ("process", 5, "os.system"),
     "import os; os.fork()": ("process", 5, "os.fork"),
@@ -190,6 +192,95 @@ async def test_what_the_standard_library_does_for_itself_is_no_failure(tmp_path)
     assert proof == Proof()
 
 
+async def test_a_script_that_replaces_attributes_of_modules_is_proved_all_the_same(tmp_path):
+    effect = "\nimport os, time, builtins\njson.dumps = time.monotonic = builtins.open = os.replace = None\n"
+    assert await prove_one(SCRIPT.replace(TAIL, effect + TAIL), tmp_path) == Proof()
+
+
+PACKAGES = {
+    "numpy": """
+import numpy as np
+A = np.arange(10).reshape(2, -1); V = A[0]; V[0] = 5
+O = np.array([1, "a", [2]], dtype=object); S = np.zeros(3, dtype=[("a", "i4"), ("b", "f8")]); L = np.zeros(10_000)
+R = np.random.default_rng(3); M = np.ma.array([1, 2], mask=[0, 1]); F = np.float64(3); U = np.add
+""",
+    "pandas": """
+import pandas as pd
+A = pd.DataFrame({"a": [1, 2], "b": ["x", "y"], "c": pd.Categorical(["p", "q"])}); A["d"] = A.a * 2
+V = A.set_index("b"); S = A.a; T = pd.Timestamp("2020-01-01", tz="UTC"); I = pd.MultiIndex.from_product([[1], ["a"]])
+""",
+    "pydantic": """
+from pydantic import BaseModel, Field, field_validator
+class V(BaseModel):
+    x: int = 3
+    items: list[int] = Field(default_factory=list)
+    other: "V | None" = None
+    @field_validator("x")
+    @classmethod
+    def check(cls, x): return x
+A = V(x=5, other=V())
+""",
+    "attrs": """
+import attrs
+@attrs.define
+class V:
+    x: int = 3
+    y: list = attrs.field(factory=list)
+A = V(5)
+""",
+    "matplotlib": """
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_rgb
+A = [to_rgb("red"), 5]; V = plt
+""",
+    "sqlalchemy": """
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+class Base(DeclarativeBase): pass
+class V(Base):
+    __tablename__ = "v"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(5))
+    children: Mapped[list["Child"]] = relationship(back_populates="parent")
+class Child(Base):
+    __tablename__ = "child"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    v_id: Mapped[int] = mapped_column(ForeignKey("v.id"))
+    parent: Mapped["V"] = relationship(back_populates="children")
+A = V(name="a")
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", PACKAGES)
+async def test_values_of_packages_are_proved_where_these_are_installed(package, tmp_path):
+    pytest.importorskip(package)
+    source = PACKAGES[package]
+    names = ("A", "V", *"OSLRMFUTI", "Base", "Child")
+    assert (
+        await prove_one(HEAD + source, tmp_path, [n for n in names if n in source], source, timeout=30)
+        == Proof()
+    )
+    if "5" in source:
+        changed = await prove_one(HEAD + source.replace("5", "6"), tmp_path, ("A", "V"), source, timeout=30)
+        assert changed.differences
+
+
+async def test_what_the_sdk_has_is_what_dnworker_has(tmp_path):
+    cells = "from dnworker import TurnFailedError\n" + CELLS
+    script = SCRIPT.replace("RuntimeClient,", "RuntimeClient, TurnFailedError,")
+    assert await prove_one(script, tmp_path, (*NAMES, "TurnFailedError"), cells) == Proof()
+
+
+async def test_a_module_that_another_script_imports_is_not_there(tmp_path):
+    scripts = dict.fromkeys(("a", "b"), "import xml.dom.minidom\nX = 1\n") | {
+        "c": "import xml\nX = xml.dom\n"
+    }
+    proof = await proved("X = 1", scripts, ["X"], tmp_path)
+    assert [(f.worker, f.line) for f in proof.failures] == [("c", 2)]
+
+
 async def test_a_script_that_does_not_end_is_stopped_where_it_is(tmp_path):
     scripts = {
         "loop": HEAD + "def f():\n    while True: pass\nf()\n",
@@ -236,6 +327,28 @@ async def test_a_proof_that_is_cancelled_leaves_neither_processes_nor_files(tmp_
         await running
     psutil.wait_procs(children, timeout=5)
     assert not [child for child in children if child.is_running() and child.status() != "zombie"]
+    assert list(tmp_path.iterdir()) == []
+
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from dnworker_jupyter.export.proof.prove import Script, prove
+files = {"workers/w.py": b"import time\\ntime.sleep(600)\\n"}
+asyncio.run(prove(files, [Script("w", "workers/w.py", ())], {}, {}, cwd=Path.cwd(), timeout=600))
+"""
+
+
+async def test_a_kernel_that_is_killed_leaves_neither_processes_nor_files(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, env=environment)
+    async with asyncio.timeout(30):
+        while len(children := psutil.Process(process.pid).children(recursive=True)) < 3:
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, timeout=10)
+    assert alive == []
     assert list(tmp_path.iterdir()) == []
 
 

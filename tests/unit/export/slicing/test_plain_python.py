@@ -51,7 +51,7 @@ def test_two_plain_workers_of_one_cell_become_two_scripts():
 
 def test_a_refusal_in_a_plain_cell_names_its_line():
     (problem,) = problems(
-        "df = load()",
+        "df = open(1)",
         "b = dn.worker('bridge')\n@b.on_event('a')\nasync def h(event, client):\n    print(df)",
     )
     assert "cell [2], line 4" in problem
@@ -85,13 +85,19 @@ def test_a_cell_that_makes_the_handle_may_have_run_after_those_that_use_it():
 
 @pytest.mark.parametrize(
     "line",
-    ["bee.state['n'] = 5", "bee.on_event('c')(on_a)", "for kind in 'xy':\n    bee.on_event(kind)(on_a)"],
+    [
+        "bee.state['n'] = 5",
+        "bee.on_event('c')(on_a)",
+        "for kind in 'xy':\n    bee.on_event(kind)(on_a)",
+        "if True:\n    @bee.every(minutes=1)\n    async def tick(client): pass",
+        "def add(w, kind):\n    @w.on_event(kind)\n    async def h(event, client): pass\nadd(bee, 'z')",
+    ],
 )
-def test_what_registers_when_the_cell_runs_is_refused_as_in_a_worker_cell(line):
-    (problem,) = problems(
+def test_what_registers_or_fills_the_state_when_the_cell_runs_is_exported(line):
+    text = script(
         f"bee = dn.worker('bridge')\n@bee.on_event('a')\nasync def on_a(event, client): pass\n{line}"
     )
-    assert "cell [1], line 4" in problem
+    assert line.splitlines()[0] in text
 
 
 def test_one_name_may_stand_for_two_workers_in_two_cells():

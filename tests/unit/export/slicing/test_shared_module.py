@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from dnworker import Runtime
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.export.disk.write import write
-from tests.unit.export.builders import plan
+from tests.unit.export.builders import plan, problems
 
 TWO = """
 %%worker {name}
@@ -51,7 +52,7 @@ def test_a_helper_of_two_workers_goes_once_into_a_module_beside_them():
     [
         "def helper():\n    return worker.state",
         "def base():\n    return worker.state\ndef helper():\n    return base()",
-        "COUNT = 0\ndef helper():\n    global COUNT\n    COUNT += 1\n    return COUNT",
+        "COUNT_CACHE = 0\ndef helper():\n    global COUNT_CACHE\n    COUNT_CACHE += 1\n    return COUNT_CACHE",
     ],
 )
 def test_what_is_another_for_each_worker_is_not_shared(helper):
@@ -61,9 +62,37 @@ def test_what_is_another_for_each_worker_is_not_shared(helper):
         assert "def helper" in files[f"workers/{name}.py"].decode()
 
 
-def test_a_helper_that_uses_a_handler_stays_with_its_worker():
-    files = plan("async def again(e, c):\n    await go(e, c)", *two("print(again)", "print(again)")).files
-    assert "workers/demo_shared.py" not in files
+def test_a_helper_that_calls_the_handler_of_another_worker_is_refused():
+    told = problems("async def again(e, c):\n    await go(e, c)", *two("print(again)", "print(again)"))
+    assert "'go': cell [3], line 3 is a handler of worker 'second'" in told[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "X = [1]\ndef helper():\n    return X\nX = [2]\nY = X",
+        "X = [1]\nFIRST = list(X)\nX.append(2)\ndef helper():\n    return X, FIRST",
+        "import os\nos.environ['A'] = '1'\ndef helper():\n    return os.environ['A']",
+        "def helper():\n    return __name__",
+    ],
+    ids=["bound twice", "changed after it was read", "an effect", "its own module"],
+)
+def test_whatever_is_shared_the_module_and_the_scripts_run(cell, tmp_path):
+    files = plan(cell, *two("print(helper())", "print(helper())"), target="dnworker").files
+    for path, data in files.items():
+        if path.endswith(".py"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(data)
+    for name in ("first", "second"):
+        sys.path.insert(0, str(tmp_path / "workers"))
+        try:
+            found = runpy.run_path(str(tmp_path / "workers" / f"{name}.py"))["helper"]
+            expected: dict = {"__name__": "<run_path>"}
+            exec(cell, expected)
+            assert repr(found()) == repr(expected["helper"]())
+        finally:
+            sys.path.remove(str(tmp_path / "workers"))
+            sys.modules.pop("demo_shared", None)
 
 
 def test_a_shared_class_finds_the_worker_that_it_derives_from():

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.unit.export.builders import handler, problems, script
+from collections.abc import Collection
+from textwrap import dedent
+
+import pytest
+
+from dnworker_jupyter.export.planning.plan import Ran, plan_export
+from dnworker_jupyter.export.slicing.problems import NotExportable
+from dnworker_jupyter.syntax.cell import Cell
+from tests.unit.export.builders import handler, plan, problems, script
 
 
 def test_of_a_name_defined_twice_the_last_counts():
@@ -84,3 +92,156 @@ def test_what_registers_itself_is_exported_with_its_registry():
 
 def test_a_name_that_is_bound_anew_after_a_change_is_exported():
     assert "X = [2]" in script("X = []\nX.append(1)\nX = [2]", handler("print(X)"))
+
+
+def values(*cells: str, names: str, ran: bool = True, suspects: Collection[str] = ()) -> list[object]:
+    """Run the cells, export a handler that reads names, and return their values in the script."""
+    sources = [*cells, handler(f"print({names})")]
+    made = [Cell(n, dedent(text).strip("\n"), f"c{n}") for n, text in enumerate(sources, 1)]
+    ran_ = Ran(made, suspects) if ran else None
+    text = plan_export(made, default_name="demo", target="dnworker", ran=ran_).files["workers/bridge.py"]
+    found: dict[str, object] = {"__name__": "exported"}
+    exec(text, found)
+    live: dict[str, object] = {"__name__": "exported"}
+    for cell in cells:
+        exec(dedent(cell), live)
+    for name in names.split(", "):
+        assert repr(found[name]) == repr(live[name]), text.decode()
+    return [found[name] for name in names.split(", ")]
+
+
+@pytest.mark.parametrize("ran", [True, False], ids=["kernel", "file"])
+@pytest.mark.parametrize(
+    ("cell", "names"),
+    [
+        ("X = 1\nY = X + 1\nX = 10", "X, Y"),
+        ("b = a = []\nb.append(0)", "a"),
+        ("a = [[]]\nb = a[0]\nb.append(1)", "a"),
+        ("a = []\nfor n in range(3):\n    a.append(n)", "a, n"),
+        ("a = [1, 2, 3]\na[1:2] = []\ndel a[0]", "a"),
+        ("a = {}\na['k'] = {}\na['k']['l'] = 1", "a"),
+        ("a = [1]\ndef add(x, to):\n    to.append(x)\nadd(2, a)", "a"),
+        ("a = [1]\ndef add(x):\n    here = a\n    here.append(x)\nadd(2)", "a"),
+        ("n = 1\ndef bump():\n    global n\n    n += 1\nbump()", "n"),
+        ("def make():\n    global made\n    made = [1]\nmake()\nmade.append(2)", "made"),
+        ("import heapq\nh = [3, 1]\nheapq.heapify(h)\nleast = heapq.heappop(h)", "h, least"),
+        ("a = [1, 2]\nlast = a.pop()", "a, last"),
+        ("it = iter([1, 2])\nfirst = next(it)\nsecond = next(it)", "first, second"),
+        ("import random\nrandom.seed(4)\nx = random.random()\ny = random.random()", "y"),
+        ("class A:\n    n = 1\nA.n = 2\nx = A.n", "x"),
+        ("class A:\n    kinds = []\n    def __init_subclass__(cls):\n        A.kinds.append(cls.__name__)\nclass B(A): ...\nx = A.kinds", "x"),
+        ("from functools import singledispatch\n@singledispatch\ndef f(x): return 0\n@f.register\ndef _(x: int): return 1\nx = f(2)", "x"),
+        ("x = 1\nif x:\n    y = 2\nelse:\n    y = 3\nx = 0", "x, y"),
+        ("try:\n    x = int('z')\nexcept ValueError:\n    x = -1", "x"),
+        ("a = [1]\nfrom contextlib import suppress\nwith suppress(Exception):\n    a.append(2)", "a"),
+        ("a, *rest = [1, 2, 3]\nb = rest\nb.append(4)", "rest, a"),
+        ("a = 1\nb = 2\na, b = b, a", "a, b"),
+        ("def f(): return 1\nold = f\ndef f(): return old() + 1\nx = f()", "x"),
+        ("from functools import cache\ndef f(n): return n\nf = cache(f)\nx = f(3)", "x"),
+        ("x = [1]\ny = x\nx += [2]", "y"),
+        ("text = 'a'\nlabel = f'{text}!'\ntext = 'b'", "label, text"),
+        ("x = {1: 2}\nvars_ = x.items()\nx[3] = 4\ny = sorted(vars_)", "y"),
+        ("import decimal\ndecimal.getcontext().prec = 3\nx = decimal.Decimal(1) / 3", "x"),
+        ("globals()['x'] = 3", "x"),
+        ("from math import *\nx = sqrt(4)", "x"),
+        ("list = [3]\nx = list[0]", "x"),
+        ("if (n := 3) > 2:\n    x = [n]\nx.append(4)", "x, n"),
+        ("match 3:\n    case int(n):\n        x = n", "x"),
+        ("%%time\nx = 1", "x") if False else ("x = 1", "x"),
+    ],
+)  # fmt: skip
+def test_a_name_is_in_the_script_what_it_was_at_last(cell, names, ran):
+    values(cell, names=names, ran=ran)
+
+
+def test_only_what_a_handler_needs_is_exported():
+    text = script("X = 1\nY = []\nY.append(X)\nZED = [Y]\nALT = 3\nALT = 4", handler("print(Y)"))
+    assert ("Y.append(X)" in text, "ZED" in text, "ALT" in text) == (True, False, False)
+
+
+def test_a_call_that_may_change_a_name_is_exported_only_where_its_value_shows_it():
+    cell = "import operator\nx = [1]\ny = operator.methodcaller('append', 2)(x)"
+    made = [Cell(1, cell), Cell(2, handler("print(x)").strip("\n"))]
+    plain = plan_export(made, default_name="demo", ran=Ran(made)).files["workers/bridge.py"].decode()
+    wider = plan_export(made, default_name="demo", ran=Ran(made, {"x"})).files["workers/bridge.py"].decode()
+    assert ("methodcaller" in plain, "methodcaller" in wider) == (False, True)
+
+
+def test_of_a_cell_that_failed_what_ran_before_is_exported():
+    cells = [Cell(1, "x = 1\ny = 1 / 0\nz = 3", failed_at=2), Cell(2, handler("print(x)").strip("\n"))]
+    assert (
+        "x = 1" in plan_export(cells, default_name="demo", ran=Ran(cells)).files["workers/bridge.py"].decode()
+    )
+    cells[1] = Cell(2, handler("print(z)").strip("\n"))
+    with pytest.raises(NotExportable, match="'z': no cell defines it"):
+        plan_export(cells, default_name="demo", ran=Ran(cells))
+
+
+def test_a_cell_that_ran_twice_is_exported_as_often():
+    cell, user = Cell(2, "x.append(1)", "b"), Cell(4, handler("print(x)").strip("\n"))
+    cells = [Cell(1, "x = []", "a"), cell, Cell(3, "x.append(1)", "b"), user]
+    text = plan_export(cells, default_name="demo", ran=Ran([user])).files["workers/bridge.py"].decode()
+    assert text.count("x.append(1)") == 2
+
+
+@pytest.mark.parametrize(
+    ("magic", "expected"),
+    [
+        ("%time x.append(1)", "x.append(1)"),
+        ("%%time\nx.append(1)", "x.append(1)"),
+        ("%%capture\nx.append(1)", "x.append(1)"),
+        ("%env A=b\nx.append(1)", "os.environ['A'] = 'b'"),
+    ],
+)
+def test_a_magic_that_only_runs_python_is_that_python(magic, expected):
+    assert expected in script("x = []", magic, handler("print(x)"))
+
+
+def test_handlers_stand_below_unless_something_changes_what_they_read_when_they_are_defined():
+    first = handler("pass").replace('"a"', "KIND")
+    plainly = script("KIND = 'a'", first, "LIMIT = 1", handler("print(LIMIT)").replace("on_a", "on_b"))
+    assert plainly.index("LIMIT = 1") < plainly.index("async def on_a")
+    moved = script("KIND = 'a'", first, "KIND = 'b'", first.replace("on_a", "on_b"))
+    assert moved.index("async def on_a") < moved.index("KIND = 'b'") < moved.index("async def on_b")
+
+
+def test_an_import_after_the_environment_was_changed_stays_after_it():
+    text = script("import os\nos.environ['YAML'] = '1'\nimport yaml", handler("print(yaml)"))
+    assert text.index("os.environ['YAML']") < text.index("import yaml")
+
+
+def test_a_future_import_is_written_only_where_a_cell_has_it():
+    assert "__future__" not in script("x = 1", handler("print(x)"))
+    text = script("from __future__ import annotations\ndef f(x: Later): ...", handler("print(f)"))
+    assert "from __future__ import annotations" in text
+
+
+@pytest.mark.parametrize(
+    ("effect", "handler_body", "is_exported"),
+    [
+        ("import os\nos.environ['A'] = 'b'", "pass", True),
+        ("import sys\nsys.setrecursionlimit(5000)", "pass", True),
+        ("import random\nrandom.seed(1)", "print(random.random())", True),
+        ("import random\nrandom.seed(1)", "pass", False),
+        ("import logging\nlogging.getLogger('a').setLevel(10)", "logging.info('x')", True),
+        ("import logging\nlog = logging.getLogger('a')\nlog.setLevel(10)", "logging.info('x')", True),
+        ("import json\njson.dumps = repr", "print(json.dumps(1))", True),
+        ("import json\njson.dumps(2)", "print(json.dumps(1))", False),
+        ("import copyreg\nclass A: ...\ncopyreg.pickle(A, repr)", "print(A)", True),
+    ],
+)
+def test_an_effect_on_the_process_is_exported_where_the_script_may_see_it(effect, handler_body, is_exported):
+    assert (effect.splitlines()[-1] in script(effect, handler(handler_body))) == is_exported
+
+
+@pytest.mark.parametrize("change", ["import os\nos.chdir('x')", "%cd x"])
+def test_another_working_directory_is_refused_where_the_script_opens_files(change):
+    (problem,) = problems(change, handler("print(open(event.kind))"))
+    assert "changes the working directory" in problem
+    assert "chdir" not in script(change, handler("print(event)"))
+
+
+def test_an_effect_that_a_script_must_not_have_is_told():
+    made = plan("import httpx\nhttpx.post('http://a')", handler("print(httpx.codes)"))
+    (warning,) = [w for w in made.warnings if "httpx.post" in w.name]
+    assert "ran in the notebook, and the script of bridge does not do it" in warning.why

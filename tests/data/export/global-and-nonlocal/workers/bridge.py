@@ -8,14 +8,10 @@
 
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
-if __package__:  # loaded by a runtime, in-process
-    from .demo_shared import TOTALS
-else:
-    from demo_shared import TOTALS
-
 worker = Worker(name="bridge")
 
 COUNT = 0
+TOTALS = {}
 
 
 def add(n):

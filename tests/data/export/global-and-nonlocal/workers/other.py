@@ -8,26 +8,12 @@
 
 from dreadnode.capabilities.worker import EventEnvelope, RuntimeClient, Worker
 
-if __package__:  # loaded by a runtime, in-process
-    from .demo_shared import TOTALS
-else:
-    from demo_shared import TOTALS
-
 worker = Worker(name="other")
-
-COUNT = 0
-
-
-def add(n):
-    global COUNT
-    COUNT += n
-    TOTALS["n"] = COUNT
 
 
 @worker.on_event("a")
 async def on_a(event: EventEnvelope, client: RuntimeClient) -> None:
-    add(1)
-    print(TOTALS)
+    print(event)
 
 
 if __name__ == "__main__":

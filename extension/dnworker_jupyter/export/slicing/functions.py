@@ -1,0 +1,90 @@
+"""Reads the definitions of functions and classes: parameters, local names, what they keep; for `changes`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from dnworker_jupyter.export.slicing.facts import Facts, facts_of
+from dnworker_jupyter.export.slicing.history import Definition
+from dnworker_jupyter.export.slicing.knowledge import CHANGING_METHODS
+from dnworker_jupyter.export.slicing.reads import Function
+
+ON_CONSTRUCTION = ("__init__", "__post_init__", "__new__")
+"""Methods that run when an object is made."""
+
+
+def bases(node: ast.ClassDef) -> list[str]:
+    """Return the names of a class's bases and of its metaclass."""
+    given = [*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")]
+    return [base.id for base in given if isinstance(base, ast.Name)]
+
+
+def with_default(arguments: ast.arguments) -> set[str]:
+    """Return the parameters that have a default."""
+    named = [*arguments.posonlyargs, *arguments.args]
+    found = {a.arg for a in named[len(named) - len(arguments.defaults) :]}
+    pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    return found | {a.arg for a, default in pairs if default is not None}
+
+
+def keeps_state(maker: Function) -> bool:
+    """Return whether functions within a function change what it has bound."""
+    inner = [n for n in ast.walk(maker) if isinstance(n, Function | ast.Lambda) and n is not maker]
+    if any(isinstance(part, ast.Nonlocal) for node in inner for part in ast.walk(node)):
+        return True
+    bodies = [[node.body] if isinstance(node, ast.Lambda) else node.body for node in inner]
+    outer = {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
+    outer |= {n.id for n in ast.walk(maker) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    for body in bodies:
+        facts = facts_of(body, deep=True)
+        changed = {store.root for store in facts.stores}
+        changed |= {c.root for c in facts.calls if c.root and c.path and c.path[-1] in CHANGING_METHODS}
+        if changed & outer:
+            return True
+    return False
+
+
+def called_by(definition: Definition) -> list[Function]:
+    """Return the functions that a call of a function or class of the notebook runs."""
+    if not isinstance(definition, ast.ClassDef):
+        return [definition]
+    return [n for n in definition.body if isinstance(n, Function) and n.name in ON_CONSTRUCTION]
+
+
+def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
+    """Return the parameters that a call fills by position, and then those by keyword only."""
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return tuple(argument.arg for argument in named)
+
+
+def local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
+    """Return the names that a function binds, those of its parameters and inner functions among them."""
+    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+    for part in (p for inner in body for p in ast.walk(inner)):
+        match part:
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.alias():
+                found.add(part.asname or part.name.partition(".")[0])
+    return found
+
+
+def held_by_locals(facts: Facts, local: set[str]) -> dict[str, set[str]]:
+    """Return for each local name the names outside whose objects it may hold."""
+    held: dict[str, set[str]] = {}
+    for sharing in facts.sharing:
+        for target in sharing.targets & local:
+            held.setdefault(target, set()).update(sharing.sources | sharing.maybe)
+    found: dict[str, set[str]] = {}
+    for name in held:
+        waiting, seen = [name], {name}
+        while waiting:
+            for source in held.get(waiting.pop(), ()):
+                if source not in seen:
+                    seen.add(source)
+                    waiting.append(source)
+        found[name] = seen - local
+    return found

@@ -1,0 +1,100 @@
+"""`Notebook`: what ran in a notebook, and what is known of it, made once for all workers; used by `slice`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.changes import Changes, Strength
+from dnworker_jupyter.export.slicing.effects import effects_of
+from dnworker_jupyter.export.slicing.history import History, Version
+from dnworker_jupyter.export.slicing.name_problems import syntax_problem
+from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.purity import Purity
+from dnworker_jupyter.export.slicing.sharing import Sharers, events
+from dnworker_jupyter.export.slicing.statements import Statement, Statements
+
+Events = dict[Version, list[tuple[int, Strength]]]
+"""Changes in the order in which they ran, by the group of names whose object they change."""
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """What ran in a notebook, made once for all workers.
+
+    Args:
+        statements: of its cells.
+        is_order_of_run: see `History`.
+        suspects: names, of which also those changes are taken that are not sure; None for all.
+    """
+
+    statements: Statements
+    is_order_of_run: bool = False
+    suspects: Collection[str] | None = None
+    _problems: list[tuple[SourceCell, ExportProblem]] = field(default_factory=list)
+
+    @cached_property
+    def history(self) -> History:
+        """All statements that ran; of cells that do not parse there are none."""
+        found: list[Statement] = []
+        for cell in self.statements.cells:
+            if cell.category in ("capability", "program", "test", "opaque"):
+                continue
+            try:
+                found += self.statements.of(cell)
+            except SyntaxError as exc:
+                self._problems.append((cell, syntax_problem(cell, exc)))
+        return History(sorted(found, key=lambda s: s.order), is_order_of_run=self.is_order_of_run)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """What each statement changes."""
+        return Changes(self.history)
+
+    @cached_property
+    def effects(self) -> dict[int, dict[str, Strength]]:
+        """Those that change modules or the process, by position: what they change, by dotted name."""
+        found = ((n, effects_of(self.changes.of(n))) for n in range(self.history.end))
+        return {position: effects for position, effects in found if effects}
+
+    @cached_property
+    def purity(self) -> Purity:
+        """Which statements a script may run while it is imported."""
+        return Purity(self.history)
+
+    @cached_property
+    def sure_sharers(self) -> Sharers:
+        """Which names surely share objects."""
+        return Sharers(self.history, maybe=False)
+
+    @cached_property
+    def sharers(self) -> Sharers:
+        """Which names may share objects."""
+        return Sharers(self.history, maybe=True)
+
+    @cached_property
+    def sure_events(self) -> Events:
+        """The changes of objects that names surely share."""
+        return events(self.history, self.changes, self.sure_sharers)
+
+    @cached_property
+    def events(self) -> Events:
+        """The changes of objects that names may share."""
+        return events(self.history, self.changes, self.sharers)
+
+    @cached_property
+    def changed_by_handlers(self) -> set[str]:
+        """The global names whose objects handlers, or the functions that they call, change when they run."""
+        return {
+            name
+            for statement in self.history.statements
+            if statement.is_handler
+            for name in self.changes.of_call(statement)
+        }
+
+    def syntax_problems(self, worker: str) -> list[ExportProblem]:
+        """Return the problems of the worker's own cells that do not parse."""
+        _ = self.history
+        return [problem for cell, problem in self._problems if cell.worker == worker]

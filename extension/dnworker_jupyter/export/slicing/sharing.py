@@ -1,0 +1,67 @@
+"""Which names may share objects, so that a change of one is a change of the other; used by `slice`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Strength
+from dnworker_jupyter.export.slicing.history import History, Version
+
+
+class Sharers:
+    """Which versions of names may share objects with which."""
+
+    def __init__(self, history: History, *, maybe: bool) -> None:
+        self._history = history
+        self._parent: dict[Version, Version] = {}
+        for position, statement in enumerate(history.statements):
+            for sharing in statement.facts.sharing:
+                handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
+                sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
+                for target in sharing.targets:
+                    self._join(target, sources, position)
+
+    def group(self, version: Version) -> Version:
+        """Return the version that stands for all that may share objects with one."""
+        parent = self._parent.setdefault(version, version)
+        if parent != version:
+            parent = self._parent[version] = self.group(parent)
+        return parent
+
+    def _join(self, target: str, sources: Iterable[str], position: int) -> None:
+        history = self._history
+        bound = target in history.statements[position].binds
+        targets = [(target, position)] if bound else [*history.versions(target, position)]
+        for source in sources:
+            if history.imported_as(source, position) is not None:
+                continue
+            versions = [*history.versions(source, position)]
+            if source in history.statements[position].binds:  # a part of the statement binds it
+                versions.append((source, position))
+            for version in versions:
+                for one in targets:
+                    if not bound and history.imported_as(target, position) is not None:
+                        continue
+                    self._parent[self.group(version)] = self.group(one)
+
+
+def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version, list[tuple[int, Strength]]]:
+    """Return the changes in the order in which they ran, by the group of versions that they change."""
+    found: dict[Version, list[tuple[int, Strength]]] = {}
+    for position in range(history.end):
+        mine: dict[Version, Strength] = {}
+        for name, strength in changes.of(position).items():
+            for version in _changed_versions(history, name, position):
+                group = sharers.group(version)
+                mine[group] = max(strength, mine.get(group, strength))
+        for group, strength in mine.items():
+            found.setdefault(group, []).append((position, strength))
+    return found
+
+
+def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
+    if name.startswith(MODULE):
+        return
+    yield from history.versions(name, position)
+    if name in history.statements[position].binds:  # what it binds anew it may change, too
+        yield name, position

@@ -1,3 +1,0 @@
-"""What several workers share, exported from a notebook by dnworker."""
-
-TOTALS = {}
