@@ -39,8 +39,7 @@ def notebook_of(root: Path, home: Path) -> Path:
 
 
 def run(kernel, notebook: Path) -> None:
-    """Run the cells of a notebook, as *Run All* does, in its directory."""
-    assert kernel.run(f"%cd {notebook.parent}").status == "ok"
+    """Run the cells of a notebook that lies in the kernel's directory, as *Run All* does."""
     for cell in json.loads(notebook.read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and not source.startswith(("%load_ext", "%pip")):
@@ -63,7 +62,7 @@ def export(notebook: Path, out: Path, *options: str) -> dict[str, bytes]:
 
 def comes_back(kernel, root: Path, tmp_path: Path) -> dict[str, bytes]:
     """Import, run and export a capability; the way back from that is byte for byte. Returns the first export."""
-    notebook = notebook_of(root, tmp_path / "nb")
+    notebook = notebook_of(root, tmp_path)
     run(kernel, notebook)
     answer = kernel.run(f"%capability export {tmp_path / 'live' / root.name}")
     assert answer.status == "ok", answer.text
@@ -105,7 +104,7 @@ def test_variables_of_the_manifest_are_there_when_cells_run(kernel, tmp_path):
 
 
 def test_agents_and_flags_of_the_capabilitys_directory_are_there_at_once(kernel, tmp_path):
-    run(kernel, notebook_of(write_listing("agents-nested", tmp_path / "there"), tmp_path / "nb"))
+    run(kernel, notebook_of(write_listing("agents-nested", tmp_path / "there"), tmp_path))
     made = kernel.run(
         "session = await dn.runtime().client().create_session(\n"
         "    session_id='s', capability='agents-nested', agent='pipeline-report')\n"
