@@ -108,6 +108,7 @@ CLAUSES: dict[str, str] = {
     "3.6 restart": "A running worker is not restarted, a gated one refused",
     "4.1 head": "The fields of the head, each rule with its code",
     "4.1 discovery": "Components come from their directories; an empty list turns a category off; a list adds",
+    "4.1 listing": "Components are found, named and judged as the reference's loader does",
     "4.1 missing": "A declared but missing component is degraded, not fatal",
     "4.2 mcp": "MCP servers from file and manifest, inline wins, wrong ones are error entries",
     "4.2 checks": "Checks run at load and never block it",

@@ -11,7 +11,7 @@ from dnworker.capability.manifest import MANIFEST_NAME
 
 def project_root(cwd: Path, environ: Mapping[str, str]) -> Path:
     """Return `DREADNODE_PROJECT_ROOT`, else the nearest directory above with `.git`, else `cwd`."""
-    if named := environ.get("DREADNODE_PROJECT_ROOT"):
+    if named := environ.get("DREADNODE_PROJECT_ROOT", "").strip():
         return (cwd / named).resolve()
     return next((d for d in (cwd, *cwd.parents) if (d / ".git").exists()), cwd)
 
@@ -32,7 +32,7 @@ def search_path(
         project_root(cwd, environ) / own,
         home / own,
         *given,
-        *(Path(entry) for entry in from_environment if entry),
+        *(Path(entry.strip()) for entry in from_environment if entry.strip()),
     ]
     return list(dict.fromkeys(d.resolve() for d in candidates if d.is_dir()))
 

@@ -77,7 +77,7 @@ def worker_environment(
     environment.pop("SANDBOX_AUTH_TOKEN", None)  # a legacy name of the token; ours is the one that counts
     environment.pop("DREADNODE_RUNTIME_TOKEN_FILE", None)
     if path_entries:
-        environment["PATH"] = _with_entries(environment.get("PATH", os.defpath), path_entries, root)
+        environment["PATH"] = with_entries(environment.get("PATH", os.defpath), path_entries, root)
     org = inherited.get("DREADNODE_ORG") or inherited.get("DREADNODE_ORGANIZATION")
     environment.update(
         CAPABILITY_ROOT=str(root),
@@ -97,5 +97,7 @@ def worker_environment(
     return environment
 
 
-def _with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
-    return os.pathsep.join([path, *(str(root / entry) for entry in entries)])
+def with_entries(path: str, entries: tuple[str, ...], root: Path) -> str:
+    """Return a PATH with the directories of `dependencies.path`: `~` and variables replaced, below `root`."""
+    expanded = (Path(os.path.expandvars(entry.strip())).expanduser() for entry in entries if entry.strip())
+    return os.pathsep.join([path, *(str(root / entry) for entry in expanded)])

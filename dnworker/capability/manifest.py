@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.presence import component_problems
 from dnworker.capability.problems import DocumentChecker, kind_of
 from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
@@ -144,11 +145,15 @@ class _Checker(DocumentChecker):
         path_entries = self._dependencies(data.get("dependencies"))
         checks = self._checks(data.get("checks"))
         self._secrets(data.get("secrets"))
-        author = self._author(data.get("author"))
-        if not (is_head or self.problems or workers or self._has_other_component(data)):
+        self.text_list(data.get("keywords"), ("keywords",), "VALID-001")
+        if not isinstance(data.get("mcp"), dict | None):
             self.bad(
-                (), "the capability has no component; declare a worker, an agent or another", "VALID-008"
+                ("mcp",), f"mcp is a mapping of files and servers, not {kind_of(data['mcp'])}", "MCP-001"
             )
+        author = self._author(data.get("author"))
+        if not (is_head or self.problems):
+            for where, message, code in component_problems(data, self.root, flags):
+                self.bad(where, message, code)
         return CapabilityManifest(
             root=self.root,
             name=name,
@@ -267,23 +272,6 @@ class _Checker(DocumentChecker):
             elif not (isinstance(name, str) and _SECRET_NAME.fullmatch(name)) or name in seen:
                 self.bad(where, f"secret name {name!r} must be a variable name and stand once", "VALID-001")
             seen.add(str(name))
-
-    def _has_other_component(self, data: dict[Any, Any]) -> bool:
-        """Count what is declared or lies in the conventional directories (contract 4.1)."""
-        patterns = {
-            "agents": "agents/*.md",
-            "tools": "tools/*.py",
-            "hooks": "hooks/*.py",
-            "skills": "skills/*/SKILL.md",
-        }
-        for key, pattern in patterns.items():
-            if data.get(key):
-                return True
-            if key not in data and any(p.name != "__init__.py" for p in self.root.glob(pattern)):
-                return True
-        if data.get("commands") or data.get("mcp"):
-            return True
-        return "mcp" not in data and any((self.root / n).is_file() for n in (".mcp.json", "mcp.json"))
 
     # -- flags -----------------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def _add(commands: Any, common: argparse.ArgumentParser, name: str, purpose: str
 
 def _import(options: argparse.Namespace) -> int:
     importer = exporting.extension("import")
-    made = importer.import_capability(options.capability)
+    made = importer.import_capability(options.capability, options.output.parent)
     written = exporting.extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
         print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.components import Components, read_components
+from dnworker.capability.environment import with_entries
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
 from dnworker.core.models import CapabilityInfo, ComponentInfo
@@ -133,7 +134,8 @@ class Capability:
 
     async def run_checks(self) -> None:
         """Run the declared checks side by side; a failed one never blocks loading (contract 4.2)."""
-        self.checks = list(await asyncio.gather(*(run_check(c, self.root) for c in self.manifest.checks)))
+        root, entries = self.root, self.manifest.path_entries
+        self.checks = list(await asyncio.gather(*(run_check(c, root, entries) for c in self.manifest.checks)))
 
     def info(self) -> CapabilityInfo:
         """Return what the API shows of the capability."""
@@ -164,14 +166,14 @@ class Capability:
             components=self._components(),
             checks=[asdict(check) for check in manifest.checks],
             entry_agent=parts.agents[0].name if parts.agents else None,
-            skills_paths=sorted({str(skill.directory.parent) for skill in parts.skills}),
+            skills_paths=[str(path) for path in parts.skills_paths],
             agents=[agent.info() for agent in parts.agents],
         )
 
     def _components(self) -> list[ComponentInfo]:
         parts = self.parts
         return [
-            *(ComponentInfo(kind="agent", name=agent.name, status="ok") for agent in parts.agents),
+            *(ComponentInfo(kind="agent", name=a.name, status="ok", detail=a.note) for a in parts.agents),
             *(worker.component() for worker in self.workers.values()),
             *(ComponentInfo(kind="skill", name=skill.name, status="ok") for skill in parts.skills),
             *(server.component(self.flags) for server in parts.mcp.values()),
@@ -180,12 +182,17 @@ class Capability:
         ]
 
 
-async def run_check(check: CheckDefinition, root: Path) -> ComponentInfo:
-    """Run one check by the shell, in the capability's directory, for at most 5 s."""
+async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str, ...] = ()) -> ComponentInfo:
+    """Run one check by the shell, in the capability's directory, for at most 5 s.
+
+    Programs are also searched in `path_entries`, the capability's `dependencies.path`.
+    """
+    path = with_entries(os.environ.get("PATH", os.defpath), path_entries, root)
     try:
         process = await asyncio.create_subprocess_shell(
             check.command,
             cwd=root,
+            env={**os.environ, "PATH": path},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dnworker.capability.components import Skill
+from dnworker.capability.skills import Skill
 from dnworker.core.errors import Conflict, NotFound
 from dnworker.core.models import ToolInfo
 from dnworker.engine.capabilities import CapabilityCollection

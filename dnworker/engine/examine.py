@@ -31,9 +31,11 @@ async def examine(root: Path) -> Examination:
         return Examination(None, list(exc.problems))
     parts = read_components(manifest)
     problems = [w.problem for w in manifest.workers.values() if w.problem is not None]
+    problems += [f"agent {agent.name}: {agent.note}" for agent in parts.agents if agent.note]
     problems += [f"{entry.kind} {entry.name}: {entry.error}" for entry in parts.others if entry.error]
     problems += [server.problem for server in parts.mcp.values() if server.problem]
-    ran = await asyncio.gather(*(run_check(check, manifest.root) for check in manifest.checks))
+    entries = manifest.path_entries
+    ran = await asyncio.gather(*(run_check(check, manifest.root, entries) for check in manifest.checks))
     problems += [f"check {entry.name}: {entry.error}" for entry in ran if entry.error is not None]
     counts = {
         "worker": len(manifest.workers),

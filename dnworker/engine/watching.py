@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from watchfiles import Change, DefaultFilter, awatch
 
-from dnworker.capability.components import MCP_FILES
+from dnworker.capability.exports import MARKDOWN
 from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.capability.mcp_entries import MCP_FILES
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -97,7 +98,8 @@ class Wanted(DefaultFilter):
         if not super().__call__(change, path):
             return False
         name = Path(path).name
-        return name.endswith((".py", ".md")) or name in (MANIFEST_NAME, *MCP_FILES) or path in self._named
+        is_read = name.lower().endswith((".py", *MARKDOWN)) or name in (MANIFEST_NAME, *MCP_FILES)
+        return is_read or path in self._named
 
 
 def _there(engine: Engine) -> dict[Path, int]:

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
@@ -227,10 +226,7 @@ class Agents:
         return verdict.strip().strip(".").lower() == "allow"
 
     def _tools_of(self, definition: AgentDefinition | None) -> list[Tool]:
-        patterns = definition.tools if definition is not None else None
-        if patterns is None:
-            return self._tools.all()
-        return [t for t in self._tools.all() if any(fnmatchcase(t.name, p) for p in patterns)]
+        return [t for t in self._tools.all() if definition is None or definition.allows(t.name)]
 
     def _definition(self, session: Session, name: str) -> AgentDefinition | None:
         declared = self._definitions()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import shlex
 from pathlib import Path
 
+from dnworker.capability.components import read_components
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import (
     MANIFEST_NAME,
@@ -22,20 +24,26 @@ from dnworker_jupyter.export.planning.files import LOCK, RECORD, VENDOR
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.render import is_shared_module
 from dnworker_jupyter.export.slicing.imports import imported_modules
+from dnworker_jupyter.importer.cells import Piece, pieces_of
 from dnworker_jupyter.importer.conflicts import conflicts
-from dnworker_jupyter.importer.lines import quoted, worker_options
-from dnworker_jupyter.importer.notebook_file import Imported, NotebookCell
+from dnworker_jupyter.importer.lines import handle_arguments, quoted, worker_options
+from dnworker_jupyter.importer.notebook_file import CellKind, Imported, NotebookCell
 from dnworker_jupyter.importer.programs import program_cell
 from dnworker_jupyter.importer.requirements import ScriptRequirements
-from dnworker_jupyter.importer.scripts import Piece, ScriptReader, parse
+from dnworker_jupyter.importer.scripts import ScriptReader, parse
 
 
-def import_capability(root: Path) -> Imported:
+def import_capability(root: Path, home: Path | None = None) -> Imported:
     """Make the notebook of the capability in a directory.
 
-    One cell has the head of the manifest. Each worker in Python has a cell for what its handlers share, and
-    one for each handler; each other worker has one cell. A module that an export made for several workers
-    becomes cells of its own. Other modules beside the scripts go beside the notebook.
+    One cell has the head of the manifest. Each worker in Python has cells for what its handlers share, and
+    one for each handler, with what it alone uses; each other worker has one cell. A module that an export
+    made for several workers becomes cells of its own; others go beside the notebook.
+
+    Args:
+        root: the directory, or the manifest in it.
+        home: the directory that the notebook will be in: from there it finds the capability's agents, skills
+            and checks. None where it will have none of them.
 
     Raises:
         ManifestError: the manifest breaks a rule.
@@ -45,7 +53,7 @@ def import_capability(root: Path) -> Imported:
     if root.name == MANIFEST_NAME and root.is_file():
         root = root.parent
     manifest = load_manifest(root)
-    reader = _CapabilityReader(root, manifest)
+    reader = _CapabilityReader(root, manifest, home)
     made = reader.read()
     if reader.problems:
         listed = "\n".join(f"  {problem}" for problem in dict.fromkeys(reader.problems))
@@ -56,8 +64,9 @@ def import_capability(root: Path) -> Imported:
 class _CapabilityReader:
     """Goes through one capability; what cannot be imported is collected in `problems`."""
 
-    def __init__(self, root: Path, manifest: CapabilityManifest) -> None:
+    def __init__(self, root: Path, manifest: CapabilityManifest, home: Path | None) -> None:
         self._root = root
+        self._home = home
         self._manifest = manifest
         # What is made
         self.problems: list[str] = []
@@ -83,14 +92,17 @@ class _CapabilityReader:
             else:
                 self._take_program(definition)
         self._take_tests()
+        dependencies = self._manifest.raw.get("dependencies") or {}
+        self._requirements.add_listed(dependencies.get("python") or ())
         self._made.notes += self._requirements.unused()
         self._note_left()
-        variables = self._variables()  # which may note more, and the title lists all notes
+        self._note_variables()
         self._made.cells += [self._title(), NotebookCell("code", "%load_ext dnworker", "load")]
-        self._made.cells += [*variables, *self._install(), self._head()]
+        self._made.cells += [*self._install(), self._head()]
         for file, pieces in self._shared.items():
             for number, piece in enumerate(pieces, 1):
-                self._made.cells.append(NotebookCell("code", piece.text, f"{file.stem}-{number}"))
+                kind: CellKind = "markdown" if piece.is_heading else "code"
+                self._made.cells.append(NotebookCell(kind, piece.text, f"{file.stem}-{number}"))
         self._made.cells += self._worker_cells
         self.problems += conflicts(self._sources)
         return self._made
@@ -98,7 +110,7 @@ class _CapabilityReader:
     # -- the cells before those of workers -------------------------------------------------------------
 
     def _title(self) -> NotebookCell:
-        title = f"# {self._manifest.name}\n\n{self._manifest.description}"
+        title = f"# {self._manifest.name}\n\n{self._manifest.description.strip()}"
         if self._made.notes:
             listed = "".join(f"\n- {note}" for note in self._made.notes)
             title += f"\n\nWhat an export of this notebook will not have:\n{listed}"
@@ -119,10 +131,19 @@ class _CapabilityReader:
             self.problems += [
                 f"{one}; what stands around the workers must stand alone" for one in exc.problems
             ]
-        return NotebookCell("code", f"%%capability\n{head}", "capability")
+        return NotebookCell("code", f"%%capability{self._directory()}\n{head}", "capability")
 
-    def _variables(self) -> list[NotebookCell]:
-        """Return a cell that sets the variables of workers in the kernel: `--env` is for the export only."""
+    def _directory(self) -> str:
+        """Return the option that names the capability's directory, where the notebook needs it."""
+        parts = read_components(self._manifest)
+        needs = parts.agents or parts.skills or parts.mcp or parts.others or self._manifest.checks
+        if self._home is None or self._home.resolve() == self._root or not needs:
+            return ""
+        path = Path(os.path.relpath(self._root, self._home.resolve())).as_posix()
+        return f" --dir {quoted(path)}"
+
+    def _note_variables(self) -> None:
+        """Note the variables of workers of which this process can have only one value."""
         found: dict[str, str] = {}
         for worker in self._manifest.workers.values():
             for name, text in worker.env.items():
@@ -133,11 +154,6 @@ class _CapabilityReader:
                             f"{name}={value} of {worker.name} in this kernel: another worker has another "
                             "value, and a kernel has one environment"
                         )
-        if not found:
-            return []
-        above = ["# What the manifest gives to workers, here too.", "import os", ""]
-        lines = [f"os.environ.setdefault({name!r}, {value!r})" for name, value in found.items()]
-        return [NotebookCell("code", "\n".join([*above, *lines]), "environment")]
 
     # -- files of the capability -----------------------------------------------------------------------
 
@@ -196,7 +212,8 @@ class _CapabilityReader:
 
     def _take_python(self, worker: WorkerDefinition, file: Path, topology: Topology) -> None:
         relative = file.resolve().relative_to(self._root).as_posix()
-        reader = self._read(file, relative, worker.name)
+        is_usual = relative == f"workers/{worker.name}.py" and topology == "uv"  # no line says more of it
+        reader = self._read(file, relative, worker.name, plain=is_usual)
         if reader is None:
             return
         if relative in self._taken:
@@ -206,16 +223,23 @@ class _CapabilityReader:
         options = self._options(worker, relative, topology)
         title = f"## {worker.name}" + (f"\n\n{reader.docstring}" if reader.docstring else "")
         self._worker_cells.append(NotebookCell("markdown", title, f"{worker.name}-title"))
-        for piece in reader.pieces:
+        if reader.handle is not None:
+            made = f"{reader.handle} = dn.worker({handle_arguments(worker, self._root)})"
+            self._worker_cells.append(NotebookCell("code", made, f"{worker.name}-worker"))
+        pieces = pieces_of(reader.sections)
+        for piece in pieces:
+            if piece.is_heading:
+                self._worker_cells.append(NotebookCell("markdown", piece.text, f"{worker.name}-heading"))
+                continue
             shared = "" if piece.handler else " --shared"
             source = f"%%worker {worker.name}{shared}{options}\n{piece.text}"
+            source = piece.text if reader.handle is not None else source
+            options = ""  # what one line says holds for all cells of the worker
             label = f"{worker.name}-{piece.handler or 'shared'}"
             self._worker_cells.append(NotebookCell("code", source, label))
             self._sources.setdefault(worker.name, []).append((f"{relative}, line {piece.line}", source))
-        if not any(piece.handler for piece in reader.pieces):
-            self.problems.append(
-                f"{relative}: has no handler at its top level, so no cell would register one"
-            )
+        if not any(piece.handler for piece in pieces):
+            self.problems.append(f"{relative}: registers no handler, so no cell would make the worker")
 
     def _options(self, worker: WorkerDefinition, relative: str, topology: Topology) -> str:
         words = worker_options(worker, self._root)
@@ -225,11 +249,13 @@ class _CapabilityReader:
             words += ["--topology", topology]
         return "".join(f" {word}" for word in words)
 
-    def _read(self, file: Path, relative: str, worker: str | None) -> ScriptReader | None:
+    def _read(
+        self, file: Path, relative: str, worker: str | None, *, plain: bool = False
+    ) -> ScriptReader | None:
         """Read a script, or a module that workers share, and take the modules beside it that it imports."""
         try:
             text = file.read_text(encoding="utf-8-sig")
-            reader = ScriptReader(text, relative, worker, self._siblings(file))
+            reader = ScriptReader(text, relative, worker, self._siblings(file), plain=plain)
         except (SyntaxError, UnicodeDecodeError) as exc:
             self.problems.append(_no_python(relative, exc))
             return None
@@ -261,8 +287,9 @@ class _CapabilityReader:
         relative = file.relative_to(self._root).as_posix()
         reader = self._read(file, relative, None)
         if reader is not None:
-            self._shared[file] = reader.pieces
-            self._sources[f"({file.stem})"] = [(f"{relative}, line {p.line}", p.text) for p in reader.pieces]
+            pieces = self._shared[file] = pieces_of(reader.sections)
+            code = [piece for piece in pieces if not piece.is_heading]
+            self._sources[f"({file.stem})"] = [(f"{relative}, line {p.line}", p.text) for p in code]
 
     def _take_beside(self, home: Path, module: str) -> None:
         """Put a module of the capability beside the notebook, and the siblings that it imports."""

@@ -16,6 +16,14 @@ def worker_options(worker: WorkerDefinition, root: Path) -> list[str]:
     return words
 
 
+def handle_arguments(worker: WorkerDefinition, root: Path) -> str:
+    """Return the arguments of `dn.worker` for a worker: its name, flags and variables."""
+    given = [f'"{worker.name}"']
+    given += [f"when={list(worker.when)!r}"] if worker.when else []
+    env = {name: with_reference(value, root) for name, value in worker.env.items()}
+    return ", ".join(given + ([f"env={env!r}"] if env else []))
+
+
 def with_reference(text: str, root: Path) -> str:
     """Return a text of a manifest as it was written: with the reference instead of its directory."""
     return text.replace(str(root), ROOT_REFERENCE)

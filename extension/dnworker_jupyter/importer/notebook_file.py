@@ -12,6 +12,8 @@ from typing import Literal
 
 from dnworker.core.errors import UsageError
 
+CellKind = Literal["code", "markdown"]
+
 _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -19,7 +21,7 @@ _IDENTITY = re.compile(r"[^A-Za-z0-9_-]+")
 class NotebookCell:
     """One cell of the notebook that is made; `label` becomes its id."""
 
-    kind: Literal["code", "markdown"]
+    kind: CellKind
     source: str
     label: str
 

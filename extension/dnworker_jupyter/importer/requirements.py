@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class ScriptRequirements:
         self._notes = notes
         self.required: dict[str, str] = {}
         """Requirements as `pip` takes them, by their normalized names."""
+        self._listed: set[str] = set()
+        """Those that the manifest requires, which an export keeps in the manifest."""
         self.imported: set[str] = set()
         """The modules that the code imports."""
 
@@ -53,13 +55,27 @@ class ScriptRequirements:
                 self.required[name] = _with_source(line, sources.get(name), home)
         self._note_python(str(header.get("requires-python", "")), path)
 
+    def add_listed(self, listed: Iterable[str]) -> None:
+        """Add what the manifest requires (`dependencies.python`); what a header says goes before it."""
+        for line in listed:
+            try:
+                name = canonicalize_name(Requirement(line).name)
+            except InvalidRequirement:
+                self._notes.append(f"{line!r} of dependencies.python, which is no requirement (PEP 508)")
+                continue
+            if not is_sdk_module(name):
+                self.required.setdefault(name, line)
+                self._listed.add(name)
+
     def unused(self) -> Iterator[str]:
         """Return a note for each requirement that no import explains: an export finds them by imports."""
         known = distributions_by_module()
         by_import = {canonicalize_name(d) for module in self.imported for d in known.get(module, [module])}
         here = {canonicalize_name(d) for found in known.values() for d in found}
         for name, text in self.required.items():
-            if name not in by_import and name in here:  # the modules of others are not known
+            if (
+                name not in by_import and name in here and name not in self._listed
+            ):  # the modules of others are not known
                 why = "nothing imports it, and an export finds requirements by imports"
                 yield f"the requirement {text}: {why}"
 

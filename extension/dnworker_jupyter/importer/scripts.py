@@ -1,30 +1,25 @@
-"""Splits a script into the texts of cells: what handlers share, and each handler; used by the importer."""
+"""Reads a script as sections of a notebook: what handlers share, and each handler; used by the importer."""
 
 from __future__ import annotations
 
 import ast
 import re
 import symtable
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from dnworker.core.handlers import DECORATORS
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
-from dnworker_jupyter.export.slicing.cells import first_line, last_line
+from dnworker_jupyter.export.slicing.cells import first_line, last_line, read_cells
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
-from dnworker_jupyter.export.slicing.statements import category_of, names_in, run_at_once
+from dnworker_jupyter.export.slicing.statements import Statement, is_handler, registers
+from dnworker_jupyter.importer.comments import Above, lost_comments, read_above
+from dnworker_jupyter.importer.placement import Chunk, arranged
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.transform import CELL_NAMES
 
+_MACHINE = re.compile(r"#!|#.*coding[:=]\s*[-\w.]+")
+"""Lines at the top of a file that only programs read."""
 _METADATA = re.compile(r"^# /// script$.*?^# ///$\n?", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The text of one cell: its line in the script, and the name of the handler, where it is one."""
-
-    text: str
-    line: int
-    handler: str | None = None
 
 
 class ScriptReader:
@@ -35,12 +30,21 @@ class ScriptReader:
         path: the script's path, as problems name it.
         worker: the worker's name; None for a module that workers share.
         siblings: the modules beside it; True for one that an export made for several workers.
+        plain: whether the cells of an export may be plain Python, where they were that.
 
     Raises:
         SyntaxError: the text is not valid Python.
     """
 
-    def __init__(self, text: str, path: str, worker: str | None, siblings: Mapping[str, bool]) -> None:
+    def __init__(
+        self,
+        text: str,
+        path: str,
+        worker: str | None,
+        siblings: Mapping[str, bool],
+        *,
+        plain: bool = False,
+    ) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
         """What an export of the cells will not have."""
@@ -54,18 +58,23 @@ class ScriptReader:
         self._variable = "worker"
         tree = parse(text)
         self.docstring = ast.get_docstring(tree) or ""
-        if self.docstring.endswith("exported from a notebook by dnworker."):
+        is_export = self.docstring.endswith("exported from a notebook by dnworker.")
+        if is_export:
             self.docstring = ""
+        self.handle: str | None = None
+        """What plain Python called the worker in the notebook that the script was exported from."""
         if worker is not None:
             self._variable = self._find_worker(tree)
-            if self._variable != "worker" and not self.problems:
+            if is_export and plain and self._variable != "worker":
+                self.handle = self._variable
+            elif self._variable != "worker" and not self.problems:
                 text = self._renamed(text, tree)
                 tree = ast.parse(text)
         self._lines = text.split("\n")
         kept = [node for node in tree.body if not (self._runs_worker(node) or self._is_the_worker(node))]
         self._needed = {n.id for node in kept for n in ast.walk(node) if isinstance(n, ast.Name)}
-        self._check_order(kept)
-        self.pieces = _together(self._pieces(tree))
+        self._check(kept)
+        self.sections = arranged(together(self._chunks(text, tree)), self._variable)
 
     def _bad(self, line: int | None, why: str) -> None:
         location = self._path if line is None else f"{self._path}, line {line}"
@@ -105,72 +114,69 @@ class ScriptReader:
         self._variable = "worker"
         return b"".join(lines).decode()
 
-    # -- cells -----------------------------------------------------------------------------------------
+    # -- statements ------------------------------------------------------------------------------------
 
-    def _check_order(self, nodes: list[ast.stmt]) -> None:
-        """Refuse code that must run between or after handlers: an export has all shared code before them."""
-        handlers: set[str] = set()
-        read: set[str] = set()
-        bound: set[str] = set()
+    def _check(self, nodes: list[ast.stmt]) -> None:
+        """Note what no order of cells can say."""
         for node in nodes:
-            at_once = {n for part in run_at_once(node) for n in names_in(part)}
-            stored = _binds(node)
-            if self._is_handler(node):
-                handlers.add(str(node.name))  # type: ignore[attr-defined]
-                read |= at_once
-                continue
-            before = "and an export has what handlers share before them"
-            for name in sorted(at_once & handlers):
-                self._bad(
-                    node.lineno, f"needs handler {name!r} when it runs, {before}; move it into a handler"
-                )
-            for name in sorted(stored & read & bound):
-                self._bad(node.lineno, f"binds {name!r} anew, which a handler above read; use two names")
-            if self._registers(node):
-                self._bad(
-                    node.lineno,
-                    "registers handlers in a way that cells do not show; decorate functions at the top level",
-                )
-            elif handlers and category_of(node) == "other":
-                self._bad(node.lineno, f"runs below handlers, {before}; put it above them")
-            if self._worker is not None and self._variable == "worker" and "worker" in stored:
-                self._bad(node.lineno, "'worker' is bound anew; a cell's is its Worker")
-            bound |= stored
+            if self._worker is not None and self._variable in _binds(node):
+                self._bad(node.lineno, f"{self._variable!r} is bound anew; a cell's is its Worker")
 
-    def _registers(self, node: ast.stmt) -> bool:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            return False
-        return any(
-            isinstance(n, ast.Attribute)
-            and n.attr in DECORATORS
-            and isinstance(n.value, ast.Name)
-            and n.value.id == self._variable
-            for n in ast.walk(node)
-        )
-
-    def _pieces(self, tree: ast.Module) -> Iterator[Piece]:
+    def _chunks(self, text: str, tree: ast.Module) -> Iterator[Chunk]:
         """Cut the text between its statements; comments stay with what they stand above."""
-        waiting: list[str] = []
-        first = after = 0
-        for node in tree.body:
-            begin, end = first_line(node), last_line(node, self._lines)
-            if begin <= after:
-                self._bad(begin, "several statements share a line; give each its own")
-                continue
-            above = self._lines[after : begin - 1]
-            if not after:
-                above = _METADATA.sub("", "".join(f"{line}\n" for line in above)).split("\n")
-                above = [line for line in above if not line.startswith("#!")]
-            own = self._kept(node)
+        (cell,) = read_cells([Cell(0, text)])
+        lazy = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
+        waiting: tuple[str, ...] = ()
+        headings: tuple[str, ...] = ()
+        after = 0
+        for nodes in _by_line(tree.body, self._lines):
+            begin, end = first_line(nodes[0]), last_line(nodes[-1], self._lines)
+            between = self._above(after, begin)
+            above = read_above(between)
+            own = self._kept_of(nodes, begin, end)
             after = end
-            if self._is_handler(node):
-                yield Piece(_trimmed(waiting), first)
-                waiting = []
-                yield Piece(_trimmed([*above, *own]), begin, str(node.name))  # type: ignore[attr-defined]
+            headings += above.headings
+            if not own or (self._lines[begin - 2 : begin - 1] or [""])[0].strip() == "":
+                waiting = _joined(waiting, above.lines)
+                above = Above()
+            lost = tuple(lost_comments(self._lines[begin - 1 : end], own))
+            if not any(own):
+                waiting = _joined(waiting, lost)
                 continue
-            first = first if any(waiting) else begin
-            waiting += [*above, *own]
-        yield Piece(_trimmed([*waiting, *self._lines[after:]]), first or 1)
+            lines = _joined(waiting, (*above.lines, *lost, *own))
+            statements = tuple(Statement(cell, node, future=lazy) for node in nodes)
+            is_apart = any(not line.strip() for line in between)
+            yield Chunk(statements, lines, begin, headings, is_apart, self._handler_in(nodes))
+            waiting = headings = ()
+        rest = read_above(self._lines[after:])
+        if left := _joined(waiting, (*_as_comments((*headings, *rest.headings)), *rest.lines)):
+            yield Chunk((), left, after + 1)
+
+    def _above(self, after: int, begin: int) -> list[str]:
+        """Return the lines between two statements; of the first, without what is no comment to readers."""
+        above = self._lines[after : begin - 1]
+        if not after:
+            above = _METADATA.sub("", "".join(f"{line}\n" for line in above)).split("\n")
+            above = [line for line in above if not _MACHINE.match(line)]
+        return above
+
+    def _kept_of(self, nodes: Sequence[ast.stmt], begin: int, end: int) -> list[str]:
+        if len(nodes) == 1:
+            return self._kept(nodes[0])
+        kept = [self._kept(node) for node in nodes]  # several share a line: each gets its own
+        return [
+            line
+            for node, own in zip(nodes, kept, strict=True)
+            if own
+            for line in ast.unparse(node).split("\n")
+        ]
+
+    def _handler_in(self, nodes: Sequence[ast.stmt]) -> str | None:
+        """Return the name of the handler that statements register; None where they register none."""
+        names = {self._variable}
+        if self._worker is None or not any(is_handler(n, names) or registers(n, names) for n in nodes):
+            return None
+        return str(getattr(nodes[0], "name", f"line-{nodes[0].lineno}"))
 
     def _kept(self, node: ast.stmt) -> list[str]:
         """Return a statement's lines as the cell has them; no lines for what an export writes itself."""
@@ -253,7 +259,8 @@ class ScriptReader:
 
     def _wants(self, name: str) -> bool:
         """Return whether the code needs a name that its cell does not have anyway."""
-        return name in self._needed and (self._worker is None or name not in CELL_NAMES)
+        has_names = self._worker is not None and self.handle is None
+        return name in self._needed and not (has_names and name in CELL_NAMES)
 
     def _text(self, node: ast.stmt) -> list[str]:
         return self._lines[node.lineno - 1 : node.end_lineno]
@@ -265,16 +272,6 @@ class ScriptReader:
         if module not in known:
             known.append(module)
         return module
-
-    def _is_handler(self, node: ast.stmt) -> bool:
-        if self._worker is None or not isinstance(node, ast.AsyncFunctionDef):
-            return False
-        for decorator in node.decorator_list:
-            match decorator.func if isinstance(decorator, ast.Call) else decorator:
-                case ast.Attribute(value=ast.Name(id=name), attr=attr):
-                    if name == self._variable and attr in DECORATORS:
-                        return True
-        return False
 
 
 def parse(text: str) -> ast.Module:
@@ -289,20 +286,42 @@ def parse(text: str) -> ast.Module:
         raise SyntaxError(str(exc)) from exc
 
 
-def _together(pieces: Iterable[Piece]) -> list[Piece]:
+def _by_line(body: Sequence[ast.stmt], lines: Sequence[str]) -> Iterator[list[ast.stmt]]:
+    """Yield the statements of a module, those that share a line together."""
+    found: list[ast.stmt] = []
+    for node in body:
+        if found and first_line(node) > last_line(found[-1], [*lines]):
+            yield found
+            found = []
+        found.append(node)
+    if found:
+        yield found
+
+
+def _joined(above: Sequence[str], below: Sequence[str]) -> tuple[str, ...]:
+    """Return two groups of lines with a blank line between, where there are two."""
+    return (*above, *([""] if above and below else []), *below)
+
+
+def _as_comments(headings: Iterable[str]) -> list[str]:
+    return [f"# {line}".rstrip() for heading in headings for line in heading.split("\n") if line]
+
+
+def together(chunks: Iterable[Chunk]) -> list[Chunk]:
     """Join handlers of one name into one cell: in two cells, the later would replace the earlier."""
-    found: list[Piece] = []
+    found: list[Chunk] = []
     positions: dict[str, int] = {}
-    for piece in pieces:
-        if not piece.text.strip():
-            continue
-        at = positions.get(piece.handler) if piece.handler is not None else None
+    for chunk in chunks:
+        at = positions.get(chunk.handler) if chunk.handler is not None else None
         if at is not None:
-            found[at] = replace(found[at], text=f"{found[at].text}\n\n\n{piece.text}")
+            first = found[at]
+            statements = (*first.statements, *chunk.statements)
+            lines = (*first.lines, "", "", *_as_comments(chunk.headings), *chunk.lines)
+            found[at] = replace(first, statements=statements, lines=lines)
             continue
-        if piece.handler is not None:
-            positions[piece.handler] = len(found)
-        found.append(piece)
+        if chunk.handler is not None:
+            positions[chunk.handler] = len(found)
+        found.append(chunk)
     return found
 
 
@@ -315,11 +334,6 @@ def _binds(node: ast.stmt) -> set[str]:
         if isinstance(inner, ast.Import | ast.ImportFrom):
             names |= {a.asname or a.name.partition(".")[0] for a in inner.names}
     return names
-
-
-def _trimmed(lines: list[str]) -> str:
-    """Return lines as text, without blank lines around it."""
-    return re.sub(r"\A(?:[ \t]*\n)+", "", "\n".join(lines)).rstrip()
 
 
 def _worker_variable(node: ast.stmt) -> str | None:

@@ -23,6 +23,7 @@ from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import beside_loaded, check_not_set_aside
+from dnworker_jupyter.live.cell_options import CellOptions, Variables
 from dnworker_jupyter.live.cell_transaction import CellTransaction
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
 from dnworker_jupyter.live.notice import notice_of
@@ -83,6 +84,8 @@ class Transactions:
         self._drafts: dict[RunningCell, Draft] = {}
         self._handles: dict[str, LiveHandle] = {}
         self._latest: str | None = None
+        self._options = CellOptions()
+        self._variables = Variables()
         self._unfinished: set[asyncio.Task[None]] = set()
 
     async def ready(self) -> None:
@@ -171,7 +174,9 @@ class Transactions:
             raise UsageError(f"handlers of worker {name!r} can be registered only by a cell, while it runs")
         if name not in draft.transactions:
             live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
-            draft.transactions[name] = CellTransaction(live, running.cell, options or live.options, **how)
+            known = self._options.begin(name, running.cell.key, options, live.registrations)
+            self._variables.set(known.env, self._engine.capability().root)
+            draft.transactions[name] = CellTransaction(live, running.cell, known, **how)
         self._latest = name
         return draft.transactions[name]
 
@@ -306,6 +311,7 @@ class Transactions:
             raise
         finally:
             draft.committing = None
+        self._options.accept(live.name, transaction.cell.key)
         return change
 
     async def _drop_stale(self, cell: Cell, registering: set[str]) -> None:

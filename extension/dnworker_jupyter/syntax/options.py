@@ -37,6 +37,19 @@ class Options:
     """The path of its file in the export; None for one by its name."""
 
 
+def merged(given: Iterable[Options]) -> Options:
+    """Return the options of a worker of several cells: of each, what the last cell that gives it says."""
+    found = Options()
+    for options in given:
+        found = Options(
+            options.when or found.when,
+            found.env | options.env,
+            options.topology or found.topology,
+            options.file or found.file,
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class WorkerLine:
     """A `%%worker` line as it was read."""
@@ -55,7 +68,7 @@ def worker_parser() -> Parser:
     parser = Parser("%%worker", "Register the cell's handlers live; running it again replaces them.")
     parser.add_argument("name", nargs="?", help="the worker: lower-case letters, digits and dashes")
     parser.add_argument("--when", action="append", default=[], metavar="FLAG", help="run only if FLAG is on")
-    parser.add_argument("--env", action="append", default=[], metavar="K=V", help="variable of the export")
+    parser.add_argument("--env", action="append", default=[], metavar="K=V", help="a variable, here too")
     parser.add_argument("--shared", action="store_true", help="the whole cell is exported")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
     parser.add_argument(

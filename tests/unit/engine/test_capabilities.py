@@ -174,7 +174,9 @@ async def test_one_odd_component_fails_its_capability_alone_and_the_others_start
     async with Runtime(port=None, capability_dirs=[tmp_path]) as runtime:
         await runtime.discover()
         (bad / "skills" / "x").mkdir(parents=True)
-        (bad / "skills" / "x" / "SKILL.md").write_text("---\nallowed-tools: true\n---\n")
+        (bad / "skills" / "x" / "SKILL.md").write_text(
+            "---\nname: x\ndescription: d\nallowed-tools: true\n---\nText\n"
+        )
         text = (bad / "capability.yaml").read_text()
         (bad / "capability.yaml").write_text(text + "mcp: {servers: {a: {command: x, when: [[b]]}}}\n")
         info = {c.name: c for c in (await runtime.reload()).capabilities}

@@ -113,9 +113,9 @@ def test_each_handler_has_a_cell_with_its_comments_and_what_they_share_has_one()
         "@worker.every(minutes=10)",
     ]
     assert "class Case:" in found["coordinator-shared"]
-    assert found["auditor-note"].splitlines()[0] == (
-        "%%worker auditor --when strict --file workers/audit_worker.py"
-    )
+    heads = [text.splitlines()[0] for name, text in found.items() if name.startswith("auditor-")]
+    assert heads[1] == "%%worker auditor --shared --when strict --file workers/audit_worker.py"
+    assert {"%%worker auditor --shared", "%%worker auditor"} >= {*heads[2:]}, "options stand once"
     assert "@worker.on_event" in found["auditor-note"], "the Worker is called as cells call it"
     assert "# Off where nobody pays for the models." in found["capability"]
     assert found["requirements"] == "%pip install --quiet 'msgspec>=0.19'"
@@ -150,7 +150,8 @@ def test_what_several_workers_share_in_an_export_of_ours_is_cells_again(tmp_path
     nbformat.write(made, notebook)
     export(notebook, tmp_path / "demo")
     found = cells(tmp_path / "demo")
-    assert found["demo_shared-1"].endswith("# How we say it.\ndef say(x):\n    return json.dumps(x)")
+    assert found["demo_shared-1"].endswith("import json")
+    assert found["demo_shared-2"] == "# How we say it.\ndef say(x):\n    return json.dumps(x)"
     again = round_trip(tmp_path / "demo", tmp_path)
     for name in ("workers/a.py", "workers/b.py", "workers/demo_shared.py"):
         assert (again / name).read_bytes() == (tmp_path / "demo" / name).read_bytes()
@@ -202,14 +203,14 @@ def test_all_that_no_cell_can_say_is_told_at_once_with_file_and_line(tmp_path):
         a="def f(:\n",
         b=SCRIPT.format(above="from ..up import x", body="print(x)"),
         c="x = 1\n",
-        d=SCRIPT.format(above="y = 1; z = 2", body="print(y, z)"),
+        d=SCRIPT.format(above="", body="print(__file__)"),
     )
     told_ = problems(root)
     places = [one.partition(":")[0] for one in told_]
     assert places[0] == "workers/a.py, line 1"
     assert "workers/b.py, line 3" in places
     assert any("makes no Worker" in one for one in told_)
-    assert "workers/d.py, line 3" in places
+    assert "workers/d.py, line 8" in places
 
 
 def test_a_notebook_that_is_there_is_not_written_over(tmp_path, capsys):
@@ -274,24 +275,38 @@ def test_handlers_of_one_name_stay_two(tmp_path):
 @pytest.mark.parametrize(
     ("below", "told_"),
     [
-        ("TABLE = {'k': on_k}", "needs handler 'on_k' when it runs"),
-        ("worker.on_event('z')(print)", "registers handlers in a way that cells do not show"),
-        (
-            "for kind in 'xy':\n    @worker.on_event(kind)\n    async def many(e, c): pass",
-            "registers handlers in a way",
-        ),
-        ("KINDS = sorted('ab')", "runs below handlers"),
-        ("print('loaded')", "runs below handlers"),
-        ("KIND = 'b'", "binds 'KIND' anew"),
         ("print(__file__)", "uses __file__"),
         ("def worker(): pass", "'worker' is bound anew"),
         ("def f():\n    from .x import y", "imports relative to a package inside"),
     ],
 )
-def test_what_an_export_would_do_in_another_order_is_refused_with_its_line(below, told_, tmp_path):
-    text = SCRIPT.format(above="KIND = 'k'", body="print(1)").replace('on_event("k")', "on_event(KIND)")
+def test_what_no_cell_can_say_is_refused_with_its_line(below, told_, tmp_path):
+    text = SCRIPT.format(above="", body="print(1)")
     found = problems(capability(tmp_path / "demo", a=f"{text}\n\n{below}\n"))
     assert any(one.startswith("workers/a.py, line ") and told_ in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "TABLE = {'k': on_k}",
+        "worker.on_event('z')(other)",
+        "for kind in 'xy':\n    @worker.on_event(kind)\n    async def many(e, c): pass",
+        "KINDS = sorted('ab')",
+        "import re\nWORD = re.compile('a')",
+        "RESULT = [KIND]; RESULT.append(2)",
+        "KIND = 'b'",
+        "DEFAULTS = {'a': 1, **{'b': 2}}",
+    ],
+)
+def test_statements_below_handlers_stay_what_they_are(below, tmp_path):
+    above = "KIND = 'k'\nasync def other(event, client): pass"
+    text = SCRIPT.format(above=above, body="print(KIND)").replace('on_event("k")', "on_event(KIND)")
+    root = capability(tmp_path / "demo", a=f"{text}\n\n{below}\n")
+    made = round_trip(root, tmp_path / "1")
+    assert handlers(made) == handlers(root)
+    again = round_trip(made, tmp_path / "2")
+    assert (again / "workers" / "a.py").read_bytes() == (made / "workers" / "a.py").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -449,10 +464,74 @@ def test_what_stays_in_the_capability_is_noted():
     assert notes == ["agents, which stay in coordinator: export back into it, or copy them"]
 
 
-def test_variables_of_the_manifest_are_set_in_the_kernel_too():
-    assert cells(DATA / "ws-bridge")["environment"].splitlines()[-1] == (
-        "os.environ.setdefault('BRIDGE_URL', 'ws://127.0.0.1:9/never')"
-    )
+READABLE = (DATA / "watcher" / "workers" / "watcher.py").read_text()
+
+
+def words_of(made) -> str:
+    return "\n".join(cell.source for cell in made.cells)
+
+
+def test_a_script_becomes_a_notebook_as_somebody_would_write_it():
+    made = import_capability(DATA / "watcher")
+    texts = [(cell.kind, cell.source) for cell in made.cells if cell.label.startswith("watcher-")]
+    assert texts[0] == ("markdown", "## watcher\n\nWatches turns.\n\nSays how many there were.")
+    headings = [text for kind, text in texts[1:] if kind == "markdown"]
+    assert headings == ["### constants", "### Helpers\n\nof all kinds", "### the worker"]
+    code = [text for kind, text in texts if kind == "code"]
+    assert code[0].splitlines()[:2] == ["%%worker watcher --shared", "# Licence: ours."]
+    first = next(text for text in code if "async def first" in text)
+    assert "def only_first" in first, "a helper stands with the only handler that uses it"
+    assert "def say" not in first
+    assert not any("__main__" in text for text in code)
+
+
+def test_no_comment_of_a_script_is_lost():
+    found = words_of(import_capability(DATA / "watcher"))
+    for line in READABLE.splitlines()[2:]:
+        words = line.partition("#")[2].strip("# -=")
+        assert words in found, line
+
+
+def test_long_scripts_become_cells_of_under_60_lines(tmp_path):
+    helpers = "".join(f"\n\ndef helper_{n}():\n    return {n}\n" for n in range(60))
+    body = "print(" + " + ".join(f"helper_{n}()" for n in range(60)) + ")"
+    made = import_capability(capability(tmp_path / "demo", a=SCRIPT.format(above=helpers, body=body)))
+    lengths = [len(cell.source.splitlines()) for cell in made.cells]
+    assert max(lengths) < 60
+    assert len(lengths) < 15
+
+
+def test_the_dependencies_of_the_manifest_are_installed_once(tmp_path):
+    text = HEADER + SCRIPT.format(above="import msgspec", body="print(msgspec)")
+    root = capability(tmp_path / "demo", a=text)
+    file = root / "capability.yaml"
+    listed = "dependencies:\n  python: [croniter>=5, 'packaging>=20', dreadnode, '-r x.txt']\n"
+    file.write_text(file.read_text() + listed)
+    made = import_capability(root)
+    (line,) = [cell.source for cell in made.cells if cell.label == "requirements"]
+    assert "'croniter>=6'" in line
+    assert "croniter>=5" not in line
+    assert "'packaging>=20'" in line
+    assert "dreadnode" not in line
+    assert any("'-r x.txt' of dependencies.python" in note for note in made.notes)
+
+
+def test_the_notebook_finds_what_lies_in_the_capability(tmp_path):
+    root = tmp_path / "my caps" / "coordinator"
+    shutil.copytree(DATA / "coordinator", root)
+
+    def head(home):
+        return next(c.source for c in import_capability(root, home).cells if c.label == "capability")
+
+    assert head(tmp_path / "nb").startswith("%%capability --dir '../my caps/coordinator'\n")
+    assert head(root).startswith("%%capability\n")
+    assert head(None).startswith("%%capability\n")
+
+
+def test_variables_of_the_manifest_stand_once():
+    found = "\n".join(cells(DATA / "ws-bridge").values())
+    assert found.count("--env 'BRIDGE_URL=") == 1
+    assert "os.environ.setdefault" not in found
 
 
 @pytest.mark.parametrize("word", ["workers/run.sh", "../outside.sh", "${CAPABILITY_ROOT}/x.py"])

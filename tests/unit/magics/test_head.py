@@ -49,5 +49,5 @@ def test_a_broken_part_beside_it_is_shown_and_stops_nothing(shell, capsys):
     assert shell.run_cell(HEAD + more, store_history=True).success
     shown = capsys.readouterr().out
     assert "! skill sort:" in shown
-    assert "! agent nowhere:" in shown
+    assert "! agent nowhere.md:" in shown
     assert "! mcp_server none: mcp server 'none' needs a command or a url" in shown

@@ -212,9 +212,7 @@ async def test_a_turn_of_a_model_can_be_cancelled_while_it_streams(asked):
 
 
 async def test_prompt_model_and_tools_come_from_the_agents_file(asked, tmp_path):
-    agent = (
-        "---\nname: triage\ndescription: Sorts\nmodel: openai/x-9\ntools: [ad*]\n---\n\nYou sort reports.\n"
-    )
+    agent = "---\nname: triage\ndescription: Sorts\nmodel: openai/x-9\ntools: {'*': false, ad*: true}\n---\n\nYou sort reports.\n"
     root = make_capability(
         tmp_path,
         "w: {path: w.py}",

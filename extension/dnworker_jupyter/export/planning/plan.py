@@ -34,7 +34,7 @@ from dnworker_jupyter.export.planning.validation import (
 )
 from dnworker_jupyter.export.planning.wheel import build_wheel, wheel_name
 from dnworker_jupyter.export.slicing.asked import Asked, read_asked
-from dnworker_jupyter.export.slicing.cells import SourceCell, read_cells
+from dnworker_jupyter.export.slicing.cells import SourceCell, options_of, read_cells
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.plain_python import unfold
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
@@ -172,10 +172,7 @@ def _read(cells: Sequence[Cell], request: _Request) -> _Definitions:
     if not workers and not programs:
         remedy = "define one in a cell that begins with %%worker NAME"
         raise NotExportable([ExportProblem("the notebook", "there is no worker", remedy)])
-    latest = {
-        c.line.name: c.line for c in sources if c.category == "worker" and c.line is not None and c.counts
-    }
-    options = {name: latest[name].options for name in workers}
+    options = {name: options_of(name, sources) for name in workers}
     topologies = {name: cast(Topology, o.topology or request.topology) for name, o in options.items()}
     return _Definitions(sources, workers, programs, options, topologies)
 

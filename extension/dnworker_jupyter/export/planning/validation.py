@@ -18,7 +18,7 @@ from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.render import PROVIDED_NAMES
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.slicing.cases import read_case
-from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.cells import SourceCell, options_of
 from dnworker_jupyter.export.slicing.imports import imports_by_name
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.programs import has_file
@@ -166,11 +166,12 @@ def cases_of_cells(
 def two_files_in_one(sources: Sequence[SourceCell], workers: Sequence[str]) -> Iterator[ExportProblem]:
     """Refuse a `--file` that another worker or the export itself writes, or that would hide a module."""
     owners: dict[str, str] = {MANIFEST_NAME: "the manifest", RECORD: "the record of the export"}
-    latest = {
-        c.line.name: (c, c.line.options.file)
-        for c in sources
-        if c.line is not None and c.category in ("worker", "program")
-    }
+    latest: dict[str, tuple[SourceCell, str | None]] = {}
+    for one in sources:
+        if one.line is not None and one.category in ("worker", "program"):
+            is_python = one.category == "worker"
+            options = options_of(one.line.name, sources) if is_python else one.line.options
+            latest[one.line.name] = one, options.file
     for name, (cell, given) in latest.items():
         default = f"workers/{name}.py" if name in workers else f"workers/{name}"
         path = PurePosixPath(given or default).as_posix()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.slicing.python_magics import without_magics
 from dnworker_jupyter.syntax.cell import Cell
-from dnworker_jupyter.syntax.options import WorkerLine, read_worker_line
+from dnworker_jupyter.syntax.options import Options, WorkerLine, merged, read_worker_line
 
 CellCategory = Literal["plain", "worker", "program", "test", "capability", "opaque"]
 """What a cell is to the exporter; `opaque` is a cell under another cell magic, whose effect is not known."""
@@ -107,6 +107,12 @@ class SourceCell:
 def read_cells(cells: Iterable[Cell]) -> list[SourceCell]:
     """Read cells, which are given in the order of definition."""
     return [_read(cell, order) for order, cell in enumerate(cells)]
+
+
+def options_of(worker: str, sources: Sequence[SourceCell]) -> Options:
+    """Return the options of a worker in Python, from the lines of all of its cells that count."""
+    lines = (c.line for c in sources if c.category == "worker" and c.worker == worker and c.counts)
+    return merged(line.options for line in lines if line is not None)
 
 
 def read_notebook(path: Path) -> list[Cell]:

@@ -1,0 +1,140 @@
+"""Reads the MCP servers that a manifest and its files declare (contract 4.2); manifest and `mcp` use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnworker.core.models import ComponentInfo
+
+MCP_FILES = (".mcp.json", "mcp.json")
+_ROOT_REFERENCE = "${CAPABILITY_ROOT}"
+
+
+@dataclass(frozen=True)
+class McpEntry:
+    """One declared server; `problem` is why it can never be connected."""
+
+    name: str
+    fields: dict[str, Any]
+    when: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass
+class McpEntries:
+    """The servers of one capability; `dropped` are the parts of its declaration that are not read."""
+
+    servers: dict[str, McpEntry] = field(default_factory=dict)
+    dropped: list[ComponentInfo] = field(default_factory=list)
+
+
+def read_mcp(declared: object, root: Path, flags: Collection[str]) -> McpEntries:
+    """Read the servers of a capability: of its files, and those of the manifest, which win.
+
+    Without a declaration both conventional files are read; `{}` turns servers off.
+
+    Args:
+        declared: the manifest's `mcp`.
+        root: the capability's directory.
+        flags: those that it declares.
+    """
+    found = McpEntries()
+    if declared == {}:
+        return found
+    block = declared if isinstance(declared, dict) else {}
+    files = [root / name for name in MCP_FILES if (root / name).exists()]
+    if isinstance(declared, dict):
+        files = list(_listed_files(block.get("files"), root, found.dropped))
+    # Each server with its fields, and whether a file declares it; the last declaration of a name counts.
+    declarations: dict[str, tuple[Any, bool]] = {}
+    for file in files:
+        for name, fields in _read_file(file, found.dropped).items():
+            declarations[str(name)] = fields, True
+    inline = block.get("servers") or {}
+    if not isinstance(inline, dict):
+        found.dropped.append(_dropped("capability", "mcp.servers", "mcp.servers is a mapping of servers"))
+        inline = {}
+    declarations |= {str(name): (fields, False) for name, fields in inline.items()}
+    for name, (fields, from_file) in declarations.items():
+        if not isinstance(fields, dict):
+            why = f"mcp server {name!r} must be a mapping of fields"
+            found.dropped.append(_dropped("mcp_server", name, why))
+            continue
+        problem = _problem(f"mcp server {name!r}", fields, flags, from_file=from_file)
+        when = () if problem else tuple(fields.get("when") or ())
+        shown = {k: _rooted(v, str(root)) for k, v in fields.items()}
+        found.servers[name] = McpEntry(name, shown, when, problem)
+    return found
+
+
+def _problem(prefix: str, fields: dict[str, Any], flags: Collection[str], *, from_file: bool) -> str | None:
+    for key in ("timeout", "init_timeout"):
+        try:
+            float(fields.get(key, 0))
+        except (TypeError, ValueError):
+            return f"{prefix}: {key} is a number of seconds, not {fields[key]!r}"
+    auth, headers = fields.get("auth"), fields.get("headers") or {}
+    if auth is not None and not (isinstance(auth, dict) and auth.get("type", "oauth") == "oauth"):
+        return f"{prefix}: auth is a mapping with type: oauth, not {auth!r}"
+    if "command" in fields:
+        if auth is not None:
+            return f"{prefix} is a command; auth is for those with a url"
+    elif "url" not in fields:
+        return f"{prefix} needs a command or a url"
+    elif not isinstance(headers, dict) or any(
+        isinstance(v, dict) and "value" not in v for v in headers.values()
+    ):
+        return f"{prefix}: headers maps names to text, or to {{value, optional}}"
+    return _when_problem(prefix, fields.get("when"), flags, from_file=from_file)
+
+
+def _when_problem(prefix: str, when: object, flags: Collection[str], *, from_file: bool) -> str | None:
+    if when is None:
+        return None
+    if from_file:
+        return f"{prefix}: when has no effect in a file; declare the server in the manifest"
+    if not isinstance(when, list) or not when or any(str(flag) not in flags for flag in when):
+        return f"{prefix}: when must list declared flags, not {when!r}"
+    return None
+
+
+def _listed_files(listed: object, root: Path, dropped: list[ComponentInfo]) -> Iterator[Path]:
+    if not isinstance(listed or [], list):
+        dropped.append(_dropped("capability", "mcp.files", "mcp.files is a list of paths"))
+        return
+    entries: list[object] = list(listed) if isinstance(listed, list) else []
+    for entry in entries:
+        if not isinstance(entry, str):
+            dropped.append(_dropped("capability", "mcp.files", f"mcp.files holds paths, not {entry!r}"))
+        elif (root / entry).exists():
+            yield root / entry
+        else:
+            dropped.append(_dropped("capability", entry, f"mcp.files: there is no file {root / entry}"))
+
+
+def _read_file(file: Path, dropped: list[ComponentInfo]) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+        entries = read.get("mcpServers", {}) if isinstance(read, dict) else None
+        if not isinstance(entries, dict):
+            raise TypeError("it has no mapping mcpServers")
+    except (OSError, ValueError, TypeError, RecursionError) as exc:
+        dropped.append(
+            ComponentInfo(kind="mcp_server", name=file.name, status="error", error=f"{file}: {exc}")
+        )
+        return {}
+    return entries
+
+
+def _dropped(kind: str, name: str, error: str) -> ComponentInfo:
+    return ComponentInfo(kind=kind, name=name, status="degraded", error=error)
+
+
+def _rooted(value: Any, root: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(_ROOT_REFERENCE, root)
+    return [_rooted(item, root) for item in value] if isinstance(value, list) else value
