@@ -20,7 +20,7 @@ def registration(cell_id: str | None = "c1") -> Registration:
 
 
 def cells() -> CellBook:
-    return CellBook(SimpleNamespace())
+    return CellBook(SimpleNamespace(history_manager=SimpleNamespace(input_hist_raw=[""])))
 
 
 @pytest.mark.parametrize(

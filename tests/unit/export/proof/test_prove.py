@@ -63,7 +63,7 @@ async def test_handlers_are_compared_by_kind_and_code(tmp_path):
 
 async def test_a_handler_that_is_registered_twice_is_two(tmp_path):
     proof = await prove_one(SCRIPT.replace(TAIL, '\nworker.on_event("a")(on_a)\n' + TAIL), tmp_path)
-    assert [(d.name, d.here) for d in proof.differences] == [("handler on_a", "nothing")]
+    assert [(d.name, d.here) for d in proof.differences] == [("handler on_a#2", "nothing")]
 
 
 async def test_code_in_a_shared_module_is_that_of_the_notebook(tmp_path):
