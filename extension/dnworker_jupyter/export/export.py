@@ -15,9 +15,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker_jupyter.export.check.check import check
-from dnworker_jupyter.export.check.notebook import RunInNotebook
-from dnworker_jupyter.export.check.observe import SessionFacts
+from dnworker_jupyter.export.check.check import RunInNotebook, check
 from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handlers_in_script, texts_of
 from dnworker_jupyter.export.disk.uv import locked, with_old_locks
@@ -122,7 +120,6 @@ class Export:
                 events=chosen,
                 handlers=handlers,
                 run_in_notebook=self.run_in_notebook(plan),
-                sessions=self.sessions(chosen),
                 held=self.held(plan),
                 sdk=None if sdk is None else str(Path(sdk).absolute()),
                 on_progress=on_progress,
@@ -231,10 +228,6 @@ class Export:
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook; None where nothing runs."""
         return None
-
-    def sessions(self, events: Sequence[EventEnvelope]) -> list[SessionFacts]:
-        """Return the live sessions that events belong to; none for a file."""
-        return []
 
     def held(self, plan: Plan) -> list[str]:
         """Return the names of containers that handlers reach and that are not empty; none for a file."""

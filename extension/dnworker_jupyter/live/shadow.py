@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dis
 import functools
+import hashlib
 import itertools
+import pickle
 import random
 import sys
 import types
@@ -16,6 +18,9 @@ from dnworker.core.invocation import current_invocation
 from dnworker.workers import shadow
 from dnworker.workers.registry import Registered, handlers_of, replace_handlers
 from dnworker.workers.worker import Worker
+
+LONG = 1_000
+"""Items from which on a container is told apart by a hash."""
 
 _CONTAINERS = (list, dict, set, bytearray, deque)
 _CHANGES = frozenset(
@@ -191,7 +196,8 @@ class Copies:
                 made.__setstate__(copied)
             else:
                 plain, slots = copied if isinstance(copied, tuple) and len(copied) == 2 else (copied, None)
-                made.__dict__.update(plain or {})
+                if plain:
+                    made.__dict__.update(plain)
                 for name, item in (slots or {}).items():
                     object.__setattr__(made, name, item)
         for item in items or ():
@@ -311,6 +317,8 @@ def _plain(value: Any, above: set[int]) -> Any:
     """Return what a value is made of, without objects whose repr says nothing of their state."""
     if type(value) in _ATOMIC:
         return value
+    if type(value) in (list, dict) and len(value) > LONG and _is_flat(value):
+        return [type(value).__name__, hashlib.sha256(pickle.dumps(value)).digest()]
     if id(value) in above:
         return "(itself)"
     inner = above | {id(value)}

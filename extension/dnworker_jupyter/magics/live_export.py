@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from dnworker.engine.replay import recorded
 from dnworker.runtime import Runtime
 from dnworker.sessions.session import Session
 from dnworker.workers.registry import keys_of
-from dnworker_jupyter.export.check.notebook import Company, NotebookRequest, RunInNotebook, run_workers
-from dnworker_jupyter.export.check.observe import SessionFacts
-from dnworker_jupyter.export.check.record import CheckRun
+from dnworker_jupyter.export.check.check import RunInNotebook
+from dnworker_jupyter.export.check.notebook import Company, NotebookRequest, run_workers
+from dnworker_jupyter.export.check.record import CheckRun, SessionFacts
 from dnworker_jupyter.export.check.start import values_of
 from dnworker_jupyter.export.check.turns import Script
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
@@ -68,14 +69,6 @@ class LiveExport(Export):
         """Return what fires events at the notebook's workers."""
         workers, context = self._workers(plan), self._context
         return lambda request, on_progress: run_apart(workers, context, request, on_progress)
-
-    def sessions(self, events: Sequence[EventEnvelope]) -> list[SessionFacts]:
-        """Return the live sessions that events belong to."""
-        store = self._context.runtime.sessions
-        named = dict.fromkeys(
-            e.session_id for e in events if e.session_id is not None and e.session_id in store
-        )
-        return [session_facts(store.get(session_id)) for session_id in named]
 
     def held(self, plan: Plan) -> list[str]:
         """Return the names of the notebook's containers that its handlers reach, and that hold something."""
@@ -145,9 +138,19 @@ async def run_apart(
         lambda agent, message: remembered(runtime, agent, message),
     )
     tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.all()}
+    sessions = sessions_of(runtime, request.scene.envelopes())
+    scene = msgspec.structs.replace(request.scene, sessions=sessions)
+    company = Company(script, runtime.capabilities.agents(), tools)
     copies.note_start()
-    run = await run_workers(made, request, Company(script, runtime.capabilities.agents(), tools), on_progress)
-    return msgspec.structs.replace(run, changed=copies.changed())
+    run = await run_workers(made, replace(request, scene=scene), company, on_progress)
+    return msgspec.structs.replace(run, changed=copies.changed(), sessions=sessions)
+
+
+def sessions_of(runtime: Runtime, events: Sequence[EventEnvelope]) -> list[SessionFacts]:
+    """Return the live sessions that events belong to."""
+    store = runtime.sessions
+    named = dict.fromkeys(e.session_id for e in events if e.session_id is not None and e.session_id in store)
+    return [session_facts(store.get(session_id)) for session_id in named]
 
 
 def session_facts(session: Session) -> SessionFacts:

@@ -11,7 +11,7 @@ import importlib.metadata
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,8 @@ from dnworker_jupyter.export.check.findings import (
     untried,
 )
 from dnworker_jupyter.export.check.harness import CheckRequest
-from dnworker_jupyter.export.check.notebook import NotebookRequest, RunInNotebook
-from dnworker_jupyter.export.check.observe import EVENT_SECONDS, Scene, SessionFacts, task_effects
+from dnworker_jupyter.export.check.notebook import NotebookRequest
+from dnworker_jupyter.export.check.observe import EVENT_SECONDS, Scene, task_effects
 from dnworker_jupyter.export.check.record import CheckRun
 from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.check.sandbox import run_in_sandbox
@@ -43,6 +43,9 @@ from dnworker_jupyter.export.disk.copy import copy_capability
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import Plan
 from dnworker_jupyter.export.planning.types import OnProgress
+
+RunInNotebook = Callable[[NotebookRequest, OnProgress], Awaitable[CheckRun]]
+"""Fires events at copies of the notebook's workers, from a fresh start."""
 
 RUNS_MOST = 6
 """Runs of the notebook's side, where the export seems to differ: a value may vary seldom."""
@@ -124,7 +127,11 @@ class _Check:
             return msgspec.structs.replace(self.scene, answers=[])
         first = self.runs[0]
         return msgspec.structs.replace(
-            self.scene, limits=self._limits(), answers=first.answers, expected=task_effects(first)
+            self.scene,
+            sessions=first.sessions,
+            limits=self._limits(),
+            answers=first.answers,
+            expected=task_effects(first),
         )
 
     async def _run_export(self, scene: asyncio.Future[Scene]) -> dict[str, Any]:
@@ -153,7 +160,9 @@ class _Check:
             )  # fmt: skip
         export = msgspec.convert(answer["run"], CheckRun)
         if self.run_in_notebook is None:
-            note_failures(self.report, self.events, export)
+            remarks = remarks_on([], export, Verdict(), self.events)
+            remarks += untried(self.handlers, [export], self.events)
+            note_failures(self.report, self.events, export, remarks)
             return
         verdict, remarks = await self._judge(export)
         remarks += remarks_on(self.runs, export, verdict, self.events)
@@ -188,7 +197,9 @@ class _Check:
         changed = [*dict.fromkeys(name for run in self.runs for name in run.changed)]
         if verdict.differs and changed:
             afresh = [await self._run_notebook_once(afresh=changed) for _ in range(2)]
-            if not (fresh := judge(afresh, export)).differs:
+            fresh = judge(afresh, export)
+            if _weight(fresh) <= _weight(verdict):
+                self.held = ()  # they are no cause of what differs
                 return fresh, [
                     f"{some(changed)} hold here what earlier events left; compared was a start with what the "
                     "cells say, as an export has it. What is to be kept belongs into worker.state or a file"
@@ -221,6 +232,11 @@ class _Check:
         return found
 
 
+def _weight(verdict: Verdict) -> int:
+    """Return how much of two sides differs."""
+    return sum(map(len, verdict.lines.values()))
+
+
 async def check(
     plan: Plan,
     directory: Path,
@@ -228,7 +244,6 @@ async def check(
     handlers: Mapping[str, Sequence[HandlerKey]],
     events: Sequence[EventEnvelope] = (),
     run_in_notebook: RunInNotebook | None = None,
-    sessions: Sequence[SessionFacts] = (),
     held: Sequence[str] = (),
     sdk: str | None = None,
     on_progress: OnProgress = lambda text, done, total: None,
@@ -243,7 +258,6 @@ async def check(
         events: fired at both.
         run_in_notebook: fires events at the notebook; None where no notebook runs. Then `handlers` are those
             that the cells show, and errors of the export are reported instead of differences.
-        sessions: of the notebook, that the events belong to.
         held: names of containers that handlers have changed, with which the notebook's side begins.
         sdk: an interpreter that has the reference's SDK; None to look for one.
         on_progress: called with what is waited for.
@@ -259,7 +273,7 @@ async def check(
             await copy_capability(directory, root)
         write(plan, root, force=True)
         texts = [encode(event).decode() for event in events]
-        scene = Scene(list(handlers), texts, list(sessions), limits=[timeout] * len(events))
+        scene = Scene(list(handlers), texts, limits=[timeout] * len(events))
         await _Check(
             plan, root, load_manifest(root), handlers, events, scene, on_progress, run_in_notebook,
             sdk or _sdk_here(), held, report,

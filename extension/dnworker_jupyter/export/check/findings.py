@@ -97,7 +97,9 @@ def _of_same_name(handler: HandlerKey, there: Sequence[HandlerKey]) -> HandlerKe
     return next(same, handler)
 
 
-def note_failures(report: CheckReport, events: Sequence[EventEnvelope], export: CheckRun) -> None:
+def note_failures(
+    report: CheckReport, events: Sequence[EventEnvelope], export: CheckRun, remarks: Sequence[str] = ()
+) -> None:
     """Note what fails in the export, where no notebook runs to compare it with."""
     details, others = [], []
     for run in export.runs:
@@ -116,7 +118,7 @@ def note_failures(report: CheckReport, events: Sequence[EventEnvelope], export: 
     details = [*dict.fromkeys(details)]
     text = f"{counted(len(events), 'event')} fired at the export" if events else NOTHING_FIRED
     others = [*dict.fromkeys(others)]
-    report.note(not details, "; ".join([text, *others]), [*details, *hints(details)])
+    report.note(not details, "; ".join([text, *others]), [*details, *hints(details), *remarks])
 
 
 def note_verdict(
@@ -194,8 +196,11 @@ def label(events: Sequence[EventEnvelope], bucket: Bucket) -> str:
 def remarks_on(
     runs: Sequence[CheckRun], export: CheckRun, verdict: Verdict, events: Sequence[EventEnvelope]
 ) -> list[str]:
-    """Return what is to be known whatever the verdict: what varies, what stands in, what has no end."""
-    found = []
+    """Return what is to be known whatever the verdict: what varies, what stands in, what has no end.
+
+    Without runs of the notebook it is said of the export alone.
+    """
+    runs, found, alone = runs or [export], [], not runs
     if verdict.varying:
         found.append(f"(varies) differs between two runs of the notebook, too: {some(verdict.varying)}")
     if verdict.unstable:
@@ -206,19 +211,22 @@ def remarks_on(
     agents = dict.fromkeys(a.agent for a in runs[0].answers if a.stand_in)
     agents |= dict.fromkeys(a.agent for a in export.answers)
     if agents:
-        found.append(
-            f"a stand-in answered for {some(agents)}: script it, by a cell that begins with "
-            f"%%agent {next(iter(agents))}, to try what handlers do with its answers"
+        first = next(iter(agents))
+        way = (
+            f"script it, by a cell that begins with %%agent {first}, to try what handlers do with its answers"
         )
+        way = "in a kernel, %capability check lets the notebook's own scripts answer" if alone else way
+        found.append(f"a stand-in answered for {some(agents)}: {way}")
     if prompts := max(runs[0].prompts, export.prompts):
         found.append(f"a stand-in answered {counted(prompts, 'question')} of agents to a person")
     still = {run.who for run in export.runs if not run.ended and run.root == "event"}
     if still:
-        found.append(f"still running when the time was up, on both sides as far as compared: {some(still)}")
+        sides = "" if alone else ", on both sides as far as compared"
+        found.append(f"still running when the time was up{sides}: {some(still)}")
     for number in export.endless:
         found.append(
             f"{label(events, ('event', number))} causes other events without an end; the first "
-            f"{EVENTS_LIMIT:,} were compared, and no event after it was fired"
+            f"{EVENTS_LIMIT:,} were {'kept' if alone else 'compared'}, and no event after it was fired"
         )
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -33,10 +33,6 @@ class NotebookRequest:
     """Of the export, whose files are at its root: its agents are there for handlers of the notebook, too."""
     afresh: Sequence[str] = ()
     """Names that begin with what the export gives them, instead of what they are by now."""
-
-
-RunInNotebook = Callable[[NotebookRequest, OnProgress], Awaitable[CheckRun]]
-"""Fires events at copies of the notebook's workers, from a fresh start."""
 
 
 @dataclass(frozen=True)

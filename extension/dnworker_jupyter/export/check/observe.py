@@ -17,9 +17,15 @@ from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.sessions.policies import resolve_policy
-from dnworker.sessions.session import Message
 from dnworker.workers.managed import stop_all
-from dnworker_jupyter.export.check.record import Answer, CheckRun, Recorder, WorkerStart
+from dnworker_jupyter.export.check.record import (
+    EVENTS_LIMIT,
+    Answer,
+    CheckRun,
+    Recorder,
+    SessionFacts,
+    WorkerStart,
+)
 from dnworker_jupyter.export.check.turns import Person, Script, answer_again, answer_by_script
 from dnworker_jupyter.export.planning.types import OnProgress
 
@@ -43,16 +49,6 @@ OVERFLOW_SECONDS = 2.0
 
 TASK_EFFECTS = 3
 """Effects of a task that are waited for, as far as the other side had them."""
-
-
-class SessionFacts(msgspec.Struct):
-    """A session of the notebook that events name: who answers in it, and what was said."""
-
-    session_id: str
-    agent: str | None = None
-    model: str | None = None
-    policy: str | None = None
-    messages: list[Message] = []
 
 
 class Scene(msgspec.Struct):
@@ -100,21 +96,21 @@ async def observe(
         script: who answers turns; None where the scene has the answers.
         before_stop: called while the workers still run.
     """
-    recorder, person = Recorder(runtime, scene.workers), Person(runtime)
+    recorder = Recorder(runtime, scene.workers)
     answers = _prepare(runtime, recorder, scene, script)
     began = time.monotonic()
-    await start(runtime)
-    states = {w.name: WorkerStart(str(w.state), w.error) for w in runtime.workers()}
-    await _run_schedules(runtime, scene.workers)
-    waited, endless = await _fire_all(runtime, recorder, scene, on_progress)
-    if not endless:
-        await _settle(recorder, scene)
-    recorder.freeze()
-    before_stop()
-    running = recorder.result()
-    on_progress("stopping the workers", 0, 1)
-    await stop_all(runtime.workers())
-    person.close()
+    with contextlib.closing(Person(runtime)) as person:
+        await start(runtime)
+        states = {w.name: WorkerStart(str(w.state), w.error) for w in runtime.workers()}
+        await _run_schedules(runtime, scene.workers)
+        waited, endless = await _fire_all(runtime, recorder, scene, on_progress)
+        if not endless:
+            await _settle(recorder, scene)
+        recorder.freeze()
+        before_stop()
+        running = recorder.result()
+        on_progress("stopping the workers", 0, 1)
+        await stop_all(runtime.workers())
     return msgspec.structs.replace(
         (result := recorder.result()),
         runs=_with_end(running, result),
@@ -186,7 +182,7 @@ async def _fire_all(
         )
         recorder.fire(trace.event.event_id, number)
         limit = scene.limits[number] if number < len(scene.limits) else EVENT_SECONDS
-        if await _until_quiet(runtime, recorder, trace.event.event_id, limit):
+        if await _is_endless(runtime, recorder, trace.event.event_id, limit):
             endless.append(number)
         waited.append(time.monotonic() - began)
         if endless:
@@ -194,7 +190,7 @@ async def _fire_all(
     return waited, endless
 
 
-async def _until_quiet(runtime: Runtime, recorder: Recorder, event_id: str, limit: float) -> bool:
+async def _is_endless(runtime: Runtime, recorder: Recorder, event_id: str, limit: float) -> bool:
     """Return when an event is done with, or its time is up; True if it goes on causing others."""
     quiet = asyncio.create_task(runtime.history.wait_quiet(event_id), name="check waits")
     flood = asyncio.create_task(recorder.overflow.wait(), name="check counts")
@@ -202,12 +198,13 @@ async def _until_quiet(runtime: Runtime, recorder: Recorder, event_id: str, limi
         await asyncio.wait({quiet, flood}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         if flood.done() and not quiet.done():
             await asyncio.wait({quiet}, timeout=OVERFLOW_SECONDS)
-            return not quiet.done()
         if quiet.done():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(LATE_SECONDS, limit)):
                     await runtime.history.wait_idle()
-        return False
+            return False
+        # A side may be too slow to come to the limit in its time.
+        return recorder.count > EVENTS_LIMIT // 10
     finally:
         quiet.cancel()
         flood.cancel()

@@ -84,6 +84,8 @@ def tasks_of(run: CheckRun) -> dict[str, list[Effect]]:
 
 
 def _is_open(run: CheckRun, one: HandlerRun) -> bool:
+    if one.root == "unknown":
+        return bool(one.who)  # what a worker heard of the runtime itself, such as who starts
     return one.root in ("task", "schedule") or (one.root == "event" and one.event in run.endless)
 
 

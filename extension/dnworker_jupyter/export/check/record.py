@@ -18,6 +18,7 @@ import msgspec
 
 from dnworker.core.envelope import EventEnvelope, is_noise, is_reserved
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.sessions.session import Message
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
@@ -83,6 +84,16 @@ class WorkerStart(msgspec.Struct):
     error: str | None = None
 
 
+class SessionFacts(msgspec.Struct):
+    """A session of the notebook that events name: who answers in it, and what was said."""
+
+    session_id: str
+    agent: str | None = None
+    model: str | None = None
+    policy: str | None = None
+    messages: list[Message] = []
+
+
 class CheckRun(msgspec.Struct):
     """What workers did in one run of one side."""
 
@@ -101,6 +112,8 @@ class CheckRun(msgspec.Struct):
     waited: list[float] = []
     """Seconds until each fired event, and all that it caused, was done with, or its time was up."""
     starts: dict[str, WorkerStart] = {}
+    sessions: list[SessionFacts] = []
+    """Sessions of the notebook that its side began with."""
     changed: list[str] = []
     """Names of the notebook whose values handlers have changed meanwhile."""
     seconds: float = 0.0
@@ -133,7 +146,8 @@ class Recorder:
         self._sessions: dict[str, dict[str, Any]] = {}
         self._lines: list[tuple[int, LogLine]] = []
         self._running: frozenset[Invocation] = frozenset()
-        self._count = 0
+        self.count = 0
+        """How many events the fired one has caused."""
         runtime.bus.tap(self._note_event)
         runtime.history.listen(self._note_invocation)
         runtime.logs.listen(lambda line: self._lines.append((self.event, line)))
@@ -142,7 +156,7 @@ class Recorder:
 
     def begin_event(self, number: int) -> None:
         """Note that the next event of nobody is the fired one."""
-        self.event, self._count = number, 0
+        self.event, self.count = number, 0
         self.overflow.clear()
 
     def fire(self, envelope_id: str, number: int) -> None:
@@ -170,8 +184,8 @@ class Recorder:
             self._orphans.append(envelope)
         if envelope.kind == "session.created" and envelope.session_id is not None:
             self._sessions[envelope.event_id] = self._facts(envelope.session_id)
-        self._count += not is_reserved(envelope.kind) and self._root_of_event(envelope.event_id)[0] == "event"
-        if self._count > EVENTS_LIMIT:
+        self.count += not is_reserved(envelope.kind) and self._root_of_event(envelope.event_id)[0] == "event"
+        if self.count > EVENTS_LIMIT:
             self.overflow.set()
 
     def _facts(self, session_id: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import types
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -131,10 +132,12 @@ class Book:
                 options.get("remembered", lambda agent, message: None),
             )
             copies.note_start()
+            sessions = options.get("sessions", [])
+            scene = msgspec.structs.replace(request.scene, sessions=sessions)
             with noted_prints():
                 company = Company(script, self.agents_beside, tools)
-                run = await run_workers(made, request, company, on_progress)
-            return msgspec.structs.replace(run, changed=copies.changed())
+                run = await run_workers(made, replace(request, scene=scene), company, on_progress)
+            return msgspec.structs.replace(run, changed=copies.changed(), sessions=sessions)
 
         held = {name for w in self.workers for name in reached(self.shadow(w), self.names)}
         return await check(
@@ -144,7 +147,7 @@ class Book:
             events=self.fired,
             run_in_notebook=run_in_notebook,
             held=sorted(name for name in held if self.names.get(name)),
-            **{"timeout": 5.0, **{k: v for k, v in options.items() if k != "remembered"}},
+            **{"timeout": 5.0, **{k: v for k, v in options.items() if k not in ("remembered", "sessions")}},
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dnworker.capability.agents import AgentDefinition
-from dnworker_jupyter.export.check.observe import SessionFacts
+from dnworker_jupyter.export.check.record import SessionFacts
 
 from .book import Book, green, handler, no_process, red, told  # noqa: F401
 
