@@ -35,7 +35,7 @@ from dnworker_jupyter.export.check.findings import (
 )
 from dnworker_jupyter.export.check.harness import CheckRequest
 from dnworker_jupyter.export.check.notebook import NotebookRequest
-from dnworker_jupyter.export.check.observe import EVENT_SECONDS, Scene, task_effects
+from dnworker_jupyter.export.check.observe import EVENT_SECONDS, LINGER_SECONDS, Scene, task_effects
 from dnworker_jupyter.export.check.record import CheckRun
 from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.check.sandbox import run_in_sandbox
@@ -54,7 +54,8 @@ AGAIN_SECONDS = 15.0
 """Seconds that more runs of the notebook's side may take."""
 
 EXPORTS_MOST = 5
-"""Runs of the export, where only the order of lists differs: sets have another one in each process."""
+"""Runs of the export, where only the order of lists differs: that of a set of two is another in each second
+process; for any other difference there are two."""
 
 STUCK_SECONDS = 3.0
 """Seconds beyond its last effect for an event that was not done with when the notebook's time was up."""
@@ -131,6 +132,7 @@ class _Check:
             sessions=first.sessions,
             limits=self._limits(),
             answers=first.answers,
+            settle=LINGER_SECONDS + self.scene.settle,
             expected=task_effects(first),
         )
 
@@ -184,20 +186,22 @@ class _Check:
 
     async def _judge(self, export: CheckRun) -> tuple[Verdict, list[str]]:
         """Compare; where the sides differ, look first whether something else than the export explains it."""
-        verdict = judge(self.runs, export)
+        exports = [export]
+        verdict = judge(self.runs, exports)
         deadline = time.monotonic() + AGAIN_SECONDS
         while verdict.differs and len(self.runs) < RUNS_MOST and time.monotonic() < deadline:
             await self._run_notebook_once(settle=min(export.seconds, 3.0))
-            verdict = judge(self.runs, export)
-        if verdict.differs and verdict.is_reordered and await self._is_order_of_process(export):
-            return Verdict(varying=verdict.varying, unstable=verdict.unstable), [
-                "lists of payloads have another order in each process, as sets have: sort them before you "
-                "publish them"
-            ]
+            verdict = judge(self.runs, exports)
+        # What depends on the process, such as its number or the order of a set, is the same in all runs here.
+        while verdict.differs and len(exports) < (EXPORTS_MOST if verdict.is_reordered else 2):
+            if (other := await self._run_export_again()) is None:
+                break
+            exports.append(other)
+            verdict = judge(self.runs, exports)
         changed = [*dict.fromkeys(name for run in self.runs for name in run.changed)]
         if verdict.differs and changed:
             afresh = [await self._run_notebook_once(afresh=changed) for _ in range(2)]
-            fresh = judge(afresh, export)
+            fresh = judge(afresh, exports)
             if _weight(fresh) <= _weight(verdict):
                 self.held = ()  # they are no cause of what differs
                 return fresh, [
@@ -205,16 +209,6 @@ class _Check:
                     "cells say, as an export has it. What is to be kept belongs into worker.state or a file"
                 ]
         return verdict, []
-
-    async def _is_order_of_process(self, export: CheckRun) -> bool:
-        """Return whether another run of the export has other orders, too."""
-        for _ in range(EXPORTS_MOST - 1):
-            other = await self._run_export_again()
-            if other is None:
-                return False
-            if judge([export], other).is_reordered:
-                return True
-        return False
 
     def _remedies(self, verdict: Verdict) -> list[str]:
         if not verdict.differs:

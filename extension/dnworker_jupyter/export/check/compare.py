@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 
 from dnworker_jupyter.export.check.patterns import (
     Bucket,
-    Notebook,
+    Common,
     Pattern,
-    buckets_of,
     fits,
     in_common,
     is_in_order,
     prints_of,
     steps,
-    tasks_of,
 )
 from dnworker_jupyter.export.check.record import NO_EVENT, RAISES, CheckRun, Effect
 from dnworker_jupyter.export.check.values import agrees, is_reordered, shown, shown_apart
@@ -53,6 +51,8 @@ class Verdict:
     """Tasks and schedules that fail alike on both sides, for want of a service perhaps."""
     varying: list[str] = field(default_factory=list)
     """Fields that differ between two runs of the notebook, too."""
+    varying_there: list[str] = field(default_factory=list)
+    """Fields that differ between two runs of the export, too: they depend on the process."""
     unstable: list[Bucket] = field(default_factory=list)
     """What does something else in each run of the notebook."""
     reordered: int = 0
@@ -74,46 +74,49 @@ class Verdict:
         return self.differs and self.reordered == sum(map(len, self.lines.values()))
 
 
-def judge(runs: Sequence[CheckRun], export: CheckRun) -> Verdict:
-    """Compare the runs of the notebook with that of the export."""
-    notebook, verdict = in_common(runs), Verdict()
+def judge(runs: Sequence[CheckRun], exports: Sequence[CheckRun]) -> Verdict:
+    """Compare the runs of the notebook with those of the export."""
+    notebook, export, verdict = in_common(runs), in_common(exports), Verdict()
     verdict.varying = [*dict.fromkeys(notebook.varying())]
-    _compare_endless(runs, export, verdict)
+    verdict.varying_there = [one for one in dict.fromkeys(export.varying()) if one not in verdict.varying]
+    _compare_endless(runs, exports, verdict)
     missing, extra = _left_over(notebook, export, verdict)
     missing, extra = _without_strays(missing, extra)
-    _compare_tasks(notebook, tasks_of(export), verdict, extra)
+    _compare_tasks(notebook, export.tasks, verdict, extra)
     _note_lines(verdict, missing, extra)
-    _compare_prints(notebook, export, verdict)
+    _compare_prints(notebook, export, exports, verdict)
     _note_failing(notebook, export, verdict)
     return verdict
 
 
-def _compare_endless(runs: Sequence[CheckRun], export: CheckRun, verdict: Verdict) -> None:
+def _compare_endless(runs: Sequence[CheckRun], exports: Sequence[CheckRun], verdict: Verdict) -> None:
     """Note an event that causes others without an end on one side only."""
-    here, there = {event for run in runs for event in run.endless}, {*export.endless}
+    here, there = ({event for run in side for event in run.endless} for side in (runs, exports))
     for event in here ^ there:
         side = "-" if event in here else "+"
         verdict.lines[("event", event)] = [f"{side} it causes other events without an end"]
 
 
-def _left_over(notebook: Notebook, export: CheckRun, verdict: Verdict) -> tuple[list[Left], list[Left]]:
+def _left_over(notebook: Common, export: Common, verdict: Verdict) -> tuple[list[Left], list[Left]]:
     """Return what only the notebook did, and what only the export did."""
-    there = buckets_of(export)
     missing: list[Left] = []
     extra: list[Left] = []
-    for bucket in {**notebook.patterns, **notebook.unstable, **there}:
+    for bucket in {**notebook.patterns, **notebook.unstable, **export.patterns, **export.unstable}:
         if bucket in verdict.lines:
             continue  # what is without an end on one side only
-        if bucket in notebook.unstable:
+        here, there = notebook.patterns.get(bucket, []), export.patterns.get(bucket, [])
+        if bucket in notebook.unstable or bucket in export.unstable:
             verdict.unstable.append(bucket)
-            found = _beyond(notebook.unstable[bucket], there.get(bucket, []))
+            seen = notebook.unstable.get(bucket, [steps(here)]), export.unstable.get(bucket, [steps(there)])
+            found = _beyond(*seen, {(p.who, e[0]): e for p in (*here, *there) for e in p.all_effects})
         else:
-            found = _compare_bucket(bucket, notebook.patterns.get(bucket, []), there.get(bucket, []), verdict)
+            found = _compare_bucket(bucket, here, there, verdict)
         missing += [Left(bucket, who, effect) for who, effect in found[0]]
         extra += [Left(bucket, who, effect) for who, effect in found[1]]
     return missing, extra
 
 
+Steps = Counter[tuple[str, str]]
 Sided = tuple[list[tuple[str, Effect]], list[tuple[str, Effect]]]
 
 
@@ -155,28 +158,26 @@ def _subtract(old: list[tuple[str, Effect]], new: list[tuple[str, Effect]]) -> S
     return missing, left
 
 
-def _beyond(seen: Sequence[Counter[tuple[str, str]]], there: Sequence[Pattern]) -> Sided:
-    """Return what no run of the notebook did, and what each of them did and the export did not.
+def _beyond(here: Sequence[Steps], there: Sequence[Steps], effects: dict[tuple[str, str], Effect]) -> Sided:
+    """Return what one side does in each of its runs, and the other in none.
 
-    For events with which the notebook does something else each time: values say nothing then.
+    For events with which a side does something else each time: values say nothing then.
     """
-    found = steps(there)
-    always = [step for step in seen[0] if all(step in run for run in seen)] if seen else []
-    known = {step for run in seen for step in run}
-    anybody = {action for who, action in found if not who}
-    missing = [
-        (who, (action, None))
-        for who, action in always
-        if (who, action) not in found and action not in anybody
-    ]
-    names = {action for _, action in known}
-    extra = [
-        (p.who, effect)
-        for p in there
-        for effect in p.all_effects
-        if (p.who, effect[0]) not in known and (p.who or effect[0] not in names)
-    ]
-    return missing, extra
+
+    def always(runs: Sequence[Steps], other: Sequence[Steps]) -> list[tuple[str, Effect]]:
+        known = {step for run in other for step in run}
+        anybody = {action for who, action in known if not who}
+        actions = {action for _, action in known}
+        return [
+            (who, effects.get((who, action), (action, None)))
+            for who, action in runs[0]
+            if all((who, action) in run for run in runs)
+            and (who, action) not in known
+            and action not in anybody
+            and (who or action not in actions)
+        ]
+
+    return always(here, there), always(there, here)
 
 
 def _without_strays(missing: list[Left], extra: list[Left]) -> tuple[list[Left], list[Left]]:
@@ -196,7 +197,7 @@ def _without_strays(missing: list[Left], extra: list[Left]) -> tuple[list[Left],
 
 
 def _compare_tasks(
-    notebook: Notebook, there: dict[str, list[Effect]], verdict: Verdict, extra: list[Left]
+    notebook: Common, there: dict[str, list[Effect]], verdict: Verdict, extra: list[Left]
 ) -> None:
     """Compare what tasks and schedules did first: how far each came depends on how long the run took."""
     for who in {**notebook.tasks, **there}:
@@ -225,15 +226,15 @@ def _compare_tasks(
             verdict.lines.setdefault(("task", NO_EVENT), []).extend(lines)
 
 
-def _compare_prints(notebook: Notebook, export: CheckRun, verdict: Verdict) -> None:
-    there, loose = prints_of(export.prints), prints_of(export.unattributed)
+def _compare_prints(notebook: Common, export: Common, exports: Sequence[CheckRun], verdict: Verdict) -> None:
+    loose = prints_of(exports[0].unattributed)
     skipped = {event for _, event in (*verdict.unstable, *verdict.lines)}  # what differs prints other things
-    for key in {**notebook.prints, **there}:
+    for key in {**notebook.prints, **export.prints}:
         event, worker = key
-        here = notebook.prints.get(key, [])
-        if here is None or event in skipped or ("event", event) in verdict.lines:
+        here, there = notebook.prints.get(key, []), export.prints.get(key, [])
+        if here is None or there is None or event in skipped or ("event", event) in verdict.lines:
             continue
-        left = [*there.get(key, [])]
+        left = [*there]
         missing = []
         spare = [text for (_, name), lines in loose.items() if name == worker for text in lines]
         for pattern in here:
@@ -250,9 +251,8 @@ def _compare_prints(notebook: Notebook, export: CheckRun, verdict: Verdict) -> N
             verdict.lines.setdefault(root, []).extend(lines)
 
 
-def _note_failing(notebook: Notebook, export: CheckRun, verdict: Verdict) -> None:
+def _note_failing(notebook: Common, export: Common, verdict: Verdict) -> None:
     """Note who fails on both sides: with what it does otherwise, nothing was compared."""
-    there = buckets_of(export)
     for bucket, patterns in notebook.patterns.items():
         for pattern in patterns:
             for error in pattern.effects:
@@ -261,7 +261,7 @@ def _note_failing(notebook: Notebook, export: CheckRun, verdict: Verdict) -> Non
                 other = next(
                     (
                         e
-                        for p in there.get(bucket, [])
+                        for p in export.patterns.get(bucket, [])
                         for e in p.effects
                         if p.who == pattern.who and e[0].startswith(RAISES)
                     ),
@@ -269,7 +269,7 @@ def _note_failing(notebook: Notebook, export: CheckRun, verdict: Verdict) -> Non
                 )
                 if other is not None:
                     verdict.failing.append((bucket, pattern.who, error, other))
-    others = tasks_of(export)
+    others = export.tasks
     for who, effects in notebook.tasks.items():
         here = next((e for e in effects if e[0].startswith(RAISES)), None)
         other = next((e for e in others.get(who, []) if e[0].startswith(RAISES)), None)

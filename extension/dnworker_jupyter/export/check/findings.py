@@ -203,6 +203,10 @@ def remarks_on(
     runs, found, alone = runs or [export], [], not runs
     if verdict.varying:
         found.append(f"(varies) differs between two runs of the notebook, too: {some(verdict.varying)}")
+    if verdict.varying_there:
+        found.append(
+            f"these differ between two runs of the export, too, each a process: {some(verdict.varying_there)}"
+        )
     if verdict.unstable:
         found.append(
             "these do something else in each run of the notebook: "

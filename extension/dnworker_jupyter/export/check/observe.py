@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,12 @@ START_SECONDS = 120.0
 
 SETTLE_SECONDS = 0.3
 """Seconds for tasks to do something in."""
+
+LINGER_SECONDS = 0.05
+"""Seconds for what handlers left running, at the end."""
+
+NUMBERS = 100
+"""The numbers of events begin anywhere below: they are no property of a handler."""
 
 LATE_SECONDS = 1.0
 """Seconds for what was caused without naming its cause, such as a turn over a socket of the SDK's client."""
@@ -126,6 +133,8 @@ async def observe(
 
 def _prepare(runtime: Runtime, recorder: Recorder, scene: Scene, script: Script | None) -> list[Answer]:
     """Make the sessions, and let turns be answered; returns the list that takes the answers to be known."""
+    for _ in range(random.randrange(NUMBERS)):  # noqa: S311  no secret
+        runtime.bus.publish("transport.check", {})
     for facts in scene.sessions:
         _make_session(runtime, facts)
     if scene.answers is not None:
@@ -213,6 +222,8 @@ async def _is_endless(runtime: Runtime, recorder: Recorder, event_id: str, limit
 async def _settle(recorder: Recorder, scene: Scene) -> None:
     """Give tasks some time: at least until they did as much as on the other side, if they ever do."""
     if not recorder.has_tasks() and not scene.expected:
+        # What a handler left running has its time, too, and more of it where the sides seem to differ.
+        await asyncio.sleep(scene.settle if scene.settle > SETTLE_SECONDS else LINGER_SECONDS)
         return
     await asyncio.sleep(scene.settle)
     deadline = time.monotonic() + 10 * scene.settle

@@ -18,7 +18,7 @@ Bucket = tuple[Root, int]
 
 @dataclass(frozen=True)
 class Pattern:
-    """What one run of a handler did in every run of the notebook."""
+    """What one run of a handler did in every run of the common."""
 
     who: str
     effects: tuple[tuple[str, Any], ...]
@@ -34,8 +34,8 @@ class Pattern:
 
 
 @dataclass
-class Notebook:
-    """What the notebook did in all its runs."""
+class Common:
+    """What all runs of one side have in common."""
 
     patterns: dict[Bucket, list[Pattern]] = field(default_factory=dict)
     unstable: dict[Bucket, list[Counter[tuple[str, str]]]] = field(default_factory=dict)
@@ -97,17 +97,17 @@ def prints_of(lines: Sequence[tuple[int, str, str]]) -> dict[tuple[int, str], li
     return found
 
 
-def in_common(runs: Sequence[CheckRun]) -> Notebook:
+def in_common(runs: Sequence[CheckRun]) -> Common:
     """Return what runs of the same code have in common."""
-    notebook = Notebook(patterns=buckets_of(runs[0]), tasks=tasks_of(runs[0]))
-    notebook.prints = {**prints_of(runs[0].prints)}
+    common = Common(patterns=buckets_of(runs[0]), tasks=tasks_of(runs[0]))
+    common.prints = {**prints_of(runs[0].prints)}
     for run in runs[1:]:
-        _blend_buckets(notebook, buckets_of(run))
-        _blend_tasks(notebook, tasks_of(run))
-        _blend_prints(notebook, prints_of(run.prints))
-    for bucket in notebook.unstable:
-        notebook.unstable[bucket] = [steps(buckets_of(run).get(bucket, [])) for run in runs]
-    return notebook
+        _blend_buckets(common, buckets_of(run))
+        _blend_tasks(common, tasks_of(run))
+        _blend_prints(common, prints_of(run.prints))
+    for bucket in common.unstable:
+        common.unstable[bucket] = [steps(buckets_of(run).get(bucket, [])) for run in runs]
+    return common
 
 
 def steps(patterns: Sequence[Pattern]) -> Counter[tuple[str, str]]:
@@ -115,39 +115,39 @@ def steps(patterns: Sequence[Pattern]) -> Counter[tuple[str, str]]:
     return Counter((p.who, action) for p in patterns for action, _ in p.all_effects)
 
 
-def _blend_buckets(notebook: Notebook, other: dict[Bucket, list[Pattern]]) -> None:
-    for bucket in {**notebook.patterns, **other}:
-        if bucket in notebook.unstable:
+def _blend_buckets(common: Common, other: dict[Bucket, list[Pattern]]) -> None:
+    for bucket in {**common.patterns, **other}:
+        if bucket in common.unstable:
             continue
-        blended = blend_patterns(notebook.patterns.get(bucket, []), other.get(bucket, []))
+        blended = blend_patterns(common.patterns.get(bucket, []), other.get(bucket, []))
         if blended is None:
-            notebook.unstable[bucket] = []
-            notebook.patterns.pop(bucket, None)
+            common.unstable[bucket] = []
+            common.patterns.pop(bucket, None)
         else:
-            notebook.patterns[bucket] = blended
+            common.patterns[bucket] = blended
 
 
-def _blend_tasks(notebook: Notebook, other: dict[str, list[Effect]]) -> None:
-    for who in {**notebook.tasks, **other}:
-        here, there = notebook.tasks.get(who), other.get(who)
+def _blend_tasks(common: Common, other: dict[str, list[Effect]]) -> None:
+    for who in {**common.tasks, **other}:
+        here, there = common.tasks.get(who), other.get(who)
         if here is None or there is None:  # one run was too short for it
-            notebook.tasks[who] = []
+            common.tasks[who] = []
             continue
-        common: list[Effect] = []
+        blended: list[Effect] = []
         for (action, pattern), (same, value) in zip(here, there, strict=False):
             if action != same:
                 break
-            common.append((action, blend(pattern, value)))
-        notebook.tasks[who] = common
+            blended.append((action, blend(pattern, value)))
+        common.tasks[who] = blended
 
 
-def _blend_prints(notebook: Notebook, other: dict[tuple[int, str], list[Any]]) -> None:
-    for key in {**notebook.prints, **other}:
-        here, there = notebook.prints.get(key, []), other.get(key, [])
+def _blend_prints(common: Common, other: dict[tuple[int, str], list[Any]]) -> None:
+    for key in {**common.prints, **other}:
+        here, there = common.prints.get(key, []), other.get(key, [])
         if here is None:
             continue
         pairs = pair(here, there, lambda a, b: agrees(a, b), lambda a, b: True)
-        notebook.prints[key] = None if pairs is None else [blend(here[a], there[b]) for a, b in pairs]
+        common.prints[key] = None if pairs is None else [blend(here[a], there[b]) for a, b in pairs]
 
 
 def blend_patterns(here: Sequence[Pattern], there: Sequence[Pattern]) -> list[Pattern] | None:

@@ -151,8 +151,9 @@ async def _environment(directory: Path, manifest: CapabilityManifest) -> dict[st
         "UV_CACHE_DIR": ("cache", "dir"),
         "UV_PYTHON_INSTALL_DIR": ("python", "dir"),
     }
-    for variable, words in directories.items():
-        kept.setdefault(variable, await ask_uv(*words))
+    found = await asyncio.gather(*(ask_uv(*words) for words in directories.values()))
+    for variable, directory_of_uv in zip(directories, found, strict=True):
+        kept.setdefault(variable, directory_of_uv)
     configuration = Path.home() / ".config" / "uv" / "uv.toml"
     if configuration.is_file():  # it may name an index
         kept.setdefault("UV_CONFIG_FILE", str(configuration))

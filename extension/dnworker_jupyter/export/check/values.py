@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,18 @@ class Varies:
         return "".join("(varies)" if word is None else word for word in self.words)
 
 
+@dataclass(frozen=True)
+class Shuffled:
+    """Stands for a list that has the same items in each run, in another order."""
+
+    items: tuple[Any, ...]
+
+
 def type_of(value: Any) -> str:
     """Return what JSON calls the type of a value."""
     match value:
+        case Shuffled():
+            return "list"
         case None:
             return "null"
         case bool():
@@ -82,9 +91,13 @@ def blend(pattern: Any, value: Any) -> Any:
         return _widen(pattern, value)
     if isinstance(pattern, dict) and isinstance(value, dict):
         return _blend_fields(pattern, value)
+    if isinstance(pattern, Shuffled) and isinstance(value, list) and agrees(pattern, value):
+        return pattern
     if isinstance(pattern, list) and isinstance(value, list) and len(pattern) == len(value):
+        if not all(map(agrees, pattern, value)) and not [*varying(pattern)] and _has_all(pattern, value):
+            return Shuffled(tuple(pattern))
         return [blend(a, b) for a, b in zip(pattern, value, strict=True)]
-    if is_same(pattern, value):
+    if not isinstance(pattern, Shuffled) and is_same(pattern, value):
         return pattern
     words = None
     if isinstance(pattern, str) and isinstance(value, str):
@@ -102,17 +115,22 @@ def _blend_fields(pattern: dict[Any, Any], value: dict[Any, Any]) -> dict[Any, A
     parts = [*([pattern[ANY_KEY]] if ANY_KEY in pattern else []), *(pattern[key] for key in here)]
     for part in (value[key] for key in there):
         parts = [blend(parts[0], part), *parts[1:]] if parts else [part]
-    return blended | {ANY_KEY: parts[0] if len(parts) == 1 else Varies(frozenset(map(type_of, parts)))}
+    return blended | {
+        ANY_KEY: parts[0] if len(parts) == 1 else Varies(frozenset().union(*map(_types, parts)))
+    }
 
 
 def _blend_field(pattern: dict[str, Any], value: dict[str, Any], key: str) -> Any:
     if key not in value:
-        known = pattern[key]
-        types = known.types if isinstance(known, Varies) else {type_of(known)}
-        return Varies(frozenset({ABSENT, *types}))
+        return Varies(_types(pattern[key]) | {ABSENT})
     if key not in pattern:
         return Varies(frozenset({ABSENT, type_of(value[key])}))
     return blend(pattern[key], value[key])
+
+
+def _types(pattern: Any) -> frozenset[str]:
+    """Return the types that a pattern, or a value, stands for."""
+    return pattern.types if isinstance(pattern, Varies) else frozenset({type_of(pattern)})
 
 
 def _widen(pattern: Varies, value: Any) -> Varies:
@@ -132,28 +150,72 @@ def _common_words(words: tuple[str | None, ...], text: str) -> tuple[str | None,
 
 
 def agrees(pattern: Any, value: Any) -> bool:
-    """Return whether a value is what `blend` says it is."""
+    """Return whether a value is what `blend` says it is; the value may be a pattern, too, of other runs."""
+    if isinstance(value, Varies) and isinstance(pattern, Varies):
+        return bool(pattern.types & value.types) and _words_agree(pattern.words, value.words)
+    if isinstance(value, Varies | Shuffled) and not isinstance(pattern, Varies | Shuffled):
+        return agrees(value, pattern)
+    if isinstance(pattern, Shuffled) or isinstance(value, Shuffled):
+        return _is_shuffled(pattern, value)
     if isinstance(pattern, Varies):
-        if type_of(value) not in pattern.types:
-            return False
-        if pattern.words is None or not isinstance(value, str):
-            return True
-        others = _SPACES.split(value)
-        return len(others) == len(pattern.words) and all(
-            word in (None, other) for word, other in zip(pattern.words, others, strict=True)
-        )
+        return _is_one_of(pattern, value)
     if isinstance(pattern, dict) and isinstance(value, dict):
-        if ANY_KEY in pattern:
-            return pattern.keys() - {ANY_KEY} <= value.keys() and all(
-                agrees(pattern.get(key, pattern[ANY_KEY]), part) for key, part in value.items()
-            )
-        required = {key for key, part in pattern.items() if not may_be_absent(part)}
-        return required <= value.keys() <= pattern.keys() and all(
-            agrees(pattern[key], part) for key, part in value.items()
-        )
+        return _fields_agree(pattern, value)
     if isinstance(pattern, list) and isinstance(value, list | tuple):
         return len(pattern) == len(value) and all(map(agrees, pattern, value))
     return is_same(pattern, value)
+
+
+def _words_agree(here: tuple[str | None, ...] | None, there: tuple[str | None, ...] | None) -> bool:
+    if here is None or there is None:
+        return True
+    return len(here) == len(there) and all(
+        one == other or one is None or other is None for one, other in zip(here, there, strict=True)
+    )
+
+
+def _is_shuffled(pattern: Any, value: Any) -> bool:
+    for side in (pattern, value):
+        if isinstance(side, Varies):
+            return "list" in side.types
+    here, there = (side.items if isinstance(side, Shuffled) else side for side in (pattern, value))
+    return isinstance(there, list | tuple) and isinstance(here, list | tuple) and _has_all(here, there)
+
+
+def _has_all(pattern: Sequence[Any], value: Sequence[Any]) -> bool:
+    """Return whether two lists have the same items, in whatever order."""
+    left = [*value]
+    for part in pattern:
+        found = next((n for n, other in enumerate(left) if agrees(part, other)), None)
+        if found is None:
+            return False
+        del left[found]
+    return not left
+
+
+def _is_one_of(pattern: Varies, value: Any) -> bool:
+    if type_of(value) not in pattern.types:
+        return False
+    if pattern.words is None or not isinstance(value, str):
+        return True
+    others = _SPACES.split(value)
+    return len(others) == len(pattern.words) and all(
+        word in (None, other) for word, other in zip(pattern.words, others, strict=True)
+    )
+
+
+def _fields_agree(pattern: dict[Any, Any], value: dict[Any, Any]) -> bool:
+    if not all(agrees(pattern[key], part) for key, part in value.items() if key in pattern):
+        return False
+    if ANY_KEY in pattern and ANY_KEY in value:
+        return True
+    missing = [key for key, part in pattern.items() if key not in value and not may_be_absent(part)]
+    extra = [key for key, part in value.items() if key not in pattern and not may_be_absent(part)]
+    if ANY_KEY in value:
+        return not [key for key in extra if key is not ANY_KEY]
+    if ANY_KEY in pattern:
+        return missing in ([], [ANY_KEY]) and all(agrees(pattern[ANY_KEY], value[key]) for key in extra)
+    return not missing and not extra
 
 
 def may_be_absent(pattern: Any) -> bool:
@@ -163,7 +225,7 @@ def may_be_absent(pattern: Any) -> bool:
 
 def varying(pattern: Any, path: str = "") -> Iterator[str]:
     """Yield the paths of what varies in a pattern, such as `at` and `items[0].id`; `` for all of it."""
-    if isinstance(pattern, Varies):
+    if isinstance(pattern, Varies | Shuffled):
         yield path
     elif isinstance(pattern, dict):
         if ANY_KEY in pattern:
@@ -185,13 +247,7 @@ def is_reordered(pattern: Any, value: Any) -> bool:
     if isinstance(pattern, list) and isinstance(value, list) and len(pattern) == len(value):
         if all(map(is_reordered, pattern, value)):
             return True
-        left = [*value]
-        for part in pattern:
-            found = next((n for n, other in enumerate(left) if agrees(part, other)), None)
-            if found is None:
-                return False
-            del left[found]
-        return True
+        return _has_all(pattern, value)
     return agrees(pattern, value)
 
 
@@ -220,6 +276,8 @@ _VARYING = re.compile(r'"\\u0000(.*?)\\u0000"')
 def _plain(value: Any) -> Any:
     if isinstance(value, Varies):
         return f"\0{value}\0"
+    if isinstance(value, Shuffled):
+        return [*map(_plain, value.items), "\0(in any order)\0"]
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -27,7 +27,7 @@ def side(*runs: HandlerRun, **more) -> CheckRun:
 def compared(*runs: CheckRun) -> CheckReport:
     """Return the report of some runs of the notebook, and at last one of the export."""
     report = CheckReport("demo")
-    verdict = judge(runs[:-1], runs[-1])
+    verdict = judge(runs[:-1], runs[-1:])
     note_verdict(report, [EVENT], verdict, remarks_on(runs[:-1], runs[-1], verdict, [EVENT]))
     return report
 
@@ -108,8 +108,8 @@ def test_lists_in_another_order_are_known_as_such():
     def with_list(*items):
         return side(ran(("publishes b", {"v": [*items]})))
 
-    assert judge([with_list("a", "b")], with_list("b", "a")).is_reordered
-    assert not judge([with_list("a", "b")], with_list("b", "c")).is_reordered
+    assert judge([with_list("a", "b")], [with_list("b", "a")]).is_reordered
+    assert not judge([with_list("a", "b")], [with_list("b", "c")]).is_reordered
 
 
 def test_failures_of_both_sides_are_said_first():

@@ -125,6 +125,20 @@ async def test_a_handler_that_never_ends_is_compared_as_far_as_it_came():
     assert "still running when the time was up, on both sides as far as compared: w.on_a" in told(report)
 
 
+@pytest.mark.parametrize("value", ["event.seq", "event.event_id", "str(event.timestamp)"])
+async def test_the_number_and_time_of_an_event_are_no_difference(value):
+    assert green(await checked(handler(f"await client.publish('demo.b', {{'v': {value}, 'k': event.kind}})")))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.3])
+async def test_what_a_handler_leaves_running_is_no_difference_whenever_it_comes(seconds):
+    body = (
+        "async def later():\n    await asyncio.sleep(%g)\n    await client.publish('demo.late', {})\n"
+        "TASKS.append(asyncio.create_task(later()))"
+    )
+    assert green(await checked("import asyncio\nTASKS = []", handler(body % seconds)))
+
+
 async def test_a_slow_handler_is_waited_for():
     assert green(
         await checked(
@@ -170,6 +184,50 @@ async def test_a_handler_that_nothing_made_run_is_named():
     report = await checked(*cells)
     assert green(report)
     assert "not tried: w.on_rare (demo.rare); %fire such events first" in told(report)
+
+
+ODD = {
+    "its own way to sleep": "import dnworker\nawait dnworker.sleep(0.05)\nawait client.publish('demo.b', {})",
+    "an end of the program": "try:\n    raise SystemExit(3)\nexcept SystemExit as exc:\n    await client.publish('demo.b', {'code': exc.code})",
+    "a failure now and then": "import random\nif random.random() < 0.5:\n    raise ValueError('unlucky')\nawait client.publish('demo.b', {})",
+    "as many events as a die says": "import random\nfor n in range(random.randint(1, 6)):\n    await client.publish('demo.b', {'n': n})",
+    "another kind each time": "import uuid\nawait client.publish(f'demo.{uuid.uuid4().hex}', {})",
+    "a thread": "import asyncio\nawait client.publish('demo.b', {'n': await asyncio.to_thread(sum, [1, 2])})",
+    "a time limit": "import asyncio\ntry:\n    async with asyncio.timeout(0.02):\n        await asyncio.sleep(9)\nexcept TimeoutError:\n    await client.publish('demo.late', {})",
+    "very many events": "for n in range(700):\n    await client.publish('demo.b', {'n': n})",
+    "a list in any order": "import random\nitems = [{'n': n} for n in range(9)]\nrandom.shuffle(items)\nawait client.publish('demo.b', {'v': items})",
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=ODD)
+async def test_what_handlers_do_in_odd_ways_is_no_difference(body):
+    assert green(await checked(handler(body)))
+
+
+async def test_handlers_of_the_runtimes_own_events_are_the_same():
+    cells = [
+        handler("await client.create_session(session_id='s-1')"),
+        handler(
+            "await client.publish('demo.seen', {'s': event.session_id})", "session.created", "on_session"
+        ),
+        handler("print(event.payload['title'])", "notify", "on_notify", "other"),
+        handler("await client.notify(title='hello')", "demo.seen", "on_seen"),
+        handler(
+            "print(event.payload['name'], event.payload['status'])",
+            "component.state_changed",
+            "on_state",
+            "other",
+        ),
+    ]
+    assert green(await checked(*cells))
+
+
+async def test_a_task_that_listens_by_itself_is_the_same():
+    cell = (
+        "%%worker w\n@worker.task\nasync def listen(client):\n    async for event in client.subscribe('demo.a'):\n"
+        "        await client.publish('demo.heard', {'n': event.payload['n']})"
+    )
+    assert green(await checked(cell, handler("pass")))
 
 
 # -- different -----------------------------------------------------------------------------------------

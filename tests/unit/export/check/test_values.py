@@ -79,6 +79,14 @@ def test_long_texts_are_shown_where_they_differ():
     assert other.endswith("xb")
 
 
+def test_lists_that_have_the_same_items_in_each_run_are_compared_without_their_order():
+    mixed = blend({"v": ["a", "b", "c"]}, {"v": ["c", "a", "b"]})
+    assert agrees(mixed, {"v": ["b", "a", "c"]})
+    assert not agrees(mixed, {"v": ["b", "a", "d"]})
+    assert [*varying(mixed)] == ["v"]
+    assert shown(mixed) == '{"v": ["a", "b", "c", (in any order)]}'
+
+
 def test_lists_of_the_same_items_are_known():
     assert is_reordered({"v": ["a", "b", "c"], "n": 1}, {"v": ["c", "a", "b"], "n": 1})
     assert not is_reordered({"v": ["a", "b"]}, {"v": ["a", "a"]})
