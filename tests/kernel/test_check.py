@@ -88,3 +88,26 @@ def test_what_handlers_print_is_compared_in_any_topology(kernel):
         assert answer.status == "error"
         assert "- w prints: two" in answer.error
         assert "+ w prints: one" in answer.error
+
+
+LEAVES = """%%worker w
+import asyncio
+
+async def later():
+    raise ValueError("nobody waits")
+
+@worker.on_event("demo.a")
+async def on_a(event, client):
+    task = asyncio.create_task(later())
+    await asyncio.sleep(0.01)
+    del task
+    await client.publish("demo.b", {})
+"""
+
+
+@pytest.mark.parametrize("topology", ["in-process", "python"])
+def test_a_task_that_handlers_leave_and_that_fails_on_both_sides_is_no_difference(kernel, topology):
+    assert kernel.run(LEAVES, "w").status == "ok"
+    kernel.run("%fire demo.a")
+    answer = kernel.run(CHECK.replace("in-process", topology))
+    assert answer.status == "ok", answer.error

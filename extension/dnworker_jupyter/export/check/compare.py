@@ -86,6 +86,10 @@ def judge(runs: Sequence[CheckRun], exports: Sequence[CheckRun]) -> Verdict:
     _note_lines(verdict, missing, extra)
     _compare_prints(notebook, export, exports, verdict)
     _note_failing(notebook, export, verdict)
+    known = {error for run in runs for error in run.unhandled}
+    for error in dict.fromkeys(error for run in exports for error in run.unhandled if error not in known):
+        lines = verdict.lines.setdefault(("unknown", NO_EVENT), [])
+        lines.append(f"+ a task that a handler started, and nobody awaited, raises {error}")
     return verdict
 
 

@@ -115,6 +115,7 @@ def note_failures(
                 others.append(f"{line}, as {run.root}")
             elif run.root != "startup":  # that is the state of its worker
                 details.append(f"{line}, as {run.root}")
+    details += [f"a task that a handler started, and nobody awaited, raises {e}" for e in export.unhandled]
     details = [*dict.fromkeys(details)]
     text = f"{counted(len(events), 'event')} fired at the export" if events else NOTHING_FIRED
     others = [*dict.fromkeys(others)]

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -146,13 +147,23 @@ async def _run_workers(scene: Scene, root: Path, manifest: CapabilityManifest) -
         # Programs have no counterpart in the notebook's side: what they do must not make handlers run here.
         await stop_all(worker for worker in workers if worker.name not in scene.workers)
 
-    def look(runtime: Runtime) -> None:
+    def look(runtime: Runtime) -> list[str]:
         described.update({w.name: describe(w) for w in runtime.workers() if w.name in scene.workers})
+        return unhandled
 
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(partial(_note_unhandled, unhandled))
     async with Runtime(port=0, flags=flags) as runtime:
         with kept_output(runtime):
             run = await observe(runtime, scene, start, report_progress, before_stop=lambda: look(runtime))
     return {"run": msgspec.to_builtins(run), "workers": described}
+
+
+def _note_unhandled(found: list[str], loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Note the error of a task that nobody awaited, and go on as the loop would."""
+    if isinstance(exc := context.get("exception"), Exception):
+        found.append(f"{type(exc).__name__}: {exc}")
+    loop.default_exception_handler(context)
 
 
 async def sdk_of(scripts: list[Path]) -> str | None:

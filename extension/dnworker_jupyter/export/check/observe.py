@@ -91,7 +91,7 @@ async def observe(
     on_progress: OnProgress,
     script: Script | None = None,
     *,
-    before_stop: Callable[[], object] = lambda: None,
+    before_stop: Callable[[], list[str]] = list,
 ) -> CheckRun:
     """Start workers, fire the events one after the other, stop the workers, and return what they did.
 
@@ -101,7 +101,7 @@ async def observe(
         start: starts them.
         on_progress: called with each step.
         script: who answers turns; None where the scene has the answers.
-        before_stop: called while the workers still run.
+        before_stop: called while the workers still run; returns errors that nobody awaited.
     """
     recorder = Recorder(runtime, scene.workers)
     answers = _prepare(runtime, recorder, scene, script)
@@ -114,7 +114,7 @@ async def observe(
         if not endless:
             await _settle(recorder, scene)
         recorder.freeze()
-        before_stop()
+        recorder.unhandled = before_stop()
         running = recorder.result()
         on_progress("stopping the workers", 0, 1)
         await stop_all(runtime.workers())

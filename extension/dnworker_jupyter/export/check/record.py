@@ -43,6 +43,10 @@ LONGEST_TEXT = 2_000
 
 LONGEST_LIST = 500
 
+UNHANDLED = "Task exception was never retrieved"
+"""What asyncio logs before the traceback."""
+
+_ERROR = re.compile(r"(?:\w+\.)*([A-Z]\w*(?::.*)?)")
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
@@ -111,6 +115,8 @@ class CheckRun(msgspec.Struct):
     """How many events were fired: none after one that never ended causing others."""
     waited: list[float] = []
     """Seconds until each fired event, and all that it caused, was done with, or its time was up."""
+    unhandled: list[str] = []
+    """Errors of tasks that handlers started and nobody awaited, such as `NameError: ...`."""
     starts: dict[str, WorkerStart] = {}
     sessions: list[SessionFacts] = []
     """Sessions of the notebook that its side began with."""
@@ -146,6 +152,8 @@ class Recorder:
         self._sessions: dict[str, dict[str, Any]] = {}
         self._lines: list[tuple[int, LogLine]] = []
         self._running: frozenset[Invocation] = frozenset()
+        self.unhandled: list[str] = []
+        """Errors that the loop of this process was told of."""
         self.count = 0
         """How many events the fired one has caused."""
         runtime.bus.tap(self._note_event)
@@ -206,7 +214,20 @@ class Recorder:
             if (effect := self._effect(orphan)) is not None:
                 found.append(HandlerRun("", root, event, [effect]))
         prints, unattributed = self._printed()
-        return CheckRun(found, prints, unattributed)
+        return CheckRun(found, prints, unattributed, unhandled=[*dict.fromkeys(self._unhandled())])
+
+    def _unhandled(self) -> Iterator[str]:
+        for invocation in self._invocations:
+            if _short(invocation.worker) in self._workers:
+                yield from (f"{e.type}: {_ADDRESS.sub('0x...', e.message)}" for e in invocation.unhandled)
+        yield from self.unhandled
+        begun: set[str] = set()
+        for _, line in self._lines:  # of a process, whose loop logs it
+            if UNHANDLED in line.text:
+                begun.add(line.worker)
+            elif line.worker in begun and (error := _ERROR.fullmatch(line.text.strip())):
+                begun.discard(line.worker)
+                yield _ADDRESS.sub("0x...", error[1])
 
     def _run(self, invocation: Invocation) -> HandlerRun | None:
         worker = _short(invocation.worker)

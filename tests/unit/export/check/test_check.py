@@ -176,6 +176,35 @@ async def test_what_depends_on_the_process_is_no_difference_and_is_named(topolog
     assert "these differ between two runs of the export, too, each a process: bridge.on_asked" in str(report)
 
 
+LEAVES = """
+%%worker bridge
+import asyncio
+
+async def later():
+    return MISSING.get("x")
+
+MISSING = None
+
+@worker.on_event("demo.asked")
+async def on_asked(event, client):
+    task = asyncio.create_task(later())
+    await asyncio.sleep(0.01)
+    del task
+    await client.publish("demo.answered", {"n": 1})
+"""
+
+
+@pytest.mark.parametrize("topology", ["python", "in-process"])
+async def test_a_task_that_handlers_leave_and_that_fails_in_the_export_alone_is_a_difference(topology):
+    here = notebook(("publishes demo.answered", {"n": 1}))
+    report = await look(
+        plan(LEAVES, topology=topology), events=[make_envelope("demo.asked")], run_in_notebook=here
+    )
+    assert "+ a task that a handler started, and nobody awaited, raises AttributeError: 'NoneType'" in failed(
+        report
+    )
+
+
 async def test_a_list_in_another_order_is_a_difference_where_no_process_changes_it():
     here = notebook(("publishes demo.answered", {"v": ["one", "two", "three"]}))
     cell = SETS.replace('list({"one", "two", "three", "four", "five"})', '["two", "one", "three"]')
