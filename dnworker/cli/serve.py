@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
-from dnworker.cli.output import kept_output
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.logs import LogLine
+from dnworker.engine.output import kept_output
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime

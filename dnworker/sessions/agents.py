@@ -109,6 +109,10 @@ class Agents:
         self._scripts.pop(name, None)
         self._models.pop(name, None)
 
+    def scripts(self) -> tuple[dict[str, Reply], Reply | None]:
+        """Return the scripts by the names of their agents, and the one for all others, if there is one."""
+        return dict(self._scripts), self._default
+
     def use_model(
         self, model: str | None = None, *, base_url: str | None = None, api_key: str | None = None
     ) -> None:

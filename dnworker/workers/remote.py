@@ -112,9 +112,9 @@ class RemoteInvocations:
         if (known := self._invocations.get(invocation_id)) is not None:
             return known
         event = self._history.event(event_id)
-        if event is None or (
-            self.reports and invocation_id <= self._newest
-        ):  # ids rise: it is long forgotten
+        if event is None and event_id != invocation_id * 2:  # which stands for no event
+            return None
+        if self.reports and invocation_id <= self._newest:  # ids rise: it is long forgotten
             return None
         made = Invocation(self._worker, UNKNOWN, "event", event, self._generation)
         self._history.begin(self._keep(made, invocation_id))

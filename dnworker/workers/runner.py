@@ -256,6 +256,11 @@ class WorkerRunner:
         self._schedules.start()
         self._supervision.start()
 
+    def run_schedules(self) -> None:
+        """Begin a run of every schedule's handler now; does nothing unless the worker is running."""
+        for key in schedules_of(self.worker) if self.state is WorkerState.RUNNING else ():
+            self._schedules.begin(key)
+
     def run_schedule(self, key: HandlerKey) -> None:
         """Begin a run of a schedule's handler now; its rhythm goes on as it was.
 

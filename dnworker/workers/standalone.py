@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from dnworker.workers.recorders import Recorder
     from dnworker.workers.registry import HandlerRegistry
 
+
+RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
+"""Set by the check of an export: every schedule runs once at the start, as few are due while a check runs."""
 
 attach: Callable[[Any], bool] | None = None
 """`run` and `arun` call it first: it takes a worker into the runtime of this process, if there is one."""
@@ -82,6 +86,8 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     try:
         await client.start()
         await runner.start()
+        if os.environ.pop(RUN_SCHEDULES, None):
+            runner.run_schedules()
         await stop.wait()
         await runner.stop()
         if runner.state is WorkerState.STOPPED and runner.error is not None:

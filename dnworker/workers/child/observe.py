@@ -22,6 +22,7 @@ from typing import Any
 VARIABLE = "DNWORKER_OBSERVE"
 MODULE = "dreadnode.capabilities.worker"
 _REPORTS = "DNWORKER_REPORTS"
+_RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
 _NOT_THEIRS = ("dreadnode", "asyncio", "observe", "importlib", "_dnworker_observe")
 
 _running: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("observed", default=None)
@@ -83,12 +84,28 @@ class Observer:
             return self._reporting(handler, key)
 
         worker._startup_handlers[:] = [taken("on_startup", "", h) for h in worker._startup_handlers]
+        worker._startup_handlers.append(self._run_schedules)
         for kind, found in worker._event_handlers.items():
             found[:] = [taken("on_event", kind, h) for h in found]
         worker._every_handlers[:] = [(s, taken("every", _label(s), h)) for s, h in worker._every_handlers]
         worker._task_handlers[:] = [taken("task", "", h) for h in worker._task_handlers]
         worker._shutdown_handlers[:] = [taken("on_shutdown", "", h) for h in worker._shutdown_handlers]
+        runs_schedules = bool(os.environ.pop(_RUN_SCHEDULES, None))
+        self._schedules = [handler for _, handler in worker._every_handlers] if runs_schedules else []
+        self._scheduled: set[asyncio.Task[Any]] = set()
         self._tell({"is": "hello", "handlers": [list(key) for key in keys], "observed": True})
+
+    async def _run_schedules(self, client: Any) -> None:
+        """Begin a run of every schedule's handler: few are due while a check runs."""
+        for handler in self._schedules:
+            task = asyncio.create_task(handler(client))
+            self._scheduled.add(task)
+            task.add_done_callback(self._end_scheduled)
+
+    def _end_scheduled(self, task: asyncio.Task[Any]) -> None:
+        self._scheduled.discard(task)
+        if not task.cancelled():
+            task.exception()  # it is reported already
 
     def _reporting(self, handler: Any, key: tuple[str, str, str]) -> Any:
         causes = {
@@ -104,7 +121,7 @@ class Observer:
             event = args[0] if key[0] == "on_event" else None
             event_id = getattr(event, "event_id", None)
             mine = self._new_id()
-            _running.set((event_id, mine) if event_id else None)
+            _running.set((event_id or mine * 2, mine))  # as our own invocations name their cause
             self._tell({"is": "begin", "id": mine, "key": list(key), "cause": cause, "event_id": event_id})
             if event_id is not None:
                 self._count(event_id, key[1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from dnworker.capability.components import read_components
 from dnworker.capability.manifest import CapabilityManifest
@@ -16,10 +18,14 @@ from dnworker.core.topology import Topology
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.engine.replay import recorded
 from dnworker.runtime import Runtime
+from dnworker.sessions.session import Session
 from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
-from dnworker_jupyter.export.check.observe import CheckRun, observe
+from dnworker_jupyter.export.check.notebook import Company, NotebookRequest, run_workers
+from dnworker_jupyter.export.check.record import CheckRun, SessionFacts
 from dnworker_jupyter.export.check.report import CheckReport
+from dnworker_jupyter.export.check.start import values_of
+from dnworker_jupyter.export.check.turns import Script
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
 from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
@@ -27,12 +33,15 @@ from dnworker_jupyter.export.proof.rounds import Kernel, proved
 from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
-from dnworker_jupyter.live.shadow import apart, reached
+from dnworker_jupyter.live.shadow import Copies, reached
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.cell_magic import cell_magic
+
+MESSAGES_KEPT = 200
+"""Messages of a session that a check begins with."""
 
 
 class LiveExport(Export):
@@ -83,8 +92,8 @@ class LiveExport(Export):
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook's workers."""
-        workers, names, head = self._workers(plan), self._context.names, self._context.head.manifest
-        return lambda events, on_progress: run_apart(workers, names, plan.name, events, on_progress, head)
+        workers, context = self._workers(plan), self._context
+        return lambda request, on_progress: run_apart(workers, context, request, on_progress)
 
     def held(self, plan: Plan) -> list[str]:
         """Return the names of the notebook's containers that its handlers reach, and that hold something."""
@@ -155,25 +164,53 @@ def export_worker(
 
 
 async def run_apart(
-    workers: Sequence[LiveWorker],
-    namespace: Mapping[str, Any],
-    capability: str,
-    events: Sequence[EventEnvelope],
-    on_progress: OnProgress,
-    head: CapabilityManifest | None = None,
+    workers: Sequence[LiveWorker], context: MagicContext, request: NotebookRequest, on_progress: OnProgress
 ) -> CheckRun:
     """Return what the workers' present handlers do with events, in a runtime of their own.
 
     There the capability is called as in the export, and has the agents and skills of its `head`.
 
     The live workers and the notebook's names do not change. The handlers run for real, their startup, tasks
-    and schedules too: a socket or a file that one opens is opened.
+    and schedules too: a socket or a file that one opens is opened. Scripted agents are copied with them.
     """
-    async with Runtime(port=None) as runtime:
-        if head is not None:
-            head = replace(head, name=capability)
-            runtime.capability(capability).declare(head, read_components(head))
-        for number, live in enumerate(workers):
-            on_progress(f"starting {live.name} once more, for the comparison", number, len(workers))
-            await runtime.add(apart(live.make_shadow(), namespace), capability=capability)
-        return await observe(runtime, events, on_progress)
+    runtime = context.runtime
+    instead = values_of(request.manifest, request.afresh)
+    copies = Copies(context.names, instead, ends_lines=True)
+    made = [copies.worker(live.make_shadow()) for live in workers]
+    replies, default = runtime.agents.scripts()
+    script = Script(
+        {name: copies.of(reply) for name, reply in replies.items()},
+        copies.of(default),
+        lambda agent, message: remembered(runtime, agent, message),
+    )
+    tools = {tool.name: copies.of(tool.function) for tool in runtime.tools.all()}
+    sessions = sessions_of(runtime, request.scene.envelopes())
+    scene = msgspec.structs.replace(request.scene, sessions=sessions)
+    company = Company(script, runtime.capabilities.agents(), tools)
+    copies.note_start()
+    run = await run_workers(made, replace(request, scene=scene), company, on_progress)
+    return msgspec.structs.replace(run, changed=copies.changed(), sessions=sessions)
+
+
+def sessions_of(runtime: Runtime, events: Sequence[EventEnvelope]) -> list[SessionFacts]:
+    """Return the live sessions that events belong to."""
+    store = runtime.sessions
+    named = dict.fromkeys(e.session_id for e in events if e.session_id is not None and e.session_id in store)
+    return [session_facts(store.get(session_id)) for session_id in named]
+
+
+def session_facts(session: Session) -> SessionFacts:
+    """Return what a check needs to know of a session."""
+    messages = session.messages[-MESSAGES_KEPT:]
+    return SessionFacts(session.session_id, session.agent, session.model, session.policy.name, messages)
+
+
+def remembered(runtime: Runtime, agent: str, message: str) -> str | None:
+    """Return what an agent answered to a message last, in whatever session; None if it never did."""
+    for session in runtime.sessions.list():
+        for place, asked in reversed([*enumerate(session.messages)]):
+            about = asked.metadata or {}
+            if asked.role == "user" and asked.content == message and about.get("agent") == agent:
+                answers = takewhile(lambda m: m.role != "user", session.messages[place + 1 :])
+                return "".join(m.content for m in answers if m.role == "assistant")
+    return None

@@ -393,7 +393,7 @@ async def test_what_handlers_of_a_served_worker_print_is_in_its_log_and_on_the_s
     import sys
 
     from dnworker import Runtime, Worker
-    from dnworker.cli.output import kept_output
+    from dnworker.engine.output import kept_output
 
     worker = Worker("loud")
     before = sys.stdout.write

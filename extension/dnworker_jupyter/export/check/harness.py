@@ -1,7 +1,8 @@
 """Runs an export in a runtime of its own and reports what it does; a program that `sandbox` starts.
 
-It reads a request as JSON from its standard input, and answers in JSON lines: its steps, and at last its
-result. Its environment is that of the export's workers, with a PATH and a HOME made for it.
+It reads a request as JSON from its standard input, and, when it is ready, a scene. It answers in JSON
+lines: its steps, and at last its result. Its environment is that of the export's workers, with a PATH and a
+HOME made for it.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
-from dnworker.core.envelope import EventEnvelope, decode
 from dnworker.core.errors import DnworkerError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.examine import examine
+from dnworker.engine.output import kept_output
 from dnworker.runtime import Runtime
 from dnworker.workers.inprocess_worker import InProcessWorker
-from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.managed import ManagedWorker, stop_all
 from dnworker.workers.registry import keys_of
+from dnworker.workers.standalone import RUN_SCHEDULES
 from dnworker.workers.subprocess_worker import SubprocessWorker
-from dnworker_jupyter.export.check.observe import observe
+from dnworker_jupyter.export.check.observe import START_SECONDS as UP_SECONDS
+from dnworker_jupyter.export.check.observe import Scene, observe
 from dnworker_jupyter.export.disk.uv import forget, provision, python_of, run, uv_script
-
-UP_SECONDS = 120.0
-"""Seconds until a worker in Python must be up, once its environment is there; imports of the SDK are slow."""
 
 PROGRAM_SECONDS = 2.0
 """Seconds to wait for a program to end or to connect: nothing says when it is up."""
@@ -52,7 +53,8 @@ print(json.dumps({"version": version("dreadnode"), "name": manifest.name, "worke
 
 
 WAITS_FOR_UV = "waiting for uv"
-"""The beginning of the names of steps that have no time limit."""
+WAITS_FOR_SCENE = "waiting for the notebook"
+"""The beginnings of the names of steps that have no time limit."""
 
 _FOR_UV = ("INDEX", "FIND_LINKS", "KEYRING", "CONFIG", "INSECURE")
 """Parts of the names of uv's variables that it needs for fetching, and that workers must not see."""
@@ -64,16 +66,12 @@ _channel: IO[str] = sys.stdout
 class CheckRequest(msgspec.Struct, frozen=True):
     """What the harness does."""
 
-    workers: list[str]
-    """Which workers of the export are made of handlers."""
-    events: list[str]
-    """The events to fire, as JSON texts."""
-    sdk: str | None
+    root: str
+    """The directory of the export."""
+    sdk: str | None = None
     """An interpreter that has the reference's SDK."""
-    timeout: float
-    """Seconds for everything that one event causes."""
-    root: str = ""
-    """The directory of the export, once it is written."""
+    examines: bool = True
+    """Whether the manifest is examined, by us and by the SDK."""
 
 
 def send(**fields: Any) -> None:
@@ -87,8 +85,11 @@ def report_progress(waits_for: str, done: int, total: int) -> None:
     send(step=waits_for, done=done, total=total)
 
 
-async def run_export(request: CheckRequest) -> dict[str, Any]:
-    """Return what the SDK says of the export, its workers, and what they did with the events."""
+async def run_export(request: CheckRequest, scene: Callable[[], Awaitable[Scene]]) -> dict[str, Any]:
+    """Return what the SDK says of the export, its workers, and what they did in the scene.
+
+    The scene is asked for when all is ready but the workers.
+    """
     root = Path(request.root)
     manifest = load_manifest(root)
     scripts = [script for w in manifest.workers.values() if (script := uv_script(root, w)) is not None]
@@ -96,11 +97,12 @@ async def run_export(request: CheckRequest) -> dict[str, Any]:
         if (error := await _make_environments(scripts)) is not None:
             return {"environment": error}
         _forget_index()
-        answer = await _validate(request, root, scripts)
+        answer = await _validate(request, root, scripts) if request.examines else {}
         if scripts:
             os.environ["UV_OFFLINE"] = "1"  # what is declared is there; what is missing was not declared
-        os.environ["DNWORKER_OBSERVE"] = "1"
-        return answer | await _run_workers(request, root, manifest)
+        os.environ["DNWORKER_OBSERVE"] = os.environ[RUN_SCHEDULES] = "1"
+        report_progress(WAITS_FOR_SCENE, 0, 1)
+        return answer | await _run_workers(await scene(), root, manifest)
     finally:
         for script in scripts:
             await forget(script)
@@ -128,21 +130,40 @@ async def _validate(request: CheckRequest, root: Path, scripts: list[Path]) -> d
     return {"problems": problems, "sdk": None if sdk is None else await ask_sdk(sdk, root)}
 
 
-async def _run_workers(request: CheckRequest, root: Path, manifest: CapabilityManifest) -> dict[str, Any]:
-    """Return the state of the workers, and what they did with the events."""
+async def _run_workers(scene: Scene, root: Path, manifest: CapabilityManifest) -> dict[str, Any]:
+    """Return the state of the workers, and what they did."""
     flags = {manifest.name: dict.fromkeys(manifest.flags, True)}
-    async with Runtime(port=0, flags=flags) as runtime:
+    described: dict[str, Any] = {}
+
+    async def start(runtime: Runtime) -> None:
         report_progress(f"waiting for {', '.join(manifest.workers)} to start", 0, len(manifest.workers))
         capability = await runtime.load(root)  # returns once in-process workers are up
         workers = list(capability.workers.values())
         for number, worker in enumerate(workers):
             report_progress(f"waiting for {worker.name} to start", number, len(workers))
-            await until_up(worker, UP_SECONDS if worker.name in request.workers else PROGRAM_SECONDS)
-        events: list[EventEnvelope] = [decode(text.encode()) for text in request.events]
-        run = await observe(runtime, events, report_progress, timeout=request.timeout)
-        described = {worker.name: describe(worker) for worker in workers}
-        report_progress("stopping the workers", len(events), len(events))
-    return {"seen": run.events, "aside": run.background, "workers": described}
+            await until_up(worker, UP_SECONDS if worker.name in scene.workers else PROGRAM_SECONDS)
+        for worker in workers:
+            described[worker.name] = describe(worker)
+        # Programs have no counterpart in the notebook's side: what they do must not make handlers run here.
+        await stop_all(worker for worker in workers if worker.name not in scene.workers)
+
+    def look(runtime: Runtime) -> list[str]:
+        described.update({w.name: describe(w) for w in runtime.workers() if w.name in scene.workers})
+        return unhandled
+
+    unhandled: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(partial(_note_unhandled, unhandled))
+    async with Runtime(port=0, flags=flags) as runtime:
+        with kept_output(runtime):
+            run = await observe(runtime, scene, start, report_progress, before_stop=lambda: look(runtime))
+    return {"run": msgspec.to_builtins(run), "workers": described}
+
+
+def _note_unhandled(found: list[str], loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Note the error of a task that nobody awaited, and go on as the loop would."""
+    if isinstance(exc := context.get("exception"), Exception):
+        found.append(f"{type(exc).__name__}: {exc}")
+    loop.default_exception_handler(context)
 
 
 async def sdk_of(scripts: list[Path]) -> str | None:
@@ -212,21 +233,28 @@ def describe(worker: ManagedWorker) -> dict[str, Any]:
 def main() -> int:
     """Run one request; SIGTERM and the end of standard input end it in order, with its workers."""
     global _channel
-    request = msgspec.json.decode(_first_line(), type=CheckRequest)
+    line, rest = _first_line()
+    request = msgspec.json.decode(line, type=CheckRequest)
     _channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of handlers and their programs is no message
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(_until_ended(request))
+        asyncio.run(_until_ended(request, rest))
     return 0
 
 
-async def _until_ended(request: CheckRequest) -> None:
+async def _until_ended(request: CheckRequest, rest: bytes) -> None:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None, "asyncio.run() runs this in a task"
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    threading.Thread(target=_wait_for_end, args=(loop, task.cancel), daemon=True).start()
+    scene: asyncio.Future[Scene] = loop.create_future()
+    reader = threading.Thread(target=_read_on, args=(rest, loop, scene, task.cancel), daemon=True)
+    reader.start()
+
+    async def the_scene() -> Scene:
+        return await scene
+
     try:
-        result = await run_export(request)
+        result = await run_export(request, the_scene)
     except DnworkerError as exc:
         result = {"error": str(exc)}
     finally:
@@ -234,20 +262,38 @@ async def _until_ended(request: CheckRequest) -> None:
     send(result=result)  # before this process ends: a thread of a handler may delay that
 
 
-def _first_line() -> bytes:
-    """Read a line from standard input, unbuffered: a thread reads on behind it."""
-    line = b""
-    while not line.endswith(b"\n") and (more := os.read(0, 1 << 16)):
-        line += more
-    return line
+def _first_line() -> tuple[bytes, bytes]:
+    """Read a line from standard input, unbuffered, and what came behind it: a thread reads on."""
+    read = b""
+    while b"\n" not in read and (more := os.read(0, 1 << 16)):
+        read += more
+    line, _, rest = read.partition(b"\n")
+    return line, rest
 
 
-def _wait_for_end(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
-    """Cancel when standard input ends: the program that sent the request is gone."""
-    while os.read(0, 1024):
-        pass
+def _read_on(
+    read: bytes, loop: asyncio.AbstractEventLoop, scene: asyncio.Future[Scene], cancel: Callable[[], object]
+) -> None:
+    """Take the scene, the second line; cancel when the input ends: the program that sent it is gone."""
+    taken = False
+    chunks = [read]
+    while True:
+        if not taken and b"\n" in chunks[-1]:
+            taken = True
+            given = msgspec.json.decode(b"".join(chunks).partition(b"\n")[0], type=Scene)
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_give, scene, given)
+        if not (more := os.read(0, 1 << 16)):
+            break
+        chunks = [] if taken else chunks
+        chunks.append(more)
     with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(cancel)
+
+
+def _give(future: asyncio.Future[Scene], scene: Scene) -> None:
+    if not future.done():
+        future.set_result(scene)
 
 
 if __name__ == "__main__":

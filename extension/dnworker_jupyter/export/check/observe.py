@@ -1,174 +1,253 @@
-"""Records what workers do with events as plain data, and compares two runs; used on both sides of a check."""
+"""Runs workers in a runtime of their own and fires events at them; used on both sides of a check.
+
+Not observed: what a handler does without its client and without printing.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import difflib
-import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dnworker.core.envelope import EventEnvelope, is_reserved
+import msgspec
+
+from dnworker.core.envelope import EventEnvelope, decode
+from dnworker.core.errors import Conflict
+from dnworker.core.lifecycle import WorkerState
+from dnworker.sessions.policies import resolve_policy
+from dnworker.workers.managed import stop_all
+from dnworker_jupyter.export.check.record import (
+    EVENTS_LIMIT,
+    Answer,
+    CheckRun,
+    Recorder,
+    SessionFacts,
+    WorkerStart,
+)
+from dnworker_jupyter.export.check.turns import Person, Script, answer_again, answer_by_script
 from dnworker_jupyter.export.planning.types import OnProgress
 
 if TYPE_CHECKING:
-    from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
-    from dnworker.sessions.turn import Turn
-
-Effect = tuple[str, str, Any]
-"""One thing that a handler did: who, such as `bridge.on_turn`; the action; its value, as JSON has it."""
 
 EVENT_SECONDS = 30.0
 """Seconds that everything an event causes may take."""
 
+START_SECONDS = 120.0
+"""Seconds until the workers must be up; imports are slow."""
+
 SETTLE_SECONDS = 0.3
-"""Seconds for tasks to fail in, where there is no event to wait for."""
+"""Seconds for tasks to do something in."""
 
-VARIES = {"(varies)": None}
-"""Stands for a value that differs between two runs of the same code."""
+LINGER_SECONDS = 0.05
+"""Seconds for what handlers left running, at the end."""
 
-STILL = "is still running when its time is up"
+NUMBERS = 100
+"""The numbers of events begin anywhere below: they are no property of a handler."""
 
-THE_EVENT = "the event"
-"""Stands for the handler in an effect that is not of a handler."""
+LATE_SECONDS = 1.0
+"""Seconds for what was caused without naming its cause, such as a turn over a socket of the SDK's client."""
 
-_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+OVERFLOW_SECONDS = 2.0
+"""Seconds for an event that has caused very many others to end all the same."""
+
+TASK_EFFECTS = 3
+"""Effects of a task that are waited for, as far as the other side had them."""
 
 
-async def stand_in(turn: Turn) -> str:
-    """Answer the turns that handlers start, the same on both sides."""
-    return f"(a stand-in answers {len(turn.message)} characters)"
+class Scene(msgspec.Struct):
+    """What is done to the workers, the same on both sides."""
+
+    workers: list[str] = []
+    """Which workers are made of handlers."""
+    events: list[str] = []
+    """The events to fire, as JSON texts."""
+    sessions: list[SessionFacts] = []
+    limits: list[float] = []
+    """Seconds for each event and all that it causes."""
+    settle: float = SETTLE_SECONDS
+    """Seconds for tasks, after the last event."""
+    expected: dict[str, int] = {}
+    """How many effects of each task the other side had."""
+    answers: list[Answer] | None = None
+    """What agents answer; None where the notebook's scripts do."""
+
+    def envelopes(self) -> list[EventEnvelope]:
+        """Return the events to fire."""
+        return [decode(text.encode()) for text in self.events]
 
 
-@dataclass(frozen=True)
-class CheckRun:
-    """What workers did with each event, and which tasks and schedules failed in the background."""
-
-    events: list[list[Effect]]
-    background: list[Effect]
+Start = Callable[["Runtime"], Awaitable[None]]
+"""Starts the workers in a runtime, and returns when they are up or have failed to be."""
 
 
 async def observe(
     runtime: Runtime,
-    events: Sequence[EventEnvelope],
+    scene: Scene,
+    start: Start,
     on_progress: OnProgress,
+    script: Script | None = None,
     *,
-    timeout: float = EVENT_SECONDS,
+    before_stop: Callable[[], list[str]] = list,
 ) -> CheckRun:
-    """Fire events one after the other, and return what workers did.
+    """Start workers, fire the events one after the other, stop the workers, and return what they did.
 
-    Not observed: what a handler does without its client, and what the turns that it starts cause.
+    Args:
+        runtime: started, without workers.
+        scene: what is done to them.
+        start: starts them.
+        on_progress: called with each step.
+        script: who answers turns; None where the scene has the answers.
+        before_stop: called while the workers still run; returns errors that nobody awaited.
     """
-    runtime.agents.default(stand_in)
-    effects = []
+    recorder = Recorder(runtime, scene.workers)
+    answers = _prepare(runtime, recorder, scene, script)
+    began = time.monotonic()
+    with contextlib.closing(Person(runtime)) as person:
+        await start(runtime)
+        states = {w.name: WorkerStart(str(w.state), w.error) for w in runtime.workers()}
+        await _run_schedules(runtime, scene.workers)
+        waited, endless = await _fire_all(runtime, recorder, scene, on_progress)
+        if not endless:
+            await _settle(recorder, scene)
+        recorder.freeze()
+        recorder.unhandled = before_stop()
+        running = recorder.result()
+        on_progress("stopping the workers", 0, 1)
+        await stop_all(runtime.workers())
+    return msgspec.structs.replace(
+        (result := recorder.result()),
+        runs=_with_end(running, result),
+        answers=answers,
+        prompts=person.answered,
+        endless=endless,
+        fired=len(waited),
+        waited=waited,
+        starts=states,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _prepare(runtime: Runtime, recorder: Recorder, scene: Scene, script: Script | None) -> list[Answer]:
+    """Make the sessions, and let turns be answered; returns the list that takes the answers to be known."""
+    for _ in range(random.randrange(NUMBERS)):  # noqa: S311  no secret
+        runtime.bus.publish("transport.check", {})
+    for facts in scene.sessions:
+        _make_session(runtime, facts)
+    if scene.answers is not None:
+        return answer_again(runtime, recorder, scene.answers)
+    answers: list[Answer] = []
+    answer_by_script(runtime, recorder, script or Script(), answers)
+    return answers
+
+
+def _with_end(running: CheckRun, stopped: CheckRun) -> list[Any]:
+    """Return the runs as they were before the stop, and those of the shutdown."""
+    return [*running.runs, *(run for run in stopped.runs if run.root == "shutdown")]
+
+
+def _make_session(runtime: Runtime, facts: SessionFacts) -> None:
+    session = runtime.sessions.ensure(facts.session_id)
+    session.agent, session.model = facts.agent, facts.model
+    session.messages.extend(facts.messages)
+    if facts.policy is not None:
+        with contextlib.suppress(ValueError):
+            session.policy = resolve_policy(facts.policy)
+
+
+async def _run_schedules(runtime: Runtime, workers: Collection[str]) -> None:
+    """Run every schedule of the workers of this process once: few are due while a check runs."""
+    for worker in runtime.workers():
+        if worker.name not in workers or worker.state is not WorkerState.RUNNING:
+            continue
+        for key in [key for key in worker.stats if key.decorator == "every"]:
+            with contextlib.suppress(Conflict):  # a process runs them by itself, see workers/child/observe.py
+                worker.run_schedule(key)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(EVENT_SECONDS):
+            await runtime.history.wait_idle()
+
+
+async def _fire_all(
+    runtime: Runtime, recorder: Recorder, scene: Scene, on_progress: OnProgress
+) -> tuple[list[float], list[int]]:
+    """Fire the events; returns how long each was waited for, and those that caused others without end."""
+    waited: list[float] = []
+    endless: list[int] = []
+    events = scene.envelopes()
     for number, event in enumerate(events):
         on_progress(f"firing {event.kind}", number, len(events))
+        began = time.monotonic()
+        recorder.begin_event(number)
         trace = await runtime.fire(
             event.kind,
             dict(event.payload),
             session_id=event.session_id,
             turn_id=event.turn_id,
-            timeout=timeout,
+            wait=False,
         )
-        found = [*_effects(trace)]
-        if trace.timed_out and not any(action == STILL for _, action, _ in found):
-            found.append((THE_EVENT, f"is not done with after {timeout:g} s", None))
-        found.sort(key=lambda effect: effect[0])  # stable: effects of one handler keep their order
-        effects.append(found)
-    if not events:
-        await asyncio.sleep(SETTLE_SECONDS)
-    return CheckRun(effects, [*_failures(runtime)])
+        recorder.fire(trace.event.event_id, number)
+        limit = scene.limits[number] if number < len(scene.limits) else EVENT_SECONDS
+        if await _is_endless(runtime, recorder, trace.event.event_id, limit):
+            endless.append(number)
+        waited.append(time.monotonic() - began)
+        if endless:
+            break
+    return waited, endless
 
 
-def _failures(runtime: Runtime) -> Iterator[Effect]:
-    for worker in runtime.workers():
-        for key, stats in worker.stats.items():
-            if key.decorator in ("task", "every", "on_shutdown") and (error := stats.last_error) is not None:
-                action = f"raises {error.type}, as {key.decorator} {key.trigger}".rstrip()
-                yield f"{worker.name}.{key.name}", action, _ADDRESS.sub("0x...", error.message)
+async def _is_endless(runtime: Runtime, recorder: Recorder, event_id: str, limit: float) -> bool:
+    """Return when an event is done with, or its time is up; True if it goes on causing others."""
+    quiet = asyncio.create_task(runtime.history.wait_quiet(event_id), name="check waits")
+    flood = asyncio.create_task(recorder.overflow.wait(), name="check counts")
+    try:
+        await asyncio.wait({quiet, flood}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if flood.done() and not quiet.done():
+            await asyncio.wait({quiet}, timeout=OVERFLOW_SECONDS)
+        if quiet.done():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(LATE_SECONDS, limit)):
+                    await runtime.history.wait_idle()
+            return False
+        # A side may be too slow to come to the limit in its time.
+        return recorder.count > EVENTS_LIMIT // 10
+    finally:
+        quiet.cancel()
+        flood.cancel()
 
 
-def _effects(trace: Trace) -> Iterator[Effect]:
-    waiting = [trace]
-    while waiting:
-        for run in waiting.pop().invocations:
-            who = f"{run.worker.rpartition(':')[2]}.{run.handler}"
-            for error in (*([run.error] if run.error else []), *run.unhandled):
-                yield who, f"raises {error.type}", _ADDRESS.sub("0x...", error.message)
-            if run.outcome == "running":
-                yield who, STILL, None
-            if run.outcome == "cancelled":
-                yield who, "is cancelled", None
-            for below in run.events:
-                waiting.append(below)
-                event = below.event
-                if event.kind == "notify":
-                    # Only an in-process client names its capability as the source (contract 1.4).
-                    own = ("", f"capability.{run.worker.partition(':')[0]}")
-                    payload = {k: v for k, v in event.payload.items() if k != "source" or v not in own}
-                    yield who, "notifies", payload
-                elif not is_reserved(event.kind):
-                    yield who, f"publishes {event.kind}", event.payload
+async def _settle(recorder: Recorder, scene: Scene) -> None:
+    """Give tasks some time: at least until they did as much as on the other side, if they ever do."""
+    if not recorder.has_tasks() and not scene.expected:
+        # What a handler left running has its time, too, and more of it where the sides seem to differ.
+        await asyncio.sleep(scene.settle if scene.settle > SETTLE_SECONDS else LINGER_SECONDS)
+        return
+    await asyncio.sleep(scene.settle)
+    deadline = time.monotonic() + 10 * scene.settle
+    # Nothing signals that a task did something: what it does is events, lines and errors.
+    while time.monotonic() < deadline and not _has(recorder, scene.expected):  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
-# -- comparing -----------------------------------------------------------------------------------------
+def _has(recorder: Recorder, expected: dict[str, int]) -> bool:
+    found = task_effects(recorder.result())
+    return all(found.get(who, 0) >= min(count, TASK_EFFECTS) for who, count in expected.items())
 
 
-def blend(one: Any, other: Any) -> Any:
-    """Return what two runs of the same code have in common; `VARIES` stands where they differ."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {
-            key: blend(one[key], other[key]) if key in one and key in other else VARIES
-            for key in {**one, **other}
-        }
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [blend(a, b) for a, b in zip(one, other, strict=True)]
-    return one if one == other and type(one) is type(other) else VARIES
+def task_effects(run: CheckRun) -> dict[str, int]:
+    """Return how many effects each task had, and each handler that tasks caused to run."""
+    found: dict[str, int] = {}
+    for one in run.runs:
+        if one.root == "task" and one.effects:
+            found[one.who] = found.get(one.who, 0) + len(one.effects)
+    return found
 
 
-def agrees(pattern: Any, value: Any) -> bool:
-    """Return whether a value is what `blend` says it is."""
-    if pattern == VARIES:
-        return True
-    if isinstance(pattern, dict) and isinstance(value, dict):
-        required = {key for key, part in pattern.items() if part != VARIES}
-        return required <= value.keys() <= pattern.keys() and all(
-            agrees(pattern[key], part) for key, part in value.items()
-        )
-    if isinstance(pattern, list) and isinstance(value, list):
-        return len(pattern) == len(value) and all(map(agrees, pattern, value))
-    return bool(pattern == value) and type(pattern) is type(value)
-
-
-def blended(first: Sequence[Effect], second: Sequence[Effect]) -> list[Effect] | None:
-    """Return what two runs of the notebook did with an event; None where even the steps differ."""
-    if [effect[:2] for effect in first] != [effect[:2] for effect in second]:
-        return None
-    return [(who, action, blend(a, b)) for (who, action, a), (_, _, b) in zip(first, second, strict=True)]
-
-
-def differences(notebook: Sequence[Effect], export: Sequence[Effect]) -> list[str]:
-    """Return how the export differs: `-` before what only the notebook did, `+` before what only it did."""
-    left = [*export]
-    missing = []
-    for effect in notebook:
-        found = next((e for e in left if e[:2] == effect[:2] and agrees(effect[2], e[2])), None)
-        if found is None:
-            missing.append(effect)
-        else:
-            left.remove(found)
-    old, new = [shown(effect) for effect in missing], [shown(effect) for effect in left]
-    return [line.rstrip() for line in difflib.ndiff(old, new) if not line.startswith("? ")]
-
-
-def shown(effect: Effect) -> str:
-    """Return an effect as a line of text."""
-    who, action, value = effect
-    if value is None:
-        return f"{who} {action}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    text = text.replace(json.dumps(VARIES), "(varies)")
-    return f"{who} {action}{':' if isinstance(value, str) else ''} {text}"
+def scene_of(
+    events: Sequence[EventEnvelope], encode: Callable[[EventEnvelope], bytes], **facts: Any
+) -> Scene:
+    """Return a scene that fires these events."""
+    return Scene(events=[encode(event).decode() for event in events], **facts)

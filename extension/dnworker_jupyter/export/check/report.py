@@ -36,9 +36,9 @@ class CheckReport:
         """Whether everything is as it should be."""
         return all(finding.ok for finding in self.findings)
 
-    def note(self, ok: bool, text: str, details: Sequence[str] = ()) -> None:
-        """Add a finding."""
-        self.findings.append(CheckFinding(ok, text, tuple(details)))
+    def note(self, ok: bool, text: str, details: Sequence[str] = (), *, first: bool = False) -> None:
+        """Add a finding, before all others if it is to be read `first`."""
+        self.findings.insert(0 if first else len(self.findings), CheckFinding(ok, text, tuple(details)))
 
     def __str__(self) -> str:
         wrong = sum(1 for finding in self.findings if not finding.ok)

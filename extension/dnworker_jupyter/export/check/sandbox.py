@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import msgspec
 
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.workers.subprocess_runner import end_at_once
-from dnworker_jupyter.export.check.harness import UP_SECONDS, WAITS_FOR_UV, CheckRequest
+from dnworker_jupyter.export.check.harness import WAITS_FOR_SCENE, WAITS_FOR_UV, CheckRequest
+from dnworker_jupyter.export.check.observe import START_SECONDS as UP_SECONDS
+from dnworker_jupyter.export.check.observe import Scene
 from dnworker_jupyter.export.disk.uv import UV, ask_uv
 from dnworker_jupyter.export.planning.types import OnProgress
 
@@ -45,16 +48,22 @@ The harness removes those that uv needs for fetching before workers start: an in
 
 
 async def run_in_sandbox(
-    request: CheckRequest, manifest: CapabilityManifest, directory: Path, on_progress: OnProgress
+    request: CheckRequest,
+    scene: Awaitable[Scene],
+    manifest: CapabilityManifest,
+    directory: Path,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Run the harness, and return its result, or why there is none; its process has ended then, in any case.
 
     Args:
         request: what the harness does.
+        scene: what happens to the workers; it may take until environments are made.
         manifest: of the export, whose commands and variables its workers may have.
         directory: a directory for this run.
         on_progress: called with what is waited for.
     """
+    directory.mkdir()
     environment = await _environment(directory, manifest)
     errors = directory / "harness.log"
     with errors.open("wb") as log:
@@ -64,7 +73,7 @@ async def run_in_sandbox(
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
         try:
-            result = await _ask(process, request, on_progress)
+            result = await _ask(process, request, scene, on_progress)
         finally:
             await _end(process)
     if result is not None:
@@ -74,16 +83,19 @@ async def run_in_sandbox(
 
 
 async def _ask(
-    process: asyncio.subprocess.Process, request: CheckRequest, on_progress: OnProgress
+    process: asyncio.subprocess.Process,
+    request: CheckRequest,
+    scene: Awaitable[Scene],
+    on_progress: OnProgress,
 ) -> dict[str, Any] | None:
-    """Send the request and return the result; None when the process ends without one."""
+    """Send the request, and the scene when it is asked for; returns the result, or None without one."""
     assert process.stdin is not None and process.stdout is not None, "both were asked for as pipes"  # noqa: PT018
     process.stdin.write(msgspec.json.encode(request) + b"\n")
     await process.stdin.drain()  # it stays open: the harness ends when its input does
-    step = ""
+    step, longest = "", 0.0
     while True:
         # uv may download for as long as it takes; every other step has a limit.
-        patience = None if step.startswith(WAITS_FOR_UV) else UP_SECONDS + request.timeout
+        patience = None if step.startswith(WAITS_FOR_UV) else UP_SECONDS + longest
         patience = patience if step else START_SECONDS
         try:
             async with asyncio.timeout(patience):
@@ -101,7 +113,14 @@ async def _ask(
             result: dict[str, Any] = message["result"]
             return result
         step = message["step"]
-        on_progress(step, message["done"], message["total"])
+        if step.startswith(WAITS_FOR_SCENE):
+            given = await scene
+            longest = max(given.limits, default=0.0)
+            with contextlib.suppress(ConnectionError):  # then its output has ended, too
+                process.stdin.write(msgspec.json.encode(given) + b"\n")
+                await process.stdin.drain()
+        else:
+            on_progress(step, message["done"], message["total"])
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -132,8 +151,9 @@ async def _environment(directory: Path, manifest: CapabilityManifest) -> dict[st
         "UV_CACHE_DIR": ("cache", "dir"),
         "UV_PYTHON_INSTALL_DIR": ("python", "dir"),
     }
-    for variable, words in directories.items():
-        kept.setdefault(variable, await ask_uv(*words))
+    found = await asyncio.gather(*(ask_uv(*words) for words in directories.values()))
+    for variable, directory_of_uv in zip(directories, found, strict=True):
+        kept.setdefault(variable, directory_of_uv)
     configuration = Path.home() / ".config" / "uv" / "uv.toml"
     if configuration.is_file():  # it may name an index
         kept.setdefault("UV_CONFIG_FILE", str(configuration))

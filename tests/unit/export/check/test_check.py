@@ -18,7 +18,7 @@ from dnworker.cli.main import main
 from dnworker.engine.replay import write_events
 from dnworker.testing import make_envelope
 from dnworker_jupyter.export.check.check import check
-from dnworker_jupyter.export.check.observe import CheckRun
+from dnworker_jupyter.export.check.record import CheckRun, HandlerRun, WorkerStart
 from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.disk.diff import handlers_in_script
 from dnworker_jupyter.export.disk.write import write
@@ -45,6 +45,17 @@ def plan(*cells: str, topology="python", **options) -> Plan:
 async def look(made: Plan, directory: Path = Path("nowhere"), **options) -> CheckReport:
     handlers = {name: handlers_in_script(made.files[path].decode()) for name, path in made.scripts.items()}
     return await check(made, directory, **{"handlers": handlers, **options})
+
+
+def notebook(*effects, root="event", starts=None):
+    """Return a notebook's side on which `bridge.on_asked` does this with every event."""
+
+    async def run_in_notebook(request, on_progress):
+        count = len(request.scene.events) if root == "event" else 1
+        runs = [HandlerRun("bridge.on_asked", root, n, [*effects]) for n in range(count)]
+        return CheckRun(runs, fired=count, starts=starts or {})
+
+    return run_in_notebook
 
 
 def failed(report: CheckReport) -> str:
@@ -77,17 +88,11 @@ async def test_the_users_own_variables_and_home_are_not_there(monkeypatch):
                                        "home": [p.name for p in Path.home().iterdir() if p.name != ".dreadnode"]})
 """
     cell = f"%%worker bridge --env 'NAMED=${{NAMED}}'\n{WORKER}{body}"
-    notebook = [
-        ("bridge.on_asked", "publishes demo.answered", {"n": 2}),
-        ("bridge.on_asked", "publishes demo.seen", {"token": False, "named": "given", "home": []}),
-    ]
-
-    async def run_in_notebook(events, on_progress):
-        return CheckRun([notebook for _ in events], [])
-
-    report = await look(
-        plan(cell), events=[make_envelope("demo.asked", {"n": 1})], run_in_notebook=run_in_notebook
+    here = notebook(
+        ("publishes demo.answered", {"n": 2}),
+        ("publishes demo.seen", {"token": False, "named": "given", "home": []}),
     )
+    report = await look(plan(cell), events=[make_envelope("demo.asked", {"n": 1})], run_in_notebook=here)
     assert report.ok, str(report)
     assert "secret" not in str(report)
 
@@ -98,14 +103,10 @@ async def test_an_error_at_the_export_alone_is_a_failure():
 
 
 async def test_events_that_do_something_else_are_told_side_by_side():
-    async def run_in_notebook(events, on_progress):
-        return CheckRun([[("bridge.on_asked", "publishes demo.answered", {"n": 3})]], [])
-
     made = plan(f"%%worker bridge\n{WORKER}")
-    report = await look(
-        made, events=[make_envelope("demo.asked", {"n": 1}, seq=7)], run_in_notebook=run_in_notebook
-    )
-    assert failed(report).splitlines()[1:] == [
+    here = notebook(("publishes demo.answered", {"n": 3}))
+    report = await look(made, events=[make_envelope("demo.asked", {"n": 1}, seq=7)], run_in_notebook=here)
+    assert failed(report).splitlines()[1:4] == [
         "      #7 demo.asked",
         '        - bridge.on_asked publishes demo.answered {"n": 3}',
         '        + bridge.on_asked publishes demo.answered {"n": 2}',
@@ -117,34 +118,143 @@ TASK = "@worker.task\nasync def spin(client):\n    {}"
 
 async def test_a_task_that_lacks_something_is_a_failure_and_one_without_its_service_is_told():
     report = await look(plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("os.environ['NOT_SET_AT_ALL']")))
-    assert "bridge.spin raises KeyError, as task: 'NOT_SET_AT_ALL'" in failed(report)
+    assert "bridge.spin raises KeyError: 'NOT_SET_AT_ALL', as task" in failed(report)
     report = await look(plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("raise ConnectionError('nobody')")))
     assert report.ok
-    assert "bridge.spin raises ConnectionError, as task: nobody" in str(report)
+    assert "bridge.spin raises ConnectionError: nobody, as task" in str(report)
 
 
 async def test_a_task_that_fails_only_in_the_export_is_a_failure():
-    async def run_in_notebook(events, on_progress):
-        return CheckRun([], [])
-
     made = plan(f"%%worker bridge\n{WORKER}\n" + TASK.format("raise ConnectionError('nobody')"))
-    assert "+ bridge.spin raises ConnectionError, as task: nobody" in failed(
-        await look(made, run_in_notebook=run_in_notebook)
-    )
+    report = await look(made, run_in_notebook=notebook())
+    assert "+ bridge.spin raises ConnectionError: nobody" in failed(report)
 
 
-async def test_what_varies_hides_no_error_of_the_export():
-    runs = iter([1, 2])
-
-    async def run_in_notebook(events, on_progress):
-        return CheckRun([[("bridge.on_asked", "publishes demo.answered", {})] * next(runs)], [])
-
+async def test_a_worker_that_does_not_come_up_in_the_notebook_is_told():
+    starts = {"bridge": WorkerStart("error", "OSError: address already in use")}
+    here = notebook(("publishes demo.answered", {"n": 2}), starts=starts)
     report = await look(
         plan(f"%%worker bridge\n{WORKER}"),
-        events=[make_envelope("demo.asked", {}, seq=7)],
-        run_in_notebook=run_in_notebook,
+        events=[make_envelope("demo.asked", {"n": 1})],
+        run_in_notebook=here,
     )
-    assert "+ bridge.on_asked raises KeyError: 'n'" in failed(report)
+    assert "in the notebook, started once more, it does not: OSError: address already in use" in failed(
+        report
+    )
+
+
+SETS = """
+%%worker bridge
+
+@worker.on_event("demo.asked")
+async def on_asked(event, client):
+    await client.publish("demo.answered", {"v": list({"one", "two", "three", "four", "five"})})
+"""
+
+
+@pytest.mark.parametrize("topology", ["python", "in-process"])
+async def test_the_order_of_a_set_is_another_in_each_process_and_no_difference(topology):
+    here = notebook(("publishes demo.answered", {"v": ["one", "two", "three", "four", "five"]}))
+    report = await look(
+        plan(SETS, topology=topology), events=[make_envelope("demo.asked")], run_in_notebook=here
+    )
+    assert report.ok, str(report)
+    assert "these differ between two runs of the export, too" in str(report) or "v[" not in str(report)
+
+
+@pytest.mark.parametrize("topology", ["python", "in-process"])
+@pytest.mark.parametrize("value", ["os.getpid()", "hash('text')"])
+async def test_what_depends_on_the_process_is_no_difference_and_is_named(topology, value):
+    cell = SETS.replace('list({"one", "two", "three", "four", "five"})', value).replace(
+        "bridge\n", "bridge\nimport os\n", 1
+    )
+    here = notebook(("publishes demo.answered", {"v": 1}))
+    report = await look(
+        plan(cell, topology=topology), events=[make_envelope("demo.asked")], run_in_notebook=here
+    )
+    assert report.ok, str(report)
+    assert "these differ between two runs of the export, too, each a process: bridge.on_asked" in str(report)
+
+
+LEAVES = """
+%%worker bridge
+import asyncio
+
+async def later():
+    return MISSING.get("x")
+
+MISSING = None
+
+@worker.on_event("demo.asked")
+async def on_asked(event, client):
+    task = asyncio.create_task(later())
+    await asyncio.sleep(0.01)
+    del task
+    await client.publish("demo.answered", {"n": 1})
+"""
+
+
+@pytest.mark.parametrize("topology", ["python", "in-process"])
+async def test_a_task_that_handlers_leave_and_that_fails_in_the_export_alone_is_a_difference(topology):
+    here = notebook(("publishes demo.answered", {"n": 1}))
+    report = await look(
+        plan(LEAVES, topology=topology), events=[make_envelope("demo.asked")], run_in_notebook=here
+    )
+    assert "+ a task that a handler started, and nobody awaited, raises AttributeError: 'NoneType'" in failed(
+        report
+    )
+
+
+async def test_a_list_in_another_order_is_a_difference_where_no_process_changes_it():
+    here = notebook(("publishes demo.answered", {"v": ["one", "two", "three"]}))
+    cell = SETS.replace('list({"one", "two", "three", "four", "five"})', '["two", "one", "three"]')
+    report = await look(plan(cell), events=[make_envelope("demo.asked")], run_in_notebook=here)
+    assert "the same items have another order: sort them before you publish them" in failed(report)
+
+
+SCHEDULED = """
+%%worker bridge
+
+@worker.every(cron="0 0 1 1 *")
+async def report(client):
+    await client.publish("demo.report", {"n": 1})
+
+@worker.on_startup
+async def start(client):
+    print("starting")
+    await client.publish("demo.up", {"n": 1})
+
+@worker.on_shutdown
+async def stop(client):
+    await client.publish("demo.down", {"n": 1})
+
+@worker.task
+async def tick(client):
+    await client.publish("demo.tick", {"n": 1})
+    await asyncio.Event().wait()
+
+import asyncio
+"""
+
+
+@pytest.mark.parametrize("topology", ["python", "in-process"])
+async def test_what_no_event_begins_is_seen_in_the_export_whatever_its_topology(topology):
+    seen = {
+        ("schedule", "report", "demo.report"),
+        ("startup", "start", "demo.up"),
+        ("shutdown", "stop", "demo.down"),
+        ("task", "tick", "demo.tick"),
+    }
+
+    async def run_in_notebook(request, on_progress):
+        runs = [
+            HandlerRun(f"bridge.{who}", root, -1, [(f"publishes {kind}", {"n": 1})])
+            for root, who, kind in seen
+        ]
+        return CheckRun(runs, [(-1, "bridge", "starting")])
+
+    report = await look(plan(SCHEDULED, topology=topology), run_in_notebook=run_in_notebook)
+    assert report.ok, str(report)
 
 
 async def test_links_out_of_the_directory_lead_where_they_led(tmp_path):

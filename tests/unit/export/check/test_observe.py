@@ -1,73 +1,29 @@
-"""What two sides did with the same events, compared."""
+"""What one side of a check does with workers, and takes down of them."""
 
 from __future__ import annotations
 
-import json
-
-from hypothesis import example, given
-from hypothesis import strategies as st
+import asyncio
 
 from dnworker import Worker
+from dnworker.core.envelope import encode
 from dnworker.testing import make_envelope
-from dnworker_jupyter.export.check.observe import VARIES, agrees, blend, blended, differences, observe
-
-scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=8,
-)
+from dnworker_jupyter.export.check import observe as observing
+from dnworker_jupyter.export.check.observe import Scene, observe
+from dnworker_jupyter.export.check.record import EVENTS_LIMIT, CheckRun, digest
 
 
-@example({"a": 1}, {"a": True})
-@given(values, values)
-def test_a_blend_agrees_with_both_it_was_made_of(one, other):
-    mixed = blend(one, other)
-    assert agrees(mixed, one)
-    assert agrees(mixed, other)
+async def observed(runtime, worker: Worker, *events, **scene) -> CheckRun:
+    async def start(runtime):
+        await runtime.add(worker)
+
+    steps: list[str] = []
+    texts = [encode(event).decode() for event in events]
+    made = Scene(workers=[worker.name or ""], events=texts, **scene)
+    return await observe(runtime, made, start, lambda text, done, total: steps.append(text))
 
 
-@given(values)
-def test_a_value_blended_with_itself_is_itself(value):
-    assert blend(value, value) == value
-
-
-@example({"a": 1, "b": 2}, {"b": 2, "a": 1})
-@example({"a": 1}, {"a": True})
-@given(values, values)
-def test_what_does_not_vary_agrees_with_nothing_else(one, other):
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # 1 is not true in JSON
-    assert agrees(blend(one, one), other) == same
-
-
-def test_only_the_fields_that_differ_vary():
-    assert blend({"n": 1, "at": 5.1, "deep": [{"id": "a"}]}, {"n": 1, "at": 5.2, "deep": [{"id": "b"}]}) == {
-        "n": 1,
-        "at": VARIES,
-        "deep": [{"id": VARIES}],
-    }
-
-
-def test_a_difference_shows_both_sides_and_what_varies():
-    notebook = [("w.h", "publishes k", {"n": 1, "at": VARIES}), ("w.h", "notifies", {"title": "x"})]
-    export = [("w.h", "publishes k", {"n": 2, "at": 7}), ("w.h", "notifies", {"title": "x"})]
-    assert differences(notebook, export) == [
-        '- w.h publishes k {"at": (varies), "n": 1}',
-        '+ w.h publishes k {"at": 7, "n": 2}',
-    ]
-    assert (
-        differences(notebook, [("w.h", "notifies", {"title": "x"}), (*notebook[0][:2], {"n": 1, "at": 3})])
-        == []
-    )
-
-
-def test_what_is_done_twice_is_not_the_same_as_once():
-    did = ("w.h", "publishes k", {})
-    assert differences([did], [did, did]) == ["+ w.h publishes k {}"]
-
-
-def test_steps_that_differ_from_run_to_run_tell_nothing():
-    assert blended([("w.h", "publishes a", {})], [("w.h", "publishes b", {})]) is None
+def seen(run: CheckRun) -> list[tuple[str, str, str]]:
+    return [(one.root, one.who, action) for one in run.runs for action, _ in one.effects]
 
 
 async def test_what_handlers_publish_notify_and_raise_is_seen_down_the_chain(runtime):
@@ -80,51 +36,98 @@ async def test_what_handlers_publish_notify_and_raise_is_seen_down_the_chain(run
 
     @worker.on_event("demo.b")
     async def on_b(event, client):
-        raise ValueError(f"no {object()!r}"[:20])
+        raise ValueError(f"no {object()!r}"[:40])
 
-    await runtime.add(worker)
-    steps = []
-    found = await observe(
-        runtime, [make_envelope("demo.a", {"n": 1})], lambda text, done, total: steps.append(text)
-    )
-    (seen,) = found.events
-    assert [(who, what) for who, what, _ in seen] == [
-        ("w.on_a", "publishes demo.b"),
-        ("w.on_a", "notifies"),
-        ("w.on_b", "raises ValueError"),
+    run = await observed(runtime, worker, make_envelope("demo.a", {"n": 1}))
+    assert seen(run) == [
+        ("event", "w.on_a", "publishes demo.b"),
+        ("event", "w.on_a", "notifies"),
+        ("event", "w.on_b", "raises ValueError"),
     ]
-    assert steps == ["firing demo.a"]
+    assert run.runs[1].effects[0][1] == "no <object object at 0x...>"
 
 
-async def test_an_event_that_is_not_done_with_in_time_says_so(runtime):
-    import asyncio
-
+async def test_startup_schedules_tasks_and_shutdown_are_seen_with_what_began_them(runtime):
     worker = Worker("w")
 
-    @worker.on_event("demo.a")
-    async def on_a(event, client):
-        await asyncio.Event().wait()
+    @worker.on_startup
+    async def start(client):
+        await client.publish("demo.up", {})
 
-    await runtime.add(worker)
-    found = await observe(runtime, [make_envelope("demo.a")], lambda *_: None, timeout=0.05)
-    assert found.events[0] == [("w.on_a", "is still running when its time is up", None)]
+    @worker.on_event("demo.up")
+    async def on_up(event, client):
+        await client.publish("demo.seen", {})
 
-
-async def test_a_task_that_fails_is_seen_in_the_background(runtime):
-    worker = Worker("w")
+    @worker.every(cron="0 0 1 1 *")
+    async def report(client):
+        await client.publish("demo.report", {})
 
     @worker.task
     async def spin(client):
         raise NameError("LIMIT")
 
-    await runtime.add(worker)
-    found = await observe(runtime, [], lambda *_: None)
-    assert found.background == [("w.spin", "raises NameError, as task", "LIMIT")]
+    @worker.on_shutdown
+    async def stop(client):
+        await client.publish("demo.down", {})
+
+    run = await observed(runtime, worker)
+    assert sorted(seen(run)) == [
+        ("schedule", "w.report", "publishes demo.report"),
+        ("shutdown", "w.stop", "publishes demo.down"),
+        ("startup", "w.on_up", "publishes demo.seen"),
+        ("startup", "w.start", "publishes demo.up"),
+        ("task", "w.spin", "raises NameError"),
+    ]
 
 
-def test_order_within_a_handler_counts_and_random_ids_hide_nothing():
-    first = [("w.h", "publishes k", {"id": "a1", "n": 1}), ("w.h", "publishes k", {"id": "b2", "n": 2})]
-    second = [("w.h", "publishes k", {"id": "d4", "n": 1}), ("w.h", "publishes k", {"id": "c3", "n": 2})]
-    mixed = blended(first, second)
-    assert mixed is not None
-    assert differences(mixed, [("w.h", "publishes k", {"id": "x", "n": 700})] * 2)
+async def test_an_event_that_is_not_done_with_in_time_says_so_and_what_comes_late_is_its_own(runtime):
+    worker, go = Worker("w"), asyncio.Event()
+
+    @worker.on_event("demo.a")
+    async def on_a(event, client):
+        await go.wait()
+        await client.publish("demo.late", {})
+        await asyncio.Event().wait()
+
+    @worker.on_event("demo.b")
+    async def on_b(event, client):
+        go.set()
+        await asyncio.sleep(0)
+
+    run = await observed(
+        runtime, worker, make_envelope("demo.a"), make_envelope("demo.b"), limits=[0.05, 1.0]
+    )
+    assert [(r.who, r.event, r.ended) for r in run.runs] == [("w.on_a", 0, False), ("w.on_b", 1, True)]
+    assert run.runs[0].effects == [("publishes demo.late", {})]
+
+
+async def test_handlers_that_feed_each_other_are_stopped(runtime, monkeypatch):
+    monkeypatch.setattr(observing, "OVERFLOW_SECONDS", 0.05)
+    worker = Worker("w")
+
+    @worker.on_event("demo.a")
+    async def on_a(event, client):
+        await client.publish("demo.a", {})
+
+    run = await observed(runtime, worker, make_envelope("demo.a"), make_envelope("demo.a"))
+    assert run.endless == [0]
+    assert run.fired == 1
+    assert len(run.runs) > EVENTS_LIMIT
+
+
+async def test_tasks_of_one_handler_have_lanes_of_their_own(runtime):
+    worker = Worker("w")
+
+    @worker.on_event("demo.a")
+    async def on_a(event, client):
+        await client.publish("demo.b", {})
+        await asyncio.gather(client.publish("demo.c", {}), client.publish("demo.d", {}))
+
+    (one,) = (await observed(runtime, worker, make_envelope("demo.a"))).runs
+    assert one.lanes == [0, 1, 2]
+
+
+def test_a_digest_tells_long_values_apart():
+    assert digest("x" * 9_000 + "a") != digest("x" * 9_000 + "b")
+    assert digest(list(range(3_000))) != digest([*range(2_999), 0])
+    assert len(digest({"a": ["x" * 900_000]})["a"][0]) < 200

@@ -1,4 +1,4 @@
-"""Copies what in-process workers of `dnworker serve` print into the log of their worker; used by `serve`."""
+"""Copies what in-process workers print into the log of their worker; used by `serve` and checks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dnworker.core.log_records import current_emission, follow_records
 from dnworker.core.text import LineSplitter
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.engine.engine import Engine
 
 
 class _Write:
     """The `write` of a stream, which also adds what a handler writes to the log, line by line."""
 
-    def __init__(self, runtime: Runtime, stream: Any, name: str) -> None:
-        self._runtime = runtime
+    def __init__(self, engine: Engine, stream: Any, name: str) -> None:
+        self._engine = engine
         self._inner = stream.write
         self._name = name
         self._lines = LineSplitter()
@@ -41,11 +41,11 @@ class _Write:
     def _keep(self, invocation: Invocation, line: str) -> None:
         emission = current_emission.get()
         source, level = (self._name, "info") if emission is None else ("log", emission.level)
-        self._runtime.log_line(invocation.worker, line, source=source, level=level, invocation=invocation)
+        self._engine.log_line(invocation.worker, line, source=source, level=level, invocation=invocation)
 
 
 @contextmanager
-def kept_output(runtime: Runtime) -> Iterator[None]:
+def kept_output(engine: Engine) -> Iterator[None]:
     """Copy what handlers print and log into the log while the block runs."""
     with ExitStack() as undo:
         undo.callback(follow_records(lambda record, emission: None))
@@ -53,9 +53,9 @@ def kept_output(runtime: Runtime) -> Iterator[None]:
             stream = getattr(sys, name)
             if stream is None:  # it was closed, as by `>&-`
                 continue
-            write = _Write(runtime, stream, name)
+            write = _Write(engine, stream, name)
             stream.write = write
             # On the instance: a log handler that holds the stream already is followed too.
             undo.callback(stream.__dict__.pop, "write", None)
-            undo.callback(runtime.history.listen(write.ended))
+            undo.callback(engine.history.listen(write.ended))
         yield
