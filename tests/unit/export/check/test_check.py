@@ -538,7 +538,8 @@ def test_a_file_of_events_that_nobody_hears_is_refused(tmp_path, capsys):
 )
 def test_options_that_do_nothing_are_refused(tmp_path, capsys, words, told):
     notebook = notebook_file(tmp_path, f"%%worker bridge\n{WORKER}")
-    assert main(["export", str(notebook), "-o", str(tmp_path / "out"), *words]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", str(notebook), "-o", str(tmp_path / "out"), *words])
     assert told in capsys.readouterr().err
 
 

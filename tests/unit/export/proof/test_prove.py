@@ -228,11 +228,6 @@ class V:
     y: list = attrs.field(factory=list)
 A = V(5)
 """,
-    "matplotlib": """
-import matplotlib.pyplot as plt
-from matplotlib.colors import to_rgb
-A = [to_rgb("red"), 5]; V = plt
-""",
     "sqlalchemy": """
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
