@@ -219,15 +219,11 @@ def test_an_agent_of_the_notebooks_directory_answers_in_the_check_as_in_the_expo
     kernel.run(SEED)
     kernel.run("%fire capability.bridge.callback_received callback_id=c1")
     options = "--topology in-process --target dnworker"
-    told = kernel.run(f"%capability export out/bridge {options}").text
-    assert f"warning: in {Path.cwd()} and not in out/bridge: agent triage; copy them there" in told
-    red = kernel.run(f"%capability check out/bridge {options}")
-    assert "has no agent 'triage'" in red.error
-    shutil.copytree("agents", "out/bridge/agents")
     green = kernel.run(f"%capability check out/bridge {options}")
     assert green.status == "ok", green.text
     assert "notebook and export do the same" in green.text
-    assert "warning" not in kernel.run(f"%capability export out/bridge {options}").text
+    assert kernel.run(f"%capability export out/bridge {options}").status == "ok"
+    assert Path("out/bridge/agents/triage.md").read_bytes() == Path("agents/triage.md").read_bytes()
 
 
 # -- flags ---------------------------------------------------------------------------------------------

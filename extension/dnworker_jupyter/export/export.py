@@ -95,6 +95,7 @@ class Export:
             project=project_requirements(self._beside),
             beside=self._beside,
             existing=_existing_manifest(self.directory),
+            into=self.directory,
             ran=None if self._ran is None else replace(self._ran, suspects=suspects),
         )
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from dnworker.capability.components import read_components
-from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
@@ -23,7 +21,6 @@ from dnworker.workers.registry import keys_of
 from dnworker_jupyter.export.check.check import RunInNotebook
 from dnworker_jupyter.export.check.notebook import Company, NotebookRequest, run_workers
 from dnworker_jupyter.export.check.record import CheckRun, SessionFacts
-from dnworker_jupyter.export.check.report import CheckReport
 from dnworker_jupyter.export.check.start import values_of
 from dnworker_jupyter.export.check.turns import Script
 from dnworker_jupyter.export.export import EVENTS_SEARCHED, Export
@@ -105,27 +102,9 @@ class LiveExport(Export):
         """Return whether the cell was interrupted."""
         return self._context.interrupts.came
 
-    def _summary(self, plan: Plan, changed: list[str], report: CheckReport | None) -> str:
-        """Return the summary, with the agents and skills that answer here and are not in the directory."""
-        summary = super()._summary(plan, changed, report)
-        head = self._context.head.manifest
-        if head is None or not (missing := _missing(head, self.directory.resolve())):
-            return summary
-        names = ", ".join(missing)
-        return f"{summary}\nwarning: in {head.root} and not in {self.directory}: {names}; copy them there"
-
     def _workers(self, plan: Plan) -> list[LiveWorker]:
         found = [self._context.live.get(name) for name in plan.scripts]
         return [live for live in found if live is not None]
-
-
-def _missing(head: CapabilityManifest, directory: Path) -> list[str]:
-    """Return the agents and skills beside a head that are not in a capability's directory."""
-    there = read_components(replace(head, root=directory))
-    known = {("agent", a.name) for a in there.agents} | {("skill", s.name) for s in there.skills}
-    here = read_components(head)
-    found = [("agent", a.name) for a in here.agents] + [("skill", s.name) for s in here.skills]
-    return [f"{kind} {name}" for kind, name in found if (kind, name) not in known]
 
 
 def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:

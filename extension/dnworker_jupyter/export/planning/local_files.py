@@ -46,7 +46,7 @@ def find_local_files(needs: Needs) -> LocalFiles:
     found = LocalFiles()
     for module, place in needs.local.items():
         top = place.parent
-        files = _walk(place) if place.is_dir() else iter([place])
+        files = files_below(place) if place.is_dir() else iter([place])
         _add(found, module, top, files)
     for file, module in needs.code.items():
         try:
@@ -84,7 +84,7 @@ def _add(found: LocalFiles, module: str, top: Path, files: Iterator[Path]) -> No
             return
 
 
-def _walk(directory: Path) -> Iterator[Path]:
+def files_below(directory: Path) -> Iterator[Path]:
     """Yield the regular files below a directory: no caches, nothing hidden, no virtual environments.
 
     Links are followed, each directory once.
@@ -156,7 +156,7 @@ def _add_named(found: LocalFiles, module: str, place: Path, file: Path, tree: as
         if not path.is_relative_to(top) or path == top or _is_hidden(path.relative_to(top)):
             found.problems.append((module, *_out_of_reach(use, path, place, file)))
         elif not (place.is_dir() and path.is_relative_to(place)):  # a package is exported whole
-            _add(found, module, top, _walk(path) if path.is_dir() else iter([path]))
+            _add(found, module, top, files_below(path) if path.is_dir() else iter([path]))
 
 
 def _is_hidden(path: Path) -> bool:

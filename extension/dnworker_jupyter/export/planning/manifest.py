@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, parse_manifest
+from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, CapabilityManifest, parse_manifest
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.slicing.cells import SourceCell
@@ -27,6 +27,10 @@ class Head:
     name: str
     text: str
     rest: str | None = None
+    cell: SourceCell | None = None
+    """The `%%capability` cell that it is from."""
+    declared: CapabilityManifest | None = None
+    """What it says."""
 
 
 def read_head(cells: Sequence[SourceCell], existing: str | None, default_name: str) -> Head:
@@ -47,7 +51,7 @@ def read_head(cells: Sequence[SourceCell], existing: str | None, default_name: s
     declared = parse_manifest(whole, Path("/"), is_head=True, source=label, first_line=first_line)
     if declared.workers:
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
-    return Head(declared.name, text, rest)
+    return Head(declared.name, text, rest, cell, declared)
 
 
 def worker_entry(name: str, path: str, topology: Topology, options: Options) -> Entry:

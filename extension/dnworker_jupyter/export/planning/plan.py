@@ -10,6 +10,7 @@ from typing import cast
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
+from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
 from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
@@ -94,6 +95,7 @@ class _Request:
     registered: Mapping[str, Collection[str]]
     beside: Path | None
     ran: Ran | None
+    into: Path | None
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def plan_export(
     beside: Path | None = None,
     existing: str | None = None,
     ran: Ran | None = None,
+    into: Path | None = None,
 ) -> Plan:
     """Plan the export of every worker that the cells define.
 
@@ -148,12 +151,13 @@ def plan_export(
         existing: the manifest that is there, of which all but the workers is kept where no `%%capability`
             cell gives a head.
         ran: what a kernel knows of the cells; None for those of a file.
+        into: the directory of the export; agents and skills that lie there are not copied to it.
 
     Raises:
         NotExportable: something cannot be exported; all problems are reported at once.
         ManifestError: the manifest's head breaks a rule.
     """
-    request = _Request(target, topology, only, registered or {}, beside, ran)
+    request = _Request(target, topology, only, registered or {}, beside, ran, into)
     defined = _read(cells, request)
     contents = _collect(defined, request, read_asked(cells, project, beside))
     head = read_head(defined.cells, existing, default_name)
@@ -246,6 +250,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
     )
     files.put(MANIFEST_NAME, b"", "the manifest")  # its text is known last, and its path is taken first
     _add_tests(files, contents.cases, scripts)
+    _add_companions(files, head, request)
     executable = _add_programs(files, defined.programs)
     entries = _entries(defined, scripts)
     files[MANIFEST_NAME] = manifest_text(head, entries).encode()
@@ -270,6 +275,21 @@ def _add_tests(files: Files, cases: Mapping[str, list[Case]], scripts: Mapping[s
     for name, found in cases.items():
         path = f"tests/test_{name.replace('-', '_')}.py"
         files.put_python(path, as_module(found, name, scripts[name]), f"the tests of {name}")
+
+
+def _add_companions(files: Files, head: Head, request: _Request) -> None:
+    """Add the agents, skills and other components that lie beside a `%%capability` cell.
+
+    Raises:
+        NotExportable: there are too many.
+    """
+    if head.cell is None or head.declared is None or request.only is not None:
+        return
+    found = find_companions(head.cell, head.declared, request.beside, request.into)
+    if found.problems:
+        raise NotExportable(found.problems)
+    for path, file in sorted(found.files.items()):
+        files.put(path, file.read_bytes(), "a component beside the notebook")
 
 
 def _add_programs(files: Files, programs: Mapping[str, Program]) -> frozenset[str]:

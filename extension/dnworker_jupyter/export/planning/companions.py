@@ -1,0 +1,83 @@
+"""Collects agents, skills and other components beside a `%%capability` cell; used by planning."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnworker.capability.exports import exports
+from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.mcp_entries import MCP_FILES
+from dnworker_jupyter.export.planning.local_files import MOST_BYTES, MOST_FILES, files_below
+from dnworker_jupyter.export.slicing.cells import SourceCell
+from dnworker_jupyter.export.slicing.problems import ExportProblem
+
+KINDS = ("agents", "skills", "tools", "hooks", "policies")
+
+_LINE = re.compile(r"^%%capability\b(.*)$", re.MULTILINE)
+
+
+@dataclass
+class Companions:
+    """The files of components by their paths in the capability, and why there are too many."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    problems: list[ExportProblem] = field(default_factory=list)
+
+
+def find_companions(
+    cell: SourceCell, head: CapabilityManifest, beside: Path | None, into: Path | None
+) -> Companions:
+    """Return the files of the components that a `%%capability` cell loads with it.
+
+    Args:
+        cell: the cell, whose line may name another directory by `--dir`.
+        head: what it says, with the lists of components.
+        beside: the notebook's directory; None where it has none.
+        into: the directory of the export: what lies there needs no copy.
+    """
+    found = Companions()
+    if beside is None:
+        return found
+    root = (beside / _directory(cell)).resolve()
+    if into is not None and into.resolve() == root:
+        return found
+    for file in _files(head, root):
+        found.files[file.relative_to(root).as_posix()] = file
+    size = sum(file.stat().st_size for file in found.files.values())
+    if len(found.files) > MOST_FILES or size > MOST_BYTES:
+        why = f"has {len(found.files)} files of {size / 1e6:.0f} MB in agents/, skills/ and the like"
+        remedy = f"keep at most {MOST_FILES} files and {MOST_BYTES // 10**6} MB there"
+        found.problems.append(ExportProblem(str(root), why, remedy, cell.cell))
+        found.files.clear()
+    return found
+
+
+def _directory(cell: SourceCell) -> str:
+    """Return what `--dir` names on the cell's line; the empty path without it."""
+    line = _LINE.search(cell.cell.source)
+    try:
+        words = shlex.split(line[1]) if line is not None else []
+    except ValueError:  # the cell did not run like this
+        return ""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--dir":
+            return str(Path(following).expanduser())
+        if word.startswith("--dir="):
+            return str(Path(word.removeprefix("--dir=")).expanduser())
+    return ""
+
+
+def _files(head: CapabilityManifest, root: Path) -> Iterator[Path]:
+    for kind in KINDS:
+        listed: Any = head.raw.get(kind)
+        for export in exports(root, listed, kind):
+            if export.path.is_dir():
+                yield from (file for file in files_below(export.path) if file.is_relative_to(root))
+            elif export.path.is_file():
+                yield export.path
+    yield from (root / name for name in MCP_FILES if (root / name).is_file())
