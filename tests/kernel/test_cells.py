@@ -215,12 +215,12 @@ def test_the_same_cells_as_a_process_look_the_same_and_come_back(kernel, topolog
 
 
 def test_what_cannot_leave_the_kernel_keeps_the_worker_where_it_is(kernel):
-    kernel.run("import json\ndata = json.loads('[1]')")
-    kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(event, client): print(data)")
+    kernel.run("data = open('/dev/null')")
+    kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(event, client): print(data.name)")
     refused = kernel.run("%worker topology w uv")
     assert refused.status == "error"
-    assert "'data': cell [2], line 2 assigns it from json.loads" in refused.text
-    assert "| [1]" in kernel.run("%fire a").text
+    assert "'data': cell [2], line 1 reads from the disk" in refused.text
+    assert "| /dev/null" in kernel.run("%fire a").text
 
 
 @pytest.mark.parametrize(

@@ -304,7 +304,10 @@ class Changes:
             self._own_state(found, call, definition, summary, position)
             return
         for inner in called_by(definition):
-            self._apply(found, call, self.summary(inner, position), skip=1)
+            summary = self.summary(inner, position)
+            self._apply(found, call, summary, skip=1)
+            if inner.name == "__new__" and call.root and summary.changes.keys() & {*summary.parameters[:1]}:
+                _add(found, call.root, Strength.SURE)  # it keeps its objects in the class
 
     def _own_state(
         self, found: Changed, call: Call, definition: Function, summary: Summary, position: int
