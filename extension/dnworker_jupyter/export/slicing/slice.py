@@ -302,6 +302,8 @@ class _Walk:
                     self._refuse(name, user, statement, why)
                 continue
             self._take(statement)
+            for bound in statement.binds:  # what it made may be held by what it changed
+                self._take_changes((bound, changing), self._history.end, statement)
 
     def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
         """Go through the statements that may have changed an object, and whether they surely did."""
