@@ -23,10 +23,12 @@ class Sharers:
 
     def group(self, version: Version) -> Version:
         """Return the version that stands for all that may share objects with one."""
-        parent = self._parent.setdefault(version, version)
-        if parent != version:
-            parent = self._parent[version] = self.group(parent)
-        return parent
+        root = self._parent.setdefault(version, version)
+        while (above := self._parent[root]) != root:
+            root = above
+        while version != root:  # a cell that ran a thousand times makes a chain as long
+            self._parent[version], version = root, self._parent[version]
+        return root
 
     def _join(self, target: str, sources: Iterable[str], position: int) -> None:
         history = self._history

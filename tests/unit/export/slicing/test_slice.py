@@ -147,7 +147,7 @@ def values(*cells: str, names: str, ran: bool = True, suspects: Collection[str] 
         ("list = [3]\nx = list[0]", "x"),
         ("if (n := 3) > 2:\n    x = [n]\nx.append(4)", "x, n"),
         ("match 3:\n    case int(n):\n        x = n", "x"),
-        ("%%time\nx = 1", "x") if False else ("x = 1", "x"),
+        ("x = 1", "x"),
     ],
 )  # fmt: skip
 def test_a_name_is_in_the_script_what_it_was_at_last(cell, names, ran):
