@@ -378,7 +378,7 @@ def names_of_star(node: ast.ImportFrom) -> set[str]:
 
 
 def names_read_by_functions(node: ast.stmt, text: str | None = None) -> set[str]:
-    """Return the global names that functions in a statement, whose text is known, read when they are called."""
+    """Return the global names that functions in a statement read when they are called; `text` is its own."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return set()
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
