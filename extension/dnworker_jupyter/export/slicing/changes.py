@@ -384,7 +384,7 @@ class Changes:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         facts = facts_of(body, deep=True)
         parameters = parameter_names(node.args)
-        local = local_names(node, body) - facts.global_binds
+        local = local_names(node) - facts.global_binds
         found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
         reached = held_by_locals(facts, local - set(parameters))
         changes: Changed = {}

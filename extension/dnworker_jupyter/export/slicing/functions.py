@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 
 from dnworker_jupyter.export.slicing.facts import Facts, facts_of
 from dnworker_jupyter.export.slicing.history import Definition
@@ -58,15 +57,16 @@ def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     return tuple(argument.arg for argument in named)
 
 
-def local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
+def local_names(node: ast.AST) -> set[str]:
     """Return the names that a function binds, those of its parameters and inner functions among them."""
-    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-    for part in (p for inner in body for p in ast.walk(inner)):
+    found: set[str] = set()
+    for part in ast.walk(node):
         match part:
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 found.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
+                if part is not node:
+                    found.add(name)
             case ast.alias():
                 found.add(part.asname or part.name.partition(".")[0])
     return found
