@@ -213,7 +213,7 @@ def _is_set(node: Node) -> bool:
 
 
 def show(description: Description, ref: Ref, longest: int = LONGEST) -> str:
-    """Return a value as text for a message: shortened, without what is named like a secret or looks like one."""
+    """Return a value as text for a message: shortened, without what is or may be a secret."""
     text = redacted(_shown(description, ref, 3))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -8,10 +8,12 @@ from dnworker_jupyter.export.slicing.statements import Statement, Statements
 from dnworker_jupyter.syntax.cell import Cell
 
 
-def statements(*cells: str) -> list[Statement]:
-    made = Statements(read_cells([Cell(number, text) for number, text in enumerate(cells, 1)]))
+def statements(*cells: str, failed_at: int | None = None) -> list[Statement]:
+    """Return the statements of cells; `failed_at` is the line at which each of them failed."""
+    ran = [Cell(number, text, failed_at=failed_at) for number, text in enumerate(cells, 1)]
+    made = Statements(read_cells(ran))
     return [statement for cell in made.cells for statement in made.of(cell)]
 
 
-def history(*cells: str, is_order_of_run: bool = True) -> History:
-    return History(statements(*cells), is_order_of_run=is_order_of_run)
+def history(*cells: str, is_order_of_run: bool = True, failed_at: int | None = None) -> History:
+    return History(statements(*cells, failed_at=failed_at), is_order_of_run=is_order_of_run)
