@@ -19,6 +19,18 @@ def bases(node: ast.ClassDef) -> list[str]:
     return [base.id for base in given if isinstance(base, ast.Name)]
 
 
+def holds(definition: Definition | None, path: tuple[str, ...]) -> bool:
+    """Return whether a change of `object.path` may be one of what the object's class holds."""
+    if not isinstance(definition, ast.ClassDef) or not path:
+        return False
+    for node in definition.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        if any(isinstance(target, ast.Name) and target.id == path[0] for target in node.targets):
+            return len(path) > 1 or not isinstance(node.value, ast.Constant)
+    return False
+
+
 def with_default(arguments: ast.arguments) -> set[str]:
     """Return the parameters that have a default."""
     named = [*arguments.posonlyargs, *arguments.args]

@@ -293,18 +293,22 @@ class _Walk:
 
     def _take_changes(self, version: Version, position: int, user: Statement) -> None:
         """Take the statements that changed the object of a name before a position."""
-        name = version[0]
-        for changing, is_needed in self._changing(version, position):
-            statement = self._history.statements[changing]
-            if statement in self.taken or statement.is_handler:
-                continue
-            if not statement.cell.is_shared and (why := self._notebook.purity.why_not(statement)) is not None:
-                if is_needed:
-                    self._refuse(name, user, statement, why)
-                continue
-            self._take(statement)
-            for bound in statement.binds:  # what it made may be held by what it changed
-                self._take_changes((bound, changing), self._history.end, statement)
+        waiting = [(version, position, user)]
+        while waiting:
+            version, position, user = waiting.pop()
+            for changing, is_needed in self._changing(version, position):
+                statement = self._history.statements[changing]
+                if statement in self.taken or statement.is_handler:
+                    continue
+                why = None if statement.cell.is_shared else self._notebook.purity.why_not(statement)
+                if why is None:
+                    self._take(statement)
+                    # what it made may be held by what it changed
+                    waiting += [
+                        ((bound, changing), self._history.end, statement) for bound in statement.binds
+                    ]
+                elif is_needed:
+                    self._refuse(version[0], user, statement, why)
 
     def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
         """Go through the statements that may have changed an object, and whether they surely did."""
