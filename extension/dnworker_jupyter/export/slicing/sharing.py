@@ -33,6 +33,8 @@ class Sharers:
     def _join(self, target: str, sources: Iterable[str], position: int) -> None:
         history = self._history
         bound = target in history.statements[position].binds
+        if not bound and history.imported_as(target, position) is not None:
+            return
         targets = [(target, position)] if bound else [*history.versions(target, position)]
         for source in sources:
             if history.imported_as(source, position) is not None:
@@ -42,8 +44,6 @@ class Sharers:
                 versions.append((source, position))
             for version in versions:
                 for one in targets:
-                    if not bound and history.imported_as(target, position) is not None:
-                        continue
                     self._parent[self.group(version)] = self.group(one)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from dnworker_jupyter.export.slicing.cells import read_cells
 from dnworker_jupyter.export.slicing.history import History
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
@@ -17,3 +22,14 @@ def statements(*cells: str, failed_at: int | None = None) -> list[Statement]:
 
 def history(*cells: str, is_order_of_run: bool = True, failed_at: int | None = None) -> History:
     return History(statements(*cells, failed_at=failed_at), is_order_of_run=is_order_of_run)
+
+
+@contextmanager
+def few_calls_deep() -> Iterator[None]:
+    """Let calls be 250 deep at most, so that few runs of a cell show what many would break."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 250)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -12,6 +12,8 @@ from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
 from tests.unit.export.builders import handler, plan, problems, script
 
+from .histories import few_calls_deep
+
 
 def test_of_a_name_defined_twice_the_last_counts():
     assert "LIMIT = 2" in script("LIMIT = 1", handler("print(LIMIT)"), "LIMIT = 2")
@@ -245,3 +247,12 @@ def test_an_effect_that_a_script_must_not_have_is_told():
     made = plan("import httpx\nhttpx.post('http://a')", handler("print(httpx.codes)"))
     (warning,) = [w for w in made.warnings if "httpx.post" in w.name]
     assert "ran in the notebook, and the script of bridge does not do it" in warning.why
+
+
+@pytest.mark.parametrize("cell", ["x += [1]", "for i in range(1):\n    x.append(i)", "if x:\n    x = [*x]"])
+def test_a_cell_that_ran_very_often_is_exported_as_often(cell):
+    ran = [Cell(1, "x = [0]", "a"), *(Cell(n, cell, "b") for n in range(2, 302))]
+    made = [*ran, Cell(2000, handler("print(x)").strip("\n"), "c")]
+    with few_calls_deep():
+        text = plan_export(made, default_name="demo", ran=Ran(made)).files["workers/bridge.py"].decode()
+    assert text.count(cell.splitlines()[0]) == 300
