@@ -256,3 +256,16 @@ def test_a_cell_that_ran_very_often_is_exported_as_often(cell):
     with few_calls_deep():
         text = plan_export(made, default_name="demo", ran=Ran(made)).files["workers/bridge.py"].decode()
     assert text.count(cell.splitlines()[0]) == 300
+
+
+def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
+    cells = [
+        Cell(1, "def fill():\n    global d\n    d = [1]\nfill()"),
+        Cell(2, handler("print(d)").strip("\n")),
+    ]
+    (piece,) = plan_export(cells, default_name="demo", ran=Ran(cells)).slices
+    assert "d" in piece.exported_names
+
+
+def test_a_lambda_that_is_called_where_it_is_written_is_followed():
+    values("x = [1]\n(lambda to: to.append(2))(x)", names="x")
