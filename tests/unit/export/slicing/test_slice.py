@@ -245,3 +245,13 @@ def test_an_effect_that_a_script_must_not_have_is_told():
     made = plan("import httpx\nhttpx.post('http://a')", handler("print(httpx.codes)"))
     (warning,) = [w for w in made.warnings if "httpx.post" in w.name]
     assert "ran in the notebook, and the script of bridge does not do it" in warning.why
+
+
+def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
+    cells = [Cell(1, "def fill():\n    global d\n    d = [1]\nfill()"), Cell(2, handler("print(d)").strip("\n"))]
+    (piece,) = plan_export(cells, default_name="demo", ran=Ran(cells)).slices
+    assert "d" in piece.exported_names
+
+
+def test_a_lambda_that_is_called_where_it_is_written_is_followed():
+    values("x = [1]\n(lambda to: to.append(2))(x)", names="x")
