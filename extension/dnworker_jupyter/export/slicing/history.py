@@ -8,12 +8,16 @@ from __future__ import annotations
 import ast
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement
 
 Version = tuple[str, int]
 """A name as one statement bound it: the name, and the position of the statement."""
+
+VALUES_SEEN = 100
+"""Statements that may have bound a name, the last ones, whose values are looked at."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -41,7 +45,6 @@ class History:
             for name in self._bound[-1]:
                 self._binders.setdefault(name, []).append(position)
             _note_setters(setters, statement)
-        self._resolved: dict[tuple[str, int], tuple[int, ...]] = {}
         self.methods = _methods(self.statements)
         """The methods of the notebook's classes, by name."""
         self.hidden = _hidden(self.statements)
@@ -57,24 +60,25 @@ class History:
         statements after a sure one that may have bound the name anew. Nothing is returned where no statement
         bound it, or where `del` has taken it away.
         """
-        key = name, position
-        if key not in self._resolved:
-            self._resolved[key] = self._find(name, position)
-        return self._resolved[key]
+        return tuple(reversed([*self._backwards(name, position)]))
 
-    def _find(self, name: str, position: int) -> tuple[int, ...]:
+    def latest(self, name: str, position: int) -> int | None:
+        """Return the last of the statements that `resolve` returns; None where there is none."""
+        return next(self._backwards(name, position), None)
+
+    def _backwards(self, name: str, position: int) -> Iterator[int]:
         binders = self._binders.get(name, [])
-        found: list[int] = []
-        for binder in reversed(binders[: bisect_left(binders, position)]):
+        place = bisect_left(binders, position)
+        if place == 0 or name in self.statements[binders[place - 1]].unbinds:
+            yield from [] if self.is_order_of_run else binders[place : place + 1]
+            return
+        for binder in reversed(binders[:place]):
             statement = self.statements[binder]
             if name in statement.unbinds:
-                break
-            found.insert(0, binder)
+                return
+            yield binder
             if statement.binds.get(name) and not _imports_submodule(statement, name):
-                break
-        if not found and not self.is_order_of_run:
-            return tuple(binders[bisect_left(binders, position) :][:1])
-        return tuple(found)
+                return
 
     def bound_by(self, statement: Statement) -> frozenset[str]:
         """Return the names that a statement may bind, those among them that a function binds by `global`."""
@@ -87,10 +91,10 @@ class History:
 
     def imported_as(self, name: str, position: int) -> str | None:
         """Return the dotted name of what a name was imported as; None where it is not imported."""
-        found = self.resolve(name, position)
-        if not found:
+        latest = self.latest(name, position)
+        if latest is None:
             return None
-        match self.statements[found[-1]].node:
+        match self.statements[latest].node:
             case ast.Import(names=names):
                 for alias in names:
                     if alias.asname == name:
@@ -105,8 +109,8 @@ class History:
 
     def definition(self, name: str, position: int) -> Definition | None:
         """Return the function or class that a name meant before a position; None where it was neither."""
-        found = self.resolve(name, position)
-        node = self.statements[found[-1]].node if found else None
+        latest = self.latest(name, position)
+        node = self.statements[latest].node if latest is not None else None
         return node if isinstance(node, Definition) else None
 
     def read_by_call(self, name: str, position: int) -> set[str]:
@@ -123,9 +127,15 @@ class History:
 
     def values(self, name: str, position: int) -> Iterator[ast.expr]:
         """Go through the expressions whose value a name may have had before a position."""
-        for binder in self.resolve(name, position):
+        seen: set[int] = set()
+        for binder in islice(self._backwards(name, position), VALUES_SEEN):
             node = self.statements[binder].node
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            if (
+                isinstance(node, ast.Assign | ast.AnnAssign)
+                and node.value is not None
+                and id(node) not in seen
+            ):
+                seen.add(id(node))
                 yield node.value
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Changes, Strength
 from dnworker_jupyter.export.slicing.history import History, Version
+from dnworker_jupyter.export.slicing.statements import Statement
 
 
 class Sharers:
@@ -15,6 +16,7 @@ class Sharers:
         self._history = history
         self._parent: dict[Version, Version] = {}
         for position, statement in enumerate(history.statements):
+            self._keep(statement, position)
             for sharing in statement.facts.sharing:
                 handed_on = maybe or any(history.definition(name, position) for name in sharing.called)
                 sources = sharing.sources | (sharing.maybe if handed_on else frozenset())
@@ -35,16 +37,30 @@ class Sharers:
         bound = target in history.statements[position].binds
         if not bound and history.imported_as(target, position) is not None:
             return
-        targets = [(target, position)] if bound else [*history.versions(target, position)]
-        for source in sources:
+        one = (target, position) if bound else _present(history, target, position)
+        for source in sources if one is not None else ():
             if history.imported_as(source, position) is not None:
                 continue
-            versions = [*history.versions(source, position)]
+            if (version := _present(history, source, position)) is not None:
+                self._unite(version, one)
             if source in history.statements[position].binds:  # a part of the statement binds it
-                versions.append((source, position))
-            for version in versions:
-                for one in targets:
-                    self._parent[self.group(version)] = self.group(one)
+                self._unite((source, position), one)
+
+    def _keep(self, statement: Statement, position: int) -> None:
+        """Note that a name which a statement may have bound may be what it was before, too."""
+        for name in self._history.bound_by(statement):
+            before = _present(self._history, name, position)
+            if before is not None and not statement.binds.get(name):
+                self._unite(before, (name, position))
+
+    def _unite(self, version: Version, other: Version | None) -> None:
+        if other is not None:
+            self._parent[self.group(version)] = self.group(other)
+
+
+def _present(history: History, name: str, position: int) -> Version | None:
+    latest = history.latest(name, position)
+    return None if latest is None else (name, latest)
 
 
 def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version, list[tuple[int, Strength]]]:
@@ -64,6 +80,7 @@ def events(history: History, changes: Changes, sharers: Sharers) -> dict[Version
 def _changed_versions(history: History, name: str, position: int) -> Iterator[Version]:
     if name.startswith(MODULE):
         return
-    yield from history.versions(name, position)
+    if (version := _present(history, name, position)) is not None:
+        yield version
     if name in history.statements[position].binds:  # what it binds anew it may change, too
         yield name, position

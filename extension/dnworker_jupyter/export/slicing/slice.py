@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,12 +146,13 @@ def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Stateme
     history, chosen = notebook.history, set(body)
     found: dict[str, Statement] = {}
     for name in sorted({name for statement in body for name in history.bound_by(statement)}):
-        for version in history.versions(name, history.end):
-            group = notebook.sharers.group(version)
-            changing = [p for p, _ in notebook.events.get(group, ())] + notebook.unfollowed
-            later = [history.statements[p] for p in sorted(changing) if p > version[1]]
-            if missing := [s for s in later if s not in chosen and not s.is_handler]:
-                found[name] = missing[0]
+        for first in history.resolve(name, history.end)[:1]:  # the others are in the same group
+            group = notebook.sharers.group((name, first))
+            changing = {p for p, _ in notebook.events.get(group, ())}.union(notebook.unfollowed)
+            later = (history.statements[p] for p in sorted(changing) if p > first)
+            missing = next((s for s in later if s not in chosen and not s.is_handler), None)
+            if missing is not None:
+                found[name] = missing
     return found
 
 
@@ -210,6 +212,8 @@ class _Walk:
         self._waiting: deque[tuple[str, int, Statement, bool]] = deque()
         """Names with the position at which they are read, who reads them, and whether they may be missing."""
         self._seen: set[tuple[str, int]] = set()
+        self._done: dict[tuple[Version, Version, str], int] = {}
+        self._changes: dict[tuple[Version, Version, bool], tuple[list[int], set[int]]] = {}
 
     def follow(self, handlers: Sequence[Statement], shared: Sequence[Statement]) -> None:
         """Follow all names from the handlers and the statements of `--shared` cells, to the end."""
@@ -265,8 +269,7 @@ class _Walk:
         for binder in binders:
             if not self._bind(name, self._history.statements[binder], user, is_soft=is_soft):
                 return
-        for version in self._history.versions(name, position):
-            self._take_changes(version, position, user)
+        self._take_changes((name, binders[0]), position, user)  # all of them are in one group
 
     def _bind(self, name: str, source: Statement, user: Statement, *, is_soft: bool) -> bool:
         """Take the statement that bound a name; returns whether it can be exported."""
@@ -297,6 +300,8 @@ class _Walk:
         waiting = [(version, position, user)]
         while waiting:
             version, position, user = waiting.pop()
+            if self._is_done(version, position):
+                continue
             for changing, is_needed in self._changing(version, position):
                 statement = self._history.statements[changing]
                 if statement in self.taken or statement.is_handler:
@@ -311,20 +316,39 @@ class _Walk:
                 elif is_needed:
                     self._refuse(version[0], user, statement, why)
 
+    def _is_done(self, version: Version, position: int) -> bool:
+        """Return whether all changes after a version were taken already; notes that they will be."""
+        if position < self._history.end:
+            return False
+        notebook = self._notebook
+        key = notebook.sure_sharers.group(version), notebook.sharers.group(version), version[0]
+        done = self._done.get(key, self._history.end)
+        self._done[key] = min(done, version[1])
+        return done <= version[1]
+
     def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
         """Go through the statements that may have changed an object, and whether they surely did."""
+        found, sure = self._changes_of_group(version)
+        for changing in found[bisect_right(found, version[1]) : bisect_left(found, position)]:
+            yield changing, changing in sure
+
+    def _changes_of_group(self, version: Version) -> tuple[list[int], set[int]]:
+        """Return the positions of the changes that count of what shares an object, and the sure ones."""
         notebook, suspects = self._notebook, self._notebook.suspects
-        name, first = version
-        near = notebook.sure_events.get(notebook.sure_sharers.group(version), ())
-        wide = notebook.events.get(notebook.sharers.group(version), ())
-        sure = {p for p, s in near if s is Strength.SURE}
-        found = set(sure)
-        if suspects is None:  # a file: nothing can be proved, so what is likely is taken at once
-            found |= {p for p, s in near if s >= Strength.LIKELY}
-            found |= {p for p, s in wide if s is Strength.SURE}
-        elif name in suspects:
-            found |= {p for p, _ in (*near, *wide)}
-        yield from ((p, p in sure) for p in sorted(found) if first < p < position)
+        is_suspect = suspects is not None and version[0] in suspects
+        groups = notebook.sure_sharers.group(version), notebook.sharers.group(version)
+        if (*groups, is_suspect) not in self._changes:
+            near = notebook.sure_events.get(groups[0], ())
+            wide = notebook.events.get(groups[1], ())
+            sure = {p for p, s in near if s is Strength.SURE}
+            found = set(sure)
+            if suspects is None:  # a file: nothing can be proved, so what is likely is taken at once
+                found |= {p for p, s in near if s >= Strength.LIKELY}
+                found |= {p for p, s in wide if s is Strength.SURE}
+            elif is_suspect:
+                found |= {p for p, _ in (*near, *wide)}
+            self._changes[*groups, is_suspect] = sorted(found), sure
+        return self._changes[*groups, is_suspect]
 
     # -- effects ---------------------------------------------------------------------------------------
 
