@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _directory(cell: SourceCell) -> str:
         words = shlex.split(line[1]) if line is not None else []
     except ValueError:  # the cell did not run like this
         return ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         if word == "--dir":
             return str(Path(following).expanduser())
         if word.startswith("--dir="):
