@@ -27,10 +27,10 @@ CHILD_HOOK = Path(__file__).parent / "child"
 
 
 UV_LIMIT = 60.0
-"""Seconds in which `uv run` is expected to connect: it may have to make an environment of 160 packages first."""
+"""Seconds in which `uv run` is expected to connect: it may have to make an environment first."""
 
 PYTHON_LIMIT = 20.0
-"""Seconds in which a process of Python is expected to connect; more than one `fire` waits, so that it is told."""
+"""Seconds in which a process of Python is expected to connect; more than `fire` waits: its trace tells."""
 
 PROGRAM_LIMIT = 2.0
 """Seconds in which any other program is expected to connect, if it ever does."""

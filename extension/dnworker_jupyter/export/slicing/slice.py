@@ -146,7 +146,8 @@ def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Stateme
     for name in sorted({name for statement in body for name in statement.binds}):
         for version in history.versions(name, history.end):
             group = notebook.sharers.group(version)
-            later = [history.statements[p] for p, _ in notebook.events.get(group, ()) if p > version[1]]
+            changing = [p for p, _ in notebook.events.get(group, ())] + notebook.unfollowed
+            later = [history.statements[p] for p in sorted(changing) if p > version[1]]
             if missing := [s for s in later if s not in chosen and not s.is_handler]:
                 found[name] = missing[0]
     return found
