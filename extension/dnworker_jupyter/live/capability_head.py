@@ -35,6 +35,11 @@ class CapabilityHead:
         """The head; None until such a cell has run."""
         return self._engine.capabilities.own.head
 
+    @property
+    def cell(self) -> Cell | None:
+        """The cell that it is from, which may have failed: a worker did not start under the new name."""
+        return self._cell
+
     async def declare(self, manifest: CapabilityManifest, cell: Cell | None) -> Declared:
         """Take the head from a cell; under another name, live workers start again with empty state.
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 from types import SimpleNamespace
+
+import pytest
 
 from dnworker_jupyter.kernel.cells import CellBook
 
@@ -13,6 +18,7 @@ class Shell:
     def __init__(self) -> None:
         self.history_manager = SimpleNamespace(input_hist_raw=[""])
         self.compile = SimpleNamespace()
+        self.user_ns = {}
 
 
 def run(book: CellBook, shell: Shell, source: str, cell_id: str | None = None, *, ok: bool = True) -> None:
@@ -64,3 +70,33 @@ def test_without_an_id_the_text_makes_it_the_same_cell():
     for _ in range(2):
         run(book, shell, "a")
     assert [cell.number for cell in book.all()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "failed_at"),
+    [
+        ("a = 1\nawait magic()\nb = 2", "a = 1\nawait magic()\nb = 2", 2),
+        ("async def f():\n    await magic()\nawait f()\nb = 2", None, 3),
+        ("# why\n\n%%time\na = 1\nawait magic()\nb = 2", "a = 1\nawait magic()\nb = 2", 5),
+    ],
+)
+async def test_a_cell_that_waits_for_a_magic_has_run_up_to_that_line(source, code, failed_at):
+    shell, found = Shell(), []
+    book = CellBook(shell)
+
+    async def look():
+        found.append(book.runs()[-1].failed_at)
+
+    async def magic():
+        book.note_frame()
+        await asyncio.create_task(look())  # beside the cell, as magics run
+
+    shell.user_ns["magic"] = magic
+    book.begin(SimpleNamespace(raw_cell=source, cell_id="1"))
+    shell.history_manager.input_hist_raw.append(source)
+    body = compile(code or source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert body.co_flags & inspect.CO_COROUTINE
+    await eval(body, shell.user_ns)
+    book.end(True)
+    assert found == [failed_at]
+    assert book.runs()[-1].failed_at is None
