@@ -180,7 +180,7 @@ def _own_frame(namespace: Any) -> FrameType | None:
 
 
 def _line_in(frame: FrameType, source: str) -> int:
-    """Return the line of a cell that its code is at; the code below `%%time` and `%%capture` counts its own."""
+    """Return the line of a cell that its code is at; code below `%%time` or `%%capture` counts its own."""
     above = _AROUND.match(source)
     return frame.f_lineno + (above[0].count("\n") if above is not None else 0)
 
