@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from dnworker.capability.manifest import CapabilityManifest
@@ -47,7 +48,12 @@ class CapabilityHead:
             Conflict: another capability has the name, or a loaded one runs in place of the notebook's.
             OSError: its directory cannot be read.
         """
-        declared = await self._engine.declare(manifest)
+        try:
+            declared = await self._engine.declare(manifest)
+        except asyncio.CancelledError:
+            if self.manifest is manifest:  # the cell was interrupted while workers started
+                self._cell = cell
+            raise
         self._cell = cell
         return declared
 
