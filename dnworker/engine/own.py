@@ -185,8 +185,8 @@ class OwnCapability:
         is_same = manifest.name == self._capability.name
         return [w for w in self._capability.workers.values() if is_same or w.name in manifest.workers]
 
-    def running_instead(self, worker: str) -> Capability | None:
-        """Return the loaded capability that runs in place of an own worker, if one does."""
+    def running_instead(self, worker: str | None = None) -> Capability | None:
+        """Return the loaded capability that runs in place of an own worker, or of the own capability."""
         for root, replacement in self._replacements.items():
             if replacement.is_whole or worker in {one.name for one in replacement.workers}:
                 return next((c for c in self._listed.values() if not c.live and c.root == root), None)
@@ -203,7 +203,7 @@ class OwnCapability:
 
     def _check_name(self, own: Capability, name: str) -> None:
         """Check that the own capability may have a name."""
-        if self.is_set_aside and (instead := self.running_instead("")):
+        if self.is_set_aside and (instead := self.running_instead()):
             raise Conflict(
                 f"capability {own.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
                 "place; unload that first"

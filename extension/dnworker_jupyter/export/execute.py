@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -24,11 +24,8 @@ from dnworker_jupyter.export.fresh_kernel import (
     TooLong,
     has_kernel,
 )
-from dnworker_jupyter.export.planning.types import TargetName
+from dnworker_jupyter.export.planning.types import OnProgress, TargetName
 from dnworker_jupyter.export.slicing.cells import read_notebook
-
-if TYPE_CHECKING:
-    from dnworker_jupyter.export.planning.types import OnProgress
 
 NOT_EXECUTED = "nothing ran, so values are not proved; --execute runs the notebook first, and proves them"
 

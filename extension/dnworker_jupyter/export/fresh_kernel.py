@@ -263,7 +263,8 @@ def _manager(name: str | None) -> Any:
         raise UsageError(
             f"--execute needs {exc.name}; install it with: pip install 'dnworker[jupyter]'"
         ) from exc
-    manager = AsyncKernelManager(kernel_name=name or "python3")
+    name = name or "python3"
+    manager = AsyncKernelManager(kernel_name=name)
     try:
         spec = manager.kernel_spec
     except NoSuchKernel:

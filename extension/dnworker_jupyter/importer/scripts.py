@@ -133,7 +133,7 @@ class ScriptReader:
             begin, end = first_line(nodes[0]), last_line(nodes[-1], self._lines)
             between = self._above(after, begin)
             above = read_above(between)
-            own = self._kept_of(nodes, begin, end)
+            own = self._kept_of(nodes)
             after = end
             headings += above.headings
             if not own or (self._lines[begin - 2 : begin - 1] or [""])[0].strip() == "":
@@ -160,7 +160,7 @@ class ScriptReader:
             above = [line for line in above if not _MACHINE.match(line)]
         return above
 
-    def _kept_of(self, nodes: Sequence[ast.stmt], begin: int, end: int) -> list[str]:
+    def _kept_of(self, nodes: Sequence[ast.stmt]) -> list[str]:
         if len(nodes) == 1:
             return self._kept(nodes[0])
         kept = [self._kept(node) for node in nodes]  # several share a line: each gets its own

@@ -13,6 +13,9 @@ from typing import Any
 
 from dnworker_jupyter.syntax.cell import Cell
 
+RUNS_KEPT = 5_000
+"""Runs of cells that are kept; one whose text has not run again since is kept beyond."""
+
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
 _AROUND = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:%%(?:time|capture)\b.*\n)+")
 """The lines of a cell down to where the code of a magic around it begins."""
@@ -58,6 +61,10 @@ class CellBook:
         self.ids: dict[int, str] = {}
         """The front end's ids of cells, by the number that each had when it ran."""
         self._runs: list[Cell] = _before(shell)
+        self._most_runs = RUNS_KEPT
+        """How many runs there may be until the earliest are forgotten, which goes through all of them."""
+        self.forgotten = 0
+        """How many runs are forgotten."""
         self._here = threading.local()
         self._newest: RunningCell | None = None
 
@@ -110,9 +117,9 @@ class CellBook:
         cell = running.cell
         if cell.source.strip():
             if succeeded:
-                self._runs.append(cell)
+                self._note_run(cell)
             elif error is not None:
-                self._runs.append(replace(cell, failed_at=_line_of(error, self._shell.user_ns)))
+                self._note_run(replace(cell, failed_at=_line_of(error, self._shell.user_ns)))
             self._latest.pop(cell.key, None)  # run again: it moves to the end
             self._latest[cell.key] = cell, succeeded
             if cell.id is not None:
@@ -122,14 +129,30 @@ class CellBook:
                 self._cells[cell.key] = cell
         return running
 
+    def _note_run(self, run: Cell) -> None:
+        self._runs.append(run)
+        if len(self._runs) > self._most_runs:
+            self._forget_runs()
+            self._most_runs = max(RUNS_KEPT, len(self._runs)) + RUNS_KEPT // 10
+
+    def _forget_runs(self) -> None:
+        """Forget the earliest runs of texts that ran again since: what cells define stays known."""
+        last = {(run.source, run.failed_at is None): n for n, run in enumerate(self._runs)}
+        latest = {*last.values()}
+        early = [n for n in range(len(self._runs)) if n not in latest][: len(self._runs) - RUNS_KEPT]
+        for n in reversed(early):
+            self.ids.pop(self._runs.pop(n).number, None)
+        self.forgotten += len(early)
+
     def all(self) -> list[Cell]:
         """Return the cells in the order in which they ran last."""
         return list(self._cells.values())
 
     def runs(self) -> list[Cell]:
-        """Return every run of every cell, in the order in which they ended; one that failed has its line.
+        """Return the runs of all cells, in the order in which they ended; one that failed has its line.
 
-        The cell that runs on this thread comes last, up to the statement that runs now.
+        Those that are forgotten are missing. The cell that runs on this thread comes last, up to the
+        statement that runs now.
         """
         if self.now is None:
             return [*self._runs]

@@ -28,7 +28,7 @@ VARIABLE = "DNWORKER_JOURNAL"
 _OFF = ("off", "0", "false", "no")
 
 CELLS_KEPT = 2_000
-"""Ids of cells that are kept of a notebook."""
+"""Ids of cells that are kept of a notebook, beside those of its file when the kernel began."""
 
 FIND_LIMIT = 2.0
 """Seconds that the start of a kernel's runtime waits for disks to say which journal is its."""
@@ -97,8 +97,10 @@ class Journals:
         # Of a file without ids, front ends make up others each time; those of VS Code are addresses.
         has_ids = any(not cell.startswith("text:") for cell in own.cells)
         ids = {cell for cell in ran if ":" not in cell} if has_ids else set()
-        now = replace(own, notebook=notebook.absolute(), cells=own.cells | ids)
-        if now != own and len(now.cells) <= CELLS_KEPT:
+        cells = own.cells | ids
+        kept = cells if len(cells) <= CELLS_KEPT else own.cells
+        now = replace(own, notebook=notebook.absolute(), cells=kept)
+        if now != own:
             self._write(now)
             self._own = now
 

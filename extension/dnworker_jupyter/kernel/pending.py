@@ -165,7 +165,7 @@ class PendingMagics:
                 self._late_errors.add(exc)
 
     async def wait_interruptibly(self) -> None:
-        """Do the same, until SIGINT: what the magics began goes on then."""
+        """Wait as `wait` does, but only until SIGINT; what the magics began goes on then."""
         if self._unawaited() or self._shows():
             with self._on_sigint(self._cancel):
                 await self.wait()

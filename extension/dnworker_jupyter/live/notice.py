@@ -81,7 +81,7 @@ def notice(name: str, managed: Callable[[], ManagedWorker | None], then: Callabl
 
 @contextmanager
 def notice_of(live: LiveWorker) -> Iterator[None]:
-    """Do so for a worker made of cells, and say which generation runs after an interrupt."""
+    """Print, as `notice` does, what a worker of cells waits for, and which generation an interrupt leaves."""
     before, number = live.managed, live.generation
     did_run = live.state_now is WorkerState.RUNNING
 

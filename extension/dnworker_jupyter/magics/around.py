@@ -40,7 +40,7 @@ async def run_around(shell: Any, magic: str, line: str, body: str | None) -> obj
     """
     __tracebackhide__ = True  # people want to see their own lines
     _show_as_written(magic, line)
-    if not _is_ipythons(shell, magic, line, body):
+    if not _is_ipythons(shell, magic, is_cell=body is not None):
         return _run_as_it_is(shell, magic, line, body)
     if magic == "time":
         return await _time(shell, line, body)
@@ -60,9 +60,9 @@ def refuse_around(magic: str) -> None:
     )
 
 
-def _is_ipythons(shell: Any, magic: str, line: str, body: str | None) -> bool:
+def _is_ipythons(shell: Any, magic: str, *, is_cell: bool) -> bool:
     """Return whether a magic is IPython's, and not another of its name."""
-    found = shell.find_line_magic(magic) if body is None else shell.find_cell_magic(magic)
+    found = shell.find_cell_magic(magic) if is_cell else shell.find_line_magic(magic)
     return isinstance(getattr(found, "__self__", None), ExecutionMagics)
 
 

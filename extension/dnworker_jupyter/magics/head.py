@@ -129,7 +129,7 @@ def _is_affected(worker: ManagedWorker, declared: Declared) -> bool:
 
 def _way_out(context: MagicContext, manifest: CapabilityManifest) -> str:
     capabilities = context.runtime.capabilities
-    instead = capabilities.own.running_instead("")
+    instead = capabilities.own.running_instead()
     if instead is not None:
         return f"%capability unload {instead.name}, then run this cell again"
     return f"%capability unload {manifest.name}, or write another name"

@@ -28,6 +28,7 @@ from dnworker_jupyter.export.planning.plan import Plan, Ran, plan_export
 from dnworker_jupyter.export.planning.types import OnProgress, TargetName
 from dnworker_jupyter.export.proof.rounds import Kernel, proved
 from dnworker_jupyter.export.slicing.cases import is_test
+from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
 from dnworker_jupyter.live.shadow import Copies, reached
@@ -58,7 +59,7 @@ class LiveExport(Export):
         )
         self._context = context
 
-    async def plan(self) -> Plan:
+    async def plan(self, on_progress: OnProgress | None = None) -> Plan:
         """Return what the export will write, proved by the values of this kernel: see `rounds.proved`.
 
         Raises:
@@ -72,12 +73,18 @@ class LiveExport(Export):
         }
         has_run = bool(self._context.runtime.history.invocations())
         kernel = Kernel(self._context.names, workers, Path.cwd(), has_run)
+        if on_progress is not None:
+            on_progress("comparing what scripts define with the notebook", 0, 1)
         try:
-            return await proved(self.make_plan, kernel)
+            plan = await proved(self.make_plan, kernel)
+        except NotExportable as exc:
+            raise NotExportable([*exc.problems, *forgotten_runs(self._context.cells)]) from None
         except OSError as exc:
             raise UsageError(
                 f"there is no room for a proof: {exc.strerror or exc}; nothing was written"
             ) from exc
+        forgotten = (f"{p.name} {p.why}" for p in forgotten_runs(self._context.cells))
+        return replace(plan, notes=(*plan.notes, *forgotten))
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
         """Return the handlers that run."""
@@ -121,6 +128,14 @@ def live_cells(cells: CellBook, live: LiveWorkers, head: Cell | None) -> list[Ce
     return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
 
 
+def forgotten_runs(cells: CellBook) -> list[ExportProblem]:
+    """Return what an export says where the kernel has forgotten runs of cells; nothing where it has not."""
+    if not cells.forgotten:
+        return []
+    why = f"has forgotten the first {cells.forgotten:,} runs of cells that ran again since"
+    return [ExportProblem("the kernel", why, "restart it, run all cells once, and export again")]
+
+
 def registered_names(live: LiveWorkers) -> dict[str, list[str]]:
     """Return the names of the handlers that run live, by worker."""
     return {worker.name: [handler.name for handler, _ in worker.handlers()] for worker in live}
@@ -134,15 +149,18 @@ def export_worker(
     Raises:
         NotExportable: something that its handlers need cannot leave the kernel.
     """
-    plan = plan_export(
-        cells.runs(),
-        default_name=LIVE_CAPABILITY,
-        target="dnworker",
-        topology=topology,
-        only=name,
-        registered=registered_names(live),
-        ran=Ran(live_cells(cells, live, None)),
-    )
+    try:
+        plan = plan_export(
+            cells.runs(),
+            default_name=LIVE_CAPABILITY,
+            target="dnworker",
+            topology=topology,
+            only=name,
+            registered=registered_names(live),
+            ran=Ran(live_cells(cells, live, None), suspects=None),
+        )
+    except NotExportable as exc:
+        raise NotExportable([*exc.problems, *forgotten_runs(cells)]) from None
     return plan.files, str(plan.scripts[name])
 
 

@@ -18,7 +18,7 @@ class Shell:
     def __init__(self) -> None:
         self.history_manager = SimpleNamespace(input_hist_raw=[""])
         self.compile = SimpleNamespace()
-        self.user_ns = {}
+        self.user_ns: dict[str, object] = {}
 
 
 def run(book: CellBook, shell: Shell, source: str, cell_id: str | None = None, *, ok: bool = True) -> None:
@@ -100,3 +100,40 @@ async def test_a_cell_that_waits_for_a_magic_has_run_up_to_that_line(source, cod
     book.end(True)
     assert found == [failed_at]
     assert book.runs()[-1].failed_at is None
+
+
+@pytest.fixture
+def few_runs(monkeypatch):
+    monkeypatch.setattr("dnworker_jupyter.kernel.cells.RUNS_KEPT", 10)
+
+
+def test_of_many_runs_the_earliest_of_texts_that_ran_again_are_forgotten(few_runs):
+    shell = Shell()
+    book = CellBook(shell)
+    for source, cell_id in [("x = 1", "1"), *[("f(x)", "2")] * 100, ("x = 2", "1")]:
+        run(book, shell, source, cell_id)
+    runs = book.runs()
+    assert len(runs) <= 11
+    assert [c.source for c in runs] == ["x = 1", *["f(x)"] * (len(runs) - 2), "x = 2"]
+    assert [c.number for c in runs][1:] == [*range(104 - len(runs), 103)]
+    assert book.forgotten == 102 - len(runs)
+    assert len(book.ids) == len(runs)
+
+
+def test_the_last_run_of_a_text_that_succeeded_is_kept_beside_later_ones_that_failed(few_runs):
+    shell = Shell()
+    book = CellBook(shell)
+    run(book, shell, "x = f()", "1")
+    for _ in range(50):
+        book.begin(SimpleNamespace(raw_cell="x = f()", cell_id="1"))
+        shell.history_manager.input_hist_raw.append("x = f()")
+        book.end(False, ValueError())
+    assert [c.number for c in book.runs() if c.failed_at is None] == [1]
+
+
+def test_texts_that_all_differ_are_all_kept(few_runs):
+    shell = Shell()
+    book = CellBook(shell)
+    for n in range(50):
+        run(book, shell, f"x{n} = 1")
+    assert (len(book.runs()), book.forgotten) == (50, 0)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from dnworker_jupyter.kernel import journals as module
-from dnworker_jupyter.kernel.journals import Journals, journal_file, journal_of, locate_journal
+from dnworker_jupyter.kernel.journals import CELLS_KEPT, Journals, journal_file, journal_of, locate_journal
 
 
 def write(file: Path, *ids: str, texts: tuple[str, ...] = ()) -> Path:
@@ -55,6 +55,18 @@ def test_after_a_rename_that_a_cell_noticed_the_journal_goes_on(here, kernel):
     running.note(new, ["a", "c"])
     assert kernel().claim(new) == claimed
     assert kernel().claim(write(old, "z")) != claimed
+
+
+def test_after_a_rename_of_a_notebook_of_very_many_cells_the_journal_goes_on(here, kernel):
+    many = [f"c{n}" for n in range(CELLS_KEPT + 1)]
+    old, new = write(here / "Untitled.ipynb", *many), here / "demo.ipynb"
+    running = kernel()
+    claimed = running.claim(old)
+    old.rename(new)
+    running.note(new, ["another"])
+    new.rename(here / "again.ipynb")
+    write(here / "Untitled.ipynb", *many)  # a copy that somebody put where it was
+    assert kernel().claim(here / "again.ipynb") == claimed
 
 
 def test_after_a_rename_without_a_kernel_the_journal_goes_on(here, kernel):

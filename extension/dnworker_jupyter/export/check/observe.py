@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -244,10 +244,3 @@ def task_effects(run: CheckRun) -> dict[str, int]:
         if one.root == "task" and one.effects:
             found[one.who] = found.get(one.who, 0) + len(one.effects)
     return found
-
-
-def scene_of(
-    events: Sequence[EventEnvelope], encode: Callable[[EventEnvelope], bytes], **facts: Any
-) -> Scene:
-    """Return a scene that fires these events."""
-    return Scene(events=[encode(event).decode() for event in events], **facts)

@@ -1,4 +1,4 @@
-"""Finds secrets in exported code, and files beside the notebook that it reads; used by planning."""
+"""Finds secrets in exported code, and files beside the notebook that it reads; used by planning and proof."""
 
 from __future__ import annotations
 
@@ -32,11 +32,21 @@ _PLACEHOLDER = re.compile(
 )
 _SHORTEST_SECRET = 8
 
+HIDDEN = "(not shown)"
+"""Stands in messages for what is, or may be, a secret."""
+
 _WRITES = re.compile(r"[wax]")
 _READER = re.compile(r"(?:read|load)_\w+|loadtxt|genfromtxt|fromfile|memmap")
 """Functions of libraries that open the file they are given; a plain `read` is a method of an archive."""
 
 _FILE_ARGUMENTS = ("file", "path", "fname", "filename", "filepath_or_buffer")
+
+
+def redacted(text: str) -> str:
+    """Return a text for a message, without what looks like a secret."""
+    for _, pattern in _SECRETS:
+        text = pattern.sub(HIDDEN, text)
+    return text
 
 
 def secrets_in(statement: Statement) -> Iterator[ExportProblem]:

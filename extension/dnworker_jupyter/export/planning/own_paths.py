@@ -56,11 +56,14 @@ class _Reader:
         for node, around in self._parents.items():
             if not isinstance(node, ast.expr) or not isinstance(path := self.value(node), Path):
                 continue
-            if not self._is_part(node, around):
+            if not self._is_part(around):
                 yield OwnPath(path, node.lineno, is_base=_is_base(around), is_asked=_is_asked(around))
 
-    def _is_part(self, node: ast.expr, around: ast.AST) -> bool:
-        """Return whether the use is elsewhere: of a larger path, or of the name that is bound; or is none."""
+    def _is_part(self, around: ast.AST) -> bool:
+        """Return whether the use is elsewhere: of a larger path, or of the name that is bound; or is none.
+
+        `around` is the node that a path stands in.
+        """
         match around:
             case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 return name in self._names

@@ -6,23 +6,24 @@ What a message shows is made of the descriptions: no `__repr__` is called.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Literal, NamedTuple
 
+from dnworker_jupyter.export.planning.leaks import HIDDEN, redacted
 from dnworker_jupyter.export.proof.definitions import ANNOTATIONS, SUBCLASSES
 from dnworker_jupyter.export.proof.nodes import CUT, MISSING, Description, Node, Ref
 
 LONGEST = 120
 """Characters of a value in a message."""
 MOST = 3
-"""Differences of one name that are returned."""
+"""Differences of one name and aspect that are returned."""
 
 NOTHING = "nothing"
-HIDDEN = "(not shown)"
 
 _SECRET_NAME = re.compile(
     r"(?:^|[^a-z])(?:access_?|auth_?|client_?)?(?:token|secret|password|passwd|passphrase|credentials?"
-    r"|api_?key|private_?key|access_?key)s?(?:[^a-z]|$)",
+    r"|authorization|api_?key|private_?key|access_?key)s?(?:[^a-z]|$)",
     re.IGNORECASE,
 )
 _ORDERED = frozenset({"dict", "defaultdict", "OrderedDict", "mappingproxy"})
@@ -81,12 +82,14 @@ class Comparison:
         self._back: dict[int, tuple[int, str, Way]] = {}
 
     def of(self, name: str) -> Iterator[Unequal | Unknown]:
-        """Yield up to `MOST` places where a name's values differ, and every place that cannot be compared."""
-        count = 0
+        """Yield up to `MOST` places of each aspect where a name differs, and all that cannot be compared."""
+        counts: Counter[Aspect] = Counter()
         for found in self._walk(name):
-            count += isinstance(found, Unequal)
-            if count <= MOST:
-                yield found
+            if isinstance(found, Unequal):
+                counts[found.aspect] += 1
+                if counts[found.aspect] > MOST:
+                    continue
+            yield found
 
     def _walk(self, name: str) -> Iterator[Unequal | Unknown]:
         start = (self._here.names.get(name, MISSING), self._there.names.get(name, MISSING))
@@ -210,8 +213,8 @@ def _is_set(node: Node) -> bool:
 
 
 def show(description: Description, ref: Ref, longest: int = LONGEST) -> str:
-    """Return a value as text for a message: shortened, and without what is named like a secret."""
-    text = _shown(description, ref, 3)
+    """Return a value as text for a message: shortened, without what is or may be a secret."""
+    text = redacted(_shown(description, ref, 3))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

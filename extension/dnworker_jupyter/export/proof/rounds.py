@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dnworker.core.handlers import HandlerKey
+from dnworker_jupyter.export.planning.leaks import redacted
 from dnworker_jupyter.export.planning.plan import Plan
 from dnworker_jupyter.export.proof.compare import NOTHING
 from dnworker_jupyter.export.proof.prove import Difference, Failure, Proof, Script, prove
@@ -70,7 +71,7 @@ async def proved(make_plan: MakePlan, kernel: Kernel) -> Plan:
             plan, proof = wider, await _prove(wider, kernel)
     if problems := _problems(plan, proof, kernel):
         raise NotExportable(problems)
-    return replace(plan, notes=(*plan.notes, *_notes(plan, proof)))
+    return replace(plan, notes=(*plan.notes, *_notes(proof)))
 
 
 async def _prove(plan: Plan, kernel: Kernel) -> Proof:
@@ -95,15 +96,19 @@ def _problems(plan: Plan, proof: Proof, kernel: Kernel) -> list[ExportProblem]:
     found = [_of_failure(plan, by_worker[failure.worker], failure) for failure in proof.failures]
     found += [
         _of_difference(by_worker[difference.worker], difference)
-        for difference in _first_of_each(proof.differences)
-        if not _is_excused(by_worker[difference.worker], difference, kernel)
+        for difference in _first_of_each(
+            d for d in proof.differences if not _is_excused(by_worker[d.worker], d, kernel)
+        )
     ]
     return found
 
 
-def _first_of_each(differences: Sequence[Difference]) -> list[Difference]:
-    """Return one difference of each name: two workers may have it, and it may be in several places."""
-    return list({d.name: d for d in reversed(differences)}.values())[::-1]
+def _first_of_each(differences: Iterable[Difference]) -> list[Difference]:
+    """Return the first difference of each name: two workers may have it, and it may be in several places."""
+    first: dict[str, Difference] = {}
+    for difference in differences:
+        first.setdefault(difference.name, difference)
+    return list(first.values())
 
 
 def _is_excused(piece: Slice, difference: Difference, kernel: Kernel) -> bool:
@@ -140,15 +145,15 @@ def _binding(piece: Slice, name: str) -> Statement | None:
 
 def _of_failure(plan: Plan, piece: Slice, failure: Failure) -> ExportProblem:
     statement = _statement_at(plan, piece, failure)
-    category = _CATEGORIES.get(failure.category)
+    category, detail = _CATEGORIES.get(failure.category), redacted(failure.detail)
     if category is not None:
         does, remedy = REMEDIES[category]
-        why = f"{does} when the script starts ({failure.detail})"
+        why = f"{does} when the script starts ({detail})"
     elif failure.category in ("time", "memory"):
-        why = f"the script does not start within its limits: {failure.detail}"
+        why = f"the script does not start within its limits: {detail}"
         remedy = "do it in an @worker.on_startup handler, and keep the result in worker.state"
     else:
-        why = f"the script does not start apart from the notebook: {failure.detail}"
+        why = f"the script does not start apart from the notebook: {detail}"
         remedy = "mend the cell and run it again, or do it in an @worker.on_startup handler"
     if statement is None:
         return ExportProblem(f"the script of {failure.worker}", why, remedy)
@@ -172,7 +177,7 @@ def _statement_at(plan: Plan, piece: Slice, failure: Failure) -> Statement | Non
     return None
 
 
-def _notes(plan: Plan, proof: Proof) -> list[str]:
+def _notes(proof: Proof) -> list[str]:
     """Return what could not be compared, and what handlers have changed since the cells ran."""
     notes = []
     uncompared = list(dict.fromkeys(f"{name} ({why})" for _, name, why in proof.uncompared))

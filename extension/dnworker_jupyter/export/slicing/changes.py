@@ -200,7 +200,9 @@ class Changes:
 
     def _call(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
         root = call.root
-        if root is None or root in local:
+        if call.node is not None and isinstance(call.node.func, ast.Lambda):
+            self._apply(found, call, self.summary(call.node.func, position))
+        elif root is None or root in local:
             self._method(found, call, position, local)
         elif (imported := self._history.imported_as(root, position)) is not None:
             self._imported(found, call, ".".join((imported, *call.path)))

@@ -23,14 +23,18 @@ class Sharers:
 
     def group(self, version: Version) -> Version:
         """Return the version that stands for all that may share objects with one."""
-        parent = self._parent.setdefault(version, version)
-        if parent != version:
-            parent = self._parent[version] = self.group(parent)
-        return parent
+        root = self._parent.setdefault(version, version)
+        while (above := self._parent[root]) != root:
+            root = above
+        while version != root:  # a cell that ran a thousand times makes a chain as long
+            self._parent[version], version = root, self._parent[version]
+        return root
 
     def _join(self, target: str, sources: Iterable[str], position: int) -> None:
         history = self._history
         bound = target in history.statements[position].binds
+        if not bound and history.imported_as(target, position) is not None:
+            return
         targets = [(target, position)] if bound else [*history.versions(target, position)]
         for source in sources:
             if history.imported_as(source, position) is not None:
@@ -40,8 +44,6 @@ class Sharers:
                 versions.append((source, position))
             for version in versions:
                 for one in targets:
-                    if not bound and history.imported_as(target, position) is not None:
-                        continue
                     self._parent[self.group(version)] = self.group(one)
 
 

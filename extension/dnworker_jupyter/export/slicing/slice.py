@@ -133,7 +133,8 @@ def _exported_names(notebook: Notebook, layout: Layout, imported: Collection[str
     history = notebook.history
     chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
     statements = (*layout.imports, *layout.body)
-    names = {n for s in statements for n in s.binds if s.category != "import" or n in imported} - {STAR}
+    names = {n for s in statements for n in history.bound_by(s) if s.category != "import" or n in imported}
+    names.discard(STAR)
     return frozenset(
         name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
     )
@@ -143,7 +144,7 @@ def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Stateme
     """Return for each name the first statement that is not exported and may have changed its object."""
     history, chosen = notebook.history, set(body)
     found: dict[str, Statement] = {}
-    for name in sorted({name for statement in body for name in statement.binds}):
+    for name in sorted({name for statement in body for name in history.bound_by(statement)}):
         for version in history.versions(name, history.end):
             group = notebook.sharers.group(version)
             changing = [p for p, _ in notebook.events.get(group, ())] + notebook.unfollowed
@@ -160,7 +161,7 @@ def _changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> froze
         for name in notebook.changed_by_handlers
         for version in history.versions(name, end)
     }
-    names = {name for statement in body for name in statement.binds}
+    names = {name for statement in body for name in history.bound_by(statement)}
     return frozenset(
         name
         for name in names
@@ -293,18 +294,22 @@ class _Walk:
 
     def _take_changes(self, version: Version, position: int, user: Statement) -> None:
         """Take the statements that changed the object of a name before a position."""
-        name = version[0]
-        for changing, is_needed in self._changing(version, position):
-            statement = self._history.statements[changing]
-            if statement in self.taken or statement.is_handler:
-                continue
-            if not statement.cell.is_shared and (why := self._notebook.purity.why_not(statement)) is not None:
-                if is_needed:
-                    self._refuse(name, user, statement, why)
-                continue
-            self._take(statement)
-            for bound in statement.binds:  # what it made may be held by what it changed
-                self._take_changes((bound, changing), self._history.end, statement)
+        waiting = [(version, position, user)]
+        while waiting:
+            version, position, user = waiting.pop()
+            for changing, is_needed in self._changing(version, position):
+                statement = self._history.statements[changing]
+                if statement in self.taken or statement.is_handler:
+                    continue
+                why = None if statement.cell.is_shared else self._notebook.purity.why_not(statement)
+                if why is None:
+                    self._take(statement)
+                    # what it made may be held by what it changed
+                    waiting += [
+                        ((bound, changing), self._history.end, statement) for bound in statement.binds
+                    ]
+                elif is_needed:
+                    self._refuse(version[0], user, statement, why)
 
     def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
         """Go through the statements that may have changed an object, and whether they surely did."""

@@ -343,13 +343,6 @@ def registers(node: ast.stmt, names: Collection[str]) -> bool:
     )
 
 
-def run_at_once(node: ast.stmt) -> list[ast.AST]:
-    """Return the parts of a statement that run when it does: of a function, decorators and defaults."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return [*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)]
-    return [node]
-
-
 def names_in(node: ast.AST) -> set[str]:
     """Return the names that an expression reads."""
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}

@@ -257,3 +257,12 @@ def test_a_list_of_any_depth_is_described():
     source = "A = []\nfor _ in range(3000): A = [A]"
     assert not differ(source, source)
     assert differ(source, source + "\nA = [A]")
+
+
+def test_what_looks_like_a_secret_is_not_shown_whatever_its_name():
+    keys = ("sk-live-0123456789abcdef01234567", "https://user:hunter22@host/")
+    for key in keys:
+        found = found_between(f"A = [1, {{'Accept': {key!r}}}]", "A = 3", "A")
+        assert found
+        assert not any(key in str(one) or "hunter22" in str(one) for one in found)
+    assert "Bearer" not in str(found_between("H = {'Authorization': 'Bearer a'}", "H = {'Authorization': 1}"))

@@ -12,6 +12,8 @@ from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
 from tests.unit.export.builders import handler, plan, problems, script
 
+from .histories import few_calls_deep
+
 
 def test_of_a_name_defined_twice_the_last_counts():
     assert "LIMIT = 2" in script("LIMIT = 1", handler("print(LIMIT)"), "LIMIT = 2")
@@ -147,7 +149,7 @@ def values(*cells: str, names: str, ran: bool = True, suspects: Collection[str] 
         ("list = [3]\nx = list[0]", "x"),
         ("if (n := 3) > 2:\n    x = [n]\nx.append(4)", "x, n"),
         ("match 3:\n    case int(n):\n        x = n", "x"),
-        ("%%time\nx = 1", "x") if False else ("x = 1", "x"),
+        ("x = 1", "x"),
     ],
 )  # fmt: skip
 def test_a_name_is_in_the_script_what_it_was_at_last(cell, names, ran):
@@ -245,3 +247,25 @@ def test_an_effect_that_a_script_must_not_have_is_told():
     made = plan("import httpx\nhttpx.post('http://a')", handler("print(httpx.codes)"))
     (warning,) = [w for w in made.warnings if "httpx.post" in w.name]
     assert "ran in the notebook, and the script of bridge does not do it" in warning.why
+
+
+@pytest.mark.parametrize("cell", ["x += [1]", "for i in range(1):\n    x.append(i)", "if x:\n    x = [*x]"])
+def test_a_cell_that_ran_very_often_is_exported_as_often(cell):
+    ran = [Cell(1, "x = [0]", "a"), *(Cell(n, cell, "b") for n in range(2, 302))]
+    made = [*ran, Cell(2000, handler("print(x)").strip("\n"), "c")]
+    with few_calls_deep():
+        text = plan_export(made, default_name="demo", ran=Ran(made)).files["workers/bridge.py"].decode()
+    assert text.count(cell.splitlines()[0]) == 300
+
+
+def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
+    cells = [
+        Cell(1, "def fill():\n    global d\n    d = [1]\nfill()"),
+        Cell(2, handler("print(d)").strip("\n")),
+    ]
+    (piece,) = plan_export(cells, default_name="demo", ran=Ran(cells)).slices
+    assert "d" in piece.exported_names
+
+
+def test_a_lambda_that_is_called_where_it_is_written_is_followed():
+    values("x = [1]\n(lambda to: to.append(2))(x)", names="x")
