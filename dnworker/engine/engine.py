@@ -310,6 +310,8 @@ class Engine:
     async def declare(self, manifest: CapabilityManifest | None) -> Declared:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
 
+        A caller that is cancelled interrupts the starts that are under way; the head is in effect then.
+
         Raises:
             Conflict: another capability has the name, or a loaded one runs in its place.
             OSError: its directory cannot be read.
@@ -322,7 +324,11 @@ class Engine:
                 self.reloads.announce(own.name)
             return declared
 
-        declared = await self.reloads.alone(declare)
+        try:
+            declared = await self.reloads.alone(declare)
+        except asyncio.CancelledError:
+            self.capabilities.own.interrupt_starts()
+            raise
         self.look_again()
         return declared
 

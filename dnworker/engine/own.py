@@ -67,6 +67,7 @@ class OwnCapability:
         self._flags = flags
         self._capability: Capability | None = None
         self._replacements: dict[Path, Replacement] = {}
+        self._starts: list[asyncio.Task[None]] = []
         """By the directory of the loaded capability: its name may change."""
 
     @property
@@ -158,9 +159,21 @@ class OwnCapability:
             self.renamed.notify(former, own.name)
         mended = note_undeclared(own)
         await stop_all([worker for worker in mended if worker not in moving])
-        await start_all([*mended, *(worker for worker in moving if worker not in mended)])
+        await self._start([*mended, *(worker for worker in moving if worker not in mended)])
         await follow_gates(own)
         return Declared(own.name, former, is_changed and was_known, moving)
+
+    async def _start(self, workers: Iterable[ManagedWorker]) -> None:
+        """Start workers side by side; `interrupt_starts` ends those that have not come up."""
+        self._starts = [asyncio.create_task(start_all([worker])) for worker in workers]
+        for result in await asyncio.gather(*self._starts, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    def interrupt_starts(self) -> None:
+        """Let the workers that a head starts, and that have not come up, go to `error`."""
+        for start in self._starts:
+            start.cancel()
 
     def doubled_by(self, manifest: CapabilityManifest) -> list[ManagedWorker]:
         """Return the own workers that would handle every event beside a loaded one that is the same worker.

@@ -26,8 +26,11 @@ CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
 
 
-PYTHON_LIMIT = 10.0
-"""Seconds in which a process of Python is expected to connect; `uv run` may have to make its environment."""
+UV_LIMIT = 60.0
+"""Seconds in which `uv run` is expected to connect: it may have to make an environment first."""
+
+PYTHON_LIMIT = 20.0
+"""Seconds in which a process of Python is expected to connect; more than `fire` waits: its trace tells."""
 
 PROGRAM_LIMIT = 2.0
 """Seconds in which any other program is expected to connect, if it ever does."""
@@ -56,8 +59,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.remote.reports:
             return any(key.decorator == "on_event" for key in self.stats)
         program = Path(self.definition.command or "").name
-        limit = PYTHON_LIMIT if program.startswith(("python", "uv")) else PROGRAM_LIMIT
-        return time.monotonic() - self._spawned_at < limit
+        python = PYTHON_LIMIT if program.startswith("python") else PROGRAM_LIMIT
+        return time.monotonic() - self._spawned_at < (UV_LIMIT if program.startswith("uv") else python)
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:

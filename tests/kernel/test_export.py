@@ -286,3 +286,39 @@ def test_an_imported_capability_runs_live_and_passes_the_check_of_its_export(ker
     answer = kernel.run(f"%capability check {name} --target dnworker")
     assert answer.status == "ok", answer.text
     assert "1 event fired: notebook and export do the same" in answer.text
+
+
+READS_N = '%%worker w\n@worker.on_event("a")\nasync def on_a(event, client):\n    print(N)'
+
+
+@pytest.mark.parametrize("around", ["", "%%time\n", "%%capture\n"])
+def test_an_export_in_the_middle_of_a_cell_has_what_ran_above_it(kernel, tmp_path, around):
+    kernel.run("N = 1")
+    kernel.run(READS_N)
+    kernel.run("%fire a")
+    assert kernel.run(f"{around}N = 2\n%capability export out\nN = 3").status == "ok"
+    assert "N = 2\n" in (tmp_path / "out" / "workers" / "w.py").read_text()
+
+
+HEAD = "%%capability\nname: {}\nversion: 0.1.0\ndescription: d\nflags:\n  {}: {{description: d}}"
+PICKY = """%%worker w --when relay
+@worker.on_startup
+async def up(client):
+    if FAILS:
+        raise RuntimeError("not so")
+"""
+
+
+def test_a_head_that_is_in_effect_is_exported_although_its_cell_failed(kernel, tmp_path):
+    kernel.run("FAILS = False")
+    assert kernel.run(HEAD.format("first", "relay"), "h").status == "ok"
+    assert kernel.run(PICKY).status == "ok"
+    assert kernel.run("%capability flag relay on").status == "ok"
+    kernel.run("FAILS = True")
+    assert "worker 'w' is in state error: not so" in kernel.run(HEAD.format("second", "relay"), "h").text
+    assert kernel.run("%capability export out").status == "ok"
+    assert "name: second" in (tmp_path / "out" / "capability.yaml").read_text()
+    assert "names undeclared flag relay" in kernel.run(HEAD.format("second", "other"), "h").text
+    refused = kernel.run("%capability export out")
+    assert refused.status == "error"
+    assert "names undeclared flag relay" in refused.text, refused.text

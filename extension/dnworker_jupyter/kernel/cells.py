@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import FrameType
 from typing import Any
 
 from dnworker_jupyter.syntax.cell import Cell
@@ -16,6 +17,8 @@ RUNS_KEPT = 5_000
 """Runs of cells that are kept; one whose text has not run again since is kept beyond."""
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
+_AROUND = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:%%(?:time|capture)\b.*\n)+")
+"""The lines of a cell down to where the code of a magic around it begins."""
 
 
 @dataclass(eq=False)
@@ -32,6 +35,8 @@ class RunningCell:
     depth: int = 1
     broken: bool = False
     """Whether code within it failed, which the magic around that may keep to itself."""
+    frame: FrameType | None = None
+    """Where its own code runs, as far as a magic noted it: magics run beside it, in tasks."""
 
     @cached_property
     def cell(self) -> Cell:
@@ -151,8 +156,15 @@ class CellBook:
         """
         if self.now is None:
             return [*self._runs]
-        line = _running_line(self._shell.user_ns)
-        return [*self._runs, replace(self.now.cell, failed_at=line) if line else self.now.cell]
+        frame = self.now.frame or _own_frame(self._shell.user_ns)
+        if frame is None:
+            return [*self._runs, self.now.cell]
+        return [*self._runs, replace(self.now.cell, failed_at=_line_in(frame, self.now.source))]
+
+    def note_frame(self) -> None:
+        """Note where the cell that runs on this thread is, if its own code calls: `runs` asks from a task."""
+        if self.now is not None and (frame := _own_frame(self._shell.user_ns)) is not None:
+            self.now.frame = frame
 
     def tried(self) -> list[Cell]:
         """Return all cells that ran, those that failed among them, in the order in which they ran last."""
@@ -180,14 +192,20 @@ def _before(shell: Any) -> list[Cell]:
     return [Cell(n, text) for n, text in enumerate(sources) if n and isinstance(text, str) and text.strip()]
 
 
-def _running_line(namespace: Any) -> int | None:
-    """Return the line of a cell's own code that runs now; None where none is on the stack."""
-    frame = sys._getframe()
+def _own_frame(namespace: Any) -> FrameType | None:
+    """Return the frame of a cell's own code that runs now; None where none is on the stack."""
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_globals is namespace and frame.f_code.co_name.startswith("<"):
-            return frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+            return frame
+        frame = frame.f_back
     return None
+
+
+def _line_in(frame: FrameType, source: str) -> int:
+    """Return the line of a cell that its code is at; code below `%%time` or `%%capture` counts its own."""
+    above = _AROUND.match(source)
+    return frame.f_lineno + (above[0].count("\n") if above is not None else 0)
 
 
 def _line_of(error: BaseException, namespace: Any) -> int:

@@ -116,6 +116,7 @@ class PendingMagics:
             return _run_here(make())
         if current_invocation.get() is not None or self._cells.now is None:
             return Pending(magic, asyncio.ensure_future(make()), self.show_soon)
+        self._cells.note_frame()
         before = [pending._task for pending in self._unawaited()]
         pending = Pending(magic, asyncio.ensure_future(_after(before, make)), self.show_soon)
         self._begun.add(pending)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 from dnworker.capability.manifest import CapabilityManifest
@@ -35,6 +36,11 @@ class CapabilityHead:
         """The head; None until such a cell has run."""
         return self._engine.capabilities.own.head
 
+    @property
+    def cell(self) -> Cell | None:
+        """The cell that it is from, which may have failed: a worker did not start under the new name."""
+        return self._cell
+
     async def declare(self, manifest: CapabilityManifest, cell: Cell | None) -> Declared:
         """Take the head from a cell; under another name, live workers start again with empty state.
 
@@ -42,7 +48,12 @@ class CapabilityHead:
             Conflict: another capability has the name, or a loaded one runs in place of the notebook's.
             OSError: its directory cannot be read.
         """
-        declared = await self._engine.declare(manifest)
+        try:
+            declared = await self._engine.declare(manifest)
+        except asyncio.CancelledError:
+            if self.manifest is manifest:  # the cell was interrupted while workers started
+                self._cell = cell
+            raise
         self._cell = cell
         return declared
 

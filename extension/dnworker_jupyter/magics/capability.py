@@ -49,6 +49,7 @@ class CapabilityOptions:
     force: bool
     lock: bool
     check: bool
+    diff: bool
     events: str | None
     sdk: str | None
 
@@ -75,6 +76,7 @@ def capability_parser() -> Parser:
     parser.add_argument(
         "--check", action="store_true", help="run it first, and write nothing unless it passes"
     )
+    parser.add_argument("--diff", action="store_true", help="with export: show what it would change")
     parser.add_argument("--events", metavar="FILE", help="with a check: fire these, not recorded ones")
     parser.add_argument(
         "--sdk", metavar="PYTHON", help="with a check: an interpreter that has the reference's SDK"
@@ -119,21 +121,25 @@ Request = Load | Reload | Unload | SetFlag | Diff | Check | Write
 def read_request(options: CapabilityOptions, default: str) -> Request:
     """Return what a `%capability` line asks for; a check without a path is of the capability `default`.
 
+    `export PATH --diff` is `diff PATH`, as on the command line.
+
     Raises:
         UsageError: the path is missing, or an option has no meaning there.
     """
-    verb = options.verb
+    verb = "diff" if options.verb == "export" and options.diff else options.verb
     kinds: dict[str, type[Request]] = {"load": Load, "diff": Diff, "check": Check, "export": Write}
     kinds |= {"reload": Reload, "unload": Unload, "flag": SetFlag}
     kind = kinds[verb]
-    if verb in ("export", "diff", "load") and options.path is None:
+    if verb in ("export", "diff", "load") and not options.path:
         raise UsageError(f"%capability {verb} needs a directory, as in: %capability {verb} out/demo")
     if options.value is not None and kind is not SetFlag:
         raise UsageError(f"%capability {verb} takes one word, not {options.path!r} and {options.value!r}")
     taken = {field.name for field in fields(kind)}
     of_checks = {"events", "sdk"}
     meant = taken - of_checks if kind is Write and not options.check else taken
-    for name in ("force", "lock", "check", "events", "sdk", "replace", "beside"):
+    if verb != options.verb:
+        meant = meant | {"diff"}
+    for name in ("force", "lock", "check", "diff", "events", "sdk", "replace", "beside"):
         if getattr(options, name) and name not in meant:
             raise UsageError(f"%capability {verb} does nothing with --{name}; leave it out")
     if options.replace and options.beside:

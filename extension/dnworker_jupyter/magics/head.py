@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dnworker.capability.manifest import CapabilityManifest, parse_manifest
@@ -12,9 +14,12 @@ from dnworker.core.errors import Conflict, ManifestError, UsageError, WorkerFail
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability
 from dnworker.engine.own import Declared
+from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.kernel.late_errors import LateErrors
+from dnworker_jupyter.live.notice import notice
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.loaded import raise_if_failed
 from dnworker_jupyter.syntax.cell import Cell
@@ -55,7 +60,10 @@ async def _declare(context: MagicContext, cell: Cell | None, options: HeadOption
     if manifest.workers:
         raise ManifestError([f"{label}: workers come from %%worker cells; take the workers: block out"])
     try:
-        declared = await context.head.declare(manifest, cell)
+        with ExitStack() as notices:
+            for live in context.live:
+                notices.enter_context(notice(live.name, partial(_starting, live), lambda: ""))
+            declared = await context.head.declare(manifest, cell)
     except Conflict as exc:
         raise UsageError(f"{exc}; {_way_out(context, manifest)}") from None
     except OSError as exc:
@@ -65,6 +73,10 @@ async def _declare(context: MagicContext, cell: Cell | None, options: HeadOption
     text = "\n".join(_lines(context, declared, own))
     raise_if_failed([w for w in own.workers.values() if _is_affected(w, declared)], text)
     return text
+
+
+def _starting(live: LiveWorker) -> ManagedWorker | None:
+    return live.managed if isinstance(live.managed, InProcessWorker) else None
 
 
 def heed_gone_head(context: MagicContext, late_errors: LateErrors) -> None:

@@ -55,7 +55,7 @@ class LiveExport(Export):
             target=target,
             topology=topology,
             registered=registered_names(context.live),
-            ran=Ran(live_cells(context.cells, context.live)),
+            ran=Ran(live_cells(context.cells, context.live, context.head.cell)),
         )
         self._context = context
 
@@ -114,10 +114,14 @@ class LiveExport(Export):
         return [live for live in found if live is not None]
 
 
-def live_cells(cells: CellBook, live: LiveWorkers) -> list[Cell]:
-    """Return the cells that count: of workers what is registered now, of others what ran to its end."""
+def live_cells(cells: CellBook, live: LiveWorkers, head: Cell | None) -> list[Cell]:
+    """Return the cells that count: of workers what is registered now, of others what ran to its end.
+
+    The `head` of the capability counts while it is in effect.
+    """
     registered = {r.cell.key: r.cell for worker in live for r in worker.registrations.values()}
     registered |= {cell.key: cell for cell in live.programs.values()}
+    registered |= {head.key: head} if head is not None else {}
     others = [c for c in cells.all() if c.key not in registered and cell_magic(c.source) != "worker"]
     # A test that is red is a test all the same.
     tests = [cell for cell in cells.tried() if is_test(cell.source, readable=True)]
@@ -153,7 +157,7 @@ def export_worker(
             topology=topology,
             only=name,
             registered=registered_names(live),
-            ran=Ran(live_cells(cells, live), suspects=None),
+            ran=Ran(live_cells(cells, live, None), suspects=None),
         )
     except NotExportable as exc:
         raise NotExportable([*exc.problems, *forgotten_runs(cells)]) from None

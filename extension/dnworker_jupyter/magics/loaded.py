@@ -59,6 +59,9 @@ async def run_load(runtime: Runtime, request: Load) -> Table:
         UsageError: it is loaded already, or the notebook runs the same workers; says what to do.
         ManifestError: the manifest breaks rules.
     """
+    if request.path.is_file():
+        parent = f"%capability load {request.path.parent}"
+        raise UsageError(f"{request.path} is a file; name the directory of the capability, as in: {parent}")
     manifest = load_manifest(request.path.resolve())
     _check_not_loaded(runtime, manifest)
     doubled = runtime.capabilities.own.doubled_by(manifest)

@@ -7,6 +7,8 @@ from dnworker.core.payloads import guess_payload
 from dnworker.core.samples import SAMPLES
 from dnworker.engine.engine import Engine
 from dnworker.engine.suggest import Suggestions
+from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 
 
@@ -48,5 +50,31 @@ class NotebookSuggestions(Suggestions):
             keys = [*worker.stats, *(h.key for h, _ in (live.handlers() if live is not None else ()))]
             listens = any(key[:2] == ("on_event", kind) for key in keys)
             if listens and worker.state is not WorkerState.RUNNING:
-                stopped.append(f"{worker.name} is {worker.state}; %worker restart {worker.name}")
+                stopped.append(f"{worker.name} is {_in_state(worker)}; {self._way_out(worker)}")
+            elif _is_deaf(worker) and worker.may_hear(kind):
+                stopped.append(f"{worker.name} has not connected yet; %worker logs {worker.name}")
         return f": {'; '.join(stopped)}" if stopped else "; see %worker"
+
+    def _way_out(self, worker: ManagedWorker) -> str:
+        """Return what lets a worker run that does not."""
+        if worker.definition.problem is not None:  # no restart helps
+            return worker.definition.problem
+        if worker.state is not WorkerState.GATED_OFF:
+            return f"%worker restart {worker.name}"
+        own = self._engine.capabilities.own
+        is_own = worker.capability == own.name and not own.is_set_aside
+        flags = [flag if is_own else f"{worker.capability}.{flag}" for flag in worker.definition.when]
+        return " or ".join(f"%capability flag {flag} on" for flag in flags)
+
+
+def _is_deaf(worker: ManagedWorker) -> bool:
+    """Return whether a worker is a process that runs and has not asked for events."""
+    return (
+        isinstance(worker, SubprocessWorker)
+        and worker.state is WorkerState.RUNNING
+        and not worker.connected.is_set()
+    )
+
+
+def _in_state(worker: ManagedWorker) -> str:
+    return "in state error" if worker.state is WorkerState.ERROR else str(worker.state)

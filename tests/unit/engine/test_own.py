@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -364,3 +365,26 @@ async def test_a_capability_that_failed_to_read_again_can_be_unloaded(runtime, t
     await runtime.reload("demo")
     await runtime.unload("demo")
     assert runtime.info().capabilities == []
+
+
+async def test_a_head_whose_caller_is_cancelled_ends_the_starts_that_hang_and_is_in_effect(runtime, tmp_path):
+    worker, hangs = Worker("w"), asyncio.Event()
+
+    @worker.on_startup
+    async def begin(client):
+        if hangs.is_set():
+            await asyncio.Event().wait()
+
+    managed = await runtime.add(worker)
+    hangs.set()
+    declaring = asyncio.create_task(runtime.declare(head(tmp_path)))
+    while managed.state is not WorkerState.STARTING:
+        await asyncio.sleep(0)
+    declaring.cancel()
+    async with asyncio.timeout(30):
+        while managed.state is WorkerState.STARTING:
+            await asyncio.sleep(0)
+    assert (managed.qualified_name, managed.error) == ("bridge:w", "startup was interrupted")
+    hangs.clear()
+    await managed.restart(force=True)
+    assert managed.state is WorkerState.RUNNING

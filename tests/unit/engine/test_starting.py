@@ -230,3 +230,8 @@ async def test_a_circle_of_handlers_that_wait_for_each_other_ends_with_its_reaso
     with pytest.raises(Exception, match="in a circle"):
         await runtime.settle()
     assert (await runtime.fire("c")).ok
+
+
+def test_a_process_of_python_that_a_fire_waits_for_in_vain_is_still_expected_afterwards():
+    limits = (subprocess_worker.PYTHON_LIMIT, subprocess_worker.UV_LIMIT)
+    assert all(limit > starting.STARTING_LIMIT for limit in limits)

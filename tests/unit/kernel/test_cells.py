@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +70,36 @@ def test_without_an_id_the_text_makes_it_the_same_cell():
     for _ in range(2):
         run(book, shell, "a")
     assert [cell.number for cell in book.all()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "failed_at"),
+    [
+        ("a = 1\nawait magic()\nb = 2", "a = 1\nawait magic()\nb = 2", 2),
+        ("async def f():\n    await magic()\nawait f()\nb = 2", None, 3),
+        ("# why\n\n%%time\na = 1\nawait magic()\nb = 2", "a = 1\nawait magic()\nb = 2", 5),
+    ],
+)
+async def test_a_cell_that_waits_for_a_magic_has_run_up_to_that_line(source, code, failed_at):
+    shell, found = Shell(), []
+    book = CellBook(shell)
+
+    async def look():
+        found.append(book.runs()[-1].failed_at)
+
+    async def magic():
+        book.note_frame()
+        await asyncio.create_task(look())  # beside the cell, as magics run
+
+    shell.user_ns["magic"] = magic
+    book.begin(SimpleNamespace(raw_cell=source, cell_id="1"))
+    shell.history_manager.input_hist_raw.append(source)
+    body = compile(code or source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert body.co_flags & inspect.CO_COROUTINE
+    await eval(body, shell.user_ns)
+    book.end(True)
+    assert found == [failed_at]
+    assert book.runs()[-1].failed_at is None
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def request(line: str) -> Request:
         ("flag", SetFlag(None, None)),
         ("flag relay on", SetFlag("relay", "on")),
         ("diff out --topology python", Diff(Path("out"), "dreadnode", "python")),
+        ("export out --diff", Diff(Path("out"), "dreadnode", "uv")),
         ("check", Check(Path("demo"), "dreadnode", "uv", None, None)),
         ("check out --events e.jsonl", Check(Path("out"), "dreadnode", "uv", Path("e.jsonl"), None)),
         ("export out --force", Write(Path("out"), "dreadnode", "uv", True, False, False, None, None)),
@@ -52,6 +53,10 @@ def test_a_line_asks_for_one_thing(line, wanted):
     ("line", "problem"),
     [
         ("export", "%capability export needs a directory, as in: %capability export out/demo"),
+        ("export ''", "%capability export needs a directory, as in: %capability export out/demo"),
+        ("diff out --diff", "%capability diff does nothing with --diff"),
+        ("export out --diff --force", "%capability diff does nothing with --force"),
+        ("load out --diff", "%capability load does nothing with --diff"),
         ("load", "%capability load needs a directory"),
         ("check --lock", "%capability check does nothing with --lock; leave it out"),
         ("diff out --events f", "%capability diff does nothing with --events"),

@@ -59,6 +59,12 @@ async def test_a_capability_without_workers_is_loaded(runtime, tmp_path):
     assert shown == f"capability quiet 0.1.0 is loaded from {tmp_path / 'c'}\nit has no workers"
 
 
+async def test_the_file_of_a_manifest_is_refused_with_the_directory_to_name(runtime, tmp_path):
+    root = make_named(tmp_path / "c", "demo")
+    with pytest.raises(UsageError, match=f"is a file; name the directory .*: %capability load {root}$"):
+        await run_load(runtime, Load(root / "capability.yaml"))
+
+
 async def test_a_directory_whose_name_changed_since_it_was_loaded_is_not_loaded_twice(runtime, tmp_path):
     root = make_named(tmp_path / "c", "demo")
     await run_load(runtime, Load(root))
