@@ -6,6 +6,7 @@ Used by `changes`, `purity` and `slice`. A *position* counts statements from 0; 
 from __future__ import annotations
 
 import ast
+import builtins
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
@@ -70,7 +71,7 @@ class History:
             found.insert(0, binder)
             if statement.binds.get(name) and not _imports_submodule(statement, name):
                 break
-        if not found and not self.is_order_of_run:
+        if not found and not self.is_order_of_run and not hasattr(builtins, name):
             return tuple(binders[bisect_left(binders, position) :][:1])
         return tuple(found)
 
