@@ -75,8 +75,11 @@ class Export:
         self._registered = registered
         self._ran = ran
 
-    async def plan(self) -> Plan:
+    async def plan(self, on_progress: OnProgress | None = None) -> Plan:
         """Return what the export will write; from a kernel, proved by the values there.
+
+        Args:
+            on_progress: called when it takes long.
 
         Raises:
             NotExportable: something cannot be exported.
@@ -172,7 +175,7 @@ class Export:
             UsageError: something cannot be exported, the directory was edited by hand, or the check failed.
             ManifestError: the manifest's head breaks a rule.
         """
-        plan = with_old_locks(await self.plan(), self.directory)
+        plan = with_old_locks(await self.plan(on_progress), self.directory)
         self._heed_interrupt()
         ensure_writable(plan, self.directory, force=force)  # before it takes long
         if lock:

@@ -179,7 +179,7 @@ async def _export(export: LiveExport, request: Diff, progress: ProgressBar) -> s
                 progress, force=force, lock=lock, checked=checked, events=events, sdk=sdk
             )
         case Check(events=events, sdk=sdk):
-            report = await export.check(await export.plan(), progress, events=events, sdk=sdk)
+            report = await export.check(await export.plan(progress), progress, events=events, sdk=sdk)
             if not report.ok:
                 raise UsageError(str(report))
             return str(report)

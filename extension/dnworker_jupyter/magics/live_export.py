@@ -58,7 +58,7 @@ class LiveExport(Export):
         )
         self._context = context
 
-    async def plan(self) -> Plan:
+    async def plan(self, on_progress: OnProgress | None = None) -> Plan:
         """Return what the export will write, proved by the values of this kernel: see `rounds.proved`.
 
         Raises:
@@ -72,6 +72,8 @@ class LiveExport(Export):
         }
         has_run = bool(self._context.runtime.history.invocations())
         kernel = Kernel(self._context.names, workers, Path.cwd(), has_run)
+        if on_progress is not None:
+            on_progress("comparing what scripts define with the notebook", 0, 1)
         try:
             return await proved(self.make_plan, kernel)
         except OSError as exc:
@@ -137,7 +139,7 @@ def export_worker(
         topology=topology,
         only=name,
         registered=registered_names(live),
-        ran=Ran(live_cells(cells, live)),
+        ran=Ran(live_cells(cells, live), suspects=None),
     )
     return plan.files, str(plan.scripts[name])
 

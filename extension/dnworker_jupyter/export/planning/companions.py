@@ -64,11 +64,11 @@ def _directory(cell: SourceCell) -> str:
         words = shlex.split(line[1]) if line is not None else []
     except ValueError:  # the cell did not run like this
         return ""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == "--dir":
-            return str(Path(following).expanduser())
+    for number, word in enumerate(words):
         if word.startswith("--dir="):
             return str(Path(word.removeprefix("--dir=")).expanduser())
+        if word == "--dir" and number + 1 < len(words):
+            return str(Path(words[number + 1]).expanduser())
     return ""
 
 

@@ -78,11 +78,11 @@ class Ran:
     Args:
         counting: those whose handlers run now, and of programs, tests and heads those that count.
         suspects: names of which also those changes are exported that are not sure, because without them their
-            values were other ones.
+            values were other ones; None where nothing is proved, so that of all names what is likely counts.
     """
 
     counting: Sequence[Cell]
-    suspects: Collection[str] = ()
+    suspects: Collection[str] | None = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Content
         NotExportable: something cannot be exported.
     """
     ran = request.ran
-    suspects = None if ran is None else frozenset(ran.suspects)
+    suspects = None if ran is None or ran.suspects is None else frozenset(ran.suspects)
     notebook = Notebook(Statements(defined.cells), is_order_of_run=ran is not None, suspects=suspects)
     slices = [slice_worker(notebook, name) for name in defined.workers]
     statements = list(dict.fromkeys(s for p in slices for s in (*p.definitions, *p.handlers)))

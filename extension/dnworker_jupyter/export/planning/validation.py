@@ -75,7 +75,7 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
 def without_a_name(sources: Sequence[SourceCell]) -> Iterator[ExportProblem]:
     """Refuse handlers of a worker that no name is bound to: `@dn.worker("bridge").on_event("a")`."""
     for cell in sources:
-        for node in _nodes(cell) if cell.category == "plain" else ():
+        for node in _nodes(cell) if cell.category == "plain" and "orker(" in cell.body else ():
             match node:
                 case ast.Attribute(
                     value=ast.Call(

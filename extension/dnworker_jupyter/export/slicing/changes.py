@@ -17,6 +17,7 @@ from dnworker_jupyter.export.slicing.functions import (
     bases,
     called_by,
     held_by_locals,
+    holds,
     keeps_state,
     local_names,
     parameter_names,
@@ -177,9 +178,10 @@ class Changes:
         _add(found, root, strength)
         if root in local:
             return
-        if "__class__" in path:
-            for value in self._history.values(root, position):
-                if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+        for value in self._history.values(root, position):
+            if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+                definition = self._history.definition(value.func.id, position)
+                if "__class__" in path or holds(definition, path):
                     _add(found, value.func.id, strength)
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
             made = self._dotted(value, position)
@@ -393,7 +395,7 @@ class Changes:
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         facts = facts_of(body, deep=True)
         parameters = parameter_names(node.args)
-        local = local_names(node, body) - facts.global_binds
+        local = local_names(node) - facts.global_binds
         found = self._of_facts(facts, self._history.end, frozenset(local | set(parameters)))
         reached = held_by_locals(facts, local - set(parameters))
         changes: Changed = {}

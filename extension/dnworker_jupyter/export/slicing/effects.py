@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 
 from dnworker_jupyter.export.slicing.changes import MODULE, Strength
-from dnworker_jupyter.export.slicing.imports import imported_modules
 from dnworker_jupyter.export.slicing.knowledge import LOOKING_MODULES
 from dnworker_jupyter.export.slicing.statements import Statement
 
@@ -83,8 +82,12 @@ def is_of_path(effect: str) -> bool:
 
 def modules_of(statements: Collection[Statement]) -> set[str]:
     """Return the top-level modules that statements import; `io` where they call `open`."""
-    opens = any("open" in s.reads_later or "open" in s.reads_at_once for s in statements)
-    return imported_modules(s.node for s in statements) | ({"io"} if opens else set())
+    found = {"io"} if any("open" in s.reads_later or "open" in s.reads_at_once for s in statements) else set()
+    for statement in statements:
+        choices, plain = statement.modules
+        for name in (*plain, *(name for choice in choices for part in choice for name in part)):
+            found.add(name.partition(".")[0])
+    return found
 
 
 def concerns(effect: str, strength: Strength, modules: Collection[str], *, names_ours: bool) -> bool:

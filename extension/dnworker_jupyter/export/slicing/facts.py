@@ -133,8 +133,18 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
 
 def _names_in(node: ast.AST) -> set[str]:
     """Return the names in an expression, but not those that are only called."""
-    called = {id(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)}
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in called}
+    names: set[str] = set()
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, ast.Name):
+            names.add(part.id)
+        elif isinstance(part, ast.Call):
+            waiting += [*part.args, *(k.value for k in part.keywords)]
+            waiting += [] if isinstance(part.func, ast.Name) else [part.func]
+        elif not isinstance(part, ast.Constant):
+            waiting += ast.iter_child_nodes(part)
+    return names
 
 
 def _evaluated(text: str) -> ast.expr | None:
@@ -322,12 +332,9 @@ class _Collector(ast.NodeVisitor):
             self.facts.stores.append(Store(root, path, is_sure))
 
     def _share(self, targets: set[str], value: ast.AST | None) -> None:
-        called = {
-            n.func.id
-            for n in (ast.walk(value) if value is not None else ())
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-        }
-        self._share_names(targets, *shared_names(value), called)
+        sure, maybe = shared_names(value)
+        called = _called_in(value) if value is not None and (sure or maybe) else ()
+        self._share_names(targets, sure, maybe, called)
 
     def _share_names(
         self, targets: set[str], sure: set[str], maybe: set[str], called: Collection[str] = ()
@@ -336,6 +343,11 @@ class _Collector(ast.NodeVisitor):
             self.facts.sharing.append(
                 Sharing(frozenset(targets), frozenset(sure), frozenset(maybe), frozenset(called))
             )
+
+
+def _called_in(value: ast.AST) -> set[str]:
+    calls = (n.func for n in ast.walk(value) if isinstance(n, ast.Call))
+    return {called.id for called in calls if isinstance(called, ast.Name)}
 
 
 _CONTAINERS = (ast.List, ast.ListComp, ast.Set, ast.SetComp, ast.Dict, ast.DictComp)

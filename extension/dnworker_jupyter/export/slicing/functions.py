@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 
 from dnworker_jupyter.export.slicing.facts import Facts, facts_of
 from dnworker_jupyter.export.slicing.history import Definition
@@ -18,6 +17,18 @@ def bases(node: ast.ClassDef) -> list[str]:
     """Return the names of a class's bases and of its metaclass."""
     given = [*node.bases, *(k.value for k in node.keywords if k.arg == "metaclass")]
     return [base.id for base in given if isinstance(base, ast.Name)]
+
+
+def holds(definition: Definition | None, path: tuple[str, ...]) -> bool:
+    """Return whether a change of `object.path` may be one of what the object's class holds."""
+    if not isinstance(definition, ast.ClassDef) or not path:
+        return False
+    for node in definition.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        if any(isinstance(target, ast.Name) and target.id == path[0] for target in node.targets):
+            return len(path) > 1 or not isinstance(node.value, ast.Constant)
+    return False
 
 
 def with_default(arguments: ast.arguments) -> set[str]:
@@ -59,15 +70,16 @@ def parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     return tuple(argument.arg for argument in named)
 
 
-def local_names(node: ast.AST, body: Iterable[ast.AST]) -> set[str]:
+def local_names(node: ast.AST) -> set[str]:
     """Return the names that a function binds, those of its parameters and inner functions among them."""
-    found = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-    for part in (p for inner in body for p in ast.walk(inner)):
+    found: set[str] = set()
+    for part in ast.walk(node):
         match part:
-            case ast.Name(id=name, ctx=ast.Store()):
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
                 found.add(name)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
+                if part is not node:
+                    found.add(name)
             case ast.alias():
                 found.add(part.asname or part.name.partition(".")[0])
     return found

@@ -151,7 +151,8 @@ def bound_problem(name: str, user: Statement, source: Statement) -> ExportProble
 
 def unfollowed_modules(statement: Statement) -> Iterator[ExportProblem]:
     """Refuse to look names up in the notebook's own module: which, cannot be followed."""
-    for node in statement.nodes:
+    may_look = any(word in statement.cell.body for word in ("modules", "__main__"))
+    for node in statement.nodes if may_look else ():
         match node:
             case ast.Subscript(
                 value=ast.Attribute(attr="modules") | ast.Name(id="modules"),

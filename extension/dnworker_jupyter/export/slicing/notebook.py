@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -85,16 +86,32 @@ class Notebook:
         return events(self.history, self.changes, self.sharers)
 
     @cached_property
+    def unfollowed(self) -> list[int]:
+        """The positions of statements that may have changed anything: `exec(text)`, `%run file`."""
+        return [n for n, s in enumerate(self.history.statements) if _runs_anything(s)]
+
+    @cached_property
     def changed_by_handlers(self) -> set[str]:
         """The global names whose objects handlers, or the functions that they call, change when they run."""
         return {
             name
             for statement in self.history.statements
             if statement.is_handler
-            for name in self.changes.of_call(statement)
+            for name in self.changes.of_call(statement, Strength.LIKELY)
         }
 
     def syntax_problems(self, worker: str) -> list[ExportProblem]:
         """Return the problems of the worker's own cells that do not parse."""
         _ = self.history
         return [problem for cell, problem in self._problems if cell.worker == worker]
+
+
+def _runs_anything(statement: Statement) -> bool:
+    for call in statement.facts.calls:
+        if call.root in ("exec", "eval") and not call.path:
+            return True
+        if call.root == "get_ipython" and call.node is not None:
+            text = ast.unparse(call.node)
+            if call.path[-1:] in (("run_cell",), ("ex",), ("push",)) or "_magic('run'" in text:
+                return True
+    return False

@@ -41,7 +41,10 @@ def without_magics(node: ast.stmt) -> Iterator[tuple[ast.stmt, str | None]]:
 
 
 def timed_code(node: ast.AST) -> list[ast.stmt]:
-    """Return the code that a call of a magic runs, perhaps many times, such as that of `%timeit f(x)`."""
+    """Return the code that a call runs, perhaps many times: that of `%timeit f(x)`, or of `exec("x = 1")`."""
+    match node:
+        case ast.Call(func=ast.Name(id="exec"), args=[ast.Constant(value=str() as text)]):
+            return _parse(text)
     magic = _magic_of(ast.Expr(node)) if isinstance(node, ast.expr) else None
     if magic is None or magic[0] not in _TIMING:
         return []

@@ -147,7 +147,8 @@ def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Stateme
     for name in sorted({name for statement in body for name in statement.binds}):
         for version in history.versions(name, history.end):
             group = notebook.sharers.group(version)
-            later = [history.statements[p] for p, _ in notebook.events.get(group, ()) if p > version[1]]
+            changing = [p for p, _ in notebook.events.get(group, ())] + notebook.unfollowed
+            later = [history.statements[p] for p in sorted(changing) if p > version[1]]
             if missing := [s for s in later if s not in chosen and not s.is_handler]:
                 found[name] = missing[0]
     return found
@@ -306,6 +307,8 @@ class _Walk:
                     self._refuse(name, user, statement, why)
                 continue
             self._take(statement)
+            for bound in statement.binds:  # what it made may be held by what it changed
+                self._take_changes((bound, changing), self._history.end, statement)
 
     def _changing(self, version: Version, position: int) -> Iterator[tuple[int, bool]]:
         """Go through the statements that may have changed an object, and whether they surely did."""

@@ -185,7 +185,17 @@ class Statement:
         """The global names that the functions in it read when they are called."""
         if self.twin is not None:
             return self.twin.reads_later
-        return frozenset(names_read_by_functions(self.node))
+        return frozenset(names_read_by_functions(self.node, self._own_lines))
+
+    @property
+    def _own_lines(self) -> str | None:
+        """Its lines, where no other statement stands on them; None where one does, or it has no lines."""
+        if self.text is not None or self.node.col_offset:
+            return None
+        end = self.node.end_lineno or self.node.lineno
+        behind = self.cell.lines[end - 1].encode()[self.node.end_col_offset or 0 :].strip()
+        lines = self.cell.lines[self.first_line - 1 : end]
+        return "\n".join(lines) if not behind or behind.startswith(b"#") else None
 
     @cached_property
     def reads_perhaps(self) -> frozenset[str]:
@@ -375,18 +385,17 @@ def names_of_star(node: ast.ImportFrom) -> set[str]:
     return set(getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]))
 
 
-def names_read_by_functions(node: ast.stmt) -> set[str]:
-    """Return the global names that functions in a statement read when they are called."""
+def names_read_by_functions(node: ast.stmt, text: str | None = None) -> set[str]:
+    """Return the global names that functions in a statement read when they are called; `text` is its own."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return set()
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
     if not any(isinstance(part, functions) for part in ast.walk(node)):
         return set()
-    text = ast.unparse(node)
     try:
-        table = symtable.symtable(text, "cell", "exec")
+        table = symtable.symtable(text or ast.unparse(node), "cell", "exec")
     except SyntaxError:  # a top-level `await`, which symtable does not parse: within a function it does
-        indented = "\n".join(f" {line}" for line in text.splitlines())
+        indented = "\n".join(f" {line}" for line in ast.unparse(node).splitlines())
         table = symtable.symtable(f"async def _():\n{indented}", "cell", "exec")
     return set(_read_later(table, in_function=False))
 

@@ -577,3 +577,11 @@ def test_ctrl_c_writes_nothing_and_leaves_nothing_running(tmp_path):
     assert "Traceback" not in said
     assert not psutil.wait_procs(children, timeout=20)[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_handlers_that_a_loop_registers_are_no_difference_for_a_file(tmp_path, capsys):
+    loop = "for kind in ('a', 'b'):\n    @worker.on_event(kind)\n    async def h(event, client): ...\n"
+    notebook = notebook_file(tmp_path, f"%%worker bridge\n{loop}")
+    options = ["--target", "dnworker", "--topology", "in-process", "--check"]
+    assert main(["export", str(notebook), "-o", str(tmp_path / "out"), *options]) == 0
+    assert "bridge has 2 handlers, as the cells say" in capsys.readouterr().out
