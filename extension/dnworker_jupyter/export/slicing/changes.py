@@ -408,8 +408,7 @@ class Changes:
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
         """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
-        for base in node.bases:  # a class of a module beside the notebook may keep its subclasses there
-            root, path = dotted(base)
+        for root, path in map(dotted, node.bases):  # a module beside the notebook may keep its subclasses
             imported = self._history.imported_as(root, position) if root is not None else None
             if imported is not None and has_no_distribution(imported):
                 _add(found, MODULE + ".".join((imported, *path)), Strength.LIKELY)
