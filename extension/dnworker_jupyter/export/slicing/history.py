@@ -122,6 +122,13 @@ class History:
             node = self.statements[binder].node
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                 yield node.value
+                if isinstance(node.value, ast.Name):  # `b = a` is what a was
+                    same = node.value.id
+                    yield from (
+                        self.values(same, binder)
+                        if min(self.resolve(same, binder), default=binder) < binder
+                        else ()
+                    )
 
 
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:

@@ -300,3 +300,12 @@ def test_a_function_counts_that_a_decorator_of_ones_own_module_keeps(tmp_path):
 def test_a_generator_holds_what_it_goes_through():
     cells = "def push(to): to.append(3)\nc = [1]\nq = (n for n in c)\npush(c)", "c = 0"
     assert "push(c)" in script(*cells, handler("print(next(q))"))
+
+
+def test_an_alias_of_an_iterator_is_used_up_with_it():
+    cells = "r = iter([1, 2])\ns = r", "for v in s:\n    break"
+    assert "for v in s" in script(*cells, handler("print(next(r))"))
+
+
+def test_names_that_stand_for_each_other_end():
+    assert "a = b" in script("a = b\nb = a\nprint(a.x)", handler("for i in a: print(i)"))
