@@ -47,7 +47,8 @@ class AgentDefinition:
 def read_agent(file: Path, capability: str) -> AgentDefinition:
     """Read one agent; a file without a name in its front matter is named after itself.
 
-    Front matter that is no YAML mapping is not read, as in the reference; `note` says so.
+    Front matter that is no YAML mapping is not read, and no field of text that is none, as in the reference;
+    `note` says so.
 
     Raises:
         FrontMatterError: the file cannot be read, or a field is wrong; names file and field.
@@ -66,8 +67,15 @@ def read_agent(file: Path, capability: str) -> AgentDefinition:
         model=_text(head, "model") or INHERIT,
         prompt=read.body.strip(),
         tools=_tools(head.get("tools"), file),
-        note=None if read.problem is None else f"its fields are not read: {read.problem}",
+        note=_note(file, head) if read.problem is None else f"its fields are not read: {read.problem}",
     )
+
+
+def _note(file: Path, head: dict[str, Any]) -> str | None:
+    """Return which fields are not read as they are no text, or None."""
+    wrong = [key for key in ("name", "description", "model") if not isinstance(head.get(key), str | None)]
+    told = [f"{key} must be text, not {head[key]!r:.60}" for key in wrong]
+    return f"{file}: {'; '.join(told)}; it counts as not given" if told else None
 
 
 def _text(head: dict[str, Any], key: str) -> str:

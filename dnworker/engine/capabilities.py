@@ -202,6 +202,7 @@ class CapabilityCollection:
         self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
         if instead:
             await self.own.set_aside(manifest)
+        forget_helpers(manifest.name)  # which a runtime that has stopped may have left, of files as they were
         self._capabilities[manifest.name] = capability
         self._loaded.append(root)
         await start_all([*capability.workers.values()])
@@ -337,6 +338,7 @@ class CapabilityCollection:
             if capability.name in found or capability.name in known:
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
+                forget_helpers(capability.name)  # the same
                 found[capability.name] = capability
         return list(found.values())
 

@@ -190,6 +190,9 @@ def _the_worker(module: types.ModuleType, name: str, file: Path) -> Worker:
 def _make_packages(root: Path, capability: str, file: Path) -> str:
     """Make the file's directories packages, so that relative imports work; returns the innermost's name."""
     qualified = f"{PREFIX}.{capability.replace('-', '_')}"
+    before = sys.modules.get(qualified)
+    if before is not None and [*before.__path__] != [str(root)]:
+        forget_helpers(capability)  # of another directory, which another runtime of this process had
     directory = root
     _make_package(qualified, directory)
     for part in file.relative_to(root).parts[:-1]:

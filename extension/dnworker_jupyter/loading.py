@@ -45,6 +45,9 @@ from dnworker_jupyter.syntax.transform import LAST_VALUE
 RELOAD_SECONDS = 0.5
 """Within these, `%reload_ext` in a terminal has loaded again what it has unloaded."""
 
+JOURNAL_SECONDS = 1.0
+"""A kernel that ends waits so long for its journal."""
+
 _leaving: Notebook | None = None
 """Unloaded, but not stopped yet: `%reload_ext` unloads and loads in one breath, and keeps what runs."""
 
@@ -258,8 +261,13 @@ async def _stop_runtime(notebook: Notebook) -> None:
 
 
 def _at_exit(notebook: Notebook) -> None:
-    """End worker processes with the kernel; the guard would, 5 s later and less politely."""
+    """End worker processes with the kernel; the guard would, 5 s later and less politely.
+
+    A kernel's loop has ended by now: nothing stops the runtime, so its journal is written out here.
+    """
     if notebook.loop.has_thread:
         stop(notebook)
+    elif (journal := notebook.runtime.journal) is not None and journal.failure is None:
+        journal.flush(JOURNAL_SECONDS)
     notebook.runtime.guard.close()
     notebook.processes.close()

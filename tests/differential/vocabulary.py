@@ -231,7 +231,7 @@ class Vocabulary:
         )
         for base in self.classes():
             yield f"class {name}({base}):\n    rate = {base}.rate + 1\n    def twice(self):\n        return self.size * 2"
-            yield f"class {name}({base}):\n    items = list({base}.items)\n"
+            yield f"class {name}({base}):\n    items = list({base}.items)"
             for obj in OBJECTS:
                 yield f"{obj} = {base}(§I)"
                 yield f"{obj} = {base}()\n{obj}.add(2)"

@@ -7,6 +7,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import dnworker_jupyter
 from dnworker.core.errors import UsageError
+from dnworker.events.bus import EventBus
+from dnworker.events.history import History
+from dnworker.events.journal import JournalReader
+from dnworker.events.journal_writer import Journal
 from dnworker_jupyter import loading
 from dnworker_jupyter.notebook import active
 
@@ -53,6 +57,18 @@ def test_loading_again_keeps_what_runs(shell):
     loading.unload(shell)
     loading.load(shell)
     assert active() is notebook
+
+
+def test_a_kernel_that_ends_at_once_has_its_last_events_in_the_journal(shell, tmp_path):
+    notebook = loading.compose(shell)
+    notebook.loop.has_thread = False  # as in a kernel, whose loop has ended by then
+    notebook.runtime.journal = journal = Journal(tmp_path / "j.db", "rt")
+    bus = EventBus()
+    with journal.recording(bus, History()):
+        bus.publish("demo.a", {"n": 1})
+        loading._at_exit(notebook)
+        with JournalReader(journal.path) as reader:
+            assert [event.kind for event in reader.events()] == ["demo.a"]
 
 
 def test_unloading_what_is_not_loaded_is_harmless(shell):

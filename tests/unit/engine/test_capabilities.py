@@ -203,3 +203,17 @@ async def test_whatever_is_wrong_with_one_capability_the_others_start_again(tmp_
         assert runtime.worker("echo").state is WorkerState.RUNNING
         assert "never thought of" in info["bad"].components[0].error
         assert runtime.reloads.is_running is False
+
+
+async def test_a_runtime_reads_the_helpers_of_its_own_directory_whatever_another_has_loaded_before(tmp_path):
+    source = (
+        "import helper\nfrom dnworker import Worker\nworker = Worker()\nworker.state['v'] = helper.VALUE\n"
+    )
+    for place, value in (("one", 1), ("two", 2), ("two", 3)):
+        files = {"w.py": source, "helper.py": f"VALUE = {value}\n"}
+        root = make_capability(tmp_path / place, "w: {path: w.py}", files)
+        async with Runtime(port=None) as runtime:
+            await runtime.load(root)
+            (worker,) = runtime.workers()
+            assert worker.error is None
+            assert worker.worker.state["v"] == value

@@ -140,3 +140,14 @@ def test_helpers_are_forgotten_on_request(load):
     load(GOOD)
     forget_helpers("demo")
     assert not [name for name in sys.modules if name.startswith("dreadnode.capabilities.worker.demo")]
+
+
+def test_helpers_of_another_directory_are_forgotten(tmp_path):
+    for value in (1, 2):
+        root = tmp_path / str(value)
+        (root / "workers").mkdir(parents=True)
+        (root / "workers" / "helper.py").write_text(f"VALUE = {value}\n")
+        file = root / "workers" / "w.py"
+        file.write_text(GOOD.replace("bridge", "w") + "import helper\nworker.state['v'] = helper.VALUE\n")
+        assert load_worker(root, "demo", "w", file).state["v"] == value
+    forget_helpers("demo")

@@ -43,12 +43,11 @@ from dnworker_jupyter.export.slicing.statements import Statement
 
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
-
 _WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
 """Methods that may run when a subclass is defined; the last two those of a metaclass."""
 
 _OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
-_GLOBAL_OBJECTS = {"decimal.getcontext": "decimal.getcontext", "logging.getLogger": "logging.getLogger"}
+_GLOBAL_OBJECTS = ("decimal.getcontext", "logging.getLogger")
 """Functions that return an object of the whole process: to change it is an effect."""
 
 
@@ -186,7 +185,7 @@ class Changes:
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
             made = self._dotted(value, position)
             if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
-                _add(found, MODULE + ".".join((_GLOBAL_OBJECTS[made], *path)), strength)
+                _add(found, MODULE + ".".join((made, *path)), strength)
 
     def _dotted(self, node: ast.expr, position: int) -> str | None:
         if not isinstance(node, ast.Call):
@@ -204,7 +203,9 @@ class Changes:
 
     def _call(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
         root = call.root
-        if root is None or root in local:
+        if call.node is not None and isinstance(call.node.func, ast.Lambda):
+            self._apply(found, call, self.summary(call.node.func, position))
+        elif root is None or root in local:
             self._method(found, call, position, local)
         elif (imported := self._history.imported_as(root, position)) is not None:
             self._imported(found, call, ".".join((imported, *call.path)))
@@ -284,10 +285,9 @@ class Changes:
             self._apply(found, call, summary, skip=1)
         if strength is None:
             return
-        if call.root is not None and call.root not in local and not defined:
+        if call.root is not None and call.root not in local:
             made = (self._dotted(value, position) for value in self._history.values(call.root, position))
             strength = Strength.SURE if KEEP_A_PLACE.intersection(made) else strength
-        if call.root is not None and call.root not in local:
             self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)

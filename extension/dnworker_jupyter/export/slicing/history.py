@@ -34,10 +34,12 @@ class History:
         self.is_order_of_run = is_order_of_run
         self.position = {statement: n for n, statement in enumerate(self.statements)}
         self._binders: dict[str, list[int]] = {}
+        self._bound: list[frozenset[str]] = []
         setters: dict[str, set[str]] = {}
         for position, statement in enumerate(self.statements):
             called = {n for name in statement.reads_at_once for n in setters.get(name, ())}
-            for name in (*statement.binds, *(called - statement.binds.keys())):
+            self._bound.append(frozenset(statement.binds) | called)
+            for name in self._bound[-1]:
                 self._binders.setdefault(name, []).append(position)
             _note_setters(setters, statement)
         self._resolved: dict[tuple[str, int], tuple[int, ...]] = {}
@@ -74,6 +76,10 @@ class History:
         if not found and not self.is_order_of_run and not hasattr(builtins, name):
             return tuple(binders[bisect_left(binders, position) :][:1])
         return tuple(found)
+
+    def bound_by(self, statement: Statement) -> frozenset[str]:
+        """Return the names that a statement may bind, those among them that a function binds by `global`."""
+        return self._bound[self.position[statement]]
 
     def versions(self, name: str, position: int) -> Iterator[Version]:
         """Go through the versions of a name that may have been the present one before a position."""

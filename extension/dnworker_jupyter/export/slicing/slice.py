@@ -134,7 +134,8 @@ def _exported_names(notebook: Notebook, layout: Layout, imported: Collection[str
     history = notebook.history
     chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
     statements = (*layout.imports, *layout.body)
-    names = {n for s in statements for n in s.binds if s.category != "import" or n in imported} - {STAR}
+    names = {n for s in statements for n in history.bound_by(s) if s.category != "import" or n in imported}
+    names.discard(STAR)
     return frozenset(
         name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
     )
@@ -144,7 +145,7 @@ def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Stateme
     """Return for each name the first statement that is not exported and may have changed its object."""
     history, chosen = notebook.history, set(body)
     found: dict[str, Statement] = {}
-    for name in sorted({name for statement in body for name in statement.binds}):
+    for name in sorted({name for statement in body for name in history.bound_by(statement)}):
         for version in history.versions(name, history.end):
             group = notebook.sharers.group(version)
             changing = [p for p, _ in notebook.events.get(group, ())] + notebook.unfollowed
@@ -161,7 +162,7 @@ def _changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> froze
         for name in notebook.changed_by_handlers
         for version in history.versions(name, end)
     }
-    names = {name for statement in body for name in statement.binds}
+    names = {name for statement in body for name in history.bound_by(statement)}
     return frozenset(
         name
         for name in names

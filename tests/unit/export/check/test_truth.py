@@ -5,6 +5,8 @@ Here: what handlers publish, raise and print, how often, and in which order.
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from .book import Book, green, handler, no_process, red, several, told  # noqa: F401
@@ -201,6 +203,7 @@ ODD = {
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD)
 async def test_what_handlers_do_in_odd_ways_is_no_difference(body):
+    random.seed(5)  # both sides draw in this process: the runs of the notebook do not happen to be all alike
     assert green(await checked(handler(body)))
 
 

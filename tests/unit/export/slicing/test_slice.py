@@ -309,3 +309,16 @@ def test_an_alias_of_an_iterator_is_used_up_with_it():
 
 def test_names_that_stand_for_each_other_end():
     assert "a = b" in script("a = b\nb = a\nprint(a.x)", handler("for i in a: print(i)"))
+
+
+def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
+    cells = [
+        Cell(1, "def fill():\n    global d\n    d = [1]\nfill()"),
+        Cell(2, handler("print(d)").strip("\n")),
+    ]
+    (piece,) = plan_export(cells, default_name="demo", ran=Ran(cells)).slices
+    assert "d" in piece.exported_names
+
+
+def test_a_lambda_that_is_called_where_it_is_written_is_followed():
+    values("x = [1]\n(lambda to: to.append(2))(x)", names="x")
