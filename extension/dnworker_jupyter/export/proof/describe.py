@@ -281,20 +281,26 @@ def _dict_of(value: Any, mro: Any) -> dict[str, Any] | None:
     return None
 
 
+_OF_PYDANTIC = frozenset({"cls_ref", "core_schema", "validator", "serializer", "ns_resolver"})
+"""What pydantic's own objects make of their type, with addresses and the names of a whole module in it."""
+
+
 def _state(walk: Walk, value: Any, mro: Any) -> list[tuple[str, Ref]]:
     items: list[tuple[str, Ref]] = []
     of_asyncio = any(module_of(b) in ("asyncio.locks", "asyncio.queues") for b in mro)
+    of_pydantic = module_of(mro[0]).startswith("pydantic.")
     for name, item in dict.items(_dict_of(value, mro) or {}):
         if type(name) is not str or _is_computed(name, mro) or _names_own_module(walk, name, item):
             continue
         if of_asyncio and (name == "_loop" or (type(item) is deque and not item) or item is None):
             continue  # what is bound on the first wait, and nobody who waits
+        if of_pydantic and name in _OF_PYDANTIC:
+            continue
         items.append((f".{name}", walk.ref(item)))
-    of_pydantic = module_of(mro[0]).startswith("pydantic.")
     for base in mro:
         for name, member in members_of(base).items():
-            if of_pydantic and name == "cls_ref":
-                continue  # it has the address of the class in it
+            if of_pydantic and name in _OF_PYDANTIC:
+                continue
             if type(member) is not MemberDescriptorType or (
                 name[:2] == "__" and "__slots__" not in members_of(base)
             ):

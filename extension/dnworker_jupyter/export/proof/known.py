@@ -161,6 +161,10 @@ def _weak(walk: Walk, value: Any) -> Node:
     return Node(f"weakref:{type_name(type(value))}", False, [("()", walk.ref(value()))])
 
 
+def _weak_set(walk: Walk, value: Any) -> Node:
+    return Node("WeakSet", True, [("{}", walk.ref(item)) for item in value])
+
+
 def _proxy(walk: Walk, value: Any) -> Node:
     raise Unreadable("a weak proxy hides what it stands for")
 
@@ -259,6 +263,7 @@ _BY_NAME: dict[str, Filler] = {
     "_contextvars.ContextVar": _named,
     "weakref.ReferenceType": _weak,
     "weakref.KeyedRef": _weak,
+    "_weakrefset.WeakSet": _weak_set,
     "weakref.ProxyType": _proxy,
     "weakref.CallableProxyType": _proxy,
     "types.UnionType": _attributes("union", "__args__"),

@@ -24,10 +24,13 @@ from dnworker_jupyter.export.slicing.functions import (
     with_default,
 )
 from dnworker_jupyter.export.slicing.history import Definition, History
+from dnworker_jupyter.export.slicing.installed import has_no_distribution
 from dnworker_jupyter.export.slicing.knowledge import (
     CHANGING_FUNCTIONS,
     CHANGING_METHODS,
+    DRAWING_METHODS,
     ITERATORS,
+    KEEP_A_PLACE,
     LOOKING_FUNCTIONS,
     LOOKING_METHODS,
     LOOKING_MODULES,
@@ -40,12 +43,11 @@ from dnworker_jupyter.export.slicing.statements import Statement
 
 MODULE = "module "
 """Begins the names that stand for modules among those that are changed: `"module random.seed"`."""
-
 _WITH_A_SUBCLASS = ("__init_subclass__", "__new__", "__init__")
 """Methods that may run when a subclass is defined; the last two those of a metaclass."""
 
 _OF_LOGGERS = frozenset({"setLevel", "addHandler", "addFilter", "removeHandler", "propagate", "disabled"})
-_GLOBAL_OBJECTS = {"decimal.getcontext": "decimal.getcontext", "logging.getLogger": "logging.getLogger"}
+_GLOBAL_OBJECTS = ("decimal.getcontext", "logging.getLogger")
 """Functions that return an object of the whole process: to change it is an effect."""
 
 
@@ -183,7 +185,7 @@ class Changes:
         for value in self._history.values(root, position):  # `log = logging.getLogger()` is of the process
             made = self._dotted(value, position)
             if made in _GLOBAL_OBJECTS and (made != "logging.getLogger" or _OF_LOGGERS & set(path)):
-                _add(found, MODULE + ".".join((_GLOBAL_OBJECTS[made], *path)), strength)
+                _add(found, MODULE + ".".join((made, *path)), strength)
 
     def _dotted(self, node: ast.expr, position: int) -> str | None:
         if not isinstance(node, ast.Call):
@@ -191,9 +193,10 @@ class Changes:
         match node.func:
             case ast.Name(id=name):
                 return self._history.imported_as(name, position)
-            case ast.Attribute(value=ast.Name(id=name), attr=attr):
-                imported = self._history.imported_as(name, position)
-                return f"{imported}.{attr}" if imported else None
+            case ast.Attribute():
+                root, path = dotted(node.func)
+                imported = self._history.imported_as(root, position) if root is not None else None
+                return ".".join((imported, *path)) if imported else None
         return None
 
     # -- calls -----------------------------------------------------------------------------------------
@@ -257,18 +260,20 @@ class Changes:
         is_looking = dotted.partition(".")[0] in LOOKING_MODULES
         if changed is not None:
             self._arguments(found, call, Strength.SURE, only=changed)
-        elif call.path and call.root and call.path[-1] in CHANGING_METHODS and dotted.count(".") > 1:
+        elif dotted.rpartition(".")[2] in CHANGING_METHODS and (
+            (call.path and dotted.count(".") > 1) or has_no_distribution(dotted)
+        ):
             _add(found, MODULE + dotted, Strength.SURE)
         else:
             self._arguments(found, call, Strength.PERHAPS if is_looking else _of_unknown(call))
-        if call.is_discarded and call.node is not None:
+        if call.is_discarded and (call.node is not None or has_no_distribution(dotted)):
             _add(found, MODULE + dotted, Strength.LIKELY)
 
     def _method(self, found: Changed, call: Call, position: int, local: frozenset[str]) -> None:
         method = call.path[-1] if call.path else ""
         defined = self._history.methods.get(method, ())
         strength: Strength | None = _of_unknown(call)
-        if call.node is None or method in CHANGING_METHODS:
+        if call.node is None or method in CHANGING_METHODS or method in DRAWING_METHODS:
             strength = Strength.SURE
         elif method in LOOKING_METHODS or method.startswith(LOOKING_PREFIXES):
             strength = None
@@ -281,6 +286,8 @@ class Changes:
         if strength is None:
             return
         if call.root is not None and call.root not in local:
+            made = (self._dotted(value, position) for value in self._history.values(call.root, position))
+            strength = Strength.SURE if KEEP_A_PLACE.intersection(made) else strength
             self._functions_of(found, call, position)
         if call.root is not None:
             self._note(found, call.root, call.path, strength, position, local)
@@ -401,6 +408,10 @@ class Changes:
 
     def _add_subclass(self, found: Changed, node: ast.ClassDef, position: int) -> None:
         """Note what a subclass does to its base: it is in `__subclasses__()`, or registers itself."""
+        for root, path in map(dotted, node.bases):  # a module beside the notebook may keep its subclasses
+            imported = self._history.imported_as(root, position) if root is not None else None
+            if imported is not None and has_no_distribution(imported):
+                _add(found, MODULE + ".".join((imported, *path)), Strength.LIKELY)
         for name in bases(node):
             if self._history.imported_as(name, position) is None:
                 strength = self._of_base(found, name, position, set())

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, LOOKING_METHODS, WRAPPERS
+from dnworker_jupyter.export.slicing.knowledge import HANDING_ON, ITERATORS, LOOKING_METHODS, WRAPPERS
 from dnworker_jupyter.export.slicing.python_magics import timed_code
 from dnworker_jupyter.export.slicing.reads import Function
 
@@ -118,6 +118,10 @@ def shared_names(node: ast.AST | None) -> tuple[set[str], set[str]]:
             _add(surely, maybe, [*filter(None, keys), *values])
         case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in WRAPPERS:
             return shared_names(first)
+        case ast.Call(func=ast.Name(id=name), args=items) if name in ITERATORS:
+            _add(surely, maybe, items)
+        case ast.GeneratorExp(generators=[first, *_]):  # it holds what it goes through
+            surely, maybe = shared_names(first.iter)[0], _names_in(node)
         case ast.Call(func=ast.Name(id="eval"), args=[ast.Constant(value=str() as text), *_]):
             return shared_names(_evaluated(text))
         case ast.Call(func=ast.Attribute(value=value, attr=attr)):

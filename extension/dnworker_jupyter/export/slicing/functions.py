@@ -44,8 +44,9 @@ def keeps_state(maker: Function) -> bool:
     inner = [n for n in ast.walk(maker) if isinstance(n, Function | ast.Lambda) and n is not maker]
     if any(isinstance(part, ast.Nonlocal) for node in inner for part in ast.walk(node)):
         return True
+    outer_functions = {n.name for n in inner if isinstance(n, Function)}  # `wrapper.calls += 1`
     bodies = [[node.body] if isinstance(node, ast.Lambda) else node.body for node in inner]
-    outer = {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
+    outer = outer_functions | {a.arg for a in ast.walk(maker.args) if isinstance(a, ast.arg)}
     outer |= {n.id for n in ast.walk(maker) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for body in bodies:
         facts = facts_of(body, deep=True)

@@ -6,6 +6,7 @@ Used by `changes`, `purity` and `slice`. A *position* counts statements from 0; 
 from __future__ import annotations
 
 import ast
+import builtins
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -70,7 +71,8 @@ class History:
         binders = self._binders.get(name, [])
         place = bisect_left(binders, position)
         if place == 0 or name in self.statements[binders[place - 1]].unbinds:
-            yield from [] if self.is_order_of_run else binders[place : place + 1]
+            is_below = not self.is_order_of_run and not hasattr(builtins, name)
+            yield from binders[place : place + 1] if is_below else []
             return
         for binder in reversed(binders[:place]):
             statement = self.statements[binder]
@@ -128,15 +130,18 @@ class History:
     def values(self, name: str, position: int) -> Iterator[ast.expr]:
         """Go through the expressions whose value a name may have had before a position."""
         seen: set[int] = set()
-        for binder in islice(self._backwards(name, position), VALUES_SEEN):
-            node = self.statements[binder].node
-            if (
-                isinstance(node, ast.Assign | ast.AnnAssign)
-                and node.value is not None
-                and id(node) not in seen
-            ):
-                seen.add(id(node))
-                yield node.value
+        waiting = [(name, position)]
+        while waiting and len(seen) < VALUES_SEEN:
+            name, position = waiting.pop()
+            for binder in islice(self._backwards(name, position), VALUES_SEEN):
+                node = self.statements[binder].node
+                value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+                if value is None or id(value) in seen:
+                    continue
+                seen.add(id(value))
+                yield value
+                if isinstance(value, ast.Name) and binder < position:  # `b = a` is what a was
+                    waiting.append((value.id, binder))
 
 
 def _note_setters(setters: dict[str, set[str]], statement: Statement) -> None:

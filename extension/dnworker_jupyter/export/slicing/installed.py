@@ -55,6 +55,12 @@ def owners_of(module: str) -> list[str]:
     return list(_owners(_path_key(), module))
 
 
+def has_no_distribution(name: str) -> bool:
+    """Return whether no distribution, nor Python, has a module, which may be dotted: it is the user's own."""
+    top = name.partition(".")[0]
+    return top not in sys.stdlib_module_names and not owners_of(top)
+
+
 def below(module: str) -> list[str]:
     """Return the normalized names of the distributions that have modules below a namespace package."""
     top = module.partition(".")[0]

@@ -51,6 +51,22 @@ CHANGING_FUNCTIONS: dict[str, tuple[int | str, ...]] = {
 
 LOOKING_PREFIXES = ("to_", "is_", "has_", "as_", "get_", "print", "show", "display", "plot")
 
+KEEP_A_PLACE = frozenset({
+    "random.Random", "numpy.random.default_rng", "numpy.random.RandomState", "numpy.random.Generator",
+    "numpy.random.SeedSequence", "io.StringIO", "io.BytesIO",
+})  # fmt: skip
+"""What makes objects that each method moves on, such as random generators; but not those that only look."""
+
+DRAWING_METHODS = frozenset({
+    "random", "randint", "randrange", "choice", "choices", "uniform", "gauss", "shuffle", "integers",
+    "normal", "standard_normal", "permutation", "getrandbits", "randbytes", "betavariate", "expovariate",
+    "normalvariate", "triangular", "poisson", "exponential", "multinomial",
+})  # fmt: skip
+"""Methods of random generators, by names that hardly anything else has: a draw moves the generator on."""
+
+IN_MEMORY = frozenset({"io.StringIO", "io.BytesIO"})
+"""What makes objects that look like files, and are none."""
+
 HANDING_ON = frozenset({"get", "keys", "values", "items", "index", "match"})
 """Methods that only look, and return a part or a view of their object."""
 

@@ -7,6 +7,7 @@ elsewhere statements stand in the order in which they ran.
 from __future__ import annotations
 
 import ast
+import builtins
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dnworker_jupyter.export.slicing.changes import Changes, Strength
 from dnworker_jupyter.export.slicing.effects import effects_of
 from dnworker_jupyter.export.slicing.history import History
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
-from dnworker_jupyter.export.slicing.statements import Statement
+from dnworker_jupyter.export.slicing.statements import STAR, Statement
 
 _SEEN_BY_IMPORTS = (
     "os.environ",
@@ -90,9 +91,13 @@ def _may_be_first(
     if isinstance(node, ast.ImportFrom) and (node.module == "__future__" or is_sdk_module(node.module)):
         return True
     after = history.position[statement] + 1
+    hidden = {name for name in statement.binds if hasattr(builtins, name)}
+    if any(hidden & other.needs for other in order[: order.index(statement)]):
+        return False
     mine = {name: history.imported_as(name, after) for name in statement.binds}
     for other in order:
-        for name in mine.keys() & other.binds.keys() if other is not statement else ():
+        both = mine.keys() & other.binds.keys() - ({STAR} if len(other.binds) > 1 < len(mine) else set())
+        for name in both if other is not statement else ():
             at = history.position[other] + 1
             if other.category != "import" or history.imported_as(name, at) != mine[name]:
                 return False

@@ -18,6 +18,7 @@ from dnworker_jupyter.export.slicing.knowledge import (
     IMPURE,
     IMPURE_METHODS,
     IMPURE_READERS,
+    IN_MEMORY,
     PURE_WITHIN,
     SEEDS,
 )
@@ -73,17 +74,37 @@ class Purity:
     def _category(self, call: Call, position: int) -> str | None:
         """Return what a call does that a script must not do; None where that is nothing."""
         dotted = self.dotted(call, position)
+        if dotted is None and self._is_of_memory(call, position):
+            return None
         if dotted is None:
             found = IMPURE_METHODS.get(call.path[-1]) if call.path else None
             return found or (_reads(call.path) if call.path else None)
         if dotted == "get_ipython":
             return "magic"
+        if self._is_of_memory(call, position):
+            return None
         if dotted.startswith("sqlite3.connect") and ":memory:" in ast.unparse(call.node or ast.Pass()):
             return None
         if (module := next((m for m in DRAWS if _is_within(dotted, m)), None)) is not None:
             return self._of_draw(call, dotted, module, position)
         method = IMPURE_METHODS.get(dotted.rpartition(".")[2]) if "." in dotted else None
         return _of_name(dotted) or _reads(call.path) or method or None
+
+    def _is_of_memory(self, call: Call, position: int) -> bool:
+        """Return whether what a call reads is a text in memory: `pd.read_csv(StringIO(text))`."""
+        if call.node is None:
+            return False
+        read = [
+            *call.node.args[:1],
+            *([call.node.func.value] if isinstance(call.node.func, ast.Attribute) else []),
+        ]
+        for one in read:
+            values = [one, *(self._history.values(one.id, position) if isinstance(one, ast.Name) else ())]
+            for value in values:
+                made = facts_of([value]).calls[:1] if isinstance(value, ast.Call) else []
+                if any(self.dotted(maker, position) in IN_MEMORY for maker in made):
+                    return True
+        return False
 
     def _of_draw(self, call: Call, dotted: str, module: str, position: int) -> str | None:
         name = dotted.removeprefix(f"{module}.")

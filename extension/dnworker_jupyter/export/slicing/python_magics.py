@@ -12,6 +12,9 @@ RUN_PYTHON = frozenset({"time", "prun"})
 _TIMING = frozenset({"timeit", "memit", "time", "prun", "mprun", "lprun"})
 _OPTIONS = re.compile(r"^(\s*-\w+(\s+\d+)?(?=\s))*\s*")
 
+_DOLLAR = re.compile(r"(?<!\$)\$([A-Za-z_]\w*)(?![.\w])")
+_FIELD = re.compile(r"\{[A-Za-z_]\w*\}")
+
 SET_VARIABLE = frozenset({"env", "set_env"})
 
 
@@ -72,9 +75,20 @@ def _set_variable(argument: str) -> list[ast.stmt]:
     separator = "=" if "=" in argument else " "
     name, found, value = argument.partition(separator)
     name, value = name.strip(), value.strip()
-    if not found or not name or not value or any(mark in value for mark in "${"):
+    if not found or not name or not value:
         return []
-    return _parse(f"import os\nos.environ[{name!r}] = {value!r}")
+    return _parse(f"import os\nos.environ[{name!r}] = {_filled_in(value)}")
+
+
+def _filled_in(value: str) -> str:
+    """Return the code of a magic's argument, in which IPython fills in `{name}` and `$name`."""
+    if not any(mark in value for mark in "${"):
+        return repr(value)
+    as_fields = _DOLLAR.sub(r"{\1}", value)
+    rest = _FIELD.sub("", as_fields)
+    if any(mark in rest for mark in "${}"):  # only IPython knows what it makes of that
+        return f"get_ipython().var_expand({value!r})"
+    return f"f{as_fields!r}"
 
 
 def _moved(node: ast.stmt, to: ast.stmt) -> ast.stmt:

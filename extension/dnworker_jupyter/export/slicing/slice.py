@@ -30,6 +30,7 @@ from dnworker_jupyter.export.slicing.name_problems import (
 )
 from dnworker_jupyter.export.slicing.notebook import Notebook
 from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.reads import Function
 from dnworker_jupyter.export.slicing.statements import STAR, Statement, root_name
 
 BOUND = frozenset({"worker", "EventEnvelope", "RuntimeClient", "TurnFailedError", "TurnCancelledError"})
@@ -214,13 +215,15 @@ class _Walk:
         self._seen: set[tuple[str, int]] = set()
         self._done: dict[tuple[Version, Version, str], int] = {}
         self._changes: dict[tuple[Version, Version, bool], tuple[list[int], set[int]]] = {}
+        self._unbound: set[tuple[str, int]] = set()
+        """Names that nothing bound where they are read: builtins, which other code may have hidden before."""
 
     def follow(self, handlers: Sequence[Statement], shared: Sequence[Statement]) -> None:
         """Follow all names from the handlers and the statements of `--shared` cells, to the end."""
         for statement in (*shared, *handlers):
             self._take(statement)
         self._follow_names()
-        while self._take_effects():
+        while self._take_effects() or self._take_deletions():
             self._follow_names()
 
     def _follow_names(self) -> None:
@@ -263,6 +266,7 @@ class _Walk:
                 self.problems.append(bound_problem(name, user, bound[-1]))
             return
         if not binders:
+            self._unbound.add((name, position))
             if not (is_soft or name in _BUILTINS or name in user.binds):
                 self._refuse(name, user, None, None)
             return
@@ -379,6 +383,20 @@ class _Walk:
             if purity.draws_at_once(position) & drawn and purity.why_not(statement) is None:
                 self._take(statement)
 
+    def _take_deletions(self) -> bool:
+        """Take `del` statements that others see: of what hides a builtin, and of what is held weakly."""
+        before = len(self.taken)
+        sees_all = any(_sees_deletions(statement) for statement in self.taken)
+        for position, statement in enumerate(self._history.statements):
+            for name in statement.unbinds if statement.ran and statement not in self.taken else ():
+                bound = self._history.resolve(name, position)
+                if any(self._history.statements[b] in self.taken for b in bound) and (
+                    sees_all or any(n == name and at > position for n, at in self._unbound)
+                ):
+                    self._take(statement)
+                    self._waiting.extend((n, position, statement, True) for n in sorted(statement.unbinds))
+        return len(self.taken) > before
+
     def _take_effect(self, statement: Statement, effects: Sequence[str]) -> None:
         why = self._notebook.purity.why_not(statement)
         if why is None and not any(map(is_of_path, effects)):
@@ -387,6 +405,13 @@ class _Walk:
             self.problems.append(effect_problem(statement, why, "the process"))
         else:
             self.warnings.append(lost_effect(statement, self._worker, why))
+
+
+def _sees_deletions(statement: Statement) -> bool:
+    """Return whether what a statement defines may see that an object is gone: a weak reference, `__del__`."""
+    if statement.category == "import":
+        return "weakref" in modules_of([statement])
+    return any(isinstance(node, Function) and node.name == "__del__" for node in statement.nodes)
 
 
 def _names_of_worker(needed: set[str], aliases: set[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import re
 import symtable
@@ -25,6 +26,9 @@ _AT_ONCE = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 """Python's names of the scopes that are no functions of the user."""
 
 _GENERIC = frozenset({"dict", "list", "tuple", "set", "frozenset", "type"})
+
+_ONLY_LOOK = frozenset({*dir(builtins), "display", "dn", "pprint"})
+"""Names of what registers no handlers when it is given a worker."""
 
 _TYPE_TEXT = re.compile(r"[\w.\[\], |]{1,200}")
 """A text that may be a type."""
@@ -333,7 +337,11 @@ def is_handler(node: ast.stmt, names: Collection[str]) -> bool:
 
 
 def registers(node: ast.stmt, names: Collection[str]) -> bool:
-    """Return whether a statement uses a decorator of the worker anywhere when it runs."""
+    """Return whether a statement uses a decorator of the worker, or gives the worker to a call that may."""
+    match node:
+        case ast.Expr(value=ast.Call(func=func, args=args)) if root_name(func) not in _ONLY_LOOK:
+            if any(isinstance(arg, ast.Name) and arg.id in names for arg in args):
+                return True
     return any(
         isinstance(part, ast.Attribute)
         and part.attr in DECORATORS

@@ -258,6 +258,70 @@ def test_a_cell_that_ran_very_often_is_exported_as_often(cell):
     assert text.count(cell.splitlines()[0]) == 300
 
 
+def test_a_builtin_that_was_hidden_until_del_is_itself_again():
+    text = script("def len(x): return 42\nn = len('a')", "del len", handler("print(n, len('abc'))"))
+    assert text.index("n = len('a')") < text.index("del len")
+
+
+def test_del_of_what_nobody_sees_is_left_out():
+    assert "del tmp" not in script("tmp = [1]\ntotal = sum(tmp)", "del tmp", handler("print(total)"))
+
+
+def test_del_counts_where_objects_are_held_weakly():
+    cells = "import weakref\nLIVE = weakref.WeakSet()\nclass N: ...\na = N()\nLIVE.add(a)", "del a"
+    assert "del a" in script(*cells, handler("print(len(LIVE))"))
+
+
+def test_an_import_that_hides_a_builtin_stands_below_what_reads_that():
+    text = script("x = pow(2, 3)", "from math import sqrt as pow\ny = pow(9)", handler("print(x, y)"))
+    assert text.index("x = pow(2, 3)") < text.index("from math import sqrt as pow")
+
+
+def test_the_environment_has_what_ipython_fills_in():
+    text = script("who = 'x'\n%env GREETING=hello $who {who}", handler("print(1)"))
+    assert "os.environ['GREETING'] = f'hello {who} {who}'" in text
+
+
+def test_an_environment_that_only_ipython_can_tell_is_refused():
+    assert "magic" in problems("n = 1\n%env LIMIT={n + 1}", handler("print(1)"))[0]
+
+
+def test_each_draw_from_a_random_generator_counts():
+    cells = "import random\nrng = random.Random(1)", "first = rng.randint(0, 9)"
+    assert "first = rng.randint(0, 9)" in script(*cells, handler("print(rng.random())"))
+
+
+def test_a_text_in_memory_is_no_file():
+    cells = "import io\nbuf = io.StringIO('a')\nhead = buf.readline()"
+    assert "head = buf.readline()" in script(cells, handler("print(head)"))
+
+
+def test_a_call_that_is_given_the_worker_registers_handlers():
+    attach = "def attach(w):\n    @w.on_event('a')\n    async def h(event, client): ..."
+    assert "attach(worker)" in script(attach, "%%worker bridge\nattach(worker)")
+
+
+def test_a_function_counts_that_a_decorator_of_ones_own_module_keeps(tmp_path):
+    (tmp_path / "plugins_of_mine.py").write_text("KEPT = []\ndef plugin(name): return KEPT.append")
+    cells = "import plugins_of_mine\n@plugins_of_mine.plugin('a')\ndef go(): ..."
+    text = script(cells, handler("plugins_of_mine.KEPT"), beside=tmp_path)
+    assert "def go()" in text
+
+
+def test_a_generator_holds_what_it_goes_through():
+    cells = "def push(to): to.append(3)\nc = [1]\nq = (n for n in c)\npush(c)", "c = 0"
+    assert "push(c)" in script(*cells, handler("print(next(q))"))
+
+
+def test_an_alias_of_an_iterator_is_used_up_with_it():
+    cells = "r = iter([1, 2])\ns = r", "for v in s:\n    break"
+    assert "for v in s" in script(*cells, handler("print(next(r))"))
+
+
+def test_names_that_stand_for_each_other_end():
+    assert "a = b" in script("a = b\nb = a\nprint(a.x)", handler("for i in a: print(i)"))
+
+
 def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
     cells = [
         Cell(1, "def fill():\n    global d\n    d = [1]\nfill()"),
