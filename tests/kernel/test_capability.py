@@ -445,7 +445,7 @@ def test_an_interrupted_head_goes_on(kernel):
         time.sleep(0.01)
     kernel.interrupt()
     answer = kernel.collect(began)
-    assert "%%capability was interrupted; what it began goes on" in answer.error
+    assert "%%capability was interrupted; %worker shows what runs now" in answer.error
     kernel.run("held.set()")
     assert "it was" not in kernel.run(HEAD).text
     assert count(kernel) == "['bridge:w']"

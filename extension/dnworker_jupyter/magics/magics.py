@@ -223,7 +223,9 @@ class DnworkerMagics(Magics):
             await self._context.transactions.ready()
             return await self._context.loop.enter(act)
         except asyncio.CancelledError:  # the cell was interrupted: no traceback of ours for that
-            raise Interrupted(f"{magic} was interrupted; what it began goes on") from None
+            is_of_workers = magic in ("%worker", "%capability", "%%capability")
+            rest = "%worker shows what runs now" if is_of_workers else "what it began goes on"
+            raise Interrupted(f"{magic} was interrupted; {rest}") from None
 
 
 async def _help(parser: Parser) -> Note:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnworker.capability.exports import exports
+from dnworker.capability.exports import agent_files, exports
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.mcp_entries import MCP_FILES
 from dnworker_jupyter.export.planning.local_files import MOST_BYTES, MOST_FILES, files_below
@@ -77,7 +77,9 @@ def _files(head: CapabilityManifest, root: Path) -> Iterator[Path]:
         listed: Any = head.raw.get(kind)
         for export in exports(root, listed, kind):
             if export.path.is_dir():
-                yield from (file for file in files_below(export.path) if file.is_relative_to(root))
+                hidden = agent_files(export) if kind == "agents" else []  # found too, as in the reference
+                found = dict.fromkeys([*files_below(export.path), *hidden])
+                yield from (file for file in found if file.is_relative_to(root))
             elif export.path.is_file():
                 yield export.path
     yield from (root / name for name in MCP_FILES if (root / name).is_file())

@@ -214,16 +214,16 @@ def shared_state(slices: Sequence[Slice], topologies: Mapping[str, Topology]) ->
     module, _ = split_shared(slices) if is_one_process else (None, [])
     together = set(module.definitions) if module is not None else set()
     binders = Counter((name, s) for piece in slices for s in piece.definitions for name in s.binds)
-    for piece in slices:
-        for (name, statement), count in binders.items():
-            is_changed = name in piece.surely_changes and statement in piece.definitions
-            if count > 1 and is_changed and statement not in together and not _KEPT_APART.search(name):
-                others = [p.worker for p in slices if p is not piece and statement in p.definitions]
-                yield ExportProblem(
-                    repr(name),
-                    f"handlers of {piece.worker} change it, and {' and '.join(others)} uses it too; their "
-                    "scripts would have one each",
-                    "keep it in one of the workers, and publish what the others need as events",
-                    statement.cell.cell,
-                    statement.node.lineno,
-                )
+    for (name, statement), count in binders.items():
+        users = [piece for piece in slices if statement in piece.definitions]
+        changing = [piece.worker for piece in users if name in piece.surely_changes]
+        if count > 1 and changing and statement not in together and not _KEPT_APART.search(name):
+            others = [piece.worker for piece in users if piece.worker not in changing]
+            too = f", and {' and '.join(others)} uses it too" if others else ""
+            yield ExportProblem(
+                repr(name),
+                f"handlers of {' and '.join(changing)} change it{too}; their scripts would have one each",
+                "keep it in one of the workers, and publish what the others need as events",
+                statement.cell.cell,
+                statement.node.lineno,
+            )
