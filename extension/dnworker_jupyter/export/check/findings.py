@@ -85,7 +85,7 @@ def _note_handlers(
     if not exact:  # a trigger that is not a literal in the cells is known to the running worker only
         here = [h if h in there else _of_same_name(h, there) for h in here]
     details = [f"- {' '.join(h)}" for h in here if h not in there]
-    if exact:  # what a loop or a call registers, cells that were only read do not show
+    if exact or details:  # what a loop or a call registers, cells that were only read do not show
         details += [f"+ {' '.join(h)}" for h in there if h not in here]
     source = "as in the notebook" if exact else "as the cells say"
     report.note(
