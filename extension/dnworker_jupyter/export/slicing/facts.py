@@ -249,8 +249,8 @@ class _Collector(ast.NodeVisitor):
         if not (is_name and _is_plain_value(node.value)):
             self._store(node.target, is_sure=not is_name or isinstance(node.value, _CONTAINERS))
         if (root := dotted(node.target)[0]) is not None:
-            self._share({root}, node.value)
-            self._share_names({root}, {root}, set())  # what was the list before is it still
+            sure, maybe = shared_names(node.value)
+            self._share_names({root}, sure | {root}, maybe)  # what was the list before is it still
         self.generic_visit(node)
 
     def visit_Delete(self, node: ast.Delete) -> None:
@@ -337,7 +337,7 @@ class _Collector(ast.NodeVisitor):
 
     def _share(self, targets: set[str], value: ast.AST | None) -> None:
         sure, maybe = shared_names(value)
-        called = _called_in(value) if value is not None and (sure or maybe) else ()
+        called = _called_in(value) if value is not None and maybe else ()
         self._share_names(targets, sure, maybe, called)
 
     def _share_names(

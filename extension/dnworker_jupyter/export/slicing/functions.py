@@ -74,14 +74,16 @@ def local_names(node: ast.AST) -> set[str]:
     """Return the names that a function binds, those of its parameters and inner functions among them."""
     found: set[str] = set()
     for part in ast.walk(node):
-        match part:
-            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
-                found.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                if part is not node:
-                    found.add(name)
-            case ast.alias():
-                found.add(part.asname or part.name.partition(".")[0])
+        if isinstance(part, ast.Name):
+            if isinstance(part.ctx, ast.Store):
+                found.add(part.id)
+        elif isinstance(part, ast.arg):
+            found.add(part.arg)
+        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if part is not node:
+                found.add(part.name)
+        elif isinstance(part, ast.alias):
+            found.add(part.asname or part.name.partition(".")[0])
     return found
 
 
