@@ -110,6 +110,12 @@ def run(options: argparse.Namespace) -> int:
     return _export_executed(exporter, options) if options.execute else _export_file(exporter, options)
 
 
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """Return how to write, as the exporter takes it."""
+    names = {"force": "force", "lock": "lock", "checked": "check", "events": "events", "sdk": "sdk"}
+    return {name: getattr(options, option) for name, option in names.items()}
+
+
 def _export_executed(exporter: Any, options: argparse.Namespace) -> int:
     limits = {"cell_limit": options.cell_timeout, "total_limit": options.timeout}
     export = exporter.ExecutedExport(
@@ -121,15 +127,7 @@ def _export_executed(exporter: Any, options: argparse.Namespace) -> int:
     )
     progress = extension("progress").ProgressBar("export", terminal=True)
     try:
-        running = export.run(
-            progress,
-            diff=options.diff,
-            force=options.force,
-            lock=options.lock,
-            checked=options.check,
-            events=options.events,
-            sdk=options.sdk,
-        )
+        running = export.run(progress, diff=options.diff, **_how(options))
         done = asyncio.run(_until_terminated(running))
     finally:
         progress.close("done")
@@ -146,19 +144,12 @@ def _export_file(exporter: Any, options: argparse.Namespace) -> int:
         found = asyncio.run(_until_terminated(export.diff()))
         changes = [str(change) for change in found.changes]
         report = {"ok": True, "step": found.step, "suggested": found.suggested, "changes": changes}
-        print(json.dumps(report) if options.json else found)
+        report["notes"] = [exporter.NOT_EXECUTED]
+        print(json.dumps(report) if options.json else f"{found}\n{exporter.NOT_EXECUTED}")
         return 0
     progress = extension("progress").ProgressBar("export", terminal=True)
     try:
-        writing = export.write(
-            progress,
-            force=options.force,
-            lock=options.lock,
-            checked=options.check,
-            events=options.events,
-            sdk=options.sdk,
-        )
-        summary = asyncio.run(_until_terminated(writing))
+        summary = asyncio.run(_until_terminated(export.write(progress, **_how(options))))
     finally:
         progress.close("done")
     note = exporter.NOT_EXECUTED

@@ -67,7 +67,7 @@ class FakeServer:
             **about,
             "base_url": "/base/",
             "token": TOKEN,
-            "root_dir": "/root",
+            "root_dir": "/srv/notebooks",
             "pid": pid or os.getpid(),
         }
         self.file = directory / f"jpserver-{pid or os.getpid()}.json"
@@ -100,31 +100,35 @@ def test_the_server_names_the_notebook_of_the_kernel(server, connection):
         session("dir/new name.ipynb"),
         session("c", kind="console"),
     ]
-    assert ask_servers(connection, {}) == Path("/root/dir/new name.ipynb")
+    assert ask_servers(connection, {}) == Path("/srv/notebooks/dir/new name.ipynb")
     assert server.asked == ["/base/api/sessions?no_track_activity=1"]
 
 
 def test_of_two_notebooks_of_one_kernel_it_is_the_one_that_began_it(server, connection):
     server.sessions = [session("a.ipynb"), session("b.ipynb")]
-    assert ask_servers(connection, {"JPY_SESSION_NAME": "/root/b.ipynb"}) == Path("/root/b.ipynb")
-    assert ask_servers(connection, {"JPY_SESSION_NAME": "/root/c.ipynb"}) == Path("/root/a.ipynb")
+    assert ask_servers(connection, {"JPY_SESSION_NAME": "/srv/notebooks/b.ipynb"}) == Path(
+        "/srv/notebooks/b.ipynb"
+    )
+    assert ask_servers(connection, {"JPY_SESSION_NAME": "/srv/notebooks/c.ipynb"}) == Path(
+        "/srv/notebooks/a.ipynb"
+    )
 
 
 def test_a_document_that_several_edit_is_found_without_the_prefix_of_its_drive(server, connection):
     server.sessions = [session("RTC:a.ipynb")]
-    assert ask_servers(connection, {}) == Path("/root/a.ipynb")
+    assert ask_servers(connection, {}) == Path("/srv/notebooks/a.ipynb")
 
 
 def test_a_server_at_a_socket_in_the_file_system_is_asked_too(tmp_path, connection):
     fake = FakeServer(tmp_path, sock=tmp_path / "s")
-    assert ask_servers(connection, {}) == Path("/root/a.ipynb")
+    assert ask_servers(connection, {}) == Path("/srv/notebooks/a.ipynb")
     fake.close()
 
 
 def test_the_hub_gives_a_token_where_the_server_has_none_of_its_own(server, connection):
     server.write(token="")
     assert ask_servers(connection, {}) is None
-    assert ask_servers(connection, {"JUPYTERHUB_API_TOKEN": TOKEN}) == Path("/root/a.ipynb")
+    assert ask_servers(connection, {"JUPYTERHUB_API_TOKEN": TOKEN}) == Path("/srv/notebooks/a.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +154,9 @@ def test_only_the_server_that_started_the_kernel_is_asked_where_that_is_known(tm
     other.sessions = [session("of the parent.ipynb")]
     assert ask_servers(connection, {"JPY_PARENT_PID": "1"}) is None
     assert (server.asked, other.asked) == ([], [])
-    assert ask_servers(connection, {"JPY_PARENT_PID": str(os.getppid())}) == Path("/root/of the parent.ipynb")
+    assert ask_servers(connection, {"JPY_PARENT_PID": str(os.getppid())}) == Path(
+        "/srv/notebooks/of the parent.ipynb"
+    )
     other.close()
 
 
