@@ -14,8 +14,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dnworker_jupyter.export.slicing.cells import SourceCell
-from dnworker_jupyter.export.slicing.changes import MODULE, Strength
+from dnworker_jupyter.export.slicing.changes import Strength
 from dnworker_jupyter.export.slicing.effects import concerns, is_known, is_of_path, modules_of
+from dnworker_jupyter.export.slicing.findings import (
+    changed_by_handlers,
+    exported_names,
+    omitted,
+    state_set_elsewhere,
+    touched,
+)
 from dnworker_jupyter.export.slicing.history import Version
 from dnworker_jupyter.export.slicing.layout import Layout, arranged
 from dnworker_jupyter.export.slicing.name_problems import (
@@ -113,62 +120,16 @@ def slice_worker(notebook: Notebook, worker: str) -> Slice:
         is_broken=bool(syntax_problems),
         body=layout.body,
         has_future=any(s.future for s in layout.body),
-        warnings=tuple(dict.fromkeys(walk.warnings)),
-        touched={s: _touched(notebook, s) for s in layout.body},
+        warnings=tuple(
+            dict.fromkeys([*walk.warnings, *state_set_elsewhere(notebook, worker, aliases, walk.taken)])
+        ),
+        touched={s: touched(notebook, s) for s in layout.body},
         effects=frozenset(walk.effects),
-        omitted=_omitted(notebook, layout.body),
-        changed_by_handlers=_changed_by_handlers(notebook, layout.body),
+        omitted=omitted(notebook, layout.body),
+        changed_by_handlers=changed_by_handlers(notebook, layout.body),
         surely_changes=frozenset(n for h in handlers for n in notebook.changes.of_call(h, Strength.SURE)),
         asks_for_subclasses=notebook.changes.asks_for_subclasses,
-        exported_names=_exported_names(notebook, layout, walk.names) - BOUND - aliases,
-    )
-
-
-def _touched(notebook: Notebook, statement: Statement) -> frozenset[str]:
-    changed = notebook.changes.of(notebook.history.position[statement])
-    surely = {name for name, strength in changed.items() if strength is Strength.SURE}
-    return frozenset(statement.binds) | {name for name in surely if not name.startswith(MODULE)}
-
-
-def _exported_names(notebook: Notebook, layout: Layout, imported: Collection[str]) -> frozenset[str]:
-    """Return the names that the script binds as the notebook did at last; of imports those that it uses."""
-    history = notebook.history
-    chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
-    statements = (*layout.imports, *layout.body)
-    names = {n for s in statements for n in history.bound_by(s) if s.category != "import" or n in imported}
-    names.discard(STAR)
-    return frozenset(
-        name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
-    )
-
-
-def _omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Statement]:
-    """Return for each name the first statement that is not exported and may have changed its object."""
-    history, chosen = notebook.history, set(body)
-    found: dict[str, Statement] = {}
-    for name in sorted({name for statement in body for name in history.bound_by(statement)}):
-        for first in history.resolve(name, history.end)[:1]:  # the others are in the same group
-            group = notebook.sharers.group((name, first))
-            changing = {p for p, _ in notebook.events.get(group, ())}.union(notebook.unfollowed)
-            later = (history.statements[p] for p in sorted(changing) if p > first)
-            missing = next((s for s in later if s not in chosen and not s.is_handler), None)
-            if missing is not None:
-                found[name] = missing
-    return found
-
-
-def _changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> frozenset[str]:
-    history, end = notebook.history, notebook.history.end
-    groups = {
-        notebook.sharers.group(version)
-        for name in notebook.changed_by_handlers
-        for version in history.versions(name, end)
-    }
-    names = {name for statement in body for name in history.bound_by(statement)}
-    return frozenset(
-        name
-        for name in names
-        if any(notebook.sharers.group(v) in groups for v in history.versions(name, end))
+        exported_names=exported_names(notebook, layout, walk.names) - BOUND - aliases,
     )
 
 

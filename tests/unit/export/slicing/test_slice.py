@@ -333,3 +333,10 @@ def test_a_name_that_a_function_binds_is_compared_with_the_kernel_too():
 
 def test_a_lambda_that_is_called_where_it_is_written_is_followed():
     values("x = [1]\n(lambda to: to.append(2))(x)", names="x")
+
+
+@pytest.mark.parametrize("line", ["dn.worker('bridge').state['n'] = 7", "worker.state.update(n=7)"])
+def test_state_that_another_cell_fills_is_told(line):
+    (warning,) = plan(handler("pass"), line).warnings
+    assert "ran in the notebook, and the script of bridge does not do it" in warning.why
+    assert not plan(handler("pass"), "dn.worker('other').state['n'] = 7", "print(worker.state)").warnings

@@ -1,0 +1,82 @@
+"""What is found of a slice once it is made: what it binds, what it leaves out; used by `slice`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Sequence
+
+from dnworker_jupyter.export.slicing.changes import MODULE, Strength
+from dnworker_jupyter.export.slicing.layout import Layout
+from dnworker_jupyter.export.slicing.name_problems import lost_effect
+from dnworker_jupyter.export.slicing.notebook import Notebook
+from dnworker_jupyter.export.slicing.problems import ExportProblem
+from dnworker_jupyter.export.slicing.statements import STAR, Statement
+
+
+def exported_names(notebook: Notebook, layout: Layout, imported: Collection[str]) -> frozenset[str]:
+    """Return the names that the script binds as the notebook did at last; of imports those that it uses."""
+    history = notebook.history
+    chosen = {history.position[s] for s in (*layout.imports, *layout.body)}
+    statements = (*layout.imports, *layout.body)
+    names = {n for s in statements for n in history.bound_by(s) if s.category != "import" or n in imported}
+    names.discard(STAR)
+    return frozenset(
+        name for name in names if (last := history.resolve(name, history.end)) and chosen.issuperset(last)
+    )
+
+
+def omitted(notebook: Notebook, body: Sequence[Statement]) -> dict[str, Statement]:
+    """Return for each name the first statement that is not exported and may have changed its object."""
+    history, chosen = notebook.history, set(body)
+    found: dict[str, Statement] = {}
+    for name in sorted({name for statement in body for name in history.bound_by(statement)}):
+        for first in history.resolve(name, history.end)[:1]:  # the others are in the same group
+            group = notebook.sharers.group((name, first))
+            changing = {p for p, _ in notebook.events.get(group, ())}.union(notebook.unfollowed)
+            later = (history.statements[p] for p in sorted(changing) if p > first)
+            missing = next((s for s in later if s not in chosen and not s.is_handler), None)
+            if missing is not None:
+                found[name] = missing
+    return found
+
+
+def changed_by_handlers(notebook: Notebook, body: Sequence[Statement]) -> frozenset[str]:
+    """Return the names of a slice whose object a handler may change when it runs."""
+    history, end = notebook.history, notebook.history.end
+    groups = {
+        notebook.sharers.group(version)
+        for name in notebook.changed_by_handlers
+        for version in history.versions(name, end)
+    }
+    names = {name for statement in body for name in history.bound_by(statement)}
+    return frozenset(
+        name
+        for name in names
+        if any(notebook.sharers.group(v) in groups for v in history.versions(name, end))
+    )
+
+
+def state_set_elsewhere(
+    notebook: Notebook, worker: str, aliases: Collection[str], taken: Collection[Statement]
+) -> Iterator[ExportProblem]:
+    """Warn of statements in other cells that filled the worker's state: a script does not run them."""
+    for statement in notebook.history.statements:
+        if statement.cell.category != "plain" or statement in taken:
+            continue
+        stores = [(store.root, store.path) for store in statement.facts.stores]
+        calls = [(call.root, call.path[:-1]) for call in statement.facts.calls if call.is_discarded]
+        is_of_worker = any(
+            path[-1:] == ("state",) and (root in ("worker", *aliases) or path[:1] == ("worker",))
+            for root, path in (*stores, *calls)
+        )
+        named = {n.value for n in statement.nodes if isinstance(n, ast.Constant)}
+        is_by_name = any(path[:1] == ("worker",) for _, path in (*stores, *calls))
+        if is_of_worker and (worker in named or not is_by_name):
+            yield lost_effect(statement, worker, None)
+
+
+def touched(notebook: Notebook, statement: Statement) -> frozenset[str]:
+    """Return the names that a statement binds, or whose object it surely changes."""
+    changed = notebook.changes.of(notebook.history.position[statement])
+    surely = {name for name, strength in changed.items() if strength is Strength.SURE}
+    return frozenset(statement.binds) | {name for name in surely if not name.startswith(MODULE)}
