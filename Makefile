@@ -10,7 +10,7 @@ AS_ROOT := $(shell test "$$(id -u)" != 0 || echo --allow-root)
 # Not uv's default of hard links: a checkout on another disk than the cache must work without a warning.
 export UV_LINK_MODE ?= copy
 
-.PHONY: lab demo test check lint format bounds bench screenshot clean all-tests quick-tests tools environments
+.PHONY: lab demo test check lint format bounds bench attack screenshot clean all-tests quick-tests tools environments
 
 lab: .venv/.lab  ## open the tutorial in JupyterLab
 	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01-quickstart.ipynb
@@ -56,6 +56,9 @@ bounds: .venv/.test  ## unit and kernel tests with the oldest versions that the 
 
 bench: .venv/.test  ## measure, side by side with the reference
 	$(BIN)/python benchmarks/run.py
+
+attack: .venv/.test  ## attack the runtime with real processes, for some minutes, and print what held
+	$(BIN)/python -m tests.attack
 
 screenshot: .venv/.test  ## take the pictures of the docs again
 	$(BIN)/python scripts/screenshot.py

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
+from dnworker.core.limits import Limits
 from dnworker.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Runtime(Engine):
         capability_dirs: directories that `discover` and every reload look through.
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
+        limits: how much of the machine it may use.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Runtime(Engine):
         capability_dirs: Sequence[Path] = (),
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -60,6 +63,7 @@ class Runtime(Engine):
             capability_dirs=capability_dirs,
             token_file=token_file,
             journal=journal,
+            limits=limits,
         )
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None

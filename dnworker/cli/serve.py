@@ -20,6 +20,7 @@ from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.text import printable
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.limits import parse_limits
 from dnworker.core.logs import LogLine
 from dnworker.engine.output import kept_output
 
@@ -46,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flag", action="append", default=[], metavar="CAP.FLAG=on", help="set a flag")
     parser.add_argument("--watch", action="store_true", help="reload a capability when its files change")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="keep what happens in this file")
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how much the runtime may use, such as history=128MB; docs/reference.md has all",
+    )
     parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
     parser.set_defaults(command=serve)
 
@@ -102,6 +110,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         flags=parse_cli_flags(options.flag),
         capability_dirs=_directories(options),
         journal=options.journal,
+        limits=parse_limits(options.limit),
     )
 
 

@@ -25,6 +25,7 @@ from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.lifecycle import STATUS, WorkerState
+from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
@@ -79,6 +80,7 @@ class Engine:
         capability_dirs: directories that `discover` and every reload look through.
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
+        limits: how much of the machine it may use.
     """
 
     def __init__(
@@ -91,11 +93,12 @@ class Engine:
         capability_dirs: Sequence[Path] = (),
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
         self.tokens = Tokens(token, file=token_file)
-        self.progress = Progress()
+        self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock)
         self.history = History()
@@ -131,6 +134,7 @@ class Engine:
             bus=self.bus,
             history=self.history,
             clock=self.clock,
+            limits=self.limits,
             guard=self.guard,
             tokens=self.tokens,
             client=self.client,

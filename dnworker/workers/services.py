@@ -14,6 +14,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.limits import Limits
 from dnworker.core.models import ComponentInfo
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
@@ -121,6 +122,8 @@ class Services:
     """Records every invocation."""
     clock: Clock
     """What schedules and backoff go by."""
+    limits: Limits
+    """How much of the machine workers may use."""
     guard: Guard
     """Ends worker processes if this process dies."""
     tokens: WorkerTokens

@@ -1,0 +1,59 @@
+"""`Limits`: how much of the machine a runtime may use; one object, made where a runtime is made."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from dnworker.core.errors import UsageError
+
+KB, MB = 1_000, 1_000_000
+_UNITS = {"": 1, "k": KB, "m": MB, "g": 1_000 * MB}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Budgets of a runtime; `serve --limit NAME=VALUE` sets one. Sizes are in bytes, times in seconds."""
+
+    history: int = 64 * MB
+    """Bytes of events and invocations that are kept in memory for traces and the panel."""
+    log: int = 32 * MB
+    """Bytes of log lines that are kept in memory, of all workers together."""
+    held: int = 16 * MB
+    """Bytes of events that are held for a process which was started and has not subscribed yet."""
+    held_seconds: float = 60.0
+    """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
+    queue: int = 64 * MB
+    """Bytes of events that wait for one worker; publishers wait when they are used up."""
+    connections: int = 1_024
+    """Connections that the server has open at a time."""
+    unauthenticated: int = 128
+    """Connections among these that have not shown a token yet."""
+
+
+def parse_limits(given: Iterable[str]) -> Limits:
+    """Return the limits that `NAME=VALUE` texts set, such as `history=128MB` or `held_seconds=30`.
+
+    Raises:
+        UsageError: a text has another form, names no limit, or its value is no positive amount.
+    """
+    names = Limits.__struct_fields__
+    values: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            meant = f"; did you mean {near[0]}?" if near and equals else ""
+            raise UsageError(
+                f"--limit {text!r}: write NAME=VALUE, where NAME is one of {', '.join(names)}{meant}"
+            )
+        found = _AMOUNT.fullmatch(value.strip())
+        amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
+        if amount <= 0:
+            raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
+        values[name] = amount if name == "held_seconds" else int(amount)
+    return msgspec.convert(values, Limits)
