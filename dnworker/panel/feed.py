@@ -234,7 +234,7 @@ class Feed:
             return
         engine = self.model.engine
         self._listening = [
-            engine.listen(self.notify),
+            engine.listen(self._note_workers),
             engine.logs.listen(self._note_line),
             engine.history.listen(self._note_invocation),
             engine.bus.tap(self._note_event),
@@ -265,7 +265,12 @@ class Feed:
         self.model.note_change(event.event_id)
         self._changed.set()
 
+    def _note_workers(self) -> None:
+        self.model.note_workers()
+        self.notify()
+
     def _note_invocation(self, invocation: Invocation) -> None:
+        self.model.note_busy(invocation.worker)
         if invocation.event is not None:
             self.model.note_change(invocation.event.event_id)
         self._changed.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
@@ -22,6 +23,12 @@ EVENTS_REMEMBERED = 1_000
 """Events whose change is remembered; a view that missed more gets the newest anew."""
 
 FIRED_KEPT = 30
+
+WORKERS_REMEMBERED = 10_000
+"""Workers of which is remembered when they did something; others are looked at less often."""
+
+KINDS_INTERVAL = 5.0
+"""Seconds after which kinds are looked up again although no worker has changed."""
 
 
 class PanelModel:
@@ -40,6 +47,10 @@ class PanelModel:
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
+        # The same for workers: their states and handlers, and when each has done something, in seconds.
+        self.workers_revision = 0
+        self._busy: OrderedDict[str, float] = OrderedDict()
+        self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
 
     # -- what changed ----------------------------------------------------------------------------------
 
@@ -60,9 +71,36 @@ class PanelModel:
             if (event := self.engine.history.event(event_id)) is not None:
                 yield event
 
+    def note_workers(self) -> None:
+        """Remember that the state or the handlers of some worker have changed."""
+        self.workers_revision += 1
+
+    def note_busy(self, worker: str) -> None:
+        """Remember that a worker does something now."""
+        busy = self._busy
+        busy[worker] = time.monotonic()
+        busy.move_to_end(worker)
+        if len(busy) > WORKERS_REMEMBERED:
+            busy.popitem(last=False)
+
+    def busy_since(self, moment: float) -> set[str]:
+        """Return the workers that have done something since then, in seconds of the monotonic clock."""
+        return set(takewhile(lambda name: self._busy[name] >= moment, reversed(self._busy)))
+
+    def kinds(self) -> list[str]:
+        """Return the kinds that can be expected to do something, in order; looked up when they may be new."""
+        revision, at, found = self._kinds
+        now = time.monotonic()
+        if revision != self.workers_revision or now - at >= KINDS_INTERVAL:
+            found = sorted(self.actions.kinds())
+            self._kinds = self.workers_revision, now, found
+        return found
+
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
         self._changed_events.clear()
+        self._busy.clear()
+        self.note_workers()
 
     def note_fired(self, entry: dict[str, Any], at: float) -> None:
         """Remember what the panel fired, and when in ms since 1970; the same again moves to the top."""

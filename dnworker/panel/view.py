@@ -15,6 +15,8 @@ from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
+from dnworker.panel.pace import Pace
+from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -24,9 +26,6 @@ EVENTS_AT_ONCE = 100
 OLDER_EVENTS = 200
 EVENTS_LOOKED_AT = 500
 """Events that are matched before the loop turns."""
-
-STATS_INTERVAL = 0.5
-"""Seconds between two messages of stats; what changes a worker's state is sent at once."""
 
 TRACE_INTERVAL = 0.5
 CHUNKS_AT_ONCE = 4
@@ -47,13 +46,9 @@ class Sent:
     The intervals are read for each, not once at import: a test without delays sets the constants to 0.
     """
 
+    workers: WorkerChanges
     is_nothing: bool = True
     parts: dict[str, object] = field(default_factory=dict)
-    # workers, by name: what is sent at once, and all of it, which waits for its turn
-    briefs: dict[str, object] = field(default_factory=dict)
-    workers: dict[str, object] = field(default_factory=dict)
-    stats_at: float = 0.0
-    stats_interval: float = field(default_factory=lambda: STATS_INTERVAL)
     # the log and the timeline
     line: int = 0
     revision: int | None = None
@@ -86,7 +81,7 @@ class View:
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
         self._seq = 0
-        self._sent = Sent()
+        self._sent = Sent(WorkerChanges(model))
         self._is_behind = False
 
     # -- what the view sends ----------------------------------------------------------------------------
@@ -113,7 +108,7 @@ class View:
 
     def refill(self) -> None:
         """Send everything again."""
-        self._sent = Sent()
+        self._sent = Sent(WorkerChanges(self._model))
         self._is_behind = False
         self.note_alive()
 
@@ -164,15 +159,15 @@ class View:
         """Send what has changed, as far as the budget allows; states are sent whatever is left of it."""
         sent, self._is_behind = self._sent, False
         await self._match_log()
-        room = self._budget.left
-        parts = dict(self._states())
+        room, pace = self._budget.left, Pace()
+        parts = await self._states(pace)
         size = sum(map(size_of, parts.values()))
         if room > 0:
-            size += await self._add_changes(parts, room - size)
+            size += await self._add_changes(parts, room - size, pace)
         else:
             self._is_behind = True
         if sent is not self._sent:  # it was filled anew meanwhile: what was made here is part of that
-            self._sent = Sent()
+            self._sent = Sent(WorkerChanges(self._model))
             self._is_behind = True
         elif parts:
             self._send_parts(parts, size)
@@ -195,9 +190,14 @@ class View:
             await asyncio.sleep(0)
         self._is_behind = self.window.is_behind
 
-    async def _add_changes(self, parts: dict[str, Any], room: float) -> int:
+    async def _add_changes(self, parts: dict[str, Any], room: float, pace: Pace) -> int:
         """Add the changes that may wait for room; returns their bytes."""
-        changes = dict(self._changes())
+        changes: dict[str, Any] = {}
+        for part, value in self._changes():
+            changes[part] = value
+            await pace.rest()
+        if "sessions" in self.parts:
+            changes |= await self._session_changes(pace)
         if "events" in self.parts and (events := await self._event_changes()) is not None:
             changes["events"] = events
         size = sum(map(size_of, changes.values()))
@@ -220,23 +220,23 @@ class View:
 
     # -- states, and the parts that are sent whole -----------------------------------------------------
 
-    def _states(self) -> Parts:
-        """Go through the changes that nobody must miss."""
-        model = self._model
-        yield from self._if_new("paused", model.actions.paused_by)
-        yield from self._if_new("runtime", model.runtime_to_json())
-        yield from self._worker_changes()
-        yield from self._if_new("attention", model.attention())
+    async def _states(self, pace: Pace) -> dict[str, Any]:
+        """Return the changes that nobody must miss."""
+        model, sent = self._model, self._sent
+        parts = dict(self._if_new("paused", model.actions.paused_by))
+        parts |= self._if_new("runtime", model.runtime_to_json())
+        if (workers := await sent.workers.take(pace)) is not None:
+            parts["workers"] = workers
+        self._is_behind |= sent.workers.is_behind
+        parts |= self._if_new("attention", model.attention())
+        return parts
 
     def _changes(self) -> Parts:
         """Go through the other parts that changed, without timeline and log."""
-        actions = self._model.actions
         if "capabilities" in self.parts:
             yield from self._if_new("capabilities", self._capabilities())
-        if "sessions" in self.parts:
-            yield from self._session_changes()
         if "fire" in self.parts:
-            fired = {"kinds": sorted(actions.kinds()), "history": [*self._model.fired]}
+            fired = {"kinds": self._model.kinds(), "history": [*self._model.fired]}
             yield from self._if_new("fire", fired)
         if "events" in self.parts:
             yield from self._trace_changes()
@@ -252,47 +252,19 @@ class View:
         found = [serialize.capability_to_json(c) for c in self._engine.capabilities.all()]
         return {"all": found, "whyNoExport": self._model.actions.why_no_export()}
 
-    def _session_changes(self) -> Parts:
-        sessions = self._engine.sessions
-        newest = sessions.list()
-        queue = self._engine.turns.queue
-        briefs = [serialize.session_brief(s, queue(s)) for s in newest[: serialize.SESSIONS_SHOWN]]
-        yield from self._if_new("sessions", {"newest": briefs, "all": len(newest)})
+    async def _session_changes(self, pace: Pace) -> dict[str, Any]:
+        sessions, queue = self._engine.sessions, self._engine.turns.queue
+        briefs = []
+        for session in sessions.newest(serialize.SESSIONS_SHOWN):
+            briefs.append(serialize.session_brief(session, queue(session)))
+            await pace.rest()
+        found = dict(self._if_new("sessions", {"newest": briefs, "all": len(sessions)}))
         shown = self.session
         if shown is not None:
-            found = sessions.get(shown) if shown in sessions else None
-            detail = None if found is None else serialize.session_to_json(found, queue(found))
-            yield from self._if_new("session", {"id": shown, "detail": detail})
-
-    # -- workers ---------------------------------------------------------------------------------------
-
-    def _worker_changes(self) -> Parts:
-        sent, model = self._sent, self._model
-        workers = self._engine.workers()
-        briefs: dict[str, object] = {
-            w.qualified_name: (serialize.worker_brief(w), model.gate(w)) for w in workers
-        }
-        now = time.monotonic()
-        stats_are_due = now - sent.stats_at >= sent.stats_interval
-        if not stats_are_due:
-            self._is_behind = True  # stats may have changed; the next update looks
-        changed = []
-        for worker in workers:
-            name = worker.qualified_name
-            if stats_are_due or briefs[name] != sent.briefs.get(name):
-                found = model.worker_to_json(worker)
-                if found != sent.workers.get(name):
-                    sent.workers[name] = found
-                    changed.append(found)
-        if stats_are_due:
-            sent.stats_at = now
-            seconds = size_of(changed) * 4 / BYTES_PER_SECOND  # a quarter of the budget at most
-            sent.stats_interval = max(STATS_INTERVAL, seconds)
-        order = [*briefs]
-        if changed or order != [*sent.briefs] or sent.is_nothing:
-            sent.workers = {name: sent.workers[name] for name in order}
-            yield "workers", {"order": order, "changed": changed}
-        sent.briefs = briefs
+            one = sessions.get(shown) if shown in sessions else None
+            detail = None if one is None else serialize.session_to_json(one, queue(one))
+            found |= self._if_new("session", {"id": shown, "detail": detail})
+        return found
 
     # -- events ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,8 +89,15 @@ class SessionStore:
         except KeyError:
             raise NotFound(f"no live session {session_id!r}; create it first") from None
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
+
+    def newest(self, count: int) -> list[Session]:
+        """Return the live sessions that changed last, the newest change first."""
+        return heapq.nlargest(count, self._sessions.values(), key=lambda s: s.updated_at)
 
     def list(self) -> list[Session]:
         """Return all live sessions, the newest change first."""

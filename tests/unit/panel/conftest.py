@@ -9,6 +9,7 @@ import pytest
 from dnworker import Runtime, Worker
 from dnworker.panel import feed as feeds
 from dnworker.panel import view as views
+from dnworker.panel import worker_changes
 
 from .screen import Screen
 
@@ -16,7 +17,7 @@ from .screen import Screen
 @pytest.fixture(autouse=True)
 def without_delays(monkeypatch):
     monkeypatch.setattr(feeds, "INTERVAL", 0.0)
-    monkeypatch.setattr(views, "STATS_INTERVAL", 0.0)
+    monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 0.0)
     monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
 
 
