@@ -190,14 +190,28 @@ class Engine:
         """Whether it was started and not stopped since."""
         return self._is_started
 
-    async def stop(self) -> None:
-        """Stop all workers in full, then the turns, then what was started; may be called again."""
-        await self.reloads.cancel()
+    async def stop(self, *, within: float | None = None) -> None:
+        """Stop all workers in full, then the turns, then what was started; may be called again.
+
+        Args:
+            within: seconds after which workers and turns that have not stopped are left behind, and their
+                processes killed; None waits for them.
+        """
+        bound = waiting.Bound(within)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
-            steps.callback(self.guard.close)
+            steps.callback(self._close_guard, bound)
             steps.push_async_callback(self.resources.aclose)
-            steps.push_async_callback(self.turns.stop)
-            await stop_all(self.workers())
+            steps.push_async_callback(bound.run, self.turns.stop)
+            steps.push_async_callback(bound.run, self._stop_workers)
+            await bound.run(self.reloads.cancel)
+
+    async def _stop_workers(self) -> None:
+        await stop_all(self.workers())
+
+    def _close_guard(self, bound: waiting.Bound) -> None:
+        if bound.is_exceeded:
+            self.guard.kill()  # or it would wait for them
+        self.guard.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
