@@ -48,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-file", type=Path, help="read the bearer token here, or write the minted one")
     parser.add_argument("--flag", action="append", default=[], metavar="CAP.FLAG=on", help="set a flag")
-    parser.add_argument("--watch", action="store_true", help="reload a capability when its files change")
+    parser.add_argument(
+        "--watch", action="store_true", help="reload a capability when what is read to load it changes"
+    )
+    parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="keep what happens in this file")
     parser.add_argument(
         "--limit",
@@ -95,8 +98,8 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)
-        if options.watch:
-            tasks.append(asyncio.create_task(watch(runtime)))
+        if options.watch or options.watch_all:
+            tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
         await stop
         return 0
     finally:
@@ -163,7 +166,7 @@ def _directories(options: argparse.Namespace) -> list[Path]:
         if not directory.is_dir():
             raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
     if options.path:
-        return [directory.resolve() for directory in options.capabilities_dir]
+        return [directory.absolute() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)
 
 

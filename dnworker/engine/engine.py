@@ -295,7 +295,7 @@ class Engine:
         """Load a capability from its directory and start its workers.
 
         Args:
-            path: the directory.
+            path: the directory; where it is a link, each reload follows it to where it leads then.
             instead: whether added workers that are the same, by the capability's name or by their own, are
                 stopped and set aside until it is unloaded. Else both handle every event.
 
@@ -303,8 +303,8 @@ class Engine:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already.
         """
-        root = Path(path).resolve()
-        capability = await self.reloads.alone(partial(self.capabilities.load, root, instead=instead))
+        place = Path(path).absolute()
+        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 
