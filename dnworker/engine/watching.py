@@ -139,8 +139,8 @@ class Watcher:
         looks = await asyncio.to_thread(self._look_at, present)
         for capability in present:
             await self._compare(capability, looks[capability.root])
-        gone = self._watched.keys() - {self._key(c) for c in present}
-        for key in gone:
+        now_present = {self._key(c) for c in self._engine.capabilities.all() if not c.live}
+        for key in self._watched.keys() - now_present:
             del self._watched[key]
 
     def _found(self) -> frozenset[Path]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -382,3 +383,115 @@ async def _talk_and_stop(directory: Path) -> None:
             (await client.post("/api/events", json=body)).raise_for_status()
         (await client.get("/api/runtime")).raise_for_status()
     os.kill(entry["pid"], signal.SIGTERM)
+
+
+COUNTS = """
+import os
+from pathlib import Path
+from dnworker import Worker
+worker = Worker("w")
+with open(Path(os.environ["HOME"]) / "starts", "a") as file:
+    file.write("{version}\\n")
+"""
+
+
+def _starts(served: Served) -> list[str]:
+    file = served.home / "starts"
+    return file.read_text().split() if file.exists() else []
+
+
+async def _until_started(served: Served, version: str, *, within: float = 20) -> None:
+    try:
+        async with asyncio.timeout(within):
+            while _starts(served)[-1:] != [version]:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{version} is not loaded; there were {_starts(served)}") from None
+
+
+def _release(directory: Path, version: str) -> Path:
+    return make_capability(directory, "w: {path: w.py}", {"w.py": COUNTS.replace("{version}", version)})
+
+
+@attack()
+async def watch_follows_every_deployment(scale: Scale) -> str:
+    """--watch sees exchanged directories, links that lead elsewhere, and a directory that was deleted."""
+    releases = [_release(scale.directory / "releases" / name, name) for name in ("a", "b")]
+    current = scale.directory / "current"
+    current.symlink_to(releases[0])
+    async with serving(scale.directory, current, "--watch") as served:
+        await _until_started(served, "a")
+        for release in releases[::-1]:
+            (scale.directory / "next").symlink_to(release)
+            (scale.directory / "next").replace(current)
+            await _until_started(served, release.name)
+        current.unlink()
+        _release(current, "c")
+        await _until_started(served, "c")
+        fresh = _release(scale.directory / "fresh", "d")
+        current.rename(scale.directory / "old")
+        fresh.rename(current)
+        await _until_started(served, "d")
+        if not scale.short:
+            shutil.rmtree(current)
+            await asyncio.sleep(5)
+            _release(current, "e")
+            await _until_started(served, "e")
+        starts = _starts(served)
+        assert await served.stop() == 0
+    assert len(starts) == len(set(starts)) + 1, f"something was loaded twice: {starts}"
+    return f"{len(starts)} loads: {' '.join(starts)}"
+
+
+WRITES = (
+    COUNTS
+    + """
+here = Path(__file__).parent
+(here / "notes.md").write_text(os.urandom(8).hex())
+(here / "state.json").write_text(os.urandom(8).hex())
+"""
+)
+REWRITES = (
+    COUNTS
+    + """
+Path(__file__).write_text(Path(__file__).read_text() + "# again\\n")
+"""
+)
+
+
+@attack()
+async def what_workers_write_restarts_nothing(scale: Scale) -> str:
+    """A worker that writes beside itself starts once; one that rewrites its module starts ever more rarely."""
+    seconds = scale.of(10, 4)
+    figures = []
+    for name, code, most in (("notes", WRITES, 2), ("its own module", REWRITES, 5)):
+        directory = scale.directory / name.replace(" ", "-")
+        directory.mkdir()
+        root = make_capability(directory / "cap", "w: {path: w.py}", {"w.py": code})
+        async with serving(directory, root, "--watch") as served:
+            await asyncio.sleep(1)  # it has been looked at by then; nothing says so
+            (root / "w.py").write_text(code + "# edited\n")
+            await asyncio.sleep(seconds)
+            starts = len(_starts(served))
+            assert 2 <= starts <= most, f"{starts} starts in {seconds} s of a worker that writes {name}"
+            if most > 2:
+                await served.line("changes again right after each reload")
+        figures.append(f"{name}: {starts}")
+    return f"starts within {seconds} s of a worker that writes {', '.join(figures)}"
+
+
+@attack()
+async def a_loop_that_stands_still_is_reported(scale: Scale) -> str:
+    """A handler that blocks the loop is named with its line while it does, and how long it took after."""
+    root = make_capability(scale.directory / "cap", "w: {path: w.py}", {"w.py": handler("time.sleep(2.5)")})
+    async with serving(scale.directory, root) as served:
+        await served.publish("go")
+        said = await served.line("stands still", within=10)
+        assert "demo:w.go" in said, said
+        assert "w.py, line" in said, said
+        assert "time.sleep(2.5)" in said, said
+        over = await served.line("runs again", within=10)
+        await served.answers_within(5)
+        assert sum("stands still" in line for line in served.err) == 1, "it is said more than once"
+        assert await served.stop() == 0
+    return over.partition(": ")[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -67,3 +68,13 @@ async def test_an_agent_that_holds_the_loop_is_named(watched, runtime):
 async def test_a_loop_that_turns_is_left_alone(watched):
     assert watched.blocked_for < 10
     assert watched.block is None
+
+
+async def test_a_loop_that_stood_still_unseen_is_noted_when_it_turns(watched):
+    watched.stop()  # as if no other thread could run
+    watched._pinged = time.monotonic() - 1
+    watched._answer()
+    (block,) = watched.blocks
+    assert watched.told.released.is_set()
+    assert block.over
+    assert not block.is_known

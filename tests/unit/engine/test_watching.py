@@ -189,6 +189,31 @@ async def test_a_link_that_leads_elsewhere_is_followed(tmp_path):
         assert await watching.look(3) == ["one"]
 
 
+async def test_a_link_that_leads_back_during_the_reload_is_followed_after_it(tmp_path):
+    releases = [make_named(tmp_path / "releases" / str(n), "one") for n in range(2)]
+    (releases[1] / "echo.py").write_text(CHANGED)
+    current = tmp_path / "current"
+    current.symlink_to(releases[0])
+    async with Runtime(port=None) as runtime:
+        await runtime.load(current)
+        watching = Watching(runtime)
+        await watching.look()
+        original = runtime.reload
+
+        async def reload(capability=None):
+            info = await original(capability)
+            runtime.reload = original
+            current.unlink()
+            current.symlink_to(releases[0])
+            return info
+
+        runtime.reload = reload
+        current.unlink()
+        current.symlink_to(releases[1])
+        assert await watching.look(5) == ["one", "one"]
+        assert runtime.capabilities.get("one").root == releases[0]
+
+
 async def test_a_directory_that_was_deleted_is_seen_when_it_is_back(one):
     shutil.rmtree(one.root)
     assert await one.look(3) == ["one"]
