@@ -123,6 +123,8 @@ def watch_loop(runtime: Runtime) -> Watchdog:
             runtime.log_line(worker, text, source="runtime", level="warning", invocation=invocation)
 
     def blocked(block: Block) -> None:
+        if not block.is_known and block.invocation is None:
+            return  # the machine may be busy with others: said afterwards, if it was not
         say(
             block,
             f"the event loop stands still, and every worker waits: {who(runtime, block)} holds it at "
@@ -130,6 +132,8 @@ def watch_loop(runtime: Runtime) -> Watchdog:
         )
 
     def released(block: Block) -> None:
+        if not block.is_known and block.invocation is None and block.cpu_seconds < block.seconds / 2:
+            return
         held = f"{who(runtime, block)} at {block.location}" if block.is_known else block.location
         say(block, f"the event loop runs again: it stood still for {block.seconds:.1f} s, by {held}")
 

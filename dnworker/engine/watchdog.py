@@ -50,6 +50,8 @@ class Block:
     over: bool = False
     file: str = ""
     """Of the line that holds it; empty where that is not known."""
+    cpu_seconds: float = 0.0
+    """Processor time of the process meanwhile, once it is over; little where the machine had none for it."""
 
     @property
     def is_known(self) -> bool:
@@ -90,6 +92,7 @@ class Watchdog:
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._pinged: float | None = None
+        self._cpu_before = 0.0  # processor time when it was pinged
         self._block: Block | None = None
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
@@ -118,6 +121,7 @@ class Watchdog:
         while not self._ending.wait(self._interval):
             pinged = self._pinged
             if pinged is None:
+                self._cpu_before = time.process_time()
                 self._pinged = time.monotonic()
                 try:
                     self._loop.call_soon_threadsafe(self._answer)
@@ -151,6 +155,7 @@ class Watchdog:
                 self.blocks.append(block)
         if block is not None:
             block.seconds = time.monotonic() - block.began
+            block.cpu_seconds = time.process_time() - self._cpu_before
             block.over = True
             self._on_released(block)
 
