@@ -100,7 +100,7 @@ CASES = [
     Case("a startup that swallows", HEAD + "@worker.on_startup\nasync def s(client):\n" + "\n".join("    " + line for line in SWALLOWS.splitlines()) + "\n", ready=False),
     Case("an import that blocks", HEAD + "time.sleep(3600)\n", ready=False),
     Case("a signal that a worker takes", handler("signal.signal(signal.SIGTERM, signal.SIG_IGN)\nawait asyncio.sleep(1.5)\nprint('took', file=sys.stderr)\nawait asyncio.sleep(3600)"), codes=(0,), says=("SIGTERM",)),
-    Case("a child made by fork", handler("r, w = os.pipe()\npid = os.fork()\nif pid == 0:\n    os.write(w, b'x')\n    time.sleep(3600)\nos.read(r, 1)\nos.kill(pid, signal.SIGTERM)\nos.waitpid(pid, 0)\nprint('waited', file=sys.stderr)"), codes=(0,), says=("waited",)),
+    Case("a child made by fork", handler("r, w = os.pipe()\npid = os.fork()\nif pid == 0:\n    os.write(w, b'x')\n    time.sleep(60)\nos.read(r, 1)\nos.kill(pid, signal.SIGTERM)\nos.waitpid(pid, 0)\nprint('waited', file=sys.stderr)"), codes=(0,), says=("waited",)),
     Case("a process that ignores SIGTERM", HEAD, codes=(0, 1), says=("SIGTERM",), fires=False, files={"child.py": CHILD}, workers=f"w: {{path: w.py}}\nchild: {{command: {sys.executable}, args: [child.py]}}"),
 ]  # fmt: skip
 SHORT = {"a thread of to_thread", "two signals while blocked"}
