@@ -85,10 +85,14 @@ class Runtime(Engine):
         if self._feed is not None:
             self._feed.resume()
 
-    async def stop(self) -> None:
-        """Stop all workers in full, then the turns, the server and the panel; may be called again."""
+    async def stop(self, *, within: float | None = None) -> None:
+        """Stop all workers in full, then the turns, the server and the panel; may be called again.
+
+        Args:
+            within: seconds after which workers and turns that have not stopped are left behind; None waits.
+        """
         try:
-            await super().stop()
+            await super().stop(within=within)
         finally:
             if self._feed is not None:
                 self._feed.close()

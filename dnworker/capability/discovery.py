@@ -34,7 +34,12 @@ def search_path(
         *given,
         *(Path(entry.strip()) for entry in from_environment if entry.strip()),
     ]
-    return list(dict.fromkeys(d.resolve() for d in candidates if d.is_dir()))
+    # By the names that were given: one may be a link that leads elsewhere later.
+    found: dict[Path, Path] = {}
+    for directory in candidates:
+        if directory.is_dir():
+            found.setdefault(directory.resolve(), directory.absolute())
+    return list(found.values())
 
 
 def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -13,18 +13,27 @@ from typing import Any
 from dnworker._version import __version__
 from dnworker.cli import export as exporting
 from dnworker.cli import remote
-from dnworker.cli.text import NearParser, printable
+from dnworker.cli.text import NearParser, print_json, printable
 from dnworker.core.errors import DnworkerError, UsageError
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; an error is one sentence on stderr, or JSON on stdout."""
+    """Run a command and return its exit code; an error is one sentence on stderr, or JSON on stdout.
+
+    Wrong use, which ends with code 2, is always said on stderr: what is wrong may be `--json` itself.
+    """
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
-        return command(options)
+        code = command(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone can be handled
+        return code
+    except BrokenPipeError:  # such as `dnworker tail | head -1`
+        _leave_stdout()
+        return 1
     except KeyboardInterrupt:
         aside = "; nothing was written" if command in (exporting.run, _import) else ""
         print(f"dnworker: interrupted{aside}", file=sys.stderr)
@@ -32,10 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DnworkerError, OSError) as exc:
         if options.json:
             as_json = getattr(exc, "as_json", None)  # a refused export has a list of reasons
-            print(json.dumps({"ok": False, **(as_json() if as_json else {"error": str(exc)})}))
+            print_json({"ok": False, **(as_json() if as_json else {"error": str(exc)})})
         else:
             print(printable(f"dnworker: {exc}"), file=sys.stderr)
         return 1
+    except Exception as exc:
+        if options.json:
+            print_json({"ok": False, "error": f"{type(exc).__name__}: {exc}"})
+        raise
+
+
+def _leave_stdout() -> None:
+    """Have standard output lead nowhere, or the interpreter's end would fail to write to it again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +99,7 @@ def _import(options: argparse.Namespace) -> int:
     made = importer.import_capability(options.capability, options.output.parent)
     written = exporting.extension("notebook-file").write_notebook(made, options.output, force=options.force)
     if options.json:
-        print(json.dumps({"ok": True, "files": [str(path) for path in written], "notes": made.notes}))
+        print_json({"ok": True, "files": [str(path) for path in written], "notes": made.notes})
     else:
         print("\n".join(f"{path} is written" for path in written))
         for note in made.notes:

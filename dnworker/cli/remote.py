@@ -11,11 +11,12 @@ import webbrowser
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from dnworker.cli.running import redirect_file, running
-from dnworker.cli.text import printable
+from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
@@ -98,11 +99,16 @@ def find_runtime(url: str | None, token_file: Path | None) -> tuple[str, str | N
     """Return where the runtime is and its token, None for that of the environment.
 
     Raises:
-        UsageError: several run here and none was named, or the token's file cannot be read.
+        UsageError: several run here and none was named, what was named is no address, or the token's file
+            cannot be read.
     """
     found = running()
     named = url or os.environ.get("DREADNODE_RUNTIME_URL")
-    wanted = resolve_url(named) if named or not found else None
+    try:
+        wanted = resolve_url(named) if named or not found else None
+        _ = None if wanted is None else urlsplit(wanted).port  # raises for what is no address
+    except ValueError as exc:
+        raise UsageError(f"{named} is no address of a runtime: {exc}") from exc
     here = [one for one in found if wanted is None or one.url == wanted]
     if wanted is None and len(here) > 1:
         listed = "; ".join(f"{one.url} (in {one.working_dir})" for one in here)
@@ -127,7 +133,7 @@ async def _panel(client: RuntimeClient, options: argparse.Namespace) -> int:
         webbrowser.open, redirect_file(address).as_uri()
     )
     if options.json:
-        print(json.dumps({"ok": True, "url": address, "opened": opened}))
+        print_json({"ok": True, "url": address, "opened": opened})
     elif opened:
         print(f"the panel of {client.server_url} is open in the browser")
     else:
@@ -150,7 +156,7 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         if component.kind == "capability"
     ]
     if options.json:
-        print(json.dumps({"ok": True, "url": client.server_url, "workers": rows, "failed": broken}))
+        print_json({"ok": True, "url": client.server_url, "workers": rows, "failed": broken})
         return 0
     table = [["WORKER", "STATE", "RUNS AS", "WHY"]]
     for row in rows:
@@ -176,8 +182,9 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
         if not colon or not worker:
             raise UsageError(f"{name!r} is no worker; name it as capability:worker, as `dnworker ps` does")
         restarted.append(await client.restart_worker(capability, worker, force=options.force))
+    has_failed = any(one["state"] == "error" for one in restarted)
     if options.json:
-        print(json.dumps({"ok": True, "workers": restarted}))
+        print_json({"ok": not has_failed, "workers": restarted})
     else:
         for one in restarted:
             what = (
@@ -186,7 +193,7 @@ async def _restart(client: RuntimeClient, options: argparse.Namespace) -> int:
                 else "was running, and is left alone (--force restarts it)"
             )
             print(f"{one['qualified_name']} {what}; it is {one['state']}")
-    return 0 if all(one["state"] != "error" for one in restarted) else 1
+    return 1 if has_failed else 0
 
 
 async def _fire(client: RuntimeClient, options: argparse.Namespace) -> int:

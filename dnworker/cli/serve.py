@@ -5,24 +5,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import logging
 import os
-import signal
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.running import forget, forget_own, own_token_file, register
-from dnworker.cli.text import printable
+from dnworker.cli.streams import streams
+from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import parse_limits
 from dnworker.core.logs import LogLine
+from dnworker.engine.left_behind import owner_of, place, who
 from dnworker.engine.output import kept_output
+from dnworker.engine.watchdog import Block, Watchdog
+from dnworker.engine.watching import watch
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -45,7 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-file", type=Path, help="read the bearer token here, or write the minted one")
     parser.add_argument("--flag", action="append", default=[], metavar="CAP.FLAG=on", help="set a flag")
-    parser.add_argument("--watch", action="store_true", help="reload a capability when its files change")
+    parser.add_argument(
+        "--watch", action="store_true", help="reload a capability when what is read to load it changes"
+    )
+    parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
     parser.add_argument("--journal", type=Path, metavar="FILE", help="keep what happens in this file")
     parser.add_argument(
         "--limit",
@@ -59,21 +65,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Run the command; returns its exit code."""
-    level = logging.INFO if options.verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-    return asyncio.run(_serve(options))
+    """Run the command; returns its exit code. It is the last thing that its process does."""
+    with streams(as_json=options.json) as standard:
+        level = logging.INFO if options.verbose else logging.WARNING
+        logging.basicConfig(
+            level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+        )
+        ending = Ending(standard, forget_own)
+        ending.on_signals()
+        return ending.run(_serve(options, ending))
 
 
-async def _serve(options: argparse.Namespace) -> int:
-    stop = _stop_on_signals()
-    runtime = make_runtime(options)
+async def _serve(options: argparse.Namespace, ending: Ending) -> int:
+    stop = asyncio.create_task(ending.requested(), name="dnworker end")
+    runtime = ending.engine = make_runtime(options)
     runtime.logs.listen(_print_error)
+    watchdog = watch_loop(runtime)
     await runtime.start()
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
         file = own_token_file(runtime.tokens.main)
     known = register(runtime, file)
+    tasks = [asyncio.create_task(ending.keep_signals(), name="dnworker signals")]
     kept = ExitStack()
     try:
         kept.enter_context(kept_output(runtime))
@@ -85,15 +98,48 @@ async def _serve(options: argparse.Namespace) -> int:
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)
-        watching = asyncio.create_task(_watch(runtime)) if options.watch else None
-        await stop.wait()
-        if watching is not None:
-            watching.cancel()
+        if options.watch or options.watch_all:
+            tasks.append(asyncio.create_task(watch(runtime, every_file=options.watch_all)))
+        await stop
         return 0
     finally:
-        await runtime.stop()
+        ending.begin()
+        for task in tasks:
+            task.cancel()
+        await runtime.stop(within=STOP_WITHIN)
+        watchdog.stop()
         kept.close()
         forget(known)
+
+
+def watch_loop(runtime: Runtime) -> Watchdog:
+    """Say on stderr, and in its worker's log, who makes the running loop stand still, and for how long."""
+
+    def say(block: Block, text: str) -> None:
+        print(printable(text), file=sys.stderr, flush=True)
+        invocation = block.invocation
+        worker = invocation.worker if invocation is not None else owner_of(runtime, block.file)
+        if worker is not None:
+            runtime.log_line(worker, text, source="runtime", level="warning", invocation=invocation)
+
+    def blocked(block: Block) -> None:
+        if not block.is_known and block.invocation is None:
+            return  # the machine may be busy with others: said afterwards, if it was not
+        say(
+            block,
+            f"the event loop stands still, and every worker waits: {who(runtime, block)} holds it at "
+            f"{place(block)}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
+        )
+
+    def released(block: Block) -> None:
+        if not block.is_known and block.invocation is None and block.cpu_seconds < block.seconds / 2:
+            return
+        held = f"{who(runtime, block)} at {block.location}" if block.is_known else block.location
+        say(block, f"the event loop runs again: it stood still for {block.seconds:.1f} s, by {held}")
+
+    watchdog = Watchdog(asyncio.get_running_loop(), on_blocked=blocked, on_released=released)
+    watchdog.start()
+    return watchdog
 
 
 def make_runtime(options: argparse.Namespace) -> Runtime:
@@ -124,7 +170,7 @@ def _directories(options: argparse.Namespace) -> list[Path]:
         if not directory.is_dir():
             raise UsageError(f"--capabilities-dir {directory}: there is no such directory")
     if options.path:
-        return [directory.resolve() for directory in options.capabilities_dir]
+        return [directory.absolute() for directory in options.capabilities_dir]
     return search_path(options.capabilities_dir)
 
 
@@ -151,38 +197,9 @@ def _print_waiting(runtime: Runtime) -> None:
     print(f"waiting for {awaited}; Ctrl-C stops", file=sys.stderr, flush=True)
 
 
-async def _watch(runtime: Runtime) -> None:
-    from dnworker.engine.watching import watch
-
-    with suppress(asyncio.CancelledError):
-        await watch(runtime)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Return an event that the first SIGINT or SIGTERM sets; a second signal ends the process at once.
-
-    The guard then ends the workers' processes, because this process is gone.
-    """
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            forget_own()
-            os._exit(1)
-        stop.set()
-        print("stopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    return stop
-
-
-async def _finishes_before(stop: asyncio.Event, task: asyncio.Task[Any]) -> bool:
-    """Return whether the task ends before `stop` is set; if not, it is cancelled."""
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+async def _finishes_before(stop: asyncio.Task[None], task: asyncio.Task[Any]) -> bool:
+    """Return whether the task ends before `stop` does; if not, it is cancelled."""
+    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
     if task.done():
         return True
     task.cancel()
@@ -194,7 +211,7 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
         report = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print(json.dumps(report), flush=True)
+        print_json(report)
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)

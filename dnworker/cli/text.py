@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from dnworker.core.text import closest
@@ -13,6 +16,30 @@ from dnworker.core.text import closest
 def printable(text: str) -> str:
     """Return text that cannot control the terminal: control characters but line breaks are escaped."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+_write_json: Callable[[str], object] | None = None
+"""Writes the lines of `print_json`; None for standard output."""
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON, where `--json` wants it."""
+    line = json.dumps(value)
+    if _write_json is None:
+        print(line, flush=True)
+    else:
+        _write_json(line)
+
+
+@contextmanager
+def json_goes_to(write: Callable[[str], object]) -> Iterator[None]:
+    """Have `print_json` hand its lines to `write` while the block runs."""
+    global _write_json
+    before, _write_json = _write_json, write
+    try:
+        yield
+    finally:
+        _write_json = before
 
 
 class NearParser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dnworker.capability.agents import AgentDefinition
@@ -46,6 +47,8 @@ class CapabilityCollection:
         self._flags = {name: dict(values) for name, values in flags.items()}
         self._directories = list(directories)
         self._loaded: list[Path] = []
+        self._places: dict[Path, Path] = {}
+        """By root where it was named, which may be a link, of those that were loaded by a path."""
         self._capabilities: dict[str, Capability] = {}
         self.own = OwnCapability(self._capabilities, self.live, self._flags)
         """The capability of workers that are added without naming one."""
@@ -54,6 +57,10 @@ class CapabilityCollection:
     def roots(self) -> list[Path]:
         """The directories of the capabilities that come from disk."""
         return [c.root for c in self._capabilities.values() if not c.live]
+
+    def place_of(self, root: Path) -> Path:
+        """Return where the capability of a root was named: a link may lead elsewhere by now."""
+        return self._places.get(root, root)
 
     @property
     def directories(self) -> list[Path]:
@@ -182,17 +189,18 @@ class CapabilityCollection:
 
     # -- loading and reloading -------------------------------------------------------------------------
 
-    async def load(self, root: Path, *, instead: bool = False) -> Capability:
+    async def load(self, place: Path, *, instead: bool = False) -> Capability:
         """Load a capability from its directory and start its workers.
 
         Args:
-            root: the directory, absolute.
+            place: the directory, absolute; it may be a link.
             instead: whether own workers that it doubles are stopped and set aside until it is unloaded.
 
         Raises:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already. Nothing has changed then.
         """
+        root = place.resolve()
         manifest = load_manifest(root)
         if instead and manifest.name == self.own.name:
             self.own.get()  # it is set aside, and not made while another has its name
@@ -205,6 +213,7 @@ class CapabilityCollection:
         forget_helpers(manifest.name)  # which a runtime that has stopped may have left, of files as they were
         self._capabilities[manifest.name] = capability
         self._loaded.append(root)
+        self._places[root] = place
         await start_all([*capability.workers.values()])
         return capability
 
@@ -236,6 +245,7 @@ class CapabilityCollection:
         forget_helpers(capability.name)
         del self._capabilities[name]
         self._loaded = [root for root in self._loaded if root != capability.root]
+        self._places.pop(capability.root, None)
         return await self.own.bring_back(capability.root)
 
     async def discover(self) -> list[Capability]:
@@ -314,14 +324,24 @@ class CapabilityCollection:
 
     def _read_again(self, old: Capability, taken: set[str]) -> Capability:
         forget_helpers(old.name)
+        root = self._follow(old.root)
         try:
-            manifest = load_manifest(old.root)
+            manifest = load_manifest(root)
             if manifest.name in taken:
-                raise ManifestError([f"{old.root}: there is another capability {manifest.name!r} already"])
+                raise ManifestError([f"{root}: there is another capability {manifest.name!r} already"])
             return self._make(manifest)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
-            return Capability(old.manifest, failure=_why_not(old.root, exc))
+            return Capability(replace(old.manifest, root=root), failure=_why_not(root, exc))
+
+    def _follow(self, root: Path) -> Path:
+        """Return where the directory of a capability is now, and note it: a link may lead elsewhere."""
+        place = self._places.get(root)
+        if place is None or (now := place.resolve()) == root:
+            return root
+        self._loaded = [now if one == root else one for one in self._loaded]
+        self._places[now] = self._places.pop(root)
+        return now
 
     def _read_directories(self, known_roots: set[Path]) -> list[Capability]:
         """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""

@@ -190,14 +190,28 @@ class Engine:
         """Whether it was started and not stopped since."""
         return self._is_started
 
-    async def stop(self) -> None:
-        """Stop all workers in full, then the turns, then what was started; may be called again."""
-        await self.reloads.cancel()
+    async def stop(self, *, within: float | None = None) -> None:
+        """Stop all workers in full, then the turns, then what was started; may be called again.
+
+        Args:
+            within: seconds after which workers and turns that have not stopped are left behind, and their
+                processes killed; None waits for them.
+        """
+        bound = waiting.Bound(within)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
-            steps.callback(self.guard.close)
+            steps.callback(self._close_guard, bound)
             steps.push_async_callback(self.resources.aclose)
-            steps.push_async_callback(self.turns.stop)
-            await stop_all(self.workers())
+            steps.push_async_callback(bound.run, self.turns.stop)
+            steps.push_async_callback(bound.run, self._stop_workers)
+            await bound.run(self.reloads.cancel)
+
+    async def _stop_workers(self) -> None:
+        await stop_all(self.workers())
+
+    def _close_guard(self, bound: waiting.Bound) -> None:
+        if bound.is_exceeded:
+            self.guard.kill()  # or it would wait for them
+        self.guard.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -281,7 +295,7 @@ class Engine:
         """Load a capability from its directory and start its workers.
 
         Args:
-            path: the directory.
+            path: the directory; where it is a link, each reload follows it to where it leads then.
             instead: whether added workers that are the same, by the capability's name or by their own, are
                 stopped and set aside until it is unloaded. Else both handle every event.
 
@@ -289,8 +303,8 @@ class Engine:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already.
         """
-        root = Path(path).resolve()
-        capability = await self.reloads.alone(partial(self.capabilities.load, root, instead=instead))
+        place = Path(path).absolute()
+        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 

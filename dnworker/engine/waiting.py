@@ -1,9 +1,10 @@
-"""Waits until all queued and running work has ended; the engine's `fire`, `settle` and `advance` use it."""
+"""Waits until all queued and running work has ended, or for steps of a stop; the engine uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed
@@ -61,3 +62,39 @@ async def settle_step(history: History, clock: Clock) -> None:
     except TimeoutError:
         log.warning("handlers are still running after %g real seconds; time moves on", VIRTUAL_STEP_LIMIT)
     await turn_loop()
+
+
+class Bound:
+    """A time limit for several steps that are taken one after the other.
+
+    Args:
+        seconds: for all of them; None for no limit.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.is_exceeded = False
+        """Whether a step was left behind."""
+        self._deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+
+    async def run(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step; when the time is up it is left behind, and goes on by itself.
+
+        Raises:
+            Exception: whatever the step raises in time.
+        """
+        if self._deadline is None:
+            await step()
+            return
+        task = asyncio.ensure_future(step())
+        left = self._deadline - asyncio.get_running_loop().time()
+        await asyncio.wait({task}, timeout=max(left, 0.05))  # the later ones are begun at least
+        if task.done():
+            task.result()
+        else:
+            self.is_exceeded = True
+            task.add_done_callback(_log_failure)
+
+
+def _log_failure(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        log.error("what was left behind by a stop failed: %s: %s", type(exc).__name__, exc)

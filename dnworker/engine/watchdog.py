@@ -13,7 +13,7 @@ import sysconfig
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -23,7 +23,7 @@ from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
 THRESHOLD = 1.0
-INTERVAL = 0.5
+INTERVAL = 0.25
 """Seconds between looks; a look costs the loop a few dozen microseconds."""
 
 BLOCKS_KEPT = 50
@@ -48,6 +48,15 @@ class Block:
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     over: bool = False
+    file: str = ""
+    """Of the line that holds it; empty where that is not known."""
+    cpu_seconds: float = 0.0
+    """Processor time of the process meanwhile, once it is over; little where the machine had none for it."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a line of the user's is known to hold it."""
+        return bool(self.file)
 
     @property
     def who(self) -> str:
@@ -83,6 +92,7 @@ class Watchdog:
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._pinged: float | None = None
+        self._cpu_before = 0.0  # processor time when it was pinged
         self._block: Block | None = None
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
@@ -111,6 +121,7 @@ class Watchdog:
         while not self._ending.wait(self._interval):
             pinged = self._pinged
             if pinged is None:
+                self._cpu_before = time.process_time()
                 self._pinged = time.monotonic()
                 try:
                     self._loop.call_soon_threadsafe(self._answer)
@@ -132,35 +143,58 @@ class Watchdog:
         self._on_blocked(block)
 
     def _answer(self) -> None:
-        """Note, on the loop, that it runs: a block is over."""
+        """Note, on the loop, that it runs: a block is over.
+
+        One that nobody could look at is a block too: C code may keep all threads from running.
+        """
         with self._lock:
-            self._pinged = None
+            pinged, self._pinged = self._pinged, None
             block, self._block = self._block, None
+            if block is None and pinged is not None and time.monotonic() - pinged >= self._threshold:
+                block = Block("code that no other thread could look at", "", None, began=pinged)
+                self.blocks.append(block)
         if block is not None:
             block.seconds = time.monotonic() - block.began
+            block.cpu_seconds = time.process_time() - self._cpu_before
             block.over = True
             self._on_released(block)
 
 
-def explain(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Block:
-    """Find out what a stack is about: the user's line, and the handler that it runs in."""
-    invocation = invocation_of(frame, loop)
+def explain(frame: FrameType | None, loop: asyncio.AbstractEventLoop | None) -> Block:
+    """Find out what a stack is about: the user's line, and the handler that it runs in.
+
+    Args:
+        frame: the innermost.
+        loop: that the stack's thread runs; None where it runs none.
+    """
+    invocation = running_invocation(frame) if loop is None else invocation_of(frame, loop)
+    block = explain_frames(_outwards(frame))
+    block.invocation = invocation
+    return block
+
+
+def explain_frames(frames: Iterable[FrameType]) -> Block:
+    """Find the user's line in frames, innermost first."""
     best: FrameType | None = None
-    while frame is not None:
+    for frame in frames:
         file = frame.f_code.co_filename
         if known_location(file, frame.f_lineno) is not None:
             best = frame
             break
         if best is None and not file.startswith(_LIBRARIES) and not _is_ours(frame):
             best = frame
-        frame = frame.f_back
     if best is None:
-        return Block("code of a library", "", invocation)
+        return Block("code of a library", "", None)
     import linecache
 
-    line = best.f_lineno
-    source = linecache.getline(best.f_code.co_filename, line).strip()
-    return Block(location_of(best.f_code.co_filename, line), source, invocation)
+    file, line = best.f_code.co_filename, best.f_lineno
+    return Block(location_of(file, line), linecache.getline(file, line).strip(), None, file=file)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def invocation_of(frame: FrameType | None, loop: asyncio.AbstractEventLoop) -> Invocation | None:
@@ -185,4 +219,7 @@ def running_invocation(frame: FrameType | None) -> Invocation | None:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("dnworker", "dnworker_jupyter")
+    name = str(frame.f_globals.get("__name__", ""))
+    if name == "__main__" and frame.f_code.co_name == "<module>":
+        return True  # the program itself, such as the command `dnworker`
+    return name.partition(".")[0] in ("dnworker", "dnworker_jupyter")

@@ -39,6 +39,11 @@ class Guard:
         self._groups.discard(group)
         self._say(f"-{group}\n")
 
+    def kill(self) -> None:
+        """End every watched group at once; may be called on any thread."""
+        for group in sorted(self._groups):
+            _signal_group(group, signal.SIGKILL)
+
     def close(self) -> None:
         """End the program; groups still watched are ended by it."""
         program, self._program = self._program, None

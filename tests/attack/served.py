@@ -43,6 +43,7 @@ class Served:
         self.out: list[str] = []
         self.err: list[str] = []
         self.client: httpx.AsyncClient
+        self.readers: list[asyncio.Task[None]] = []
         self._new_line = asyncio.Condition()
 
     @property
@@ -108,6 +109,12 @@ class Served:
                 f"{text!r} is not on standard error within {within:g} s; it says:\n{said}"
             ) from None
 
+    def read_error(self) -> None:
+        """Begin to read standard error."""
+        assert self.process.stderr is not None
+        self.process.stderr._transport.resume_reading()  # type: ignore[attr-defined]  # harmless if it reads
+        self.readers.append(asyncio.create_task(self._keep(self.process.stderr, self.err)))
+
     async def stop(self, number: int = signal.SIGTERM, *, within: float = 15) -> int:
         """Send a signal, and return the exit code; raises AssertionError if it does not end in time."""
         self.process.send_signal(number)
@@ -140,6 +147,7 @@ async def serving(
     environ: Mapping[str, str] | None = None,
     limits: str = "",
     reads_output: bool = True,
+    reads_error: bool = True,
     within: float = 60,
 ) -> AsyncIterator[Served]:
     """Start `dnworker serve` with these arguments, and kill it in the end.
@@ -150,6 +158,7 @@ async def serving(
         environ: more variables.
         limits: a shell command that comes before, such as `ulimit -n 64`.
         reads_output: whether standard output is read after the first line; else it stays in the pipe.
+        reads_error: whether standard error is read; else it stays in the pipe until `read_error`.
         within: seconds in which it must be ready.
     """
     home = directory / "home"
@@ -182,7 +191,11 @@ async def serving(
     served = Served(home, process)
     assert process.stdout is not None
     assert process.stderr is not None
-    readers = [asyncio.create_task(served._keep(process.stderr, served.err))]
+    readers = served.readers
+    if reads_error:
+        served.read_error()
+    else:
+        process.stderr._transport.pause_reading()  # type: ignore[attr-defined]  # else the transport reads on
     try:
         async with asyncio.timeout(within):
             first = await process.stdout.readline()
@@ -199,6 +212,7 @@ async def serving(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        process.stderr._transport.resume_reading()  # type: ignore[attr-defined]  # else it never closes
         await process.wait()
         for reader in readers:
             reader.cancel()

@@ -41,7 +41,6 @@ PACKAGES = (
     "starlette.routing",
     "uvicorn",
     "uvicorn.protocols.http.httptools_impl",
-    "watchfiles",
     "websockets.asyncio.client",
     "yaml",
 )

@@ -1,0 +1,302 @@
+"""`Ending`: ends `serve` within bounds, whatever its workers do; names what had to be left behind.
+
+The first SIGINT, SIGTERM or SIGHUP begins an orderly stop on the loop. A thread watches over it, which needs
+the loop for nothing: it names what still runs after five seconds, and ends the process after nine. A second
+signal ends the process at once. `last_resort.py` does so where not even a thread can run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from dnworker.cli.streams import Streams, last_words_fd
+from dnworker.cli.text import printable
+from dnworker.engine.left_behind import left_behind
+
+if TYPE_CHECKING:
+    from dnworker.engine.engine import Engine
+
+HANDLERS_END = 4.9
+"""Seconds after the first signal when what still runs is named, a moment before cancelled handlers are left
+behind; threads alone get no longer."""
+
+STOP_WITHIN = 6.5
+"""Seconds that workers and turns get to stop; then journal and server are closed without them."""
+
+PROCESS_ENDS = 9.0
+"""Seconds after the first signal when the process ends, whatever is left."""
+
+TASKS_END = 0.5
+"""Seconds that tasks get which nobody owns, once the runtime has stopped."""
+
+THREADS_END = 1.0
+"""Seconds that threads get at least, once the loop has ended."""
+
+TRACEBACKS = PROCESS_ENDS + 0.4
+"""Seconds after which `faulthandler` ends a process that is past running Python threads."""
+
+KILL = PROCESS_ENDS + 0.6
+KILL_AT_ONCE = 1.5
+"""Seconds until `last_resort.py` kills, after the first and after the second signal."""
+
+TOGETHER = 0.01
+"""Seconds in which several signals are the first one: who forwards a signal may send it twice."""
+
+LOOK = 1.0
+"""Seconds between two looks whether the signals are still ours."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ending:
+    """The end of one process.
+
+    Args:
+        streams: what is said goes to its standard error.
+        on_exit: called before the process is ended by force.
+    """
+
+    def __init__(self, streams: Streams, on_exit: Callable[[], None]) -> None:
+        self.engine: Engine | None = None
+        """What is stopped; set as soon as there is one."""
+        self._streams = streams
+        self._on_exit = on_exit
+        # when and how it ends
+        self._began: float | None = None
+        self._first: float | None = None  # when the first signal came
+        self._lock = threading.Lock()  # never taken by a signal handler
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_ended: float | None = None
+        self._generators: list[Any] = []
+        self._is_in_order = True
+        # what the signal handler writes to, and the thread reads from
+        self._reading_end, self._writing_end = os.pipe()
+        os.set_blocking(self._reading_end, False)
+        os.set_blocking(self._writing_end, False)
+        self._thread = threading.Thread(target=self._watch, name="dnworker ending", daemon=True)
+        self._last_words = last_words_fd()
+        self._resort: subprocess.Popen[bytes] | None = None
+        self._pid = os.getpid()
+
+    # -- signals ---------------------------------------------------------------------------------------
+
+    def on_signals(self) -> None:
+        """Have signals end the process from here on.
+
+        That is not undone: the interpreter's end may need it.
+        """
+        if not faulthandler.is_enabled():
+            faulthandler.enable(self._last_words)
+        self._thread.start()
+        self._start_last_resort()
+        self._take_signals()
+        os.register_at_fork(after_in_child=self._leave_signals)
+
+    def _start_last_resort(self) -> None:
+        numbers = ",".join(str(int(number)) for number in SIGNALS)
+        program = [sys.executable, "-I", "-S", str(Path(__file__).with_name("last_resort.py"))]
+        with suppress(OSError):  # no process can be had: all but the worst code ends without it
+            self._resort = subprocess.Popen(
+                [*program, str(os.getpid()), numbers, str(KILL), str(KILL_AT_ONCE)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
+        if self._resort is not None and self._resort.stdin is not None:
+            os.set_blocking(self._resort.stdin.fileno(), False)
+
+    def _take_signals(self) -> list[str]:
+        """Handle the signals, and return the names of those that somebody else had taken meanwhile."""
+        taken = []
+        for number in SIGNALS:
+            present = signal.getsignal(number)
+            if present == self._on_signal:
+                continue
+            if number == signal.SIGHUP and present == signal.SIG_IGN:
+                continue  # `nohup`
+            signal.signal(number, self._on_signal)
+            taken.append(number.name)
+        if self._resort is not None and self._resort.stdin is not None:
+            own = self._resort.stdin.fileno()
+            before = signal.set_wakeup_fd(own, warn_on_full_buffer=False)
+            if before not in (-1, own):  # `loop.add_signal_handler` of a worker needs it
+                signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        return taken
+
+    def _calm_last_resort(self) -> None:
+        """Tell it that the loop turns and nothing ends: what it saw was a signal to a forked child."""
+        if self._began is None and self._resort is not None and self._resort.stdin is not None:
+            with suppress(OSError):
+                os.write(self._resort.stdin.fileno(), b"\0")
+
+    def _leave_signals(self) -> None:
+        """Handle no signal in a child made by `os.fork`: it must not end the runtime when it is ended."""
+        signal.set_wakeup_fd(-1)
+        for number in SIGNALS:
+            if signal.getsignal(number) == self._on_signal:
+                default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, default)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Nothing else: the code that it interrupts may hold any lock.
+        if os.getpid() == self._pid:
+            self._poke(b"s")
+        else:  # it came to a child made by `os.fork` before that had left our signals
+            self._leave_signals()
+            os.kill(os.getpid(), number)
+
+    def _poke(self, sign: bytes) -> None:
+        with suppress(OSError):
+            os.write(self._writing_end, sign)
+
+    async def keep_signals(self) -> None:
+        """Take the signals back where code of a worker has taken them, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK)
+            self._calm_last_resort()
+            if taken := self._take_signals():
+                self._say(f"code of a worker had taken {', '.join(taken)}; it ends the runtime again")
+
+    # -- the end in order ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin to count the seconds, if no signal has; called when the runtime begins to stop by itself."""
+        self._poke(b"b")
+
+    async def requested(self) -> None:
+        """Return when a signal has asked for the end."""
+        with self._lock:
+            if self._stop is None:
+                self._stop = asyncio.Event()
+            if self._first is not None:
+                self._stop.set()
+        await self._stop.wait()
+
+    def run(self, work: Coroutine[Any, Any, int]) -> int:
+        """Run a coroutine on a loop of its own and return its result, an exit code.
+
+        Unlike `asyncio.run` it waits neither for tasks that ignore their cancellation nor for threads: if a
+        task is left, the process ends here. The interpreter's end waits for threads, while `_watch` lets it.
+        """
+        loop = self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            code = loop.run_until_complete(work)
+        finally:
+            self.begin()
+            loop.run_until_complete(self._end_tasks(loop))
+            if any(not task.done() for task in asyncio.all_tasks(loop)):
+                self._exit(left_behind(self.engine, loop, self._generators))
+            self._loop_ended = time.monotonic()
+            asyncio.set_event_loop(None)
+            loop.close()  # idle threads of its pool end, and nobody waits for the others
+            self._poke(b"e")
+        return code if self._is_in_order else max(code, 1)
+
+    async def _end_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what is left, and close generators; waits `TASKS_END` at most."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        self._generators = list(getattr(loop, "_asyncgens", ()))
+        closing = asyncio.create_task(loop.shutdown_asyncgens(), name="dnworker closing generators")
+        await asyncio.wait({*others, closing}, timeout=TASKS_END)
+        for task in others:
+            if task.done() and not task.cancelled() and (exc := task.exception()) is not None:
+                said = {"message": "a task failed while the runtime ended", "exception": exc, "task": task}
+                loop.call_exception_handler(said)
+
+    # -- the thread ------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Note signals, and end the process when its time is up."""
+        is_named = False
+        while True:
+            due = self._due(is_named=is_named)
+            wait = None if due is None else max(0.0, due - time.monotonic())
+            if select.select([self._reading_end], [], [], wait)[0]:
+                for sign in sorted(set(os.read(self._reading_end, 512).decode())):
+                    self._note(sign)
+            elif is_named or self._loop_ended is not None:
+                self._exit(left_behind(self.engine, self._loop if self._loop_ended is None else None))
+            else:
+                is_named = True
+                self._name_what_runs()
+
+    def _due(self, *, is_named: bool) -> float | None:
+        """Return when to act next, if no signal comes; None while the runtime runs."""
+        if self._began is None or (self._loop_ended is not None and self.engine is None):
+            return None  # without a runtime nothing can be left
+        if self._loop_ended is not None:
+            return min(
+                max(self._began + HANDLERS_END, self._loop_ended + THREADS_END), self._began + PROCESS_ENDS
+            )
+        return self._began + (PROCESS_ENDS if is_named else HANDLERS_END)
+
+    def _note(self, sign: str) -> None:
+        now = time.monotonic()
+        if self._began is None and sign != "e":
+            self._began = now
+            if self.engine is not None:
+                with suppress(RuntimeError, ValueError):
+                    faulthandler.dump_traceback_later(TRACEBACKS, exit=True, file=self._last_words)
+        if sign != "s":
+            return
+        if self._first is not None:
+            self._exit(None)
+        time.sleep(TOGETHER)
+        with suppress(BlockingIOError):
+            os.read(self._reading_end, 512)
+        self._say("stopping; Ctrl-C again stops at once")
+        with self._lock:
+            self._first = now
+            stop, loop = self._stop, self._loop
+        if stop is not None and loop is not None:
+            with suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(stop.set)
+
+    def _name_what_runs(self) -> None:
+        """Say what still runs when its handlers should have ended."""
+        left = left_behind(self.engine, self._loop)
+        if not left:
+            return
+        self._is_in_order = False
+        self._say(f"still running {HANDLERS_END:.0f} s after the signal:")
+        for line in left:
+            self._say(f"  {line}")
+
+    def _exit(self, left: list[str] | None) -> None:
+        """End the process with exit code 1, and its workers' processes with it.
+
+        Args:
+            left: what is left behind; None when a second signal asks for the end at once.
+        """
+        if left is not None:
+            self._say("left behind: the runtime ends without waiting for")
+            for line in left or ["code that cannot be named"]:
+                self._say(f"  {line}")
+        if self.engine is not None:
+            self.engine.guard.kill()
+        self._on_exit()
+        self._streams.close(0.4)
+        os._exit(1)
+
+    def _say(self, text: str) -> None:
+        """Print a line on standard error."""
+        self._streams.err.write(f"{printable(text)}\n".encode())
