@@ -59,7 +59,7 @@ from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.guard import Guard
-from dnworker.workers.managed import ManagedWorker, stop_all
+from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
 
@@ -162,6 +162,8 @@ class Engine:
         """
         if self.is_started:
             return
+        self.capabilities.open()
+        self.reloads.open()
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         if isinstance(self.clock, SwitchClock):
             self.clock.bind(self._loop)
@@ -192,12 +194,12 @@ class Engine:
 
     async def stop(self) -> None:
         """Stop all workers in full, then the turns, then what was started; may be called again."""
-        await self.reloads.cancel()
+        await self.reloads.close()
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.callback(self.guard.close)
             steps.push_async_callback(self.resources.aclose)
             steps.push_async_callback(self.turns.stop)
-            await stop_all(self.workers())
+            await self.capabilities.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -338,7 +340,7 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.capabilities.discover()
+        found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 
