@@ -29,6 +29,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
+from dnworker.core.restarts import RestartPolicy, restart_policy
 from dnworker.core.samples import (
     DEFAULT_SESSION,
     DEFAULT_TURN,
@@ -81,6 +82,7 @@ class Engine:
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
+        restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Engine:
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        restart: RestartPolicy | str | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -109,7 +112,7 @@ class Engine:
         self.log = RuntimeLog()
         # capabilities and their workers
         self.guard = Guard()
-        self.services = self._make_services()
+        self.services = self._make_services(restart_policy(restart))
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -124,12 +127,11 @@ class Engine:
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id = 0
-        self._is_started = False
+        self._thread_id, self._is_started = 0, False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
-    def _make_services(self) -> Services:
+    def _make_services(self, restart: RestartPolicy | None) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -141,6 +143,7 @@ class Engine:
             connection=self.connection,
             log_line=self.log_line,
             on_change=self._worker_changed,
+            restart=restart,
         )
 
     def _connect_parts(self) -> None:
