@@ -345,6 +345,8 @@ class ManagedWorker(Generic[R]):
         """
         if self.state in ALIVE:
             return  # somebody else has started it meanwhile
+        if self.state is WorkerState.STOPPING:
+            await self._stop()  # it goes on stopping, though whoever asked for that has been interrupted
         self._access.give_way()
         self._is_stopped = False
         if self.definition.problem is None and not self._gate_is_open:

@@ -25,6 +25,7 @@ from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
 from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
 
@@ -190,7 +191,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start(self) -> None:
         """Start it because somebody asks for it: restarts are counted anew."""
         self._restarts.reset()
-        await super()._start()
+        await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
 
     async def _stop(self) -> None:
         was_waiting = self._restarts.cancel()

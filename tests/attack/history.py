@@ -56,8 +56,8 @@ async def run(plan: list[Round], root: Path, *, restarts: bool) -> str:
                 await look(world)
                 if number % DEEP_EVERY == DEEP_EVERY - 1 or number == len(plan) - 1:
                     await look_deeper(world, before)
-            except* AssertionError as group:
-                raise Failed(number, "; ".join(str(exc) for exc in leaves(group))) from group
+            except* Exception as group:
+                raise Failed(number, "; ".join(str(exc) or repr(exc) for exc in leaves(group))) from group
         world.close()
         answers = sum(sum(event.answers.values()) for event in world.events.values())
         runtime_id = runtime.runtime_id

@@ -34,28 +34,34 @@ WEIGHTS = {
 }
 """The operations, and how often each comes."""
 
+WITHOUT_WORKER = ("publish", "reload", "reload-one", "load", "unload", "flag", "declare")
+
 LARGEST_ROUND = 7
 LATEST = 0.12
 """Operations of a round, and seconds after its start in which they begin."""
 
+CANCELLED = 0.12
+"""The part of the operations whose caller is cancelled while they run."""
+
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: on which worker, and when within its round."""
+    """One operation: on which worker, when within its round, and whether its caller is cancelled."""
 
     kind: str
     worker: str
     value: bool
     at: float
+    cancelled_after: float | None
+    """Seconds after which whoever asked for it goes away, as an interrupted cell does."""
 
     def __str__(self) -> str:
-        about = {"flag": f" {'on' if self.value else 'off'}", "declare": f" {self.value}"}
-        named = (
-            ""
-            if self.kind in ("publish", "reload", "reload-one", "load", "unload", "flag", "declare")
-            else True
+        about = {"flag": "on" if self.value else "off", "declare": "named" if self.value else "nothing"}
+        named = about.get(self.kind, "" if self.kind in WITHOUT_WORKER else self.worker)
+        gone = (
+            "" if self.cancelled_after is None else f", cancelled after {self.cancelled_after * 1000:.0f} ms"
         )
-        return f"{self.kind}{about.get(self.kind, '')}{f' {self.worker}' if named else ''} @{self.at * 1000:.0f}ms"
+        return " ".join(filter(None, [self.kind, named, f"@{self.at * 1000:.0f}{gone}"]))
 
 
 Round = tuple[Operation, ...]
@@ -78,7 +84,9 @@ def _operation(chance: random.Random) -> Operation:
     (kind,) = chance.choices([*WEIGHTS], [*WEIGHTS.values()])
     worker = chance.choice(PROCESSES if kind == "kill" else WORKERS)
     at = chance.choice((0.0, 0.0, chance.random() * LATEST))
-    return Operation(kind, worker, chance.random() < 0.5, round(at, 3))
+    is_cancelled = chance.random() < CANCELLED and kind not in ("publish", "edit", "kill")
+    cancelled = round(chance.random() * LATEST, 3) if is_cancelled else None
+    return Operation(kind, worker, chance.random() < 0.5, round(at, 3), cancelled)
 
 
 def smaller(plan: list[Round], failed: int) -> Iterator[list[Round]]:

@@ -322,3 +322,22 @@ async def test_a_startup_handler_that_restarts_its_own_worker_is_refused(runtime
         managed = await runtime.add(worker)
     assert managed.state is WorkerState.RUNNING
     assert "cannot restart itself while it is starting" in refused[0]
+
+
+async def test_a_start_after_a_stop_that_was_interrupted_waits_for_its_end(runtime, echo):
+    stop = asyncio.create_task(echo.stop())
+    await turn_loop()
+    stop.cancel()
+    await asyncio.wait({stop})
+    assert echo.state is WorkerState.STOPPING
+    await echo.start()
+    assert await answers(runtime) == 1
+
+
+async def test_an_interrupted_restart_leaves_the_worker_startable(runtime, echo):
+    restart = asyncio.create_task(echo.restart(force=True))
+    await turn_loop()
+    restart.cancel()
+    await asyncio.wait({restart})
+    await asyncio.gather(echo.restart(), runtime.reload("demo"))
+    assert await answers(runtime) == 1
