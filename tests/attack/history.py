@@ -54,6 +54,7 @@ async def run(plan: list[Round], root: Path, *, restarts: bool) -> str:
                     for operation in one:
                         operations.create_task(world.execute(operation), name="operation")
                 await look(world)
+                check_states(world, one)
                 if number % DEEP_EVERY == DEEP_EVERY - 1 or number == len(plan) - 1:
                     await look_deeper(world, before)
             except* Exception as group:
@@ -106,6 +107,37 @@ async def look(world: World) -> None:
     assert not strangers, f"event {event.n} is handled by {strangers}, which do not run"
     check_processes(world.runtime)
     check_owners(world.runtime)
+
+
+AFTERWARDS = {
+    "stop": {WorkerState.STOPPED, WorkerState.ERROR, WorkerState.GATED_OFF},
+    "start": {WorkerState.RUNNING, WorkerState.GATED_OFF},
+    "restart": {WorkerState.RUNNING, WorkerState.GATED_OFF},
+    "force": {WorkerState.RUNNING, WorkerState.GATED_OFF},
+    "force-api": {WorkerState.RUNNING, WorkerState.GATED_OFF},
+    "remove": set[WorkerState](),
+}
+"""The states in which an operation that was alone may leave its worker, if it is still there."""
+
+
+def check_states(world: World, one: Round) -> None:
+    """Check that gates are as the flag is, and that an operation that was alone did what it is for."""
+    states = {worker.name: worker.state for worker in world.runtime.workers()}
+    is_on = world.runtime.capabilities.get("demo").flags["relay"].effective
+    if "gated" in states:
+        is_gated = states["gated"] is WorkerState.GATED_OFF
+        assert is_gated != is_on, (
+            f"the flag is {'on' if is_on else 'off'}, and the worker is {states['gated']}"
+        )
+    if len(one) > 1 or one[0].cancelled_after is not None:
+        return
+    name, kind = one[0].worker, one[0].kind
+    if kind in AFTERWARDS and name in states:
+        assert states[name] in AFTERWARDS[kind], f"after {one[0]} it is {states[name]}"
+    if kind in ("reload", "reload-one"):
+        of_demo = {n: s for n, s in states.items() if n in world.runtime.capabilities.get("demo").workers}
+        stopped = {n: s for n, s in of_demo.items() if s not in AFTERWARDS["start"]}
+        assert not stopped, f"after {one[0]} {stopped}"
 
 
 def check_processes(runtime: Runtime) -> None:
