@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from dnworker.core.lifecycle import WorkerState
+    from dnworker.core.restarts import RestartPolicy
     from dnworker.events.journal import JournalReader
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
@@ -46,6 +47,7 @@ _HOMES = {
     "JournalReader": "dnworker.events.journal",
     "ManifestError": "dnworker.core.errors",
     "RealClock": "dnworker.core.clock",
+    "RestartPolicy": "dnworker.core.restarts",
     "Runtime": "dnworker.runtime",
     "RuntimeClient": "dnworker.client.client",
     "RuntimeUnavailable": "dnworker.core.errors",
@@ -70,6 +72,7 @@ __all__ = [  # noqa: RUF022  in the order in which people meet them
     "TurnCancelledError",
     "CommandError",
     "Runtime",
+    "RestartPolicy",
     "WorkerState",
     "Trace",
     "Turn",

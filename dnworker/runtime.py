@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
+from dnworker.core.restarts import RestartPolicy
 from dnworker.engine.engine import Engine
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Runtime(Engine):
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
+        restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Runtime(Engine):
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        restart: RestartPolicy | str | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -64,6 +67,7 @@ class Runtime(Engine):
             token_file=token_file,
             journal=journal,
             limits=limits,
+            restart=restart,
         )
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None

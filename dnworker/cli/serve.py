@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.ending import STOP_WITHIN, Ending
+from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
 from dnworker.cli.streams import streams
 from dnworker.cli.text import print_json, printable
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="how much the runtime may use, such as history=128MB; docs/reference.md has all",
     )
+    add_restart_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
     parser.set_defaults(command=serve)
 
@@ -157,6 +159,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         capability_dirs=_directories(options),
         journal=options.journal,
         limits=parse_limits(options.limit),
+        restart=policy_of(options),
     )
 
 

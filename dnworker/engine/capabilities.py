@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.capability import Capability, state_file, undeclared
 from dnworker.engine.gates import follow_gates
 from dnworker.engine.own import OwnCapability, relist
+from dnworker.engine.succession import in_place_of, replacing
 from dnworker.workers.inprocess_worker import InProcessWorker, path_worker
 from dnworker.workers.loading import forget_helpers
-from dnworker.workers.managed import ManagedWorker, start_all, stop_all
+from dnworker.workers.managed import ManagedWorker, start_all
 from dnworker.workers.services import Services
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker.workers.worker import Worker
@@ -50,6 +52,7 @@ class CapabilityCollection:
         self._places: dict[Path, Path] = {}
         """By root where it was named, which may be a link, of those that were loaded by a path."""
         self._capabilities: dict[str, Capability] = {}
+        self._is_closed = False
         self.own = OwnCapability(self._capabilities, self.live, self._flags)
         """The capability of workers that are added without naming one."""
 
@@ -111,6 +114,17 @@ class CapabilityCollection:
             raise NotFound(f"no worker {capability}:{worker}")
         return home.workers[worker]
 
+    def present(self, worker: ManagedWorker) -> ManagedWorker:
+        """Return what runs in the place of a worker by now: mostly itself.
+
+        Raises:
+            NotFound: it was removed.
+        """
+        found = in_place_of(self._capabilities, worker)
+        if found is None:
+            raise NotFound(f"no worker {worker.qualified_name}; it was removed")
+        return found
+
     def search(self, name: str) -> ManagedWorker:
         """Return a worker by name, or by `capability:name`.
 
@@ -158,18 +172,30 @@ class CapabilityCollection:
         With `resume` it is started with what it had when it was stopped.
 
         Raises:
-            Conflict: a loaded capability runs in its place.
+            Conflict: a loaded capability runs in its place, another took it meanwhile, or the runtime stops.
         """
+        self._check_open()
         if managed.capability == self.own.name and (instead := self.own.running_instead(managed.name)):
             raise Conflict(
                 f"worker {managed.name!r} is set aside: {instead.name!r} of {instead.root} runs in its "
                 "place; unload that first"
             )
-        workers = self._capabilities[managed.capability].workers
-        if (present := workers.get(managed.name)) is not None:
-            await present.stop()
-        workers[managed.name] = managed
+        while (present := self._listed(managed)) not in (None, managed):
+            assert present is not None
+            async with self._replacing([present]):
+                if self._listed(managed) is present:  # and nobody else has taken its place
+                    self._capabilities[managed.capability].workers[managed.name] = managed
+        self._check_open()
+        self._capabilities[managed.capability].workers[managed.name] = managed
+        managed.reinstate()
         await (managed.resume() if resume else managed.start())
+
+    def _listed(self, managed: ManagedWorker) -> ManagedWorker | None:
+        return self._capabilities[managed.capability].workers.get(managed.name)
+
+    def _replacing(self, workers: Iterable[ManagedWorker]) -> AbstractAsyncContextManager[None]:
+        """Stop workers, and let what the body lists in their places succeed them."""
+        return replacing(workers, lambda worker: in_place_of(self._capabilities, worker))
 
     def cause_of(self, worker: str, traceparent: str) -> Invocation | None:
         """Return the invocation in a worker process that a request names as its cause, if it names one."""
@@ -183,9 +209,30 @@ class CapabilityCollection:
         return managed.remote.cause(*named)
 
     async def remove(self, managed: ManagedWorker) -> None:
-        """Stop a worker and forget it."""
-        await managed.stop()
-        del self._capabilities[managed.capability].workers[managed.name]
+        """Stop a worker and forget it; it may be removed twice at the same time."""
+        async with self._replacing([managed]):
+            home = self._capabilities.get(managed.capability)
+            if home is not None and home.workers.get(managed.name) is managed:
+                del home.workers[managed.name]
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Stop all workers, and let none start or be added until `open`."""
+        self._is_closed = True
+        async with replacing(self.workers(), lambda _: None):
+            pass
+
+    def open(self) -> None:
+        """Let workers be started again; those that `close` has stopped stay so until somebody does."""
+        if self._is_closed:
+            self._is_closed = False
+            for worker in self.workers():
+                worker.reinstate()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Conflict("the runtime is stopping, or has stopped; no worker is started")
 
     # -- loading and reloading -------------------------------------------------------------------------
 
@@ -208,12 +255,11 @@ class CapabilityCollection:
         capability = self._make(manifest)
         await capability.run_checks()
         self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
-        if instead:
-            await self.own.set_aside(manifest)
-        forget_helpers(manifest.name)  # which a runtime that has stopped may have left, of files as they were
-        self._capabilities[manifest.name] = capability
-        self._loaded.append(root)
-        self._places[root] = place
+        async with self.own.set_aside(manifest) if instead else nullcontext():
+            forget_helpers(manifest.name)  # which a stopped runtime may have left, of files as they were
+            self._capabilities[manifest.name] = capability
+            self._loaded.append(root)
+            self._places[root] = place
         await start_all([*capability.workers.values()])
         return capability
 
@@ -241,11 +287,11 @@ class CapabilityCollection:
         capability = self.get(name)
         if capability.live:
             raise Conflict(f"capability {name!r} holds added workers; remove those instead")
-        await stop_all(capability.workers.values())
-        forget_helpers(capability.name)
-        del self._capabilities[name]
-        self._loaded = [root for root in self._loaded if root != capability.root]
-        self._places.pop(capability.root, None)
+        async with self._replacing(capability.workers.values()):
+            forget_helpers(capability.name)
+            del self._capabilities[name]
+            self._loaded = [root for root in self._loaded if root != capability.root]
+            self._places.pop(capability.root, None)
         return await self.own.bring_back(capability.root)
 
     async def discover(self) -> list[Capability]:
@@ -257,17 +303,17 @@ class CapabilityCollection:
 
     async def reload(self) -> None:
         """Stop all workers, find and read every capability again, start them."""
-        await stop_all(self.workers())
-        self.reload_error = None
-        kept = [c for c in self._capabilities.values() if c.live or c.root in self._loaded]
-        for capability in self._capabilities.values():
-            if capability not in kept:
-                forget_helpers(capability.name)
-        relist(self._capabilities, kept)
-        for capability in kept:
-            self._put_back(capability)
-        for fresh in self._read_directories(set(self._loaded)):
-            self._capabilities[fresh.name] = fresh
+        async with self._replacing(self.workers()):
+            self.reload_error = None
+            kept = [c for c in self._capabilities.values() if c.live or c.root in self._loaded]
+            for capability in self._capabilities.values():
+                if capability not in kept:
+                    forget_helpers(capability.name)
+            relist(self._capabilities, kept)
+            for capability in kept:
+                self._put_back(capability)
+            for fresh in self._read_directories(set(self._loaded)):
+                self._capabilities[fresh.name] = fresh
         await self._start(self.all())
 
     async def reload_one(self, name: str) -> None:
@@ -277,9 +323,10 @@ class CapabilityCollection:
             NotFound: there is none of this name.
         """
         capability = self.get(name)
-        await stop_all([*capability.workers.values()])
-        self.reload_error = None
-        await self._start([self._put_back(capability)])
+        async with self._replacing(capability.workers.values()):
+            self.reload_error = None
+            fresh = self._put_back(capability)
+        await self._start([fresh])
 
     def _put_back(self, capability: Capability) -> Capability:
         """Read a capability again and list it under its present name, in its place; returns it."""

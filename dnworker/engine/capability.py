@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,16 +189,13 @@ async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str,
     Programs are also searched in `path_entries`, the capability's `dependencies.path`.
     """
     path = with_entries(os.environ.get("PATH", os.defpath), path_entries, root)
+    spawning = asyncio.create_task(_spawn(check.command, root, path))
     try:
-        process = await asyncio.create_subprocess_shell(
-            check.command,
-            cwd=root,
-            env={**os.environ, "PATH": path},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
+        process = await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            await end_at_once(await spawning)
+        raise
     except OSError as exc:  # its directory is gone, say
         return ComponentInfo(kind="check", name=check.name, status="error", error=str(exc))
     try:
@@ -208,7 +206,22 @@ async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str,
         return ComponentInfo(
             kind="check", name=check.name, status="error", error=f"timed out after {CHECK_TIMEOUT:g}s"
         )
+    except asyncio.CancelledError:  # the runtime stops, or whoever asked has gone
+        await end_at_once(process)
+        raise
     if process.returncode == 0:
         return ComponentInfo(kind="check", name=check.name, status="ok")
     text = stderr.decode(errors="replace").strip() or f"exit code {process.returncode}"
     return ComponentInfo(kind="check", name=check.name, status="error", error=text)
+
+
+async def _spawn(command: str, root: Path, path: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_shell(
+        command,
+        cwd=root,
+        env={**os.environ, "PATH": path},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )

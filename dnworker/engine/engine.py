@@ -29,6 +29,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
+from dnworker.core.restarts import RestartPolicy, restart_policy
 from dnworker.core.samples import (
     DEFAULT_SESSION,
     DEFAULT_TURN,
@@ -59,7 +60,7 @@ from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.guard import Guard
-from dnworker.workers.managed import ManagedWorker, stop_all
+from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
 
@@ -81,6 +82,7 @@ class Engine:
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
+        restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Engine:
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        restart: RestartPolicy | str | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -109,7 +112,7 @@ class Engine:
         self.log = RuntimeLog()
         # capabilities and their workers
         self.guard = Guard()
-        self.services = self._make_services()
+        self.services = self._make_services(restart_policy(restart))
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -124,12 +127,11 @@ class Engine:
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id = 0
-        self._is_started = False
+        self._thread_id, self._is_started = 0, False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
-    def _make_services(self) -> Services:
+    def _make_services(self, restart: RestartPolicy | None) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -141,6 +143,7 @@ class Engine:
             connection=self.connection,
             log_line=self.log_line,
             on_change=self._worker_changed,
+            restart=restart,
         )
 
     def _connect_parts(self) -> None:
@@ -162,6 +165,8 @@ class Engine:
         """
         if self.is_started:
             return
+        self.capabilities.open()
+        self.reloads.open()
         self._loop, self._thread_id = asyncio.get_running_loop(), threading.get_ident()
         if isinstance(self.clock, SwitchClock):
             self.clock.bind(self._loop)
@@ -198,15 +203,12 @@ class Engine:
                 processes killed; None waits for them.
         """
         bound = waiting.Bound(within)
+        await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.callback(self._close_guard, bound)
             steps.push_async_callback(self.resources.aclose)
             steps.push_async_callback(bound.run, self.turns.stop)
-            steps.push_async_callback(bound.run, self._stop_workers)
-            await bound.run(self.reloads.cancel)
-
-    async def _stop_workers(self) -> None:
-        await stop_all(self.workers())
+            await bound.run(self.capabilities.close)
 
     def _close_guard(self, bound: waiting.Bound) -> None:
         if bound.is_exceeded:
@@ -352,7 +354,7 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.capabilities.discover()
+        found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from dnworker.capability.flags import gate_is_open
-from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability
+from dnworker.workers.access import Retired
 from dnworker.workers.managed import ManagedWorker
 
 
@@ -33,13 +32,14 @@ def note_undeclared(capability: Capability) -> list[ManagedWorker]:
 
 async def follow_gates(capability: Capability) -> None:
     """Start and stop the workers whose gate has opened or closed."""
-    changed = []
-    for worker in capability.workers.values():
-        if worker.definition.problem is not None:
-            continue  # it is in `error`, whatever its flags are
-        is_open = gate_is_open(worker.definition.when, capability.flags)
-        if is_open and worker.state is WorkerState.GATED_OFF:
-            changed.append(worker.start())
-        elif not is_open and worker.state is not WorkerState.GATED_OFF:
-            changed.append(worker.close_gate())
-    await asyncio.gather(*changed)
+    # A worker whose definition has a problem is in `error`, whatever its flags are.
+    workers = [worker for worker in capability.workers.values() if worker.definition.problem is None]
+    await asyncio.gather(*(_follow(worker) for worker in workers))
+
+
+async def _follow(worker: ManagedWorker) -> None:
+    try:
+        await worker.follow_gate()
+    except Retired as exc:  # what runs in its place has read the flags, or reads them now
+        if exc.successor is not None and exc.successor.definition.problem is None:
+            await _follow(exc.successor)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from dnworker.core.listeners import Listeners
 from dnworker.core.models import ComponentInfo
 from dnworker.engine.capability import LIVE_CAPABILITY, Capability, run_check, undeclared
 from dnworker.engine.gates import follow_gates, note_undeclared
-from dnworker.workers.managed import ManagedWorker, start_all, stop_all
+from dnworker.engine.succession import in_place_of, replacing
+from dnworker.workers.managed import ManagedWorker, start_all
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,16 @@ class OwnCapability:
     ) -> Declared:
         former, was_known = own.name, own.is_declared or bool(own.workers)
         moving = tuple(own.workers.values()) if manifest.name != former else ()
-        await stop_all(moving)
-        cli_flags = self._flags.get(manifest.name, {})
-        is_changed = own.declare(manifest, parts, cli_flags=cli_flags, is_declared=is_declared)
-        own.checks = list(checks)
-        if manifest.name != former:
-            relist(self._listed, self._listed.values())
-            self.renamed.notify(former, own.name)
+        async with replacing(moving, self._in_place_of):
+            cli_flags = self._flags.get(manifest.name, {})
+            is_changed = own.declare(manifest, parts, cli_flags=cli_flags, is_declared=is_declared)
+            own.checks = list(checks)
+            if manifest.name != former:
+                relist(self._listed, self._listed.values())
+                self.renamed.notify(former, own.name)
         mended = note_undeclared(own)
-        await stop_all([worker for worker in mended if worker not in moving])
+        async with replacing([worker for worker in mended if worker not in moving], self._in_place_of):
+            pass
         await self._start([*mended, *(worker for worker in moving if worker not in mended)])
         await follow_gates(own)
         return Declared(own.name, former, is_changed and was_known, moving)
@@ -213,19 +216,28 @@ class OwnCapability:
             where = "it holds added workers" if present.live else f"it is loaded from {present.root}"
             raise Conflict(f"there is a capability {name!r} already: {where}; unload it, or use another name")
 
-    async def set_aside(self, manifest: CapabilityManifest) -> None:
-        """Stop the own workers that a capability runs in place of, and list them no more."""
+    @asynccontextmanager
+    async def set_aside(self, manifest: CapabilityManifest) -> AsyncIterator[None]:
+        """Stop the own workers that a capability runs in place of, and unlist them; the body lists it."""
         workers, is_whole = tuple(self.doubled_by(manifest)), manifest.name == self.name
         if not workers and not is_whole:
+            yield
             return
         own = self.get()
         started = tuple(w for w in workers if w.state is not WorkerState.STOPPED)
-        await stop_all(workers)
-        for worker in workers:
-            del own.workers[worker.name]
-        if is_whole:
-            del self._listed[own.name]
-        self._replacements[manifest.root] = Replacement(workers, started, is_whole)
+        async with replacing(workers, self._in_place_of):
+            for worker in workers:
+                own.workers.pop(worker.name, None)  # it may have been removed meanwhile
+            if is_whole:
+                del self._listed[own.name]
+            self._replacements[manifest.root] = Replacement(workers, started, is_whole)
+            yield
+
+    def _in_place_of(self, worker: ManagedWorker) -> ManagedWorker | None:
+        """Return what runs in the place of an own worker: a loaded one, where that replaces it."""
+        if (instead := self.running_instead(worker.name)) is not None:
+            return instead.workers.get(worker.name)
+        return in_place_of(self._listed, worker)
 
     async def bring_back(self, root: Path) -> list[ManagedWorker]:
         """List what the capability of a directory replaced again, and start what ran; returns that."""
@@ -236,6 +248,8 @@ class OwnCapability:
         if replacement.is_whole:
             self._listed[own.name] = own
         own.workers = {worker.name: worker for worker in replacement.workers} | own.workers
+        for worker in replacement.workers:
+            worker.reinstate()
         note_undeclared(own)
         await start_all(replacement.started)
         return list(replacement.started)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from dnworker.core.errors import Conflict
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.progress import Progress
 from dnworker.events.bus import EventBus
@@ -39,6 +40,7 @@ class Reloads:
         self._on_done = on_done
         self._task: asyncio.Task[Any] | None = None
         self._scope: object = None
+        self._is_closed = False
 
     @property
     def is_running(self) -> bool:
@@ -56,7 +58,9 @@ class Reloads:
 
         Raises:
             NotFound: there is no such capability.
+            Conflict: the runtime stops.
         """
+        self._check_open()
         if capability is not None:
             self._capabilities.get(capability)
         running, scope = self._task, self._scope
@@ -77,16 +81,27 @@ class Reloads:
         It goes on when its caller is cancelled.
 
         Raises:
+            Conflict: the runtime stops.
             Exception: whatever the change raises.
         """
         while self._task is not None and self._is_busy:
             await asyncio.wait({self._task})
+        self._check_open()
         self._scope = _ANOTHER
         task = self._task = asyncio.create_task(change(), name="dnworker change of capabilities")
         return await asyncio.shield(task)
 
-    async def cancel(self) -> None:
-        """End the change that is under way, if one is."""
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Conflict("the runtime is stopping, or has stopped; nothing is loaded or reloaded")
+
+    def open(self) -> None:
+        """Allow changes again after `close`."""
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """End the change that is under way, if one is, and refuse those that wait or come."""
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

@@ -22,7 +22,8 @@ async def restart(call: ApiCall) -> object:
     """Start a worker again that is not running; a running one is left alone."""
     worker = call.engine.capabilities.find(**call.path)
     restarted = await worker.restart(force=call.query.force)
-    return worker.detail() | {"restarted": restarted}
+    present = call.engine.capabilities.present(worker)  # a reload may have replaced it meanwhile
+    return present.detail() | {"restarted": restarted}
 
 
 endpoints = [detail, restart]

@@ -120,12 +120,16 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         generation.begun()
 
     async def swap(self, new: Generation) -> None:
-        """Run another generation from now on: swapped in while the worker runs, else by a start."""
-        async with self._lock:
+        """Run another generation from now on: swapped in while the worker runs, else by a start.
+
+        Raises:
+            Retired: the worker was replaced or removed.
+        """
+        async with self._access.turn():
             if self.state is not WorkerState.RUNNING or self._runner is None:
                 await self._stop()
                 self.begin_with(new)
-                await self._start()
+                await self._start_unless_stopped()
                 return
             self.begin_with(new)
             await self._runner.swap(new.make_now(), generation=new.number)
@@ -141,14 +145,15 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         Raises:
             NotStarted: a startup handler raised, or somebody stopped the worker meanwhile. The shutdown
                 handlers of the new generation have run; nobody touched the present one.
+            Retired: the worker was replaced or removed.
             CancelledError: the caller was cancelled; likewise, unless the present one had begun to stop: then
                 the new one runs.
         """
-        async with self._lock:
+        async with self._access.turn():
             beside = self._runner if self.state is WorkerState.RUNNING else None
             if beside is None or not gate_is_open(new.definition.when, self._home.flags):
                 await to_its_end(self._stop_for(new))
-                await self._start()
+                await self._start_unless_stopped()
                 return
             runner = self._next = self._runner_of(new, new.make())
             try:
@@ -163,14 +168,15 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         Raises:
             NotStarted: a startup handler raised. The present generation was started again, with its state, if
                 it ran before; `state` and `error` say how it is.
+            Retired: the worker was replaced or removed.
             CancelledError: the caller was cancelled; likewise.
         """
-        async with self._lock:
+        async with self._access.turn():
             before, did_run = self._generation, self.state is WorkerState.RUNNING
             try:
                 await self._stop()
                 self.begin_with(new)
-                await self._start()
+                await self._start_unless_stopped()
             except asyncio.CancelledError:
                 if did_run:
                     await to_its_end(self._go_back_to(before))
@@ -181,12 +187,16 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 raise failure or NotStarted(None, RuntimeError(raised))
 
     async def resume(self) -> None:
-        """Start it with the state that it has; one that runs is left alone."""
-        async with self._lock:
+        """Start it with the state that it has; one that runs is left alone.
+
+        Raises:
+            Retired: it was replaced or removed.
+        """
+        async with self._access.turn():
             self._keeps_state = True
             self._generation.begun()
             try:
-                await self._start()
+                await self._start_unless_stopped()
             finally:
                 self._keeps_state = False
 
@@ -221,7 +231,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         self.begin_with(before)
         self._keeps_state = True
         try:
-            await self._start()
+            await self._start_unless_stopped()
         finally:
             self._keeps_state = False
         return why

@@ -6,6 +6,8 @@ It is the lifecycle; `inprocess_worker` and `subprocess_worker` make the runner.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import logging
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,11 +17,14 @@ from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import describe
+from dnworker.core.invocation import current_invocation, describe
 from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.workers.access import Access, GaveWay, Retired
 from dnworker.workers.services import Home, Services
+
+log = logging.getLogger("dnworker.workers")
 
 
 class Runner(Protocol):
@@ -61,7 +66,11 @@ class ManagedWorker(Generic[R]):
         self._lifecycle = Lifecycle()
         self._lifecycle.listen(self._moved)
         self._runner: R | None = None
-        self._lock = asyncio.Lock()
+        self._access: Access[ManagedWorker] = Access(self)
+        self._own_restarts: set[asyncio.Task[bool]] = set()
+        """Those that its own handlers asked for."""
+        self._is_stopped = False
+        """Whether somebody has stopped it since it was made, started or retired."""
 
     @property
     def state(self) -> WorkerState:
@@ -87,6 +96,11 @@ class ManagedWorker(Generic[R]):
     def capability(self) -> str:
         """The name of the capability it belongs to."""
         return self._home.name
+
+    @property
+    def home(self) -> Home:
+        """The capability it belongs to."""
+        return self._home
 
     @property
     def qualified_name(self) -> str:
@@ -131,42 +145,133 @@ class ManagedWorker(Generic[R]):
         raise Conflict(f"worker {self.qualified_name!r} keeps its schedules in a process of its own")
 
     async def start(self) -> None:
-        """Evaluate the gate, load and start; a failure is state `error`, never an exception."""
-        async with self._lock:
-            await self._start()
+        """Evaluate the gate, load and start; a failure is state `error`, never an exception.
+
+        A start gives way to a stop that somebody asks for meanwhile.
+
+        Raises:
+            Retired: it was replaced or removed.
+        """
+        async with self._access.turn():
+            await self._start_unless_stopped()
+
+    async def start_with_others(self) -> None:
+        """Start as part of a load or reload; one that somebody has stopped since that began stays stopped.
+
+        Raises:
+            Retired: it was replaced or removed.
+        """
+        async with self._access.turn():
+            if not self._is_stopped:
+                await self._start_unless_stopped()
 
     async def resume(self) -> None:
         """Start with what it had when it was stopped, where it can keep that."""
         await self.start()
 
     async def stop(self) -> None:
-        """Stop through the full sequence; harmless in any state."""
-        if self._is_starting:
-            await self._interrupt_start()
-        async with self._lock:
-            await self._stop()
+        """Stop through the full sequence; harmless in any state.
 
-    async def close_gate(self) -> None:
-        """Stop because a flag changed; the state is `gated_off` afterwards."""
-        await self.stop()
-        async with self._lock:
-            self._gate_off()
-        self._services.on_change(self, announce=False)
+        Where it is being replaced, what comes in its place is stopped too.
+        """
+        self._is_stopped = True
+        await self.halt()
+        if self._access.is_retired and (successor := await self._access.successor()) is not None:
+            await successor.stop()
+
+    async def follow_gate(self) -> None:
+        """Start or stop as its gate is by now; with a closed gate the state is `gated_off`.
+
+        Raises:
+            Retired: it was replaced or removed.
+        """
+        if not self._gate_is_open and self._is_starting:
+            await self._interrupt_start()
+        async with self._access.turn():
+            if self._gate_is_open and self.state is WorkerState.GATED_OFF:
+                await self._start_unless_stopped()
+            elif not self._gate_is_open and self.state is not WorkerState.GATED_OFF:
+                await self._stop()
+                self._gate_off()
+                self._services.on_change(self, announce=False)
 
     async def restart(self, *, force: bool = False) -> bool:
         """Start again; a running worker is left alone unless `force`. Returns whether it was restarted.
 
+        One that is being replaced, as by a reload, is started anew by that: what is in its place is started
+        if it does not run then. A handler of the worker may ask for it, and is stopped by it.
+
         Raises:
-            Conflict: its gate is closed.
+            Conflict: its gate is closed, it was removed, it was stopped meanwhile, or its own startup or
+                shutdown handler asks.
         """
-        async with self._lock:
-            self._check_gate()
-            if self.state is WorkerState.RUNNING and not force:
-                return False
+        invocation = current_invocation.get()
+        if invocation is None or invocation.worker != self.qualified_name:
+            return await self._restart(force)
+        if self.state is not WorkerState.RUNNING:
+            raise Conflict(f"worker {self.qualified_name!r} cannot restart itself while it is {self.state}")
+        restart = asyncio.create_task(
+            self._restart(force), name=f"{self.qualified_name} restart", context=contextvars.Context()
+        )
+        self._own_restarts.add(restart)
+        restart.add_done_callback(self._note_own_restart)
+        return await asyncio.shield(restart)
+
+    def _note_own_restart(self, restart: asyncio.Task[bool]) -> None:
+        self._own_restarts.discard(restart)
+        if not restart.cancelled() and (failure := restart.exception()) is not None:
+            log.warning("%s: the restart that it asked for failed: %s", self.qualified_name, failure)
+
+    async def _restart(self, force: bool) -> bool:
+        if force and self._is_starting:
+            await self._interrupt_start()
+        try:
+            async with self._access.turn():
+                self._check_gate()
+                if self.state is WorkerState.RUNNING and not force:
+                    return False
+                await self._stop()
+                self._access.give_way()
+                self.restarts += 1
+                await self._start()
+                return True
+        except GaveWay:
+            if not self._access.is_retired:
+                raise Conflict(
+                    f"worker {self.qualified_name!r} was stopped while it was to restart"
+                ) from None
+            successor = await self._access.successor()
+        except Retired as exc:
+            successor = exc.successor
+        if successor is None:
+            raise Retired(self.qualified_name, None)
+        await successor._restart(False)
+        return True
+
+    # -- replacing it ----------------------------------------------------------------------------------
+
+    def retire(self) -> None:
+        """Let nobody start it any more, not even who waits to do so already, until `settle`.
+
+        `settle` must follow, once the list of workers is as it is to be. It goes on until `halt` stops it.
+        """
+        self._access.retire()
+        self._is_stopped = False
+
+    def settle(self, listed: ManagedWorker | None) -> None:
+        """Say what is in its place by now, after `retire`: itself, another, or nothing."""
+        self._access.settle(listed)
+
+    def reinstate(self) -> None:
+        """Let it be started again after it was retired, and is back in its place."""
+        self._access.reinstate()
+
+    async def halt(self) -> None:
+        """Stop it, and nothing that comes in its place; a start that waits for its turn gives way."""
+        if self._is_starting:
+            await self._interrupt_start()
+        async with self._access.stopping():
             await self._stop()
-            self.restarts += 1
-            await self._start()
-            return True
 
     def component(self) -> ComponentInfo:
         """Return its health entry."""
@@ -226,10 +331,25 @@ class ManagedWorker(Generic[R]):
 
     # -- the lifecycle ---------------------------------------------------------------------------------
 
+    async def _start_unless_stopped(self) -> None:
+        try:
+            await self._start()
+        except GaveWay:
+            log.debug("%s: somebody stops it; it is not started", self.qualified_name)
+
     async def _start(self) -> None:
+        """Start it, unless it runs; the lock is held.
+
+        Raises:
+            GaveWay: somebody waits to stop it.
+        """
         if self.state in ALIVE:
             return  # somebody else has started it meanwhile
-        if self.definition.problem is None and not gate_is_open(self.definition.when, self._home.flags):
+        if self.state is WorkerState.STOPPING:
+            await self._stop()  # it goes on stopping, though whoever asked for that has been interrupted
+        self._access.give_way()
+        self._is_stopped = False
+        if self.definition.problem is None and not self._gate_is_open:
             self._gate_off()
             return
         if self.state is not WorkerState.LOADING:
@@ -269,8 +389,12 @@ class ManagedWorker(Generic[R]):
             self._let_go()
         self._services.on_change(self)
 
+    @property
+    def _gate_is_open(self) -> bool:
+        return gate_is_open(self.definition.when, self._home.flags)
+
     def _check_gate(self) -> None:
-        if gate_is_open(self.definition.when, self._home.flags):
+        if self._gate_is_open:
             return
         flags = list(self.definition.when)
         raise Conflict(
@@ -294,8 +418,15 @@ class ManagedWorker(Generic[R]):
 
 
 async def start_all(workers: Iterable[ManagedWorker]) -> None:
-    """Start workers side by side; none blocks or fails another."""
-    await asyncio.gather(*(worker.start() for worker in workers))
+    """Start workers side by side; none blocks or fails another, and one that was replaced is left out."""
+    await asyncio.gather(*(_start_unless_retired(worker) for worker in workers))
+
+
+async def _start_unless_retired(worker: ManagedWorker) -> None:
+    try:
+        await worker.start_with_others()
+    except Retired:
+        log.debug("%s was replaced before it was started", worker.qualified_name)
 
 
 async def stop_all(workers: Iterable[ManagedWorker]) -> None:

@@ -16,6 +16,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import Limits
 from dnworker.core.models import ComponentInfo
+from dnworker.core.restarts import RestartPolicy
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers.guard import Guard
@@ -132,3 +133,5 @@ class Services:
     """Returns where a worker process with this token finds the runtime."""
     log_line: AddLine
     on_change: OnChange
+    restart: RestartPolicy | None = None
+    """Whether worker processes that fail are started again; None if not."""

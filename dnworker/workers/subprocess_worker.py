@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.backlog import Backlog
 from dnworker.events.bus import Subscription
 from dnworker.workers import reports
+from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.process_restarts import ProcessRestarts
 from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
+
+log = logging.getLogger("dnworker.workers")
 
 CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
@@ -48,6 +57,25 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._spawned_at = 0.0
         self._token: str | None = None
         self._backlog: Backlog | None = None
+        self._starts_again = False
+        self._restarts = ProcessRestarts(
+            services.restart, services.clock, self._start_again, self.qualified_name
+        )
+
+    @property
+    def error(self) -> str | None:
+        """Why it is in `error`, and whether it is started again; or what its shutdown handlers raised."""
+        error, note = super().error, self._restarts.note
+        if error is None or note is None:
+            return error
+        first, newline, output = error.partition("\n")
+        return f"{first}; {note}{newline}{output}"
+
+    def component(self) -> ComponentInfo:
+        """Return its health entry, which says when a process that failed starts again."""
+        component = super().component()
+        detail = self._restarts.detail
+        return component if detail is None else msgspec.structs.replace(component, detail=detail)
 
     @property
     def is_starting(self) -> bool:
@@ -101,6 +129,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             "pid": runner.pid if runner else None,
             "log_path": str(self._log_path),
             "recent_output": runner.recent_output if runner else [],
+            "restarts": self.restarts,
+            "restart_in": self._restarts.due_in,
         }
         return super().detail() | {"kind": "subprocess", "process": process}
 
@@ -155,6 +185,47 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._services.log_line(
                 self.qualified_name, text, source=says.source, level=says.level, invocation=cause
             )
+
+    # -- restarts of a process that failed ---------------------------------------------------------------
+
+    async def _start(self) -> None:
+        """Start it because somebody asks for it: restarts are counted anew."""
+        self._restarts.reset()
+        await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
+
+    async def _stop(self) -> None:
+        was_waiting = self._restarts.cancel()
+        await super()._stop()
+        if was_waiting:
+            self._services.on_change(self, announce=False)
+
+    def _moved(self, state: WorkerState, error: str | None) -> None:
+        if state is WorkerState.RUNNING:
+            self._restarts.began()
+        elif state is WorkerState.ERROR and (self._starts_again or self._did_run):
+            self._restarts.failed()
+        super()._moved(state, error)
+
+    @property
+    def _did_run(self) -> bool:
+        """Whether it was running before the present state."""
+        return self.transitions[-2].state is WorkerState.RUNNING
+
+    async def _start_again(self) -> None:
+        """Start it after it failed and the wait is over; what fails then is a failure like any other."""
+        try:
+            async with self._access.turn():
+                self._restarts.cancel()  # the wait is over, and this is its task
+                await super()._stop()
+                self._access.give_way()
+                self.restarts += 1
+                self._starts_again = True
+                try:
+                    await super()._start()
+                finally:
+                    self._starts_again = False
+        except (GaveWay, Retired):
+            log.debug("%s: somebody stops or replaces it; it is not started again", self.qualified_name)
 
     def _let_go(self) -> None:
         self.remote.close()

@@ -12,8 +12,6 @@ PAGES = ["docs/guarantees.md", "docs/security.md"]
 REFERENCE = re.compile(r"`(tests/[\w/.]+\.py)(?:::(\w+))?`")
 
 
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_row_of_a_table_with_tests_names_one(page):
     text = (PROJECT / page).read_text(encoding="utf-8")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from dnworker import ManifestError, Runtime
-from dnworker.capability.manifest import parse_manifest
+from dnworker.capability.manifest import CheckDefinition, parse_manifest
+from dnworker.engine.capability import run_check
 
 from ..capabilities import ECHO, make_capability
 
@@ -35,3 +39,30 @@ async def test_flags_of_the_command_line_hold_for_the_name_that_they_were_given_
         for name, source in (("given", "cli"), ("other", "default"), ("given", "cli")):
             await runtime.declare(parse_manifest(head.format(name), tmp_path, is_head=True))
             assert runtime.capability().flags["relay"].source == source
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 8, 200])
+async def test_a_check_that_is_interrupted_leaves_nothing_running(tmp_path, steps):
+    command = f"echo $$ >> {tmp_path}/pids; sleep 3600 & echo $! >> {tmp_path}/pids; wait"
+    check = asyncio.create_task(run_check(CheckDefinition("slow", command), tmp_path))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    if steps == 200:  # and is under way
+        async with asyncio.timeout(30):
+            while not (tmp_path / "pids").is_file() or (tmp_path / "pids").read_text().count("\n") < 2:
+                await asyncio.sleep(0.01)
+    check.cancel()
+    await asyncio.wait({check})
+    assert check.cancelled()
+    pids = (tmp_path / "pids").read_text().split() if (tmp_path / "pids").is_file() else []
+    async with asyncio.timeout(30):
+        while [pid for pid in pids if is_running(pid)]:
+            await asyncio.sleep(0.01)
+
+
+def is_running(pid):
+    """Return whether a process has not ended; nobody may have waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

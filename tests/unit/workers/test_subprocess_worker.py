@@ -178,3 +178,21 @@ async def test_the_output_of_a_process_is_not_that_of_the_handler_that_restarted
     while not served.worker("relay").detail()["process"]["recent_output"]:
         await asyncio.sleep(0)
     assert [line.text for line in trace.invocations[0].logs] == []
+
+
+async def test_a_start_that_is_interrupted_at_any_step_leaves_no_process_and_no_file(served, tmp_path):
+    await served.load(make_capability(tmp_path, "job: {command: sleep, args: ['3600']}"))
+    worker = served.worker("job")
+    await worker.stop()
+    open_files = len([*Path("/proc/self/fd").iterdir()])
+    for steps in range(12):
+        start = asyncio.create_task(worker.start())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        start.cancel()
+        await asyncio.wait({start})
+        await worker.stop()
+        assert worker.state is WorkerState.STOPPED
+        pid = worker.detail()["process"]["pid"]
+        assert pid is None or not Path(f"/proc/{pid}").exists()
+    assert len([*Path("/proc/self/fd").iterdir()]) == open_files

@@ -1,0 +1,47 @@
+"""`replacing`: retires workers while what is loaded changes, and says then what runs in their places.
+
+`capabilities` and `own` use it for every change. Who waits for such a worker, to restart it say, goes on with
+its successor, or is refused: an old worker never starts beside the new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+from dnworker.engine.capability import Capability
+from dnworker.workers.managed import ManagedWorker
+
+
+@asynccontextmanager
+async def replacing(
+    workers: Iterable[ManagedWorker], find: Callable[[ManagedWorker], ManagedWorker | None]
+) -> AsyncIterator[None]:
+    """Stop workers, and let nobody start them while the body changes what is listed.
+
+    After the body, `find` is asked what is in the place of each: those that are there still may be started
+    again, and all others have a successor, or none. That holds, too, where the stop or the body raises. The
+    body must not wait for something that may wait for one of these workers.
+    """
+    retired = [*workers]
+    for worker in retired:
+        worker.retire()
+    try:
+        await asyncio.gather(*(worker.halt() for worker in retired))
+        yield
+    finally:
+        for worker in retired:
+            worker.settle(find(worker))
+
+
+def in_place_of(listed: Mapping[str, Capability], worker: ManagedWorker) -> ManagedWorker | None:
+    """Return the worker that is listed in the place of one: itself, or that of its name; None without one.
+
+    A capability from disk may have another name after a reload; its directory is the same.
+    """
+    home = next((one for one in listed.values() if one is worker.home), None)
+    if home is None:
+        home = next((c for c in listed.values() if not c.live and c.root == worker.home.root), None)
+    home = home or listed.get(worker.capability)
+    return None if home is None else home.workers.get(worker.name)
