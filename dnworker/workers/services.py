@@ -19,6 +19,7 @@ from dnworker.core.models import ComponentInfo
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers.guard import Guard
+from dnworker.workers.recorders import OnUnhandled
 
 
 class Home(Protocol):
@@ -132,3 +133,5 @@ class Services:
     """Returns where a worker process with this token finds the runtime."""
     log_line: AddLine
     on_change: OnChange
+    on_unhandled: OnUnhandled
+    """Notes what something that a handler started has raised, and nobody caught."""

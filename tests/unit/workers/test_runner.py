@@ -219,4 +219,6 @@ async def test_a_startup_that_is_cancelled_from_within_is_an_error(stage):
         raise asyncio.CancelledError
 
     await stage.runner.start()
-    assert (stage.runner.state, stage.runner.error) == (WorkerState.ERROR, "startup was cancelled")
+    assert stage.runner.state is WorkerState.ERROR
+    assert "something that the handler awaited was cancelled" in stage.runner.error
+    assert f"({__file__}, line " in stage.runner.error
