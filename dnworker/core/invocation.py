@@ -38,7 +38,9 @@ LONGEST_SOURCE = 500
 
 LONGEST_NAME = 200
 MEMBERS_SHOWN = 5
-"""Characters of the name of an exception's class, and members of a group of exceptions, that are kept."""
+MEMBERS_LOOKED_AT = 100
+"""Characters of the name of an exception's class, and members of a group of exceptions that are kept; members
+that are looked at, as a group may hold groups without end."""
 
 # What the interpreter itself knows of an exception: a class may put properties in the place of these.
 BASE_TRACEBACK: Any = BaseException.__dict__["__traceback__"]
@@ -244,7 +246,9 @@ def _line_of(file: str, line: int) -> str:
 def _members_of(group: BaseException) -> Iterator[str]:
     """Yield a line for each of the first exceptions in a group, those of groups in it included."""
     waiting, shown = deque([group]), 0
-    while waiting and shown < MEMBERS_SHOWN:
+    for _ in range(MEMBERS_LOOKED_AT):
+        if not waiting or shown == MEMBERS_SHOWN:
+            return
         exc = waiting.popleft()
         if issubclass(type(exc), BaseExceptionGroup):
             waiting.extend(_MEMBERS.__get__(exc)[:MEMBERS_SHOWN])

@@ -115,8 +115,7 @@ class WorkerRunner:
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None
-        self._is_warm = False
-        self._is_in_charge = False  # from `start` to `stop`: the state of the worker is that of this runner
+        self._is_warm = self._is_in_charge = False  # in charge, from `start` to `stop`, it makes the state
         self._beside: WorkerRunner | None = None
         self._begun: list[Invocation] = []  # of startup handlers
         self._startup: asyncio.Task[NotStarted | None] | None = None
