@@ -79,10 +79,7 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
             stop.set()
 
     runner = WorkerRunner(
-        worker,
-        client,
-        event_source=lambda kinds: client.subscribe(*kinds),
-        recorder=recorder,
+        worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
     )
     runner.lifecycle.listen(on_state_change)
     try:
