@@ -62,6 +62,11 @@ def note_module(name: str) -> None:
         _modules[name] = owner
 
 
+def forget_module(name: str) -> None:
+    """Note that the module of this name is gone, with its worker."""
+    _modules.pop(name, None)
+
+
 def culprit_by_module(traceback: TracebackType | None) -> Culprit | None:
     """Return whose code raised, by the modules of the frames: where no context tells, as in a finalizer.
 

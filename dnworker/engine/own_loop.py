@@ -83,6 +83,33 @@ class SharedLoop(asyncio.SelectorEventLoop):
         self._refuse(sys._getframe(1), "set its task factory", "run the worker as a process, by `command:`")
         super().set_task_factory(factory)
 
+    def set_default_executor(self, executor: Any) -> None:
+        """Set the executor of `asyncio.to_thread`.
+
+        Raises:
+            RuntimeError: code of a worker asks for it.
+        """
+        self._refuse(sys._getframe(1), "set its executor", "give run_in_executor() an executor")
+        super().set_default_executor(executor)
+
+    async def shutdown_default_executor(self, *args: Any, **fields: Any) -> None:
+        """End the threads of `asyncio.to_thread`.
+
+        Raises:
+            RuntimeError: code of a worker asks for it.
+        """
+        self._refuse_culprit("end its threads")
+        await super().shutdown_default_executor(*args, **fields)
+
+    async def shutdown_asyncgens(self) -> None:
+        """Close all asynchronous generators.
+
+        Raises:
+            RuntimeError: code of a worker asks for it.
+        """
+        self._refuse_culprit("close the generators of others")
+        await super().shutdown_asyncgens()
+
     def set_exception_handler(self, handler: Any) -> None:
         """Set the exception handler; a worker's gets the errors of that worker, once they are reported."""
         owner = current_owner.get()
@@ -110,6 +137,11 @@ class SharedLoop(asyncio.SelectorEventLoop):
         if sig in SIGNALS:
             self._refuse(sys._getframe(1), f"handle {signal.Signals(sig).name}", "use @worker.on_shutdown")
         return super().remove_signal_handler(sig)
+
+    def _refuse_culprit(self, what: str) -> None:
+        # A coroutine is called by the loop, or by what awaits it: only the context tells who wants it.
+        if current_culprit() is not None:
+            raise RuntimeError(f"this loop belongs to all workers, and none of them may {what}")
 
     def _refuse(self, caller: Any, what: str, remedy: str) -> None:
         if runs_users_code(caller):

@@ -17,7 +17,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from dnworker.core.owners import note_module
+from dnworker.core.owners import forget_module, note_module
 from dnworker.workers.worker import Worker
 
 PREFIX = "dreadnode.capabilities.worker"
@@ -57,6 +57,7 @@ def forget_helpers(capability: str) -> None:
     for name in [n for n in sys.modules if n == prefix or n.startswith(prefix + ".")]:
         del sys.modules[name]
         _finder.beside.pop(name, None)
+        forget_module(name)
     importlib.invalidate_caches()
 
 

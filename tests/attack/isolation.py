@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from typing import Any
 
 from tests.attack.attack import Scale, attack
@@ -196,6 +197,9 @@ FAILING = {
     "loop.stop": lambda: loop().stop(),
     "call_soon loop.stop": lambda: loop().call_soon(loop().stop) and None,
     "loop.close": lambda: loop().close(),
+    "shutdown_asyncgens": lambda: loop().shutdown_asyncgens(),
+    "shutdown_default_executor": lambda: loop().shutdown_default_executor(),
+    "set_default_executor": lambda: loop().set_default_executor(concurrent.futures.ThreadPoolExecutor()),
     "task factory": lambda: loop().set_task_factory(factory),
     "SIGTERM handler": lambda: loop().add_signal_handler(signal.SIGTERM, exits),
     "cancels all tasks": cancel_all,
@@ -424,3 +428,107 @@ async def a_cancellation_that_is_not_ours_ends_nothing(scale: Scale) -> str:
     ended = log.read_text().split()
     assert [line for line in ended if line in ("first", "last")] == ["first", "last"], ended[-5:]
     return f"{ended.count('task')} runs of the task, {ended.count('tick')} of the schedule, 5 shutdown handlers in order"
+
+
+PROGRAM = """
+import asyncio, sys
+from dnworker import Runtime, Worker
+
+bomber, victim, heard = Worker("bomber"), Worker("victim"), []
+
+async def exits(): sys.exit(3)
+
+@bomber.on_event("bomb")
+async def bomb(event, client):
+    loop = asyncio.get_running_loop()
+    {"task": lambda: asyncio.create_task(exits()) and None, "call_soon": lambda: loop.call_soon(sys.exit, 3),
+     "interrupt": lambda: loop.call_later(0.01, interrupt), "cancel": cancel_all}[event.payload["what"]]()
+
+def interrupt(): raise KeyboardInterrupt
+def cancel_all():
+    for task in asyncio.all_tasks():
+        if task is not main_task: task.cancel()
+
+@victim.on_event("ping")
+async def ping(event, client): heard.append(event.payload["n"])
+
+async def main():
+    global main_task
+    main_task = asyncio.current_task()
+    async with Runtime(port=None) as runtime:
+        await runtime.add(victim)
+        managed = await runtime.add(bomber)
+        for n, what in enumerate(["task", "call_soon", "interrupt", "cancel"]):
+            await managed.restart(force=True)
+            runtime.publish("bomb", {"what": what})
+            while not (managed.error or managed.last_handler_error):
+                await asyncio.sleep(0.01)
+            print(what, managed.state, managed.error or managed.last_handler_error, flush=True)
+            runtime.publish("ping", {"n": n})
+            while len(heard) <= n:
+                await asyncio.sleep(0.01)
+    print("ended", heard, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@attack()
+async def no_worker_ends_the_users_program(scale: Scale) -> str:
+    """A program with a `Runtime` of its own goes on as well, on a loop that it made itself."""
+    file = scale.directory / "program.py"
+    file.write_text(PROGRAM)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, file, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(60):
+            out = (await process.communicate())[0].decode()
+    except TimeoutError:
+        process.kill()
+        raise AssertionError("the program hangs") from None
+    lines = out.splitlines()
+    assert process.returncode == 0, f"exit code {process.returncode}:\n{out[-2000:]}"
+    assert lines[-1] == "ended [0, 1, 2, 3]", out[-2000:]
+    for what, state in [
+        ("task", "error"),
+        ("call_soon", "error"),
+        ("interrupt", "error"),
+        ("cancel", "running"),
+    ]:
+        assert any(line.startswith(f"{what} {state} ") for line in lines), f"{what}:\n{out[-2000:]}"
+    return "exit code 0 after three exits and a cancellation of all tasks"
+
+
+PROCESS = """
+import asyncio, sys
+from dnworker import Worker
+worker = Worker("process")
+
+async def exits():
+    await asyncio.sleep(0.2)
+    sys.exit(3)
+
+@worker.on_startup
+async def start(client): worker.state["task"] = asyncio.create_task(exits())
+
+@worker.on_shutdown
+async def end(client): print("shut down")
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+
+@attack()
+async def a_process_says_why_it_ends(scale: Scale) -> str:
+    """`sys.exit()` in a task of a worker process runs its shutdown handlers, and its error has the place."""
+    manifest = f"process: {{command: {sys.executable}, args: [process.py]}}\nvictim: {{path: victim.py}}"
+    files = {"process.py": PROCESS, "victim.py": VICTIM}
+    root = make_capability(scale.directory / "cap", manifest, files)
+    async with serving(scale.directory, root) as served:
+        entry = await _until(served, "process", lambda c: c["status"] == "error")
+        assert "process.py, line 8" in entry["error"], entry["error"]
+        assert "shut down" in entry["error"], f"its shutdown handler did not run: {entry['error']}"
+        await _handled(served, "ping", "pong", {"at": 1})
+    return "its error names file and line"
