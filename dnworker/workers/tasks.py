@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from collections.abc import Coroutine
+from contextvars import Context
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -26,6 +28,11 @@ class KeeperTask(asyncio.Task[Any]):
             refuse_cancellation(self, sys._getframe(1))
             return False
         return super().cancel(msg)
+
+
+def keep(coro: Coroutine[Any, Any, Any], name: str, context: Context | None = None) -> KeeperTask:
+    """Start a task that lasts as long as a part of the runtime does, on the loop that runs."""
+    return KeeperTask(coro, loop=asyncio.get_running_loop(), name=name, context=context)
 
 
 class HandlerTask(asyncio.Task[Any]):
