@@ -78,6 +78,8 @@ class _Turning:
     def end(self) -> None:
         """Let the loop turn by itself again, if nobody else wants this."""
         self._wanted -= 1
+        if not self._wanted:
+            _turning.pop(self._loop, None)  # it refers to its loop, and would keep that alive
         if not self._loop.is_closed():
             self._loop.call_soon(_nothing)  # it may wait for something to happen
 

@@ -313,8 +313,11 @@ class WorkerRunner:
         if self.state not in ALIVE:
             return
         for task in self._running_tasks():
-            if task is not asyncio.current_task():
+            # Not the one that runs here, unless it is a handler, in which something has ended itself.
+            if task is not asyncio.current_task() or task in self._invoker.in_flight:
                 self._invoker.cancel(task)
+        for task in self._invoker.in_flight:
+            task.add_done_callback(self._note_ended)
         self._dispatch.close_nowait()  # or events would wait for nobody
         self.lifecycle.to(WorkerState.ERROR, text)
 
@@ -324,6 +327,10 @@ class WorkerRunner:
             self._fail(text)
         elif self._startup is not None and not self._startup.done():
             self._invoker.cancel(self._startup)  # it warms up, and must not take over
+
+    def _note_ended(self, task: asyncio.Task[Any]) -> None:
+        if (invocation := self._invoker.in_flight.get(task)) is not None:
+            self._invoker.note_never_run({task: invocation})
 
     # -- startup and shutdown handlers -----------------------------------------------------------------
 

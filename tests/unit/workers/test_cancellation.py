@@ -329,3 +329,40 @@ async def test_a_queued_handler_that_another_cancels_runs_all_the_same(stage):
     await turn_loop()
     assert handled == [0, 1, 2, 3, 4]
     await stage.runner.stop()
+
+
+class Recorded:
+    """Notes which invocations have begun and not ended."""
+
+    def __init__(self):
+        self.open = set()
+
+    def begin(self, invocation):
+        self.open.add(invocation.number)
+
+    def end(self, invocation, exc=None, *, cancelled=False):
+        invocation.end("error" if exc else "cancelled" if cancelled else "ok")
+        self.open.discard(invocation.number)
+
+    def delivered(self, envelope): ...
+
+
+async def test_a_worker_that_ends_itself_leaves_no_invocation_open():
+    recorder = Recorded()
+    stage = Stage(grace=1, recorder=recorder)
+
+    @stage.worker.on_event("a")
+    async def a(event, client):
+        if event.payload["n"] == 0:
+            stage.runner.escapes.take(SystemExit(3), "a task")
+            for n in range(1, 4):  # they are launched, and do not begin any more
+                stage.bus.publish("a", {"n": n})
+        await asyncio.Event().wait()
+
+    await stage.runner.start()
+    for n in range(4):
+        stage.bus.publish("a", {"n": n})
+    await turn_loop()
+    assert stage.runner.state is WorkerState.ERROR
+    assert recorder.open == set()
+    await stage.runner.stop()

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import os
 import sys
+import weakref
 
 import pytest
 
@@ -185,6 +186,18 @@ def test_overlapping_blocks_end_with_the_last():
 
     asyncio.run(main())
     assert told.exceptions == ["SystemExit(3)"]
+
+
+def test_a_loop_that_has_ended_is_not_kept_alive():
+    async def main():
+        loop = asyncio.get_running_loop()
+        with lasting(loop, nothing):
+            await turn()
+        return weakref.ref(loop)
+
+    ended = asyncio.run(main())
+    gc.collect()
+    assert ended() is None
 
 
 def test_a_loop_that_is_not_asyncios_is_left_as_it_is():
