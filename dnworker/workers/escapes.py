@@ -45,9 +45,11 @@ class Escapes:
         error = describe(exc)
         if invocation is None:
             self.last_of_import = error
-        self._on_unhandled(invocation or import_of(self._label), exc, source)
-        if ends_programs(exc):
-            self._on_exit(f"{source} ended itself: {error}")
+        try:
+            self._on_unhandled(invocation or import_of(self._label), exc, source)
+        finally:
+            if ends_programs(exc):
+                self._on_exit(f"{source} ended itself: {error}")
 
 
 def import_of(label: str) -> Invocation:

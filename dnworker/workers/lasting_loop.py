@@ -124,7 +124,7 @@ class _Turning:
                 culprit.owner.escaped(exc, SOURCE, culprit.invocation)
             elif culprit.invocation is not None:
                 self._note(culprit.invocation, exc, SOURCE)
-        except Exception:
+        except BaseException:  # who is told writes to streams that workers may have replaced
             log.exception("code of a worker raised what would end the loop, and it could not be told")
         return True
 
