@@ -22,6 +22,8 @@ class Escapes:
     def __init__(self, label: str, on_unhandled: OnUnhandled, on_exit: Callable[[str], None]) -> None:
         self.last_of_import: HandlerError | None = None
         """The last one of something that the worker's module has started, which no handler answers for."""
+        self.why_ended: str | None = None
+        """The reason that `on_exit` was given."""
         self._label = label
         self._on_unhandled = on_unhandled
         self._on_exit = on_exit
@@ -49,7 +51,8 @@ class Escapes:
             self._on_unhandled(invocation or import_of(self._label), exc, source)
         finally:
             if ends_programs(exc):
-                self._on_exit(f"{source} ended itself: {error}")
+                self.why_ended = f"{source} ended itself: {error}"
+                self._on_exit(self.why_ended)
 
 
 def import_of(label: str) -> Invocation:

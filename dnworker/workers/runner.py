@@ -164,6 +164,9 @@ class WorkerRunner:
         self.lifecycle.to(WorkerState.STARTING)
         self._is_in_charge = True
         self._bind_events()
+        if self.escapes.why_ended is not None:
+            await self._give_up(self.escapes.why_ended)
+            return
         if not self._is_warm:
             self._startup = self._invoker.spawn(self._run_startup(), "startup")
             try:
@@ -204,6 +207,8 @@ class WorkerRunner:
         beside._dispatch.divert(self._dispatch.kinds, self._has_published)
         self._startup = self._invoker.spawn(self._run_startup(), "startup")
         await asyncio.wait({self._startup})
+        if self.escapes.why_ended is not None:
+            raise NotStarted(None, RuntimeError(self.escapes.why_ended))
         if self._startup.cancelled():
             raise NotStarted(None, asyncio.CancelledError("the worker was stopped"))
         if (failure := self._startup.result()) is not None:
@@ -325,7 +330,8 @@ class WorkerRunner:
         """Take that code of the worker raised what would end a program; after the stop it changes nothing."""
         if self._is_in_charge:
             self._fail(text)
-        elif self._startup is not None and not self._startup.done():
+            return
+        if self._startup is not None:
             self._invoker.cancel(self._startup)  # it warms up, and must not take over
 
     def _note_ended(self, task: asyncio.Task[Any]) -> None:
@@ -397,8 +403,8 @@ class WorkerRunner:
 def _said(failure: BaseException) -> str:
     """Return what an exception says (contract 2.1); with its place where that alone tells nothing."""
     error = describe(failure)
-    is_told = error.message and issubclass(type(failure), Exception) and says_something(failure)
-    return error.message if is_told else str(error)
+    is_plain = issubclass(type(failure), Exception) or not error.frames
+    return error.message if error.message and is_plain and says_something(failure) else str(error)
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
