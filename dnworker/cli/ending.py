@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.cli.streams import Streams, last_words_fd
 from dnworker.cli.text import printable
 from dnworker.engine.left_behind import left_behind
+from dnworker.engine.own_loop import SharedLoop
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -194,7 +195,7 @@ class Ending:
         Unlike `asyncio.run` it waits neither for tasks that ignore their cancellation nor for threads: if a
         task is left, the process ends here. The interpreter's end waits for threads, while `_watch` lets it.
         """
-        loop = self._loop = asyncio.new_event_loop()
+        loop = self._loop = SharedLoop()
         asyncio.set_event_loop(loop)
         try:
             code = loop.run_until_complete(work)

@@ -25,6 +25,7 @@ from dnworker.core.limits import parse_limits
 from dnworker.core.logs import LogLine
 from dnworker.engine.left_behind import owner_of, place, who
 from dnworker.engine.output import kept_output
+from dnworker.engine.own_loop import contained
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.engine.watching import watch
 
@@ -92,6 +93,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
     kept = ExitStack()
     try:
         kept.enter_context(kept_output(runtime))
+        kept.enter_context(contained(runtime.note_unhandled))
         with runtime.progress.loading():
             loading = asyncio.create_task(_load(runtime, options))
             if not await _finishes_before(stop, loading):
@@ -191,7 +193,11 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
 def _print_error(line: LogLine) -> None:
     """Print an error of the runtime on stderr; all other lines are in the log only."""
     if line.source == "runtime" and line.level == "error":
-        print(printable(f"{line.worker}: {line.text}"), file=sys.stderr, flush=True)
+        text = printable(f"{line.worker}: {line.text}")
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except BaseException:  # a worker has put a stream of its own there: it may even say sys.exit()
+            print(text, file=sys.__stderr__, flush=True)
 
 
 def _print_waiting(runtime: Runtime) -> None:

@@ -60,6 +60,7 @@ from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.guard import Guard
+from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
@@ -143,6 +144,7 @@ class Engine:
             connection=self.connection,
             log_line=self.log_line,
             on_change=self._worker_changed,
+            on_unhandled=self.note_unhandled,
             restart=restart,
         )
 
@@ -173,6 +175,7 @@ class Engine:
         with ExitStack() as taken:
             taken.callback(self._note_end)
             taken.enter_context(self.log.attached())
+            taken.enter_context(lasting(self._loop, self.note_unhandled))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)

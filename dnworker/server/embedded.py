@@ -13,6 +13,7 @@ import uvicorn
 from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
 from dnworker.server.quiet_uvicorn import QuietUvicorn
+from dnworker.workers.tasks import keep
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -78,7 +79,7 @@ class EmbeddedServer:
             timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
         self._server = QuietUvicorn(config)
-        self._serving = asyncio.create_task(self._server.serve([self._socket]), name="dnworker server")
+        self._serving = keep(self._server.serve([self._socket]), name="dnworker server")
         listening = asyncio.create_task(self._server.listening.wait())
         await asyncio.wait({self._serving, listening}, return_when=asyncio.FIRST_COMPLETED)
         if not self._server.listening.is_set():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import msgspec
 
+from dnworker.core.invocation import message_of, type_name
 from dnworker.sessions.transcript import Usage
 from dnworker.sessions.turn import TurnFailure
 
@@ -188,7 +189,7 @@ class ModelAgent:
             try:
                 result = await turn.call_tool(call["name"], _parsed(call["arguments"]), call_id=call["id"])
             except Exception as exc:  # a tool's failure is news for the model, not the end of the turn
-                result = f"{type(exc).__name__}: {exc}"
+                result = f"{type_name(exc)}: {message_of(exc)}"
             messages.append({"role": "tool", "tool_call_id": call["id"], "content": result})
         return messages
 

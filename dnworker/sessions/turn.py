@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Never
 import msgspec
 
 from dnworker.core.envelope import snapshot
+from dnworker.core.invocation import message_of, type_name
 from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import (
     Decision,
@@ -155,7 +156,7 @@ class Turn:
             else:
                 call.result = valid_text(str(result))
         except Exception as exc:
-            call.error, call.error_type = valid_text(str(exc)), type(exc).__name__
+            call.error, call.error_type = message_of(exc), type_name(exc)
             raise
         finally:
             self.transcript.tool_ends(call)

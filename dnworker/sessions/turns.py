@@ -377,7 +377,7 @@ class Turns:
         queue.active = None
         queue.prompts.clear()
         self._store.touch(session)
-        expected = isinstance(turn.error, TurnFailure | PromptCancelled)
+        expected = issubclass(type(turn.error), TurnFailure | PromptCancelled)
         self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=expected)
         self._advance(session)
 
@@ -417,8 +417,8 @@ class Turns:
 
 def _type_and_message(exc: BaseException) -> tuple[str, str]:
     """Return the type and the message of an error, as `turn.failed` has them."""
-    if isinstance(exc, TurnFailure):
-        return exc.type, valid_text(str(exc))
+    if issubclass(type(exc), TurnFailure):
+        return exc.type, valid_text(str(exc))  # type: ignore[attr-defined]  # not by isinstance(), which asks the object
     error = describe(exc)
     return error.type, error.message or error.type
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation, feeds_handlers
+from dnworker.core.invocation import Invocation, feeds_handlers, message_of, type_name
 from dnworker.workers.invoker import Invoker
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of
 
@@ -120,7 +120,7 @@ class Dispatch:
         """
         events, before._events = before._events, None
         if before.task is not None:
-            before.task.cancel()
+            self._invoker.cancel(before.task)
         self._diverted, before._diverted = before._diverted, []
         if events is not None:
             self._events = events
@@ -168,7 +168,7 @@ class Dispatch:
                 if taken % DISPATCH_BATCH == 0:  # let handlers run while a burst is handed out
                     await asyncio.sleep(0)
         except Exception as exc:
-            why = f"failed: {exc}"
+            why = f"failed: {message_of(exc) or type_name(exc)}"
         self._on_end(why)
 
     def _start_invocations(self, envelope: EventEnvelope) -> None:

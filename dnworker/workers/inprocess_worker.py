@@ -13,11 +13,15 @@ from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
+from dnworker.workers.escapes import import_of
 from dnworker.workers.invoker import HandlerClient
 from dnworker.workers.loading import LoadError, load_worker
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.recorders import log_unhandled
 from dnworker.workers.registry import HandlerRegistry, handlers_of
 from dnworker.workers.runner import NotStarted, Starting, WorkerRunner, to_its_end
 from dnworker.workers.services import Home, Services
@@ -90,6 +94,12 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             return {}
         return self._runner.next_runs
 
+    @property
+    def last_handler_error(self) -> str | None:
+        """What a handler raised last, or else something that the module has started, with its location."""
+        error = self._runner.escapes.last_of_import if self._runner is not None else None
+        return super().last_handler_error or (f"last handler error: import: {error}" if error else None)
+
     def run_schedule(self, key: HandlerKey) -> None:
         """Begin a run of a schedule's handler now.
 
@@ -155,7 +165,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 await to_its_end(self._stop_for(new))
                 await self._start_unless_stopped()
                 return
-            runner = self._next = self._runner_of(new, new.make())
+            runner = self._next = self._runner_of(new, new.make)
             try:
                 await self._warm_up(runner, beside)
                 await to_its_end(self._switch(runner, new))
@@ -253,12 +263,12 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
 
     def _make_runner(self) -> WorkerRunner:
         generation = self._generation
-        return self._runner_of(generation, generation.make_now() if self._keeps_state else generation.make())
+        return self._runner_of(generation, generation.make_now if self._keeps_state else generation.make)
 
-    def _runner_of(self, generation: Generation, handlers: HandlerRegistry) -> WorkerRunner:
+    def _runner_of(self, generation: Generation, make: Callable[[], HandlerRegistry]) -> WorkerRunner:
         services = self._services
         return WorkerRunner(
-            handlers,
+            self._imported(make),
             services.client(worker=self.name, capability=self.capability),
             event_source=lambda kinds: services.bus.subscribe(
                 kinds, watcher=services.history, owner=self.qualified_name
@@ -268,7 +278,23 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             clock=services.clock,
             recorder=services.history,
             generation=generation.number,
+            on_unhandled=services.on_unhandled,
         )
+
+    def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:
+        """Return the handlers; what their module starts when it is executed has this worker as its owner."""
+        token = current_owner.set(Owner(self.qualified_name, self._escaped, is_importing=True))
+        try:
+            return make()
+        finally:
+            current_owner.reset(token)
+
+    def _escaped(self, exc: BaseException, source: str, invocation: Invocation | None) -> None:
+        """Take what was raised by something that the module has started: the present start answers for it."""
+        if self._runner is not None:
+            self._runner.escapes.take(exc, source, invocation)
+        else:
+            log_unhandled(invocation or import_of(self.qualified_name), exc, source)
 
 
 def _counts(registry: HandlerRegistry) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import weakref
 from collections.abc import Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import FrameType
@@ -13,8 +14,10 @@ from typing import Any, Protocol
 from dnworker.core.clock import Clock, current_clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
+from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.recorders import Recorder
+from dnworker.workers.tasks import HandlerTask, KeeperTask, explain_cancellation
 
 log = logging.getLogger("dnworker.runner")
 
@@ -40,6 +43,7 @@ class Invoker:
         recorder: notified of each invocation.
         grace: seconds that cancelled tasks get to end.
         generation: the version of the handlers.
+        owner: whose code the handlers are, and all that they start.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Invoker:
         recorder: Recorder,
         grace: float,
         generation: int,
+        owner: Owner,
     ) -> None:
         self.client = client
         self.name = name
@@ -63,17 +68,22 @@ class Invoker:
         """How each handler has done; those of handlers that a swap took away are dropped."""
         self.in_flight: dict[asyncio.Task[Any], Invocation] = {}
         """What was launched and has not ended."""
-        self._context = contextvars.Context()  # of all our tasks: it knows the clock, and nothing else
+        self._owner = owner
+        self._ending: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+        """The tasks that the runtime itself has cancelled."""
+        self._context = contextvars.Context()  # of all our tasks: it knows clock and owner, and nothing else
         self._context.run(current_clock.set, clock)
+        self._context.run(current_owner.set, owner)
 
     def count(self, keys: Iterable[HandlerKey]) -> None:
         """Have stats for exactly these handlers; those that stay keep theirs."""
         self.stats = {key: self.stats.get(key) or HandlerStats() for key in keys}
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-        """Start a task of the worker."""
+        """Start a task of the worker that runs no handler itself: only the runtime can cancel it."""
         # A context of our own: what the cell or request that started us carried must not leak into handlers.
-        return asyncio.create_task(coro, name=f"{self.label} {name}", context=self._context.copy())
+        loop = asyncio.get_running_loop()
+        return KeeperTask(coro, loop=loop, name=f"{self.label} {name}", context=self._context.copy())
 
     def begin(self, cause: Cause, key: HandlerKey) -> Invocation:
         """Return a new invocation that no event caused; it is recorded as begun."""
@@ -87,21 +97,46 @@ class Invoker:
         handler: Any,
         args: tuple[Any, ...],
         key: HandlerKey,
-        title: str,
+        title: str | None,
         task_name: str,
     ) -> asyncio.Task[Any]:
         """Start a handler whose invocation has begun, as a task that is in flight until it ends."""
         run = self.run(handler, args, invocation, key, title)
-        task = asyncio.create_task(run, name=task_name, context=self._context.copy())
+        # Not by create_task(): a task factory that some handler has set is not for the others.
+        loop = asyncio.get_running_loop()
+        task = HandlerTask(run, loop=loop, name=task_name, context=self._context.copy())
+        task.owner = self._owner
         self.in_flight[task] = invocation
         return task
+
+    async def run_apart(
+        self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
+    ) -> BaseException | None:
+        """Run a handler in a task of its own, and return what it raised; the caller goes on whatever that is.
+
+        When the caller is cancelled, the handler is; who waits for that has it from `in_flight`.
+        """
+        task = self.launch(invocation, handler, args, key, title, f"{self.label} {invocation.label}")
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            self.cancel(task)
+            raise
+        if not task.cancelled():
+            failure: BaseException | None = task.result()
+            return failure
+        # It was cancelled in its last step, after which nothing could be raised in it any more.
+        return (
+            None if invocation.outcome == "ok" else RuntimeError(str(invocation.error or "it was cancelled"))
+        )
 
     async def run(
         self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
     ) -> BaseException | None:
-        """Run a handler to its end and return what it raised; only a cancellation passes through.
+        """Run a handler to its end and return what it raised; only our own cancellation passes through.
 
-        With a title, the sessions that it creates are grouped under it.
+        A CancelledError that comes from elsewhere counts as a failure, with a text that explains it. With a
+        title, the sessions that it creates are grouped under it.
         """
         stats = self.stats.get(key) or HandlerStats()  # none for a handler that a swap took away
         stats.began()
@@ -118,17 +153,33 @@ class Invoker:
                 ):
                     await handler(*args)
             cancelled = False
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
         except BaseException as exc:  # a SystemExit in a handler must not end the kernel
-            failure = exc
+            if self._is_ended_by(exc):
+                raise
+            failure = explain_cancellation(exc)
             cancelled = False
         finally:
             current_invocation.reset(token)
-            self.in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
-            self.recorder.end(invocation, failure, cancelled=cancelled)
+            self.in_flight.pop(_current_task(), None)  # type: ignore[arg-type]  # None is no key
+            try:
+                self.recorder.end(invocation, failure, cancelled=cancelled)
+            except BaseException:  # who is notified writes to streams that workers may have replaced
+                log.exception("the end of %s could not be noted everywhere", invocation.label)
             stats.ended(invocation)
         return failure
+
+    def _is_ended_by(self, exc: BaseException) -> bool:
+        """Return whether an exception of a handler is the end that we ask of it, and not its own doing."""
+        kind, task = type(exc), _current_task()
+        if issubclass(kind, asyncio.CancelledError):
+            return task is not None and task in self._ending
+        # A coroutine that is closed gets a GeneratorExit, and that is not in a step of its task.
+        return issubclass(kind, GeneratorExit) and (task is None or task not in self.in_flight)
+
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of the worker for good: only what is cancelled here ends by a cancellation."""
+        self._ending.add(task)
+        task.cancel()
 
     @property
     def _groups_sessions(self) -> bool:
@@ -139,7 +190,7 @@ class Invoker:
         """Cancel tasks and wait for them, within the grace; one that does not end is left behind."""
         pending = {task for task in tasks if not task.done() and task is not asyncio.current_task()}
         for task in pending:
-            task.cancel()
+            self.cancel(task)
         if not pending:
             return
         _, stubborn = await asyncio.wait(pending, timeout=self.grace)
@@ -153,6 +204,13 @@ class Invoker:
         for task, invocation in launched.items():
             if task.done() and self.in_flight.pop(task, None) is not None:
                 self.recorder.end(invocation, cancelled=True)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs: the interpreter ends, and closes what was left
+        return None
 
 
 def invocation_run_by(frame: FrameType) -> Invocation | None:

@@ -17,6 +17,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from dnworker.core.owners import forget_module, note_module
 from dnworker.workers.worker import Worker
 
 PREFIX = "dreadnode.capabilities.worker"
@@ -45,6 +46,7 @@ def load_worker(root: Path, capability: str, name: str, file: Path) -> Worker:
     sys.modules[qualified] = module
     _install_finder()
     _finder.beside[qualified] = package
+    note_module(qualified)
     execute(compile(source, str(file), "exec", dont_inherit=True), module, package)
     return _the_worker(module, name, file)
 
@@ -55,6 +57,7 @@ def forget_helpers(capability: str) -> None:
     for name in [n for n in sys.modules if n == prefix or n.startswith(prefix + ".")]:
         del sys.modules[name]
         _finder.beside.pop(name, None)
+        forget_module(name)
     importlib.invalidate_caches()
 
 

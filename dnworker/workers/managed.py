@@ -37,6 +37,9 @@ class Runner(Protocol):
         """End what runs; harmless in any state."""
 
 
+EXIT_CODE: Any = SystemExit.__dict__["code"]
+"""What the interpreter itself knows of a SystemExit, whose class may put a property in its place."""
+
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # whose default lets others write `ManagedWorker` alone
 
@@ -360,9 +363,7 @@ class ManagedWorker(Generic[R]):
             return
         try:
             runner = self._make_runner()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as exc:  # the user's module: it may even say sys.exit()
+        except BaseException as exc:  # the user's module: it may even say sys.exit(), or be cancelled
             self._lifecycle.to(WorkerState.ERROR, self._why_not_loaded(exc))
             return
         self._runner = runner
@@ -406,15 +407,17 @@ class ManagedWorker(Generic[R]):
         )
 
     def _why_not_loaded(self, exc: BaseException) -> str:
-        if isinstance(exc, SystemExit):
-            error = describe(exc)
+        kind, error = type(exc), describe(exc)
+        if issubclass(kind, SystemExit):
+            code = EXIT_CODE.__get__(exc)
+            shown = repr(code) if type(code) in (int, str, type(None)) else f"an object of {type(code)}"
             return (
-                f"the module ended itself on import with SystemExit({exc.code!r}) ({error.place}); "
+                f"the module ended itself on import with SystemExit({shown:.200}) ({error.place}); "
                 "put what runs it under: if __name__ == '__main__':"
             )
-        if isinstance(exc, OSError | ValueError) and not describe(exc).frames:
-            return str(exc)  # our own errors name file and rule already
-        return str(describe(exc))
+        if issubclass(kind, OSError | ValueError) and not error.frames:
+            return error.message or error.type  # our own errors name file and rule already
+        return str(error)
 
 
 async def start_all(workers: Iterable[ManagedWorker]) -> None:

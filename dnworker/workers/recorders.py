@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from dnworker.core.invocation import Invocation, describe
@@ -43,6 +44,15 @@ class LoggingRecorder:
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Nothing to do."""
+
+
+OnUnhandled = Callable[[Invocation, BaseException, str], object]
+"""Is told what was raised outside of handlers by something (the text) that an invocation has started."""
+
+
+def log_unhandled(invocation: Invocation, exc: BaseException, source: str) -> None:
+    """Log what something that a handler started has raised."""
+    log.error("%s: %s failed:\n%s", invocation.label, source, "\n".join(describe(exc).lines()))
 
 
 def log_failure(invocation: Invocation) -> None:

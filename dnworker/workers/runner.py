@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause, Invocation
+from dnworker.core.invocation import Cause, Invocation, describe, says_something
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
+from dnworker.core.owners import Owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
 from dnworker.workers.dispatch import Dispatch, EventSource
+from dnworker.workers.escapes import Escapes
 from dnworker.workers.invoker import HandlerClient, Invoker
-from dnworker.workers.recorders import LoggingRecorder, Recorder
+from dnworker.workers.recorders import LoggingRecorder, OnUnhandled, Recorder, log_unhandled
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, keys_of, schedules_of
 from dnworker.workers.schedules import Schedules
 from dnworker.workers.supervision import Supervision
@@ -52,7 +54,7 @@ class NotStarted(Exception):
         self.handler = handler
         self.failure = failure
         self.shutdown: list[str] = []
-        super().__init__(valid_text(str(failure)) or type(failure).__name__)
+        super().__init__(_said(failure))
 
 
 class WorkerRunner:
@@ -70,6 +72,8 @@ class WorkerRunner:
         recorder: notified of each invocation.
         grace: seconds for shutdown handlers, and for cancelled ones to end.
         generation: the version of the handlers.
+        on_unhandled: called on the loop with what was raised outside of the handlers by something that one
+            of them started, which the third argument names; by default it is logged.
     """
 
     def __init__(
@@ -84,12 +88,14 @@ class WorkerRunner:
         recorder: Recorder | None = None,
         grace: float = STOP_GRACE,
         generation: int = 1,
+        on_unhandled: OnUnhandled = log_unhandled,
     ) -> None:
         self.worker = worker
         self.client = client
         self.lifecycle = lifecycle or Lifecycle()
         self._label = qualified_name or worker.name or "worker"
         self._clock = clock or RealClock()
+        self.escapes = Escapes(self._label, on_unhandled, self._ended_itself)
         # what runs handlers
         self._invoker = Invoker(
             client,
@@ -99,6 +105,7 @@ class WorkerRunner:
             recorder=recorder or LoggingRecorder(),
             grace=grace,
             generation=generation,
+            owner=Owner(self._label, self.escapes.take),
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
@@ -108,7 +115,7 @@ class WorkerRunner:
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None
-        self._is_warm = False
+        self._is_warm = self._is_in_charge = False  # in charge, from `start` to `stop`, it makes the state
         self._beside: WorkerRunner | None = None
         self._begun: list[Invocation] = []  # of startup handlers
         self._startup: asyncio.Task[NotStarted | None] | None = None
@@ -153,8 +160,13 @@ class WorkerRunner:
         (contract 14.3). The first startup handler that raises ends it, in state `error`. After `warm_up` they
         do not run again.
         """
+        self.escapes.begin()
         self.lifecycle.to(WorkerState.STARTING)
+        self._is_in_charge = True
         self._bind_events()
+        if self.escapes.why_ended is not None:
+            await self._give_up(self.escapes.why_ended)
+            return
         if not self._is_warm:
             self._startup = self._invoker.spawn(self._run_startup(), "startup")
             try:
@@ -188,12 +200,15 @@ class WorkerRunner:
         Raises:
             NotStarted: a handler raised, or `discard` ended it.
         """
+        self.escapes.begin()
         self._invoker.count(keys_of(self.worker))
         self._dispatch.bind(self.worker)
         self._beside = beside
         beside._dispatch.divert(self._dispatch.kinds, self._has_published)
         self._startup = self._invoker.spawn(self._run_startup(), "startup")
         await asyncio.wait({self._startup})
+        if self.escapes.why_ended is not None:
+            raise NotStarted(None, RuntimeError(self.escapes.why_ended))
         if self._startup.cancelled():
             raise NotStarted(None, asyncio.CancelledError("the worker was stopped"))
         if (failure := self._startup.result()) is not None:
@@ -287,6 +302,7 @@ class WorkerRunner:
             self.lifecycle.to(WorkerState.ERROR, why)
 
     async def _stop(self) -> None:
+        self._is_in_charge = False
         self.lifecycle.to(WorkerState.STOPPING)
         await self._cancel_all()
         await self._dispatch.aclose()
@@ -302,10 +318,25 @@ class WorkerRunner:
         if self.state not in ALIVE:
             return
         for task in self._running_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
+            # Not the one that runs here, unless it is a handler, in which something has ended itself.
+            if task is not asyncio.current_task() or task in self._invoker.in_flight:
+                self._invoker.cancel(task)
+        for task in self._invoker.in_flight:
+            task.add_done_callback(self._note_ended)
         self._dispatch.close_nowait()  # or events would wait for nobody
         self.lifecycle.to(WorkerState.ERROR, text)
+
+    def _ended_itself(self, text: str) -> None:
+        """Take that code of the worker raised what would end a program; after the stop it changes nothing."""
+        if self._is_in_charge:
+            self._fail(text)
+            return
+        if self._startup is not None:
+            self._invoker.cancel(self._startup)  # it warms up, and must not take over
+
+    def _note_ended(self, task: asyncio.Task[Any]) -> None:
+        if (invocation := self._invoker.in_flight.get(task)) is not None:
+            self._invoker.note_never_run({task: invocation})
 
     # -- startup and shutdown handlers -----------------------------------------------------------------
 
@@ -331,16 +362,16 @@ class WorkerRunner:
                 failure = await self._run_once(handler, "shutdown")
                 if failure is not None:
                     name = getattr(handler.function, "__qualname__", handler.key.name)
-                    failures.append(valid_text(f"{name}: {failure}"))
+                    failures.append(valid_text(f"{name}: {_said(failure)}"))
 
         if not handlers:
             return failures
-        grace = self._invoker.grace
+        grace, before = self._invoker.grace, {*self._invoker.in_flight}
         task = self._invoker.spawn(run_all(), "shutdown")
         await asyncio.wait({task}, timeout=grace)
         if not task.done():
             failures.append(f"a shutdown handler took longer than {grace:g} s and was cancelled")
-            await self._invoker.end([task])
+            await self._invoker.end([task, *(self._invoker.in_flight.keys() - before)])
         return failures
 
     def _handlers(self, decorator: str) -> Sequence[Registered]:
@@ -351,7 +382,7 @@ class WorkerRunner:
         if cause == "startup":
             self._begun.append(invocation)
         title = f"{self.worker.name} {cause}"
-        return await self._invoker.run(handler.function, (self.client,), invocation, handler.key, title)
+        return await self._invoker.run_apart(handler.function, (self.client,), invocation, handler.key, title)
 
     # -- tasks of our own ------------------------------------------------------------------------------
 
@@ -367,6 +398,13 @@ class WorkerRunner:
         await self._invoker.end(tasks)
         self._invoker.note_never_run(launched)
         self._dispatch.task = None
+
+
+def _said(failure: BaseException) -> str:
+    """Return what an exception says (contract 2.1); with its place where that alone tells nothing."""
+    error = describe(failure)
+    is_plain = issubclass(type(failure), Exception) or not error.frames
+    return error.message if error.message and is_plain and says_something(failure) else str(error)
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -36,7 +36,7 @@ class Schedules:
         """Keep the schedules of these handlers; one of the same name and rhythm keeps its timer."""
         self._handlers = schedules_of(registry)
         for key in [key for key in self._timers if key not in self._handlers]:
-            self._timers.pop(key).cancel()
+            self._invoker.cancel(self._timers.pop(key))
         self.due = {key: due for key, due in self.due.items() if key in self._handlers}
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ from dnworker.core.restarts import RestartPolicy
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers.guard import Guard
+from dnworker.workers.recorders import OnUnhandled
 
 
 class Home(Protocol):
@@ -133,5 +134,7 @@ class Services:
     """Returns where a worker process with this token finds the runtime."""
     log_line: AddLine
     on_change: OnChange
+    on_unhandled: OnUnhandled
+    """Notes what something that a handler started has raised, and nobody caught."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""

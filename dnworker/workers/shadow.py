@@ -197,7 +197,7 @@ async def _run(
     context = contextvars.Context()
     context.run(current_invocation.set, invocation)
     context.run(current_shadow.set, worker)
-    task = asyncio.create_task(handler(*args), name=f"shadow {invocation.label}", context=context)
+    task = asyncio.create_task(_raised_by(handler, args), name=f"shadow {invocation.label}", context=context)
     name = invocation.handler
     try:
         done, _ = await asyncio.wait({task}, timeout=LIMIT)
@@ -208,12 +208,23 @@ async def _run(
         seen.lines.append(f"{name} took longer than {LIMIT:g} s")
     elif task.cancelled():
         seen.lines.append(f"{name} was cancelled")
-    elif (exc := task.exception()) is not None:
+    elif (exc := task.result()) is not None:
         error = describe(exc)
         seen.lines.append(f"{name} raised {error.type}: {error.message}")
     seen.lines += [f"{name} prints {line.text}" for line in invocation.logs]
     seen.lines += [f"{name} {effect}" for effect in recorder.effects]
     recorder.effects.clear()
+
+
+async def _raised_by(handler: Any, args: tuple[Any, ...]) -> BaseException | None:
+    """Run a handler and return what it raised: a SystemExit of a task would end the loop."""
+    try:
+        await handler(*args)
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as exc:
+        return exc
+    return None
 
 
 def _plain(state: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -64,6 +64,8 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     if worker.name is None:
         raise ValueError("a worker that runs by itself needs a name: Worker(name='bridge')")
     from dnworker.client import client as client_module
+    from dnworker.workers.lasting_loop import lasting
+    from dnworker.workers.recorders import log_unhandled
     from dnworker.workers.runner import WorkerRunner
 
     client = client_module.RuntimeClient(
@@ -77,19 +79,17 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
             stop.set()
 
     runner = WorkerRunner(
-        worker,
-        client,
-        event_source=lambda kinds: client.subscribe(*kinds),
-        recorder=recorder,
+        worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
     )
     runner.lifecycle.listen(on_state_change)
     try:
         await client.start()
-        await runner.start()
-        if os.environ.pop(RUN_SCHEDULES, None):
-            runner.run_schedules()
-        await stop.wait()
-        await runner.stop()
+        with lasting(asyncio.get_running_loop(), log_unhandled):
+            await runner.start()
+            if os.environ.pop(RUN_SCHEDULES, None):
+                runner.run_schedules()
+            await stop.wait()
+            await runner.stop()
         if runner.state is WorkerState.STOPPED and runner.error is not None:
             # The last line of output: by it the runtime that spawned us learns of it.
             print(runner.error, file=sys.stderr, flush=True)  # noqa: T201

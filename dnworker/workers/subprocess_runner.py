@@ -17,6 +17,7 @@ from typing import IO
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, Lifecycle, WorkerState
 from dnworker.workers.guard import Guard
 from dnworker.workers.reports import Report, ReportReader, Says
+from dnworker.workers.tasks import keep
 
 log = logging.getLogger("dnworker.process")
 
@@ -132,7 +133,7 @@ class SubprocessWorkerRunner:
             self._guard.watch(self.pid)
         follow = self._follow(self._child, reading_end)
         # An empty context: its output is not that of the handler that may have asked for the restart.
-        self._watch = asyncio.create_task(follow, name=f"{self._label} output", context=contextvars.Context())
+        self._watch = keep(follow, f"{self._label} output", contextvars.Context())
         self.lifecycle.to(WorkerState.RUNNING)
 
     async def stop(self) -> None:
@@ -168,7 +169,7 @@ class SubprocessWorkerRunner:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
         )
-        reading = asyncio.create_task(self._read(stream), name=f"{self._label} reader")
+        reading = keep(self._read(stream), f"{self._label} reader")
         code = await child.wait()
         # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
         await asyncio.wait({reading}, timeout=0 if self._group_is_empty() else DRAIN_GRACE)

@@ -22,6 +22,9 @@ class _Supervised:
     """One `@worker.task` and how its restarts stand."""
 
     handler: Any
+    keeper: asyncio.Task[None] | None = None
+    running: asyncio.Task[Any] | None = None
+    """The run that is under way."""
     backoff: Backoff = field(default_factory=Backoff)
     running_since: float | None = None
 
@@ -48,23 +51,24 @@ class Supervision:
         self._lifecycle = lifecycle
         self._on_crashed = on_crashed
         self._handlers: dict[HandlerKey, Registered] = {}
-        self._supervised: dict[HandlerKey, tuple[_Supervised, asyncio.Task[None]]] = {}
+        self._supervised: dict[HandlerKey, _Supervised] = {}
         self.due: dict[HandlerKey, float] = {}
         """When each task that ended is started again, in seconds of the monotonic clock."""
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What supervises, and with it the handlers that run."""
-        return [task for _, task in self._supervised.values()]
+        """What supervises; the runs that it has begun are in flight."""
+        return [one.keeper for one in self._supervised.values() if one.keeper is not None]
 
-    def bind(self, registry: HandlerRegistry) -> list[asyncio.Task[None]]:
+    def bind(self, registry: HandlerRegistry) -> list[asyncio.Task[Any]]:
         """Supervise these tasks, and return what must end; a task of the same function goes on."""
         before, self._handlers = self._handlers, tasks_of(registry)
-        ending = [
-            self._supervised.pop(key)[1]
+        replaced = [
+            self._supervised.pop(key)
             for key in [*self._supervised]
             if self._handlers.get(key) != before.get(key)
         ]
+        ending = [task for one in replaced for task in (one.keeper, one.running) if task is not None]
         self.due = {key: due for key, due in self.due.items() if key in self._handlers}
         return ending
 
@@ -73,8 +77,10 @@ class Supervision:
         for key, found in self._handlers.items():
             if key not in self._supervised:
                 supervised = _Supervised(found.function)
-                task = self._invoker.spawn(self._supervise(key, supervised), f"task {key.name}")
-                self._supervised[key] = supervised, task
+                supervised.keeper = self._invoker.spawn(
+                    self._supervise(key, supervised), f"keeper of {key.name}"
+                )
+                self._supervised[key] = supervised
 
     def clear(self) -> None:
         """Forget the tasks; whoever stops them took them from `tasks` before."""
@@ -86,14 +92,18 @@ class Supervision:
         while self._lifecycle.state in ALIVE:
             started = supervised.running_since = self._clock.monotonic()
             self.due.pop(key, None)
-            invocation = invoker.begin("task", key)
-            await invoker.run(supervised.handler, (invoker.client,), invocation, key, None)
-            supervised.running_since = None
-            if key not in self._supervised or self._supervised[key][0] is not supervised:
+            # In a task of its own: nothing that the handler does to that, such as cancel it, ends this one.
+            invocation, name = invoker.begin("task", key), f"{invoker.label} task {key.name}"
+            supervised.running = invoker.launch(
+                invocation, supervised.handler, (invoker.client,), key, None, name
+            )
+            await asyncio.wait({supervised.running})
+            supervised.running = supervised.running_since = None
+            if self._supervised.get(key) is not supervised:
                 return  # replaced while it swallowed its cancellation
             now = self._clock.monotonic()
             delay = supervised.backoff.ended(now - started)
-            if all(other.is_exhausted(now) for other, _ in self._supervised.values()):
+            if all(other.is_exhausted(now) for other in self._supervised.values()):
                 self._on_crashed(ALL_TASKS_CRASHED)
                 return
             self.due[key] = now + delay

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from dnworker.core.invocation import type_name
+
 T = TypeVar("T")
 
 log = logging.getLogger("dnworker.loop")
@@ -99,4 +101,6 @@ class KernelLoop:
                 loop.run_forever()
             except HandlerInterrupted:  # it came a moment too late for its handler
                 log.debug("an interrupt came to the loop itself, which goes on")
+            except (SystemExit, KeyboardInterrupt) as exc:  # of code that is no worker's
+                log.warning("%s came to the loop of the runtime, which goes on", type_name(exc))
         loop.close()

@@ -22,6 +22,7 @@ from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.core.text import LineSplitter
 from dnworker.engine.engine import Engine
+from dnworker.engine.unhandled import start_on_behalf
 from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.patching import replace
 
@@ -50,7 +51,7 @@ class OutputRouter:
         self._undo.append(self._engine.history.listen(self._follow))
         self._undo += redirects.install(self.guard_streams)
         self._undo.append(follow_records(self._take_record))
-        self._undo.append(replace(threading.Thread, "start", _start_on_behalf))
+        self._undo.append(replace(threading.Thread, "start", start_on_behalf))
         pool = concurrent.futures.thread.ThreadPoolExecutor
         self._undo.append(replace(pool, "submit", _submit_on_behalf))
         for publisher in {type(self._shell.display_pub), CapturingDisplayPublisher}:
@@ -237,23 +238,6 @@ def _release(stream: Any) -> None:
     if write is not None and not isinstance(write, Write):
         stream.write = write
     stream.__dict__.pop(_ROUTED, None)
-
-
-def _start_on_behalf(original: Any) -> Any:
-    def start(thread: threading.Thread) -> None:
-        invocation = current_invocation.get()
-        is_pools = getattr(thread, "_target", None) is concurrent.futures.thread._worker  # type: ignore[attr-defined]
-        if invocation is not None and not is_pools:
-            run = thread.run
-
-            def run_on_behalf() -> None:
-                current_invocation.set(invocation)
-                run()
-
-            thread.run = run_on_behalf  # type: ignore[method-assign]
-        original(thread)
-
-    return start
 
 
 def _submit_on_behalf(original: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from dnworker import Worker, WorkerState
 from dnworker.core.clock import turn_loop
+from dnworker.workers.runner import NotStarted, WorkerRunner
 
 from .stage import Stage
 
@@ -219,4 +220,23 @@ async def test_a_startup_that_is_cancelled_from_within_is_an_error(stage):
         raise asyncio.CancelledError
 
     await stage.runner.start()
-    assert (stage.runner.state, stage.runner.error) == (WorkerState.ERROR, "startup was cancelled")
+    assert stage.runner.state is WorkerState.ERROR
+    assert "something that the handler awaited was cancelled" in stage.runner.error
+    assert f"({__file__}, line " in stage.runner.error
+
+
+async def test_a_generation_that_ends_itself_while_it_warms_up_does_not_take_over(stage):
+    await stage.runner.start()
+    after = Worker("w")
+    new = WorkerRunner(after, stage.client, event_source=stage.bus.subscribe, clock=stage.clock, grace=0.05)
+
+    @after.on_startup
+    async def start(client):
+        asyncio.get_running_loop().call_soon(new.escapes.take, SystemExit(3), "a task")
+        await asyncio.Event().wait()
+
+    with pytest.raises(NotStarted, match=r"a task ended itself: SystemExit: 3"):
+        await new.warm_up(stage.runner)
+    await new.discard()
+    assert stage.runner.state is WorkerState.RUNNING
+    await stage.runner.stop()

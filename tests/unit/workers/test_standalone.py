@@ -145,3 +145,22 @@ async def test_a_runtime_that_is_not_there_is_an_exit_with_one(monkeypatch, unus
     _, stderr = await process.communicate()
     assert process.returncode == 1
     assert f"no runtime answers at http://127.0.0.1:{unused_tcp_port}" in stderr.decode()
+
+
+async def test_an_exit_in_a_task_that_a_handler_starts_ends_the_worker_with_the_place(served):
+    worker, said = Worker("w"), []
+
+    async def exits():
+        sys.exit(3)
+
+    @worker.on_startup
+    async def start(client):
+        worker.state["task"] = asyncio.create_task(exits())
+
+    @worker.on_shutdown
+    async def end(client):
+        said.append("end")
+
+    with pytest.raises(RuntimeError, match=r"ended itself: SystemExit: 3 \(.*test_standalone.py, line \d+\)"):
+        await worker._run_until(asyncio.Event())
+    assert said == ["end"]

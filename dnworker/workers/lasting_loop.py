@@ -1,0 +1,155 @@
+"""`lasting`: keeps the loop running when code of a worker raises SystemExit or KeyboardInterrupt into it.
+
+asyncio lets these two out of a task or callback and out of `run_forever`, so that `sys.exit()` in a task
+which a handler has started would end the runtime and every other worker. The loop may be a kernel's, so
+nothing of it is replaced and no task factory is set: a callback of ours turns the loop from within, one
+`_run_once` after the other, until the loop is stopped. What a worker raises arrives in that callback, which
+tells the worker. Whatever else arrives there goes on as if the callback were not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import weakref
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from dnworker.core.invocation import BASE_TRACEBACK
+from dnworker.core.owners import culprit_by_module, culprit_in, ends_programs
+from dnworker.workers.recorders import OnUnhandled, log_unhandled
+
+log = logging.getLogger("dnworker.runner")
+
+SOURCE = "a task or callback it started"
+
+
+@contextlib.contextmanager
+def lasting(loop: asyncio.AbstractEventLoop, note: OnUnhandled) -> Iterator[None]:
+    """Let the running loop survive what workers raise, while the block runs; blocks may overlap.
+
+    A loop that is not asyncio's own, such as uvloop, is left as it is.
+
+    Args:
+        loop: which runs.
+        note: called for what an invocation has started that belongs to no worker, such as a turn's.
+    """
+    if not _is_known(loop):
+        log.info(
+            "%s is not a loop of asyncio: sys.exit() in a task that a handler starts ends it", type(loop)
+        )
+        yield
+        return
+    turning = _turning.get(loop)
+    if turning is None:
+        turning = _turning[loop] = _Turning(loop)
+    turning.begin(note)
+    try:
+        yield
+    finally:
+        turning.end()
+
+
+def _is_known(loop: Any) -> bool:
+    """Return whether a loop has what is used of it; all of it is the same from Python 3.11 to 3.14."""
+    return isinstance(loop, asyncio.BaseEventLoop) and all(
+        hasattr(loop, name) for name in ("_run_once", "_stopping", "_ready")
+    )
+
+
+class _Turning:
+    """Turns one loop from within a callback, for any number of runtimes."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._wanted = 0
+        self._is_posted = False
+        self._note: OnUnhandled = log_unhandled
+
+    def begin(self, note: OnUnhandled) -> None:
+        """Turn the loop from its next callback on."""
+        self._note = note
+        self._wanted += 1
+        self._post()
+
+    def end(self) -> None:
+        """Let the loop turn by itself again, if nobody else wants this."""
+        self._wanted -= 1
+        if not self._wanted:
+            _turning.pop(self._loop, None)  # it refers to its loop, and would keep that alive
+        if not self._loop.is_closed():
+            self._loop.call_soon(_nothing)  # it may wait for something to happen
+
+    def _post(self) -> None:
+        if not self._is_posted and not self._loop.is_closed():
+            self._is_posted = True
+            self._loop.call_soon(self._turn, context=contextvars.Context())
+
+    def _turn(self) -> None:
+        loop = self._loop
+        pending = len(loop._ready)
+        try:
+            while self._wanted and not loop._stopping:
+                self._turn_once()
+        finally:
+            self._is_posted = False
+            # The loop counted the callbacks of its round before this one began: it must find as many.
+            while len(loop._ready) < pending:
+                loop.call_soon(_nothing)
+            if self._wanted:
+                self._post()  # for the next time that it runs
+
+    def _turn_once(self) -> None:
+        try:
+            self._loop._run_once()
+        except BaseException as exc:
+            if not ends_programs(exc) or not self._give_away(exc):
+                raise
+
+    def _give_away(self, exc: BaseException) -> bool:
+        """Tell the worker whose code raised into the loop; False where it is nobody's."""
+        traceback = BASE_TRACEBACK.__get__(exc)
+        handle = _handle_of(traceback)
+        culprit = None if handle is None else culprit_in(handle._context)  # type: ignore[attr-defined]  # get_context() from Python 3.12 on
+        culprit = culprit or culprit_by_module(traceback)
+        if culprit is None:
+            return False
+        if handle is not None:
+            _close(handle)
+        try:
+            if culprit.owner is not None:
+                culprit.owner.escaped(exc, SOURCE, culprit.invocation)
+            elif culprit.invocation is not None:
+                self._note(culprit.invocation, exc, SOURCE)
+        except BaseException:  # who is told writes to streams that workers may have replaced
+            log.exception("code of a worker raised what would end the loop, and it could not be told")
+        return True
+
+
+_turning: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Turning] = weakref.WeakKeyDictionary()
+
+
+def _nothing() -> None:
+    """Wake the loop."""
+
+
+def _close(handle: asyncio.Handle) -> None:
+    """Let a callback that raised not be reported or called again."""
+    future = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]  # of a task's step, the task
+    if isinstance(future, asyncio.Future) and future.done() and not future.cancelled():
+        future.exception()  # else it is reported once more when the task is collected
+    handle.cancel()  # a reader or writer would raise again at once, and for ever
+
+
+def _handle_of(traceback: TracebackType | None) -> asyncio.Handle | None:
+    """Return the callback of the loop that a traceback leads through, the innermost one."""
+    found = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code.co_name == "_run" and isinstance(one := frame.f_locals.get("self"), asyncio.Handle):
+            found = one
+        traceback = traceback.tb_next
+    return found
