@@ -16,7 +16,8 @@ from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.mcp import McpServer
 from dnworker.capability.mcp_entries import read_mcp
 from dnworker.capability.python_parts import PartKind, python_parts
-from dnworker.capability.skills import Skill, read_skill
+from dnworker.capability.reading import Budget, exists, shown
+from dnworker.capability.skills import SKILL_FILE, Skill, read_skill
 from dnworker.core.models import ComponentInfo
 
 _PYTHON: tuple[tuple[PartKind, str], ...] = (("tool", "tools"), ("hook", "hooks"), ("policy", "policies"))
@@ -47,8 +48,10 @@ def read_components(manifest: CapabilityManifest) -> Components:
     found.others += servers.dropped
     for kind, key in _PYTHON:
         places, missing = _exports(manifest, key)
+        budget = Budget()
         found.others += [_missing(kind, key, export) for export in missing]
-        found.others += python_parts(kind, python_files(places), manifest.root)
+        found.others += python_parts(kind, python_files(places, budget), manifest.root)
+        found.others += _left_out(kind, key, budget)
     return found
 
 
@@ -56,31 +59,45 @@ def _exports(manifest: CapabilityManifest, key: str) -> tuple[list[Export], list
     """Return the places of one kind that are there, and those that are listed and missing."""
     listed: Any = manifest.raw.get(key)
     found = exports(manifest.root, listed, key)
-    return [e for e in found if e.path.exists()], [e for e in found if not e.path.exists()]
+    return [e for e in found if exists(e.path)], [e for e in found if not exists(e.path)]
 
 
 def _read_agents(manifest: CapabilityManifest, found: Components) -> None:
     places, missing = _exports(manifest, "agents")
     found.others += [_missing("agent", "agents", export) for export in missing]
-    for file in (file for export in places for file in agent_files(export)):
+    budget = Budget()
+    for file in (file for export in places for file in agent_files(export, budget)):
+        if not budget.may_read(file):
+            break
         try:
             found.agents.append(read_agent(file, manifest.name))
         except FrontMatterError as exc:
-            found.others.append(ComponentInfo(kind="agent", name=file.stem, status="error", error=str(exc)))
+            entry = ComponentInfo(kind="agent", name=shown(file.stem), status="error", error=str(exc))
+            found.others.append(entry)
+    found.others += _left_out("agent", "agents", budget)
 
 
 def _read_skills(manifest: CapabilityManifest, found: Components) -> None:
     places, missing = _exports(manifest, "skills")
     found.others += [_missing("skill", "skills", export) for export in missing]
     found.skills_paths = [export.path for export in places]
-    for directory in (d for export in places for d in skill_directories(export)):
+    budget = Budget()
+    for directory in (d for export in places for d in skill_directories(export, budget)):
+        if not budget.may_read(directory / SKILL_FILE):
+            break
         try:
             found.skills.append(read_skill(directory, manifest.name))
         except FrontMatterError as exc:
-            entry = ComponentInfo(kind="skill", name=directory.name, status="error", error=str(exc))
+            entry = ComponentInfo(kind="skill", name=shown(directory.name), status="error", error=str(exc))
             found.others.append(entry)
+    found.others += _left_out("skill", "skills", budget)
 
 
 def _missing(kind: str, key: str, export: Export) -> ComponentInfo:
     why = f"{key} of the manifest lists {export.written}, which is not there"
-    return ComponentInfo(kind=kind, name=export.written, status="degraded", error=why)
+    return ComponentInfo(kind=kind, name=shown(export.written), status="degraded", error=shown(why))
+
+
+def _left_out(kind: str, key: str, budget: Budget) -> list[ComponentInfo]:
+    """Return the entries that say which files were not looked at."""
+    return [ComponentInfo(kind=kind, name=key, status="degraded", error=why) for why in budget.problems]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,20 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.components import Components, read_components
-from dnworker.capability.environment import with_entries
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
-from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.models import CapabilityInfo, ComponentInfo
-from dnworker.workers.subprocess_runner import end_at_once
+from dnworker.engine.checks import run_checks
 
 if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
-
-CHECK_TIMEOUT = 5.0
-"""Seconds that a check may take."""
 
 
 def state_file() -> Path:
@@ -134,8 +129,7 @@ class Capability:
 
     async def run_checks(self) -> None:
         """Run the declared checks side by side; a failed one never blocks loading (contract 4.2)."""
-        root, entries = self.root, self.manifest.path_entries
-        self.checks = list(await asyncio.gather(*(run_check(c, root, entries) for c in self.manifest.checks)))
+        self.checks = await run_checks(self.manifest.checks, self.root, self.manifest.path_entries)
 
     def info(self) -> CapabilityInfo:
         """Return what the API shows of the capability."""
@@ -180,35 +174,3 @@ class Capability:
             *self.checks,
             *parts.others,
         ]
-
-
-async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str, ...] = ()) -> ComponentInfo:
-    """Run one check by the shell, in the capability's directory, for at most 5 s.
-
-    Programs are also searched in `path_entries`, the capability's `dependencies.path`.
-    """
-    path = with_entries(os.environ.get("PATH", os.defpath), path_entries, root)
-    try:
-        process = await asyncio.create_subprocess_shell(
-            check.command,
-            cwd=root,
-            env={**os.environ, "PATH": path},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as exc:  # its directory is gone, say
-        return ComponentInfo(kind="check", name=check.name, status="error", error=str(exc))
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            _, stderr = await process.communicate()
-    except TimeoutError:
-        await end_at_once(process)
-        return ComponentInfo(
-            kind="check", name=check.name, status="error", error=f"timed out after {CHECK_TIMEOUT:g}s"
-        )
-    if process.returncode == 0:
-        return ComponentInfo(kind="check", name=check.name, status="ok")
-    text = stderr.decode(errors="replace").strip() or f"exit code {process.returncode}"
-    return ComponentInfo(kind="check", name=check.name, status="error", error=text)
