@@ -12,7 +12,7 @@ from typing import Any
 from dnworker.capability.agents import AgentDefinition, read_agent
 from dnworker.capability.exports import Export, agent_files, exports, python_files, skill_directories
 from dnworker.capability.frontmatter import FrontMatterError
-from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.capability.mcp import McpServer
 from dnworker.capability.mcp_entries import read_mcp
 from dnworker.capability.python_parts import PartKind, python_parts
@@ -33,6 +33,16 @@ class Components:
     """The directories of which each subdirectory is a skill."""
     mcp: dict[str, McpServer] = field(default_factory=dict)
     others: list[ComponentInfo] = field(default_factory=list)
+
+
+def read_capability(root: Path) -> tuple[CapabilityManifest, Components]:
+    """Read a capability's manifest and components; it may take a second, so the loop has a thread do it.
+
+    Raises:
+        ManifestError: the manifest is missing or breaks rules.
+    """
+    manifest = load_manifest(root)
+    return manifest, read_components(manifest)
 
 
 def read_components(manifest: CapabilityManifest) -> Components:

@@ -36,6 +36,7 @@ class Capability:
 
     Args:
         manifest: what it declares.
+        parts: its components; read here when None.
         cli_flags: flags given on the command line.
         failure: why it could not be loaded; then it has no workers.
         live: whether its workers were added here, so that there is no manifest to read again.
@@ -44,6 +45,7 @@ class Capability:
     def __init__(
         self,
         manifest: CapabilityManifest,
+        parts: Components | None = None,
         *,
         cli_flags: Mapping[str, bool] | None = None,
         failure: str | None = None,
@@ -58,8 +60,11 @@ class Capability:
         self.flags: dict[str, Flag] = {}
         self._cli_flags = dict(cli_flags or {})
         self._set_here: dict[str, bool] = {}
-        self.manifest, self.parts = manifest, Components()
-        self.read_again()
+        self.manifest, self.parts = manifest, parts or Components()
+        if parts is None:
+            self.read_again()
+        else:
+            self.resolve_flags()
 
     @property
     def name(self) -> str:

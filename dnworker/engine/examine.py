@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dnworker.capability.components import read_components
-from dnworker.capability.manifest import CapabilityManifest, load_manifest
+from dnworker.capability.components import read_capability
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.reading import UnreadableFile, resolved
 from dnworker.core.errors import ManifestError
 from dnworker.engine.checks import OnRun, run_checks
@@ -33,12 +33,11 @@ async def examine(root: Path, *, with_checks: bool = True, on_run: OnRun = lambd
         on_run: called with each check before it runs.
     """
     try:
-        manifest = await asyncio.to_thread(load_manifest, resolved(root))
+        manifest, parts = await asyncio.to_thread(read_capability, resolved(root))
     except UnreadableFile as exc:
         return Examination(None, [str(exc)])
     except ManifestError as exc:
         return Examination(None, list(exc.problems))
-    parts = await asyncio.to_thread(read_components, manifest)
     problems = list(manifest.notes)
     problems += [w.problem for w in manifest.workers.values() if w.problem is not None]
     problems += [f"agent {agent.name}: {agent.note}" for agent in parts.agents if agent.note]

@@ -125,7 +125,7 @@ class OwnCapability:
         """
         own = self.get()
         self._check_name(own, manifest.name)
-        parts = read_components(manifest)
+        parts = await asyncio.to_thread(read_components, manifest)
         checks = await run_checks(manifest.checks, manifest.root)
         self._check_name(own, manifest.name)
         return await self._become(own, manifest, parts, checks)
