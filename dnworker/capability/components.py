@@ -5,6 +5,7 @@ They are found, named and judged as the reference's loader does (contract 4.1), 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.capability.mcp import McpServer
 from dnworker.capability.mcp_entries import read_mcp
 from dnworker.capability.python_parts import PartKind, python_parts
-from dnworker.capability.reading import Budget, exists, shown
+from dnworker.capability.reading import Budget, UnreadableFile, exists, resolved, shown
 from dnworker.capability.skills import SKILL_FILE, Skill, read_skill
+from dnworker.core.errors import ManifestError
 from dnworker.core.models import ComponentInfo
 
 _PYTHON: tuple[tuple[PartKind, str], ...] = (("tool", "tools"), ("hook", "hooks"), ("policy", "policies"))
@@ -43,6 +45,18 @@ def read_capability(root: Path) -> tuple[CapabilityManifest, Components]:
     """
     manifest = load_manifest(root)
     return manifest, read_components(manifest)
+
+
+def real_root(path: str | os.PathLike[str]) -> Path:
+    """Return the directory of a capability, absolute and without symbolic links.
+
+    Raises:
+        ManifestError: its links form a loop, or no directory can have such a name.
+    """
+    try:
+        return resolved(Path(path))
+    except UnreadableFile as exc:
+        raise ManifestError([str(exc)]) from exc
 
 
 def read_components(manifest: CapabilityManifest) -> Components:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.presence import component_problems
-from dnworker.capability.problems import DocumentChecker, kind_of
+from dnworker.capability.problems import DocumentChecker, at_most, kind_of
 from dnworker.capability.reading import UnreadableFile, read_text, resolved, shown
 from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
@@ -193,17 +193,16 @@ class _Checker(DocumentChecker):
         if name is None:
             self.bad((), "field 'name' is missing", "VALID-002")
         else:
-            rule = "lower-case letters, digits and dashes, starting with a letter or digit, at most 128"
-            self.bad(("name",), f"name {name!r} is not allowed; use {rule}", "VALID-002")
+            rule = "lower-case letters, digits and dashes, starting with a letter or digit"
+            self.bad(("name",), f"name {name!r} is not allowed; use {rule}{at_most(name)}", "VALID-002")
         return ""
 
     def _version(self, data: dict[Any, Any]) -> str:
         version = str(data.get("version", ""))
         if not _VERSION.fullmatch(version):
-            shown = repr(data["version"]) if "version" in data else "missing"
-            self.bad(
-                ("version",), f"version is {shown}; three numbers are wanted, such as 0.1.0", "VALID-003"
-            )
+            found = repr(data["version"]) if "version" in data else "missing"
+            why = f"version is {found}; three numbers are wanted, such as 0.1.0"
+            self.bad(("version",), why, "VALID-003")
         return version
 
     def _text(self, data: dict[Any, Any], key: str) -> str:
@@ -303,10 +302,12 @@ class _Checker(DocumentChecker):
         for name, entry in value.items():
             where: Where = ("flags", str(name))
             if not isinstance(name, str) or not _FLAG_NAME.fullmatch(name):
-                rule = "lower-case letters, digits and inner dashes, at most 128"
+                rule = "lower-case letters, digits and inner dashes"
                 if isinstance(name, bool):
                     rule = "quotes: YAML reads on, off, yes and no as true and false"
-                self.bad((*where, KEY), f"flag name {name!r} is not allowed; use {rule}", "FLAG-001")
+                self.bad(
+                    (*where, KEY), f"flag name {name!r} is not allowed; use {rule}{at_most(name)}", "FLAG-001"
+                )
                 continue
             if not isinstance(entry, dict):
                 why = f"flag {name!r} is a mapping with a description, not {kind_of(entry)}"
@@ -336,14 +337,15 @@ class _Checker(DocumentChecker):
         for name, entry in value.items():
             where: Where = ("workers", str(name))
             if not isinstance(name, str) or not _NAME.fullmatch(name):
-                rule = "lower-case letters, digits and dashes, at most 128"
-                self.bad((*where, KEY), f"worker name {name!r} is not allowed; use {rule}", "WRK-001")
-            elif not isinstance(entry, dict):
+                rule = "lower-case letters, digits and dashes"
                 self.bad(
-                    where,
-                    f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}",
+                    (*where, KEY),
+                    f"worker name {name!r} is not allowed; use {rule}{at_most(name)}",
                     "WRK-001",
                 )
+            elif not isinstance(entry, dict):
+                why = f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}"
+                self.bad(where, why, "WRK-001")
             else:
                 worker = self._worker(name, entry, where, flags)
                 workers[name] = worker

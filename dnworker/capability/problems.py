@@ -107,3 +107,8 @@ def kind_of(value: object) -> str:
     """Return what a YAML value is, in a user's words."""
     names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true or false"}
     return names.get(type(value), type(value).__name__)
+
+
+def at_most(name: object) -> str:
+    """Return what to add to the rule of a name that is too long."""
+    return ", at most 128" if len(str(name)) > 128 else ""

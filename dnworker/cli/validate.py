@@ -111,6 +111,7 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: s
     """Import the module in a process of its own, so that it cannot harm this one."""
     probe = [
         sys.executable,
+        "-P",  # not from where it was started: that may be a capability, with a module of any name
         "-m",
         "dnworker.cli.probe",
         str(manifest.root),

@@ -104,10 +104,7 @@ async def run_bounded(
         raise
     finally:
         os.close(writing_end)
-    stream = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading_end, "rb", buffering=0)
-    )
+    transport, stream = await _connected(reading_end)
     errors = asyncio.create_task(_ends_of(stream), name="standard error of a program")
     try:
         async with asyncio.timeout(seconds):
@@ -120,6 +117,15 @@ async def run_bounded(
         transport.close()
         errors.cancel()
         await end_at_once(process)
+
+
+async def _connected(pipe: int) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:
+    """Return the reading end of a pipe as a stream, and what closes it."""
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
+    )
+    return transport, stream
 
 
 async def _ends_of(stream: asyncio.StreamReader) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dnworker._version import __version__
+from dnworker.capability.components import real_root
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
@@ -289,7 +290,7 @@ class Engine:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already.
         """
-        root = Path(path).resolve()
+        root = real_root(path)
         capability = await self.reloads.alone(partial(self.capabilities.load, root, instead=instead))
         self.look_again()
         return capability

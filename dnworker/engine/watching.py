@@ -15,6 +15,7 @@ from watchfiles import Change, DefaultFilter, awatch
 from dnworker.capability.exports import MARKDOWN
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.capability.mcp_entries import MCP_FILES
+from dnworker.capability.reading import is_file
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -86,11 +87,11 @@ class Wanted(DefaultFilter):
     def refresh(self) -> None:
         """Look again at what the manifests name."""
         self._named = {
-            str((capability.root / word).resolve())
+            os.path.realpath(capability.root / word)
             for capability in self._engine.capabilities.all()
             for worker in capability.manifest.workers.values()
             for word in (worker.command, *worker.args)
-            if word is not None and (capability.root / word).is_file()
+            if word is not None and is_file(capability.root / word)
         }
 
     def __call__(self, change: Change, path: str) -> bool:
