@@ -67,7 +67,7 @@ def read_mcp(declared: object, root: Path, flags: Collection[str]) -> McpEntries
         problem = _problem(f"mcp server {name!r}", fields, flags, from_file=from_file)
         problem = None if problem is None else shown(problem)
         when = () if problem else tuple(fields.get("when") or ())
-        rooted = {k: _rooted(v, str(root)) for k, v in fields.items()}
+        rooted = {str(k): _plain(_rooted(v, str(root))) for k, v in fields.items()}
         found.servers[name] = McpEntry(name, rooted, when, problem)
     return found
 
@@ -132,6 +132,16 @@ def _read_file(file: Path, dropped: list[ComponentInfo]) -> dict[str, Any]:
 
 def _dropped(kind: str, name: str, error: str, *, status: str = "degraded") -> ComponentInfo:
     return ComponentInfo(kind=kind, name=shown(name), status=status, error=shown(error))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: YAML has dates, sets, bytes, and keys that are no text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    is_json = value is None or isinstance(value, bool | int | str) or is_number(value)
+    return value if is_json and not isinstance(value, bytes) else str(value)
 
 
 def _rooted(value: Any, root: str) -> Any:

@@ -8,6 +8,9 @@ from dnworker.capability.reading import UnreadableFile, resolved, shown
 from dnworker.capability.yamltree import KEY, YamlDocument
 from dnworker.capability.yamltree import Path as Where
 
+LONGEST_ARGUMENT = 131_071
+"""Bytes of an argument or a variable that Linux takes (MAX_ARG_STRLEN)."""
+
 MOST_PROBLEMS = 100
 """Broken rules of one document that are listed; the rest are counted."""
 
@@ -76,6 +79,12 @@ class DocumentChecker:
     def command_texts(self, command: str, args: list[str], env: dict[str, str], where: Where) -> None:
         """Refuse what no process can be started with: a NUL, and a variable without a name."""
         self.no_nul(command, (*where, "command"), "WTOP-004")
+        for key, texts in (("command", [command]), ("args", args), ("env", list(env.values()))):
+            if any(len(text.encode()) > LONGEST_ARGUMENT for text in texts):
+                why = (
+                    f"{key} has a text of more than {LONGEST_ARGUMENT:,} bytes, which no process can be given"
+                )
+                self.bad((*where, key), why, "WTOP-004")
         for number, text in enumerate(args):
             if "\0" in text:
                 self.bad(

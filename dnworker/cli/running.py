@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from dnworker.runtime import Runtime
+    from dnworker.capability.reading import read_bytes
+from dnworker.runtime import Runtime
 
 
 class Running(msgspec.Struct, kw_only=True):
@@ -90,8 +91,8 @@ def running() -> list[Running]:
     found = []
     for file in sorted(_home().glob("runtime-*.json")):
         try:
-            one = msgspec.json.decode(file.read_bytes(), type=Running)
-        except (OSError, msgspec.MsgspecError):
+            one = msgspec.json.decode(read_bytes(file), type=Running)
+        except (OSError, msgspec.MsgspecError, RecursionError):
             continue  # being written, or not a file of this list
         if one.is_alive:
             found.append(one)

@@ -7,12 +7,13 @@ import os
 import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnworker.capability.components import read_components
+from dnworker.capability.components import Components, read_components
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.manifest import CapabilityManifest, load_manifest, parse_manifest
 from dnworker.capability.yamltree import YamlError, parse
@@ -274,3 +275,81 @@ def test_a_directory_tree_that_is_deep_and_has_links_to_itself_is_read_to_a_dept
         here.mkdir()
     found = read_components(load_manifest(root)).others
     assert "lies deeper than 100 directories" in str(found[0].error)
+
+
+# -- what an API shows of it ---------------------------------------------------------------------------------
+
+FRONT = "---\nname: s\ndescription: &d d\ntools: {'*': true}\nskills: [s]\nmetadata: {a: b}\nallowed-tools: a b\n---\nText.\n"
+SERVERS = (
+    '{"mcpServers": {"s": {"command": "x", "args": [1], "timeout": 3, "when": ["relay"]}, "t": {"url": "x"}}}'
+)
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=5),
+        st.binary(max_size=3),
+        st.dates(),
+        st.datetimes(),
+        st.sets(st.text(max_size=2), max_size=2),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.none(), st.integers(), st.text(max_size=4)), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    ["command", "args", "url", "env", "headers", "auth", "timeout", "init_timeout", "when", "type", "x"]
+)
+
+
+def cut(base: str) -> st.SearchStrategy[str]:
+    """Return texts that are `base` with some of it replaced."""
+
+    def replaced(cuts: list[tuple[int, int, str]]) -> str:
+        text = base
+        for at, length, token in cuts:
+            text = text[: at % len(base)] + token + text[at % len(base) + length :]
+        return text
+
+    return st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9), TOKENS), max_size=4).map(replaced)
+
+
+def encodable(found: Components) -> None:
+    """Check that all that an API shows of components can be sent."""
+    msgspec.json.encode([
+        *found.others,
+        *(agent.info() for agent in found.agents),
+        *(agent.note for agent in found.agents),
+        *(skill.detail() for skill in found.skills),
+        *(server.detail({}) for server in found.mcp.values()),
+        *(server.component({}) for server in found.mcp.values()),
+    ])  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@given(agent=cut(FRONT), skill=cut(FRONT), servers=cut(SERVERS))
+def test_mutated_components_are_listed_or_have_their_error(tmp_path, agent, skill, servers):
+    root = make(tmp_path / "demo")
+    for name, text in (("agents/a.md", agent), ("skills/s/SKILL.md", skill), ("mcp.json", servers)):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+    encodable(read_components(load_manifest(root)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.one_of(st.integers(), st.text(max_size=4)), st.dictionaries(FIELDS, VALUES, max_size=4), max_size=3
+    )
+)
+def test_mcp_servers_of_any_values_can_be_shown(servers):
+    text = yaml.safe_dump({"mcp": {"servers": servers}})
+    try:
+        manifest = parse_manifest(HEAD.format("demo") + "workers: {w: {path: w.py}}\n" + text, Path("/"))
+    except ManifestError:
+        return
+    encodable(read_components(manifest))
