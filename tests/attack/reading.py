@@ -201,7 +201,7 @@ async def too_many_of_them(scale: Scale) -> str:
         deep.mkdir()
         deep = deep / "d"
     async with serving(scale.directory, root, within=100) as served:
-        took, longest = await reload_under_watch(served)
+        took, longest = (0.0, 0.0) if scale.short else await reload_under_watch(served)
         errors = component_errors(await served.get("/api/runtime"), "demo")
         for kind in kinds:
             assert any(f"{kind}: 10,000 files and directories" in error for error in errors), (
