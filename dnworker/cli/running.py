@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dnworker.capability.reading import read_bytes
+
 if TYPE_CHECKING:
-    from dnworker.capability.reading import read_bytes
-from dnworker.runtime import Runtime
+    from dnworker.runtime import Runtime
 
 
 class Running(msgspec.Struct, kw_only=True):

