@@ -52,14 +52,8 @@ def find_local_files(needs: Needs) -> LocalFiles:
     for file, module in needs.code.items():
         try:
             tree = ast.parse(read_bytes(file, LONGEST_MODULE))
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            RecursionError,
-            MemoryError,
-        ):  # a problem of the module, which is reported as such
-            continue
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # a problem of the module, which is reported as such
         _add_named(found, module, needs.local[module], file, tree)
         if needs.directory is not None:
             _read_by_relative_paths(found, module, file, tree, needs.directory)
