@@ -67,7 +67,11 @@ async def test_a_check_that_prints_without_end_is_ended_and_costs_no_memory(tmp_
 async def test_what_a_check_started_ends_with_it(tmp_path, monkeypatch, command, answer):
     monkeypatch.setattr(checking, "CHECK_TIMEOUT", 1.0)
     assert await run(tmp_path, command) == [answer]
-    pid = (tmp_path / "pid").read_text().strip()
+    await until_gone((tmp_path / "pid").read_text().strip())
+
+
+async def until_gone(pid: str) -> None:
+    """Return when a process has ended."""
     async with asyncio.timeout(10):
         while not _is_gone(pid):
             await asyncio.sleep(0.01)
@@ -89,7 +93,7 @@ async def test_a_cancelled_check_leaves_no_process(tmp_path):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert _is_gone((tmp_path / "pid").read_text().strip())
+    await until_gone((tmp_path / "pid").read_text().strip())
 
 
 async def test_at_most_eight_checks_run_side_by_side(tmp_path):
