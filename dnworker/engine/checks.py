@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from dnworker.capability.environment import with_entries
 from dnworker.capability.manifest import CheckDefinition
@@ -104,8 +105,9 @@ async def run_bounded(
         raise
     finally:
         os.close(writing_end)
-    transport, stream = await _connected(reading_end)
-    errors = asyncio.create_task(_ends_of(stream), name="standard error of a program")
+    # Nothing is awaited before `try`: a cancellation there would leave the process behind.
+    pipe = os.fdopen(reading_end, "rb", buffering=0)
+    errors = asyncio.create_task(_ends_of(pipe), name="standard error of a program")
     try:
         async with asyncio.timeout(seconds):
             code = await process.wait()
@@ -114,27 +116,25 @@ async def run_bounded(
         return code, errors.result() if errors.done() else ""
     finally:
         _kill_group(process.pid)
-        transport.close()
         errors.cancel()
         await end_at_once(process)
+        pipe.close()  # of a task that was cancelled before it began
 
 
-async def _connected(pipe: int) -> tuple[asyncio.ReadTransport, asyncio.StreamReader]:
-    """Return the reading end of a pipe as a stream, and what closes it."""
+async def _ends_of(pipe: IO[bytes]) -> str:
+    """Return the beginning and the end of what a pipe gives; what is between is read and dropped."""
     stream = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
     )
-    return transport, stream
-
-
-async def _ends_of(stream: asyncio.StreamReader) -> str:
-    """Return the beginning and the end of what a stream gives; what is between is read and dropped."""
     first = last = b""
-    while chunk := await stream.read(LONGEST_OUTPUT):
-        room = LONGEST_OUTPUT - len(first)
-        first += chunk[:room]
-        last = (last + chunk[room:])[-LONGEST_OUTPUT:] if len(chunk) > room else last
+    try:
+        while chunk := await stream.read(LONGEST_OUTPUT):
+            room = LONGEST_OUTPUT - len(first)
+            first += chunk[:room]
+            last = (last + chunk[room:])[-LONGEST_OUTPUT:] if len(chunk) > room else last
+    finally:
+        transport.close()
     return (first + last).decode(errors="replace")
 
 
