@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.frontmatter import FrontMatterError, read_front_matter
+from dnworker.capability.reading import shown
+from dnworker.core.text import valid_text
 
 INHERIT = "inherit"
 _SUMMARY = 120
@@ -55,7 +57,7 @@ def read_agent(file: Path, capability: str) -> AgentDefinition:
     """
     read = read_front_matter(file)
     head = read.fields or {}
-    name = _text(head, "name") or file.stem
+    name = _text(head, "name") or valid_text(file.stem)
     description = head.get("description")
     if not isinstance(description, str):
         description = _summary(read.body) or f"Agent {name!r}"
@@ -75,7 +77,7 @@ def _note(file: Path, head: dict[str, Any]) -> str | None:
     """Return which fields are not read as they are no text, or None."""
     wrong = [key for key in ("name", "description", "model") if not isinstance(head.get(key), str | None)]
     told = [f"{key} must be text, not {head[key]!r:.60}" for key in wrong]
-    return f"{file}: {'; '.join(told)}; it counts as not given" if told else None
+    return shown(f"{file}: {'; '.join(told)}; it counts as not given") if told else None
 
 
 def _text(head: dict[str, Any], key: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.capability.reading import Budget, exists, is_directory
+
+log = logging.getLogger("dnworker.discovery")
 
 
 def project_root(cwd: Path, environ: Mapping[str, str]) -> Path:
@@ -37,7 +41,7 @@ def search_path(
     # By the names that were given: one may be a link that leads elsewhere later.
     found: dict[Path, Path] = {}
     for directory in candidates:
-        if directory.is_dir():
+        if is_directory(directory):
             found.setdefault(directory.resolve(), directory.absolute())
     return list(found.values())
 
@@ -47,6 +51,11 @@ def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:
     for directory in directories:
         if not directory.is_dir():
             continue  # it was deleted meanwhile
-        for root in sorted(directory.iterdir()):
-            if (root / MANIFEST_NAME).is_file():
+        budget = Budget()
+        for root in budget.directories_in(directory):
+            manifest = root / MANIFEST_NAME
+            # Something else of this name, such as a named pipe, is a capability that says so.
+            if exists(manifest) or manifest.is_symlink():
                 yield root.resolve()
+        for problem in budget.problems:
+            log.warning("%s", problem)

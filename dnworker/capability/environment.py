@@ -50,7 +50,9 @@ def interpolate(text: str, environ: Mapping[str, str], location: str) -> str:
             f"or give a default: ${{{name}:-value}}"
         )
 
-    return _REFERENCE.sub(value, text)
+    # Only up to the last brace, as what is never closed would be searched anew from each "${".
+    end = text.rfind("}") + 1
+    return _REFERENCE.sub(value, text[:end]) + text[end:]
 
 
 def worker_environment(

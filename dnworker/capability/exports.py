@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from dnworker.capability.reading import Budget, UnreadableFile, exists, is_directory, resolved
 
 MARKDOWN = (".md", ".markdown")
-_NO_COMPONENTS = ("capability.yaml", "__init__.py")
 
 
 @dataclass(frozen=True)
@@ -33,40 +34,57 @@ def exports(root: Path, listed: Iterable[str] | None, directory: str) -> list[Ex
     entries = None if listed is None else list(listed)
     if entries == []:
         return []
-    own = (root / directory).resolve()
-    found = [Export(own, f"{directory}/", is_listed=False)] if own.exists() and _inside(own, root) else []
+    found: dict[Path, Export] = {}
+    own = _place(root, directory)
+    if own is not None and exists(own):
+        found[own] = Export(own, f"{directory}/", is_listed=False)
     for entry in entries or ():
         written = entry.strip()
-        path = (root / written).resolve()
-        if _inside(path, root) and all(path != other.path for other in found):
-            found.append(Export(path, written, is_listed=True))
-    return found
+        path = _place(root, written)
+        if path is not None:
+            found.setdefault(path, Export(path, written, is_listed=True))
+    return list(found.values())
 
 
-def agent_files(export: Export) -> list[Path]:
-    """Return the Markdown files of an export: at any depth below a directory, sorted; hidden ones too."""
-    if not export.path.is_dir():
+def agent_files(export: Export, budget: Budget | None = None) -> list[Path]:
+    """Return the Markdown files of an export: at any depth below a directory, sorted; hidden ones too.
+
+    What has the name of one and is no file is among them, and cannot be read.
+    """
+    if not is_directory(export.path):
         return [export.path] if export.path.suffix.lower() in MARKDOWN else []
-    found = (p for p in sorted(export.path.rglob("*")) if p.suffix.lower() in MARKDOWN)
-    return [p for p in found if p.is_file() and p.name not in _NO_COMPONENTS]
+    return (budget or Budget()).files_below(export.path, _is_markdown)
 
 
-def skill_directories(export: Export) -> list[Path]:
+def skill_directories(export: Export, budget: Budget | None = None) -> list[Path]:
     """Return the directories right below an export: each is a skill, whether it has a `SKILL.md` or not."""
-    return [p for p in sorted(export.path.iterdir()) if p.is_dir()] if export.path.is_dir() else []
+    return (budget or Budget()).directories_in(export.path) if is_directory(export.path) else []
 
 
-def python_files(found: Iterable[Export]) -> list[Path]:
+def python_files(found: Iterable[Export], budget: Budget | None = None) -> list[Path]:
     """Return the Python files of exports, each once: at any depth below a directory, sorted."""
-    return list(dict.fromkeys(file for export in found for file in _python_files(export.path)))
+    budget = budget or Budget()
+    return list(dict.fromkeys(file for export in found for file in _python_files(export.path, budget)))
 
 
-def _python_files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (p for p in sorted(path.rglob("*.py")) if p.name != "__init__.py")
-    elif path.suffix.lower() == ".py" and path.name != "__init__.py" and path.exists():
-        yield path
+def _python_files(path: Path, budget: Budget) -> list[Path]:
+    if is_directory(path):
+        return budget.files_below(path, _is_python)
+    return [path] if _is_python(path.name) and exists(path) else []
 
 
-def _inside(path: Path, root: Path) -> bool:
-    return "\0" not in str(path) and path.is_relative_to(root)
+def _is_markdown(name: str) -> bool:
+    return PurePath(name).suffix.lower() in MARKDOWN
+
+
+def _is_python(name: str) -> bool:
+    return PurePath(name).suffix.lower() == ".py" and name != "__init__.py"
+
+
+def _place(root: Path, written: str) -> Path | None:
+    """Return the place of a path in the capability; None for one outside of it, or that is none."""
+    try:
+        place = resolved(root / written)
+    except UnreadableFile:  # the manifest's checker says so of a listed one
+        return None
+    return place if place.is_relative_to(root) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.reading import UnreadableFile, read_json
 
 log = logging.getLogger("dnworker.flags")
 
@@ -119,9 +121,7 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
         OSError: the file cannot be written, or holds no JSON object: nothing in it must be lost.
     """
     try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        state = {}
+        state = _read_state(file)
     except ValueError as exc:
         raise OSError(f"{file} is no JSON: {exc}; mend it or move it away") from exc
     if not isinstance(state, dict):
@@ -142,11 +142,18 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
         fresh.unlink(missing_ok=True)
 
 
+def _read_state(file: Path) -> Any:
+    try:
+        return read_json(file)
+    except UnreadableFile as exc:
+        if exc.errno == errno.ENOENT:
+            return {}
+        raise
+
+
 def _record(file: Path, capability: str) -> dict[str, Any]:
     try:
-        state = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        state = _read_state(file)
     except (OSError, ValueError) as exc:
         log.warning("%s cannot be read: %s. Persisted flags are ignored", file, exc)
         return {}

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.reading import UnreadableFile, read_text, shown
 from dnworker.capability.yamltree import YamlError, parse
 
-_FENCED = re.compile(r"^---\s*\n(.*?)\n---\s*\n(.*)$", re.DOTALL)  # the reference's: it decides what is read
+_FIRST = re.compile(r"---\s*\n")
+_SECOND = re.compile(r"\n---\s*\n")
 
 
 class FrontMatterError(ValueError):
-    """A Markdown component cannot be read; the message names file, line and field."""
+    """A Markdown component cannot be read; the message, of one line, names file, line and field."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 @dataclass(frozen=True)
@@ -34,29 +39,47 @@ def read_front_matter(file: Path) -> FrontMatter:
         FrontMatterError: the file cannot be read.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise FrontMatterError(f"{file}: cannot be read: {exc.strerror or exc}") from exc
-    except UnicodeDecodeError as exc:
-        raise FrontMatterError(f"{file}: is not UTF-8 text (byte {exc.start})") from exc
-    fenced = _FENCED.match(text)
+        text = read_text(file)
+    except UnreadableFile as exc:
+        raise FrontMatterError(str(exc)) from exc
+    fenced = split_fenced(text)
     if fenced is None:
         return FrontMatter(None, text, _why_unfenced(file, text))
-    above = text.count("\n", 0, fenced.start(1))
+    start, end, body = fenced
+    above = text.count("\n", 0, start)
     try:
-        head = parse(fenced[1]).value
+        head = parse(text[start:end]).value
     except YamlError as exc:
-        return FrontMatter(None, text, f"{file}:{exc.line + above}:{exc.column}: {exc}")
+        return FrontMatter(None, text, f"{shown(str(file))}:{exc.line + above}:{exc.column}: {exc}")
     if head is None:
-        return FrontMatter({}, fenced[2])
+        return FrontMatter({}, text[body:])
     if not isinstance(head, dict):
         why = "what stands between the --- lines must be a mapping of fields"
-        return FrontMatter(None, fenced[2], f"{file}:{above + 1}: {why}")
-    return FrontMatter(head, fenced[2])
+        return FrontMatter(None, text[body:], f"{shown(str(file))}:{above + 1}: {why}")
+    return FrontMatter(head, text[body:])
+
+
+def split_fenced(text: str) -> tuple[int, int, int] | None:
+    """Return where the fields of a text begin and end, and where its body begins; None without fields.
+
+    The reference's pattern decides what fields are: `^---\\s*\\n(.*?)\\n---\\s*\\n(.*)$`, with dots for line
+    ends too. It takes quadratic time for a text of blank lines; these steps find the same in linear time.
+    """
+    first = _FIRST.match(text)
+    if first is None:
+        return None
+    if (second := _SECOND.search(text, first.end())) is not None:
+        return first.end(), second.start(), second.end()
+    # No fields, but blank lines: the first of two `---` lines ends with an earlier line end then.
+    last = first.end() - 1
+    before = text.rfind("\n", 3, last)
+    second = _SECOND.match(text, last) if before >= 0 else None
+    return None if second is None else (before + 1, last, second.end())
 
 
 def _why_unfenced(file: Path, text: str) -> str | None:
     """Return what keeps a text from having front matter, where it looks as if it should."""
+    file = Path(shown(str(file)))
     if text.startswith("\ufeff---"):
         return f"{file}:1: a byte order mark stands before the --- line; save the file without it"
     if not text.startswith("---"):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.presence import component_problems
-from dnworker.capability.problems import DocumentChecker, kind_of
+from dnworker.capability.problems import DocumentChecker, at_most, kind_of
+from dnworker.capability.reading import UnreadableFile, read_text, resolved, shown
 from dnworker.capability.yamltree import KEY, YamlError, parse
 from dnworker.capability.yamltree import Path as Where
 from dnworker.core.errors import ManifestError
@@ -23,9 +24,10 @@ ROOT_REFERENCE = "${CAPABILITY_ROOT}"
 
 AUTHORITATIVE = ("DREADNODE_RUNTIME_ID", "DREADNODE_RUNTIME_TOKEN", "DREADNODE_RUNTIME_URL")
 MAX_FLAGS = 16
+MAX_CHECKS = 100
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_FLAG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+_FLAG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORKER_KEYS = ("path", "command", "args", "env", "when")
@@ -80,6 +82,8 @@ class CapabilityManifest:
     author: dict[str, str] | None = None
     license: str | None = None
     raw: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What breaks no rule and is hardly meant, with file, line and column: a key that stands twice."""
 
 
 def load_manifest(root: Path) -> CapabilityManifest:
@@ -90,11 +94,9 @@ def load_manifest(root: Path) -> CapabilityManifest:
     """
     file = root / MANIFEST_NAME
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ManifestError([f"{file}: cannot be read: {exc.strerror or exc}"]) from exc
-    except UnicodeDecodeError as exc:
-        raise ManifestError([f"{file}: is not UTF-8 text (byte {exc.start})"]) from exc
+        text = read_text(file)
+    except UnreadableFile as exc:
+        raise ManifestError([str(exc)]) from exc
     return parse_manifest(text, root)
 
 
@@ -117,9 +119,16 @@ def parse_manifest(
     try:
         document = parse(text)
     except YamlError as exc:
-        raise ManifestError([f"{source}:{exc.line + first_line - 1}:{exc.column}: {exc}"]) from exc
-    checker = _Checker(document, source, first_line, root.resolve())
+        raise ManifestError([f"{shown(source)}:{exc.line + first_line - 1}:{exc.column}: {exc}"]) from exc
+    try:
+        checker = _Checker(document, shown(source), first_line, resolved(root))
+    except UnreadableFile as exc:
+        raise ManifestError([str(exc)]) from exc
     manifest = checker.manifest(is_head)
+    if checker.unlisted:
+        checker.problems.append(
+            f"{shown(source)}: and {checker.unlisted:,} more problems, which are not listed"
+        )
     if checker.problems:
         raise ManifestError(checker.problems)
     return manifest
@@ -166,6 +175,7 @@ class _Checker(DocumentChecker):
             author=author,
             license=data.get("license") if isinstance(data.get("license"), str) else None,
             raw=data,
+            notes=self.doubled(),
         )
 
     # -- the head --------------------------------------------------------------------------------------
@@ -184,16 +194,15 @@ class _Checker(DocumentChecker):
             self.bad((), "field 'name' is missing", "VALID-002")
         else:
             rule = "lower-case letters, digits and dashes, starting with a letter or digit"
-            self.bad(("name",), f"name {name!r} is not allowed; use {rule}", "VALID-002")
+            self.bad(("name",), f"name {name!r} is not allowed; use {rule}{at_most(name)}", "VALID-002")
         return ""
 
     def _version(self, data: dict[Any, Any]) -> str:
         version = str(data.get("version", ""))
         if not _VERSION.fullmatch(version):
-            shown = repr(data["version"]) if "version" in data else "missing"
-            self.bad(
-                ("version",), f"version is {shown}; three numbers are wanted, such as 0.1.0", "VALID-003"
-            )
+            found = repr(data["version"]) if "version" in data else "missing"
+            why = f"version is {found}; three numbers are wanted, such as 0.1.0"
+            self.bad(("version",), why, "VALID-003")
         return version
 
     def _text(self, data: dict[Any, Any], key: str) -> str:
@@ -216,9 +225,9 @@ class _Checker(DocumentChecker):
     def _component_lists(self, data: dict[Any, Any]) -> None:
         for key in ("agents", "tools", "hooks", "skills", "workflows", "policies"):
             for number, entry in self.text_list(data.get(key), (key,), "VALID-006"):
-                if not self.is_inside(entry):
+                if isinstance(why := self.where_is(entry), str):
                     code = "VALID-020" if key == "workflows" else "VALID-007"
-                    self.bad((key, number), f"{key} entry {entry!r} lies outside the capability", code)
+                    self.bad((key, number), f"{key} entry {entry!r} {why}", code)
                 if key == "workflows" and not entry.endswith(".py"):
                     self.bad((key, number), f"workflow {entry!r} is no .py file", "VALID-020")
 
@@ -230,9 +239,11 @@ class _Checker(DocumentChecker):
             return ()
         for key in ("python", "packages", "scripts", "path"):
             for number, entry in self.text_list(value.get(key), ("dependencies", key), "VALID-016"):
-                if key == "scripts" and not self.is_inside(entry):
-                    where: Where = ("dependencies", key, number)
-                    self.bad(where, f"script {entry!r} lies outside the capability", "VALID-017")
+                where: Where = ("dependencies", key, number)
+                if key == "scripts" and isinstance(why := self.where_is(entry), str):
+                    self.bad(where, f"script {entry!r} {why}", "VALID-017")
+                elif key == "path" and "\0" in entry:
+                    self.bad(where, f"path entry {entry!r} holds a NUL character", "VALID-016")
         paths = value.get("path")
         return tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
 
@@ -254,7 +265,11 @@ class _Checker(DocumentChecker):
             for key in ("name", "command"):
                 if not (isinstance(entry.get(key), str) and entry[key].strip()):
                     self.bad((*where, key), f"a check needs {key!r}, as text", "VALID-019")
+                else:
+                    self.no_nul(entry[key], (*where, key), "VALID-019")
             found.append(CheckDefinition(str(name), str(command)))
+        if len(found) > MAX_CHECKS:
+            self.bad(("checks",), f"{len(found)} checks; a capability has at most {MAX_CHECKS}", "VALID-018")
         return tuple(found)
 
     def _secrets(self, value: object) -> None:
@@ -290,14 +305,13 @@ class _Checker(DocumentChecker):
                 rule = "lower-case letters, digits and inner dashes"
                 if isinstance(name, bool):
                     rule = "quotes: YAML reads on, off, yes and no as true and false"
-                self.bad((*where, KEY), f"flag name {name!r} is not allowed; use {rule}", "FLAG-001")
+                self.bad(
+                    (*where, KEY), f"flag name {name!r} is not allowed; use {rule}{at_most(name)}", "FLAG-001"
+                )
                 continue
             if not isinstance(entry, dict):
-                self.bad(
-                    where,
-                    f"flag {name!r} is a mapping with a description, not {kind_of(entry)}",
-                    "FLAG-001",
-                )
+                why = f"flag {name!r} is a mapping with a description, not {kind_of(entry)}"
+                self.bad(where, why, "FLAG-001")
                 continue
             for key in entry.keys() - {"description", "default"}:
                 self.bad((*where, str(key), KEY), f"flag {name!r} has the unknown key {key!r}", "FLAG-004")
@@ -305,11 +319,8 @@ class _Checker(DocumentChecker):
             if not (isinstance(description, str) and description.strip()):
                 self.bad((*where, "description"), f"flag {name!r} needs a description", "FLAG-002")
             if not isinstance(default, bool):
-                self.bad(
-                    (*where, "default"),
-                    f"flag {name!r}: default is true or false, not {default!r}",
-                    "FLAG-002",
-                )
+                why = f"flag {name!r}: default is true or false, not {default!r}"
+                self.bad((*where, "default"), why, "FLAG-002")
             flags[name] = FlagDefinition(name, str(description), default is True)
         return flags
 
@@ -327,13 +338,14 @@ class _Checker(DocumentChecker):
             where: Where = ("workers", str(name))
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 rule = "lower-case letters, digits and dashes"
-                self.bad((*where, KEY), f"worker name {name!r} is not allowed; use {rule}", "WRK-001")
-            elif not isinstance(entry, dict):
                 self.bad(
-                    where,
-                    f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}",
+                    (*where, KEY),
+                    f"worker name {name!r} is not allowed; use {rule}{at_most(name)}",
                     "WRK-001",
                 )
+            elif not isinstance(entry, dict):
+                why = f"worker {name!r} is a mapping with path or command, not {kind_of(entry)}"
+                self.bad(where, why, "WRK-001")
             else:
                 worker = self._worker(name, entry, where, flags)
                 workers[name] = worker
@@ -381,12 +393,11 @@ class _Checker(DocumentChecker):
         if not isinstance(path, str) or not path:
             self.bad((*where, "path"), f"worker {name!r}: path must be text, not {path!r}", "WRK-001")
             return None
-        if not self.is_inside(path):
-            self.bad(
-                (*where, "path"), f"worker {name!r}: path {path!r} lies outside the capability", "WRK-004"
-            )
+        place = self.where_is(path)
+        if isinstance(place, str):
+            self.bad((*where, "path"), f"worker {name!r}: path {path!r} {place}", "WRK-004")
             return None
-        return (self.root / path).resolve()
+        return place
 
     def _worker_command(
         self, name: str, entry: dict[Any, Any], where: Where
@@ -408,6 +419,7 @@ class _Checker(DocumentChecker):
             at: Where = (*where, "env") if key is None else (*where, "env", str(key))
             self.bad(at, f"worker {name!r}: env is a mapping of text to text; quote numbers", "WTOP-004")
             env = {}
+        self.command_texts(command, args, env, where)
         if taken := sorted(set(AUTHORITATIVE) & set(env)):
             message = f"worker {name!r}: env sets {', '.join(taken)}, which the runtime alone sets"
             self.bad((*where, "env", taken[0], KEY), message, "WTOP-006")
@@ -430,7 +442,8 @@ class _Checker(DocumentChecker):
         if unknown := [flag for flag in when if flag not in flags]:
             declared = ", ".join(flags) or "none"
             names = ", ".join(unknown)
-            return tuple(when), f"{prefix} names undeclared flag {names}; declared: {declared} [CAP-FLAG-012]"
+            why = shown(f"names undeclared flag {names}; declared: {declared}")
+            return tuple(when), f"{prefix} {why} [CAP-FLAG-012]"
         return tuple(when), None
 
     def _rooted(self, text: str) -> str:

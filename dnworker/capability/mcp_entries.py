@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.reading import UnreadableFile, exists, is_number, read_json, shown
 from dnworker.core.models import ComponentInfo
 
 MCP_FILES = (".mcp.json", "mcp.json")
@@ -46,7 +46,7 @@ def read_mcp(declared: object, root: Path, flags: Collection[str]) -> McpEntries
     if declared == {}:
         return found
     block = declared if isinstance(declared, dict) else {}
-    files = [root / name for name in MCP_FILES if (root / name).exists()]
+    files = [root / name for name in MCP_FILES if exists(root / name) or (root / name).is_symlink()]
     if isinstance(declared, dict):
         files = list(_listed_files(block.get("files"), root, found.dropped))
     # Each server with its fields, and whether a file declares it; the last declaration of a name counts.
@@ -65,17 +65,16 @@ def read_mcp(declared: object, root: Path, flags: Collection[str]) -> McpEntries
             found.dropped.append(_dropped("mcp_server", name, why))
             continue
         problem = _problem(f"mcp server {name!r}", fields, flags, from_file=from_file)
+        problem = None if problem is None else shown(problem)
         when = () if problem else tuple(fields.get("when") or ())
-        shown = {k: _rooted(v, str(root)) for k, v in fields.items()}
-        found.servers[name] = McpEntry(name, shown, when, problem)
+        rooted = {str(k): _plain(_rooted(v, str(root))) for k, v in fields.items()}
+        found.servers[name] = McpEntry(name, rooted, when, problem)
     return found
 
 
 def _problem(prefix: str, fields: dict[str, Any], flags: Collection[str], *, from_file: bool) -> str | None:
     for key in ("timeout", "init_timeout"):
-        try:
-            float(fields.get(key, 0))
-        except (TypeError, ValueError):
+        if not is_number(fields.get(key, 0)):
             return f"{prefix}: {key} is a number of seconds, not {fields[key]!r}"
     auth, headers = fields.get("auth"), fields.get("headers") or {}
     if auth is not None and not (isinstance(auth, dict) and auth.get("type", "oauth") == "oauth"):
@@ -110,7 +109,7 @@ def _listed_files(listed: object, root: Path, dropped: list[ComponentInfo]) -> I
     for entry in entries:
         if not isinstance(entry, str):
             dropped.append(_dropped("capability", "mcp.files", f"mcp.files holds paths, not {entry!r}"))
-        elif (root / entry).exists():
+        elif exists(root / entry):
             yield root / entry
         else:
             dropped.append(_dropped("capability", entry, f"mcp.files: there is no file {root / entry}"))
@@ -118,20 +117,31 @@ def _listed_files(listed: object, root: Path, dropped: list[ComponentInfo]) -> I
 
 def _read_file(file: Path, dropped: list[ComponentInfo]) -> dict[str, Any]:
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
+        read = read_json(file)
         entries = read.get("mcpServers", {}) if isinstance(read, dict) else None
         if not isinstance(entries, dict):
             raise TypeError("it has no mapping mcpServers")
-    except (OSError, ValueError, TypeError, RecursionError) as exc:
-        dropped.append(
-            ComponentInfo(kind="mcp_server", name=file.name, status="error", error=f"{file}: {exc}")
-        )
+    except UnreadableFile as exc:
+        dropped.append(_dropped("mcp_server", file.name, str(exc), status="error"))
+        return {}
+    except (ValueError, TypeError) as exc:
+        dropped.append(_dropped("mcp_server", file.name, f"{file}: {exc}", status="error"))
         return {}
     return entries
 
 
-def _dropped(kind: str, name: str, error: str) -> ComponentInfo:
-    return ComponentInfo(kind=kind, name=name, status="degraded", error=error)
+def _dropped(kind: str, name: str, error: str, *, status: str = "degraded") -> ComponentInfo:
+    return ComponentInfo(kind=kind, name=shown(name), status=status, error=shown(error))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: YAML has dates, sets, bytes, and keys that are no text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    is_json = value is None or isinstance(value, bool | int | str) or is_number(value)
+    return value if is_json and not isinstance(value, bytes) else str(value)
 
 
 def _rooted(value: Any, root: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from dnworker.capability.agents import AgentDefinition, read_agent
 from dnworker.capability.exports import agent_files, exports, python_files, skill_directories
 from dnworker.capability.frontmatter import FrontMatterError
 from dnworker.capability.mcp_entries import read_mcp
+from dnworker.capability.reading import Budget
 from dnworker.capability.yamltree import Path as Where
 
 Problem = tuple[Where, str, str]
@@ -19,10 +19,12 @@ Problem = tuple[Where, str, str]
 
 def component_problems(data: dict[str, Any], root: Path, flags: Collection[str]) -> Iterator[Problem]:
     """Yield the broken rules of the components below the directory `root`, without its workers' own rules."""
-    agents = list(_agents(data, root))
-    counts = Counter(agent.name for _, agent in agents)
-    for name in (name for name, count in counts.items() if count > 1):
-        files = [file.relative_to(root).as_posix() for file, agent in agents if agent.name == name]
+    agents: dict[str, list[str]] = {}
+    for file, agent in _agents(data, root):
+        agents.setdefault(agent.name, []).append(file.relative_to(root).as_posix())
+    for name, files in agents.items():
+        if len(files) == 1:
+            continue
         if len(set(files)) == 1:
             why = f"{files[0]} is found in a directory and listed too; take it off the list"
         else:
@@ -33,8 +35,11 @@ def component_problems(data: dict[str, Any], root: Path, flags: Collection[str])
 
 
 def _agents(data: dict[str, Any], root: Path) -> Iterator[tuple[Path, AgentDefinition]]:
+    budget = Budget()
     for export in exports(root, data.get("agents"), "agents"):
-        for file in agent_files(export):
+        for file in agent_files(export, budget):
+            if not budget.may_read(file):
+                return  # as where they are listed, which says so
             try:
                 yield file, read_agent(file, "")
             except FrontMatterError:

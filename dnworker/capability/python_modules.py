@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dnworker.capability.reading import Budget, UnreadableFile, is_directory, is_file, read_bytes, shown
+
 _SDK = "dreadnode"
 _SDK_TOOLS = "dreadnode.tools"
 _SDK_TOOL_NAMES = frozenset({
@@ -15,6 +17,14 @@ _SDK_TOOL_NAMES = frozenset({
     *("execute", "python", "fetch", "glob", "grep", "ask_user", "confirm", "ls"),
 })  # fmt: skip
 """The tools in modules of the SDK (2.0.52); a file that imports one lists it."""
+
+LONGEST_SOURCE = 200_000
+"""Bytes of one Python file; parsing one of this size holds everything up for about 0.3 s."""
+
+MOST_SOURCE = 1_000_000
+"""Bytes of all Python files of one kind of component."""
+
+_TOO_DEEP = "is nested too deep to be read"
 
 _CATCHING = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
 
@@ -27,22 +37,33 @@ class Modules:
         self._trees: dict[Path, ast.Module | str] = {}
         self._problems: dict[Path, str | None] = {}
         self._names: dict[Path, dict[str, ast.AST]] = {}
+        self._meanings: dict[tuple[Path, str, str, int], bool] = {}
+        self._directories: dict[Path, list[Path]] = {}
+        self._tops: list[Path] | None = None
+        """The directories in which a module could be meant by a plain name."""
+        self._left = MOST_SOURCE
 
     def problem(self, file: Path) -> str | None:
         """Return why a file cannot be imported, as far as its text and those that it imports tell."""
         if file in self._problems:
             return self._problems[file]
         self._problems[file] = None  # files that import each other
+        try:
+            self._problems[file] = self._problem(file)
+        except RecursionError:  # a thousand files, each of which imports the next
+            self._problems[file] = f"{shown(str(file))}: {_TOO_DEEP}"
+        return self._problems[file]
+
+    def _problem(self, file: Path) -> str | None:
         packages = [
             p / "__init__.py" for p in file.parents if p.is_relative_to(self._root) and p != self._root
         ]
         found = next(
-            (why for p in reversed(packages) if p.is_file() and p != file and (why := self.problem(p))), None
+            (why for p in reversed(packages) if is_file(p) and p != file and (why := self.problem(p))), None
         )
         tree = self._tree(file)
         if found is None:
             found = tree if isinstance(tree, str) else self._first_problem(file, tree)
-        self._problems[file] = found
         return found
 
     def names(self, file: Path) -> Iterator[tuple[Path, str, ast.AST]]:
@@ -72,12 +93,19 @@ class Modules:
 
     def bases(self, file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:
         """Return the classes of the capability that a class derives from, nearest first."""
-        found: list[tuple[Path, ast.ClassDef]] = []
-        for base in node.bases:
-            known = self.find(file, base.id) if isinstance(base, ast.Name) else None
-            if known is not None and isinstance(known[1], ast.ClassDef) and known[1] is not node:
-                found += [(known[0], known[1]), *self.bases(known[0], known[1])]
-        return list(dict.fromkeys(found))
+        found: dict[tuple[Path, ast.ClassDef], None] = {}
+        waiting = self._direct_bases(file, node)
+        while waiting:  # each class once, also where they derive from each other
+            home, one = waiting.pop()
+            if one is not node and (home, one) not in found:
+                found[home, one] = None
+                waiting += self._direct_bases(home, one)
+        return list(found)
+
+    def _direct_bases(self, file: Path, node: ast.ClassDef) -> list[tuple[Path, ast.ClassDef]]:
+        """Return the classes of the capability among a class's bases, the last first."""
+        known = (self.find(file, base.id) for base in reversed(node.bases) if isinstance(base, ast.Name))
+        return [(k[0], k[1]) for k in known if k is not None and isinstance(k[1], ast.ClassDef)]
 
     def foreign_bases(self, file: Path, node: ast.ClassDef) -> set[str]:
         """Return the names of the classes from elsewhere that a class derives from, over several steps."""
@@ -96,6 +124,13 @@ class Modules:
         Such a function is often loaded by its file's path (`safe_tool = module.safe_tool`), so that only its
         name tells which it is.
         """
+        key = (file, name, wanted, depth)
+        if key not in self._meanings:
+            self._meanings[key] = False  # what means itself means nothing
+            self._meanings[key] = self._means(file, name, wanted, depth)
+        return self._meanings[key]
+
+    def _means(self, file: Path, name: str, wanted: str, depth: int) -> bool:
         if self._imported_name(file, name) == wanted:
             return True
         found = self.find(file, name)
@@ -104,13 +139,19 @@ class Modules:
         home, node = found
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
             attr = node.value.attr
-            beside = (f for f in sorted(home.parent.glob("*.py")) if f != home)
+            beside = (f for f in self._beside(home.parent) if f != home)
             return any(self.means(f, attr, wanted, depth + 1) for f in beside if attr in self._bound(f))
         if not isinstance(node, ast.FunctionDef):
             return False
         calls = {called(n) for n in ast.walk(node) if isinstance(n, ast.Call)} - {node.name}
         calls |= {name for name, _ in decorators(node)}
         return any(self.means(home, call, wanted, depth + 1) for call in calls)
+
+    def _beside(self, directory: Path) -> list[Path]:
+        if directory not in self._directories:
+            found = Budget().files_in(directory, lambda name: name.endswith(".py"))
+            self._directories[directory] = found
+        return self._directories[directory]
 
     def _imported_name(self, file: Path, name: str) -> str:
         """Return the name that a class has where it comes from: `Toolset` of `import Toolset as T`."""
@@ -123,14 +164,26 @@ class Modules:
 
     def _tree(self, file: Path) -> ast.Module | str:
         if file not in self._trees:
-            try:
-                self._trees[file] = ast.parse(file.read_bytes(), str(file))
-            except (SyntaxError, ValueError, RecursionError) as exc:
-                line = f":{exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
-                self._trees[file] = f"{file}{line}: {exc.msg if isinstance(exc, SyntaxError) else exc}"
-            except OSError as exc:
-                self._trees[file] = f"{file}: cannot be read: {exc.strerror or exc}"
+            self._trees[file] = self._parsed(file)
         return self._trees[file]
+
+    def _parsed(self, file: Path) -> ast.Module | str:
+        """Return the tree of a file, or why there is none; a tree takes up to 500 times the file's memory."""
+        name = shown(str(file))
+        try:
+            source = read_bytes(file, LONGEST_SOURCE)
+            self._left -= len(source)
+            if self._left < 0:
+                return f"{name}: is not read, as those before it have {MOST_SOURCE:,} bytes together"
+            return ast.parse(source, str(file))
+        except UnreadableFile as exc:
+            return str(exc)
+        except SyntaxError as exc:
+            return shown(f"{name}{f':{exc.lineno}' if exc.lineno else ''}: {exc.msg}")
+        except (RecursionError, MemoryError):
+            return f"{name}: {_TOO_DEEP}"
+        except ValueError as exc:
+            return shown(f"{name}: {exc}")
 
     def _bound(self, file: Path) -> dict[str, ast.AST]:
         """Return the statements that bind the names of a module; of a star import, one for each name."""
@@ -162,7 +215,7 @@ class Modules:
             return None
         place = home.joinpath(*module.split(".")) if module else home
         found = (p for p in (place.with_suffix(".py"), place / "__init__.py") if module or p.parent == home)
-        return next((p for p in found if p.is_file()), None)
+        return next((p for p in found if is_file(p)), None)
 
     # -- what cannot be imported ---------------------------------------------------------------------------
 
@@ -178,7 +231,7 @@ class Modules:
             elif isinstance(node, ast.ImportFrom):
                 why = self._relative_problem(file, node)
             if why is not None:
-                return f"{file}:{node.lineno}: {why}"
+                return shown(f"{file}:{node.lineno}: {why}")
         return None
 
     def _absolute_problem(self, module: str) -> str | None:
@@ -186,8 +239,9 @@ class Modules:
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names or top == _SDK or _is_installed(top):
             return None
-        directories = [self._root, *(p for p in self._root.iterdir() if p.is_dir())]
-        if any((d / f"{top}.py").is_file() or (d / top).is_dir() for d in directories):
+        if self._tops is None:
+            self._tops = [self._root, *Budget().directories_in(self._root)]
+        if any(is_file(d / f"{top}.py") or is_directory(d / top) for d in self._tops):
             return f"no module named {top!r}; files of a capability import each other relatively"
         return None  # a distribution that the machine of the reference may have
 
@@ -198,7 +252,7 @@ class Modules:
         targets = [node.module] if node.module else [a.name for a in node.names if a.name != "*"]
         for target in targets:
             other = self._relative(file, node.level, target)
-            is_package = home.joinpath(*target.split(".")).is_dir()
+            is_package = is_directory(home.joinpath(*target.split(".")))
             if other is None and not is_package and node.module:
                 return f"no module {'.' * node.level}{target}"
             if other is not None and other != file and (why := self.problem(other)) is not None:

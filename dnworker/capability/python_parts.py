@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from dnworker.capability.python_modules import Modules, called, constant, decorators
+from dnworker.capability.reading import shown
 from dnworker.core.models import ComponentInfo
 
 PartKind = Literal["tool", "hook", "policy"]
@@ -41,9 +42,14 @@ def python_parts(kind: PartKind, files: list[Path], root: Path) -> list[Componen
     origins: set[tuple[Path, str]] = set()
     for file in files:
         if (problem := modules.problem(file)) is not None:
-            found.append(ComponentInfo(kind=kind, name=file.stem, status="error", error=problem))
+            found.append(ComponentInfo(kind=kind, name=shown(file.stem), status="error", error=problem))
             continue
-        parts, has_some = find(file)
+        try:
+            parts, has_some = find(file)
+        except RecursionError:
+            why = f"{shown(file.name)}: is nested too deep to be read"
+            found.append(ComponentInfo(kind=kind, name=shown(file.stem), status="error", error=why))
+            continue
         for part in parts:
             if part.origin in origins:
                 continue
@@ -60,14 +66,15 @@ def python_parts(kind: PartKind, files: list[Path], root: Path) -> list[Componen
 def _entry(kind: str, part: _Part, seen: set[str], file: Path) -> ComponentInfo:
     if part.problem is not None:
         status = "error" if kind == "tool" else "degraded"
-        return ComponentInfo(kind=kind, name=part.name, status=status, error=f"{file.name}: {part.problem}")
+        error = shown(f"{file.name}: {part.problem}")
+        return ComponentInfo(kind=kind, name=shown(part.name), status=status, error=error)
     if part.name in seen:
         return _dropped(kind, part.name, f"{file.name}: another {kind} is called {part.name!r}; rename one")
-    return ComponentInfo(kind=kind, name=part.name, status="ok", detail=NOT_RUN)
+    return ComponentInfo(kind=kind, name=shown(part.name), status="ok", detail=NOT_RUN)
 
 
 def _dropped(kind: str, name: str, error: str) -> ComponentInfo:
-    return ComponentInfo(kind=kind, name=name, status="degraded", error=error)
+    return ComponentInfo(kind=kind, name=shown(name), status="degraded", error=shown(error))
 
 
 def _finders(modules: Modules) -> dict[PartKind, Callable[[Path], tuple[list[_Part], bool]]]:

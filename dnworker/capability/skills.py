@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dnworker.capability.frontmatter import FrontMatterError, read_front_matter
+from dnworker.capability.reading import Budget, exists, is_file, shown
 from dnworker.core.models import SkillInfo
 
 SKILL_FILE = "SKILL.md"
@@ -46,8 +47,8 @@ class Skill:
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.3; `rendered` is the text that an agent gets."""
-        files = sorted(p for p in self.directory.rglob("*") if p.is_file() and p.name != SKILL_FILE)
-        beside = "".join(f"- {file.relative_to(self.directory)}\n" for file in files[:_FILES_LISTED])
+        files = [p for p in Budget().files_below(self.directory, _is_beside) if is_file(p)]
+        beside = "".join(f"- {shown(str(f.relative_to(self.directory)))}\n" for f in files[:_FILES_LISTED])
         where = f"file://{quote(str(self.directory))}"
         rendered = (
             f'<skill name="{self.qualified_id}" directory="{where}">\n{self.instructions}\n'
@@ -65,6 +66,10 @@ class Skill:
         }
 
 
+def _is_beside(name: str) -> bool:
+    return name != SKILL_FILE
+
+
 def read_skill(directory: Path, capability: str) -> Skill:
     """Read the skill of a directory, by the rules of the Agent Skills specification, as the reference does.
 
@@ -72,7 +77,7 @@ def read_skill(directory: Path, capability: str) -> Skill:
         FrontMatterError: a rule is broken, so that no agent could load the skill; names file and field.
     """
     file = directory / SKILL_FILE
-    if not file.exists():
+    if not exists(file) and not file.is_symlink():
         raise FrontMatterError(f"{directory}: has no {SKILL_FILE}, which every directory of a skill has")
     read = read_front_matter(file)
     if read.fields is None:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,6 +126,8 @@ def _export_executed(exporter: Any, options: argparse.Namespace) -> int:
         topology=options.topology,
         **{name: seconds for name, seconds in limits.items() if seconds is not None},
     )
+    also = ", and then the workers and shell checks of its export" if options.check else ""
+    print(printable(f"running every cell of {options.notebook} in a fresh kernel{also}"), file=sys.stderr)
     progress = extension("progress").ProgressBar("export", terminal=True)
     try:
         running = export.run(progress, diff=options.diff, **_how(options))

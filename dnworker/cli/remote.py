@@ -209,7 +209,7 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
         text = sys.stdin.read() if options.payload == "-" else options.payload
         try:
             payload = json.loads(text)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise UsageError(f"--payload is no JSON: {exc}") from exc
         if not isinstance(payload, dict):
             raise UsageError('--payload must be a JSON object, as in \'{"turn_id": "t1"}\'')
@@ -219,7 +219,7 @@ def _payload(options: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"{field!r} is not of the form key=value")
         try:
             payload[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload[key] = value
     return payload
 

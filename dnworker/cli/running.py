@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from dnworker.capability.reading import read_bytes
+
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
 
@@ -90,8 +92,8 @@ def running() -> list[Running]:
     found = []
     for file in sorted(_home().glob("runtime-*.json")):
         try:
-            one = msgspec.json.decode(file.read_bytes(), type=Running)
-        except (OSError, msgspec.MsgspecError):
+            one = msgspec.json.decode(read_bytes(file), type=Running)
+        except (OSError, msgspec.MsgspecError, RecursionError):
             continue  # being written, or not a file of this list
         if one.is_alive:
             found.append(one)

@@ -7,14 +7,21 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 from dnworker.capability.environment import UnsetVariable, interpolate
-from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, WorkerDefinition
+from dnworker.capability.manifest import (
+    MANIFEST_NAME,
+    CapabilityManifest,
+    CheckDefinition,
+    WorkerDefinition,
+)
+from dnworker.capability.reading import Budget, exists, is_directory, shown
 from dnworker.cli.text import printable
+from dnworker.engine.checks import run_bounded
 from dnworker.engine.examine import examine
 
 IMPORT_TIMEOUT = 60.0
@@ -39,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strict",
         action="store_true",
         help="fail for what would keep a worker from starting, too: imports every worker module, in a "
-        "process of its own, and looks for every command",
+        "process of its own, which runs its code, and looks for every command",
+    )
+    parser.add_argument(
+        "--no-checks",
+        action="store_true",
+        help="do not run the shell commands that manifests list under checks:",
     )
     parser.set_defaults(command=validate)
 
@@ -50,7 +62,7 @@ def validate(options: argparse.Namespace) -> int:
     results = []
     for number, root in enumerate(roots, 1):
         _progress(f"checking {root} ({number} of {len(roots)})")
-        results.append(check(root, strict=options.strict))
+        results.append(check(root, strict=options.strict, with_checks=not options.no_checks))
     _progress("")
     if options.json:
         print(json.dumps(results))
@@ -62,13 +74,17 @@ def validate(options: argparse.Namespace) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
-def check(root: Path, *, strict: bool) -> Result:
-    """Check one capability; with `strict` also what would keep its workers from starting here."""
-    found = asyncio.run(examine(root))
+def check(root: Path, *, strict: bool, with_checks: bool = True) -> Result:
+    """Check one capability, and with `strict` also what would keep its workers from starting here.
+
+    Before code of the capability runs, a line on standard error says what does.
+    """
+    found = asyncio.run(examine(root, with_checks=with_checks, on_run=partial(_say_check, root)))
     problems = [*found.problems]
+    if found.manifest is not None and found.manifest.checks and not with_checks:
+        _say(f"{root}: shell checks are not run: {', '.join(c.name for c in found.manifest.checks)}")
     if strict and found.manifest is not None:
         for worker in found.manifest.workers.values():
-            _progress(f"starting {found.manifest.name}:{worker.name}")
             problems += _why_not(found.manifest, worker)
     ok = found.manifest is not None and not (problems and strict)
     return {"path": str(root), "ok": ok, "counts": found.counts, "problems": problems}
@@ -95,6 +111,7 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: s
     """Import the module in a process of its own, so that it cannot harm this one."""
     probe = [
         sys.executable,
+        "-P",  # not from where it was started: that may be a capability, with a module of any name
         "-m",
         "dnworker.cli.probe",
         str(manifest.root),
@@ -102,33 +119,41 @@ def _imported(manifest: CapabilityManifest, worker: WorkerDefinition, subject: s
         worker.name,
         str(worker.path),
     ]
+    _say(f"{manifest.root}: importing {worker.path}, which runs its code")
     try:
-        done = subprocess.run(
-            probe,
-            capture_output=True,
-            text=True,
-            timeout=IMPORT_TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
+        code, errors = asyncio.run(run_bounded(probe, IMPORT_TIMEOUT))
+    except TimeoutError:
         return [f"{subject}: its module was still being imported after {IMPORT_TIMEOUT:g} s"]
-    if done.returncode == 0:
+    if code == 0:
         return []
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return [f"{subject}: {lines[-1] if lines else f'its module ended with code {done.returncode}'}"]
+    lines = errors.strip().splitlines()
+    return [f"{subject}: {shown(lines[-1]) if lines else f'its module ended with code {code}'}"]
 
 
 def _roots(path: Path) -> list[Path]:
     """Return the path, or the capabilities in it when it is none itself."""
-    if (path / MANIFEST_NAME).exists() or not path.is_dir():
+    if exists(path / MANIFEST_NAME) or not is_directory(path):
         return [path]
-    return sorted(d for d in path.iterdir() if (d / MANIFEST_NAME).is_file()) or [path]
+    budget = Budget()
+    found = [d for d in budget.directories_in(path) if exists(d / MANIFEST_NAME)]
+    for problem in budget.problems:
+        _say(problem)
+    return found or [path]
 
 
 def _counted(counts: dict[str, int]) -> str:
     shown = [f"{count} {what if count == 1 else what + 's'}" for what, count in counts.items() if count]
     return f" ({', '.join(shown)})" if shown else ""
+
+
+def _say_check(root: Path, check: CheckDefinition) -> None:
+    _say(f"{root}: running check {check.name!r}: {check.command}")
+
+
+def _say(text: str) -> None:
+    """Say on standard error what is about to run: standard output is the answer's alone."""
+    _progress("")
+    print(printable(shown(text)), file=sys.stderr, flush=True)
 
 
 def _progress(text: str) -> None:

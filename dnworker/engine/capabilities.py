@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dnworker.capability.agents import AgentDefinition
+from dnworker.capability.components import Components, read_capability, read_components, real_root
 from dnworker.capability.discovery import capability_roots
 from dnworker.capability.flags import is_enabled
-from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition, load_manifest
+from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.core.errors import Conflict, ManifestError, NotFound
 from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.engine.capability import Capability, state_file, undeclared
@@ -247,12 +248,12 @@ class CapabilityCollection:
             ManifestError: the manifest breaks rules, or a capability of this name or directory is loaded
                 already. Nothing has changed then.
         """
-        root = place.resolve()
-        manifest = load_manifest(root)
+        root = real_root(place)
+        manifest, parts = await asyncio.to_thread(read_capability, root)
         if instead and manifest.name == self.own.name:
             self.own.get()  # it is set aside, and not made while another has its name
         self._check_loadable(manifest, instead=instead)
-        capability = self._make(manifest)
+        capability = self._make(manifest, parts)
         await capability.run_checks()
         self._check_loadable(manifest, instead=instead)  # a worker may have been added meanwhile
         async with self.own.set_aside(manifest) if instead else nullcontext():
@@ -296,7 +297,7 @@ class CapabilityCollection:
 
     async def discover(self) -> list[Capability]:
         """Load what the searched directories hold beside what is loaded; one that fails fails no other."""
-        fresh = self._read_directories({c.root for c in self._capabilities.values() if not c.live})
+        fresh = await self._read_directories({c.root for c in self._capabilities.values() if not c.live})
         self._capabilities.update({capability.name: capability for capability in fresh})
         await self._start(fresh)
         return fresh
@@ -311,8 +312,8 @@ class CapabilityCollection:
                     forget_helpers(capability.name)
             relist(self._capabilities, kept)
             for capability in kept:
-                self._put_back(capability)
-            for fresh in self._read_directories(set(self._loaded)):
+                await self._put_back(capability)
+            for fresh in await self._read_directories(set(self._loaded)):
                 self._capabilities[fresh.name] = fresh
         await self._start(self.all())
 
@@ -325,15 +326,17 @@ class CapabilityCollection:
         capability = self.get(name)
         async with self._replacing(capability.workers.values()):
             self.reload_error = None
-            fresh = self._put_back(capability)
+            fresh = await self._put_back(capability)
         await self._start([fresh])
 
-    def _put_back(self, capability: Capability) -> Capability:
+    async def _put_back(self, capability: Capability) -> Capability:
         """Read a capability again and list it under its present name, in its place; returns it."""
         if capability.live:
-            capability.read_again()
+            if capability.is_declared:
+                capability.parts = await asyncio.to_thread(read_components, capability.manifest)
+            capability.resolve_flags()
             return capability
-        fresh = self._read_again(capability, self._names() - {capability.name})
+        fresh = await self._read_again(capability, self._names() - {capability.name})
         listed = self._capabilities
         relist(listed, [fresh if one is capability else one for one in listed.values()])
         if fresh.name != capability.name:
@@ -362,21 +365,23 @@ class CapabilityCollection:
         await asyncio.gather(*(c.run_checks() for c in capabilities if c.failure is None))
         await start_all([worker for capability in capabilities for worker in capability.workers.values()])
 
-    def _make(self, manifest: CapabilityManifest) -> Capability:
-        capability = Capability(manifest, cli_flags=self._flags.get(manifest.name))
+    def _make(self, manifest: CapabilityManifest, parts: Components) -> Capability:
+        capability = Capability(manifest, parts, cli_flags=self._flags.get(manifest.name))
+        for note in manifest.notes:
+            log.warning("%s", note)
         for definition in manifest.workers.values():
             make = SubprocessWorker if definition.command is not None else path_worker
             capability.workers[definition.name] = make(self._services, capability, definition)
         return capability
 
-    def _read_again(self, old: Capability, taken: set[str]) -> Capability:
+    async def _read_again(self, old: Capability, taken: set[str]) -> Capability:
         forget_helpers(old.name)
         root = self._follow(old.root)
         try:
-            manifest = load_manifest(root)
+            manifest, parts = await asyncio.to_thread(read_capability, root)
             if manifest.name in taken:
                 raise ManifestError([f"{root}: there is another capability {manifest.name!r} already"])
-            return self._make(manifest)
+            return self._make(manifest, parts)
         except Exception as exc:  # whatever is wrong with one capability, the others start again
             self.reload_error = "reload_failed"
             return Capability(replace(old.manifest, root=root), failure=_why_not(root, exc))
@@ -390,19 +395,18 @@ class CapabilityCollection:
         self._places[now] = self._places.pop(root)
         return now
 
-    def _read_directories(self, known_roots: set[Path]) -> list[Capability]:
+    async def _read_directories(self, known_roots: set[Path]) -> list[Capability]:
         """Read the capabilities of the searched directories; the first of a name wins (contract 4.6)."""
         found: dict[str, Capability] = {}
-        known = self._names()
-        for root in capability_roots(self._directories):
+        for root in await asyncio.to_thread(lambda: list(capability_roots(self._directories))):
             if root in known_roots:
                 continue
             try:
-                capability = self._make(load_manifest(root))
+                capability = self._make(*await asyncio.to_thread(read_capability, root))
             except Exception as exc:  # the same
                 nameless = CapabilityManifest(root, root.name, "0.0.0", "")
                 capability = Capability(nameless, failure=_why_not(root, exc))
-            if capability.name in found or capability.name in known:
+            if capability.name in found or capability.name in self._names():
                 log.info("%s: a capability %r comes first in the search", root, capability.name)
             elif is_enabled(state_file(), capability.name):
                 forget_helpers(capability.name)  # the same

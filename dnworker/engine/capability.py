@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.components import Components, read_components
-from dnworker.capability.environment import with_entries
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
-from dnworker.capability.manifest import CapabilityManifest, CheckDefinition
+from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.models import CapabilityInfo, ComponentInfo
-from dnworker.workers.subprocess_runner import end_at_once
+from dnworker.engine.checks import run_checks
 
 if TYPE_CHECKING:
     from dnworker.workers.managed import ManagedWorker
 
 LIVE_CAPABILITY = "notebook"
 """What the capability of added workers is called until a head names it."""
-
-CHECK_TIMEOUT = 5.0
-"""Seconds that a check may take."""
 
 
 def state_file() -> Path:
@@ -42,6 +36,7 @@ class Capability:
 
     Args:
         manifest: what it declares.
+        parts: its components; read here when None.
         cli_flags: flags given on the command line.
         failure: why it could not be loaded; then it has no workers.
         live: whether its workers were added here, so that there is no manifest to read again.
@@ -50,6 +45,7 @@ class Capability:
     def __init__(
         self,
         manifest: CapabilityManifest,
+        parts: Components | None = None,
         *,
         cli_flags: Mapping[str, bool] | None = None,
         failure: str | None = None,
@@ -64,8 +60,11 @@ class Capability:
         self.flags: dict[str, Flag] = {}
         self._cli_flags = dict(cli_flags or {})
         self._set_here: dict[str, bool] = {}
-        self.manifest, self.parts = manifest, Components()
-        self.read_again()
+        self.manifest, self.parts = manifest, parts or Components()
+        if parts is None:
+            self.read_again()
+        else:
+            self.resolve_flags()
 
     @property
     def name(self) -> str:
@@ -135,8 +134,7 @@ class Capability:
 
     async def run_checks(self) -> None:
         """Run the declared checks side by side; a failed one never blocks loading (contract 4.2)."""
-        root, entries = self.root, self.manifest.path_entries
-        self.checks = list(await asyncio.gather(*(run_check(c, root, entries) for c in self.manifest.checks)))
+        self.checks = await run_checks(self.manifest.checks, self.root, self.manifest.path_entries)
 
     def info(self) -> CapabilityInfo:
         """Return what the API shows of the capability."""
@@ -181,47 +179,3 @@ class Capability:
             *self.checks,
             *parts.others,
         ]
-
-
-async def run_check(check: CheckDefinition, root: Path, path_entries: tuple[str, ...] = ()) -> ComponentInfo:
-    """Run one check by the shell, in the capability's directory, for at most 5 s.
-
-    Programs are also searched in `path_entries`, the capability's `dependencies.path`.
-    """
-    path = with_entries(os.environ.get("PATH", os.defpath), path_entries, root)
-    spawning = asyncio.create_task(_spawn(check.command, root, path))
-    try:
-        process = await asyncio.shield(spawning)
-    except asyncio.CancelledError:
-        with suppress(OSError):
-            await end_at_once(await spawning)
-        raise
-    except OSError as exc:  # its directory is gone, say
-        return ComponentInfo(kind="check", name=check.name, status="error", error=str(exc))
-    try:
-        async with asyncio.timeout(CHECK_TIMEOUT):
-            _, stderr = await process.communicate()
-    except TimeoutError:
-        await end_at_once(process)
-        return ComponentInfo(
-            kind="check", name=check.name, status="error", error=f"timed out after {CHECK_TIMEOUT:g}s"
-        )
-    except asyncio.CancelledError:  # the runtime stops, or whoever asked has gone
-        await end_at_once(process)
-        raise
-    if process.returncode == 0:
-        return ComponentInfo(kind="check", name=check.name, status="ok")
-    text = stderr.decode(errors="replace").strip() or f"exit code {process.returncode}"
-    return ComponentInfo(kind="check", name=check.name, status="error", error=text)
-
-
-async def _spawn(command: str, root: Path, path: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_shell(
-        command,
-        cwd=root,
-        env={**os.environ, "PATH": path},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )

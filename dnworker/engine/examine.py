@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dnworker.capability.components import read_components
-from dnworker.capability.manifest import CapabilityManifest, load_manifest
+from dnworker.capability.components import read_capability
+from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.reading import UnreadableFile, resolved
 from dnworker.core.errors import ManifestError
-from dnworker.engine.capability import run_check
+from dnworker.engine.checks import OnRun, run_checks
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,27 @@ class Examination:
     """How many of each kind of component it declares."""
 
 
-async def examine(root: Path) -> Examination:
-    """Read a capability's manifest and components, and run its checks."""
+async def examine(root: Path, *, with_checks: bool = True, on_run: OnRun = lambda check: None) -> Examination:
+    """Read a capability's manifest and components, and run its shell checks.
+
+    Args:
+        root: its directory.
+        with_checks: whether the checks are run. Nothing else of the capability ever is.
+        on_run: called with each check before it runs.
+    """
     try:
-        manifest = load_manifest(root.resolve())
+        manifest, parts = await asyncio.to_thread(read_capability, resolved(root))
+    except UnreadableFile as exc:
+        return Examination(None, [str(exc)])
     except ManifestError as exc:
         return Examination(None, list(exc.problems))
-    parts = read_components(manifest)
-    problems = [w.problem for w in manifest.workers.values() if w.problem is not None]
+    problems = list(manifest.notes)
+    problems += [w.problem for w in manifest.workers.values() if w.problem is not None]
     problems += [f"agent {agent.name}: {agent.note}" for agent in parts.agents if agent.note]
     problems += [f"{entry.kind} {entry.name}: {entry.error}" for entry in parts.others if entry.error]
     problems += [server.problem for server in parts.mcp.values() if server.problem]
-    entries = manifest.path_entries
-    ran = await asyncio.gather(*(run_check(check, manifest.root, entries) for check in manifest.checks))
+    checks = manifest.checks if with_checks else ()
+    ran = await run_checks(checks, manifest.root, manifest.path_entries, on_run)
     problems += [f"check {entry.name}: {entry.error}" for entry in ran if entry.error is not None]
     counts = {
         "worker": len(manifest.workers),

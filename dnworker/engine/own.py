@@ -17,7 +17,8 @@ from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.core.models import ComponentInfo
-from dnworker.engine.capability import LIVE_CAPABILITY, Capability, run_check, undeclared
+from dnworker.engine.capability import LIVE_CAPABILITY, Capability, undeclared
+from dnworker.engine.checks import run_checks
 from dnworker.engine.gates import follow_gates, note_undeclared
 from dnworker.engine.succession import in_place_of, replacing
 from dnworker.workers.managed import ManagedWorker, start_all
@@ -126,8 +127,8 @@ class OwnCapability:
         """
         own = self.get()
         self._check_name(own, manifest.name)
-        parts = read_components(manifest)
-        checks = await asyncio.gather(*(run_check(check, manifest.root) for check in manifest.checks))
+        parts = await asyncio.to_thread(read_components, manifest)
+        checks = await run_checks(manifest.checks, manifest.root)
         self._check_name(own, manifest.name)
         return await self._become(own, manifest, parts, checks)
 

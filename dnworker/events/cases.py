@@ -118,7 +118,7 @@ def cases_of(module: str) -> tuple[str, list[Case]] | None:
     """
     try:
         tree = ast.parse(module)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     match = _TITLE.fullmatch(ast.get_docstring(tree) or "")
     script = re.search(r"^SCRIPT = Path\(__file__\)\.parents\[1\](.*)$", module, re.MULTILINE)
@@ -128,7 +128,7 @@ def cases_of(module: str) -> tuple[str, list[Case]] | None:
     try:
         cases = [case for node in tree.body if (case := _case_in(node)) is not None]
         path = "/".join(json.loads(part) for part in script[1].split(" / ")[1:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return (worker, cases) if as_module(cases, worker, path) == module else None
 

@@ -17,6 +17,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from dnworker.capability.reading import LONGEST_MODULE, read_bytes
 from dnworker.core.owners import forget_module, note_module
 from dnworker.workers.worker import Worker
 
@@ -31,12 +32,12 @@ def load_worker(root: Path, capability: str, name: str, file: Path) -> Worker:
     """Execute `file` afresh and return its Worker, named by the manifest's key.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read: it is missing, no regular file, or larger than 16 MB.
         LoadError: there is none or more than one Worker, or it has another name.
         BaseException: whatever the module raises; even SystemExit must not end the runtime, so the caller
             catches all (contract 13.2).
     """
-    source = file.read_bytes()
+    source = read_bytes(file, LONGEST_MODULE)
     package = _make_packages(root, capability, file)
     qualified = f"{package}.{file.stem.replace('-', '_')}"
     module = types.ModuleType(qualified)
@@ -218,7 +219,11 @@ def _make_package(qualified: str, directory: Path) -> None:
     if init.is_file():
         package.__file__ = str(init)
         try:
-            execute(compile(init.read_bytes(), str(init), "exec", dont_inherit=True), package, qualified)
+            execute(
+                compile(read_bytes(init, LONGEST_MODULE), str(init), "exec", dont_inherit=True),
+                package,
+                qualified,
+            )
         except BaseException:
             del sys.modules[qualified]
             raise

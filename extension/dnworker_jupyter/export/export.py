@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.capability.reading import UnreadableFile, read_text, shown
 from dnworker.core.errors import JournalError, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.engine.replay import read_events
 from dnworker.events.journal import JournalReader
-from dnworker_jupyter.export.check.check import RunInNotebook, check
+from dnworker_jupyter.export.check.check import RunInNotebook, check, what_runs
 from dnworker_jupyter.export.check.report import CheckFailed, CheckReport
 from dnworker_jupyter.export.disk.diff import CapabilityDiff, diff_files, handlers_in_script, texts_of
 from dnworker_jupyter.export.disk.uv import locked, with_old_locks
@@ -128,6 +130,7 @@ class Export:
             UsageError: the file of events cannot be read.
         """
         ensure_writable(plan, self.directory, force=True)  # what an export would refuse whatever comes
+        self.say(what_runs(plan))
         handlers = self.handlers(plan)
         kinds = {key.trigger for keys in handlers.values() for key in keys if key.decorator == "on_event"}
         chosen = await self._choose_recorded(kinds) if events is None else _choose(events, kinds)
@@ -226,6 +229,10 @@ class Export:
         if self.was_interrupted() or (task is not None and task.cancelling()):
             raise asyncio.CancelledError
 
+    def say(self, text: str) -> None:
+        """Say what is about to run; standard output is the answer's alone."""
+        sys.stderr.write(f"{shown(text)}\n")
+
     # -- what a kernel knows better --------------------------------------------------------------------
 
     def handlers(self, plan: Plan) -> dict[str, list[HandlerKey]]:
@@ -293,16 +300,16 @@ def _choose(file: Path, kinds: Collection[str]) -> list[EventEnvelope]:
 
 def _existing_manifest(directory: Path) -> str | None:
     try:
-        return (directory / MANIFEST_NAME).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_text(directory / MANIFEST_NAME)
+    except UnreadableFile:
         return None
 
 
 def project_requirements(directory: Path) -> list[str]:
     """Return the dependencies of the project in a directory; none where there is no project."""
     try:
-        project = tomllib.loads((directory / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-    except (OSError, ValueError):
+        project = tomllib.loads(read_text(directory / "pyproject.toml")).get("project", {})
+    except (OSError, ValueError, RecursionError):
         return []
     groups = [project.get("dependencies", []), *project.get("optional-dependencies", {}).values()]
     return [text for group in groups for text in group if isinstance(text, str)]

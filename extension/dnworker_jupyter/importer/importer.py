@@ -8,7 +8,7 @@ import os
 import shlex
 from pathlib import Path
 
-from dnworker.capability.components import read_components
+from dnworker.capability.components import read_components, real_root
 from dnworker.capability.environment import UnsetVariable, interpolate
 from dnworker.capability.manifest import (
     MANIFEST_NAME,
@@ -16,6 +16,14 @@ from dnworker.capability.manifest import (
     WorkerDefinition,
     load_manifest,
     parse_manifest,
+)
+from dnworker.capability.reading import (
+    Budget,
+    UnreadableFile,
+    is_directory,
+    is_file,
+    read_bytes,
+    read_text,
 )
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.topology import Topology
@@ -49,12 +57,17 @@ def import_capability(root: Path, home: Path | None = None) -> Imported:
         ManifestError: the manifest breaks a rule.
         UsageError: something cannot be in one notebook; names everything, with file and line.
     """
-    root = root.resolve()
+    root = real_root(root)
     if root.name == MANIFEST_NAME and root.is_file():
         root = root.parent
     manifest = load_manifest(root)
     reader = _CapabilityReader(root, manifest, home)
-    made = reader.read()
+    try:
+        made = reader.read()
+    except UnreadableFile as exc:
+        raise UsageError(f"{exc}; nothing was written") from exc
+    except RecursionError as exc:
+        raise UsageError(f"{root}: a script is nested too deep to be cells; nothing was written") from exc
     if reader.problems:
         listed = "\n".join(f"  {problem}" for problem in dict.fromkeys(reader.problems))
         raise UsageError(f"{root} cannot be made a notebook; nothing was written\n{listed}")
@@ -123,7 +136,7 @@ class _CapabilityReader:
 
     def _head(self) -> NotebookCell:
         """Return the cell with the manifest without its workers."""
-        before, _, after = around_workers((self._root / MANIFEST_NAME).read_text(encoding="utf-8"))
+        before, _, after = around_workers(read_text(self._root / MANIFEST_NAME))
         head = f"{before.rstrip()}\n{after}".rstrip()
         try:
             parse_manifest(head, self._root, is_head=True, source=MANIFEST_NAME)
@@ -160,7 +173,10 @@ class _CapabilityReader:
     def _take_tests(self) -> None:
         """Make cells of the tests that an export made of cells."""
         for file in sorted((self._root / "tests").glob("test_*.py")):
-            found = cases_of(file.read_text(encoding="utf-8-sig", errors="replace"))
+            try:
+                found = cases_of(read_text(file, encoding="utf-8-sig"))
+            except UnreadableFile:  # it stays where it is, and is noted as that
+                continue
             if found is None:
                 continue
             worker, cases = found
@@ -180,7 +196,10 @@ class _CapabilityReader:
             *self._taken,
             *(p.relative_to(self._root).as_posix() for p in self._shared),
         }
-        files = (p.relative_to(self._root) for p in self._root.rglob("*") if p.is_file())
+        budget = Budget()
+        found = budget.files_below(self._root, lambda name: True)
+        self._made.notes += budget.problems
+        files = (p.relative_to(self._root) for p in found if is_file(p))
         left = [p for p in files if p.as_posix() not in taken and not any(q[0] in "._" for q in p.parts)]
         left = [p for p in left if p.parts[0] != VENDOR and p.suffix != LOCK]  # an export makes them again
         # A directory of which nothing was taken is named as a whole.
@@ -204,7 +223,7 @@ class _CapabilityReader:
             found = self._root / worker.args[1], "uv"
         elif worker.command == "python" and len(worker.args) == 1:
             found = self._root / worker.args[0], "python"
-        if found is None or found[0].suffix != ".py" or not found[0].is_file():
+        if found is None or found[0].suffix != ".py" or not is_file(found[0]):
             return None
         return found if found[0].resolve().is_relative_to(self._root) else None
 
@@ -219,7 +238,7 @@ class _CapabilityReader:
         if relative in self._taken:
             self.problems.append(f"{relative}: is the script of two workers, and cells are of one; copy it")
         self._taken.append(relative)
-        self._requirements.add_header(file.read_text(encoding="utf-8-sig"), relative, file.parent)
+        self._requirements.add_header(read_text(file, encoding="utf-8-sig"), relative, file.parent)
         options = self._options(worker, relative, topology)
         title = f"## {worker.name}" + (f"\n\n{reader.docstring}" if reader.docstring else "")
         self._worker_cells.append(NotebookCell("markdown", title, f"{worker.name}-title"))
@@ -254,9 +273,9 @@ class _CapabilityReader:
     ) -> ScriptReader | None:
         """Read a script, or a module that workers share, and take the modules beside it that it imports."""
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            text = read_text(file, encoding="utf-8-sig")
             reader = ScriptReader(text, relative, worker, self._siblings(file), plain=plain)
-        except (SyntaxError, UnicodeDecodeError) as exc:
+        except (SyntaxError, UnreadableFile) as exc:
             self.problems.append(_no_python(relative, exc))
             return None
         self.problems += reader.problems
@@ -271,11 +290,13 @@ class _CapabilityReader:
     def _siblings(self, file: Path) -> dict[str, bool]:
         """Return the modules beside a script, and of each whether an export made it for several workers."""
         found = {}
-        for other in file.parent.iterdir():
-            if other.suffix == ".py" and other.is_file() and other != file:
-                found[other.stem] = is_shared_module(other.read_text(encoding="utf-8", errors="replace"))
-            elif other.is_dir() and any(other.glob("*.py")):
-                found[other.name] = False
+        budget = Budget()
+        for other in budget.files_in(file.parent, lambda name: name.endswith(".py")):
+            if other != file:
+                found[other.stem] = is_shared_module(read_bytes(other).decode(errors="replace"))
+        for directory in budget.directories_in(file.parent):
+            if budget.files_in(directory, lambda name: name.endswith(".py")):
+                found[directory.name] = False
         return found
 
     def _take_shared(self, file: Path) -> None:
@@ -294,10 +315,12 @@ class _CapabilityReader:
     def _take_beside(self, home: Path, module: str) -> None:
         """Put a module of the capability beside the notebook, and the siblings that it imports."""
         names = [f"{module}.py"] if (home / f"{module}.py").is_file() else []
-        names += [p.relative_to(home).as_posix() for p in sorted((home / module).rglob("*.py"))]
+        below = home / module
+        found = Budget().files_below(below, lambda n: n.endswith(".py")) if is_directory(below) else []
+        names += [p.relative_to(home).as_posix() for p in found]
         siblings = self._siblings(home / f"{module}.py")
         for name in names:
-            data = (home / name).read_bytes()
+            data = read_bytes(home / name)
             if name in self._made.beside:
                 if self._made.beside[name] != data:
                     self._note_collision(name, home)
@@ -332,6 +355,8 @@ class _CapabilityReader:
         self._worker_cells.append(NotebookCell("code", made.source, worker.name))
 
 
-def _no_python(path: str, exc: SyntaxError | UnicodeDecodeError) -> str:
+def _no_python(path: str, exc: SyntaxError | UnicodeDecodeError | UnreadableFile) -> str:
+    if isinstance(exc, UnreadableFile):
+        return f"{path}: {exc.why}"
     line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
     return f"{path}{line}: is no Python: {exc.msg if isinstance(exc, SyntaxError) else exc}"

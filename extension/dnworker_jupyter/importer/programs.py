@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME, WorkerDefinition
+from dnworker.capability.reading import NotText, UnreadableFile, exists, is_file, read_text
 from dnworker_jupyter.export.slicing.programs import has_file
 from dnworker_jupyter.importer.lines import quoted, with_reference, worker_options
 
@@ -58,8 +59,11 @@ def _take_file(
     if path is None:
         return no_file, options
     try:
-        body = (root / path).read_text(encoding="utf-8")
-    except UnicodeDecodeError:  # a binary cannot be a cell, and stays where it is
+        body = read_text(root / path)
+    except NotText:  # a binary cannot be a cell, and stays where it is
+        return no_file, options
+    except UnreadableFile as exc:
+        made.problems.append(f"{path}: {exc.why}")
         return no_file, options
     made.file = path
     if not has_file(body):
@@ -74,16 +78,16 @@ def _why_missing(word: str, root: Path, *, is_command: bool) -> str | None:
     is_relative = not Path(word).is_absolute() and (is_command or "/" in word)
     is_inside = word.startswith(f"{root}/") or is_relative
     is_named = "/" in word and is_inside and (is_command or file.suffix in _SCRIPTS)
-    if not is_named or (file.exists() and file.resolve().is_relative_to(root)):
+    if not is_named or (exists(file) and file.resolve().is_relative_to(root)):
         return None
     shown = word.replace(f"{root}/", "")
-    return f"{shown} {'leads out of the capability' if file.exists() else 'is not there'}"
+    return f"{shown} {'leads out of the capability' if exists(file) else 'is not there'}"
 
 
 def _file_in(word: str, root: Path) -> str | None:
     """Return the path in the capability that a word of a command names, if it names one."""
     file = Path(root, word)
-    if "/" not in word and not file.is_file():
+    if "/" not in word and not is_file(file):
         return None
-    is_inside = file.is_file() and file.resolve().is_relative_to(root)
+    is_inside = is_file(file) and file.resolve().is_relative_to(root)
     return file.relative_to(root).as_posix() if is_inside else None

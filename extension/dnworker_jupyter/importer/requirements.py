@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from dnworker_jupyter.export.disk.diff import header_of
+from dnworker_jupyter.export.disk.diff import LONGEST_HEADER, header_lines, header_of
 from dnworker_jupyter.export.slicing.installed import distributions_by_module
 from dnworker_jupyter.export.slicing.requirements import is_sdk_module
 
@@ -39,6 +39,11 @@ class ScriptRequirements:
     def add_header(self, script: str, path: str, home: Path) -> None:
         """Add what the header of a script requires; `home` is the directory of the script."""
         header = header_of(script)
+        if not header and header_lines(script) is not None:
+            self._problems.append(
+                f"{path}: its header (PEP 723) is no TOML, or longer than {LONGEST_HEADER:,} characters"
+            )
+            return
         sources, listed = self._sources(header, path), header.get("dependencies", [])
         if sources is None or not isinstance(listed, list):
             self._problems.append(f"{path}: its header has another form than PEP 723 says; mend it")

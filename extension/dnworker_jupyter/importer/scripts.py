@@ -156,7 +156,7 @@ class ScriptReader:
         """Return the lines between two statements; of the first, without what is no comment to readers."""
         above = self._lines[after : begin - 1]
         if not after:
-            above = _METADATA.sub("", "".join(f"{line}\n" for line in above)).split("\n")
+            above = _without_metadata(above)
             above = [line for line in above if not _MACHINE.match(line)]
         return above
 
@@ -274,6 +274,14 @@ class ScriptReader:
         return module
 
 
+def _without_metadata(lines: list[str]) -> list[str]:
+    """Return lines without the metadata of a script (PEP 723)."""
+    # Not beyond the last line that ends some: what begins there would be searched to the end, line by line.
+    last = max((number for number, line in enumerate(lines, 1) if line == "# ///"), default=0)
+    first, rest = ("".join(f"{line}\n" for line in part) for part in (lines[:last], lines[last:]))
+    return f"{_METADATA.sub('', first)}{rest}".split("\n")
+
+
 def parse(text: str) -> ast.Module:
     """Parse a script.
 
@@ -282,6 +290,8 @@ def parse(text: str) -> ast.Module:
     """
     try:
         return ast.parse(text)
+    except (RecursionError, MemoryError) as exc:
+        raise SyntaxError("nested too deep to be read") from exc
     except ValueError as exc:
         raise SyntaxError(str(exc)) from exc
 

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dnworker.capability.reading import read_json
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.notebook_file import cell_ids
 
@@ -120,7 +121,7 @@ class Journals:
         with contextlib.suppress(OSError):
             for file in self._directory.glob("*.json"):
                 with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    record = json.loads(file.read_text(encoding="utf-8"))
+                    record = read_json(file)
                     cells = frozenset(map(str, record["cells"]))
                     notebook = Path(record["notebook"])
                     yield Owner(file.with_suffix(".db"), notebook, cells, file.stat().st_mtime)

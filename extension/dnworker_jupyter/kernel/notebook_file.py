@@ -31,7 +31,7 @@ def read_saved(path: Path | None) -> SavedNotebook | None:
             for cell in cells
             if cell.get("cell_type") == "code" and "id" in cell
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return SavedNotebook(sources, saved_at) if sources else None
 
@@ -45,7 +45,7 @@ def cell_ids(path: Path) -> frozenset[str] | None:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         ids = {str(cell["id"]) for cell in cells if "id" in cell}
         texts = ["".join(cell["source"]).strip() for cell in cells]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     marks = (f"text:{hashlib.sha256(t.encode()).hexdigest()[:16]}" for t in texts if len(t) >= LONG_TEXT)
     return frozenset(ids or marks)

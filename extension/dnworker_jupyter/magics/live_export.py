@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -104,6 +105,10 @@ class LiveExport(Export):
         names = self._context.names
         found = {name for live in self._workers(plan) for name in reached(live.make_shadow(), names)}
         return sorted(name for name in found if names.get(name))
+
+    def say(self, text: str) -> None:
+        """Say what is about to run below the cell."""
+        sys.stdout.write(f"{text}\n")
 
     def was_interrupted(self) -> bool:
         """Return whether the cell was interrupted."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnworker.capability.components import real_root
 from dnworker.capability.flags import Flag, flag_variable, parse_word
 from dnworker.capability.manifest import CapabilityManifest, load_manifest
 from dnworker.core.errors import NotFound, UsageError, WorkerFailed
@@ -62,7 +64,7 @@ async def run_load(runtime: Runtime, request: Load) -> Table:
     if request.path.is_file():
         parent = f"%capability load {request.path.parent}"
         raise UsageError(f"{request.path} is a file; name the directory of the capability, as in: {parent}")
-    manifest = load_manifest(request.path.resolve())
+    manifest = await asyncio.to_thread(load_manifest, real_root(request.path))
     _check_not_loaded(runtime, manifest)
     doubled = runtime.capabilities.own.doubled_by(manifest)
     is_same = manifest.name == runtime.capabilities.own.name

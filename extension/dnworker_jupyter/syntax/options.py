@@ -298,6 +298,8 @@ def read_body(body: str, what: str = "payload") -> dict[str, Any]:
     if text.startswith("{"):
         try:
             return _object(json.loads(body), text)
+        except RecursionError:
+            raise UsageError(f"the {what} is nested too deep to be read") from None
         except json.JSONDecodeError as exc:
             try:
                 return _object(ast.literal_eval(text), text)

@@ -198,7 +198,7 @@ async def test_whatever_is_wrong_with_one_capability_the_others_start_again(tmp_
                 raise RuntimeError("never thought of")
             return read_components(manifest)
 
-        monkeypatch.setattr("dnworker.engine.capability.read_components", broken)
+        monkeypatch.setattr("dnworker.capability.components.read_components", broken)
         info = {c.name: c for c in (await runtime.reload()).capabilities}
         assert runtime.worker("echo").state is WorkerState.RUNNING
         assert "never thought of" in info["bad"].components[0].error

@@ -129,3 +129,23 @@ def test_braces_around_nothing_that_can_be_read_are_refused(value):
 def test_a_comment_ends_a_line():
     assert split("e a=1 # why") == ["e", "a=1"]
     assert split("#12 --edit a=1") == ["#12", "--edit", "a=1"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ('{"a":' * 50_000, "nested too deep"),
+        ("[" * 500, "nested deeper than 100 levels"),
+        (
+            "a0: &a0 x\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)),
+            "payload, line 7",
+        ),
+        ("a: &a [*a]", "payload, line 2, column 4: an alias refers to what contains it"),
+        ("a: " + "1" * 5_000, "a number of 5,000 characters"),
+    ],
+    ids=["json", "deep", "bomb", "circle", "digits"],
+)
+def test_a_body_that_is_a_bomb_is_refused_with_its_line(body, says):
+    with pytest.raises(UsageError, match=says):
+        read_body(body)

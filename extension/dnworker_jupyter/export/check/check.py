@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from dnworker.capability.manifest import CapabilityManifest, load_manifest
+from dnworker.capability.manifest import MANIFEST_NAME, CapabilityManifest, load_manifest, parse_manifest
+from dnworker.capability.reading import shown
 from dnworker.core.envelope import EventEnvelope, encode
 from dnworker.core.handlers import HandlerKey
 from dnworker_jupyter.export.check.compare import Verdict, judge
@@ -229,6 +230,18 @@ class _Check:
 def _weight(verdict: Verdict) -> int:
     """Return how much of two sides differs."""
     return sum(map(len, verdict.lines.values()))
+
+
+def what_runs(plan: Plan) -> str:
+    """Return what a check of a plan runs, to be said before it does: its workers and its shell checks.
+
+    Raises:
+        ManifestError: the manifest of the plan breaks a rule.
+    """
+    manifest = parse_manifest(plan.files[MANIFEST_NAME].decode(), Path("/"), source=MANIFEST_NAME)
+    said = f"the check runs the code of {some([*manifest.workers])}, for real, in a directory of its own"
+    commands = "; ".join(f"{one.name}: {one.command}" for one in manifest.checks)
+    return shown(said + (f", and the shell checks of its manifest ({commands})" if commands else ""))
 
 
 async def check(

@@ -29,7 +29,8 @@ from dnworker.core.schedule import make_schedule
 Step = Literal["major", "minor", "patch"]
 _ORDER: dict[Step, int] = {"patch": 0, "minor": 1, "major": 2}
 _BOUNDS = re.compile(r"[<>=!~].*")
-_HEADER = re.compile(r"^# /// script\n((?:#.*\n)+?)# ///$", re.MULTILINE)
+LONGEST_HEADER = 20_000
+"""Characters of the metadata of a script; dotted keys of many take quadratic time to read."""
 
 
 @dataclass(frozen=True)
@@ -228,13 +229,26 @@ def _value(node: ast.expr, texts: Mapping[str, str]) -> Any:
 
 def header_of(script: str) -> dict[str, Any]:
     """Return the metadata of a script (PEP 723); empty where it has none, or none that is TOML."""
-    match = _HEADER.search(script)
-    if match is None:
-        return {}
+    lines = header_lines(script)
+    text = "\n".join(line[2:] for line in lines or ())
     try:
-        return tomllib.loads("\n".join(line[2:] for line in match[1].splitlines()))
-    except tomllib.TOMLDecodeError:
+        return tomllib.loads(text) if len(text) <= LONGEST_HEADER else {}
+    except (ValueError, RecursionError):  # a number of 5,000 digits is no TOMLDecodeError
         return {}
+
+
+def header_lines(script: str) -> list[str] | None:
+    """Return the lines of a script's metadata (PEP 723), each with its `#`; None where it has none."""
+    began: int | None = None
+    lines = script.split("\n")
+    for number, line in enumerate(lines):
+        if began is None:
+            began = number if line == "# /// script" else None
+        elif line == "# ///" and number > began + 1:
+            return lines[began + 1 : number]
+        elif not line.startswith("#"):
+            began = None
+    return None
 
 
 def requirements_of(script: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from dnworker.capability.exports import agent_files, exports
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.capability.mcp_entries import MCP_FILES
+from dnworker.capability.reading import is_file
 from dnworker_jupyter.export.planning.local_files import MOST_BYTES, MOST_FILES, files_below
 from dnworker_jupyter.export.slicing.cells import SourceCell
 from dnworker_jupyter.export.slicing.problems import ExportProblem
@@ -78,8 +79,8 @@ def _files(head: CapabilityManifest, root: Path) -> Iterator[Path]:
         for export in exports(root, listed, kind):
             if export.path.is_dir():
                 hidden = agent_files(export) if kind == "agents" else []  # found too, as in the reference
-                found = dict.fromkeys([*files_below(export.path), *hidden])
+                found = dict.fromkeys([*files_below(export.path), *filter(is_file, hidden)])
                 yield from (file for file in found if file.is_relative_to(root))
-            elif export.path.is_file():
+            elif is_file(export.path):
                 yield export.path
-    yield from (root / name for name in MCP_FILES if (root / name).is_file())
+    yield from (root / name for name in MCP_FILES if is_file(root / name))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import Statement
+from dnworker_jupyter.syntax.cell import Cell
 
 _SECRETS = (
     (
@@ -22,15 +24,30 @@ _SECRETS = (
     ("an AWS key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
     ("a Google API key", re.compile(r"\bAIza[0-9A-Za-z_-]{35}")),
     ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{30,}")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
+    (
+        "a JSON web token",
+        re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    ),
     ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-    ("a password in an address", re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]{3,}@")),
+    ("a password in an address", re.compile(r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^/\s:@]+:[^/\s:@]{3,}@")),
 )
-_SECRET_NAME = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_?key|private_?key)$", re.IGNORECASE)
+_NAMES = (  # the last words of the names of secrets
+    r"(?:access_?|auth_?|client_?)?(?:token|secret|password|passwd|passphrase|credentials?|authorization"
+    r"|api_?key|private_?key|access_?key|secret_?key)"
+)
+_SECRET_NAME = re.compile(rf"(?:^|[^a-z]){_NAMES}$", re.IGNORECASE)
+_SECRET_WITHIN = re.compile(rf"(?:^|[^a-z]){_NAMES}s?(?:[^a-z]|$)", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(r"(?:^|_)(?:KEY|PWD|PASS|DSN)$", re.IGNORECASE)
+"""Names that are those of secrets only in an environment."""
 _PLACEHOLDER = re.compile(
     r"^(?:<.*>|\$?\{.*\}|x{3,}|\*+|\.{3}|changeme|your[-_ ].*|test|none|null)$", re.IGNORECASE
 )
 _SHORTEST_SECRET = 8
+_SHORTEST_VARIABLE = 4
+_NO_SECRET = re.compile(r"(?:\d{1,5}|true|false|yes|no|on|off|[~.]?/\S*)$", re.IGNORECASE)
+"""Values of variables that are none, whatever the name: switches, numbers and paths."""
+_REFERENCE = re.compile(r"\$\{\w+(?::-([^}]*))?\}")
+_SCHEME = re.compile(r"^(?:Bearer|Basic|Token)\s+", re.IGNORECASE)
 
 HIDDEN = "(not shown)"
 """Stands in messages for what is, or may be, a secret."""
@@ -49,13 +66,98 @@ def redacted(text: str) -> str:
     return text
 
 
+def may_hold_secret(name: str) -> bool:
+    """Return whether a name, or a way to a value such as `config['token'].x`, is that of a secret."""
+    return _SECRET_WITHIN.search(name) is not None
+
+
+def _kind_of(text: str) -> str | None:
+    """Return which secret a text looks like."""
+    return next((kind for kind, pattern in _SECRETS if pattern.search(text)), None)
+
+
+def secrets_in_manifest(
+    entries: Mapping[str, Mapping[str, Any]],
+    head: Mapping[str, Any],
+    cell_of: Callable[[str, str], Cell | None],
+    head_cell: Cell | None,
+) -> Iterator[ExportProblem]:
+    """Warn of literals in the manifest that look like secrets; a warning never contains the value itself.
+
+    Args:
+        entries: the workers, as the manifest has them.
+        head: the rest of it.
+        cell_of: returns the cell that sets a variable of a worker, or that defines it.
+        head_cell: the `%%capability` cell, if there is one.
+    """
+    for worker, entry in entries.items():
+        for name, value in entry.get("env", {}).items():
+            if (kind := _kind_of_variable(name, value)) is not None:
+                yield _in_manifest(
+                    f"variable {name!r} of worker {worker!r}",
+                    kind,
+                    f"write {name}=${{{name}}}, and set {name} in the runtime's environment",
+                    cell_of(worker, name),
+                )
+        for word in (entry.get("command", ""), *entry.get("args", ())):
+            if (kind := _kind_of(_literal(word))) is not None:
+                remedy = "write ${NAME} instead, and set NAME in the runtime's environment"
+                yield _in_manifest(f"the command of worker {worker!r}", kind, remedy, cell_of(worker, ""))
+    for where, name, value in _texts_of(head, ""):
+        if (kind := _kind_of_variable(name, value)) is not None:
+            remedy = f"write ${{{_variable(name)}}} instead, and set that in the runtime's environment"
+            yield _in_manifest(f"{where} of the manifest", kind, remedy, head_cell)
+
+
+def _in_manifest(name: str, kind: str, remedy: str, cell: Cell | None) -> ExportProblem:
+    why = f"looks like {kind}, and would be in capability.yaml for everybody to read"
+    return ExportProblem(name, why, remedy, cell)
+
+
+def _kind_of_variable(name: str, value: str) -> str | None:
+    """Return which secret the literal part of a value looks like, by itself or by the variable's name."""
+    literal = _literal(value)
+    if (kind := _kind_of(literal)) is not None:
+        return kind
+    word = _SCHEME.sub("", literal).strip()
+    if not (_SECRET_NAME.search(name) or _SECRET_VARIABLE.search(name)) or len(word) < _SHORTEST_VARIABLE:
+        return None
+    if " " in word or _PLACEHOLDER.match(word) or _NO_SECRET.match(word):
+        return None
+    return f"a secret, to judge by the name {name!r}"
+
+
+def _literal(value: str) -> str:
+    """Return a value without its references to variables; the default of one is a literal."""
+    end = value.rfind("}") + 1  # what is never closed is no reference, and would be searched again and again
+    return _REFERENCE.sub(lambda match: match[1] or "", value[:end]) + value[end:]
+
+
+def _variable(name: str) -> str:
+    """Return a name of a variable for a field."""
+    return re.sub(r"\W+", "_", name).strip("_").upper() or "NAME"
+
+
+def _texts_of(value: object, where: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the texts of a part of a manifest: where it is, the last key above it, and the text."""
+    match value:
+        case str():
+            yield where, where.rpartition(".")[2].partition("[")[0], value
+        case dict():
+            for key, inner in value.items():
+                yield from _texts_of(inner, f"{where}.{key}" if where else str(key))
+        case list():
+            for number, inner in enumerate(value):
+                yield from _texts_of(inner, f"{where}[{number}]")
+
+
 def secrets_in(statement: Statement) -> Iterator[ExportProblem]:
     """Warn of texts that look like secrets; a warning never contains the text itself."""
     named = _named_texts(statement.nodes)
     for node in statement.nodes:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
-        kind = next((kind for kind, pattern in _SECRETS if pattern.search(node.value)), None)
+        kind = _kind_of(node.value)
         if kind is None and (name := named.get(id(node))) is not None:
             kind = f"a secret, to judge by the name {name!r}"
         if kind is not None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from dnworker.capability.reading import LONGEST_MODULE, read_bytes
 from dnworker_jupyter.export.planning.leaks import files_read, texts_bound
 from dnworker_jupyter.export.planning.own_paths import OwnPath, own_paths
 from dnworker_jupyter.export.slicing.requirements import Needs
@@ -50,9 +51,9 @@ def find_local_files(needs: Needs) -> LocalFiles:
         _add(found, module, top, files)
     for file, module in needs.code.items():
         try:
-            tree = ast.parse(file.read_bytes())
-        except (OSError, SyntaxError, ValueError):  # a problem of the module, which is reported as such
-            continue
+            tree = ast.parse(read_bytes(file, LONGEST_MODULE))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # a problem of the module, which is reported as such
         _add_named(found, module, needs.local[module], file, tree)
         if needs.directory is not None:
             _read_by_relative_paths(found, module, file, tree, needs.directory)

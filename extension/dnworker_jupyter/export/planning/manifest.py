@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from dnworker.capability.manifest import MANIFEST_NAME, ROOT_REFERENCE, CapabilityManifest, parse_manifest
+from dnworker.capability.yamltree import YamlError, parse
 from dnworker.core.errors import ManifestError, UsageError
 from dnworker.core.topology import Topology
 from dnworker_jupyter.export.slicing.cells import SourceCell
@@ -122,8 +123,9 @@ def around_workers(text: str) -> tuple[str, str, str]:
     Comments behind the last worker that are not indented belong to the text after them.
     """
     try:
+        parse(text)  # which refuses what is too large for the slower reader here
         root = yaml.compose(f"{text}\n", yaml.SafeLoader)  # so that the last line has an end too
-    except yaml.YAMLError:  # the parser of the manifest says what is wrong, and where
+    except (YamlError, yaml.YAMLError):  # the parser of the manifest says what is wrong, and where
         return text, "", ""
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     found = next(((key, value) for key, value in pairs if key.value == "workers"), None)

@@ -13,7 +13,13 @@ from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
-from dnworker_jupyter.export.planning.leaks import files_beside, secrets_in, texts_in, unique
+from dnworker_jupyter.export.planning.leaks import (
+    files_beside,
+    secrets_in,
+    secrets_in_manifest,
+    texts_in,
+    unique,
+)
 from dnworker_jupyter.export.planning.manifest import (
     Entry,
     Head,
@@ -263,7 +269,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=_warnings(contents),
+        warnings=_warnings(defined, contents, head, entries),
         keeps_head=head.rest is not None,
         notes=(*_notes(defined, request.topology), *contents.notes),
         slices=tuple(contents.slices),
@@ -319,8 +325,18 @@ def _add_wheel(files: Files, defined: _Definitions, target: TargetName) -> None:
         files.put(f"{VENDOR}/{wheel_name()}", build_wheel(), "our wheel")
 
 
-def _warnings(contents: _Contents) -> tuple[ExportProblem, ...]:
+def _warnings(
+    defined: _Definitions, contents: _Contents, head: Head, entries: Mapping[str, Entry]
+) -> tuple[ExportProblem, ...]:
+    def cell_of(worker: str, variable: str) -> Cell | None:
+        lines = [(c.cell, c.line) for c in defined.cells if c.line is not None and c.line.name == worker]
+        found = [cell for cell, line in lines if not variable or variable in line.options.env]
+        return found[-1] if found else None
+
+    raw = head.declared.raw if head.declared is not None else {}
+    head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
+    found += secrets_in_manifest(entries, raw, cell_of, head_cell)
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import Literal, NamedTuple
 
-from dnworker_jupyter.export.planning.leaks import HIDDEN, redacted
+from dnworker_jupyter.export.planning.leaks import HIDDEN, may_hold_secret, redacted
 from dnworker_jupyter.export.proof.definitions import ANNOTATIONS, SUBCLASSES
 from dnworker_jupyter.export.proof.nodes import CUT, MISSING, Description, Node, Ref
 
@@ -21,11 +21,6 @@ MOST = 3
 
 NOTHING = "nothing"
 
-_SECRET_NAME = re.compile(
-    r"(?:^|[^a-z])(?:access_?|auth_?|client_?)?(?:token|secret|password|passwd|passphrase|credentials?"
-    r"|authorization|api_?key|private_?key|access_?key)s?(?:[^a-z]|$)",
-    re.IGNORECASE,
-)
 _ORDERED = frozenset({"dict", "defaultdict", "OrderedDict", "mappingproxy"})
 
 Aspect = Literal["value", "annotations", "subclasses"]
@@ -159,7 +154,7 @@ class Comparison:
             aspect = "subclasses"
         elif ANNOTATIONS in where and self._is_text(self._here, here) != self._is_text(self._there, there):
             aspect = "annotations"
-        if _SECRET_NAME.search(f"{name}{where}"):
+        if may_hold_secret(f"{name}{where}"):
             return Unequal(where, HIDDEN, HIDDEN, aspect)
         return Unequal(where, show(self._here, here), show(self._there, there), aspect)
 
@@ -266,7 +261,7 @@ def _container(description: Description, node: Node, kind: str, depth: int) -> s
 def _inside(description: Description, items: list[tuple[str, Ref]], depth: int) -> str:
     shown = []
     for label, ref in items[:6]:
-        text = HIDDEN if _SECRET_NAME.search(label) else _shown(description, ref, depth - 1)
+        text = HIDDEN if may_hold_secret(label) else _shown(description, ref, depth - 1)
         if label.startswith("[") and not label[1:-1].isdigit():
             text = f"{label[1:-1]}: {text}"
         elif label.startswith("."):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from dnworker.capability.reading import NotText, UnreadableFile, read_text
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.slicing.python_magics import without_magics
 from dnworker_jupyter.syntax.cell import Cell
@@ -115,6 +116,10 @@ def options_of(worker: str, sources: Sequence[SourceCell]) -> Options:
     return merged(line.options for line in lines if line is not None)
 
 
+LONGEST_NOTEBOOK = 1_000_000_000
+"""Bytes of a notebook's file, with the outputs that it keeps."""
+
+
 def read_notebook(path: Path) -> list[Cell]:
     """Return the code cells of an `.ipynb` file, numbered as they stand.
 
@@ -122,10 +127,12 @@ def read_notebook(path: Path) -> list[Cell]:
         UsageError: the file is not a notebook.
     """
     try:
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise UsageError(f"{path} cannot be read: {exc.strerror or exc}") from exc
-    except ValueError as exc:
+        notebook = json.loads(read_text(path, LONGEST_NOTEBOOK))
+    except NotText as exc:
+        raise UsageError(f"{path} is no notebook: {exc.why}") from exc
+    except UnreadableFile as exc:
+        raise UsageError(f"{path} {exc.why}") from exc
+    except (ValueError, RecursionError) as exc:
         raise UsageError(f"{path} is no notebook: {exc}") from exc
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from dnworker.capability.reading import NotText, UnreadableFile, read_text
 from dnworker_jupyter.export.slicing.shell_lines import commands_in
 
 _PIP = re.compile(r"pip(?:3(?:\.\d+)?)?")
@@ -163,14 +165,16 @@ def _of_file(
     name: str, where: str, directory: Path, *, verb: str, seen: tuple[Path, ...] = ()
 ) -> Iterator[Item]:
     """Yield what a file of requirements asks for, and the files that it names."""
-    file = (directory / Path(name).expanduser()).resolve()
+    file = Path(os.path.realpath(directory / Path(name).expanduser()))  # which a loop of links does not end
     if file in seen or len(seen) > _MOST_FILES:
         return
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "is no text"
-        yield Item("unread", f"{name} cannot be read: {why or exc}", where)
+        text = read_text(file, encoding="utf-8-sig")
+    except NotText:
+        yield Item("unread", f"{name} cannot be read: is no text", where)
+        return
+    except UnreadableFile as exc:
+        yield Item("unread", f"{name} {exc.why}", where)
         return
     if file.suffix == ".toml":
         yield from _of_project(text, f"{file.name}", verb)
@@ -207,7 +211,7 @@ def _logical_lines(text: str) -> Iterator[str]:
 def _of_project(text: str, where: str, verb: str) -> Iterator[Item]:
     try:
         found = tomllib.loads(text).get("project", {}).get("dependencies", [])
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         yield Item("unread", f"{where} cannot be read", where)
         return
     for entry in found:

@@ -12,6 +12,7 @@ from packaging.requirements import Requirement as PackageRequirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from dnworker.capability.reading import LONGEST_MODULE, UnreadableFile, read_bytes
 from dnworker_jupyter.export.slicing.asked import Asked
 from dnworker_jupyter.export.slicing.imports import Choice, choices_in, imported_modules
 from dnworker_jupyter.export.slicing.installed import below, installed, owners_of
@@ -176,7 +177,13 @@ class _Resolver:
             return set()
         self._needs.code[file] = top
         try:
-            tree = ast.parse(file.read_bytes(), str(file))
+            tree = ast.parse(read_bytes(file, LONGEST_MODULE), str(file))
+        except (RecursionError, MemoryError):
+            self._needs.broken[top] = f"{file}: is nested too deep to be read"
+            return set()
+        except UnreadableFile as exc:
+            self._needs.broken[top] = str(exc)
+            return set()
         except (SyntaxError, ValueError) as exc:
             line, why = getattr(exc, "lineno", "?"), getattr(exc, "msg", exc)
             self._needs.broken[top] = f"{file}, line {line}: {why}"

@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 
+from dnworker_jupyter.export.planning.leaks import redacted
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.problems import NotExportable
 from dnworker_jupyter.syntax.cell import Cell
@@ -85,3 +86,86 @@ def test_a_file_beside_the_notebook_that_is_read_is_refused(body, refused, tmp_p
     (problem,) = told.value.problems
     assert (problem.name, problem.location.partition(",")[0]) == (refused, "cell [2]")
     assert "is not exported" in problem.why
+
+
+SECRETS = ("hunter2hunter2", "ghp_" + "Z" * 36, "hunter2")
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"),
+    [
+        ("API_TOKEN=hunter2hunter2", "a secret, to judge by the name 'API_TOKEN'"),
+        ("DB_PASSWORD=hunter2", "a secret, to judge by the name 'DB_PASSWORD'"),
+        ("KEY=hunter2", "a secret, to judge by the name 'KEY'"),
+        ("'AUTHORIZATION=Bearer hunter2hunter2'", "a secret, to judge by the name 'AUTHORIZATION'"),
+        ("API_KEY=${API_KEY:-hunter2hunter2}", "a secret, to judge by the name 'API_KEY'"),
+        ("URL=postgres://me:hunter2@db/x", "a password in an address"),
+        ("X=ghp_" + "Z" * 36, "a GitHub token"),
+    ],
+)
+def test_a_variable_with_a_secret_in_it_is_warned_of_with_the_reference_as_the_remedy(pair, kind):
+    (warning,) = plan(f"%%worker bridge --env {pair} --shared\nx = 1", handler("print(1)")).warnings
+    name = pair.strip("'").partition("=")[0]
+    assert str(warning) == (
+        f"cell [1]: variable {name!r} of worker 'bridge': looks like {kind}, and would be in capability.yaml for "
+        f"everybody to read; write {name}=${{{name}}}, and set {name} in the runtime's environment"
+    )
+    assert not any(secret in str(warning) for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        *(
+            "TOKEN=${TOKEN}",
+            "TOKEN=${TOKEN:-}",
+            "'AUTHORIZATION=Bearer ${TOKEN}'",
+            "TOKEN=changeme",
+            "LOG_LEVEL=debug",
+        ),
+        *(
+            "TOKEN_FILE=/run/secrets/token",
+            "PRIVATE_KEY=/run/key.pem",
+            "TOKEN_LIMIT=4096",
+            "PASSWORD=",
+            "N=12345678901",
+        ),
+        *("USE_TOKEN=false", "MAX_TOKENS=100000"),
+    ],
+)
+def test_a_variable_without_a_secret_is_not_warned_of(pair):
+    assert plan(f"%%worker bridge --env {pair} --shared\nx = 1", handler("print(1)")).warnings == ()
+
+
+def test_variables_of_handles_and_programs_and_the_words_of_commands_are_warned_of_too():
+    token = "ghp_" + "Z" * 36
+    warnings = plan(
+        "w = dn.worker('one', env={'TOKEN': 'hunter2hunter2'})\n@w.on_event('a')\nasync def f(e, c): pass",
+        f"%%worker two --command 'node {{file}} --token {token}' --env PASSWORD=hunter2\nconsole.log(1)",
+    ).warnings
+    assert [str(w).partition(": looks")[0] for w in warnings] == [
+        "cell [1]: variable 'TOKEN' of worker 'one'",
+        "cell [2]: variable 'PASSWORD' of worker 'two'",
+        "cell [2]: the command of worker 'two'",
+    ]
+    assert not any(secret in str(w) for secret in SECRETS for w in warnings)
+
+
+def test_literals_in_the_head_are_warned_of_where_its_cell_is():
+    head = (
+        "%%capability\nname: demo\nversion: 0.1.0\ndescription: d\nsecrets: [{name: TOKEN}]\n"
+        "mcp: {servers: {s: {url: 'https://x', headers: {Authorization: Bearer hunter2hunter2, X: '${TOKEN}'}}}}\n"
+    )
+    (warning,) = plan(head, handler("print(1)")).warnings
+    assert str(warning).startswith(
+        "cell [1]: mcp.servers.s.headers.Authorization of the manifest: looks like a secret"
+    )
+    assert "write ${AUTHORIZATION} instead" in str(warning)
+    assert "hunter2" not in str(warning)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["a." * 60_000, "eyJ-" * 30_000, "http://a:" * 10_000, "a" * 100_000])
+def test_a_long_text_is_searched_in_no_time(text):
+    assert redacted(text) == text
+    assert plan(f"%%worker bridge --env X={text} --shared\nx = 1", handler("print(1)")).warnings == ()
