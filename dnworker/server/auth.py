@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.engine.tokens import Tokens
+from dnworker.server.connections import Connection
 from dnworker.server.responses import error
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
@@ -57,6 +58,7 @@ class Gatekeeper:
         if not self._tokens.accepts(token):
             await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
             return
+        trust(scope)
         scope["token"], scope["worker"] = token, self._tokens.worker_of(token)
         if traceparent and scope["worker"]:
             scope["traceparent"] = traceparent
@@ -113,6 +115,13 @@ class Gatekeeper:
             await send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": text})
         else:
             await error(status, text)(scope, receive, send)
+
+
+def trust(scope: Scope) -> None:
+    """Note on the connection of a request that it has shown a token; without a server there is none."""
+    connection: Connection | None = scope.get("state", {}).get("connection")
+    if connection is not None:
+        connection.show_token()
 
 
 def _hostname(host: str) -> str:
