@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import resource
+import struct
+import termios
 from collections.abc import Callable
 
 import msgspec
@@ -73,7 +77,7 @@ class Connection:
 
     def _is_stalled(self, transport: asyncio.Transport, now: float) -> bool:
         """Return whether what it has to send was not taken for too long."""
-        closing, unsent = transport.is_closing(), transport.get_write_buffer_size()
+        closing, unsent = transport.is_closing(), _unsent(transport)
         if not (closing or unsent) or unsent < self._unsent or self._stalled_since is None:
             self._stalled_since = now
         self._unsent = unsent
@@ -112,7 +116,9 @@ class Connections:
         limits = self.limits
         if len(self._strangers) >= limits.unauthenticated or len(self._all) >= limits.connections:
             if not self.evict():
-                self.say(f"refused: all {limits.connections:,} that may be open are in use (limit connections)")
+                self.say(
+                    f"refused: all {limits.connections:,} that may be open are in use (limit connections)"
+                )
                 return None
             self.say(
                 f"closed to make room: they had shown no token, and {limits.unauthenticated:,} such may be open "
@@ -168,6 +174,18 @@ class Connections:
         for connection in [*self._all]:
             connection.look(now)
         self._timer = loop.call_later(self._interval, self._look) if self._all else None
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Return how many bytes the other side has not taken: ours, and where the system says it, the kernel's.
+
+    The kernel's count: it takes megabytes at a time, which a slow client reads for longer than it may pause.
+    """
+    unsent = transport.get_write_buffer_size()
+    if unsent and (sending := transport.get_extra_info("socket")) is not None:
+        with contextlib.suppress(OSError):  # gone, or a system that does not count
+            unsent += struct.unpack("i", fcntl.ioctl(sending.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+    return unsent
 
 
 def fitting(limits: Limits, descriptors: int | None = None) -> Limits:
