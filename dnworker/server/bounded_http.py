@@ -1,7 +1,7 @@
 """`BoundedHttp`: uvicorn's HTTP protocol with limits on what a client sends and how long it takes for it.
 
-uvicorn with httptools bounds neither headers nor time. llhttp, its parser, refuses what is ambiguous in the framing
-(RFC 9112, sections 5 to 7); what it lets through and must not be served is in `request_problem`.
+uvicorn with httptools bounds neither headers nor time. llhttp, its parser, refuses what is ambiguous in the
+framing (RFC 9112, sections 5 to 7); what it lets through and must not be served is in `request_problem`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ PIPELINED = 16
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 32_000_000
-"""How long, and for how much, a connection is read on after its last answer: closing it at once would make the kernel
-withdraw an answer that the client has not read."""
+"""How long, and for how much, a connection is read on after its last answer: closing it at once would make the
+kernel withdraw an answer that the client has not read."""
 
 
 class Phase(enum.Enum):
@@ -200,8 +200,12 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._leave_at = self.loop.time() + min(LINGER_SECONDS, self._limits.header_seconds)
         self.flow.resume_reading()
-        if not self.transport.is_closing() and self.transport.can_write_eof():
+        if self.transport.is_closing():
+            return
+        try:
             self.transport.write_eof()
+        except OSError:  # the client has gone
+            self.transport.abort()
 
     def shutdown(self) -> None:
         """End it when what is answered has been answered: the server stops."""
@@ -211,7 +215,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().shutdown()
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer so, if the answer has its turn, and end the connection; what was asked before is answered."""
+        """End the connection with this answer, if its turn has come; what was asked before is answered."""
         if self._is_leaving or self._is_deaf:
             return
         log.debug("refused a request: %d %s", refusal.status, refusal)
@@ -338,7 +342,7 @@ def request_problem(version: str, method: bytes, headers: list[tuple[bytes, byte
 
 
 def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the target from its path on; None if it names another host than the Host header (RFC 9112, 3.2.2)."""
+    """Return the target from its path on; None if it names another host than Host does (RFC 9112, 3.2.2)."""
     if target.startswith(b"/") or target == b"*":
         return target
     scheme, found, rest = target.partition(b"://")

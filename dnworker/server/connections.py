@@ -18,7 +18,7 @@ from dnworker.core.limits import Limits
 log = logging.getLogger("dnworker.server")
 
 DESCRIPTORS_KEPT = 32
-"""File descriptors that connections leave to files, workers and logs, at least; a quarter of all if that is more."""
+"""File descriptors that connections leave to files, workers and logs, or a quarter of all if that is more."""
 
 SAY_SECONDS = 60.0
 """Seconds between two lines about connections that were closed or refused."""
@@ -89,8 +89,8 @@ class Connection:
 class Connections:
     """The open connections of one server.
 
-    Those that have shown no token come and go by age: a new one takes the place of the oldest, so that whoever has
-    a token gets in however many strangers hold connections open.
+    Those that have shown no token come and go by age: a new one takes the place of the oldest, so that whoever
+    has a token gets in however many strangers hold connections open.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -121,8 +121,8 @@ class Connections:
                 )
                 return None
             self.say(
-                f"closed to make room: they had shown no token, and {limits.unauthenticated:,} such may be open "
-                f"(limit unauthenticated), or {limits.connections:,} in all (limit connections)"
+                f"closed to make room: of those that show no token, {limits.unauthenticated:,} may be open "
+                f"(limit unauthenticated), and {limits.connections:,} in all (limit connections)"
             )
         connection = Connection(self)
         self._all[connection] = self._strangers[connection] = None
