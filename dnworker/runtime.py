@@ -12,6 +12,7 @@ from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
 from dnworker.engine.engine import Engine
+from dnworker.engine.tokens import WorkerScope
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -39,6 +40,8 @@ class Runtime(Engine):
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
+        worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
+            what docs/reference.md lists.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Runtime(Engine):
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        worker_scope: WorkerScope = "operator",
     ) -> None:
         super().__init__(
             token=token,
@@ -64,6 +68,7 @@ class Runtime(Engine):
             token_file=token_file,
             journal=journal,
             limits=limits,
+            worker_scope=worker_scope,
         )
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None

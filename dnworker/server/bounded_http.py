@@ -34,8 +34,8 @@ PIPELINED = 16
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 32_000_000
-"""How long, and for how much, a connection is read on after its last answer: closing it at once would make the
-kernel withdraw an answer that the client has not read."""
+"""How long, and for how much, a connection is read on after its last answer: closing it at once would make
+the kernel withdraw an answer that the client has not read."""
 
 
 class Phase(enum.Enum):

@@ -89,7 +89,7 @@ class Connection:
 class Connections:
     """The open connections of one server.
 
-    Those that have shown no token come and go by age: a new one takes the place of the oldest, so that whoever
+    Those that have shown no token come and go by age: a new one takes the place of the oldest, so that who
     has a token gets in however many strangers hold connections open.
     """
 

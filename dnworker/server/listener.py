@@ -1,8 +1,8 @@
 """`Listener`: accepts the connections of one socket; `BoundedUvicorn` has it in the place of asyncio's own.
 
 asyncio accepts as many connections as come, and without a free file descriptor logs a traceback and stops
-listening for a second, again and again. This accepts a few at a time, so that those accepted before can be read
-in between, and closes the oldest connection without a token when there is no descriptor.
+listening for a second, again and again. This accepts a few at a time, so that those accepted before can be
+read in between, and closes the oldest connection without a token when there is no descriptor.
 """
 
 from __future__ import annotations

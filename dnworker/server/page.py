@@ -1,8 +1,9 @@
 """Serves the panel as a page: files, a session by cookie, a socket (see docs/decisions/0018-panel.md).
 
 A page cannot send a bearer token with its socket, and must not keep one: it gives it once, and gets a cookie
-that opens this and nothing else. Cookies know no ports (RFC 6265, 8.5): a browser would send this one to whatever else
-listens on this host. So each session has a path that nobody can guess, and its cookie is sent below that path only.
+that opens this and nothing else. Cookies know no ports (RFC 6265, 8.5): a browser would send this one to
+whatever else listens on this host. So each session has a path that nobody can guess, and its cookie is sent
+there only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from dnworker.core.errors import ApiError
 from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE, trust
 from dnworker.server.responses import error, read_body, read_object
+from dnworker.server.rights import Right, lacks
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -141,7 +143,7 @@ class PageSessions:
         return self._name
 
     def token_of(self, scope: Scope) -> str | None:
-        """Return the token that the cookie of a request stands for, while both are good and the path is its own."""
+        """Return the token that a request's cookie stands for, on its own path and while both are good."""
         session = self._sessions.get(HTTPConnection(scope).cookies.get(self._name, ""))
         if session is None or session.expires <= time.monotonic():
             return None
@@ -189,6 +191,9 @@ async def login(request: Request) -> Response:
         return _answer(exc.status, {"detail": str(exc)})
     token, ticket = body.get("token"), body.get("ticket")
     shown = engine.tokens.redeem(ticket) if isinstance(ticket, str) else token
+    worker = engine.tokens.worker_of(shown) if isinstance(shown, str) else None
+    if (refusal := lacks({"worker": worker}, Right.PANEL, engine.tokens)) is not None:
+        return _answer(403, {"detail": refusal})
     if not isinstance(shown, str) or not engine.tokens.accepts(shown) or engine.tokens.worker_of(shown):
         used = "this link was used, or is older than 30 s; run dnworker panel again, or give the token"
         return _answer(401, {"detail": used if ticket is not None else "that is not the runtime's token"})
