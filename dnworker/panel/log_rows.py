@@ -28,7 +28,13 @@ LONGEST_TEXT = 1_000
 """Characters of a filter's text."""
 
 COMPILE_SECONDS = 0.1
-"""What the compilation of a pattern may take; some that are short take for ever, as nested repetitions do."""
+REPEATED_GROUPS = 8
+"""What the compilation of a pattern may take, and how many of its groups may be repeated: the library takes twice
+as long for each that is in another, in C code that nothing interrupts."""
+
+_REPEATED = re.compile(r"[)}]\s*[*+?{]")
+_COSTLY = re.compile(r"\(\?(?:[\w-]*x|R|[+-]?\d|&|P>)")
+"""The flag that lets comments hide a repetition, and calls of a group within itself."""
 
 TRIM = 10_000
 
@@ -56,8 +62,8 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         """Return the test that a line passes if it matches.
 
         Raises:
-            UsageError: there is no such level, the text is too long, or the pattern is no regular expression or
-                takes too long to compile; says where.
+            UsageError: there is no such level, the text is too long, or the pattern is no regular expression,
+                or takes too long to compile; says where.
         """
         lowest = 0
         if self.level is not None:
@@ -90,7 +96,7 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         except (regex.error, RecursionError, OverflowError) as exc:
             raise UsageError(f"{self.text!r} is no regular expression: {exc}") from None
         except TimeoutError:
-            raise UsageError(f"{self.text!r} takes too long to compile; make the pattern simpler") from None
+            raise UsageError(f"{self.text!r} is too much of a pattern; make it simpler") from None
         return lambda text: search(text, timeout=PATTERN_SECONDS)
 
 
@@ -101,8 +107,10 @@ def compile_pattern(text: str, seconds: float = COMPILE_SECONDS) -> regex.Patter
 
     Raises:
         regex.error: it is no regular expression; also RecursionError and OverflowError.
-        TimeoutError: it takes longer than that.
+        TimeoutError: it takes longer than that, or would take too long.
     """
+    if len(_REPEATED.findall(text)) > REPEATED_GROUPS or _COSTLY.search(text):
+        raise TimeoutError
     ends, before = time.perf_counter() + seconds, sys.getprofile()
 
     def watch(*_: object) -> None:

@@ -183,6 +183,8 @@ class Turns:
         """
         queue = self.queue(self._store.get(session_id))
         pending = queue.prompts.get(response.request_id)
+        if pending is not None and pending.answer.done():  # its turn has ended
+            pending = None
         if pending is None or pending.is_permission != (response.decision is not None):
             if response.decision is not None:
                 return
@@ -197,8 +199,7 @@ class Turns:
             )
         del queue.prompts[response.request_id]
         queue.answered.append(response.request_id)
-        if not pending.answer.done():
-            pending.answer.set_result(response.decision or response.answers)
+        pending.answer.set_result(response.decision or response.answers)
 
     async def end_session(self, session_id: str) -> None:
         """Cancel what the session does, then delete it.
