@@ -68,8 +68,8 @@ class Runtime(Engine):
             token_file=token_file,
             journal=journal,
             limits=limits,
-            worker_scope=worker_scope,
         )
+        self.tokens.worker_scope = worker_scope
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

@@ -63,5 +63,5 @@ def parse_limits(given: Iterable[str]) -> Limits:
         amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
         if amount <= 0:
             raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
-        values[name] = amount if name.endswith("_seconds") else int(amount)
+        values[name] = amount if name.endswith("_seconds") else max(1, int(amount))
     return msgspec.convert(values, Limits)

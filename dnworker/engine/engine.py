@@ -48,7 +48,7 @@ from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
-from dnworker.engine.tokens import Tokens, WorkerScope
+from dnworker.engine.tokens import Tokens
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
@@ -81,7 +81,6 @@ class Engine:
         token_file: holds the token, and wins over `token`; written if it is not there.
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
-        worker_scope: what the tokens of worker processes may do: as the operator's, or what a worker needs.
     """
 
     def __init__(
@@ -95,11 +94,10 @@ class Engine:
         token_file: Path | None = None,
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
-        worker_scope: WorkerScope = "operator",
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
-        self.tokens = Tokens(token, file=token_file, worker_scope=worker_scope)
+        self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock)

@@ -42,7 +42,6 @@ class Tokens:
         file: holds the operator's token, and wins over `main` when it can be read. When its text changes, the
             old token is retired: its tickets die, and `on_retired` listeners are called (contract 6.1).
         now: seconds that tickets age by.
-        worker_scope: what the tokens of worker processes may do.
 
     Raises:
         UsageError: the file is there and holds no token, or is no file.
@@ -54,9 +53,9 @@ class Tokens:
         *,
         file: Path | None = None,
         now: Callable[[], float] = time.monotonic,
-        worker_scope: WorkerScope = "operator",
     ) -> None:
-        self.worker_scope = worker_scope
+        self.worker_scope: WorkerScope = "operator"
+        """What the tokens of worker processes may do."""
         self.main = main or secrets.token_urlsafe(32)
         self._file = file
         self._now = now

@@ -29,8 +29,8 @@ LONGEST_TEXT = 1_000
 
 COMPILE_SECONDS = 0.1
 REPEATED_GROUPS = 8
-"""What the compilation of a pattern may take, and how many of its groups may be repeated: the library takes twice
-as long for each that is in another, in C code that nothing interrupts."""
+"""What the compilation of a pattern may take, and how many of its groups may be repeated: the library takes
+twice as long for each that is in another, in C code that nothing interrupts."""
 
 _REPEATED = re.compile(r"[)}]\s*[*+?{]")
 _COSTLY = re.compile(r"\(\?(?:[\w-]*x|R|[+-]?\d|&|P>)")
