@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 import time
@@ -24,6 +25,20 @@ SLEEPS = """
 import os, sys, time
 print(os.environ["DREADNODE_RUNTIME_TOKEN"], flush=True)
 time.sleep(600)
+"""
+
+
+ECHO = """
+from dnworker import Worker
+worker = Worker("echo")
+
+@worker.on_event("say")
+async def on_say(event, client):
+    session = await client.create_session(session_id="s")
+    await client.publish("said", {"text": event.payload["text"], "session": session.session_id})
+
+if __name__ == "__main__":
+    worker.run()
 """
 
 
@@ -278,13 +293,22 @@ async def a_token_that_is_revoked(scale: Scale) -> str:
 @attack()
 async def a_worker_with_the_scope_of_a_worker(scale: Scale) -> str:
     """Under `--worker-scope worker` a worker's token publishes and subscribes, and gets 403 for what is not its own."""
-    workers = "w: {command: python3, args: [w.py]}\nother: {command: python3, args: [w.py]}"
-    root = make_capability(scale.directory / "cap", workers, {"w.py": SLEEPS})
+    workers = (
+        "w: {command: python3, args: [w.py]}\nother: {command: python3, args: [w.py]}\n"
+        f"echo: {{command: {sys.executable}, args: [echo.py]}}"
+    )
+    root = make_capability(scale.directory / "cap", workers, {"w.py": SLEEPS, "echo.py": ECHO})
     async with serving(scale.directory, root, "--worker-scope", "worker") as served:
         async with asyncio.timeout(20):
             while not (output := (await served.detail("demo:w"))["process"]["recent_output"]):
                 await asyncio.sleep(0.05)
         headers = {"Authorization": f"Bearer {output[-1].split()[-1]}"}
+        stream = served.url.replace("http", "ws") + "/api/ws/events?kinds=said"
+        async with connect(stream, additional_headers=headers, proxy=None) as events:
+            await served.publish("say", {"text": "hello"})
+            async with asyncio.timeout(30):
+                said = json.loads(await events.recv())["payload"]
+        assert said == {"text": "hello", "session": "s"}
         async with httpx.AsyncClient(base_url=served.url, headers=headers) as client:
             may = [
                 await client.post("/api/events", json={"kind": "a"}),

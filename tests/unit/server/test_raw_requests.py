@@ -11,7 +11,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dnworker import Runtime
@@ -92,7 +92,7 @@ def served():
     one.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(parts=st.lists(requests(), min_size=1, max_size=3), cuts=st.lists(st.integers(0, 400), max_size=3))
 def test_whatever_bytes_come_they_are_refused_or_served_and_the_next_client_is_served(served, parts, cuts):
     records: list[logging.LogRecord] = []
