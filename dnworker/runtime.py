@@ -13,6 +13,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
 from dnworker.engine.engine import Engine
+from dnworker.engine.tokens import WorkerScope
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -41,6 +42,8 @@ class Runtime(Engine):
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
+        worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
+            what docs/reference.md lists.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Runtime(Engine):
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
+        worker_scope: WorkerScope = "operator",
     ) -> None:
         super().__init__(
             token=token,
@@ -69,6 +73,7 @@ class Runtime(Engine):
             limits=limits,
             restart=restart,
         )
+        self.tokens.worker_scope = worker_scope
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

@@ -26,6 +26,7 @@ from dnworker.core.logs import LogLine
 from dnworker.engine.left_behind import owner_of, place, who
 from dnworker.engine.output import kept_output
 from dnworker.engine.own_loop import contained
+from dnworker.engine.tokens import exposure
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.engine.watching import watch
 
@@ -49,6 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="search this directory too; capabilities that come and go in it are noticed",
     )
     parser.add_argument("--token-file", type=Path, help="read the bearer token here, or write the minted one")
+    parser.add_argument(
+        "--insecure-token-file", action="store_true", help="take a token file that others may read, too"
+    )
+    parser.add_argument(
+        "--worker-scope",
+        choices=("operator", "worker"),
+        default="operator",
+        help="what the tokens of worker processes may do: all, or what a worker needs (default: %(default)s)",
+    )
     parser.add_argument("--flag", action="append", default=[], metavar="CAP.FLAG=on", help="set a flag")
     parser.add_argument(
         "--watch", action="store_true", help="reload a capability when what is read to load it changes"
@@ -151,11 +161,16 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     from dnworker.runtime import Runtime
 
     named = os.environ.get("DREADNODE_RUNTIME_TOKEN_FILE")
+    token_file = options.token_file or (Path(named) if named else None)
+    exposed = exposure(token_file) if token_file is not None else None
+    if exposed is not None and not options.insecure_token_file:
+        raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
     return Runtime(
         host=options.host,
         port=options.port,
         token=_token_of_environment(),
-        token_file=options.token_file or (Path(named) if named else None),
+        token_file=token_file,
+        worker_scope=options.worker_scope,
         runtime_id=os.environ.get("DREADNODE_RUNTIME_ID"),
         flags=parse_cli_flags(options.flag),
         capability_dirs=_directories(options),

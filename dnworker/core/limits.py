@@ -32,6 +32,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Connections that the server has open at a time."""
     unauthenticated: int = 128
     """Connections among these that have not shown a token yet."""
+    header_bytes: int = 65_536
+    """Bytes of the request line and headers of one request, and of the trailers of its body."""
+    header_count: int = 100
+    """Headers of one request."""
+    header_seconds: float = 10.0
+    """Seconds in which the headers of a request must be complete; without a token, also its body."""
+    body_seconds: float = 60.0
+    """Seconds for which the body of a request may pause, and for which an answer may stay unread."""
 
 
 def parse_limits(given: Iterable[str]) -> Limits:
@@ -55,5 +63,5 @@ def parse_limits(given: Iterable[str]) -> Limits:
         amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
         if amount <= 0:
             raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
-        values[name] = amount if name == "held_seconds" else int(amount)
+        values[name] = amount if name.endswith("_seconds") else max(1, int(amount))
     return msgspec.convert(values, Limits)

@@ -6,17 +6,24 @@ import hmac
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from dnworker.core.errors import UsageError
 from dnworker.core.listeners import Listeners
 
 log = logging.getLogger("dnworker.tokens")
 
 TICKET_SECONDS = 30.0
 TICKETS_KEPT = 1_000
+LONGEST_TOKEN = 4_096
+
+WorkerScope = Literal["operator", "worker"]
+"""What the token of a worker process may do: all that the operator's may, or what a worker needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +42,30 @@ class Tokens:
         file: holds the operator's token, and wins over `main` when it can be read. When its text changes, the
             old token is retired: its tickets die, and `on_retired` listeners are called (contract 6.1).
         now: seconds that tickets age by.
+
+    Raises:
+        UsageError: the file is there and holds no token, or is no file.
     """
 
     def __init__(
-        self, main: str | None = None, *, file: Path | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        main: str | None = None,
+        *,
+        file: Path | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.worker_scope: WorkerScope = "operator"
+        """What the tokens of worker processes may do."""
         self.main = main or secrets.token_urlsafe(32)
         self._file = file
         self._now = now
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: Stamp | None = None
         self._of_workers: dict[str, str] = {}
         self._tickets: dict[str, Ticket] = {}
         self._listeners: Listeners[[str]] = Listeners()
-        self.refresh()
+        self._problem: str | None = None
+        if file is not None and os.path.lexists(file):
+            self.main, self._stamp = read_token(file)
 
     @property
     def file(self) -> Path | None:
@@ -61,9 +79,10 @@ class Tokens:
         return token
 
     def revoke(self, token: str) -> None:
-        """Accept this worker's token no longer."""
+        """Accept this worker's token no longer: its tickets die, and `on_retired` listeners are called."""
         self._of_workers.pop(token, None)
         self._tickets = {k: t for k, t in self._tickets.items() if t.token != token}
+        self._listeners.notify(token)
 
     def accepts(self, token: str) -> bool:
         """Return whether the token opens the API; takes the same time for every wrong one."""
@@ -93,33 +112,95 @@ class Tokens:
         return found.token if found is not None and found.expires > self._now() else None
 
     def refresh(self) -> None:
-        """Take a changed token file over; one that cannot be read changes nothing."""
+        """Take a changed token file over; one that holds no token changes nothing, and is logged once."""
         if self._file is None:
             return
         try:
-            status = self._file.stat()
-            stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if stamp == self._stamp:
+            if _stamp(self._file.stat()) == self._stamp:
                 return
-            token = self._file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            log.debug("token file %s cannot be read: %s", self._file, exc)
+            token, stamp = read_token(self._file)
+        except FileNotFoundError as exc:
+            if self._stamp is not None:  # it was there
+                self._keep_old(f"token file {self._file}: {exc.strerror}")
             return
-        self._stamp = stamp
-        if token and token != self.main:
+        except (OSError, UsageError) as exc:
+            self._keep_old(str(exc))
+            return
+        self._stamp, self._problem = stamp, None
+        if (exposed := exposure(self._file)) is not None:
+            log.warning("%s", exposed)
+        if token != self.main:
             old, self.main = self.main, token
             self.revoke(old)
-            self._listeners.notify(old)
+
+    def _keep_old(self, problem: str) -> None:
+        if problem != self._problem:
+            log.warning("%s; the token stays what it was", problem)
+            self._problem = problem
 
     def write(self) -> None:
-        """Write the operator's token to its file, readable by its owner only, if the file is not there."""
-        if self._file is None or self._file.exists():
+        """Write the operator's token to its file, readable by its owner only, if the file is not there.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        if self._file is None or os.path.lexists(self._file):
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            stream.write(self.main + "\n")
-        self.refresh()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # a link that appears meanwhile is not followed
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(self._file, flags, 0o600), "w") as stream:
+                stream.write(self.main + "\n")
+            self._stamp = _stamp(self._file.stat())
+        except OSError as exc:
+            raise UsageError(f"token file {self._file} cannot be written: {exc.strerror or exc}") from exc
 
     def on_retired(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with every token that is retired; returns what ends it."""
         return self._listeners.add(listener)
+
+
+Stamp = tuple[int, int, int]
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_token(file: Path) -> tuple[str, Stamp]:
+    """Return the token in a file, and what tells this text of it from the next.
+
+    Raises:
+        UsageError: it is no regular file, cannot be read, or holds nothing, or more than one word.
+    """
+    try:
+        status = file.stat()  # first: to open a device may do something, and a pipe may never end
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"token file {file} is no regular file; name one that holds the token")
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            status = os.fstat(stream.fileno())
+            text = stream.read(LONGEST_TOKEN + 1).decode("utf-8-sig").strip()
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"token file {file} is no UTF-8 text") from exc
+    except OSError as exc:
+        raise UsageError(f"token file {file} cannot be read: {exc.strerror or exc}") from exc
+    if not text:
+        raise UsageError(
+            f"token file {file} is empty; write a token into it, or remove it to have one minted"
+        )
+    if len(text) > LONGEST_TOKEN or not text.isprintable() or len(text.split()) > 1:
+        raise UsageError(
+            f"token file {file} holds no token: a token is one word of at most {LONGEST_TOKEN:,}"
+        )
+    return text, _stamp(status)
+
+
+def exposure(file: Path) -> str | None:
+    """Return what to say of a token file that others can read or change; None of one that is private."""
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except OSError:
+        return None
+    if not mode & 0o077:
+        return None
+    return f"token file {file} is open to others (mode {mode:04o}): `chmod 600 {file}` closes it"

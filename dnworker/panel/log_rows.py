@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -22,6 +23,18 @@ CHUNK_SECONDS = 0.005
 PATTERN_SECONDS = 0.02
 TOTAL_SECONDS = 10.0
 """What a pattern may take for one line, and for all of the log."""
+
+LONGEST_TEXT = 1_000
+"""Characters of a filter's text."""
+
+COMPILE_SECONDS = 0.1
+REPEATED_GROUPS = 8
+"""What the compilation of a pattern may take, and how many of its groups may be repeated: the library takes
+twice as long for each that is in another, in C code that nothing interrupts."""
+
+_REPEATED = re.compile(r"[)}]\s*[*+?{]")
+_COSTLY = re.compile(r"\(\?(?:[\w-]*x|R|[+-]?\d|&|P>)")
+"""The flag that lets comments hide a repetition, and calls of a group within itself."""
 
 TRIM = 10_000
 
@@ -49,7 +62,8 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
         """Return the test that a line passes if it matches.
 
         Raises:
-            UsageError: there is no such level, or the pattern is no regular expression; says where.
+            UsageError: there is no such level, the text is too long, or the pattern is no regular expression,
+                or takes too long to compile; says where.
         """
         lowest = 0
         if self.level is not None:
@@ -72,14 +86,42 @@ class LogFilter(msgspec.Struct, kw_only=True, frozen=True):
     def _text_matcher(self) -> Callable[[str], object] | None:
         if not self.text:
             return None
+        if len(self.text) > LONGEST_TEXT:
+            raise UsageError(f"the text has {len(self.text):,} characters; {LONGEST_TEXT:,} is the most")
         if not self.is_regex:
             wanted = self.text.casefold()
             return lambda text: wanted in text.casefold()
         try:
-            search = regex.compile(self.text, regex.IGNORECASE).search
-        except (regex.error, RecursionError) as exc:
+            search = compile_pattern(self.text).search
+        except (regex.error, RecursionError, OverflowError) as exc:
             raise UsageError(f"{self.text!r} is no regular expression: {exc}") from None
+        except TimeoutError:
+            raise UsageError(f"{self.text!r} is too much of a pattern; make it simpler") from None
         return lambda text: search(text, timeout=PATTERN_SECONDS)
+
+
+def compile_pattern(text: str, seconds: float = COMPILE_SECONDS) -> regex.Pattern[str]:
+    """Compile a pattern that ignores case.
+
+    The library compiles in Python, and has a limit for matching only: a profile function ends it.
+
+    Raises:
+        regex.error: it is no regular expression; also RecursionError and OverflowError.
+        TimeoutError: it takes longer than that, or would take too long.
+    """
+    if len(_REPEATED.findall(text)) > REPEATED_GROUPS or _COSTLY.search(text):
+        raise TimeoutError
+    ends, before = time.perf_counter() + seconds, sys.getprofile()
+
+    def watch(*_: object) -> None:
+        if time.perf_counter() > ends:
+            raise TimeoutError
+
+    sys.setprofile(watch)
+    try:
+        return regex.compile(text, regex.IGNORECASE)
+    finally:
+        sys.setprofile(before)
 
 
 class LogWindow:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from dnworker.core.errors import ApiError
 from dnworker.core.invocation import current_invocation
 from dnworker.server.responses import invalid, read_body, read_object, send_json
+from dnworker.server.rights import Right, demand
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -54,7 +55,8 @@ Handler = Callable[[ApiCall], Any]
 class Endpoint:
     """One operation of the API.
 
-    `answer` is the type of a 200 body; `errors` are the statuses of refusals beside 401, 403 and 422.
+    `answer` is the type of a 200 body; `errors` are the statuses of refusals beside 401, 403 and 422; `right`
+    is what a caller must have, None when anybody may call.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Endpoint:
     body: type[Fields] | None = None
     answer: Any = dict[str, Any]
     errors: tuple[int, ...] = ()
+    right: Right | None = Right.OPERATE
 
     @property
     def summary(self) -> str:
@@ -96,6 +99,8 @@ class Endpoint:
             await send_json(send, status, answer)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
+        if self.right is not None and scope.get("worker") is not None:
+            demand(scope, self.right, scope["engine"].tokens)
         query = None if self.query is None else read_query(scope, self.query)
         raw = b"" if self.body is None else await read_body(receive)
         body = None if self.body is None else self._read(raw, self.body)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dnworker.server")
 
 
-@endpoint("GET", "/openapi.json")
+@endpoint("GET", "/openapi.json", right=None)
 def openapi(call: ApiCall) -> object:
     """Describe this API."""
     return document(ENDPOINTS)

@@ -10,12 +10,17 @@ from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnworker.engine.tokens import Tokens
+from dnworker.server.connections import Connection
 from dnworker.server.responses import error
+from dnworker.server.rights import SOCKETS, Right, lacks
 
 PUBLIC_PATHS = frozenset({"/api/health", "/api/ready"})
 UNAUTHORIZED_CLOSE = 4401
 RETIRED_CLOSE = 4402
 HOSTS_REMEMBERED = 100
+RETIRE_SECONDS = 2.0
+"""How long a socket may take to end, and its client to take the reason, once its token is retired."""
+
 REFRESH_SECONDS = 1.0
 """How long a socket may live on after its token file was replaced."""
 
@@ -57,10 +62,14 @@ class Gatekeeper:
         if not self._tokens.accepts(token):
             await self._refuse(401, "the bearer token is not the right one", scope, receive, send)
             return
+        trust(scope)
         scope["token"], scope["worker"] = token, self._tokens.worker_of(token)
         if traceparent and scope["worker"]:
             scope["traceparent"] = traceparent
         if scope["type"] == "websocket":
+            if (refusal := lacks(scope, SOCKETS.get(path, Right.OPERATE), self._tokens)) is not None:
+                await self._refuse(403, refusal, scope, receive, send)
+                return
             await self._until_retired(token, scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -87,11 +96,23 @@ class Gatekeeper:
             if serving.done():
                 serving.result()
                 return
-            await send({"type": "websocket.close", "code": RETIRED_CLOSE, "reason": "the token was replaced"})
+            await self._retire(serving, scope, send)
         finally:
             release()
             serving.cancel()
             await asyncio.wait({serving})
+
+    async def _retire(self, serving: asyncio.Future[None], scope: Scope, send: Send) -> None:
+        """Serve a socket no longer, and close it; a client that reads nothing cannot put that off."""
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=RETIRE_SECONDS)
+        try:
+            async with asyncio.timeout(RETIRE_SECONDS):
+                reason = "the token is no longer good"
+                await send({"type": "websocket.close", "code": RETIRED_CLOSE, "reason": reason})
+        except TimeoutError:
+            if (connection := _connection(scope)) is not None:
+                connection.abort()
 
     def _foreign(self, host: str, origin: str | None) -> str | None:
         if host not in self._known_hosts:
@@ -113,6 +134,17 @@ class Gatekeeper:
             await send({"type": "websocket.close", "code": UNAUTHORIZED_CLOSE, "reason": text})
         else:
             await error(status, text)(scope, receive, send)
+
+
+def trust(scope: Scope) -> None:
+    """Note on the connection of a request that it has shown a token; without a server there is none."""
+    if (connection := _connection(scope)) is not None:
+        connection.show_token()
+
+
+def _connection(scope: Scope) -> Connection | None:
+    found: Connection | None = scope.get("state", {}).get("connection")
+    return found
 
 
 def _hostname(host: str) -> str:

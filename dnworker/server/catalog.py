@@ -6,6 +6,7 @@ import msgspec
 
 from dnworker.core.models import SkillInfo, ToolInfo
 from dnworker.server.api import ApiCall, endpoint
+from dnworker.server.rights import Right
 
 
 class ToolList(msgspec.Struct):
@@ -20,37 +21,37 @@ class SkillList(msgspec.Struct):
     skills: list[SkillInfo]
 
 
-@endpoint("GET", "/api/tools", answer=ToolList)
+@endpoint("GET", "/api/tools", right=Right.CATALOG, answer=ToolList)
 def tools(call: ApiCall) -> object:
     """List the tools that agents may call."""
     return ToolList(call.engine.catalog.tools())
 
 
-@endpoint("GET", "/api/skills", answer=SkillList)
+@endpoint("GET", "/api/skills", right=Right.CATALOG, answer=SkillList)
 def skills(call: ApiCall) -> object:
     """List the skills of all capabilities."""
     return SkillList([skill.info() for skill in call.engine.catalog.skills()])
 
 
-@endpoint("GET", "/api/skills/{name}", errors=(404,))
+@endpoint("GET", "/api/skills/{name}", right=Right.CATALOG, errors=(404,))
 def skill(call: ApiCall) -> object:
     """Return one skill with its instructions."""
     return call.engine.catalog.skill(call.path["name"]).detail()
 
 
-@endpoint("GET", "/api/mcp/{capability}/{server}", errors=(404,))
+@endpoint("GET", "/api/mcp/{capability}/{server}", right=Right.CATALOG, errors=(404,))
 def mcp(call: ApiCall) -> object:
     """Return one MCP server's definition and state."""
     return call.engine.catalog.mcp_detail(**call.path)
 
 
-@endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", errors=(404, 409))
+@endpoint("POST", "/api/mcp/{capability}/{server}/reconnect", right=Right.CATALOG, errors=(404, 409))
 def reconnect(call: ApiCall) -> object:
     """Connect to an MCP server again."""
     return call.engine.catalog.mcp_reconnect(**call.path)
 
 
-@endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", errors=(404, 409))
+@endpoint("POST", "/api/mcp/{capability}/{server}/reauthenticate", right=Right.CATALOG, errors=(404, 409))
 def reauthenticate(call: ApiCall) -> object:
     """Sign in to an MCP server again."""
     return call.engine.catalog.mcp_reconnect(**call.path)

@@ -12,7 +12,10 @@ import uvicorn
 
 from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
-from dnworker.server.quiet_uvicorn import QuietUvicorn
+from dnworker.server.bounded_http import BoundedHttp
+from dnworker.server.bounded_websocket import BoundedWebSocket
+from dnworker.server.connections import Connections
+from dnworker.server.listener import BoundedUvicorn
 from dnworker.workers.tasks import keep
 
 if TYPE_CHECKING:
@@ -38,9 +41,10 @@ class EmbeddedServer:
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
-        self._server: QuietUvicorn | None = None
+        self._server: BoundedUvicorn | None = None
         self._serving: asyncio.Task[None] | None = None
         self._started_at = time.monotonic()
+        self.connections = Connections(engine.limits)
 
     @property
     def url(self) -> str:
@@ -67,9 +71,9 @@ class EmbeddedServer:
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
             make_app(self._engine, self._panel, self._host),
-            ws="websockets-sansio",
+            ws=BoundedWebSocket,
             proxy_headers=False,
-            http="httptools",
+            http=BoundedHttp,
             lifespan="off",
             log_config=None,
             log_level="warning",
@@ -78,7 +82,7 @@ class EmbeddedServer:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=1,  # one half-sent request must not hold up a stop (contract 13.18)
         )
-        self._server = QuietUvicorn(config)
+        self._server = BoundedUvicorn(config, self.connections)
         self._serving = keep(self._server.serve([self._socket]), name="dnworker server")
         listening = asyncio.create_task(self._server.listening.wait())
         await asyncio.wait({self._serving, listening}, return_when=asyncio.FIRST_COMPLETED)

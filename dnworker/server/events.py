@@ -17,6 +17,7 @@ from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right
 from dnworker.workers.remote import HandlerStream
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
@@ -41,7 +42,7 @@ class Published(msgspec.Struct):
     seq: int
 
 
-@endpoint("POST", "/api/events", body=NewEvent, answer=Published, errors=(400,))
+@endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400,))
 def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope."""
     envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
@@ -49,7 +50,12 @@ def publish(call: ApiCall) -> object:
 
 
 @endpoint(
-    "POST", "/api/sessions/{session_id}/events", body=NewEvent, answer=Published, errors=(400, 404, 410)
+    "POST",
+    "/api/sessions/{session_id}/events",
+    right=Right.PUBLISH,
+    body=NewEvent,
+    answer=Published,
+    errors=(400, 404, 410),
 )
 def publish_to_session(call: ApiCall) -> object:
     """Publish an event to one session."""
@@ -146,7 +152,7 @@ class NewTicket(msgspec.Struct):
     expires_at: str
 
 
-@endpoint("POST", "/api/ws/ticket", answer=NewTicket)
+@endpoint("POST", "/api/ws/ticket", right=Right.SUBSCRIBE, answer=NewTicket)
 def ticket(call: ApiCall) -> object:
     """Issue a ticket for clients that cannot send headers with a socket, as browsers cannot."""
     tokens = call.engine.tokens

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,12 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from dnworker.core.errors import ApiError, Conflict, TooLarge
+from dnworker.core.errors import ApiError, NotFound, TooLarge
 from dnworker.core.text import valid_text
+from dnworker.server import uploads
 from dnworker.server.api import ApiCall, Fields, endpoint
-from dnworker.server.responses import JSONResponse, read_body
+from dnworker.server.responses import JSONResponse
+from dnworker.server.rights import Right
 from dnworker.workers.subprocess_runner import end_at_once
 
 SKIPPED = frozenset(
@@ -25,9 +28,6 @@ SKIPPED = frozenset(
 )
 ENTRIES_SHOWN = 20_000
 LARGEST_READ = 25 * 1024 * 1024
-FILE_LIMIT = 25 * 1024 * 1024
-BATCH_BYTES = 200 * 1024 * 1024
-BATCH_FILES = 500
 DEEPEST = 32
 OUTPUT_KEPT = 1_000_000
 """Bytes of each stream of a shell command that are kept; the rest is counted."""
@@ -80,7 +80,7 @@ class Listing(msgspec.Struct, omit_defaults=True):
     error: str | None = None
 
 
-@endpoint("GET", "/api/files", query=ListQuery, answer=Listing, errors=(400,))
+@endpoint("GET", "/api/files", right=Right.FILES, query=ListQuery, answer=Listing, errors=(400,))
 async def files(call: ApiCall) -> object:
     """List what is below a directory, depth first; hidden names and build folders are left out."""
     fixed = os.environ.get("DREADNODE_PROJECT_ROOT")
@@ -122,27 +122,56 @@ def _walk(directory: Path, root: Path, depth: int) -> Iterator[Entry]:
                 continue  # listed itself; what is in it is not ours to see
 
 
-@endpoint("GET", "/api/files/read", query=PathQuery, errors=(400, 404, 413))
+@endpoint("GET", "/api/files/read", right=Right.FILES, query=PathQuery, errors=(400, 404, 413))
 async def read(call: ApiCall) -> object:
     """Return a file's text; bytes that are no UTF-8 are replaced."""
     path = call.query.path
     empty = {"path": path, "content": ""}
     if _has_nul(path):
         return _refused(400, "a path cannot hold a NUL character", **empty)
-    file = Path(path)
     try:
-        if not file.is_file():
-            return _refused(404, f"there is no file {path}", **empty)
-        if file.stat().st_size > LARGEST_READ:
-            return _refused(413, f"{path} is larger than {LARGEST_READ:,} bytes", **empty)
-        content = await asyncio.to_thread(file.read_bytes)
+        content = await asyncio.to_thread(_read_text, Path(path))
+    except ApiError as exc:
+        return _refused(exc.status, str(exc), **empty)
     except OSError as exc:
         missing = isinstance(exc, FileNotFoundError) or exc.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         return _refused(404 if missing else 400, f"{path}: {exc.strerror or exc}", **empty)
-    return {"path": path, "content": content.decode(errors="replace")}
+    return {"path": path, "content": content}
 
 
-@endpoint("PUT", "/api/files/upload", query=UploadQuery, errors=(400, 409, 413))
+def _read_text(file: Path) -> str:
+    """Return the text of a regular file; nothing else is opened, for that may do or wait for something.
+
+    Raises:
+        NotFound: it is a directory.
+        ApiError: it is a device, a pipe or a socket.
+        TooLarge: it is over the limit, whatever size it claims.
+        OSError: it cannot be read.
+    """
+    _check_regular(file.stat(), file)
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        status = os.fstat(descriptor)
+        _check_regular(status, file)  # it may be another one by now
+        content = bytearray()
+        while status.st_size <= LARGEST_READ and len(content) <= LARGEST_READ:  # /proc claims 0 bytes
+            chunk = stream.read(1_000_000)
+            if chunk is None:
+                raise BlockingIOError(errno.EAGAIN, "nothing can be read from it now")
+            if not chunk:
+                return content.decode(errors="replace")
+            content += chunk
+    raise TooLarge(f"{file} is larger than {LARGEST_READ:,} bytes")
+
+
+def _check_regular(status: os.stat_result, file: Path) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise NotFound(f"there is no file {file}: it is a directory")
+    if not stat.S_ISREG(status.st_mode):
+        raise ApiError(f"{file} is no regular file")
+
+
+@endpoint("PUT", "/api/files/upload", right=Right.FILES, query=UploadQuery, errors=(400, 409, 413))
 async def upload(call: ApiCall) -> object:
     """Keep the request's body as a file of a batch, below the working directory."""
     batch, path = call.query.batch, call.query.path
@@ -151,24 +180,17 @@ async def upload(call: ApiCall) -> object:
     parts = path.split("/")
     if _has_nul(path) or "\\" in path or len(parts) > DEEPEST or {"", ".", ".."} & set(parts):
         raise ApiError(f"path must be relative, with / between its parts, without .., at most {DEEPEST} deep")
-    home = Path("uploads", batch)
-    file = home.joinpath(*parts)
     try:
-        present = [p.stat().st_size for p in home.rglob("*") if p.is_file()]
-        if file.exists():
-            raise Conflict(f"{path} is in this batch already")
-        if len(present) >= BATCH_FILES:
-            raise TooLarge(f"a batch holds at most {BATCH_FILES} files")
-        room = min(FILE_LIMIT, BATCH_BYTES - sum(present))
-        body = await read_body(call.receive, room)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(file.write_bytes, body)
+        with uploads.uploading(Path("uploads", batch), parts) as one:
+            room = await asyncio.to_thread(uploads.room, one)
+            await uploads.receive(call.receive, one.part, room)
+            size = await asyncio.to_thread(uploads.place, one)
     except OSError as exc:
         raise ApiError(f"{path}: {exc.strerror or exc}") from exc
-    return {"path": str(file), "size": len(body)}
+    return {"path": str(one.file), "size": size}
 
 
-@endpoint("POST", "/api/shell", query=ShellQuery, errors=(400, 408))
+@endpoint("POST", "/api/shell", right=Right.SHELL, query=ShellQuery, errors=(400, 408))
 async def shell(call: ApiCall) -> object:
     """Run a command by the shell, and return what it wrote and how it ended."""
     command: str = call.query.command

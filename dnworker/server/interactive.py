@@ -16,6 +16,7 @@ from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.session import Session
 from dnworker.sessions.turn import TurnRequest
@@ -157,6 +158,9 @@ class _Socket:
             _session_id(command)
         if operation is None:
             raise _Problem(f"unsupported op {command.op!r}; there are: {', '.join(_OPERATIONS)}")
+        right = COMMANDS.get(command.op, Right.OPERATE)
+        if (refusal := lacks(self._socket.scope, right, self._engine.tokens)) is not None:
+            raise _Problem(refusal, 403)
         return operation
 
     # -- the operations --------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
 """Serves the panel as a page: files, a session by cookie, a socket (see docs/decisions/0018-panel.md).
 
 A page cannot send a bearer token with its socket, and must not keep one: it gives it once, and gets a cookie
-that opens this and nothing else.
+that opens this and nothing else. Cookies know no ports (RFC 6265, 8.5): a browser would send this one to
+whatever else listens on this host. So each session has a path that nobody can guess, and its cookie is sent
+there only.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import logging
 import secrets
 import time
@@ -23,14 +26,16 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.core.errors import ApiError
-from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE
+from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE, trust
 from dnworker.server.responses import error, read_body, read_object
+from dnworker.server.rights import Right, lacks
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
 
 log = logging.getLogger("dnworker.server")
 
+ROOT = "/panel"
 COOKIE = "dnworker-panel"
 SESSION_SECONDS = 12 * 3600.0
 SESSIONS_KEPT = 100
@@ -98,6 +103,13 @@ class PageSession:
 
     token: str
     expires: float
+    key: str
+    """The part of its path that only its browser knows."""
+
+    @property
+    def path(self) -> str:
+        """Where the cookie is sent, and where its session and its socket are."""
+        return f"{ROOT}/{self.key}"
 
 
 class PageSessions:
@@ -112,18 +124,18 @@ class PageSessions:
         self.panel = panel
         self._engine = engine
         self._sessions: dict[str, PageSession] = {}
-        # Cookies know no ports: two runtimes of one machine must not overwrite each other's.
         self._name = f"{COOKIE}-{hashlib.sha256(engine.runtime_id.encode()).hexdigest()[:8]}"
 
-    def open(self, token: str) -> str:
-        """Return the cookie of a new session."""
+    def open(self, token: str) -> tuple[str, PageSession]:
+        """Return a new session and its cookie."""
         now = time.monotonic()
         self._sessions = {k: s for k, s in self._sessions.items() if s.expires > now}
         while len(self._sessions) >= SESSIONS_KEPT:
             del self._sessions[next(iter(self._sessions))]
         cookie = secrets.token_urlsafe(32)
-        self._sessions[cookie] = PageSession(token, now + SESSION_SECONDS)
-        return cookie
+        session = PageSession(token, now + SESSION_SECONDS, secrets.token_urlsafe(32))
+        self._sessions[cookie] = session
+        return cookie, session
 
     @property
     def cookie(self) -> str:
@@ -131,11 +143,17 @@ class PageSessions:
         return self._name
 
     def token_of(self, scope: Scope) -> str | None:
-        """Return the token that the cookie of a request stands for, while both are good."""
+        """Return the token that a request's cookie stands for, on its own path and while both are good."""
         session = self._sessions.get(HTTPConnection(scope).cookies.get(self._name, ""))
         if session is None or session.expires <= time.monotonic():
             return None
-        return session.token if self._engine.tokens.accepts(session.token) else None
+        key = str(scope.get("path_params", {}).get("key", ""))
+        if not hmac.compare_digest(key.encode(errors="replace"), session.key.encode()):
+            return None
+        if not self._engine.tokens.accepts(session.token):
+            return None
+        trust(scope)
+        return session.token
 
 
 def _answer(status: int, content: object) -> Response:
@@ -173,15 +191,20 @@ async def login(request: Request) -> Response:
         return _answer(exc.status, {"detail": str(exc)})
     token, ticket = body.get("token"), body.get("ticket")
     shown = engine.tokens.redeem(ticket) if isinstance(ticket, str) else token
+    worker = engine.tokens.worker_of(shown) if isinstance(shown, str) else None
+    if (refusal := lacks({"worker": worker}, Right.PANEL, engine.tokens)) is not None:
+        return _answer(403, {"detail": refusal})
     if not isinstance(shown, str) or not engine.tokens.accepts(shown) or engine.tokens.worker_of(shown):
         used = "this link was used, or is older than 30 s; run dnworker panel again, or give the token"
         return _answer(401, {"detail": used if ticket is not None else "that is not the runtime's token"})
-    answer = _answer(200, {"ok": True})
+    trust(request.scope)
+    cookie, opened = pages.open(shown)
+    answer = _answer(200, {"ok": True, "path": opened.path})
     answer.set_cookie(
         pages.cookie,
-        pages.open(shown),
+        cookie,
         max_age=int(SESSION_SECONDS),
-        path="/panel",
+        path=opened.path,
         secure=request.url.scheme == "https",
         httponly=True,
         samesite="strict",
@@ -264,7 +287,7 @@ async def _write(socket: WebSocket, unsent: asyncio.Queue[dict[str, Any]]) -> No
 routes = [
     Route("/", home, methods=["GET"]),
     *(Route(path, file, methods=["GET"]) for path in FILES),
-    Route("/panel/session", session, methods=["GET"]),
-    Route("/panel/session", login, methods=["POST"]),
-    WebSocketRoute("/panel/ws", PanelSocket()),
+    Route(f"{ROOT}/session", login, methods=["POST"]),
+    Route(f"{ROOT}/{{key}}/session", session, methods=["GET"]),
+    WebSocketRoute(f"{ROOT}/{{key}}/ws", PanelSocket()),
 ]

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from dnworker.core.models import RuntimeInfo
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.responses import JSONResponse
+from dnworker.server.rights import Right
 
 API_VERSION = "1.0.0"
 
@@ -63,13 +64,13 @@ def _report(call: ApiCall) -> Report:
     )
 
 
-@endpoint("GET", "/api/health", answer=Report)
+@endpoint("GET", "/api/health", right=None, answer=Report)
 def health(call: ApiCall) -> object:
     """Answer that the runtime is there."""
     return _report(call)
 
 
-@endpoint("GET", "/api/ready", answer=Report, errors=(503,))
+@endpoint("GET", "/api/ready", right=None, answer=Report, errors=(503,))
 def ready(call: ApiCall) -> Response:
     """Answer whether capabilities are loaded and workers were started."""
     report = _report(call)
@@ -79,13 +80,13 @@ def ready(call: ApiCall) -> Response:
     return JSONResponse(report, 503)
 
 
-@endpoint("GET", "/api/runtime", answer=RuntimeInfo)
+@endpoint("GET", "/api/runtime", right=Right.RUNTIME, answer=RuntimeInfo)
 def info(call: ApiCall) -> object:
     """Tell what the runtime has and how it stands."""
     return call.engine.info()
 
 
-@endpoint("POST", "/api/reload", query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
+@endpoint("POST", "/api/reload", right=Right.RELOAD, query=ReloadQuery, answer=RuntimeInfo, errors=(404,))
 async def reload(call: ApiCall) -> object:
     """Read one capability or all from disk again, with a full stop and start of their workers."""
     return await call.engine.reload(call.query.capability)

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from dnworker.core.models import LogPage
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right
 
 
 class LogsQuery(Fields):
@@ -20,7 +21,7 @@ class LogsQuery(Fields):
     text: Annotated[str, Meta(max_length=256)] = ""
 
 
-@endpoint("GET", "/api/logs", query=LogsQuery, answer=LogPage)
+@endpoint("GET", "/api/logs", right=Right.LOGS, query=LogsQuery, answer=LogPage)
 def logs(call: ApiCall) -> object:
     """Return records of the runtime and of its workers."""
     query: LogsQuery = call.query

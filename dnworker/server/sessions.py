@@ -10,6 +10,7 @@ from msgspec import Meta
 from dnworker.core.errors import ApiError, Conflict, NotFound
 from dnworker.core.models import SessionWire, iso
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
@@ -182,13 +183,15 @@ def _session(call: ApiCall) -> Session:
     return call.engine.sessions.get(call.path["session_id"])
 
 
-@endpoint("GET", "/api/sessions", query=SessionsQuery, answer=list[SessionWire])
+@endpoint("GET", "/api/sessions", right=Right.SESSIONS, query=SessionsQuery, answer=list[SessionWire])
 def listing(call: ApiCall) -> object:
     """List the live sessions, the newest change first."""
     return [session.info() for session in call.engine.sessions.list()]
 
 
-@endpoint("POST", "/api/sessions", body=CreateSession, answer=SessionWire, errors=(409,))
+@endpoint(
+    "POST", "/api/sessions", right=Right.SESSIONS, body=CreateSession, answer=SessionWire, errors=(409,)
+)
 def create(call: ApiCall) -> object:
     """Create a session, or return the live one of that id."""
     body: CreateSession = call.body
@@ -206,33 +209,33 @@ def create(call: ApiCall) -> object:
     ).info()
 
 
-@endpoint("GET", "/api/sessions/status", answer=Statuses)
+@endpoint("GET", "/api/sessions/status", right=Right.SESSIONS, answer=Statuses)
 def status(call: ApiCall) -> object:
     """Tell what every session is doing."""
     queue = call.engine.turns.queue
     return Statuses({s.session_id: _status(s, queue(s)) for s in call.engine.sessions.list()})
 
 
-@endpoint("GET", "/api/sessions/browse", query=BrowseQuery)
+@endpoint("GET", "/api/sessions/browse", right=Right.SESSIONS, query=BrowseQuery)
 def browse(call: ApiCall) -> object:
     """Browse the platform's sessions: there are none without one."""
     paging = {"page": call.query.page, "limit": call.query.limit, "total": 0, "total_pages": 0}
     return {"sessions": [], **paging, "has_next": False, "has_previous": False}
 
 
-@endpoint("GET", "/api/sessions/facets", query=FacetsQuery)
+@endpoint("GET", "/api/sessions/facets", right=Right.SESSIONS, query=FacetsQuery)
 def facets(call: ApiCall) -> object:
     """Count the labels of the platform's sessions: there are none without one."""
     return {"labels": {}}
 
 
-@endpoint("GET", "/api/sessions/{session_id}", answer=SessionWire, errors=(404,))
+@endpoint("GET", "/api/sessions/{session_id}", right=Right.SESSIONS, answer=SessionWire, errors=(404,))
 def get(call: ApiCall) -> object:
     """Return one session."""
     return _session(call).info()
 
 
-@endpoint("DELETE", "/api/sessions/{session_id}", answer=Deleted, errors=(404,))
+@endpoint("DELETE", "/api/sessions/{session_id}", right=Right.SESSIONS, answer=Deleted, errors=(404,))
 async def delete(call: ApiCall) -> object:
     """Cancel what a session does, and end it."""
     session_id = call.path["session_id"]
@@ -240,7 +243,9 @@ async def delete(call: ApiCall) -> object:
     return Deleted("deleted", session_id)
 
 
-@endpoint("GET", "/api/sessions/{session_id}/messages", answer=list[Message], errors=(404,))
+@endpoint(
+    "GET", "/api/sessions/{session_id}/messages", right=Right.SESSIONS, answer=list[Message], errors=(404,)
+)
 def messages(call: ApiCall) -> object:
     """Return the messages of a session, oldest first."""
     shown = []
@@ -251,7 +256,9 @@ def messages(call: ApiCall) -> object:
     return shown
 
 
-@endpoint("POST", "/api/sessions/{session_id}/title", body=Title, answer=Titled, errors=(404,))
+@endpoint(
+    "POST", "/api/sessions/{session_id}/title", right=Right.SESSIONS, body=Title, answer=Titled, errors=(404,)
+)
 def title(call: ApiCall) -> object:
     """Give the session a title."""
     session = _session(call)
@@ -261,7 +268,12 @@ def title(call: ApiCall) -> object:
 
 
 @endpoint(
-    "POST", "/api/sessions/{session_id}/policy", body=PolicyChange, answer=PolicyState, errors=(400, 404)
+    "POST",
+    "/api/sessions/{session_id}/policy",
+    right=Right.SESSIONS,
+    body=PolicyChange,
+    answer=PolicyState,
+    errors=(400, 404),
 )
 def policy(call: ApiCall) -> object:
     """Change how much the session's agent may do without asking."""
@@ -279,20 +291,20 @@ def policy(call: ApiCall) -> object:
     )
 
 
-@endpoint("POST", "/api/sessions/{session_id}/cancel", answer=Deleted, errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/cancel", right=Right.TURNS, answer=Deleted, errors=(404,))
 async def cancel(call: ApiCall) -> object:
     """Cancel the session's active turn."""
     session_id = call.path["session_id"]
     return Deleted(await call.engine.turns.cancel(session_id), session_id)
 
 
-@endpoint("POST", "/api/sessions/{session_id}/compact", body=Guidance, errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/compact", right=Right.TURNS, body=Guidance, errors=(404,))
 async def compact(call: ApiCall) -> object:
     """Replace the session's messages by a summary."""
     return await call.engine.turns.compact(_session(call), call.body.guidance)
 
 
-@endpoint("POST", "/api/sessions/{session_id}/restore", body=Restore, errors=(400, 409))
+@endpoint("POST", "/api/sessions/{session_id}/restore", right=Right.SESSIONS, body=Restore, errors=(400, 409))
 def restore(call: ApiCall) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
@@ -318,7 +330,7 @@ def restore(call: ApiCall) -> object:
     }
 
 
-@endpoint("GET", "/api/sessions/{session_id}/rewind/candidates", errors=(404,))
+@endpoint("GET", "/api/sessions/{session_id}/rewind/candidates", right=Right.SESSIONS, errors=(404,))
 def rewind_candidates(call: ApiCall) -> object:
     """Tell to which of its messages the session can go back: those of the user."""
     found = [
@@ -329,7 +341,7 @@ def rewind_candidates(call: ApiCall) -> object:
     return {"status": "ok", "candidates": found}
 
 
-@endpoint("POST", "/api/sessions/{session_id}/rewind", body=Rewind, errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/rewind", right=Right.SESSIONS, body=Rewind, errors=(404,))
 def rewind(call: ApiCall) -> object:
     """Drop a message and all after it."""
     session = _session(call)
@@ -342,31 +354,31 @@ def rewind(call: ApiCall) -> object:
     return {"status": "ok"}
 
 
-@endpoint("POST", "/api/sessions/{session_id}/archive", errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/archive", right=Right.SESSIONS, errors=(404,))
 def archive(call: ApiCall) -> object:
     """Archiving needs a platform."""
     raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
 
 
-@endpoint("POST", "/api/sessions/{session_id}/unarchive", errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/unarchive", right=Right.SESSIONS, errors=(404,))
 def unarchive(call: ApiCall) -> object:
     """Archiving needs a platform."""
     raise NotFound(f"archiving sessions needs a platform; {NO_PLATFORM}")
 
 
-@endpoint("POST", "/api/sessions/{session_id}/freeze", errors=(404,))
+@endpoint("POST", "/api/sessions/{session_id}/freeze", right=Right.SESSIONS, errors=(404,))
 def freeze(call: ApiCall) -> object:
     """Freezing needs a platform."""
     raise NotFound(f"freezing sessions needs a platform; {NO_PLATFORM}")
 
 
-@endpoint("POST", "/api/session-groups", body=NewGroup, errors=(404,))
+@endpoint("POST", "/api/session-groups", right=Right.SESSIONS, body=NewGroup, errors=(404,))
 def open_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")
 
 
-@endpoint("PATCH", "/api/session-groups/{group_id}", body=GroupChange, errors=(404,))
+@endpoint("PATCH", "/api/session-groups/{group_id}", right=Right.SESSIONS, body=GroupChange, errors=(404,))
 def change_group(call: ApiCall) -> object:
     """Grouping sessions needs a platform."""
     raise NotFound(f"session groups need a platform; {NO_PLATFORM}")

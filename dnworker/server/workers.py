@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right, demand, is_limited
 
 
-@endpoint("GET", "/api/workers/{capability}/{worker}", errors=(404,))
+@endpoint("GET", "/api/workers/{capability}/{worker}", right=Right.OWN_DETAIL, errors=(404,))
 def detail(call: ApiCall) -> object:
     """Return one worker's state, handlers and process."""
+    if not _is_own(call):
+        demand(call.scope, Right.DETAILS, call.engine.tokens)
     return call.engine.capabilities.find(**call.path).detail()
 
 
@@ -17,13 +20,26 @@ class RestartQuery(Fields):
     force: bool = False
 
 
-@endpoint("POST", "/api/workers/{capability}/{worker}/restart", query=RestartQuery, errors=(404, 409))
+@endpoint(
+    "POST",
+    "/api/workers/{capability}/{worker}/restart",
+    right=Right.RESTART,
+    query=RestartQuery,
+    errors=(404, 409),
+)
 async def restart(call: ApiCall) -> object:
     """Start a worker again that is not running; a running one is left alone."""
     worker = call.engine.capabilities.find(**call.path)
     restarted = await worker.restart(force=call.query.force)
     present = call.engine.capabilities.present(worker)  # a reload may have replaced it meanwhile
-    return present.detail() | {"restarted": restarted}
+    detail = present.detail() | {"restarted": restarted}
+    if not _is_own(call) and is_limited(call.scope, call.engine.tokens):
+        detail.pop("process", None)  # a peer may restart it, and not read its output
+    return detail
+
+
+def _is_own(call: ApiCall) -> bool:
+    return call.scope.get("worker") == f"{call.path['capability']}:{call.path['worker']}"
 
 
 endpoints = [detail, restart]

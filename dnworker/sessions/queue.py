@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dnworker.sessions.turn import Turn
 
 ANSWERS_KEPT = 100
-"""Ids of answered prompts that are remembered, so that the same answer may come twice."""
+"""Ids of answered prompts that are remembered, to say so to whoever answers one again."""
 
 
 @dataclass(eq=False)

@@ -178,15 +178,18 @@ class Turns:
         Raises:
             NotFound: there is no such session.
             Invalid: an answer is missing, or says nothing.
-            Conflict: no such question is open; a decision on a permission that is not open changes nothing.
+            Conflict: the question was answered, or there is none; a decision on a permission that is not open
+                changes nothing.
         """
         queue = self.queue(self._store.get(session_id))
         pending = queue.prompts.get(response.request_id)
-        if response.request_id in queue.answered:
-            return  # again
+        if pending is not None and pending.answer.done():  # its turn has ended
+            pending = None
         if pending is None or pending.is_permission != (response.decision is not None):
             if response.decision is not None:
                 return
+            if response.request_id in queue.answered:
+                raise Conflict(f"question {response.request_id!r} was answered already")
             raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
         questions, answers = pending.prompt.questions, response.answers
         if answers is not None and (len(answers) != len(questions) or not all(a.content for a in answers)):
@@ -196,8 +199,7 @@ class Turns:
             )
         del queue.prompts[response.request_id]
         queue.answered.append(response.request_id)
-        if not pending.answer.done():
-            pending.answer.set_result(response.decision or response.answers)
+        pending.answer.set_result(response.decision or response.answers)
 
     async def end_session(self, session_id: str) -> None:
         """Cancel what the session does, then delete it.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from lab import running_serve
@@ -94,6 +96,28 @@ def test_the_ticket_is_gone_from_the_address_and_opens_nothing_twice(opened, ser
     opened.reload()
     opened.panel.get_by_text("● running").wait_for()
     assert problems == []
+
+
+def test_another_port_of_the_host_never_gets_the_cookie(opened):
+    received: list[tuple[str, str | None]] = []
+
+    class Neighbour(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            received.append((self.path, self.headers["Cookie"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tab = opened.context.new_page()
+        for path in ("/", "/panel", "/panel/session", "/panel/ws", "/panel/x/ws"):
+            tab.goto(f"http://127.0.0.1:{server.server_port}{path}")
+        server.shutdown()
+    assert {path for path, _ in received} >= {"/", "/panel", "/panel/session", "/panel/ws"}
+    assert {cookie for _, cookie in received} == {None}
 
 
 def test_the_token_can_be_given_by_hand(page, served):

@@ -6,6 +6,36 @@ const el = document.getElementById("panel");
 const form = document.getElementById("login");
 const problem = document.getElementById("problem");
 
+// Below this path is the session of this browser, and only there is its cookie sent. Nothing else knows the path:
+// it is kept with this tab's entry of the history, and told to other tabs of this origin that ask.
+let home = history.state?.home ?? null;
+const tabs = new BroadcastChannel("dnworker-panel");
+const TABS_WAIT = 300;
+
+function moveTo(path) {
+  home = path;
+  history.replaceState({ home }, "", location.pathname);
+}
+
+tabs.addEventListener("message", (event) => {
+  if (event.data?.type === "asks" && home) tabs.postMessage({ type: "home", home });
+});
+
+/** Ask the other tabs where the session is; returns null when none of them knows. */
+function homeOfOthers() {
+  return new Promise((found) => {
+    const settle = (path) => {
+      tabs.removeEventListener("message", listen);
+      clearTimeout(over);
+      found(path);
+    };
+    const listen = (event) => event.data?.type === "home" && settle(event.data.home);
+    const over = setTimeout(() => settle(null), TABS_WAIT);
+    tabs.addEventListener("message", listen);
+    tabs.postMessage({ type: "asks" });
+  });
+}
+
 /** Looks like the model of a widget: sends and receives messages, over a WebSocket. */
 class SocketModel {
   constructor() {
@@ -16,7 +46,7 @@ class SocketModel {
 
   open() {
     this.socket = new WebSocket(
-      `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/panel/ws`,
+      `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${home}/ws`,
     );
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
@@ -69,8 +99,13 @@ class SocketModel {
 
 /** Whether this browser has a session; null when nobody answers. */
 async function mayLook() {
+  if (!home) {
+    const path = await homeOfOthers();
+    if (!path) return false;
+    moveTo(path);
+  }
   try {
-    return (await (await fetch("/panel/session", { credentials: "same-origin" })).json()).ok;
+    return (await (await fetch(`${home}/session`, { credentials: "same-origin" })).json()).ok;
   } catch {
     return null;
   }
@@ -84,9 +119,11 @@ async function login(fields) {
       body: JSON.stringify(fields),
       credentials: "same-origin",
     });
+    const { path, detail } = await answer.json();
+    if (answer.ok) moveTo(path);
     if (answer.ok || (await mayLook()))
       start(); // a link that was used is no matter where the session goes on
-    else askForToken((await answer.json()).detail);
+    else askForToken(detail);
   } catch (failure) {
     askForToken(`the runtime does not answer: ${failure.message}`);
   }
@@ -124,7 +161,7 @@ form.addEventListener("submit", (event) => {
 /** Take the ticket out of the address, if there is one, and use it. */
 function useTicket() {
   const ticket = /^#ticket=([\w-]+)$/.exec(location.hash)?.[1];
-  if (location.hash) history.replaceState(null, "", location.pathname);
+  if (location.hash) history.replaceState(history.state, "", location.pathname);
   if (ticket && !el.dnwPanel) login({ ticket });
   return Boolean(ticket);
 }

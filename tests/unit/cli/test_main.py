@@ -142,6 +142,21 @@ def test_serve_runs_until_it_is_asked_to_stop_and_never_prints_its_token(tmp_pat
     assert token_file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [("", 0o600, "is empty"), ("word", 0o644, "chmod 600"), ("word", 0o640, "chmod 600")],
+    ids=["empty", "readable", "readable by the group"],
+)
+def test_serve_refuses_a_token_file_that_is_empty_or_open_to_others(tmp_path, text, mode, said):
+    file = tmp_path / "token"
+    file.write_text(text)
+    file.chmod(mode)
+    answer = run("serve", "--port", "0", "--token-file", str(file))
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 STUBBORN = """
 import asyncio
 from dnworker import Worker

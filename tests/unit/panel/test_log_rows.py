@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import UsageError
 from dnworker.core.logs import LogBook
+from dnworker.panel import log_rows
 from dnworker.panel.log_rows import CHUNK, LogFilter, LogWindow, plain_text
 
 
@@ -135,3 +139,37 @@ def test_a_finalizer_may_print_while_the_log_is_held():
         (2, "after"),
         (3, "last"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a|" * 900_000, "is the most"),
+        ("(?:" * 100 + "a" + "{1,9})" * 100, "too much of a pattern"),
+        ("(?x)(?:a) # )\n +", "too much of a pattern"),
+        ("(" * 450 + "a" + ")" * 450, "no regular expression"),
+    ],
+    ids=["long", "nested", "verbose", "deep"],
+)
+def test_a_pattern_that_costs_too_much_is_refused_before_it_is_compiled_in_full(book, text, said):
+    with pytest.raises(UsageError, match=said) as refused:
+        window(book, text=text, is_regex=True)
+    assert len(str(refused.value)) < 1_500
+
+
+def test_a_compilation_ends_in_time(book):
+    with pytest.raises(TimeoutError):
+        log_rows.compile_pattern("[" + "".join(chr(0x4E00 + n) for n in range(990)) + "]", seconds=0.001)
+
+
+def test_what_watches_a_compilation_is_gone_after_it(book):
+    before = sys.getprofile()
+    for text in ("a+", "a(b", "(?:" * 100 + "a" + "{1,9})" * 100):
+        with suppress(UsageError):
+            window(book, text=text, is_regex=True)
+        assert sys.getprofile() is before
+
+
+def test_a_long_text_is_refused_without_being_a_pattern_too(book):
+    with pytest.raises(UsageError, match="1,000 is the most"):
+        window(book, text="a" * 1_001)

@@ -147,6 +147,9 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
         )
     )["detail"]
     assert done["history"][-1]["content"] == "you like blue"
+    late = await screen.ask("respond", session="s1", request=request, answers=[{"selected_labels": ["red"]}])
+    assert late["type"] == "failed"
+    assert "was answered already" in late["text"]
 
 
 async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):

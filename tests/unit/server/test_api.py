@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import socket
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -422,6 +425,64 @@ async def test_files_are_read(http, tmp_path):
     assert (await http.get("/api/files/read")).status_code == 422
     for path in ("a\0b", "x" * 5000, "/proc/self/mem"):
         assert (await http.get("/api/files/read", params={"path": path})).status_code in (400, 404)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/dev/zero", "/dev/null", "/dev/tty", "/dev/stdin", "pipe", "socket", "directory", "link", "/proc/self/pagemap",
+     "/proc/kmsg", "/proc/self/mem", "loop", "big", "claims"],
+)  # fmt: skip
+async def test_what_is_no_regular_file_or_too_large_is_refused_and_never_waited_for(http, tmp_path, path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    with (tmp_path / "big").open("wb") as stream:
+        stream.truncate(1 << 40)
+    (tmp_path / "claims").symlink_to("/proc/self/pagemap")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")  # its whole path may be too long
+        async with asyncio.timeout(20):
+            answer = await http.get("/api/files/read", params={"path": path})
+    assert answer.status_code in (400, 404, 413)
+    assert answer.json()["content"] == ""
+    assert answer.json()["error"]
+
+
+async def test_a_file_of_proc_is_read_whatever_size_it_claims(http):
+    answer = await http.get("/api/files/read", params={"path": "/proc/self/status"})
+    assert "VmRSS" in answer.json()["content"]
+
+
+async def test_of_uploads_of_one_name_at_a_time_one_is_kept(http, tmp_path):
+    async def put(content):
+        where = {"batch": "b", "path": "same"}
+        return (await http.put("/api/files/upload", params=where, content=content)).status_code
+
+    contents = [bytes([65 + n]) * 300_000 for n in range(8)]
+    answers = await asyncio.gather(*map(put, contents))
+    assert sorted(answers) == [200, *[409] * 7]
+    assert (tmp_path / "uploads/b/same").read_bytes() in contents
+    assert [p.name for p in (tmp_path / "uploads/b").iterdir()] == ["same"]
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing_and_its_name_is_free(runtime, http, tmp_path):
+    where = urlsplit(runtime.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(
+        b"PUT /api/files/upload?batch=b&path=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\n"
+        b"Content-Length: 100\r\n\r\nabc"
+    )
+    batch = tmp_path / "uploads/b"
+    async with asyncio.timeout(10):
+        while not (batch.exists() and [*batch.iterdir()]):
+            await asyncio.sleep(0.01)
+        where = {"batch": "b", "path": "a"}
+        assert (await http.put("/api/files/upload", params=where, content=b"x")).status_code == 409
+        writer.close()
+        while [*batch.iterdir()]:
+            await asyncio.sleep(0.01)
+    assert (await http.put("/api/files/upload", params=where, content=b"x")).status_code == 200
 
 
 @pytest.mark.clause("6.7 files")

@@ -300,7 +300,7 @@ async def test_a_turn_goes_on_when_its_socket_is_gone(runtime):
     assert (await anext(completed)).payload["response_text"] == "done all the same"
 
 
-async def test_an_answered_question_is_acknowledged_again(runtime, frames):
+async def test_a_question_takes_one_answer_and_others_are_told_409(runtime, frames):
     async def reply(turn):
         return await turn.ask("Name?")
 
@@ -309,9 +309,20 @@ async def test_an_answered_question_is_acknowledged_again(runtime, frames):
     await frames.send("turn.start", "s", {"message": "a"})
     prompt = (await frames.until("prompt.required"))[-1]["payload"]["raw_event"]["data"]
     answer = {"request_id": prompt["request_id"], "action": "submit", "answers": [{"text": "Ada"}]}
-    for _ in range(2):
-        await frames.send("prompt.respond", "s", answer)
+    for text in ("Ada", "Bob", "Ada"):
+        answers = [{"text": text}]
+        await frames.send("prompt.respond", "s", answer | {"answers": answers})
     seen = await frames.until("turn.completed")
+    ends = [
+        f
+        for f in seen
+        if f["kind"] in ("command.ack", "command.error") and f["payload"]["op"] == "prompt.respond"
+    ]
+    while len(ends) < 3:
+        ends += await frames.until("command.error")
+    assert [f["kind"] for f in ends] == ["command.ack", "command.error", "command.error"]
+    assert {f["payload"]["status_code"] for f in ends[1:]} == {409}
+    assert "was answered already" in ends[1]["payload"]["detail"]
     assert seen[-1]["payload"]["response_text"] == "Ada"
     assert prompt["questions"][0]["kind"] == "input"
 

@@ -29,9 +29,14 @@ async def browser(served):
         yield client
 
 
+def home(browser):
+    """The path of the browser's session, from its cookie."""
+    return next((cookie.path for cookie in browser.cookies.jar), "/panel/none")
+
+
 def socket(served, browser, **headers):
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    address = served.url.replace("http", "ws") + "/panel/ws"
+    address = served.url.replace("http", "ws") + home(browser) + "/ws"
     return connect(address, origin=served.url, additional_headers={"Cookie": cookies, **headers}, proxy=None)
 
 
@@ -70,12 +75,31 @@ def test_the_page_has_no_inline_script_or_style_and_nothing_from_outside():
 
 
 async def test_a_token_is_exchanged_for_a_cookie_that_no_script_and_no_other_site_can_use(served, browser):
-    assert (await browser.get("/panel/session")).json() == {"ok": False}
+    assert (await browser.get("/panel/none/session")).json() == {"ok": False}
     answer = await browser.post("/panel/session", json={"token": "the-token"})
     (cookie,) = SimpleCookie(answer.headers["set-cookie"]).values()
-    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "strict", "/panel")
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "strict")
     assert "the-token" not in answer.headers["set-cookie"]
-    assert (await browser.get("/panel/session")).json() == {"ok": True}
+    assert answer.json() == {"ok": True, "path": cookie["path"]}
+    assert (await browser.get(f"{cookie['path']}/session")).json() == {"ok": True}
+
+
+async def test_the_cookie_is_sent_to_no_path_that_another_port_of_the_host_can_guess(served, browser):
+    paths = []
+    for _ in range(2):
+        answer = await browser.post("/panel/session", json={"token": "the-token"})
+        paths.append(answer.json()["path"])
+        assert re.fullmatch(r"/panel/[\w-]{43}", paths[-1])
+    assert paths[0] != paths[1]
+    ((name, value),) = {(c.name, c.value) for c in browser.cookies.jar if c.path == paths[0]}
+    async with httpx.AsyncClient() as other:
+        sent = {"Cookie": f"{name}={value}"}
+        for path, opens in ((paths[0], True), (paths[1], False), ("/panel/x", False)):
+            answer = await other.get(f"{served.url}{path}/session", headers=sent)
+            assert answer.json() == {"ok": opens}
+    for public in ("/", "/panel", "/panel/page.js", "/api/health", "/openapi.json"):
+        shown = (await browser.get(public)).text
+        assert not any(path in shown for path in paths)
 
 
 async def test_the_cookie_opens_the_panel_and_nothing_of_the_api(served, browser):
@@ -120,7 +144,7 @@ async def test_cookies_of_others_hide_ours_not(served, browser):
     ((name, value),) = browser.cookies.items()
     odd = f'flag; prefs={{"a":1}}; {name}={value}; other'
     async with httpx.AsyncClient() as other:
-        answer = await other.get(f"{served.url}/panel/session", headers={"Cookie": odd})
+        answer = await other.get(f"{served.url}{home(browser)}/session", headers={"Cookie": odd})
     assert answer.json() == {"ok": True}
 
 
@@ -133,7 +157,7 @@ async def test_a_page_of_another_site_is_refused(served, browser):
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     with pytest.raises(InvalidStatus):
         async with connect(
-            served.url.replace("http", "ws") + "/panel/ws",
+            served.url.replace("http", "ws") + home(browser) + "/ws",
             origin="http://evil.example",
             additional_headers={"Cookie": cookies},
             proxy=None,
@@ -156,7 +180,7 @@ async def test_a_session_ends_with_the_token_it_was_opened_with(served, browser,
             while True:
                 await link.recv()
     assert closed.value.rcvd.code == 4402
-    assert (await browser.get("/panel/session")).json() == {"ok": False}
+    assert (await browser.get(f"{home(browser)}/session")).json() == {"ok": False}
 
 
 async def test_a_browser_that_reads_nothing_is_cut_off_and_may_come_back(served, browser, monkeypatch):
