@@ -90,8 +90,8 @@ async def run_bounded(
     # A pipe of our own: asyncio's wait() returns only when its pipes are closed, and what a program leaves
     # behind may hold them open (before Python 3.12.4).
     reading_end, writing_end = os.pipe()
-    try:
-        process = await asyncio.create_subprocess_exec(
+    spawning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *command,
             cwd=cwd,
             env=env,
@@ -100,7 +100,12 @@ async def run_bounded(
             stderr=writing_end,
             start_new_session=True,
         )
+    )
+    try:
+        process = await asyncio.shield(spawning)
     except BaseException:
+        with suppress(OSError, ValueError):  # interrupted: it is ended with what it has started since
+            await end_at_once(await spawning)
         os.close(reading_end)
         raise
     finally:

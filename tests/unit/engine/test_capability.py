@@ -9,7 +9,7 @@ import pytest
 
 from dnworker import ManifestError, Runtime
 from dnworker.capability.manifest import CheckDefinition, parse_manifest
-from dnworker.engine.capability import run_check
+from dnworker.engine.checks import run_checks
 
 from ..capabilities import ECHO, make_capability
 
@@ -44,7 +44,7 @@ async def test_flags_of_the_command_line_hold_for_the_name_that_they_were_given_
 @pytest.mark.parametrize("steps", [0, 1, 2, 4, 8, 200])
 async def test_a_check_that_is_interrupted_leaves_nothing_running(tmp_path, steps):
     command = f"echo $$ >> {tmp_path}/pids; sleep 3600 & echo $! >> {tmp_path}/pids; wait"
-    check = asyncio.create_task(run_check(CheckDefinition("slow", command), tmp_path))
+    check = asyncio.create_task(run_checks([CheckDefinition("slow", command)], tmp_path))
     for _ in range(steps):
         await asyncio.sleep(0)
     if steps == 200:  # and is under way
