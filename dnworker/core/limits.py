@@ -20,6 +20,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     history: int = 64 * MB
     """Bytes of events and invocations that are kept in memory for traces and the panel."""
+    replay: int = 64 * MB
+    """Bytes of events that are kept for replay, of all sessions together; each session has its own bound."""
+    sessions: int = 256 * MB
+    """Bytes of messages that are kept in memory, of all sessions together."""
+    journal: int = 32 * MB
+    """Bytes of events and invocations that wait for a slow disk to take them into the journal."""
     log: int = 32 * MB
     """Bytes of log lines that are kept in memory, of all workers together."""
     held: int = 16 * MB

@@ -100,13 +100,16 @@ class Engine:
         self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
-        self.bus = EventBus(self.clock)
-        self.history = History()
-        self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
-        self.logs = LogBook()
+        limits = self.limits
+        self.bus = EventBus(self.clock, replay_bytes=limits.replay)
+        self.history = History(limits.history)
+        self.journal = (
+            None if journal is None else Journal(Path(journal), self.runtime_id, pending_bytes=limits.journal)
+        )
+        self.logs = LogBook(limit=limits.log * 3 // 4)
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        self.log = RuntimeLog()
+        self.log = RuntimeLog(limits.log // 4)
         # capabilities and their workers
         self.guard = Guard()
         self.services = self._make_services()
