@@ -63,3 +63,12 @@ def parse_limits(given: Iterable[str]) -> Limits:
             raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
         values[name] = amount if name == "held_seconds" else int(amount)
     return msgspec.convert(values, Limits)
+
+
+def amount(value: float, name: str) -> str:
+    """Return an amount of the limit `name` as text, such as `3.2 MB`, `60 s` or `12`."""
+    if name == "held_seconds":
+        return f"{value:g} s"
+    if name in ("connections", "unauthenticated"):
+        return f"{value:,.0f}"
+    return f"{value / MB:.1f} MB"

@@ -49,6 +49,7 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
@@ -119,7 +120,7 @@ class Engine:
         # sessions and who answers in them
         self.tools = Tools()
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
-        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
+        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
@@ -130,7 +131,10 @@ class Engine:
         self._thread_id = 0
         self._is_started = False
         self._listeners: Listeners[[]] = Listeners()
+        self.usage = Usage(limits)
+        """What is used of the limits now."""
         self._connect_parts()
+        self._add_gauges()
 
     def _make_services(self) -> Services:
         return Services(
@@ -154,6 +158,17 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    def _add_gauges(self) -> None:
+        """Let the parts that keep something show how much."""
+        usage, history, scopes = self.usage, self.history, self.bus.scopes
+        usage.add("history", lambda: (history.used, history.dropped.total))
+        usage.add("replay", lambda: (scopes.used, scopes.dropped))
+        usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
+        usage.add("log", lambda: (self.logs.used, self.logs.dropped))
+        usage.add("log", lambda: (self.log.used, self.log.dropped))
+        if (journal := self.journal) is not None:
+            usage.add("journal", lambda: (journal.pending_bytes, journal.lost))
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -397,6 +412,7 @@ class Engine:
             runtime_id=self.runtime_id,
             working_dir=str(Path.cwd()),
             capabilities=[capability.info() for capability in self.capabilities.all()],
+            limits=self.usage.read(),
         )
 
     # -- events ----------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class Dropped(msgspec.Struct):
     invocations: int = 0
     failures: int = 0
 
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.payloads + self.events + self.invocations + self.failures
+
 
 class LostRuns(NamedTuple):
     """Invocations of one event that are not kept any more, and how many of them did not end well."""
