@@ -198,8 +198,10 @@ class Trace:
 
     def _has_only_good_runs(self) -> bool:
         return all(
-            i.outcome == "ok" and not i.unhandled for trace in self._walk() for i in trace.invocations
-        ) and not any(self._history.runs_lost(trace._event.event_id).failed for trace in self._walk())
+            not trace._history.runs_lost(trace._event.event_id).failed
+            and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
+            for trace in self._walk()
+        )
 
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from dnworker import Runtime, TurnCancelledError, TurnFailedError, Worker
-from dnworker.core.errors import CommandError, Conflict, HandlerFailed, Invalid, TooLarge
+from dnworker.core.errors import CommandError, Conflict, HandlerFailed, Invalid
 from dnworker.sessions.turn import TurnRequest
 
 from .events import kinds_of, next_of
