@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnworker import Runtime, Worker
+from dnworker import Runtime
 from dnworker.core.limits import Limits, amount
 from dnworker.core.models import LimitUse
 from dnworker.engine.usage import Usage
@@ -24,17 +24,10 @@ def test_a_gauge_of_an_unknown_limit_is_refused():
 
 
 async def test_the_runtime_shows_every_limit_and_what_is_used_of_it():
-    worker = Worker("w")
-
-    @worker.on_event("a")
-    async def on_a(event, client):
-        print("hello")
-
     async with Runtime(port=None, limits=Limits(history=200_000)) as runtime:
-        await runtime.add(worker)
+        runtime.log_line("w", "hello")
         for _ in range(3):
             runtime.publish("a", {"text": "x" * 90_000})
-        await runtime.settle()
         info = await runtime.client().fetch_runtime_info()
     assert info.limits is not None
     assert set(info.limits) == set(Limits.__struct_fields__)
