@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Container
 from itertools import islice
-from sys import getsizeof
 from typing import NamedTuple
 
 import msgspec
@@ -74,12 +73,12 @@ class History:
         # nobody gets: their payloads are dropped in place.
         self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
-        self._with_payload: deque[EventEnvelope] = deque()
+        self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
         self._lost_runs: dict[str, LostRuns] = {}
 
         # Invocations, and events that no worker has taken yet.
-        self._ended: OrderedDict[int, Invocation] = OrderedDict()
+        self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
@@ -107,11 +106,12 @@ class History:
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and count it as published by the handler that runs here, if one does."""
-        kept, event_id = replace(envelope), envelope.event_id
+        kept, size = replace(envelope), bytes_of_payload(envelope)  # every event pays for these lines
+        event_id = kept.event_id
         self._events[event_id] = kept
         self._order.append(event_id)
-        self._with_payload.append(kept)
-        self._event_bytes += _bytes_of(kept) + bytes_of_payload(kept)
+        self._with_payload.append((kept, size))
+        self._event_bytes += size + _bytes_of(kept)
         if len(self._order) > EVENTS_KEPT:
             self._drop_event()
         if (invocation := current_invocation.get()) is not None:
@@ -129,7 +129,8 @@ class History:
             self._drop_invocation()
         while self.used > self.limit:
             if self._with_payload:
-                self._drop_payload(self._with_payload.popleft())
+                self._drop_payload()
+                self.dropped.payloads += 1
             elif self._order:
                 self._drop_event()
             elif self._ended:
@@ -137,31 +138,34 @@ class History:
             else:
                 break
 
-    def _drop_payload(self, kept: EventEnvelope) -> None:
-        self._event_bytes -= bytes_of_payload(kept)
+    def _drop_payload(self) -> None:
+        kept, size = self._with_payload.popleft()
+        self._event_bytes -= size
         drop_payload(kept)
-        self.dropped.payloads += 1
 
     def _drop_event(self) -> None:
         oldest = self._order.popleft()
         kept = self._events.pop(oldest)
-        if self._with_payload and self._with_payload[0] is kept:
-            self._with_payload.popleft()
-            self._event_bytes -= bytes_of_payload(kept)
-            drop_payload(kept)  # whose handler published it has it still
+        if self._with_payload and self._with_payload[0][0] is kept:
+            self._drop_payload()  # whose handler published it has the rest still
         self._event_bytes -= _bytes_of(kept)
         self.dropped.events += 1
-        self._lost_runs.pop(oldest, None)
+        if self._lost_runs:
+            self._lost_runs.pop(oldest, None)
         self._forget_runs(oldest)
 
     def _forget_runs(self, event_id: str) -> None:
         """Forget which invocations an event that is not kept has caused, once none of them is running."""
-        caused = self._by_event.get(event_id)
-        if caused is not None and all(one.outcome != "running" for one in caused):
-            del self._by_event[event_id]
+        for one in self._by_event.get(event_id, ()):
+            if one.outcome == "running":
+                return
+        self._by_event.pop(event_id, None)
 
     def _drop_invocation(self) -> None:
-        _, invocation = self._ended.popitem(last=False)
+        """Drop the invocation that ended first; one that was opened again since is not dropped."""
+        invocation = self._ended.popleft()
+        if not invocation.kept_bytes or invocation.outcome == "running":
+            return
         self._invocation_bytes -= invocation.kept_bytes
         invocation.kept_bytes = 0
         self.dropped.invocations += 1
@@ -254,7 +258,6 @@ class History:
     def reopen(self, invocation: Invocation) -> None:
         """Note that an invocation which counted as ended has only begun."""
         invocation.outcome, invocation.duration = "running", None
-        self._ended.pop(invocation.number, None)
         self._running[invocation] = None
         self._weigh(invocation)
 
@@ -266,7 +269,7 @@ class History:
         self._note_failure(f"{invocation.label} ({source}): {error}")
 
     def _note_ended(self, invocation: Invocation) -> None:
-        self._ended[invocation.number] = invocation
+        self._ended.append(invocation)
         if not invocation.is_plain:
             self._weigh(invocation)
         event = invocation.event
@@ -305,7 +308,7 @@ class History:
 
     def invocations(self, worker: str | None = None) -> list[Invocation]:
         """Return the kept invocations, oldest first."""
-        kept = sorted((*self._ended.values(), *self._running), key=lambda one: one.number)
+        kept = sorted({*self._ended, *self._running}, key=lambda one: one.number)
         return [i for i in kept if worker is None or i.worker == worker]
 
     def is_quiet(self, event_id: str) -> bool:
@@ -383,7 +386,7 @@ class History:
 
 def _bytes_of(kept: EventEnvelope) -> int:
     """Return the bytes of an event that stay when its payload is dropped."""
-    size = _OVERHEAD + getsizeof(kept.kind)
+    size = _OVERHEAD + kept.kind.__sizeof__()
     if kept.session_id is not None:
-        size += getsizeof(kept.session_id)
-    return size if kept.turn_id is None else size + getsizeof(kept.turn_id)
+        size += kept.session_id.__sizeof__()
+    return size if kept.turn_id is None else size + kept.turn_id.__sizeof__()

@@ -128,7 +128,11 @@ class Invoker:
             self.in_flight.pop(asyncio.current_task(), None)  # type: ignore[arg-type]  # there is one
             self.recorder.end(invocation, failure, cancelled=cancelled)
             stats.ended(invocation)
-        return failure
+        try:
+            return failure
+        finally:
+            # Its traceback has this frame: in a circle, it and a large message would wait for a collection.
+            failure = None
 
     @property
     def _groups_sessions(self) -> bool:

@@ -121,7 +121,7 @@ def test_what_is_counted_is_what_is_there(actions):
     for action, size in actions:
         runtime.act(action, size)
     history = runtime.history
-    everything = [*history._ended.values(), *history._running]
+    everything = {*history._ended, *history._running}
     assert history._invocation_bytes == sum(one.kept_bytes for one in everything)
     events = [len(memoryview(raw(e))) if has_payload(e) else 0 for e in history._events.values()]
     assert sum(events) <= history._event_bytes <= sum(events) + 2_000 * len(events)
