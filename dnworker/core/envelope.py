@@ -266,9 +266,9 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
     return packed, len(text)
 
 
-def pack_read(payload: dict[str, Any]) -> msgspec.Raw:
-    """Return a payload that was just read from JSON as the JSON that an envelope holds, without any check."""
-    return msgspec.Raw(_encoder.encode(payload))
+def pack_read(payload: object, size: int) -> tuple[msgspec.Raw, int]:
+    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without any check."""
+    return msgspec.Raw(_encoder.encode(payload)), size
 
 
 def _make_to_json() -> Callable[[object], str]:

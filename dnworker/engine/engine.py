@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -101,16 +101,13 @@ class Engine:
         self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
-        limits = self.limits
-        self.bus = EventBus(self.clock, replay_bytes=limits.replay)
-        self.history = History(limits.history)
-        self.journal = (
-            None if journal is None else Journal(Path(journal), self.runtime_id, pending_bytes=limits.journal)
-        )
-        self.logs = LogBook(limit=limits.log * 3 // 4)
+        self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
+        self.history = History(self.limits.history)
+        self.journal = None if journal is None else self._make_journal(Path(journal))
+        self.logs = LogBook(limit=self.limits.log * 3 // 4)
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        self.log = RuntimeLog(limits.log // 4)
+        self.log = RuntimeLog(self.limits.log // 4)
         # capabilities and their workers
         self.guard = Guard()
         self.services = self._make_services()
@@ -120,7 +117,7 @@ class Engine:
         # sessions and who answers in them
         self.tools = Tools()
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
-        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=limits.sessions)
+        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
@@ -131,10 +128,10 @@ class Engine:
         self._thread_id = 0
         self._is_started = False
         self._listeners: Listeners[[]] = Listeners()
-        self.usage = Usage(limits)
-        """What is used of the limits now."""
         self._connect_parts()
-        self._add_gauges()
+
+    def _make_journal(self, path: Path) -> Journal:
+        return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_services(self) -> Services:
         return Services(
@@ -159,9 +156,10 @@ class Engine:
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
 
-    def _add_gauges(self) -> None:
-        """Let the parts that keep something show how much."""
-        usage, history, scopes = self.usage, self.history, self.bus.scopes
+    @cached_property
+    def usage(self) -> Usage:
+        """What is used of the limits now; parts that have a budget add a gauge."""
+        usage, history, scopes = Usage(self.limits), self.history, self.bus.scopes
         usage.add("history", lambda: (history.used, history.dropped.total))
         usage.add("replay", lambda: (scopes.used, scopes.dropped))
         usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
@@ -169,6 +167,7 @@ class Engine:
         usage.add("log", lambda: (self.log.used, self.log.dropped))
         if (journal := self.journal) is not None:
             usage.add("journal", lambda: (journal.pending_bytes, journal.lost))
+        return usage
 
     # -- start and stop --------------------------------------------------------------------------------
 

@@ -229,10 +229,8 @@ class EventBus:
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
-        if size is None or size > MAX_PAYLOAD_BYTES or payload is None:
-            packed, size = pack(payload)
-        else:
-            packed = pack_read(payload)
+        is_checked = size is not None and size <= MAX_PAYLOAD_BYTES and payload is not None
+        packed, size = pack_read(payload, size or 0) if is_checked else pack(payload)
         buffer = self.scopes.buffer(session_id)
         self._seq += 1
         envelope = EventEnvelope(

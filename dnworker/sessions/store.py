@@ -77,15 +77,8 @@ class SessionStore:
         """
         if session_id == "":
             raise Conflict("session_id is empty; leave it out to get a fresh id")
-        check_names(
-            session_id=session_id,
-            capability=capability,
-            agent=agent,
-            model=model,
-            project=project,
-            group_id=group_id,
-            origin=origin,
-        )
+        check_names(session_id=session_id, capability=capability, agent=agent, model=model)
+        check_names(project=project, group_id=group_id, origin=origin)
         check_labels(labels or {})
         if session_id is not None and session_id in self._sessions:
             return self._join(session_id, agent, model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import weakref
 from sys import getsizeof
 from types import FunctionType, ModuleType
 
@@ -11,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dnworker as runtimes
+from dnworker import Worker
 from dnworker.core import invocation as invocations
 from dnworker.core.envelope import EventEnvelope, _get_payload, has_payload
 from dnworker.core.invocation import Invocation, current_invocation
@@ -246,3 +250,31 @@ def test_the_newest_line_is_kept_whatever_its_size():
     assert [line.text[0] for line in book.tail()] == ["y"]
     assert book.dropped == 1
     assert isinstance(book.tail()[0], LogLine)
+
+
+class Failed(Exception):
+    """Unlike those that are built in, it can be referred to weakly."""
+
+
+async def test_what_a_handler_raised_is_freed_without_a_collection():
+    raised: list[weakref.ref[BaseException]] = []
+    worker = Worker("w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        failure = Failed("x")
+        raised.append(weakref.ref(failure))
+        try:
+            raise failure
+        finally:
+            del failure
+
+    async with runtimes.Runtime(port=None) as runtime:
+        await runtime.add(worker)
+        gc.disable()
+        try:
+            await runtime.fire("a")
+            await asyncio.sleep(0)
+            assert [one() for one in raised] == [None]
+        finally:
+            gc.enable()
