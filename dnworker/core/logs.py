@@ -19,7 +19,7 @@ from dnworker.core.text import clip
 LINES_KEPT = 50_000
 """Lines that a log keeps, as long as its bytes allow it."""
 
-LINE_OVERHEAD = 450
+LINE_OVERHEAD = 380
 """Bytes that a line takes beside its text and data."""
 
 LONGEST_LINE = 65_536
