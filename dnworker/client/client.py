@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, snapshot
+from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
 from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError
 from dnworker.core.models import (
     LogPage,
@@ -197,7 +197,7 @@ class RuntimeClient:
         events = self._connection.events(kinds)
         try:
             async for envelope in events:
-                yield envelope
+                yield own(envelope)
         finally:
             aclose = getattr(events, "aclose", None)
             if aclose is not None:

@@ -1,4 +1,9 @@
-"""`EventEnvelope`, its JSON, and the checks of kinds and payloads (contract 5.1, 5.4)."""
+"""`EventEnvelope`, its JSON, and the checks of kinds and payloads (contract 5.1, 5.4).
+
+The envelopes inside a runtime hold their payload as the bytes of its JSON: parsed, it takes up to thirty
+times as much memory. Whoever reads `payload` of such an envelope gets a dict parsed for that; `own` gives
+handlers and clients in this process an envelope with a dict that is theirs.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from dnworker.core.errors import Invalid, ReservedKind, TooLarge
-from dnworker.core.text import is_valid_text
+from dnworker.core.errors import Invalid, KindTooLong, ReservedKind, TooLarge
+from dnworker.core.text import is_valid_text, shorten
 
 SCHEMA_VERSION = 2
 RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")
@@ -44,7 +50,10 @@ TEXT_CUT = 100_000
 
 
 class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
-    """One delivered event. The fields are the keys on the wire, in this order (contract 5.1)."""
+    """One delivered event. The fields are the keys on the wire, in this order (contract 5.1).
+
+    Two are equal if their fields are, whether their payloads are parsed or not.
+    """
 
     schema_version: int = SCHEMA_VERSION
     connection_id: str | None = None
@@ -58,6 +67,72 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     terminal: bool = False
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EventEnvelope):
+            return NotImplemented
+        return msgspec.Struct.__eq__(own(self), own(other))
+
+    __hash__ = None  # type: ignore[assignment]  # a payload is mutable
+
+    def __repr__(self) -> str:
+        return msgspec.Struct.__repr__(own(self))
+
+    def __reduce__(self) -> Any:
+        return msgspec.Struct.__reduce__(own(self))
+
+
+_payload_slot: Any = EventEnvelope.__dict__["payload"]
+_get_payload = _payload_slot.__get__
+_set_payload = _payload_slot.__set__
+
+
+def _parsed_payload(envelope: EventEnvelope) -> Any:
+    held = _get_payload(envelope)
+    return _from_json(held) if held.__class__ is msgspec.Raw else held
+
+
+# The encoder and `copy` read the slot itself: they take the bytes as they are.
+EventEnvelope.payload = property(_parsed_payload, _set_payload)  # type: ignore[assignment]
+
+
+def own(envelope: EventEnvelope) -> EventEnvelope:
+    """Return an envelope whose payload is a dict that only its holders share; itself, if it has one."""
+    held = _get_payload(envelope)
+    if held.__class__ is not msgspec.Raw:
+        return envelope
+    copy = replace(envelope)
+    _set_payload(copy, _from_json(held))
+    return copy
+
+
+def bytes_of_payload(envelope: EventEnvelope) -> int:
+    """Return the bytes of JSON that an envelope holds as its payload; 0 where it is parsed, or not kept."""
+    held = _get_payload(envelope)
+    return len(memoryview(held)) if held.__class__ is msgspec.Raw and held is not _NOT_KEPT else 0
+
+
+NOT_KEPT: dict[str, Any] = {"dreadnode_truncated": True, "reason": "the payload is not kept any more"}
+"""The payload of an event whose own the history has dropped; marked like one that was cut (contract 7)."""
+
+
+def drop_payload(envelope: EventEnvelope) -> None:
+    """Replace the payload of an envelope that nobody else holds by a note that it is not kept."""
+    _set_payload(envelope, _NOT_KEPT)
+
+
+def without_payload(envelope: EventEnvelope) -> EventEnvelope:
+    """Return a copy of an envelope whose payload is a note that it is not kept."""
+    copy = replace(envelope)
+    _set_payload(copy, _NOT_KEPT)
+    return copy
+
+
+def has_payload(envelope: EventEnvelope) -> bool:
+    """Return whether the payload is the one that was published, and not the note that it is not kept."""
+    return _get_payload(envelope) is not _NOT_KEPT
+
+
+_NOT_KEPT = msgspec.Raw(msgspec.json.encode(NOT_KEPT))
 
 _decoder = msgspec.json.Decoder(EventEnvelope)
 _encoder = msgspec.json.Encoder()
@@ -84,7 +159,7 @@ def decode(frame: str | bytes) -> EventEnvelope:
     if envelope.session_id is None and envelope.kind in ("session.created", "session.deleted"):
         named = envelope.payload.get("session_id")
         if isinstance(named, str):
-            return msgspec.structs.replace(envelope, session_id=named)
+            return replace(envelope, session_id=named)
     return envelope
 
 
@@ -102,14 +177,24 @@ def is_noise(kind: str) -> bool:
     return kind.startswith(NOISE)
 
 
+LONGEST_KIND = 512
+"""Characters of a kind."""
+
+
 def check_kind(kind: object) -> str:
-    """Return `kind` if it is text.
+    """Return `kind` if it is text of at most 512 characters.
 
     Raises:
-        Invalid: it is not.
+        Invalid: it is no text.
+        KindTooLong: it is longer.
     """
     if not isinstance(kind, str):
-        raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r}")
+        raise Invalid(f"kind must be text such as 'capability.demo.ready', not {kind!r:.200}")
+    if len(kind) > LONGEST_KIND:
+        raise KindTooLong(
+            f"kind {shorten(kind, 40)!r} has {len(kind):,} characters; at most {LONGEST_KIND} are taken. "
+            "A kind names what happened; what it is about belongs in the payload"
+        )
     if not is_valid_text(kind):
         raise Invalid(f"kind {kind!r} has a lone surrogate, which is not text")
     return kind
@@ -120,6 +205,7 @@ def check_publishable(kind: str) -> str:
 
     Raises:
         ReservedKind: it starts with one of the six reserved prefixes.
+        KindTooLong: it is too long.
     """
     if isinstance(kind, str) and kind in _publishable:
         return kind
@@ -133,8 +219,24 @@ def check_publishable(kind: str) -> str:
     return kind
 
 
+EMPTY = msgspec.Raw(b"{}")
+
+SURELY_JSON = 400
+"""Characters of our own JSON, without escapes, that cannot be nested too deep to be read again."""
+
+
 def snapshot(payload: object) -> tuple[dict[str, Any], int]:
     """Return the payload as it will arrive over a wire, and its size in bytes.
+
+    Raises:
+        Invalid, TooLarge: as `pack`.
+    """
+    packed, size = pack(payload)
+    return _from_json(packed), size
+
+
+def pack(payload: object) -> tuple[msgspec.Raw, int]:
+    """Return the payload as the JSON that an envelope holds, and its size in bytes.
 
     Going through JSON gives handlers in this process exactly what a subprocess worker would see, and keeps
     a publisher from changing an event that is under way.
@@ -144,14 +246,16 @@ def snapshot(payload: object) -> tuple[dict[str, Any], int]:
         TooLarge: its JSON is longer than a subscriber can receive.
     """
     if payload is None:
-        return {}, 2
+        return EMPTY, 2
     if not isinstance(payload, dict):
         raise Invalid(
             f"a payload is an object, as in {{'key': 'value'}}; got {_kind_of(payload)} {payload!r:.60}"
         )
     try:
         text = _to_json(payload)
-        copy: dict[str, Any] = _from_json(text)
+        if len(text) <= SURELY_JSON and "\\u" not in text:
+            return msgspec.Raw(text.encode()), len(text)
+        packed = msgspec.Raw(_encoder.encode(_from_json(text)))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
         raise Invalid(_why_not_json(payload, "payload", 0) or f"payload is not JSON: {exc}") from exc
     if len(text) > MAX_PAYLOAD_BYTES:
@@ -159,7 +263,12 @@ def snapshot(payload: object) -> tuple[dict[str, Any], int]:
             f"payload is {len(text):,} bytes of JSON; at most {MAX_PAYLOAD_BYTES:,} reach a subscriber. "
             "Store the data and publish where it is"
         )
-    return copy, len(text)
+    return packed, len(text)
+
+
+def pack_read(payload: object, size: int) -> tuple[msgspec.Raw, int]:
+    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without any check."""
+    return msgspec.Raw(_encoder.encode(payload)), size
 
 
 def _make_to_json() -> Callable[[object], str]:

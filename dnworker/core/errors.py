@@ -2,7 +2,7 @@
 
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
-    │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind
+    │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong
     ├── HandlerNotAsync  BadSchedule  BadName   wrong use of Worker; a TypeError, two ValueErrors
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
     ├── WorkerFailed        a worker went to `error` where `running` was expected
@@ -101,6 +101,12 @@ class Invalid(ApiError, ValueError):
 
 class ReservedKind(ApiError, ValueError):
     """A kind that only the runtime itself may publish (contract 5.4)."""
+
+    status = 400
+
+
+class KindTooLong(Invalid):
+    """A kind that is longer than 512 characters."""
 
     status = 400
 

@@ -15,15 +15,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, Literal
+from weakref import ref
 
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, new_id
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.locations import location_of
-from dnworker.core.logs import LogLine
-from dnworker.core.text import clip, valid_text
+from dnworker.core.logs import LogLine, bytes_of
+from dnworker.core.text import clip, shorten, valid_text
 
 Outcome = Literal["running", "ok", "error", "cancelled"]
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
@@ -50,6 +52,17 @@ _CLASS_NAME: Any = type.__dict__["__name__"]
 LOGS_KEPT = 1_000
 EVENTS_KEPT = 10_000
 """Lines of log and published events that an invocation keeps."""
+
+MUTED_KEPT = 1_000_000
+"""Bytes of log that a muted invocation keeps; the lines of others are in the log, and only there."""
+
+UNHANDLED_KEPT = 100
+"""Errors of tasks that nobody awaited that an invocation keeps; the log has all."""
+
+LONGEST_NAME = 200
+"""Characters of the name of a type or function that are kept of an error."""
+
+_NOTE_OF_CUT = 60  # characters that `clip` adds to what it has cut
 
 NOT_THEIRS = frozenset({"dnworker", "dnworker_jupyter", "importlib", "asyncio", "threading", "concurrent"})
 """Modules whose frames are left out of an error: they are not the user's code."""
@@ -95,7 +108,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """One run of one handler.
 
     `started_at` and `duration` are seconds of the machine's monotonic clock; `duration` is None while
-    it runs. `logs` and `published` hold the newest lines and events only: a task may run for days.
+    it runs. `logs` and `published` hold the newest lines and events only: a task may run for days. A line is
+    gone from `logs`, too, when the log has dropped it.
     """
 
     worker: str
@@ -108,7 +122,6 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     error: HandlerError | None = None
     started_at: float = msgspec.field(default_factory=time.monotonic)
     duration: float | None = None
-    logs: Sequence[LogLine] = ()
     published: Sequence[EventEnvelope] = ()
     unhandled: Sequence[HandlerError] = ()
     """Errors of tasks that it started and nobody awaited."""
@@ -118,6 +131,12 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Whether its output is kept in `logs` only, and not in the worker's log."""
     remote_id: str | None = None
     """Its id, where a worker process gave it one."""
+    kept_bytes: int = 0
+    """Bytes that the history counts it with."""
+    lines_noted: int = 0
+    """Lines that it has written, those that are not kept among them."""
+    _lines: deque[LogLine | ref[LogLine]] | None = None
+    _muted_size: int = 0
 
     @property
     def id(self) -> str:
@@ -138,11 +157,28 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """Worker and handler, such as `bridge.on_turn`."""
         return f"{self.worker}.{self.handler}"
 
+    @property
+    def logs(self) -> list[LogLine]:
+        """The newest lines of its output that are kept, oldest first."""
+        held = [one if isinstance(one, LogLine) else one() for one in list(self._lines or ())]
+        return [line for line in held if line is not None]
+
     def note_log(self, line: LogLine) -> None:
-        """Keep a line of its output; the oldest lines go first."""
-        if not isinstance(self.logs, deque):
-            self.logs = deque(maxlen=LOGS_KEPT)  # most invocations print nothing
-        self.logs.append(line)
+        """Note a line of its output; the oldest lines go first.
+
+        A line of a muted invocation is kept here, others by the log: an invocation must not keep them alive.
+        """
+        if self._lines is None:
+            self._lines = deque(maxlen=LOGS_KEPT)  # most invocations print nothing
+        self.lines_noted += 1
+        if not self.muted:
+            self._lines.append(ref(line))
+            return
+        self._lines.append(line)
+        self._muted_size += bytes_of(line)
+        while self._muted_size > MUTED_KEPT and len(self._lines) > 1:
+            oldest = self._lines.popleft()
+            self._muted_size -= bytes_of(oldest) if isinstance(oldest, LogLine) else 0
 
     def note_published(self, envelope: EventEnvelope) -> None:
         """Keep an event that it published; the oldest events go first."""
@@ -150,11 +186,43 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             self.published = deque(maxlen=EVENTS_KEPT)
         self.published.append(envelope)
 
+    def note_unhandled(self, error: HandlerError) -> None:
+        """Keep an error of a task that it started; the oldest go first."""
+        self.unhandled = (*self.unhandled[1 - UNHANDLED_KEPT :], error)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes no more than every invocation does."""
+        return self.error is None and not self.published and self._lines is None and not self.unhandled
+
+    def bytes_used(self) -> int:
+        """Return the bytes of memory that it takes, without its event and the lines that the log keeps."""
+        errors = self.unhandled if self.error is None else (self.error, *self.unhandled)
+        used = INVOCATION_BYTES + _PER_EVENT * len(self.published) + self._muted_size
+        if self._lines is not None:
+            used += _PER_LINE * len(self._lines)
+        return used + sum(map(_bytes_of_error, errors)) if errors else used
+
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:
         """Note how it ended."""
         self.outcome = outcome
         self.error = error
         self.duration = time.monotonic() - self.started_at
+
+
+INVOCATION_BYTES = 900
+"""Bytes of an invocation that has no error, no line and no event."""
+
+_PER_EVENT, _PER_LINE, _PER_FRAME = 500, 120, 200
+"""Bytes of an event that only it remembers, of a line that the log keeps, of a frame without its texts."""
+
+
+def _bytes_of_error(error: HandlerError) -> int:
+    frames = sum(
+        _PER_FRAME + getsizeof(frame.place) + getsizeof(frame.function) + getsizeof(frame.source)
+        for frame in error.frames
+    )
+    return _PER_FRAME + getsizeof(error.type) + getsizeof(error.message) + frames
 
 
 current_invocation: contextvars.ContextVar[Invocation | None] = contextvars.ContextVar(
@@ -231,8 +299,22 @@ def _frames_of(exc: BaseException) -> list[Frame]:
             continue
         file = frame.f_code.co_filename
         source = clip(_line_of(file, line).strip(), LONGEST_SOURCE)
-        frames.append(Frame(valid_text(location_of(file, line)), frame.f_code.co_name, source))
+        place = clip(location_of(file, line), LONGEST_SOURCE)
+        frames.append(Frame(place, shorten(frame.f_code.co_name, LONGEST_NAME), source))
     return frames
+
+
+def within_bounds(error: HandlerError) -> HandlerError:
+    """Return an error that a worker process describes, cut as `describe` cuts those of this process."""
+
+    def cut(text: str, longest: int) -> str:
+        return text if len(text) <= longest + _NOTE_OF_CUT else clip(text, longest)
+
+    frames = tuple(
+        Frame(cut(f.place, LONGEST_SOURCE), shorten(f.function, LONGEST_NAME), cut(f.source, LONGEST_SOURCE))
+        for f in error.frames[-FRAMES_KEPT:]
+    )
+    return HandlerError(shorten(error.type, LONGEST_NAME), cut(error.message, LONGEST_MESSAGE), frames)
 
 
 def _line_of(file: str, line: int) -> str:

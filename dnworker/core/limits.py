@@ -20,6 +20,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     history: int = 64 * MB
     """Bytes of events and invocations that are kept in memory for traces and the panel."""
+    replay: int = 64 * MB
+    """Bytes of events that are kept for replay, of all sessions together; each session has its own bound."""
+    sessions: int = 256 * MB
+    """Bytes of messages that are kept in memory, of all sessions together."""
+    journal: int = 32 * MB
+    """Bytes of events and invocations that wait for a slow disk to take them into the journal."""
     log: int = 32 * MB
     """Bytes of log lines that are kept in memory, of all workers together."""
     held: int = 16 * MB
@@ -65,3 +71,12 @@ def parse_limits(given: Iterable[str]) -> Limits:
             raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
         values[name] = amount if name.endswith("_seconds") else max(1, int(amount))
     return msgspec.convert(values, Limits)
+
+
+def amount(value: float, name: str) -> str:
+    """Return an amount of the limit `name` as text, such as `3.2 MB`, `60 s` or `12`."""
+    if name == "held_seconds":
+        return f"{value:g} s"
+    if name in ("connections", "unauthenticated"):
+        return f"{value:,.0f}"
+    return f"{value / MB:.1f} MB"

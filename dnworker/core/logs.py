@@ -9,19 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from sys import getsizeof
 from typing import Any
 
+from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
 
 LINES_KEPT = 50_000
-"""Lines that a log keeps."""
+"""Lines that a log keeps, as long as its bytes allow it."""
+
+LINE_OVERHEAD = 380
+"""Bytes that a line takes beside its text and data."""
 
 LONGEST_LINE = 65_536
 """Characters of a line after which it is cut."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class LogLine:
     """One line of a worker's log.
 
@@ -40,20 +45,52 @@ class LogLine:
     data: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
+def bytes_of(line: LogLine) -> int:
+    """Return the bytes of memory that a line takes, with what was displayed."""
+    return LINE_OVERHEAD + getsizeof(line.text) + (0 if line.data is None else _bytes_of_data(line.data))
+
+
+def _bytes_of_data(data: object) -> int:
+    """Return the bytes of a displayed object's forms, which are texts, or JSON where a program reads them."""
+    total, waiting, counted = 0, [data], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in counted:
+            continue
+        total += getsizeof(one)
+        if isinstance(one, Mapping):
+            counted.add(id(one))
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple | set | frozenset):
+            counted.add(id(one))
+            waiting += one
+    return total
+
+
 class LogBook:
     """The log of every worker of one runtime; the oldest lines go first, and are counted.
 
     Lines may come from any thread: handlers start them. Listeners are called on the thread that adds.
+
+    Args:
+        lines_kept: how many lines are kept at most.
+        limit: how many bytes are kept at most; the newest line is kept in any case.
     """
 
-    def __init__(self, lines_kept: int = LINES_KEPT) -> None:
-        self._lines: deque[LogLine] = deque(maxlen=lines_kept)
+    def __init__(self, lines_kept: int = LINES_KEPT, *, limit: int = Limits().log) -> None:
+        self._lines: deque[LogLine] = deque()
+        self._sizes: deque[int] = deque()  # of each line when it was added: what is displayed may change
+        self._lines_kept = lines_kept
+        self._limit = limit
         self._next = 1
         self._depth = 0
         self._late: list[LogLine] = []
         self._listeners: Listeners[[LogLine]] = Listeners()
         self._lock = threading.RLock()
         self.dropped = 0
+        """Lines that are not kept any more."""
+        self.used = 0
+        """Bytes that the kept lines take."""
 
     def add(
         self,
@@ -66,8 +103,14 @@ class LogBook:
         event_id: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> LogLine:
-        """Append one line; a line over 64 KiB is cut, with a note of it."""
-        line = LogLine(0, worker, source, clip(text, LONGEST_LINE), level, invocation_id, event_id, data=data)
+        """Append one line; a line over 64 KiB is cut, with a note of it.
+
+        Of something displayed that alone would take a quarter of the log, only the text is kept.
+        """
+        text = clip(text, LONGEST_LINE)
+        if data is not None and (size := _bytes_of_data(data)) > self._limit // 4:
+            data, text = None, f"{text} [too large to be kept in the log: {size:,} bytes]"
+        line = LogLine(0, worker, source, text, level, invocation_id, event_id, data=data)
         with self._locked():
             self._late.append(line)
         self._listeners.notify(line)
@@ -89,11 +132,15 @@ class LogBook:
                 self._depth -= 1
 
     def _keep(self, line: LogLine) -> None:
-        if len(self._lines) == self._lines.maxlen:
-            self.dropped += 1
         object.__setattr__(line, "number", self._next)
         self._next += 1
         self._lines.append(line)
+        self._sizes.append(bytes_of(line))
+        self.used += self._sizes[-1]
+        while len(self._lines) > self._lines_kept or (self.used > self._limit and len(self._lines) > 1):
+            self._lines.popleft()
+            self.used -= self._sizes.popleft()
+            self.dropped += 1
 
     def tail(self, count: int = 200, worker: str | None = None) -> list[LogLine]:
         """Return the last `count` lines, of one worker or of all, oldest first."""

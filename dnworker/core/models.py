@@ -122,8 +122,19 @@ class ToolInfo(msgspec.Struct, kw_only=True):
     parameters_schema: dict[str, Any] | None = None
 
 
+class LimitUse(msgspec.Struct, kw_only=True):
+    """One limit of a runtime, in bytes, seconds or connections, and what is used of it; None if not measured.
+
+    `dropped` counts the events, runs, lines or entries that had to go because it was used up.
+    """
+
+    limit: float
+    used: float | None = None
+    dropped: int | None = None
+
+
 class RuntimeInfo(msgspec.Struct, kw_only=True):
-    """The runtime and its capabilities (contract 6.3)."""
+    """The runtime and its capabilities (contract 6.3); `limits` are ours, None of another runtime."""
 
     status: str = "ok"
     version: str
@@ -132,6 +143,7 @@ class RuntimeInfo(msgspec.Struct, kw_only=True):
     working_dir: str = ""
     default_capability: str | None = None
     capabilities: list[CapabilityInfo] = msgspec.field(default_factory=list)
+    limits: dict[str, LimitUse] | None = None
 
 
 class SessionListResult(msgspec.Struct, kw_only=True):

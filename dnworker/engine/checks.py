@@ -90,22 +90,9 @@ async def run_bounded(
     # A pipe of our own: asyncio's wait() returns only when its pipes are closed, and what a program leaves
     # behind may hold them open (before Python 3.12.4).
     reading_end, writing_end = os.pipe()
-    spawning = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=writing_end,
-            start_new_session=True,
-        )
-    )
     try:
-        process = await asyncio.shield(spawning)
+        process = await _spawn(command, cwd, env, writing_end)
     except BaseException:
-        with suppress(OSError, ValueError):  # interrupted: it is ended with what it has started since
-            await end_at_once(await spawning)
         os.close(reading_end)
         raise
     finally:
@@ -124,6 +111,29 @@ async def run_bounded(
         errors.cancel()
         await end_at_once(process)
         pipe.close()  # of a task that was cancelled before it began
+
+
+async def _spawn(
+    command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, errors: int
+) -> asyncio.subprocess.Process:
+    """Start a program in a group of its own; where that is interrupted, what has been started ends."""
+    spawning = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(spawning)
+    except asyncio.CancelledError:
+        with suppress(OSError, ValueError):
+            await end_at_once(await spawning)
+        raise
 
 
 async def _ends_of(pipe: IO[bytes]) -> str:

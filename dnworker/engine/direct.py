@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 
 from dnworker.client.connection import TurnEvents, read_answer
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, own
 from dnworker.core.errors import ApiError, CommandError
 from dnworker.events.bus import Subscription
 
@@ -138,7 +138,7 @@ class _DirectTurn:
         try:
             async for envelope in self._subscription:
                 if envelope.turn_id == self.turn_id:
-                    yield envelope
+                    yield own(envelope)
                     if envelope.terminal:
                         return
         finally:

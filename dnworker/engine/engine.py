@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,6 +50,7 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
@@ -104,13 +105,13 @@ class Engine:
         self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
-        self.bus = EventBus(self.clock)
-        self.history = History()
-        self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
-        self.logs = LogBook()
+        self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
+        self.history = History(self.limits.history)
+        self.journal = None if journal is None else self._make_journal(Path(journal))
+        self.logs = LogBook(limit=self.limits.log * 3 // 4)
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        self.log = RuntimeLog()
+        self.log = RuntimeLog(self.limits.log // 4)
         # capabilities and their workers
         self.guard = Guard()
         self.services = self._make_services(restart_policy(restart))
@@ -120,7 +121,7 @@ class Engine:
         # sessions and who answers in them
         self.tools = Tools()
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
-        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind)
+        self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
@@ -131,6 +132,9 @@ class Engine:
         self._thread_id, self._is_started = 0, False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
+
+    def _make_journal(self, path: Path) -> Journal:
+        return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_services(self, restart: RestartPolicy | None) -> Services:
         return Services(
@@ -156,6 +160,19 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What is used of the limits now; parts that have a budget add a gauge."""
+        usage, history, scopes = Usage(self.limits), self.history, self.bus.scopes
+        usage.add("history", lambda: (history.used, history.dropped.total))
+        usage.add("replay", lambda: (scopes.used, scopes.dropped))
+        usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
+        usage.add("log", lambda: (self.logs.used, self.logs.dropped))
+        usage.add("log", lambda: (self.log.used, self.log.dropped))
+        if (journal := self.journal) is not None:
+            usage.add("journal", lambda: (journal.pending_bytes, journal.lost))
+        return usage
 
     # -- start and stop --------------------------------------------------------------------------------
 
@@ -413,6 +430,7 @@ class Engine:
             runtime_id=self.runtime_id,
             working_dir=str(Path.cwd()),
             capabilities=[capability.info() for capability in self.capabilities.all()],
+            limits=self.usage.read(),
         )
 
     # -- events ----------------------------------------------------------------------------------------

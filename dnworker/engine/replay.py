@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, decode, encode, is_noise
+from dnworker.core.envelope import EventEnvelope, decode, encode, has_payload, is_noise
 from dnworker.core.errors import Invalid, JournalError, UsageError
 from dnworker.core.samples import in_session
 from dnworker.events.journal import SHORTEST_ID, JournalReader
@@ -28,13 +28,17 @@ Edit = tuple[str, Any]
 
 
 async def recorded(
-    engine: Engine, last: int, *, kind: str | None = None, everything: bool = False
+    engine: Engine, last: int, *, kind: str | None = None, everything: bool = False, whole: bool = True
 ) -> list[EventEnvelope]:
     """Return the newest `last` events that came from outside, oldest first; of `kind`, all events of it.
 
     With `everything` it is all events, those that handlers and the runtime itself published among them.
 
-    They come from the journal, those of earlier runs among them, else from the memory of this run.
+    They come from the journal, those of earlier runs among them, else from the memory of this run. Where
+    they need not all be there (`whole` is False), those whose payload memory has dropped are left out.
+
+    Raises:
+        UsageError: all must be there, and memory has dropped the payloads of some.
     """
     from_outside = kind is None and not everything
     if (reader := await _reader(engine)) is not None:
@@ -48,23 +52,40 @@ async def recorded(
         for e in engine.history.events(engine.history.kept)
         if kind in (None, e.kind) and not (from_outside and (is_noise(e.kind) or e.event_id in caused))
     ]
-    return found[-last:] if last else []
+    found = found[-last:] if last else []
+    if not whole:
+        return [event for event in found if has_payload(event)]
+    if lost := sum(not has_payload(event) for event in found):
+        raise UsageError(
+            f"of the last {len(found):,} events, {lost:,} have lost their payloads: memory did not keep "
+            f"them; ask for fewer; {_WAY_OUT}"
+        )
+    return found
+
+
+_WAY_OUT = "a runtime with a journal keeps them (--journal FILE), or raise the limit: --limit history=256MB"
 
 
 async def find(engine: Engine, name: str) -> EventEnvelope:
     """Return an event by its id, the beginning of its id, or `#seq`.
 
     Raises:
-        UsageError: there is none; says what can be named.
+        UsageError: there is none, or memory has not kept its payload; says what can be named.
     """
+    emptied = None
     for envelope in reversed(engine.history.events(engine.history.kept)):
         if name == f"#{envelope.seq}" or (len(name) >= SHORTEST_ID and envelope.event_id.startswith(name)):
-            return envelope
+            if has_payload(envelope):
+                return envelope
+            emptied = envelope
+            break
     if (reader := await _reader(engine)) is not None:
         with reader:
             found = await asyncio.to_thread(reader.find, name)
         if found is not None:
             return found
+    if emptied is not None:
+        raise UsageError(f"the payload of #{emptied.seq} is not kept any more; {_WAY_OUT}")
     raise UsageError(
         f"there is no event {name!r}; name one by #seq or by its id, as %events shows them, "
         "several as: last 5, or a file of %events save"

@@ -3,45 +3,69 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from sys import getsizeof
 
+from dnworker.core.limits import Limits
 from dnworker.core.models import LogPage, LogRecord
-from dnworker.core.text import valid_text
+from dnworker.core.text import shorten, valid_text
 
 RECORDS_KEPT = 2_000
 MESSAGE_LENGTH = 8_192
+RECORD_OVERHEAD = 500
+"""Records, characters of a message, and bytes of a record beside its message."""
+
+SOURCE_LENGTH = 200
 
 LEVELS = {"trace": 5, "debug": 10, "info": 20, "success": 25, "warning": 30, "error": 40, "critical": 50}
 
 
 class RuntimeLog(logging.Handler):
-    """Keeps the newest records of the framework's loggers and of its workers."""
+    """Keeps the newest records of the framework's loggers and of its workers.
 
-    def __init__(self) -> None:
+    Args:
+        limit: bytes that the records may take.
+    """
+
+    def __init__(self, limit: int = Limits().log // 4) -> None:
         super().__init__()
         self.instance_id = uuid.uuid4().hex
-        self._records: deque[LogRecord] = deque(maxlen=RECORDS_KEPT)
+        self._records: deque[LogRecord] = deque()
+        self._limit = limit
         self._latest = 0
+        self.used = 0
+        """Bytes that the records take."""
+        self.dropped = 0
+        """Records that are not kept any more."""
+        self._keeping = threading.RLock()  # a finalizer that runs while it is held may log, too
 
     def add(self, source: str, text: str, level: str = "info") -> None:
         """Keep one record; a long message is cut and marked."""
-        self._latest += 1
         name = level if level in LEVELS else "info"
-        self._records.append(
-            LogRecord(
-                sequence=self._latest,
-                timestamp=datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-                level=name.upper(),
-                level_no=LEVELS[name],
-                source=source,
-                message=valid_text(text[:MESSAGE_LENGTH]),
-                truncated=len(text) > MESSAGE_LENGTH,
+        message = valid_text(text[:MESSAGE_LENGTH])
+        timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        with self._keeping:  # workers log from threads
+            self._latest += 1
+            self._records.append(
+                LogRecord(
+                    sequence=self._latest,
+                    timestamp=timestamp,
+                    level=name.upper(),
+                    level_no=LEVELS[name],
+                    source=shorten(source, SOURCE_LENGTH),
+                    message=message,
+                    truncated=len(text) > MESSAGE_LENGTH,
+                )
             )
-        )
+            self.used += _bytes_of(self._records[-1])
+            while len(self._records) > RECORDS_KEPT or (self.used > self._limit and len(self._records) > 1):
+                self.used -= _bytes_of(self._records.popleft())
+                self.dropped += 1
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record of Python's logging."""
@@ -68,7 +92,7 @@ class RuntimeLog(logging.Handler):
         start = None if reset else after
         wanted = [
             r
-            for r in self._records
+            for r in list(self._records)
             if (start is None or r.sequence > start)
             and r.level_no >= LEVELS[level]
             and text.lower() in r.message.lower()
@@ -93,3 +117,7 @@ class RuntimeLog(logging.Handler):
             yield
         finally:
             logger.removeHandler(self)
+
+
+def _bytes_of(record: LogRecord) -> int:
+    return RECORD_OVERHEAD + getsizeof(record.message)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dnworker.core.envelope import has_payload
+from dnworker.core.errors import UsageError
 from dnworker.core.payloads import guess_payload
 from dnworker.core.samples import SAMPLES, in_session, sample
 from dnworker.core.text import closest
@@ -15,6 +18,10 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.engine import Engine
+
+
+EARLIER_KEPT = 20
+"""Kinds whose newest event of an earlier run is kept."""
 
 
 class Suggestion(NamedTuple):
@@ -93,13 +100,18 @@ class Suggestions:
         return Suggestion(read, "made of what handlers read" if read else "")
 
     async def newest(self, kind: str) -> EventEnvelope | None:
-        """Return the newest event of a kind, if there is one."""
+        """Return the newest event of a kind whose payload is kept, if there is one."""
         history = self._engine.history
-        newest = next((e for e in reversed(history.events(history.kept)) if e.kind == kind), None)
+        events = reversed(history.events(history.kept))
+        newest = next((e for e in events if e.kind == kind and has_payload(e)), None)
         if newest is not None or not self._earlier_runs:
             return newest
         if kind not in self._earlier:
-            found = await recorded(self._engine, 1, kind=kind)
+            found = []
+            with contextlib.suppress(UsageError):  # memory has the event, and has dropped its payload
+                found = await recorded(self._engine, 1, kind=kind)
+            if len(self._earlier) >= EARLIER_KEPT:
+                self._earlier.clear()
             self._earlier[kind] = found[0] if found else None
         return self._earlier[kind]
 

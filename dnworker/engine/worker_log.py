@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dnworker.core.invocation import HandlerError, Invocation, current_invocation
-from dnworker.core.logs import LogBook, LogLine
-from dnworker.core.text import valid_text
+from dnworker.core.logs import LONGEST_LINE, LogBook, LogLine
+from dnworker.core.text import clip
 
 
 class WorkerLog:
@@ -32,7 +32,8 @@ class WorkerLog:
         """
         invocation = invocation or current_invocation.get()
         if invocation is not None and invocation.muted:
-            invocation.note_log(LogLine(0, worker, source, valid_text(text), level, invocation.id, data=data))
+            text = clip(text, LONGEST_LINE)
+            invocation.note_log(LogLine(0, worker, source, text, level, invocation.id, data=data))
             return
         line = self._book.add(
             worker,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-import msgspec
-
 from dnworker.core.clock import Clock, RealClock
-from dnworker.core.envelope import KINDS_REMEMBERED, MAX_PAYLOAD_BYTES, EventEnvelope, snapshot
-from dnworker.core.errors import Gone, SubscriberTooSlow
-
-SESSION_BUFFER = (500, 2_000_000)
-RUNTIME_BUFFER = (50, 200_000)
-"""Events and bytes kept for replay, per session and for the runtime scope."""
+from dnworker.core.envelope import (
+    KINDS_REMEMBERED,
+    MAX_PAYLOAD_BYTES,
+    EventEnvelope,
+    pack,
+    pack_read,
+)
+from dnworker.core.errors import SubscriberTooSlow
+from dnworker.core.limits import Limits
+from dnworker.events.scopes import Scopes
 
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
@@ -32,39 +33,6 @@ class DeliveryWatcher(Protocol):
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that the worker took the event, or will never take it."""
-
-
-class ReplayBuffer:
-    """The newest events of one scope, bounded by count and by size."""
-
-    def __init__(self, max_events: int, max_bytes: int) -> None:
-        self._events: deque[tuple[EventEnvelope, int]] = deque()
-        self._max_events = max_events
-        self._max_bytes = max_bytes
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def append(self, envelope: EventEnvelope, size: int) -> None:
-        """Keep `envelope`, dropping the oldest while count or size is over its bound."""
-        self._events.append((envelope, size))
-        self._bytes += size
-        while len(self._events) > self._max_events or self._bytes > self._max_bytes:
-            _, gone = self._events.popleft()
-            self._bytes -= gone
-
-    def after(self, seq: int | None) -> list[EventEnvelope]:
-        """Return the kept events newer than `seq` (all for None), marked as replayed."""
-        return [
-            msgspec.structs.replace(envelope, replay=True)
-            for envelope, _ in self._events
-            if seq is None or envelope.seq > seq
-        ]
-
-    def bounds(self) -> tuple[int, int | None]:
-        """Return the newest `seq` kept, 0 when there is none, and the oldest."""
-        return (self._events[-1][0].seq, self._events[0][0].seq) if self._events else (0, None)
 
 
 class Subscription:
@@ -184,12 +152,6 @@ class Subscription:
             self._waiter.set_result(None)
 
 
-@dataclass(slots=True)
-class _Scope:
-    buffer: ReplayBuffer
-    deleted: bool = False
-
-
 class _Subscribers:
     """Which subscriptions want which kind; cached by kind until a subscription of it comes or goes."""
 
@@ -230,12 +192,11 @@ class _Subscribers:
 class EventBus:
     """One counter and one order for all events of a runtime; used from one event loop only."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, replay_bytes: int = Limits().replay) -> None:
         self._clock = clock or RealClock()
         self._seq = 0
-        # What is kept for replay.
-        self._runtime_scope = ReplayBuffer(*RUNTIME_BUFFER)
-        self._sessions: dict[str, _Scope] = {}
+        self.scopes = Scopes(replay_bytes)
+        """What is kept for replay."""
         # Who receives events.
         self._subscribers = _Subscribers()
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
@@ -268,20 +229,20 @@ class EventBus:
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
-        if size is None or size > MAX_PAYLOAD_BYTES or payload is None:
-            payload, size = snapshot(payload)
-        scope = self._runtime_scope if session_id is None else self._session(session_id)
+        is_checked = size is not None and size <= MAX_PAYLOAD_BYTES and payload is not None
+        packed, size = pack_read(payload, size or 0) if is_checked else pack(payload)
+        buffer = self.scopes.buffer(session_id)
         self._seq += 1
         envelope = EventEnvelope(
             seq=self._seq,
             kind=kind,
-            payload=payload,
+            payload=packed,  # type: ignore[arg-type]  # parsed when it is read: see core/envelope.py
             session_id=session_id,
             turn_id=turn_id,
             terminal=terminal,
             timestamp=self._clock.now(),
         )
-        scope.append(envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
+        self.scopes.append(buffer, envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
         if only is not None:
             return self._deliver_only(only, envelope)
         for tap, _ in self._taps:
@@ -325,7 +286,7 @@ class EventBus:
             watcher: notified of every event that is queued, and of those that a close drops.
             owner: the qualified name of the worker that it is for.
         """
-        buffer = self._runtime_scope if session_id is None else self._session(session_id)
+        buffer = self.scopes.buffer(session_id)
         replayed = [*queued, *(buffer.after(after_seq) if replay else ())]
         wanted = None if kinds is None else frozenset(kinds)
         subscription = Subscription(self, wanted, session_id, limit, replayed, watcher, owner)
@@ -351,26 +312,16 @@ class EventBus:
 
     def open_session(self, session_id: str) -> None:
         """Make the session's scope live, again if it was deleted (contract 13.11)."""
-        scope = self._sessions.get(session_id)
-        if scope is None or scope.deleted:
-            self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER))
+        self.scopes.open(session_id)
 
     def delete_session(self, session_id: str) -> None:
         """Drop the session's buffer and refuse what is published there until it is opened again."""
-        self._sessions[session_id] = _Scope(ReplayBuffer(*SESSION_BUFFER), deleted=True)
+        self.scopes.delete(session_id)
 
     def bounds(self, session_id: str) -> tuple[int, int | None]:
-        """Return the newest `seq` kept of a session, 0 when there is none, and the oldest."""
-        return self._session(session_id).bounds()
+        """Return the newest `seq` of a session, 0 when it had none, and the oldest that is kept."""
+        return self.scopes.buffer(session_id).bounds()
 
     def is_deleted(self, session_id: str) -> bool:
         """Return whether the session was deleted and not opened since."""
-        scope = self._sessions.get(session_id)
-        return scope is not None and scope.deleted
-
-    def _session(self, session_id: str) -> ReplayBuffer:
-        self._sessions.setdefault(session_id, _Scope(ReplayBuffer(*SESSION_BUFFER)))
-        scope = self._sessions[session_id]
-        if scope.deleted:
-            raise Gone(f"session {session_id!r} was deleted")
-        return scope.buffer
+        return self.scopes.is_deleted(session_id)

@@ -5,38 +5,90 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import NamedTuple
 
+import msgspec
+from msgspec.structs import replace
+
+from dnworker.core.envelope import EventEnvelope, bytes_of_payload, drop_payload, without_payload
 from dnworker.core.errors import HandlerFailed
-from dnworker.core.invocation import HandlerError, Invocation, Outcome, current_invocation, describe
+from dnworker.core.invocation import (
+    INVOCATION_BYTES,
+    HandlerError,
+    Invocation,
+    Outcome,
+    current_invocation,
+    describe,
+)
+from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
-
-if TYPE_CHECKING:
-    from dnworker.core.envelope import EventEnvelope
+from dnworker.core.text import clip
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
 FAILURES_KEPT = 1_000
-"""Events, invocations and failures not yet raised that are kept; older ones are dropped."""
+"""Events, ended invocations and failures not yet raised that are kept; older ones are dropped."""
+
+LONGEST_FAILURE = 2_000
+"""Characters of a failure that `settle` raises; the invocation has all of it."""
+
+_OVERHEAD = 700  # bytes of an event without its payload, kind and ids
+
+
+class Dropped(msgspec.Struct):
+    """How much the history has dropped so far: payloads of kept events, events, invocations, failures."""
+
+    payloads: int = 0
+    events: int = 0
+    invocations: int = 0
+    failures: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.payloads + self.events + self.invocations + self.failures
+
+
+class LostRuns(NamedTuple):
+    """Invocations of one event that are not kept any more, and how many of them did not end well."""
+
+    runs: int
+    failed: int
 
 
 class History:
     """Records events and invocations, knows which event caused which, and waits until they have ended.
 
-    Runners report to it. The oldest entries go first; a running invocation is never dropped.
+    Runners report to it. Of what it keeps, the oldest goes first: payloads before the events that had them,
+    so that traces stay whole, and invocations when they take over half of the bytes. A running invocation
+    is never dropped. What was dropped is counted.
+
+    Args:
+        limit: bytes that events and invocations may take.
     """
 
-    def __init__(self) -> None:
-        # Events by id, oldest first, and the invocations that each caused.
+    def __init__(self, limit: int = Limits().history) -> None:
+        # Events by id, oldest first, and the invocations that each caused. They are our own copies, which
+        # nobody gets: their payloads are dropped in place.
         self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
+        self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
+        self._lost_runs: dict[str, LostRuns] = {}
 
         # Invocations, and events that no worker has taken yet.
-        self._recent: deque[Invocation] = deque(maxlen=INVOCATIONS_KEPT)
-        self._running: set[Invocation] = set()
+        self._ended: deque[Invocation] = deque()
+        self._running: dict[Invocation, None] = {}
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
+        self._failures_not_raised = 0
+
+        # What that takes, and what had to go.
+        self.limit = limit
+        self._event_bytes = 0
+        self._invocation_bytes = 0
+        self.dropped = Dropped()
 
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
@@ -47,16 +99,93 @@ class History:
         """How many events are kept at most."""
         return EVENTS_KEPT
 
+    @property
+    def used(self) -> int:
+        """Bytes that events and invocations take."""
+        return self._event_bytes + self._invocation_bytes
+
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and count it as published by the handler that runs here, if one does."""
-        self._events[envelope.event_id] = envelope
-        self._order.append(envelope.event_id)
+        kept, size = replace(envelope), bytes_of_payload(envelope)  # every event pays for these lines
+        event_id = kept.event_id
+        self._events[event_id] = kept
+        self._order.append(event_id)
+        self._with_payload.append((kept, size))
+        self._event_bytes += size + _bytes_of(kept)
         if len(self._order) > EVENTS_KEPT:
-            oldest = self._order.popleft()
-            del self._events[oldest]
-            self._by_event.pop(oldest, None)
+            self._drop_event()
         if (invocation := current_invocation.get()) is not None:
-            invocation.note_published(envelope)
+            invocation.note_published(kept)
+            if invocation.kept_bytes:
+                self._weigh(invocation)
+        if self._event_bytes + self._invocation_bytes > self.limit:
+            self._shrink()
+
+    # -- what is dropped -------------------------------------------------------------------------------
+
+    def _shrink(self) -> None:
+        """Drop what is oldest until the rest is within the limit, or nothing is left that may go."""
+        while self._invocation_bytes > self.limit // 2 and self._ended:
+            self._drop_invocation()
+        while self.used > self.limit:
+            if self._with_payload:
+                self._drop_payload()
+                self.dropped.payloads += 1
+            elif self._order:
+                self._drop_event()
+            elif self._ended:
+                self._drop_invocation()
+            else:
+                break
+
+    def _drop_payload(self) -> None:
+        kept, size = self._with_payload.popleft()
+        self._event_bytes -= size
+        drop_payload(kept)
+
+    def _drop_event(self) -> None:
+        oldest = self._order.popleft()
+        kept = self._events.pop(oldest)
+        if self._with_payload and self._with_payload[0][0] is kept:
+            self._drop_payload()  # whose handler published it has the rest still
+        self._event_bytes -= _bytes_of(kept)
+        self.dropped.events += 1
+        if self._lost_runs:
+            self._lost_runs.pop(oldest, None)
+        self._forget_runs(oldest)
+
+    def _forget_runs(self, event_id: str) -> None:
+        """Forget which invocations an event that is not kept has caused, once none of them is running."""
+        for one in self._by_event.get(event_id, ()):
+            if one.outcome == "running":
+                return
+        self._by_event.pop(event_id, None)
+
+    def _drop_invocation(self) -> None:
+        """Drop the invocation that ended first; one that was opened again since is not dropped."""
+        invocation = self._ended.popleft()
+        if not invocation.kept_bytes or invocation.outcome == "running":
+            return
+        self._invocation_bytes -= invocation.kept_bytes
+        invocation.kept_bytes = 0
+        self.dropped.invocations += 1
+        if (event := invocation.event) is None or (caused := self._by_event.get(event.event_id)) is None:
+            return
+        caused.remove(invocation)
+        if not caused:
+            del self._by_event[event.event_id]
+        if event.event_id in self._events:
+            runs, failed = self._lost_runs.get(event.event_id, (0, 0))
+            bad = invocation.outcome != "ok" or bool(invocation.unhandled)
+            self._lost_runs[event.event_id] = LostRuns(runs + 1, failed + bad)
+
+    def _weigh(self, invocation: Invocation) -> None:
+        """Count what an invocation takes by now."""
+        size = invocation.bytes_used()
+        self._invocation_bytes += size - invocation.kept_bytes
+        invocation.kept_bytes = size
+
+    # -- deliveries and invocations --------------------------------------------------------------------
 
     def expect(self, envelope: EventEnvelope) -> None:
         """Note that a worker has this event in its queue."""
@@ -72,14 +201,18 @@ class History:
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
-        self._running.add(invocation)
-        self._recent.append(invocation)
-        if (event := invocation.event) is not None and event.event_id in self._events:
+        self._running[invocation] = None
+        if (event := invocation.event) is not None:
+            # Ours: what an invocation holds must not keep a payload that the limit has dropped.
+            kept = self._events.get(event.event_id)
+            invocation.event = without_payload(event) if kept is None else kept
             caused = self._by_event.get(event.event_id)
             if caused is None:
                 self._by_event[event.event_id] = [invocation]
             else:
                 caused.append(invocation)
+        invocation.kept_bytes = INVOCATION_BYTES
+        self._invocation_bytes += INVOCATION_BYTES
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
 
@@ -114,8 +247,9 @@ class History:
         if duration is not None:
             invocation.duration = duration
         if error is not None and not expected:
-            self._unseen_failures.append(f"{invocation.label} ({invocation.cause}): {error}")
-        self._running.discard(invocation)
+            self._note_failure(f"{invocation.label} ({invocation.cause}): {error}")
+        if self._running.pop(invocation, invocation) is None:
+            self._note_ended(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
@@ -124,20 +258,49 @@ class History:
     def reopen(self, invocation: Invocation) -> None:
         """Note that an invocation which counted as ended has only begun."""
         invocation.outcome, invocation.duration = "running", None
-        self._running.add(invocation)
+        self._running[invocation] = None
+        self._weigh(invocation)
 
     def unhandled(self, invocation: Invocation, error: HandlerError, source: str) -> None:
         """Note an error of something that the invocation started (`source`); `settle` raises it, too."""
-        invocation.unhandled = (*invocation.unhandled, error)
-        self._unseen_failures.append(f"{invocation.label} ({source}): {error}")
+        invocation.note_unhandled(error)
+        if invocation.kept_bytes:
+            self._weigh(invocation)
+        self._note_failure(f"{invocation.label} ({source}): {error}")
+
+    def _note_ended(self, invocation: Invocation) -> None:
+        self._ended.append(invocation)
+        if not invocation.is_plain:
+            self._weigh(invocation)
+        event = invocation.event
+        if event is not None and event.event_id not in self._events:
+            self._forget_runs(event.event_id)
+        if len(self._ended) > INVOCATIONS_KEPT:
+            self._drop_invocation()
+        if self._event_bytes + self._invocation_bytes > self.limit:
+            self._shrink()
+
+    def _note_failure(self, text: str) -> None:
+        if len(self._unseen_failures) == FAILURES_KEPT:
+            self._failures_not_raised += 1
+            self.dropped.failures += 1
+        self._unseen_failures.append(clip(text, LONGEST_FAILURE))
+
+    # -- what is read ----------------------------------------------------------------------------------
 
     def event(self, event_id: str) -> EventEnvelope | None:
-        """Return a kept event."""
-        return self._events.get(event_id)
+        """Return a kept event; its payload may be gone, as `has_payload` tells."""
+        kept = self._events.get(event_id)
+        return None if kept is None else replace(kept)
 
     def events(self, count: int = 50) -> list[EventEnvelope]:
-        """Return the newest `count` events, oldest first."""
-        return list(self._events.values())[-count:]
+        """Return the newest `count` events, oldest first; payloads of old ones may be gone."""
+        newest = islice(reversed(self._events.values()), count)
+        return [replace(kept) for kept in newest][::-1]
+
+    def runs_lost(self, event_id: str) -> LostRuns:
+        """Return how many invocations of a kept event are not kept any more."""
+        return self._lost_runs.get(event_id, LostRuns(0, 0))
 
     def invocations_of(self, event_id: str) -> list[Invocation]:
         """Return the invocations that the event has caused so far."""
@@ -145,7 +308,8 @@ class History:
 
     def invocations(self, worker: str | None = None) -> list[Invocation]:
         """Return the kept invocations, oldest first."""
-        return [i for i in self._recent if worker is None or i.worker == worker]
+        kept = sorted({*self._ended, *self._running}, key=lambda one: one.number)
+        return [i for i in kept if worker is None or i.worker == worker]
 
     def is_quiet(self, event_id: str) -> bool:
         """Return whether everything that the event caused, directly or not, has ended."""
@@ -192,6 +356,9 @@ class History:
         """
         failures = list(self._unseen_failures)
         self._unseen_failures.clear()
+        more, self._failures_not_raised = self._failures_not_raised, 0
+        if more:
+            failures.append(f"and {more:,} that failed before these; the log has them")
         if failures:
             raise HandlerFailed(failures)
 
@@ -215,3 +382,11 @@ class History:
             await waiter
         finally:
             self._waiters.discard(waiter)
+
+
+def _bytes_of(kept: EventEnvelope) -> int:
+    """Return the bytes of an event that stay when its payload is dropped."""
+    size = _OVERHEAD + kept.kind.__sizeof__()
+    if kept.session_id is not None:
+        size += kept.session_id.__sizeof__()
+    return size if kept.turn_id is None else size + kept.turn_id.__sizeof__()

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.envelope import EventEnvelope, encode
+from dnworker.core.envelope import EventEnvelope, bytes_of_payload, encode
 from dnworker.core.errors import JournalError
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.limits import Limits
 from dnworker.events.journal import open_journal
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ BATCH_SECONDS = 0.25
 
 PENDING_LIMIT = 200_000
 """Entries that wait for a disk that is full or slow before the newest are dropped, and counted."""
+
+ENTRY_OVERHEAD = 1_000
+"""Bytes of an entry that waits, beside the payload of its event or the error of its invocation."""
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_AGE = timedelta(days=30)
@@ -57,10 +61,17 @@ class Journal:
         runtime_id: is stored with the run.
         max_bytes: the bound of the file's size; the oldest entries go first.
         max_age: the bound of an entry's age.
+        pending_bytes: the bound of what waits in memory for the disk.
     """
 
     def __init__(
-        self, path: Path, runtime_id: str, *, max_bytes: int = MAX_BYTES, max_age: timedelta = MAX_AGE
+        self,
+        path: Path,
+        runtime_id: str,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_age: timedelta = MAX_AGE,
+        pending_bytes: int = Limits().journal,
     ) -> None:
         # The file, and its bounds.
         self.path = path
@@ -71,10 +82,14 @@ class Journal:
         self._since_prune = 0
 
         # Entries on their way: noted by the loop, taken in batches by the writer's thread.
-        self._pending: deque[tuple[str, tuple[Any, ...]]] = deque()
-        self._batch: list[tuple[str, tuple[Any, ...]]] = []
+        self._pending: deque[tuple[str, tuple[Any, ...], int]] = deque()
+        self._batch: list[tuple[str, tuple[Any, ...], int]] = []
         self._noted = 0
         self._done = 0
+        self._pending_limit = pending_bytes
+        self._bytes_noted = 0  # by the loop
+        self._bytes_done = 0  # by the writer's thread
+        self._is_behind = False
 
         # Signals to the writer's thread, and from it.
         self._filled = threading.Event()
@@ -121,12 +136,13 @@ class Journal:
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and which invocation published it."""
         cause = current_invocation.get()
-        self._note("events", (envelope, None if cause is None else cause.id))
+        size = bytes_of_payload(envelope)
+        self._note("events", (envelope, None if cause is None else cause.id), size)
 
     def note_invocation(self, invocation: Invocation) -> None:
         """Keep an invocation once it has ended."""
         if invocation.outcome != "running":
-            self._note("invocations", (invocation, _now()))
+            self._note("invocations", (invocation, _now()), invocation.bytes_used())
 
     def note_state(self, worker: str, state: str, error: str | None) -> None:
         """Keep a worker's change of state."""
@@ -140,14 +156,31 @@ class Journal:
         with self._written:
             return self._written.wait_for(lambda: self._done >= noted, timeout)
 
-    def _note(self, table: str, entry: tuple[Any, ...]) -> None:
-        if len(self._pending) >= PENDING_LIMIT:
-            self.lost += 1
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of what waits in memory for the disk."""
+        return self._bytes_noted - self._bytes_done
+
+    def _note(self, table: str, entry: tuple[Any, ...], size: int = 0) -> None:
+        size += ENTRY_OVERHEAD
+        if len(self._pending) >= PENDING_LIMIT or self.pending_bytes + size > self._pending_limit:
+            self._note_lost()
             return
         self._noted += 1
-        self._pending.append((table, entry))
+        self._bytes_noted += size
+        self._pending.append((table, entry, size))
         if not self._filled.is_set():
             self._filled.set()
+
+    def _note_lost(self) -> None:
+        """Count an entry that there is no room for; the first of a row of them is said."""
+        self.lost += 1
+        if not self._is_behind and self.failure is None:
+            log.warning(
+                "journal %s: the disk is too slow; what happens now is missing in it until it has caught up",
+                self.path,
+            )
+        self._is_behind = True
 
     # -- on the writer's thread ------------------------------------------------------------------------
 
@@ -169,7 +202,7 @@ class Journal:
         try:
             with connection:
                 connection.execute("BEGIN")
-                for table, entry in self._batch:
+                for table, entry, _ in self._batch:
                     self._insert(connection, table, entry)
         except sqlite3.Error as exc:
             if self.failure is None:
@@ -185,8 +218,12 @@ class Journal:
         written = len(self._batch)
         with self._written:
             self._done += written
+            self._bytes_done += sum(size for *_, size in self._batch)
             self._batch = []
             self._written.notify_all()
+        if self._is_behind and not self._pending:
+            self._is_behind = False
+            log.warning("journal %s has caught up; %d entries are missing in it", self.path, self.lost)
         try:
             self._prune(connection, written)
         except sqlite3.Error as exc:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from dnworker.core.envelope import has_payload, own
+
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import HandlerError, Invocation, Outcome
@@ -87,8 +89,14 @@ class TracedInvocation:
 
     @property
     def logs(self) -> list[LogLine]:
-        """The lines that it printed and logged."""
-        return list(self._invocation.logs)
+        """The lines that it printed and logged, as far as the log still has them."""
+        return self._invocation.logs
+
+    @property
+    def lines_lost(self) -> int:
+        """How many lines it wrote beside `logs` that are not kept any more."""
+        noted = self._invocation.lines_noted
+        return max(0, noted - len(self._invocation.logs))
 
     @property
     def generation(self) -> int:
@@ -107,7 +115,7 @@ class TracedInvocation:
     def folded_events(self) -> tuple[list[Trace], int]:
         """Return the events to show, and the number of `turn.event`s that are left out."""
         events = self.events
-        shown = [below for below in events if below.event.kind != STREAMED or below.invocations]
+        shown = [below for below in events if below._event.kind != STREAMED or below.invocations]
         return shown, len(events) - len(shown)
 
 
@@ -139,7 +147,8 @@ class Trace:
     """An event and everything that it has caused so far."""
 
     def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
-        self.event = event
+        self._event = event
+        self._own: EventEnvelope | None = None
         self.timed_out = False
         self.not_listening: tuple[str, ...] = ()
         """The workers that were still starting when it was fired; they may get the event later."""
@@ -148,9 +157,26 @@ class Trace:
         self._above = above | {event.event_id}
 
     @property
+    def event(self) -> EventEnvelope:
+        """The event; a note in place of its payload, where the history has dropped that since."""
+        if self._own is None:
+            self._own = own(self._event)  # parsed once, for whoever holds this trace
+        return self._own
+
+    @property
+    def has_payload(self) -> bool:
+        """Whether the event still has the payload that was published."""
+        return has_payload(self._event)
+
+    @property
+    def runs_lost(self) -> int:
+        """How many runs this event caused beside `invocations` that are not kept any more."""
+        return self._history.runs_lost(self._event.event_id).runs
+
+    @property
     def invocations(self) -> list[TracedInvocation]:
         """The runs of handlers that this event caused, in the order in which they began."""
-        found = self._history.invocations_of(self.event.event_id)
+        found = self._history.invocations_of(self._event.event_id)
         return [TracedInvocation(i, self._history, self._above) for i in found]
 
     def events(self) -> list[EventEnvelope]:
@@ -160,15 +186,22 @@ class Trace:
     @property
     def is_under_way(self) -> bool:
         """Whether something that the event caused is queued or running."""
-        return not self._history.is_quiet(self.event.event_id)
+        return not self._history.is_quiet(self._event.event_id)
 
     @property
     def ok(self) -> bool:
-        """Whether every run ended well; while something is queued or running, it is not ok yet."""
+        """Whether every run ended well, those that are not kept any more among them.
+
+        While something is queued or running, it is not ok yet.
+        """
         return not self.is_under_way and self._has_only_good_runs()
 
     def _has_only_good_runs(self) -> bool:
-        return all(i.outcome == "ok" and not i.unhandled for trace in self._walk() for i in trace.invocations)
+        return all(
+            not trace._history.runs_lost(trace._event.event_id).failed
+            and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
+            for trace in self._walk()
+        )
 
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:
@@ -193,7 +226,7 @@ class Trace:
             waiting += [below for run in trace.invocations for below in run.events][::-1]
 
     def __repr__(self) -> str:
-        return f"<Trace {self.event.kind} #{self.event.seq}: {self.outcome}>"
+        return f"<Trace {self._event.kind} #{self._event.seq}: {self.outcome}>"
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -206,9 +239,10 @@ class Trace:
         return list(islice(self._rows(0, start, span if len(runs) > 1 else 0.0), limit))
 
     def _rows(self, depth: int, start: float, span: float) -> Iterator[Row]:
-        scope = f"  session {self.event.session_id}" if self.event.session_id else ""
+        event = self._event
+        scope = f"  session {event.session_id}" if event.session_id else ""
         again = f"  (again, as #{self.replayed.seq})" if self.replayed is not None else ""
-        yield Row(depth, "event", f"{self.event.kind}  #{self.event.seq}{scope}{again}")
+        yield Row(depth, "event", f"{event.kind}  #{event.seq}{scope}{again}")
         if depth > 2 * LEVELS_SHOWN:
             yield Row(depth + 1, "note", f"(what it caused is {LEVELS_SHOWN} levels down, and not shown)")
             return
@@ -216,12 +250,16 @@ class Trace:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         elif depth == 0 and self.is_under_way:
             yield Row(depth + 1, "note", "(under way: this is how far it is)")
+        for note in self._what_is_lost():
+            yield Row(depth + 1, "note", note)
         for name in self.not_listening:
             yield Row(depth + 1, "note", f"({name} was still starting; it may get this when it listens)")
         for run in self.invocations:
             text = f"{run.worker}.{run.handler}  {run.outcome}  {run.took}"
             bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None
             yield Row(depth + 1, "invocation", text, run.outcome, bar=bar)
+            if run.lines_lost:
+                yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
             for error in (*([run.error] if run.error is not None else []), *run.unhandled):
@@ -229,11 +267,20 @@ class Trace:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
                 for text in error.lines():
                     yield Row(depth + 2, "error", text)
-            events, folded = run.folded_events()
-            for below in events:
+            shown, folded = run.folded_events()
+            for below in shown:
                 yield from below._rows(depth + 2, start, span)
             if folded:
                 yield Row(depth + 2, "event", f"{STREAMED}  x{folded}")
+
+    def _what_is_lost(self) -> Iterator[str]:
+        """Say what the history has dropped of this event since."""
+        if not self.has_payload:
+            yield "(its payload is not kept any more)"
+        runs, failed = self._history.runs_lost(self._event.event_id)
+        if runs:
+            bad = f", {failed:,} of which did not end well" if failed else ""
+            yield f"({runs:,} of its runs are not kept any more{bad})"
 
     def lines(self) -> list[str]:
         """Return the tree as lines of plain text."""

@@ -14,6 +14,7 @@ from dnworker.server.rights import Right
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
+from dnworker.sessions.store import check_names
 
 NO_PLATFORM = "this runtime has no platform"
 
@@ -262,6 +263,7 @@ def messages(call: ApiCall) -> object:
 def title(call: ApiCall) -> object:
     """Give the session a title."""
     session = _session(call)
+    check_names(title=call.body.title)
     session.title = call.body.title
     call.engine.sessions.touch(session)
     return Titled("ok", session.session_id, title=session.title)
@@ -318,6 +320,7 @@ def restore(call: ApiCall) -> object:
         project=body.project,
     )
     session.messages = _messages(call, body.messages) or []
+    call.engine.sessions.touch(session)
     steps = body.trajectory.get("steps") if isinstance(body.trajectory, dict) else body.trajectory
     return {
         "status": "restored",

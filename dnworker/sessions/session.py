@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from sys import getsizeof
 from typing import Any
 
 import msgspec
@@ -24,6 +25,23 @@ class Message(msgspec.Struct, kw_only=True):
     tool_name: str | None = None
     tool_args: dict[str, Any] | str | None = None
     created_at: str | None = None
+
+    def bytes_used(self) -> int:
+        """Return the bytes of memory that it takes."""
+        size = _MESSAGE_BYTES + getsizeof(self.content)
+        for given in (self.metadata, self.tool_args):
+            if isinstance(given, str):
+                size += getsizeof(given)
+            elif given is not None:
+                size += _PER_JSON_BYTE * len(msgspec.json.encode(given))
+        return size
+
+
+_SESSION_BYTES, _MESSAGE_BYTES = 3_000, 600
+"""Bytes of a session without messages and labels, and of a message without what it says."""
+
+_PER_JSON_BYTE = 30
+"""Bytes that an object takes at most for one byte of its JSON."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -54,6 +72,22 @@ class Session:
     last_input_tokens: int | None = None
     allowed_tools: set[str] = field(default_factory=set)
     """The tools that a person has allowed for the whole session."""
+    messages_dropped: int = 0
+    """Its oldest messages that are not kept any more."""
+    kept_bytes: int = 0
+    """Bytes that the store counts it with."""
+    _counted: tuple[list[Message] | None, int, int] = (None, 0, 0)
+    """A list of messages, how many of them were counted, and their bytes: most changes only add some."""
+
+    def bytes_used(self) -> int:
+        """Return the bytes of memory that it takes with its messages."""
+        labels = sum(len(values) * 100 + sum(map(len, values)) for values in self.labels.values())
+        counted, count, size = self._counted
+        if counted is not self.messages or count > len(self.messages):
+            count = size = 0
+        size += sum(message.bytes_used() for message in self.messages[count:])
+        self._counted = self.messages, len(self.messages), size
+        return _SESSION_BYTES + 4 * labels + size
 
     def info(self) -> SessionWire:
         """Return the session as the API shows it."""

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from dnworker.core.clock import Clock
-from dnworker.core.errors import Conflict, NotFound
+from dnworker.core.errors import Conflict, Invalid, NotFound
+from dnworker.core.limits import Limits
 from dnworker.core.models import iso
+from dnworker.core.text import shorten
 from dnworker.events.bus import EventBus
 from dnworker.sessions.policies import Policy, resolve_policy
 from dnworker.sessions.session import Message, Session
+
+log = logging.getLogger("dnworker.sessions")
+
+LONGEST_NAME = 512
+LONGEST_LABELS = 16_384
+MOST_LABELS = 1_000
+"""Characters of an id, a title or a name, and of all labels of a session, which may be so many."""
 
 Bind = Callable[[str | None, str | None], tuple[str | None, str | None]]
 """Finds the capability and the agent of a new session from those requested; raises Conflict."""
@@ -22,12 +33,27 @@ class SessionStore:
     """Makes, finds, lists and deletes the sessions of one runtime, and publishes that they come and go."""
 
     def __init__(
-        self, bus: EventBus, clock: Clock, bind: Bind = lambda capability, agent: (capability, agent)
+        self,
+        bus: EventBus,
+        clock: Clock,
+        bind: Bind = lambda capability, agent: (capability, agent),
+        *,
+        limit: int = Limits().sessions,
     ) -> None:
         self._bus = bus
         self._clock = clock
         self._bind = bind
-        self._sessions: dict[str, Session] = {}
+        self._limit = limit
+        self._sessions: OrderedDict[str, Session] = OrderedDict()  # that changed longest ago first
+        self._kept = 0  # bytes of sessions with their messages
+        self._waiting = 0  # bytes of turns that wait or run
+        self.dropped = 0
+        """Messages that had to go because the limit was used up."""
+
+    @property
+    def used(self) -> int:
+        """Bytes that all sessions take, with their messages and the turns that have not ended."""
+        return self._kept + self._waiting
 
     def create(
         self,
@@ -48,9 +74,13 @@ class SessionStore:
         Raises:
             Conflict: the id is empty, the live session is bound to another agent, or the requested
                 capability, agent or policy does not exist.
+            Invalid: an id, a name or the labels are too long.
         """
         if session_id == "":
             raise Conflict("session_id is empty; leave it out to get a fresh id")
+        check_names(session_id=session_id, capability=capability, agent=agent, model=model)
+        check_names(project=project, group_id=group_id, origin=origin)
+        check_labels(labels or {})
         if session_id is not None and session_id in self._sessions:
             return self._join(session_id, agent, model)
         home, answers = self._bind(_given(capability), _given(agent))
@@ -72,8 +102,13 @@ class SessionStore:
         return session
 
     def ensure(self, session_id: str) -> Session:
-        """Return the session of this id; where there is none, make it and publish nothing."""
+        """Return the session of this id; where there is none, make it and publish nothing.
+
+        Raises:
+            Invalid: the id is too long.
+        """
         if session_id not in self._sessions:
+            check_names(session_id=session_id)
             capability, agent = self._bind(None, None)
             self._add(session_id, capability=capability, agent=agent)
         return self._sessions[session_id]
@@ -110,8 +145,64 @@ class SessionStore:
                 session.capability = renamed
 
     def touch(self, session: Session) -> None:
-        """Note that the session changed now."""
+        """Note that the session changed now; messages of others go if all take more than the limit."""
         session.updated_at = iso(self._clock.now())
+        if session.session_id in self._sessions:
+            self._sessions.move_to_end(session.session_id)
+            self._weigh(session)
+            self._shrink()
+
+    def check_room(self, size: int) -> None:
+        """Check that a turn may wait.
+
+        Raises:
+            Conflict: what waits takes more than half of what all sessions may take.
+        """
+        if self._waiting and self._waiting + size > self._limit // 2:
+            raise Conflict(
+                f"turns of {self._waiting:,} bytes wait already; wait for one of them to end, or give the "
+                "runtime more room: --limit sessions=1GB"
+            )
+
+    def note_waiting(self, size: int) -> None:
+        """Count a turn that waits or runs; with a negative size, one that has ended."""
+        self._waiting += size
+
+    def _weigh(self, session: Session) -> None:
+        size = session.bytes_used()
+        self._kept += size - session.kept_bytes
+        session.kept_bytes = size
+
+    def _shrink(self) -> None:
+        """Drop the oldest messages, of the sessions first that changed longest ago, until the rest fits."""
+        for session in list(self._sessions.values()) if self.used > self._limit else ():
+            gone = self._oldest_beyond(session)
+            if gone:
+                del session.messages[:gone]
+                self._weigh(session)
+                self.dropped += gone
+                session.messages_dropped += gone
+                self._warn_of_loss(session, gone)
+            if self.used <= self._limit:
+                return
+
+    def _oldest_beyond(self, session: Session) -> int:
+        """Return how many of a session's oldest messages must go for the rest to fit."""
+        over = self.used - self._limit
+        for number, message in enumerate(session.messages, start=1):
+            over -= message.bytes_used()
+            if over <= 0:
+                return number
+        return len(session.messages)
+
+    def _warn_of_loss(self, session: Session, gone: int) -> None:
+        message = (
+            f"the {gone:,} oldest messages of session {session.session_id!r} are not kept any more: all "
+            "sessions together take more than the limit; --limit sessions=1GB raises it"
+        )
+        log.warning("%s", message)
+        payload = {"code": "messages_dropped", "message": message, "sync_status": None}
+        self._bus.publish("session.warning", payload, session_id=session.session_id)
 
     def delete(self, session_id: str) -> None:
         """Publish `session.deleted` and forget the session.
@@ -121,7 +212,7 @@ class SessionStore:
         """
         self.get(session_id)
         self._bus.publish("session.deleted", {"session_id": session_id}, session_id=session_id)
-        del self._sessions[session_id]
+        self._kept -= self._sessions.pop(session_id).kept_bytes
         self._bus.delete_session(session_id)
 
     def _join(self, session_id: str, agent: str | None, model: str | None) -> Session:
@@ -138,7 +229,36 @@ class SessionStore:
         session = Session(session_id=session_id, created_at=now, updated_at=now, **facts)
         self._sessions[session_id] = session
         self._bus.open_session(session_id)
+        self._weigh(session)
+        self._shrink()
         return session
+
+
+def check_names(**names: str | None) -> None:
+    """Check ids, titles and names that a client gives.
+
+    Raises:
+        Invalid: one is too long; says which (in the shape of contract 6.1).
+    """
+    for field, name in names.items():
+        if name is not None and len(name) > LONGEST_NAME:
+            found = {"type": "string_too_long", "loc": ["body", field], "input": shorten(name, 40)}
+            raise Invalid(
+                [{**found, "msg": f"has {len(name):,} characters; at most {LONGEST_NAME} are taken"}]
+            )
+
+
+def check_labels(labels: Mapping[str, list[str]]) -> None:
+    """Check the labels that a client gives to a session.
+
+    Raises:
+        Invalid: they are too long altogether (in the shape of contract 6.1).
+    """
+    size = sum(len(name) + sum(map(len, values)) for name, values in labels.items())
+    count = len(labels) + sum(map(len, labels.values()))
+    if size > LONGEST_LABELS or count > MOST_LABELS:
+        text = f"take {size:,} characters in {count:,} texts; at most {LONGEST_LABELS:,} in {MOST_LABELS:,}"
+        raise Invalid([{"type": "value_error", "loc": ["body", "labels"], "msg": text, "input": None}])
 
 
 def _policy(named: object) -> Policy:

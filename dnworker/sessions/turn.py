@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Never
 
 import msgspec
@@ -24,13 +25,14 @@ from dnworker.sessions.prompts import (
     QuestionAnswer,
     ToolApproval,
 )
+from dnworker.sessions.session import Message
 from dnworker.sessions.transcript import RawEvent, ToolCall, Transcript
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
     from dnworker.core.invocation import Invocation
     from dnworker.core.models import SessionWire
-    from dnworker.sessions.session import Message, Session
+    from dnworker.sessions.session import Session
     from dnworker.sessions.tools import Tools
 
 _UNSET: Any = object()
@@ -54,6 +56,13 @@ class TurnRequest:
     reset: bool = False
     generate_params_extra: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of memory that it takes until its turn has ended."""
+        return Message(role="user", content=self.message, metadata=self.metadata).bytes_used() + len(
+            msgspec.json.encode(self.generate_params_extra)
+        )
 
 
 class Turn:

@@ -22,7 +22,7 @@ from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
-from dnworker.sessions.store import SessionStore
+from dnworker.sessions.store import SessionStore, check_names
 from dnworker.sessions.transcript import mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
@@ -78,12 +78,13 @@ class Turns:
         Raises:
             Invalid: the message is no text, or the metadata no JSON.
             TooLarge: the names of agent and model are longer than an event may be.
-            Conflict: the session is being deleted.
+            Conflict: the session is being deleted, or too much waits already.
         """
         self.check(request)
         queue = self.queue(session)
         if queue.is_ending:
             raise Conflict(f"session {session.session_id!r} is being deleted")
+        self._store.check_room(request.size)
         agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
         turn_id = f"turn_{new_id()}"
         accepted = self._publish_accepted(session, turn_id, request)
@@ -103,6 +104,7 @@ class Turns:
             clock=self._clock,
         )
         self._history.begin(turn.invocation)
+        self._store.note_waiting(request.size)
         queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
         self._store.touch(session)
         self._advance(session)
@@ -122,10 +124,11 @@ class Turns:
         """Check a request before anything is made for it.
 
         Raises:
-            Invalid: the message is no text, or the metadata no JSON.
+            Invalid: the message is no text, the metadata no JSON, or a name too long.
         """
         if not isinstance(request.message, str):
             raise Invalid(f"message must be text, not {request.message!r:.60}")
+        check_names(agent=request.agent, model=request.model)
         snapshot(request.metadata)
 
     async def cancel(
@@ -358,6 +361,7 @@ class Turns:
     def _drop(self, session: Session, turn: Turn) -> None:
         """End a turn that was still waiting."""
         self.queue(session).waiting.remove(turn)
+        self._store.note_waiting(-turn.request.size)
         self._finish(session, turn, "turn.cancelled", {"reason": "queue_dropped"})
         self._history.end(turn.invocation, cancelled=True)
 
@@ -378,6 +382,7 @@ class Turns:
             return
         queue.active = None
         queue.prompts.clear()
+        self._store.note_waiting(-turn.request.size)
         self._store.touch(session)
         expected = issubclass(type(turn.error), TurnFailure | PromptCancelled)
         self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=expected)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.envelope import own
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, feeds_handlers, message_of, type_name
 from dnworker.workers.invoker import Invoker
@@ -177,8 +178,11 @@ class Dispatch:
             self._diverted.append(envelope)
             return
         invoker = self._invoker
-        args = (envelope, invoker.client)
-        for bound in self._bound.get(envelope.kind, ()):
+        handlers = self._bound.get(envelope.kind)
+        if handlers is None:
+            return
+        args = (own(envelope), invoker.client)
+        for bound in handlers:
             invocation = Invocation(
                 invoker.label, bound.name, "event", envelope, invoker.generation, key=bound.key
             )

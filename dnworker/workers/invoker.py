@@ -166,7 +166,11 @@ class Invoker:
             except BaseException:  # who is notified writes to streams that workers may have replaced
                 log.exception("the end of %s could not be noted everywhere", invocation.label)
             stats.ended(invocation)
-        return failure
+        try:
+            return failure
+        finally:
+            # Its traceback has this frame: in a circle, it and a large message would wait for a collection.
+            failure = None
 
     def _is_ended_by(self, exc: BaseException) -> bool:
         """Return whether an exception of a handler is the end that we ask of it, and not its own doing."""

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import Invocation, within_bounds
 from dnworker.core.stats import HandlerStats
 from dnworker.workers import reports
 
@@ -155,7 +155,8 @@ class RemoteInvocations:
         invocation = self._invocations.get(report.id)
         if invocation is None or invocation.outcome != "running" or invocation.key is None:
             return
-        self._history.finish(invocation, report.outcome, report.error, duration=report.duration)
+        error = None if report.error is None else within_bounds(report.error)
+        self._history.finish(invocation, report.outcome, error, duration=report.duration)
         if (stats := self.stats.get(invocation.key)) is not None:
             stats.ended(invocation)
 

@@ -222,7 +222,8 @@ class WorkerRunner:
         await asyncio.shield(self._discarding)
 
     def _has_published(self, envelope: EventEnvelope) -> bool:
-        return any(envelope is published for one in self._begun for published in one.published)
+        name = envelope.event_id
+        return any(name == published.event_id for one in self._begun for published in one.published)
 
     async def _discard(self) -> None:
         await self._cancel_all()

@@ -18,6 +18,7 @@ import httpx
 
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.limits import amount
 from dnworker_jupyter.display.tables import Table
 from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.stale import why_stale
@@ -65,6 +66,7 @@ async def diagnose(context: MagicContext) -> Diagnoses:
     found += [
         await _server(context),
         *_journal(context),
+        *_limits(context),
         await _uv(),
         *_stale(context, await context.location.fresh()),
     ]
@@ -236,6 +238,25 @@ def _journal(context: MagicContext) -> Iterator[Diagnosis]:
             )
         else:
             yield Diagnosis("journal", "ok", f"{journal.path}, {size:.1f} MiB")
+
+
+def _limits(context: MagicContext) -> Iterator[Diagnosis]:
+    """Report how much of each limit is used, and what had to go because one was used up."""
+    dropped = []
+    shown = []
+    for name, use in context.runtime.usage.read().items():
+        if use.used is not None:
+            shown.append(f"{name} {amount(use.used, name)} of {amount(use.limit, name)}")
+        if use.dropped:
+            dropped.append(f"{name}: {use.dropped:,}")
+    yield Diagnosis("limits", "ok", "; ".join(shown))
+    if dropped:
+        yield Diagnosis(
+            "dropped",
+            "note",
+            f"the oldest had to go, by limit: {', '.join(dropped)}",
+            "raise the limit, as in: dnworker serve --limit history=256MB; a journal keeps events beyond it",
+        )
 
 
 async def _uv() -> Diagnosis:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnworker.core.envelope import EventEnvelope
+from dnworker.core.envelope import EventEnvelope, has_payload
 from dnworker.core.errors import UsageError
 from dnworker.engine.replay import recorded, write_events
 from dnworker.runtime import Runtime
@@ -84,7 +84,7 @@ def _table(events: Sequence[EventEnvelope], options: EventsOptions) -> Table:
             e.timestamp.strftime("%Y-%m-%d %H:%M:%S" if options.all else "%H:%M:%S"),
             e.kind,
             e.session_id or "",
-            str(e.payload)[:80],
+            str(e.payload)[:80] if has_payload(e) else "(not kept any more)",
         ]
         for e in events
     ]

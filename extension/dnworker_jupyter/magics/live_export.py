@@ -93,7 +93,7 @@ class LiveExport(Export):
 
     async def recorded(self) -> list[EventEnvelope]:
         """Return events of this kernel, and of earlier ones, that came from outside."""
-        return await recorded(self._context.runtime, EVENTS_SEARCHED)
+        return await recorded(self._context.runtime, EVENTS_SEARCHED, whole=False)
 
     def run_in_notebook(self, plan: Plan) -> RunInNotebook | None:
         """Return what fires events at the notebook's workers."""

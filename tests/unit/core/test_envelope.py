@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from datetime import UTC, datetime
 
 import pytest
@@ -14,10 +16,14 @@ from dnworker.core.envelope import (
     EventEnvelope,
     check_publishable,
     decode,
+    drop_payload,
     encode,
+    has_payload,
+    own,
+    pack,
     snapshot,
 )
-from dnworker.core.errors import Invalid, ReservedKind, TooLarge
+from dnworker.core.errors import Invalid, KindTooLong, ReservedKind, TooLarge
 from dnworker.testing import make_envelope
 
 JSON = st.recursive(
@@ -113,3 +119,56 @@ def test_a_payload_nested_too_deep_is_refused():
 def test_a_payload_that_no_subscriber_could_receive_is_refused():
     with pytest.raises(TooLarge, match="at most 1,000,000"):
         snapshot({"x": "a" * MAX_PAYLOAD_BYTES})
+
+
+def packed(payload: dict) -> EventEnvelope:
+    """Return an envelope as it is inside a runtime, with the bytes of its payload."""
+    return EventEnvelope(seq=1, kind="k", payload=pack(payload)[0])
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_an_envelope_with_bytes_is_the_same_as_one_with_a_dict(payload):
+    inside = packed(payload)
+    plain = EventEnvelope(
+        seq=1, kind="k", payload=payload, event_id=inside.event_id, timestamp=inside.timestamp
+    )
+    assert inside == plain
+    assert plain == inside
+    assert inside.payload == payload
+    assert repr(inside) == repr(plain)
+    assert json.loads(encode(inside)) == json.loads(encode(plain))  # 1e16 may be written as 1e+16
+    for same in (own(inside), copy.copy(inside), copy.deepcopy(inside), pickle.loads(pickle.dumps(inside))):
+        assert same == plain
+
+
+def test_envelopes_with_other_payloads_differ_and_nothing_else_is_equal_to_one():
+    inside = packed({"a": 1})
+    other = copy.copy(inside)
+    drop_payload(other)
+    assert inside != other
+    assert inside != {"a": 1}
+
+
+def test_what_a_handler_does_to_its_payload_stays_with_it():
+    inside = packed({"a": [1]})
+    handed = own(inside)
+    handed.payload["a"].append(2)
+    assert handed.payload == {"a": [1, 2]}
+    assert inside.payload == {"a": [1]}
+    assert own(handed) is handed
+
+
+def test_a_dropped_payload_is_a_note_that_every_reader_understands():
+    inside = packed({"a": 1})
+    assert has_payload(inside)
+    drop_payload(inside)
+    assert not has_payload(inside)
+    assert decode(encode(inside)).payload["dreadnode_truncated"] is True
+
+
+def test_a_kind_has_at_most_512_characters():
+    assert check_publishable("k" * 512)
+    with pytest.raises(KindTooLong, match="has 513 characters; at most 512") as refused:
+        check_publishable("k" * 513)
+    assert refused.value.status == 400
+    assert len(str(refused.value)) < 300

@@ -65,8 +65,9 @@ def test_long_messages_and_deep_stacks_are_cut():
 
 def test_an_invocation_keeps_its_newest_lines():
     invocation = Invocation("w", "h", "task")
-    for number in range(LOGS_KEPT + 1):
-        invocation.note_log(LogLine(number, "w", "log", ""))
+    lines = [LogLine(number, "w", "log", "") for number in range(LOGS_KEPT + 1)]
+    for line in lines:
+        invocation.note_log(line)
     assert (invocation.logs[0].number, len(invocation.logs)) == (1, LOGS_KEPT)
 
 

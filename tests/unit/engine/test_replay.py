@@ -8,6 +8,7 @@ import pytest
 
 from dnworker import Runtime, VirtualClock, Worker
 from dnworker.core.errors import UsageError
+from dnworker.core.limits import Limits
 from dnworker.engine.replay import edited, find, read_events, recorded, replay, write_events
 from dnworker.testing import make_envelope
 from dnworker.workers.shadow import compare
@@ -276,3 +277,24 @@ async def test_a_handler_that_startup_registers_takes_part_in_a_comparison():
 
     told = str(await compare(make, lambda: Worker("late"), [make_envelope("ask")], None))
     assert "answered" in told
+
+
+async def test_an_event_whose_payload_memory_dropped_is_not_fired_again_and_the_refusal_says_the_way_out():
+    async with Runtime(port=None, limits=Limits(history=300_000)) as runtime:
+        for n in range(4):
+            runtime.publish("ask", {"n": n, "text": "x" * 100_000})
+        with pytest.raises(UsageError, match=r"of the last 4 events, 2 have lost.*--journal FILE"):
+            await recorded(runtime, 4, kind="ask")
+        assert [e.payload["n"] for e in await recorded(runtime, 4, kind="ask", whole=False)] == [2, 3]
+        assert [e.payload["n"] for e in await recorded(runtime, 1, kind="ask")] == [3]
+        with pytest.raises(UsageError, match=r"payload of #1 is not kept any more; .*--limit history="):
+            await find(runtime, "#1")
+
+
+async def test_an_event_whose_payload_memory_dropped_is_found_in_the_journal(tmp_path):
+    file = tmp_path / "journal.sqlite"
+    async with Runtime(port=None, journal=file, limits=Limits(history=300_000)) as runtime:
+        for n in range(4):
+            runtime.publish("ask", {"n": n, "text": "x" * 100_000})
+        assert (await find(runtime, "#1")).payload["n"] == 0
+        assert [e.payload["n"] for e in await recorded(runtime, 4, kind="ask")] == [0, 1, 2, 3]

@@ -267,3 +267,28 @@ def test_events_of_one_session_are_found(path):
     with JournalReader(path) as reader:
         assert [e.session_id for e in reader.events(session_id="t")] == ["t"]
         assert json.loads(json.dumps(reader.events()[0].payload)) == {}
+
+
+def test_what_waits_for_a_slow_disk_is_bounded_in_bytes_and_said_once(path, caplog):
+    journal = Journal(path, "rt", pending_bytes=1_000_000)  # nobody writes
+    bus = EventBus()
+    bus.tap(journal.note_event)
+    for _ in range(20):
+        bus.publish("demo.a", {"text": "x" * 100_000})
+    assert journal.pending_bytes <= 1_000_000
+    assert journal.lost == 11
+    assert caplog.text.count("the disk is too slow") == 1
+
+
+def test_a_journal_that_has_caught_up_says_how_much_is_missing(path, caplog):
+    journal = Journal(path, "rt", pending_bytes=300_000)
+    bus, history = EventBus(), History()
+    bus.tap(journal.note_event)  # before somebody writes
+    for _ in range(5):
+        bus.publish("demo.a", {"text": "x" * 100_000})
+    with journal.recording(EventBus(), history):
+        assert journal.flush()
+    assert "has caught up; 3 entries are missing in it" in caplog.text
+    assert journal.pending_bytes == 0
+    with JournalReader(path) as reader:
+        assert len(reader.events()) == 2

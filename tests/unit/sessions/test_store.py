@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dnworker import VirtualClock
-from dnworker.core.errors import Conflict, Gone, NotFound
+from dnworker.core.errors import Conflict, Gone, Invalid, NotFound
 from dnworker.events.bus import EventBus
 from dnworker.sessions.session import PREVIEW_LENGTH, Message
 from dnworker.sessions.store import SessionStore
@@ -82,3 +84,62 @@ def test_what_is_shown_of_a_session_begins_with_its_first_message(store):
     messages = [Message(role="system", content="x"), Message(role="user", content="y" * 500)]
     session = store.create("s", messages=messages)
     assert session.info().preview == "y" * PREVIEW_LENGTH
+
+
+def message(size):
+    return Message(role="user", content="x" * size)
+
+
+def test_messages_of_the_sessions_that_changed_longest_ago_go_first_and_their_session_is_told(bus):
+    store = SessionStore(bus, VirtualClock(), limit=100_000)
+    old = store.create("old", messages=[message(30_000), message(30_000)])
+    warned = bus.subscribe(["session.warning"])
+    new = store.create("new", messages=[message(60_000)])
+    assert (len(old.messages), len(new.messages)) == (1, 1)
+    assert store.used <= 100_000
+    assert (store.dropped, old.messages_dropped) == (1, 1)
+    warning = warned.take()
+    assert (warning.session_id, warning.payload["code"]) == ("old", "messages_dropped")
+    assert "--limit sessions=" in warning.payload["message"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20_000)), max_size=40))
+def test_all_sessions_together_keep_no_more_than_the_limit(added):
+    store = SessionStore(EventBus(), VirtualClock(), limit=60_000)
+    for number, size in added:
+        session = store.create(f"s{number}")
+        session.messages.append(message(size))
+        store.touch(session)
+        assert store.used <= 60_000
+        if size % 7 == 0:
+            store.delete(session.session_id)
+    kept = sum(len(m.content) for session in store.list() for m in session.messages)
+    assert kept <= store.used
+    for session in store.list():
+        store.delete(session.session_id)
+    assert store.used == 0
+
+
+@pytest.mark.parametrize(
+    "field", ["session_id", "capability", "agent", "model", "project", "group_id", "origin"]
+)
+def test_a_name_has_at_most_512_characters(store, field):
+    with pytest.raises(Invalid, match=f"body.{field}: has 513 characters; at most 512"):
+        store.create(**{field: "x" * 513})
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("labels", [{"a": ["x" * 20_000]}, {"a": ["x"] * 1_001}])
+def test_labels_are_bounded_together(store, labels):
+    with pytest.raises(Invalid, match=r"body\.labels: take"):
+        store.create(labels=labels)
+
+
+def test_too_much_that_waits_is_refused_with_the_way_out(bus):
+    store = SessionStore(bus, VirtualClock(), limit=10_000)
+    store.check_room(8_000)  # alone it may
+    store.note_waiting(4_000)
+    with pytest.raises(Conflict, match="--limit sessions="):
+        store.check_room(2_000)
+    store.note_waiting(-4_000)
+    store.check_room(2_000)

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from dnworker import Runtime, TurnCancelledError, TurnFailedError, Worker
-from dnworker.core.errors import CommandError, Conflict, HandlerFailed, Invalid, TooLarge
+from dnworker.core.errors import CommandError, Conflict, HandlerFailed, Invalid
 from dnworker.sessions.turn import TurnRequest
 
 from .events import kinds_of, next_of
@@ -349,11 +349,11 @@ async def test_cancelling_a_turn_closes_its_question(runtime):
     assert (queue.phase, queue.prompts) == ("idle", {})
 
 
-@pytest.mark.parametrize("agent", ["x" * 1_100_000, "a\ud800"])
+@pytest.mark.parametrize("agent", ["x" * 513, "a\ud800"])
 async def test_a_turn_that_cannot_be_accepted_leaves_the_queue_as_it_was(runtime, agent):
     runtime.agents.default(lambda turn: "ok")
     session = runtime.sessions.create("s")
-    with pytest.raises(Invalid if len(agent) < 10 else TooLarge):
+    with pytest.raises(Invalid):
         runtime.turns.start(session, TurnRequest(message="a", agent=agent))
     assert (await runtime.client().run_turn(session_id="s", message="b"))["response_text"] == "ok"
     await runtime.client().delete_session("s")
