@@ -23,6 +23,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
+from dnworker.core.files import working_directory
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.limits import Limits
@@ -59,6 +60,7 @@ from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.guard import Guard
+from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker, stop_all
 from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
@@ -141,6 +143,7 @@ class Engine:
             connection=self.connection,
             log_line=self.log_line,
             on_change=self._worker_changed,
+            log_files=LogFiles(self.limits.log_file),
         )
 
     def _connect_parts(self) -> None:
@@ -195,6 +198,7 @@ class Engine:
         await self.reloads.cancel()
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.callback(self.guard.close)
+            steps.callback(self.services.log_files.close)
             steps.push_async_callback(self.resources.aclose)
             steps.push_async_callback(self.turns.stop)
             await stop_all(self.workers())
@@ -392,7 +396,7 @@ class Engine:
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
-            working_dir=str(Path.cwd()),
+            working_dir=str(working_directory()),
             capabilities=[capability.info() for capability in self.capabilities.all()],
         )
 

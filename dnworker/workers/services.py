@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,9 @@ from dnworker.core.limits import Limits
 from dnworker.core.models import ComponentInfo
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
+from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.guard import Guard
+from dnworker.workers.log_file import LogFiles
 
 
 class Home(Protocol):
@@ -132,3 +134,7 @@ class Services:
     """Returns where a worker process with this token finds the runtime."""
     log_line: AddLine
     on_change: OnChange
+    log_files: LogFiles
+    """The files of what worker processes print."""
+    cgroups: Cgroups = field(default_factory=Cgroups)
+    """Make a cgroup for each run of a worker process, where that is possible."""
