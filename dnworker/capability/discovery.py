@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.core.files import home_directory, working_directory
+
+log = logging.getLogger("dnworker.capability")
 
 
 def project_root(cwd: Path, environ: Mapping[str, str]) -> Path:
@@ -24,17 +28,25 @@ def search_path(
     Directories that do not exist are left out.
     """
     environ = os.environ if environ is None else environ
-    cwd = Path.cwd() if cwd is None else cwd
+    cwd = working_directory() if cwd is None else cwd
     own = ".dreadnode/capabilities"
     from_environment = environ.get("DREADNODE_CAPABILITY_DIRS", "").split(os.pathsep)
-    home = Path(environ.get("HOME") or Path.home())
+    home = Path(environ.get("HOME") or home_directory())
     candidates = [
         project_root(cwd, environ) / own,
         home / own,
         *given,
         *(Path(entry.strip()) for entry in from_environment if entry.strip()),
     ]
-    return list(dict.fromkeys(d.resolve() for d in candidates if d.is_dir()))
+    return list(dict.fromkeys(d.resolve() for d in candidates if _is_directory(d)))
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as exc:  # a home of another user, a name that is too long
+        log.debug("%s is not searched: %s", path, exc)
+        return False
 
 
 def capability_roots(directories: Iterable[Path]) -> Iterator[Path]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dnworker.capability.manifest import CapabilityManifest
+from dnworker.core.files import write_atomically
 
 log = logging.getLogger("dnworker.flags")
 
@@ -122,7 +122,7 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
         state = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         state = {}
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise OSError(f"{file} is no JSON: {exc}; mend it or move it away") from exc
     if not isinstance(state, dict):
         raise OSError(f"{file} holds no JSON object; mend it or move it away")
@@ -133,13 +133,18 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
     flags = record.get("flags")
     record["flags"] = {**(flags if isinstance(flags, dict) else {}), flag: value}
     state[capability] = record
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        fresh.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_atomically(file, json.dumps(state, indent=2) + "\n", mode=0o644)
+
+
+_warned: dict[Path, str] = {}
+
+
+def _warn_once(file: Path, exc: Exception) -> None:
+    """Say why a file cannot be read, once until that changes: it is read for every capability and reload."""
+    reason = str(exc)
+    if _warned.get(file) != reason:
+        _warned[file] = reason
+        log.warning("%s cannot be read: %s. Persisted flags are ignored", file, reason)
 
 
 def _record(file: Path, capability: str) -> dict[str, Any]:
@@ -147,9 +152,10 @@ def _record(file: Path, capability: str) -> dict[str, Any]:
         state = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as exc:
-        log.warning("%s cannot be read: %s. Persisted flags are ignored", file, exc)
+    except (OSError, ValueError, RecursionError) as exc:
+        _warn_once(file, exc)
         return {}
+    _warned.pop(file, None)
     record = state.get(capability) if isinstance(state, dict) else None
     if isinstance(record, bool):
         return {"enabled": record}

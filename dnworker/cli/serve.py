@@ -69,6 +69,7 @@ async def _serve(options: argparse.Namespace) -> int:
     stop = _stop_on_signals()
     runtime = make_runtime(options)
     runtime.logs.listen(_print_error)
+    runtime.services.log_files.print_line = _print_output
     await runtime.start()
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
@@ -143,6 +144,11 @@ def _print_error(line: LogLine) -> None:
     """Print an error of the runtime on stderr; all other lines are in the log only."""
     if line.source == "runtime" and line.level == "error":
         print(printable(f"{line.worker}: {line.text}"), file=sys.stderr, flush=True)
+
+
+def _print_output(worker: str, line: str) -> None:
+    """Print a line of a worker process, for which there is no file."""
+    print(printable(f"{worker}: {line}"), file=sys.stderr, flush=True)
 
 
 def _print_waiting(runtime: Runtime) -> None:

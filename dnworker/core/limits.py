@@ -28,6 +28,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
     queue: int = 64 * MB
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
+    journal: int = 64 * MB
+    """Bytes of events that wait for a journal whose disk is full; then the newest are dropped, counted."""
     log_file: int = 256 * MB
     """Bytes of the file of one worker process's output, which becomes `.prev` then, and a new one begins."""
     connections: int = 1_024

@@ -104,7 +104,10 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock)
         self.history = History()
-        self.journal = None if journal is None else Journal(Path(journal), self.runtime_id)
+        pending = self.limits.journal
+        self.journal = (
+            None if journal is None else Journal(Path(journal), self.runtime_id, max_pending=pending)
+        )
         self.logs = LogBook()
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add

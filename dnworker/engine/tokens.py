@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnworker.core.files import write_atomically
 from dnworker.core.listeners import Listeners
 
 log = logging.getLogger("dnworker.tokens")
@@ -115,9 +115,7 @@ class Tokens:
         """Write the operator's token to its file, readable by its owner only, if the file is not there."""
         if self._file is None or self._file.exists():
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-            stream.write(self.main + "\n")
+        write_atomically(self._file, self.main + "\n")
         self.refresh()
 
     def on_retired(self, listener: Callable[[str], None]) -> Callable[[], None]:
