@@ -150,7 +150,7 @@ def _warn_once(file: Path, exc: Exception) -> None:
 def _record(file: Path, capability: str) -> dict[str, Any]:
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as exc:
         _warn_once(file, exc)

@@ -93,8 +93,10 @@ def register(runtime: Runtime, token_file: Path | None) -> Path:
     try:
         write_atomically(file, json.dumps(msgspec.to_builtins(running)) + "\n")
     except OSError as exc:
+        runtime.services.log_files.is_announced = True
         log.warning(
-            "nothing can be kept in %s: %s; other commands do not find this runtime by themselves",
+            "nothing can be kept in %s: %s; other commands do not find this runtime by themselves, and where "
+            "logs of workers cannot be kept either, their lines go to standard error",
             file.parent,
             exc.strerror or exc,
         )

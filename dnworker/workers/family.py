@@ -25,6 +25,9 @@ VARIABLE = "DNWORKER_RUN"
 GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL (contract 13.17)."""
 
+IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that the guard ignores: they are meant for the runtime, and the guard ends after that."""
+
 LOOK_AGAIN = 0.5
 """Seconds after which processes that may have been started meanwhile are looked for."""
 
@@ -238,8 +241,9 @@ def main() -> None:
     The runtime is gone when the pipe closes, or its process has ended: a fork of it may hold the pipe open.
     """
     _continue_at_death_of_parent()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # meant for the runtime, which closes the pipe when it ends
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED)
     runtime, families, text = int(sys.argv[1]), dict[str, Family](), b""
     waiting, gone = select.poll(), -1
     waiting.register(0, select.POLLIN)

@@ -163,14 +163,19 @@ class Guard:
                 self._unsent = self._unsent[os.write(self._pipe, self._unsent) :]
             # A session of its own: Ctrl-C in the terminal of the runtime must not reach it. And no run of a
             # worker: where this runtime is within one, its end must leave time to end the workers here.
-            self._program = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(family.__file__)), str(os.getpid())],
-                stdin=reading,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={key: value for key, value in os.environ.items() if key != VARIABLE},
-                start_new_session=True,
-            )
+            # Signals that it ignores later are blocked, for it is deaf to nothing before it runs.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, family.IGNORED)
+            try:
+                self._program = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(Path(family.__file__)), str(os.getpid())],
+                    stdin=reading,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env={key: value for key, value in os.environ.items() if key != VARIABLE},
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         finally:
             os.close(reading)
         self._listen(self._program.pid)

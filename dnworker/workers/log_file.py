@@ -289,6 +289,8 @@ class LogFiles:
     def __init__(self, limit: int) -> None:
         self.print_line: Callable[[str, str], None] | None = None
         """Gets the lines of workers whose file cannot be opened: worker and line. `serve` sets it."""
+        self.is_announced = False
+        """Whether it was said already that nothing may be kept."""
         self._limit = limit
         self._files: dict[str, LogFile] = {}
         self._said: set[str] = set()
@@ -322,7 +324,7 @@ class LogFiles:
         """Say once for a directory and reason that nothing is kept there."""
         reason = file.problem.strerror if file.problem is not None else ""
         where = f"{file.path.parent}: {reason}"
-        if where in self._said:
+        if where in self._said or self.is_announced:
             return
         self._said.add(where)
         instead = "go to standard error" if self.print_line is not None else "are kept in memory only"

@@ -13,8 +13,8 @@ from dnworker.workers.reports import Report, ReportReader, Says
 LONGEST_LINE = 65_536
 """Characters of one line kept in memory; the log file has every byte."""
 
-SLICE = 0.004
-"""Seconds of work on output after which others have the loop for as long: a process may print without end."""
+SLICE = 0.002
+"""Seconds of work on output after which others have the loop: a process may print without end."""
 
 LINES_AT_ONCE = 32
 """Lines after which the time is looked at."""
@@ -44,8 +44,6 @@ class ProcessOutput:
     ) -> None:
         self.taken = 0
         """Bytes that were read."""
-        self.is_last = False
-        """Whether the process has exited, and what is left is read without pauses."""
         self._recent = recent
         self._log_file = log_file
         self._on_line = on_line
@@ -100,10 +98,9 @@ class ProcessOutput:
                 await self._pause()
 
     async def _pause(self) -> None:
-        """Leave the loop to others for as long as it was used here, once that is worth it."""
-        used = time.monotonic() - self._slice_began
-        if used >= SLICE:
-            await asyncio.sleep(0 if self.is_last else used)
+        """Leave the loop to others, if it was used here for long."""
+        if time.monotonic() - self._slice_began >= SLICE:
+            await asyncio.sleep(0)
             self._slice_began = time.monotonic()
 
     def _keep(self, line: bytes) -> None:

@@ -208,7 +208,6 @@ class SubprocessWorkerRunner:
         )
         reading = asyncio.create_task(output.read(stream), name=f"{self._label} reader")
         code = await child.wait()
-        output.is_last = True
         # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
         await asyncio.wait({reading}, timeout=0 if tree.group_is_empty else DRAIN_GRACE)
         await tree.end(0.5 if self.state is not WorkerState.STOPPING else self._grace)
