@@ -69,7 +69,7 @@ async def _print(scale: Scale, chunk: str, size: int) -> str:
 @attack(limit=300)
 async def lines_without_end(scale: Scale) -> str:
     """A child that prints 1 GB of lines does not fill the memory, and the API answers meanwhile."""
-    return await _print(scale, "(b'x' * 99 + b'\\n') * 600", scale.of(1_000_000_000, 20_000_000))
+    return await _print(scale, "(b'x' * 99 + b'\\n') * 600", scale.of(1_000_000_000, 5_000_000))
 
 
 @attack(limit=300)
@@ -81,7 +81,7 @@ async def one_line_without_end(scale: Scale) -> str:
 @attack(limit=300)
 async def short_lines_without_end(scale: Scale) -> str:
     """A child that prints lines of one character at full speed leaves the API its time."""
-    return await _print(scale, "b'x\\n' * 32768", scale.of(10_000_000, 500_000))
+    return await _print(scale, "b'x\\n' * 32768", scale.of(10_000_000, 100_000))
 
 
 # -- disks ---------------------------------------------------------------------------------------------
