@@ -104,10 +104,7 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock)
         self.history = History()
-        pending = self.limits.journal
-        self.journal = (
-            None if journal is None else Journal(Path(journal), self.runtime_id, max_pending=pending)
-        )
+        self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs = LogBook()
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
@@ -133,6 +130,9 @@ class Engine:
         self._is_started = False
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
+
+    def _make_journal(self, path: Path) -> Journal:
+        return Journal(path, self.runtime_id, max_pending=self.limits.journal)
 
     def _make_services(self) -> Services:
         return Services(
