@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dnworker.capability.manifest import MANIFEST_NAME
 from dnworker.capability.reading import Budget, exists, is_directory
+from dnworker.core.files import home_directory, working_directory
 
 log = logging.getLogger("dnworker.discovery")
 
@@ -28,10 +29,10 @@ def search_path(
     Directories that do not exist are left out.
     """
     environ = os.environ if environ is None else environ
-    cwd = Path.cwd() if cwd is None else cwd
+    cwd = working_directory() if cwd is None else cwd
     own = ".dreadnode/capabilities"
     from_environment = environ.get("DREADNODE_CAPABILITY_DIRS", "").split(os.pathsep)
-    home = Path(environ.get("HOME") or Path.home())
+    home = Path(environ.get("HOME") or home_directory())
     candidates = [
         project_root(cwd, environ) / own,
         home / own,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dnworker.capability.manifest import CapabilityManifest
-from dnworker.capability.reading import UnreadableFile, read_json
+from dnworker.capability.reading import NotText, UnreadableFile, read_json
+from dnworker.core.files import write_atomically
 
 log = logging.getLogger("dnworker.flags")
 
@@ -122,6 +122,8 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
     """
     try:
         state = _read_state(file)
+    except NotText as exc:
+        raise OSError(f"{exc}; or move it away") from exc
     except ValueError as exc:
         raise OSError(f"{file} is no JSON: {exc}; mend it or move it away") from exc
     if not isinstance(state, dict):
@@ -133,13 +135,18 @@ def write_persisted(file: Path, capability: str, flag: str, value: bool, *, vers
     flags = record.get("flags")
     record["flags"] = {**(flags if isinstance(flags, dict) else {}), flag: value}
     state[capability] = record
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        fresh.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        fresh.replace(file)
-    finally:
-        fresh.unlink(missing_ok=True)
+    write_atomically(file, json.dumps(state, indent=2) + "\n", mode=0o644)
+
+
+_warned: dict[Path, str] = {}
+
+
+def _warn_once(file: Path, exc: Exception) -> None:
+    """Say why a file cannot be read, once until that changes: it is read for every capability and reload."""
+    reason = str(exc)
+    if _warned.get(file) != reason:
+        _warned[file] = reason
+        log.warning("%s cannot be read: %s. Persisted flags are ignored", file, reason)
 
 
 def _read_state(file: Path) -> Any:
@@ -155,8 +162,11 @@ def _record(file: Path, capability: str) -> dict[str, Any]:
     try:
         state = _read_state(file)
     except (OSError, ValueError) as exc:
-        log.warning("%s cannot be read: %s. Persisted flags are ignored", file, exc)
+        if getattr(exc, "errno", None) == errno.ENOTDIR:
+            return {}
+        _warn_once(file, exc)
         return {}
+    _warned.pop(file, None)
     record = state.get(capability) if isinstance(state, dict) else None
     if isinstance(record, bool):
         return {"enabled": record}

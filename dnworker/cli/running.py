@@ -6,7 +6,9 @@ Each `dnworker serve` has a small file in it while it runs, which names the toke
 from __future__ import annotations
 
 import json
+import logging
 import os
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +16,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dnworker.capability.reading import read_bytes
+from dnworker.core.errors import UsageError
+from dnworker.core.files import home_directory, working_directory, write_atomically
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
+
+
+log = logging.getLogger("dnworker.serve")
 
 
 class Running(msgspec.Struct, kw_only=True):
@@ -40,15 +47,25 @@ class Running(msgspec.Struct, kw_only=True):
 
 
 def _home() -> Path:
-    return Path.home() / ".dreadnode" / "dnworker"
+    return home_directory() / ".dreadnode" / "dnworker"
 
 
 def own_token_file(token: str) -> Path:
-    """Keep a minted token where only its owner can read it; it is never printed."""
+    """Keep a minted token where only its owner can read it; it is never printed.
+
+    Raises:
+        UsageError: it cannot be kept, and so nobody could call the runtime.
+    """
     file = _home() / f"runtime-{os.getpid()}.token"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(token + "\n")
+    with suppress(OSError):
+        file.unlink()  # of a process that had this number; its mode and links are not ours
+    try:
+        write_atomically(file, token + "\n")
+    except OSError as exc:
+        raise UsageError(
+            f"the token that was made cannot be kept in {file.parent}: {exc.strerror or exc}; give one, by "
+            "--token-file or DREADNODE_RUNTIME_TOKEN"
+        ) from exc
     return file
 
 
@@ -63,23 +80,35 @@ def redirect_file(address: str) -> Path:
 
 
 def register(runtime: Runtime, token_file: Path | None) -> Path:
-    """Add a runtime to the list; returns the file to `forget`."""
+    """Add a runtime to the list; returns the file to `forget`.
+
+    Where nothing can be written, the runtime runs all the same, and a line of the log says what it lacks.
+    """
     file = _home() / f"runtime-{os.getpid()}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     running = Running(
         url=runtime.url or "",
         pid=os.getpid(),
-        token_file=None if token_file is None else str(token_file.resolve()),
-        working_dir=str(Path.cwd()),
+        token_file=None if token_file is None else os.path.realpath(token_file),
+        working_dir=str(working_directory()),
     )
-    file.write_text(json.dumps(msgspec.to_builtins(running)) + "\n", encoding="utf-8")
+    try:
+        write_atomically(file, json.dumps(msgspec.to_builtins(running)) + "\n")
+    except OSError as exc:
+        runtime.services.log_files.is_announced = True
+        log.warning(
+            "nothing can be kept in %s: %s; other commands do not find this runtime by themselves, and where "
+            "logs of workers cannot be kept either, their lines go to standard error",
+            file.parent,
+            exc.strerror or exc,
+        )
     return file
 
 
 def forget(file: Path) -> None:
     """Remove a runtime from the list, with the token that was minted for it."""
-    file.unlink(missing_ok=True)
-    file.with_suffix(".token").unlink(missing_ok=True)
+    for one in (file, file.with_suffix(".token")):
+        with suppress(OSError):  # not there, or in a home that can only be read
+            one.unlink()
 
 
 def forget_own() -> None:

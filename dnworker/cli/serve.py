@@ -94,6 +94,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
     runtime = ending.engine = make_runtime(options)
     runtime.logs.listen(_print_error)
     watchdog = watch_loop(runtime)
+    runtime.services.log_files.print_line = _print_output
     await runtime.start()
     file, from_environment = runtime.tokens.file, _token_of_environment()
     if file is None and from_environment is None:
@@ -213,6 +214,11 @@ def _print_error(line: LogLine) -> None:
             print(text, file=sys.stderr, flush=True)
         except BaseException:  # a worker has put a stream of its own there: it may even say sys.exit()
             print(text, file=sys.__stderr__, flush=True)
+
+
+def _print_output(worker: str, line: str) -> None:
+    """Print a line of a worker process, for which there is no file."""
+    print(printable(f"{worker}: {line}"), file=sys.stderr, flush=True)
 
 
 def _print_waiting(runtime: Runtime) -> None:

@@ -34,6 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
     queue: int = 64 * MB
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
+    log_file: int = 256 * MB
+    """Bytes of the file of one worker process's output, which becomes `.prev` then, and a new one begins."""
     connections: int = 1_024
     """Connections that the server has open at a time."""
     unauthenticated: int = 128

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dnworker.capability.components import Components, read_components
 from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
+from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
 from dnworker.engine.checks import run_checks
 
@@ -23,12 +24,12 @@ LIVE_CAPABILITY = "notebook"
 
 def state_file() -> Path:
     """Where flags that were set by hand are kept (contract 4.5)."""
-    return Path.home() / ".dreadnode" / "local-capability-state.json"
+    return home_directory() / ".dreadnode" / "local-capability-state.json"
 
 
 def undeclared(name: str) -> CapabilityManifest:
     """Return the manifest of a capability of added workers, of which nobody has written one."""
-    return CapabilityManifest(Path.cwd(), name, "0.1.0", "Workers added to the running process")
+    return CapabilityManifest(working_directory(), name, "0.1.0", "Workers added to the running process")
 
 
 class Capability:

@@ -23,6 +23,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
+from dnworker.core.files import working_directory
 from dnworker.core.invocation import Invocation, describe
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.limits import Limits
@@ -62,6 +63,7 @@ from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
+from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
@@ -150,6 +152,7 @@ class Engine:
             on_change=self._worker_changed,
             on_unhandled=self.note_unhandled,
             restart=restart,
+            log_files=LogFiles(self.limits.log_file),
         )
 
     def _connect_parts(self) -> None:
@@ -226,6 +229,7 @@ class Engine:
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.callback(self._close_guard, bound)
+            steps.callback(self.services.log_files.close)
             steps.push_async_callback(self.resources.aclose)
             steps.push_async_callback(bound.run, self.turns.stop)
             await bound.run(self.capabilities.close)
@@ -428,7 +432,7 @@ class Engine:
         return RuntimeInfo(
             version=__version__,
             runtime_id=self.runtime_id,
-            working_dir=str(Path.cwd()),
+            working_dir=str(working_directory()),
             capabilities=[capability.info() for capability in self.capabilities.all()],
             limits=self.usage.read(),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from dnworker.core.errors import UsageError
+from dnworker.core.files import write_atomically
 from dnworker.core.listeners import Listeners
 
 log = logging.getLogger("dnworker.tokens")
@@ -146,11 +147,8 @@ class Tokens:
         """
         if self._file is None or os.path.lexists(self._file):
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL  # a link that appears meanwhile is not followed
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(self._file, flags, 0o600), "w") as stream:
-                stream.write(self.main + "\n")
+            write_atomically(self._file, self.main + "\n")
             self._stamp = _stamp(self._file.stat())
         except OSError as exc:
             raise UsageError(f"token file {self._file} cannot be written: {exc.strerror or exc}") from exc

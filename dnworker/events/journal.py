@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from dnworker.core.envelope import NOISE, EventEnvelope, decode
-from dnworker.core.errors import JournalError
+from dnworker.core.errors import Invalid, JournalError
+from dnworker.events.damage import JournalDamaged, is_damage, is_of_others
+
+log = logging.getLogger("dnworker.journal")
+
+T = TypeVar("T")
 
 VERSION = 1
 """The format of the file that this version of dnworker reads and writes."""
@@ -46,6 +55,18 @@ CREATE TABLE states (
 """
 
 
+_COLUMNS = {
+    "runs": "id, runtime_id, started_at",
+    "events": "id, run, seq, at, kind, session_id, event_id, cause, envelope",
+    "invocations": "id, run, at, invocation, worker, handler, cause, event_id, generation, outcome, duration,"
+    " error, logs",
+    "states": "id, run, at, worker, state, error",
+}
+
+_said: set[tuple[str, int]] = set()
+"""Files, by path and inode, of which it was said that something in them cannot be read."""
+
+
 class StoredInvocation(msgspec.Struct, kw_only=True):
     """One run of a handler that has ended; `duration` in seconds, `at` is when it ended."""
 
@@ -72,17 +93,21 @@ class StoredState(msgspec.Struct, kw_only=True):
 
 
 class JournalReader:
-    """Reads a journal, also one that a runtime is writing.
+    """Reads a journal, also one that a runtime is writing, or that may only be read.
+
+    Of a file that is damaged in part, the rest is read; a warning says so, once for a file.
 
     Raises:
-        JournalError: the file is missing, is no journal, or was written by a later version.
+        JournalError: the file is missing, is no journal, or was written by a later version; by the methods,
+            that it cannot be read now.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         if not path.is_file():
             raise JournalError(f"there is no journal {path}")
-        self._connection = open_journal(path)
+        self._path = path
+        self._connection = _open_for_reading(path)
 
     def close(self) -> None:
         """Close the file."""
@@ -104,32 +129,24 @@ class JournalReader:
     ) -> list[EventEnvelope]:
         """Return the newest `last` events, oldest first; with `from_outside` those that no handler caused."""
         quiet = "".join(f" AND kind NOT LIKE '{prefix}%'" for prefix in NOISE)
-        rows = self._connection.execute(
-            "SELECT envelope FROM events WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR session_id = ?2)"  # noqa: S608
-            f" AND (?3 = 0 OR (cause IS NULL {quiet})) ORDER BY id DESC LIMIT ?4",
-            (kind, session_id, from_outside, last),
-        )
-        return [decode(row[0]) for row in rows][::-1]
+        where = "(:kind IS NULL OR kind = :kind) AND (:session IS NULL OR session_id = :session)"
+        if from_outside:
+            where += f" AND cause IS NULL{quiet}"
+        values = {"kind": kind, "session": session_id}
+        return self._newest("events", "envelope", where, values, last, lambda row: decode(row[0]))[::-1]
 
     def find(self, name: str) -> EventEnvelope | None:
         """Return the newest event of a `#seq`, an id, or the beginning of an id of at least four digits."""
         if name.startswith("#"):
             seq = int(name[1:]) if name[1:].isdecimal() and len(name) < LONGEST_SEQ else 0
-            query, value = "SELECT envelope FROM events WHERE seq = ? ORDER BY id DESC", seq
-            row = self._connection.execute(query, (value,)).fetchone()
-        elif len(name) < SHORTEST_ID:
+            return self._event("seq = :seq", {"seq": seq})
+        if len(name) < SHORTEST_ID:
             return None
-        else:
-            query = "SELECT envelope FROM events WHERE event_id >= ? AND event_id < ? ORDER BY id DESC"
-            row = self._connection.execute(query, (name, name + "g")).fetchone()
-        return None if row is None else decode(row[0])
+        return self._event("event_id >= :first AND event_id < :end", {"first": name, "end": name + "g"})
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return one event, or None."""
-        row = self._connection.execute(
-            "SELECT envelope FROM events WHERE event_id = ? ORDER BY id DESC", (event_id,)
-        ).fetchone()
-        return None if row is None else decode(row[0])
+        return self._event("event_id = :id", {"id": event_id})
 
     def notifications(self, last: int = 100) -> list[EventEnvelope]:
         """Return the newest notifications, oldest first."""
@@ -137,41 +154,112 @@ class JournalReader:
 
     def invocations(self, last: int = 100, *, event_id: str | None = None) -> list[StoredInvocation]:
         """Return the newest `last` invocations that ended, oldest first; of one event, or of all."""
-        rows = self._connection.execute(
-            "SELECT at, invocation, worker, handler, cause, event_id, generation, outcome, duration, error,"
-            " logs FROM invocations WHERE (?1 IS NULL OR event_id = ?1) ORDER BY id DESC LIMIT ?2",
-            (event_id, last),
+        columns = (
+            "at, invocation, worker, handler, cause, event_id, generation, outcome, duration, error, logs"
         )
-        found = [
-            StoredInvocation(
-                at=at,
-                id=id_,
-                worker=worker,
-                handler=handler,
-                cause=cause,
-                event_id=event,
-                generation=generation,
-                outcome=outcome,
-                duration=duration,
-                error=None if error is None else msgspec.json.decode(error),
-                logs=msgspec.json.decode(logs),
-            )
-            for at, id_, worker, handler, cause, event, generation, outcome, duration, error, logs in rows
+        where = "(:event IS NULL OR event_id = :event)"
+        return self._newest("invocations", columns, where, {"event": event_id}, last, _stored_invocation)[
+            ::-1
         ]
-        return found[::-1]
 
     def states(self, last: int = 100) -> list[StoredState]:
         """Return the newest `last` changes of state, oldest first."""
-        rows = self._connection.execute(
-            "SELECT at, worker, state, error FROM states ORDER BY id DESC LIMIT ?", (last,)
-        )
-        return [StoredState(at=at, worker=w, state=s, error=e) for at, w, s, e in rows][::-1]
+        return self._newest("states", "at, worker, state, error", "1", {}, last, _stored_state)[::-1]
+
+    # -- rows ------------------------------------------------------------------------------------------
+
+    def _event(self, where: str, values: dict[str, Any]) -> EventEnvelope | None:
+        found = self._newest("events", "envelope", where, values, 1, lambda row: decode(row[0]))
+        return found[0] if found else None
+
+    def _newest(
+        self,
+        table: str,
+        columns: str,
+        where: str,
+        values: dict[str, Any],
+        last: int,
+        read: Callable[[tuple[Any, ...]], T],
+    ) -> list[T]:
+        """Return the newest rows, the newest first; those that cannot be read are left out.
+
+        Behind a damaged page, reading goes on farther and farther below, until there are rows again.
+        """
+        found: list[T] = []
+        below, step = self._above_all(table), 1
+        query = f"SELECT id, {columns} FROM {table} WHERE id < :below AND {where} ORDER BY id DESC"  # noqa: S608
+        while below > 0 and len(found) < last:
+            try:
+                for row in self._connection.execute(query, {**values, "below": below}):
+                    below, step = row[0], 1
+                    with self._leaving_out(table, below):
+                        found.append(read(row[1:]))
+                    if len(found) == last:
+                        break
+                break
+            except sqlite3.Error as exc:
+                if not is_damage(exc):
+                    raise JournalError(f"journal {self._path} cannot be read: {exc}") from exc
+                self._warn(str(exc))
+                below, step = below - step, 2 * step
+        return found
+
+    def _above_all(self, table: str) -> int:
+        """Return a number above the ids of a table."""
+        try:
+            (highest,) = self._connection.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608
+        except sqlite3.Error as exc:
+            if not is_damage(exc):
+                raise JournalError(f"journal {self._path} cannot be read: {exc}") from exc
+            self._warn(str(exc))
+            return 1 << 40
+        return 0 if highest is None else int(highest) + 1
+
+    @contextmanager
+    def _leaving_out(self, table: str, number: int) -> Iterator[None]:
+        """Leave out a row whose content is not what was written; say so once."""
+        try:
+            yield
+        except (Invalid, ValueError, TypeError, msgspec.MsgspecError) as exc:
+            self._warn(f"row {number} of {table}: {exc}")
+
+    def _warn(self, why: str) -> None:
+        with suppress(OSError):
+            name = (str(self._path), self._path.stat().st_ino)
+            if name in _said:
+                return
+            _said.add(name)
+        log.warning("journal %s is damaged, and what cannot be read of it is left out: %s", self._path, why)
+
+
+def _stored_invocation(row: tuple[Any, ...]) -> StoredInvocation:
+    at, id_, worker, handler, cause, event, generation, outcome, duration, error, logs = row
+    stored = StoredInvocation(
+        at=at,
+        id=id_,
+        worker=worker,
+        handler=handler,
+        cause=cause,
+        event_id=event,
+        generation=generation,
+        outcome=outcome,
+        duration=duration,
+        error=None if error is None else msgspec.json.decode(error),
+        logs=msgspec.json.decode(logs),
+    )
+    return msgspec.convert(msgspec.to_builtins(stored), StoredInvocation)
+
+
+def _stored_state(row: tuple[Any, ...]) -> StoredState:
+    at, worker, state, error = row
+    return msgspec.convert({"at": at, "worker": worker, "state": state, "error": error}, StoredState)
 
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """Open a journal for reading and writing, making it if it is not there.
 
     Raises:
+        JournalDamaged: it cannot be read any more.
         JournalError: it cannot be opened, is no journal, or was written by a later version.
     """
     try:
@@ -183,25 +271,80 @@ def open_journal(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as exc:
         raise JournalError(f"journal {path} cannot be opened: {exc}") from exc
     try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise JournalError(
-                f"journal {path} was written by a later version of dnworker: it is of format {version}, "
-                f"and this one knows {VERSION}; update, or name another file"
-            )
-        if version == 0:
-            if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
-                raise JournalError(f"{path} is a database of something else; name another file")
+        if _check(connection, path):
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
         connection.execute("PRAGMA synchronous = NORMAL")
-    except sqlite3.Error as exc:
+    except BaseException as exc:
         connection.close()
-        raise JournalError(
-            f"{path} is no journal, or is damaged: {exc}; name another file or move it away"
-        ) from exc
-    except JournalError:
-        connection.close()
+        if isinstance(exc, sqlite3.Error):
+            raise _why(exc, path) from exc
         raise
     return connection
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open a journal, which may be in a place that can only be read.
+
+    Raises:
+        JournalError: as of `open_journal`.
+    """
+    try:
+        return open_journal(path)
+    except JournalDamaged:
+        raise
+    except JournalError as exc:
+        if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+            raise
+        problem = exc
+    # With what the writer left in its log, if SQLite may make its files beside it; else the file alone.
+    for mode in ("mode=ro", "immutable=1"):
+        with suppress(sqlite3.Error):
+            connection = sqlite3.connect(
+                f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                if not _check(connection, path):
+                    return connection
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+    raise problem
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Check that a database is a journal; returns whether it is empty, and has to be made one.
+
+    Raises:
+        JournalDamaged, JournalError, sqlite3.Error: as of `open_journal`.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > VERSION:
+        raise JournalError(
+            f"journal {path} was written by a later version of dnworker: it is of format {version}, "
+            f"and this one knows {VERSION}; update, or name another file"
+        )
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if version == 0 and not tables:
+        return True
+    if version == 0 or (tables and not tables & _COLUMNS.keys()):
+        raise JournalError(f"{path} is a database of something else; name another file")
+    for table, columns in _COLUMNS.items():
+        try:
+            connection.execute(f"SELECT {columns} FROM {table} LIMIT 0").close()  # noqa: S608  our own names
+        except sqlite3.OperationalError as exc:
+            if is_damage(exc) or getattr(exc, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+                raise
+            raise JournalDamaged(f"journal {path} is damaged: {exc}") from exc
+    return False
+
+
+def _why(exc: sqlite3.Error, path: Path) -> JournalError:
+    """Return what an error means that SQLite raised when a journal was opened."""
+    if is_damage(exc) and not is_of_others(path):
+        return JournalDamaged(f"journal {path} is damaged: {exc}; name another file or move it away")
+    if is_damage(exc):
+        return JournalError(f"{path} is no journal: {exc}; name another file or move it away")
+    return JournalError(f"journal {path} cannot be opened: {exc}")

@@ -1,7 +1,8 @@
 """`Journal`: writes the events, invocations and states of a runtime to SQLite, in batches off the loop.
 
 What happened up to a quarter of a second before a runtime was killed is there when it starts again: a batch
-is one transaction, and the write-ahead log survives the process.
+is one transaction, and the write-ahead log survives the process. A file that is damaged is set aside, and one
+that was removed is made again, at the start and while it runs; a full disk is waited for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from dnworker.core.envelope import EventEnvelope, bytes_of_payload, encode
 from dnworker.core.errors import JournalError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
+from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ log = logging.getLogger("dnworker.journal")
 
 BATCH_SECONDS = 0.25
 """Seconds for which entries are collected to one transaction."""
+
+RETRY_SECONDS = 1.0
+"""Seconds after which a file that could not be written is tried again."""
+
+BATCH_LIMIT = 5_000
+"""Entries of one transaction at most."""
 
 PENDING_LIMIT = 200_000
 """Entries that wait for a disk that is full or slow before the newest are dropped, and counted."""
@@ -80,6 +88,9 @@ class Journal:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._since_prune = 0
+        self._file: tuple[int, int] | None = None
+        self._wal: tuple[int, int] | None = None
+        self._connection: sqlite3.Connection | None = None
 
         # Entries on their way: noted by the loop, taken in batches by the writer's thread.
         self._pending: deque[tuple[str, tuple[Any, ...], int]] = deque()
@@ -108,16 +119,8 @@ class Journal:
         Raises:
             JournalError: the file cannot be opened, or is no journal; names it and the way out.
         """
-        connection = open_journal(self.path)
-        try:
-            begun = connection.execute(
-                "INSERT INTO runs (runtime_id, started_at) VALUES (?, ?)", (self._runtime_id, _now())
-            )
-        except sqlite3.Error as exc:
-            connection.close()
-            raise JournalError(f"journal {self.path} cannot be written: {exc}") from exc
-        self._run = begun.lastrowid or 0
-        self._ending = False
+        connection = self._open()
+        self._ending, lost = False, self.lost
         writer = threading.Thread(
             target=self._write_all, args=(connection,), name="dnworker journal", daemon=True
         )
@@ -132,6 +135,35 @@ class Journal:
             self._filled.set()
             self._hurry.set()
             writer.join(timeout=10)
+            if self.lost > lost:
+                log.error("journal %s misses %d entries of this run", self.path, self.lost - lost)
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the file and note the run; a damaged one is set aside.
+
+        Raises:
+            JournalError: the file cannot be opened, or is no journal; names it and the way out.
+        """
+        try:
+            return self._begin_run()
+        except JournalDamaged as exc:
+            aside = set_aside(self.path)
+            log.warning("%s; it is kept as %s, and a new one begins", str(exc).partition(";")[0], aside)
+            return self._begin_run()
+
+    def _begin_run(self) -> sqlite3.Connection:
+        connection = open_journal(self.path)
+        try:
+            values = (self._runtime_id, _now())
+            begun = connection.execute("INSERT INTO runs (runtime_id, started_at) VALUES (?, ?)", values)
+            self._file, self._wal = _file_of(self.path), _file_of(_wal_of(self.path))
+        except (sqlite3.Error, OSError) as exc:
+            connection.close()
+            if isinstance(exc, sqlite3.Error) and is_damage(exc):
+                raise JournalDamaged(f"journal {self.path} is damaged: {exc}") from exc
+            raise JournalError(f"journal {self.path} cannot be written: {exc}") from exc
+        self._run = begun.lastrowid or 0
+        return connection
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Keep an event, and which invocation published it."""
@@ -185,32 +217,46 @@ class Journal:
     # -- on the writer's thread ------------------------------------------------------------------------
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
-        with closing(connection):
+        self._connection = connection
+        try:
             while not self._ending or self._pending or self._batch:
                 self._filled.wait()
-                if not self._ending:
-                    self._hurry.wait(BATCH_SECONDS)  # so that a burst becomes one transaction
+                if not self._ending:  # so that a burst becomes one transaction
+                    self._hurry.wait(BATCH_SECONDS if self.failure is None else RETRY_SECONDS)
                 self._hurry.clear()
                 self._filled.clear()
-                if not self._write_batch(connection) and self._ending:
+                if self._write_batch():
+                    if self._pending:
+                        self._filled.set()
+                        self._hurry.set()
+                elif self._ending:
                     self.lost += len(self._pending) + len(self._batch)
                     return
+                else:
+                    self._filled.set()  # try again with what there is by then
+        finally:
+            self._close()
 
-    def _write_batch(self, connection: sqlite3.Connection) -> bool:
-        while self._pending and len(self._batch) < PENDING_LIMIT:
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _write_batch(self) -> bool:
+        """Write what waits, or a part of it; returns whether that is in the file."""
+        while self._pending and len(self._batch) < BATCH_LIMIT:
             self._batch.append(self._pending.popleft())
         try:
+            connection = self._ready()
             with connection:
                 connection.execute("BEGIN")
                 for table, entry, _ in self._batch:
                     self._insert(connection, table, entry)
-        except sqlite3.Error as exc:
-            if self.failure is None:
-                log.error(
-                    "journal %s cannot be written: %s; what happens now may be missing in it", self.path, exc
-                )
-            self.failure = str(exc)
-            self._filled.set()  # try again with what there is by then
+        except (sqlite3.Error, JournalError) as exc:
+            if isinstance(exc, sqlite3.Error) and is_damage(exc) and self._replace(exc):
+                return self._write_batch()
+            self._note_failure(exc)
             return False
         if self.failure is not None:
             log.warning("journal %s can be written again; %d entries were lost", self.path, self.lost)
@@ -230,14 +276,60 @@ class Journal:
             log.warning("journal %s could not be shortened: %s", self.path, exc)
         return True
 
+    def _note_failure(self, exc: Exception) -> None:
+        if self.failure is None:
+            log.error(
+                "journal %s cannot be written: %s; what happens now may be missing in it", self.path, exc
+            )
+        self.failure = str(exc)
+
+    def _ready(self) -> sqlite3.Connection:
+        """Return the open file; one that was removed or replaced meanwhile is opened anew.
+
+        Raises:
+            JournalError: it cannot be opened.
+        """
+        if self._connection is not None:
+            if _file_of(self.path) == self._file:
+                return self._connection
+            self._close()
+            if self._wal is not None and _file_of(_wal_of(self.path)) == self._wal:
+                # SQLite leaves the log of a file that is gone, and would take it for that of the next.
+                with suppress(OSError):
+                    _wal_of(self.path).unlink()
+            log.warning("journal %s was removed or replaced while it was written; it begins anew", self.path)
+        self._connection = self._open()
+        return self._connection
+
+    def _replace(self, exc: sqlite3.Error) -> bool:
+        """Set a file aside that turned out to be damaged, and begin another; returns whether there is one."""
+        self._close()
+        try:
+            aside = set_aside(self.path)
+            log.warning(
+                "journal %s is damaged: %s; it is kept as %s, and a new one begins", self.path, exc, aside
+            )
+            self._connection = self._begin_run()
+        except JournalError as problem:
+            self._note_failure(problem)
+            return False
+        return True
+
     def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
         try:
             _INSERT[table](connection, self._run, entry)
         except (sqlite3.OperationalError, sqlite3.InternalError):
             raise  # the disk, not the entry
+        except sqlite3.DatabaseError as exc:
+            if is_damage(exc):
+                raise
+            self._leave_out(table)
         except Exception:  # one entry that cannot be written must not keep the others from it
-            self.lost += 1
-            log.exception("an entry of the journal's %s could not be written", table)
+            self._leave_out(table)
+
+    def _leave_out(self, table: str) -> None:
+        self.lost += 1
+        log.exception("an entry of the journal's %s could not be written", table)
 
     def _prune(self, connection: sqlite3.Connection, written: int) -> None:
         """Keep the file within its bounds of age and size."""
@@ -308,6 +400,19 @@ def _insert_state(connection: sqlite3.Connection, run: int, entry: tuple[Any, ..
 
 
 _INSERT = {"events": _insert_event, "invocations": _insert_invocation, "states": _insert_state}
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of its name; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _size(connection: sqlite3.Connection) -> int:

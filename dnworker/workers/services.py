@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,9 @@ from dnworker.core.models import ComponentInfo
 from dnworker.core.restarts import RestartPolicy
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
+from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.guard import Guard
+from dnworker.workers.log_file import LogFiles
 from dnworker.workers.recorders import OnUnhandled
 
 
@@ -136,5 +138,9 @@ class Services:
     on_change: OnChange
     on_unhandled: OnUnhandled
     """Notes what something that a handler started has raised, and nobody caught."""
+    log_files: LogFiles
+    """The files of what worker processes print."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
+    cgroups: Cgroups = field(default_factory=Cgroups)
+    """Make a cgroup for each run of a worker process, where that is possible."""

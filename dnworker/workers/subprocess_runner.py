@@ -12,11 +12,16 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, Lifecycle, WorkerState
+from dnworker.core.limits import Limits
+from dnworker.workers.cgroups import Cgroups
+from dnworker.workers.family import VARIABLE
 from dnworker.workers.guard import Guard
-from dnworker.workers.reports import Report, ReportReader, Says
+from dnworker.workers.log_file import LogFile
+from dnworker.workers.process_output import LineListener, ProcessOutput
+from dnworker.workers.process_tree import ProcessTree
+from dnworker.workers.reports import Report
 from dnworker.workers.tasks import keep
 
 log = logging.getLogger("dnworker.process")
@@ -24,14 +29,12 @@ log = logging.getLogger("dnworker.process")
 DRAIN_GRACE = 1.0
 """Seconds after the child's exit in which what is left in its pipe is read; a grandchild may hold it open."""
 
-LONGEST_LINE = 65_536
-"""Characters of one line kept in memory; the log file has every byte."""
-
-LineListener = Callable[[str, Says], None]
+LEFT_AT_EXIT = 4_000_000
+"""Bytes that are read after the exit at most: more than pipes hold; a grandchild may print without end."""
 
 
 class SubprocessWorkerRunner:
-    """Owns one child process and its process group.
+    """Owns one child process, and the processes that it starts.
 
     Args:
         command: the program; a bare name is searched on the PATH of `env`, a relative path with a slash is
@@ -40,12 +43,14 @@ class SubprocessWorkerRunner:
         env: the whole environment of the child.
         cwd: its working directory.
         log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
+        log_file: the same, where the file is one of several runs.
         lifecycle: takes the steps of this run; must be in `loading` when `start` is called.
         on_line: called with every line of output, and whose it is.
         on_report: called with every report in the output, which is taken out of it.
         report_word: by which reports are known; without one there are none.
         grace_period_s: seconds between SIGTERM and SIGKILL.
-        guard: ends the group if this process dies.
+        guard: ends the processes if this process dies.
+        cgroups: make a cgroup for them, where that is possible.
     """
 
     DEFAULT_GRACE_PERIOD_S = 5.0
@@ -61,6 +66,7 @@ class SubprocessWorkerRunner:
         env: Mapping[str, str],
         cwd: str | os.PathLike[str],
         log_path: Path | None = None,
+        log_file: LogFile | None = None,
         lifecycle: Lifecycle | None = None,
         on_line: LineListener | None = None,
         on_report: Callable[[Report], None] | None = None,
@@ -68,10 +74,10 @@ class SubprocessWorkerRunner:
         qualified_name: str | None = None,
         grace_period_s: float | None = None,
         guard: Guard | None = None,
+        cgroups: Cgroups | None = None,
     ) -> None:
         self.lifecycle = lifecycle or Lifecycle()
         self.pid: int | None = None
-        self.log_path = log_path
         self._command = command
         self._args = list(args)
         self._env = dict(env)
@@ -82,9 +88,14 @@ class SubprocessWorkerRunner:
         self._label = qualified_name or command
         self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
         self._guard = guard
+        self._cgroups = cgroups
+        self._owns_log = log_file is None
+        if log_file is None and log_path is not None:
+            log_file = LogFile(log_path, Limits().log_file, self._label)
+        self._log_file = log_file
         self._ring: deque[str] = deque(maxlen=self.OUTPUT_BUFFER_LINES)
         self._child: asyncio.subprocess.Process | None = None
-        self._log_file: IO[bytes] | None = None
+        self._tree: ProcessTree | None = None
         self._watch: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
@@ -103,38 +114,58 @@ class SubprocessWorkerRunner:
         """The last 200 lines that were not empty."""
         return list(self._ring)
 
+    @property
+    def log_path(self) -> Path | None:
+        """The file that its output goes to, or would go to if that could be opened."""
+        return None if self._log_file is None else self._log_file.path
+
     async def start(self) -> None:
         """Spawn the child; a failure to do so is state `error`, not an exception."""
         self.lifecycle.to(WorkerState.STARTING)
         self._ring.clear()
-        self._open_log()
+        if self._log_file is not None:
+            self._log_file.begin()
+        try:
+            child, reading_end, tree = await self._spawn()
+        except (OSError, ValueError) as exc:
+            self._close_log()
+            self.lifecycle.to(WorkerState.ERROR, f"spawn failed: {exc}")
+            return
+        self.pid, self._child, self._tree = child.pid, child, tree
+        tree.begin(child.pid)
+        follow = self._follow(child, tree, reading_end)
+        # An empty context: its output is not that of the handler that may have asked for the restart.
+        self._watch = keep(follow, f"{self._label} output", contextvars.Context())
+        self.lifecycle.to(WorkerState.RUNNING)
+
+    async def _spawn(self) -> tuple[asyncio.subprocess.Process, int, ProcessTree]:
+        """Spawn the child; returns it, the end of the pipe to read, and what knows its processes.
+
+        Raises:
+            OSError, ValueError: it cannot be spawned.
+        """
+        program = self._program()
         # A pipe of our own: asyncio's wait() returns only when its pipes are closed, and a grandchild may
         # hold them open (before Python 3.12.4).
         reading_end, writing_end = os.pipe()
+        tree = ProcessTree(self._label, self._guard, self._cgroups)
         try:
-            self._child = await asyncio.create_subprocess_exec(
-                self._program(),
+            child = await asyncio.create_subprocess_exec(
+                program,
                 *self._args,
-                env=self._env,
+                env={**self._env, VARIABLE: tree.run},
                 cwd=self._cwd,
                 stdout=writing_end,
                 stderr=writing_end,
                 start_new_session=True,  # a group of its own: what it spawns can be ended with it
             )
-        except (OSError, ValueError) as exc:
+        except BaseException:
             os.close(reading_end)
-            self._close_log()
-            self.lifecycle.to(WorkerState.ERROR, f"spawn failed: {exc}")
-            return
+            await tree.forget()
+            raise
         finally:
             os.close(writing_end)
-        self.pid = self._child.pid
-        if self._guard is not None:
-            self._guard.watch(self.pid)
-        follow = self._follow(self._child, reading_end)
-        # An empty context: its output is not that of the handler that may have asked for the restart.
-        self._watch = keep(follow, f"{self._label} output", contextvars.Context())
-        self.lifecycle.to(WorkerState.RUNNING)
+        return child, reading_end, tree
 
     async def stop(self) -> None:
         """End the whole process group: SIGTERM, the grace, SIGKILL.
@@ -152,7 +183,7 @@ class SubprocessWorkerRunner:
 
     async def _stop(self) -> None:
         self.lifecycle.to(WorkerState.STOPPING)
-        if self._child is not None and self._watch is not None:
+        if self._watch is not None:
             self._signal(signal.SIGTERM)
             await asyncio.wait({self._watch}, timeout=self._grace)
             if not self._watch.done():
@@ -163,69 +194,39 @@ class SubprocessWorkerRunner:
 
     # -- the child -------------------------------------------------------------------------------------
 
-    async def _follow(self, child: asyncio.subprocess.Process, pipe: int) -> None:
+    async def _follow(self, child: asyncio.subprocess.Process, tree: ProcessTree, pipe: int) -> None:
         """Read output until the child has exited, then end what it left behind and note its exit."""
         stream = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
         )
-        reading = keep(self._read(stream), f"{self._label} reader")
+        output = ProcessOutput(
+            self._ring,
+            log_file=self._log_file,
+            on_line=self._on_line,
+            on_report=self._on_report,
+            report_word=self._report_word,
+        )
+        reading = keep(output.read(stream), f"{self._label} reader")
         code = await child.wait()
         # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
-        await asyncio.wait({reading}, timeout=0 if self._group_is_empty() else DRAIN_GRACE)
-        await self._end_group()
-        await asyncio.wait({reading}, timeout=DRAIN_GRACE)
+        await asyncio.wait({reading}, timeout=0 if tree.group_is_empty else DRAIN_GRACE)
+        await tree.end(0.5 if self.state is not WorkerState.STOPPING else self._grace)
+        await _drain(output, reading)
         transport.close()
         reading.cancel()
         await asyncio.wait({reading})
+        if not reading.cancelled() and (failure := reading.exception()) is not None:
+            log.error("%s: its output could not be read to the end", self._label, exc_info=failure)
+        output.end()
         self._close_log()
-        if self._guard is not None and self.pid is not None:
-            self._guard.release(self.pid)
+        await tree.forget()
         if self.state is WorkerState.STOPPING:
             return
         if code == 0:
             self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors())
         else:
             self.lifecycle.to(WorkerState.ERROR, self._exit_text(code))
-
-    async def _read(self, stream: asyncio.StreamReader) -> None:
-        reader = ReportReader(self._report_word) if self._report_word is not None else None
-        says, rest = Says(), b""
-        while chunk := await stream.read(65_536):
-            for piece in (chunk,) if reader is None else reader.feed(chunk):
-                if isinstance(piece, bytes):
-                    rest = self._take_text(rest, piece, says)
-                elif isinstance(piece, Says):
-                    says = piece
-                elif self._on_report is not None:
-                    self._on_report(piece)
-        if reader is not None:
-            rest = self._take_text(rest, reader.rest(), says)
-        self._keep(rest, says)
-
-    def _take_text(self, rest: bytes, text: bytes, says: Says) -> bytes:
-        """Write output to the log and keep its whole lines; returns the line that has not ended."""
-        if self._log_file is not None:
-            try:
-                self._log_file.write(text)
-                self._log_file.flush()
-            except OSError as exc:  # a full disk: the worker runs on, and memory still has the tail
-                log.warning("%s: its log %s cannot be written: %s", self._label, self.log_path, exc)
-                self._close_log()
-        *lines, rest = (rest + text).split(b"\n")
-        for line in lines:
-            self._keep(line, says)
-        return rest[: 4 * LONGEST_LINE]  # of a line without end the head is kept, and the rest is not
-
-    def _keep(self, line: bytes, says: Says) -> None:
-        text = line.decode(errors="replace").rstrip("\r\n")
-        if not text:
-            return
-        if len(text) > LONGEST_LINE:
-            text = f"{text[:LONGEST_LINE]} [cut; the whole line is in {self.log_path}]"
-        self._ring.append(text)
-        if self._on_line is not None:
-            self._on_line(text, says)
 
     def _exit_text(self, code: int) -> str:
         text = f"exited with code {code}"
@@ -239,27 +240,9 @@ class SubprocessWorkerRunner:
         last = self._ring[-1] if self._ring else ""
         return last if last.startswith(SHUTDOWN_ERRORS) else None
 
-    async def _end_group(self) -> None:
-        if self._group_is_empty():
-            return
-        self._signal(signal.SIGTERM)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + (0.5 if self.state is not WorkerState.STOPPING else self._grace)
-        while not self._group_is_empty() and loop.time() < deadline:  # noqa: ASYNC110  there is no signal for it
-            await asyncio.sleep(0.02)  # grandchildren are not ours to wait for
-        self._signal(signal.SIGKILL)
-
-    def _group_is_empty(self) -> bool:
-        return not self._signal(0)
-
     def _signal(self, number: int) -> bool:
-        if self.pid is None:
-            return False
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
+        """Signal the child's group; returns whether there is one."""
+        return self._tree is not None and self._tree.signal(number)
 
     def _program(self) -> str:
         if "/" not in self._command:
@@ -271,25 +254,19 @@ class SubprocessWorkerRunner:
             return found
         return str(self._cwd / self._command)
 
-    # -- log file --------------------------------------------------------------------------------------
-
-    def _open_log(self) -> None:
-        if self.log_path is None:
-            return
-        try:
-            self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            if self.log_path.exists():
-                with suppress(OSError):
-                    self.log_path.replace(self.log_path.with_name(self.log_path.name + ".prev"))
-            self._log_file = self.log_path.open("wb")
-        except OSError as exc:
-            log.warning("%s: its log %s cannot be opened: %s", self._label, self.log_path, exc)
-
     def _close_log(self) -> None:
         if self._log_file is not None:
-            with suppress(OSError):
+            self._log_file.end()
+            if self._owns_log:
                 self._log_file.close()
-            self._log_file = None
+
+
+async def _drain(output: ProcessOutput, reading: asyncio.Task[None]) -> None:
+    """Wait until what is left in the pipe was read, or nothing comes for a second from who holds it open."""
+    at_exit, before = output.taken, -1
+    while not reading.done() and before < output.taken < at_exit + LEFT_AT_EXIT:
+        before = output.taken
+        await asyncio.wait({reading}, timeout=DRAIN_GRACE)
 
 
 def _installed_with_us(name: str) -> str | None:

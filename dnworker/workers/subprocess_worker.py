@@ -127,16 +127,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             "command": self.definition.command,
             "args": list(self.definition.args),
             "pid": runner.pid if runner else None,
-            "log_path": str(self._log_path),
+            "log_path": str(self._services.log_files.path_of(self.capability, self.name)),
             "recent_output": runner.recent_output if runner else [],
             "restarts": self.restarts,
             "restart_in": self._restarts.due_in,
         }
         return super().detail() | {"kind": "subprocess", "process": process}
-
-    @property
-    def _log_path(self) -> Path:
-        return Path.home() / ".dreadnode" / "logs" / f"worker-{self.capability}-{self.name}.log"
 
     def _make_runner(self) -> SubprocessWorkerRunner:
         definition, services = self.definition, self._services
@@ -152,13 +148,14 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)],
             env=self._environment(environ, self._token, where) | {reports.VARIABLE: word},
             cwd=self._root,
-            log_path=self._log_path,
+            log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,
             on_line=self._take_line,
             on_report=self.remote.take,
             report_word=word,
             qualified_name=self.qualified_name,
             guard=services.guard,
+            cgroups=services.cgroups,
         )
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:

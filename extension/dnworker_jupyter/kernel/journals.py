@@ -14,12 +14,12 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnworker.capability.reading import read_json
+from dnworker.core.files import home_directory, working_directory, write_atomically
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.notebook_file import cell_ids
 
@@ -61,7 +61,7 @@ class Journals:
     """The journals in one directory, and the one that this kernel writes."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory or Path.home() / ".dreadnode" / "dnworker" / "journals"
+        self._directory = directory or home_directory() / ".dreadnode" / "dnworker" / "journals"
         self._own: Owner | None = None
 
     def find(self, notebook: Path) -> Path:
@@ -127,16 +127,8 @@ class Journals:
                     yield Owner(file.with_suffix(".db"), notebook, cells, file.stat().st_mtime)
 
     def _write(self, owner: Owner) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
         record = {"notebook": str(owner.notebook), "cells": sorted(owner.cells)}
-        handle, temporary = tempfile.mkstemp(dir=self._directory, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(record, file)
-            os.replace(temporary, owner.journal.with_suffix(".json"))  # noqa: PTH105
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(owner.journal.with_suffix(".json"), json.dumps(record))
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -170,7 +162,7 @@ def journal_file(location: NotebookLocation) -> Path | None:
     end does not name the notebook's file, the working directory takes its place.
     """
     decided, named = named_journal()
-    return named if decided else Journals().first_of(location.path or Path.cwd())
+    return named if decided else Journals().first_of(location.path or working_directory())
 
 
 async def locate_journal(location: NotebookLocation, journals: Journals) -> Path | None:

@@ -10,10 +10,12 @@ import pytest
 from dnworker.capability.flags import (
     flag_variables,
     gate_is_open,
+    is_enabled,
     parse_cli_flags,
     parse_word,
     read_persisted,
     resolve_flags,
+    write_persisted,
 )
 from dnworker.capability.manifest import CapabilityManifest, FlagDefinition
 
@@ -83,3 +85,17 @@ def test_persisted_flags_are_read_and_a_damaged_file_is_none(tmp_path, caplog):
     file.write_text("{")
     assert read_persisted(file, "demo") == {}
     assert "cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["{", "\udcff", "[" * 100_000], ids=["cut", "no text", "too deep"])
+def test_a_damaged_file_of_kept_flags_costs_one_warning_and_is_not_written_over(tmp_path, caplog, text):
+    file = tmp_path / "state.json"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    for _ in range(3):
+        assert read_persisted(file, "demo") == {}
+        assert is_enabled(file, "demo")
+    assert caplog.text.count("cannot be read") == 1
+    before = file.read_bytes()
+    with pytest.raises(OSError, match="or move it away"):
+        write_persisted(file, "demo", "relay", True, version="0.1.0")
+    assert file.read_bytes() == before
