@@ -31,6 +31,12 @@ daemon = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"
 print(daemon.pid, flush=True)
 """
 
+IN_CGROUP = """
+import time
+while "/dnworker-" not in open("/proc/self/cgroup").read():
+    time.sleep(0.001)
+"""
+
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc")
 
 
@@ -101,7 +107,8 @@ async def test_a_normal_exit_ends_a_grandchild_that_left_the_session(tmp_path):
 async def test_with_a_cgroup_also_one_with_an_empty_environment_ends(tmp_path):
     lines: asyncio.Queue[str] = asyncio.Queue()
     cgroups = Cgroups()
-    runner = runner_of(DAEMON + SLEEPER, tmp_path, "bare", cgroups=cgroups, lines=lines)
+    # It forks once it is in the cgroup: the moment before that is the one that decision 0037 names.
+    runner = runner_of(IN_CGROUP + DAEMON + SLEEPER, tmp_path, "bare", cgroups=cgroups, lines=lines)
     await runner.start()
     base = cgroups._base
     daemon = int(await lines.get())
