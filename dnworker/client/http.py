@@ -15,7 +15,7 @@ import msgspec
 
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.client.socket import InteractiveSocket
-from dnworker.core.envelope import RECONNECTED, EventEnvelope, decode
+from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, new_id
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import current_invocation, feeds_handlers
 
@@ -31,6 +31,9 @@ RECONNECT_LONGEST = 15.0
 
 FOR, HANDLERS = "for", "handlers"
 """The query parameter by which an event stream names whom it feeds."""
+
+STREAM, AFTER_SEQ = "stream", "after_seq"
+"""Those by which it names itself, and the last event that it gave: a worker gets what came after that."""
 
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
@@ -139,6 +142,8 @@ class HttpConnection:
     async def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Stream events, reconnecting with backoff; the first connection must succeed (contract 8.6).
 
+        A worker gets each event once, whatever becomes of the socket: what it has had is dropped here.
+
         Raises:
             RuntimeUnavailable: the runtime refused the credentials, at first or later.
         """
@@ -148,19 +153,30 @@ class HttpConnection:
         parameters = [("kinds", kind) for kind in kinds]
         if feeds_handlers.get():  # for our runtime; any other ignores it
             parameters.append((FOR, HANDLERS))
-        query = urlencode(parameters)
+        parameters.append((STREAM, new_id()))
+        newest = 0
         delay = RECONNECT_FIRST
         connected_before = False
         while True:
             try:
-                async with self._open_socket("/api/ws/events" + (f"?{query}" if query else "")) as socket:
+                query = urlencode([*parameters, (AFTER_SEQ, newest)])
+                async with self._open_socket(f"/api/ws/events?{query}") as socket:
                     delay = RECONNECT_FIRST
-                    self.has_groups = True  # perhaps another runtime: it may have groups
                     if connected_before:
                         yield EventEnvelope(seq=0, kind=RECONNECTED, payload={"kinds": sorted(kinds)})
                     connected_before = True
+                    is_first = True
                     async for frame in socket:
-                        yield decode(frame)
+                        envelope = decode(frame)
+                        if is_first and envelope.kind != RESUMED:
+                            newest = 0  # a stream that begins anew, perhaps of another runtime
+                            self.has_groups = True  # which may have groups
+                        is_first = False
+                        if envelope.seq:
+                            if envelope.seq <= newest:
+                                continue
+                            newest = envelope.seq
+                        yield envelope
             except InvalidStatus as exc:
                 status = exc.response.status_code
                 if status in (401, 403):  # a wrong token stays wrong (contract 13.5)

@@ -28,6 +28,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
     queue: int = 64 * MB
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
+    publish_seconds: float = 30.0
+    """Seconds for which a publisher waits for a worker whose queue is full and which takes nothing."""
+    subscriber: int = 8 * MB
+    """Bytes of events that wait for a subscriber over the network that is no worker; then it is cut off."""
     connections: int = 1_024
     """Connections that the server has open at a time."""
     unauthenticated: int = 128
@@ -55,5 +59,5 @@ def parse_limits(given: Iterable[str]) -> Limits:
         amount = float(found[1]) * _UNITS[found[2].lower()] if found else 0.0
         if amount <= 0:
             raise UsageError(f"--limit {text!r}: the value is a positive amount, such as 64MB or 30")
-        values[name] = amount if name == "held_seconds" else int(amount)
+        values[name] = amount if name.endswith("_seconds") else int(amount)
     return msgspec.convert(values, Limits)

@@ -37,6 +37,8 @@ class History:
         self._running: set[Invocation] = set()
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
+        self._losses: dict[str, tuple[str, ...]] = {}
+        """By the id of an event: which workers have not got it, and why."""
 
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
@@ -55,6 +57,7 @@ class History:
             oldest = self._order.popleft()
             del self._events[oldest]
             self._by_event.pop(oldest, None)
+            self._losses.pop(oldest, None)
         if (invocation := current_invocation.get()) is not None:
             invocation.note_published(envelope)
 
@@ -130,6 +133,16 @@ class History:
         """Note an error of something that the invocation started (`source`); `settle` raises it, too."""
         invocation.unhandled = (*invocation.unhandled, error)
         self._unseen_failures.append(f"{invocation.label} ({source}): {error}")
+
+    def note_loss(self, event_id: str, text: str) -> None:
+        """Note that a worker does not get an event that it listens to, and why."""
+        known = self._losses.get(event_id, ())
+        if event_id in self._events and text not in known:
+            self._losses[event_id] = (*known, text)
+
+    def losses_of(self, event_id: str) -> tuple[str, ...]:
+        """Return which workers have not got an event, and why."""
+        return self._losses.get(event_id, ())
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event."""

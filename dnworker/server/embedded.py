@@ -13,6 +13,7 @@ import uvicorn
 from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
 from dnworker.server.quiet_uvicorn import QuietUvicorn
+from dnworker.server.websocket_protocol import WebSocketProtocol
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -66,7 +67,7 @@ class EmbeddedServer:
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
             make_app(self._engine, self._panel, self._host),
-            ws="websockets-sansio",
+            ws=WebSocketProtocol,
             proxy_headers=False,
             http="httptools",
             lifespan="off",
