@@ -150,43 +150,30 @@ class HttpConnection:
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         self._refuse_transport()
-        parameters = [("kinds", kind) for kind in kinds]
-        if feeds_handlers.get():  # for our runtime; any other ignores it
-            parameters.append((FOR, HANDLERS))
-        parameters.append((STREAM, new_id()))
-        newest = 0
+        stream = _Stream(kinds)
         delay = RECONNECT_FIRST
         connected_before = False
         while True:
             try:
-                query = urlencode([*parameters, (AFTER_SEQ, newest)])
-                async with self._open_socket(f"/api/ws/events?{query}") as socket:
+                async with self._open_socket(f"/api/ws/events?{stream.query}") as socket:
                     delay = RECONNECT_FIRST
                     if connected_before:
                         yield EventEnvelope(seq=0, kind=RECONNECTED, payload={"kinds": sorted(kinds)})
                     connected_before = True
-                    is_first = True
+                    stream.begin()
                     async for frame in socket:
                         envelope = decode(frame)
-                        if is_first and envelope.kind != RESUMED:
-                            newest = 0  # a stream that begins anew, perhaps of another runtime
-                            self.has_groups = True  # which may have groups
-                        is_first = False
-                        if envelope.seq:
-                            if envelope.seq <= newest:
-                                continue
-                            newest = envelope.seq
-                        yield envelope
+                        if stream.is_new(envelope):
+                            self.has_groups = self.has_groups or stream.is_other_runtime  # it may have them
+                            yield envelope
             except InvalidStatus as exc:
                 status = exc.response.status_code
                 if status in (401, 403):  # a wrong token stays wrong (contract 13.5)
-                    raise RuntimeUnavailable(
-                        f"{self.server_url} refused the event stream with {status}: is the token right?"
-                    ) from exc
+                    text = f"{self.server_url} refused the event stream with {status}: is the token right?"
+                    raise RuntimeUnavailable(text) from exc
                 if not connected_before:
-                    raise RuntimeUnavailable(
-                        f"{self.server_url} answered {status} to the event stream"
-                    ) from exc
+                    text = f"{self.server_url} answered {status} to the event stream"
+                    raise RuntimeUnavailable(text) from exc
             except ConnectionClosed:
                 pass  # reconnect below
             except (OSError, InvalidHandshake, TimeoutError) as exc:
@@ -278,6 +265,42 @@ class HttpConnection:
     def _refuse_transport(self) -> None:
         if self._transport is not None:
             raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
+
+
+class _Stream:
+    """What one iterator asks for, and which event it gave last."""
+
+    def __init__(self, kinds: Collection[str]) -> None:
+        self._parameters = [("kinds", kind) for kind in kinds]
+        if feeds_handlers.get():  # for our runtime, as those below; any other ignores them
+            self._parameters.append((FOR, HANDLERS))
+        self._parameters.append((STREAM, new_id()))
+        self._newest = 0
+        self._is_first = False
+        self.is_other_runtime = False
+        """Whether this is the first event of a runtime that may be another one than before."""
+
+    @property
+    def query(self) -> str:
+        """The query of the next socket."""
+        return urlencode([*self._parameters, (AFTER_SEQ, self._newest)])
+
+    def begin(self) -> None:
+        """Note that there is a new socket."""
+        self._is_first = True
+
+    def is_new(self, envelope: EventEnvelope) -> bool:
+        """Return whether the event was not given yet."""
+        self.is_other_runtime = self._is_first and envelope.kind != RESUMED
+        self._is_first = False
+        if self.is_other_runtime:
+            self._newest = 0
+        if not envelope.seq:
+            return True
+        if envelope.seq <= self._newest:
+            return False
+        self._newest = envelope.seq
+        return True
 
 
 def _stage(response: httpx.Response) -> str | None:

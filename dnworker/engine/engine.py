@@ -456,19 +456,17 @@ class Engine:
         payload = sample(kind, session_id) if payload is None else payload
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
         if not wait:
-            await self.bus.pressure.room(kind, session_id, owner)
-            return Trace(publish(), self.history)
+            return Trace(await publish(), self.history)
         depth = self._waits.depth_here(kind)
         starting.check_wait(self.workers(), self.history, kind, owner)
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
-        await self.bus.pressure.room(kind, session_id, owner)
-        trace = Trace(publish(), self.history)
+        trace = Trace(await publish(), self.history)
         trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
         return trace
 
-    def _publish_fired(
+    async def _publish_fired(
         self,
         kind: str,
         payload: dict[str, Any],
@@ -476,6 +474,7 @@ class Engine:
         turn_id: str | None,
         only: str | None,
     ) -> EventEnvelope:
+        await self.bus.pressure.room(kind, session_id, only)
         return self.bus.publish(
             kind,
             payload,

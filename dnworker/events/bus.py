@@ -320,8 +320,7 @@ class EventBus:
             terminal=terminal,
             timestamp=self._clock.now(),
         )
-        size += len(kind) + _ENVELOPE_OVERHEAD
-        scope.append(envelope, size)
+        scope.append(envelope, size := size + len(kind) + _ENVELOPE_OVERHEAD)
         if only is not None:
             return self._deliver_only(only, envelope, size)
         for tap, _ in self._taps:

@@ -12,14 +12,14 @@ from starlette.types import Scope
 
 from dnworker.server.websocket_protocol import wire_of
 
-DRAIN_SECONDS = 8.0
+DRAIN_SECONDS = 6.0
 """Seconds in which a client that fell behind must read what was queued; it is told then, or cut off."""
 
 
-async def within(scope: Scope, sending: Awaitable[object], seconds: float = DRAIN_SECONDS) -> bool:
-    """Await what sends something; if it takes longer, cut the client off. Returns whether it was sent."""
+async def within(scope: Scope, sending: Awaitable[object]) -> bool:
+    """Await what sends something; if it takes too long, cut the client off. Returns whether it was sent."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(DRAIN_SECONDS):
             await sending
     except TimeoutError:
         cut_off(scope)

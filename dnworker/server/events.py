@@ -19,7 +19,7 @@ from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publ
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
-from dnworker.events.worker_queue import StreamReader
+from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.worker_stream import serve_worker, until_gone

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.events.worker_queue import StreamReader
+from dnworker.events.streams import StreamReader
 from dnworker.server.websocket_protocol import WENT, Wire, wire_of
 
 EVENTS_A_MARK = 64

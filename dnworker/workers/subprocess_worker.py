@@ -14,7 +14,8 @@ from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.stats import HandlerStats
-from dnworker.events.worker_queue import StreamReader, WorkerQueue
+from dnworker.events.streams import StreamReader
+from dnworker.events.worker_queue import WorkerQueue
 from dnworker.workers import reports
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker

@@ -7,6 +7,9 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
+import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -73,7 +76,7 @@ async def burst(event, client):
 PLAIN = """
 import asyncio, json, os, time
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 seen, doubled, last = [], 0, 0
 url = (os.environ.get("THROUGH") or os.environ["DREADNODE_RUNTIME_URL"]).replace("http", "ws", 1)
 kinds = "&".join("kinds=demo." + word for word in ("item", "busy", "abort", "end"))
@@ -103,7 +106,7 @@ async def main():
                             with open(os.environ["OUT"] + ".tmp", "w") as file:
                                 json.dump(dict(seen=seen, doubled=doubled), file)
                             os.rename(os.environ["OUT"] + ".tmp", os.environ["OUT"])
-        except (ConnectionClosed, OSError, EOFError):
+        except (ConnectionClosed, InvalidHandshake, OSError, EOFError):
             pass
         await asyncio.sleep(0.05)
 
@@ -139,8 +142,6 @@ open();
 
 def node() -> str | None:
     """Return why no Node worker can run here."""
-    import shutil
-
     return None if shutil.which("node") else "node is not on the PATH"
 
 
@@ -255,6 +256,20 @@ class Sink:
                 await asyncio.sleep(0.02)
         return time.monotonic() - began
 
+    async def publish(self, first: int, count: int, *, size: int = 0) -> None:
+        """Publish so many events by as many clients at once."""
+        padding = "x" * size
+        await asyncio.gather(
+            *(
+                self.served.client.post(
+                    "/api/events",
+                    json={"kind": "demo.item", "payload": {"n": n, "x": padding}},
+                    timeout=120,
+                )
+                for n in range(first, first + count)
+            )
+        )
+
     async def seen(self, *, within: float = 60) -> dict[str, Any]:
         """Return what the process has got by now, once it answers."""
         self.out.unlink(missing_ok=True)
@@ -355,3 +370,99 @@ async def no_cut_of_its_socket_loses_or_doubles_an_event(scale: Scale) -> str:
                 await it.check(bursts * count, in_order=child != "reference")
                 held.append(f"{child}/{name}")
     return f"20 cuts each: {', '.join(held)}"
+
+
+@attack(limit=300)
+async def a_stopped_process_slows_publishers_down_and_loses_nothing(scale: Scale) -> str:
+    """Events of 900 kB, more than its queue holds, are published while a process is stopped (SIGSTOP)."""
+    count, limit = scale.of(100, 20), scale.of(64, 8)
+    async with sink(scale, "ours", "--limit", f"queue={limit}MB") as it:
+        await it.seen()
+        before, pid = it.served.rss_mib(), await it.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            burst = asyncio.create_task(it.burst(count, size=900_000))
+            sending = asyncio.create_task(it.publish(count, count // 5, size=900_000))
+            await asyncio.sleep(scale.of(10, 1))
+            waits = not burst.done() or not sending.done()
+            await it.served.answers_within(5)
+            peak = it.served.rss_mib()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert waits, "no publisher was slowed down"
+        await asyncio.gather(burst, sending)
+        await it.check(count + count // 5, in_order=False)
+    return f"{count} events of 900 kB from a handler and {count // 5} clients wait; {before:.0f} MiB, then {peak:.0f}"
+
+
+@attack(limit=300)
+async def what_is_lost_after_all_is_seen(scale: Scale) -> str:
+    """A process stays stopped while more is published than its queue holds: it is counted and logged."""
+    arguments = ("--limit", "queue=1MB", "--limit", "publish_seconds=1")
+    async with sink(scale, "ours", *arguments) as it:
+        await it.seen()
+        pid = await it.pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            await it.burst(20, size=900_000)
+            took = time.monotonic() - began
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await it.served.line("events lost: its queue was full", within=10)
+        detail = await it.served.detail("demo:sink")
+        lost = int(detail["events_lost"]["count"])
+        seen = len((await it.seen())["seen"])
+        assert seen + lost >= 20, f"{20 - seen - lost} events vanished silently"
+        runtime = await it.served.get("/api/runtime")
+        assert "events lost" in json.dumps(runtime), "the health entry does not say it"
+    return f"publishers waited {took:.1f} s in all, {lost} of 20 counted as lost, {seen} arrived"
+
+
+@attack(limit=300)
+async def clients_that_never_read_are_closed(scale: Scale) -> str:
+    """20 clients subscribe and never read while a burst of 900 kB events goes out."""
+    count = scale.of(20, 5)
+    async with sink(scale, "ours") as it:
+        await it.seen()
+        port = urlsplit(it.served.url).port
+        events = scale.of(100, 40)
+        await it.burst(events, size=900_000)
+        await it.seen()
+        before = it.served.rss_mib()
+        await it.burst(events, first=events, size=900_000)  # what it costs without them
+        await it.seen()
+        without, before = it.served.rss_mib() - before, it.served.rss_mib()
+        files = it.served.open_files()
+        sockets = [await _subscribe_by_hand(port or 0, it.served.token) for _ in range(count)]
+        began = time.monotonic()
+        await it.burst(events, first=2 * events, size=900_000)
+        peak = it.served.rss_mib()
+        async with asyncio.timeout(30):
+            while it.served.open_files() > files + 2:
+                peak = max(peak, it.served.rss_mib())
+                await asyncio.sleep(0.1)
+        took = time.monotonic() - began
+        for one in sockets:
+            one.close()
+        await it.check(3 * events)
+        cost = peak - before - max(0.0, without)
+        assert took < 15, f"they were closed after {took:.1f} s"
+        assert cost < 50, f"{count} clients that never read cost {cost:.0f} MiB"
+    return f"{count} clients closed {took:.1f} s after the burst began, at a cost of {cost:.0f} MiB"
+
+
+async def _subscribe_by_hand(port: int, token: str) -> socket.socket:
+    """Open an event stream, and read nothing after the handshake."""
+    loop = asyncio.get_running_loop()
+    one = socket.socket()
+    one.setblocking(False)
+    await loop.sock_connect(one, ("127.0.0.1", port))
+    request = (
+        f"GET /api/ws/events?kinds=demo.item HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: Bearer {token}\r\n\r\n"
+    )
+    await loop.sock_sendall(one, request.encode())
+    assert b"101" in await loop.sock_recv(one, 4096)
+    return one
