@@ -35,6 +35,9 @@ FOR, HANDLERS = "for", "handlers"
 STREAM, AFTER_SEQ = "stream", "after_seq"
 """Those by which it names itself, and the last event that it gave: a worker gets what came after that."""
 
+NO_GROUPS = "dnworker-no-groups"
+"""A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
+
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
 
@@ -157,6 +160,7 @@ class HttpConnection:
             try:
                 async with self._open_socket(f"/api/ws/events?{stream.query}") as socket:
                     delay = RECONNECT_FIRST
+                    self.has_groups = NO_GROUPS not in socket.response.headers  # perhaps another runtime
                     if connected_before:
                         yield EventEnvelope(seq=0, kind=RECONNECTED, payload={"kinds": sorted(kinds)})
                     connected_before = True
@@ -164,7 +168,6 @@ class HttpConnection:
                     async for frame in socket:
                         envelope = decode(frame)
                         if stream.is_new(envelope):
-                            self.has_groups = self.has_groups or stream.is_other_runtime  # it may have them
                             yield envelope
             except InvalidStatus as exc:
                 status = exc.response.status_code
@@ -277,8 +280,6 @@ class _Stream:
         self._parameters.append((STREAM, new_id()))
         self._newest = 0
         self._is_first = False
-        self.is_other_runtime = False
-        """Whether this is the first event of a runtime that may be another one than before."""
 
     @property
     def query(self) -> str:
@@ -291,10 +292,9 @@ class _Stream:
 
     def is_new(self, envelope: EventEnvelope) -> bool:
         """Return whether the event was not given yet."""
-        self.is_other_runtime = self._is_first and envelope.kind != RESUMED
+        if self._is_first and envelope.kind != RESUMED:
+            self._newest = 0  # it begins anew, perhaps of another runtime
         self._is_first = False
-        if self.is_other_runtime:
-            self._newest = 0
         if not envelope.seq:
             return True
         if envelope.seq <= self._newest:

@@ -22,7 +22,7 @@ from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
-from dnworker.server.worker_stream import serve_worker, until_gone
+from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ async def _serve_other(socket: WebSocket, receive: Receive, send: Send, kinds: l
     overflown = asyncio.Event()
     subscription.on_overflow = overflown.set
     try:
-        await socket.accept()
+        await socket.accept(headers=ACCEPT_HEADERS)
         jobs = {
             "sending": asyncio.create_task(_send_all(send, subscription), name="event stream"),
             "leaving": asyncio.create_task(until_gone(receive), name="event stream reader"),

@@ -13,6 +13,7 @@ from functools import partial
 from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
+from dnworker.client.http import NO_GROUPS
 from dnworker.core.envelope import EventEnvelope
 from dnworker.events.streams import StreamReader
 from dnworker.server.websocket_protocol import WENT, Wire, wire_of
@@ -20,6 +21,8 @@ from dnworker.server.websocket_protocol import WENT, Wire, wire_of
 EVENTS_A_MARK = 64
 BYTES_A_MARK = 256_000
 """Events and characters that are sent before the client is asked whether they have arrived."""
+
+ACCEPT_HEADERS = [(NO_GROUPS.encode(), b"1")]
 
 ANSWER_SECONDS = 1.0
 """Seconds in which a client is to answer when another one asks for the same events."""
@@ -37,7 +40,7 @@ async def serve_worker(socket: WebSocket, receive: Receive, reader: StreamReader
         reader.is_alive = partial(wire.answers, ANSWER_SECONDS)
     clean = False
     try:
-        await socket.accept()
+        await socket.accept(headers=ACCEPT_HEADERS)
         if reader.resumed is not None:
             await send(reader.resumed.envelope)
         sending = asyncio.create_task(_send_all(reader, wire, send), name="worker stream")
