@@ -144,9 +144,9 @@ class SubscriberTooSlow(DnworkerError):
     def __init__(self, lost: int, limit: int, max_bytes: int | None = None) -> None:
         self.lost = lost
         self.limit = limit
-        size = "" if max_bytes is None else f" or {max_bytes / 1_000_000:g} MB"
+        size = "" if max_bytes is None else f", or {max_bytes / 1_000_000:g} MB"
         super().__init__(
-            f"the subscriber fell {limit} events{size} behind; {lost} or more were not delivered"
+            f"the subscriber fell {limit} events behind{size}; {lost} or more were not delivered"
         )
 
 
