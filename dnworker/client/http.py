@@ -15,7 +15,7 @@ import msgspec
 
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.client.socket import InteractiveSocket
-from dnworker.core.envelope import RECONNECTED, EventEnvelope, decode
+from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, new_id
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import current_invocation, feeds_handlers
 
@@ -31,6 +31,12 @@ RECONNECT_LONGEST = 15.0
 
 FOR, HANDLERS = "for", "handlers"
 """The query parameter by which an event stream names whom it feeds."""
+
+STREAM, AFTER_SEQ = "stream", "after_seq"
+"""Those by which it names itself, and the last event that it gave: a worker gets what came after that."""
+
+NO_GROUPS = "dnworker-no-groups"
+"""A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
 
 LARGEST_FRAME = 32 * 1024 * 1024
 """The server caps its frames at 30 MiB (contract 7)."""
@@ -139,38 +145,38 @@ class HttpConnection:
     async def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Stream events, reconnecting with backoff; the first connection must succeed (contract 8.6).
 
+        A worker gets each event once, whatever becomes of the socket: what it has had is dropped here.
+
         Raises:
             RuntimeUnavailable: the runtime refused the credentials, at first or later.
         """
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         self._refuse_transport()
-        parameters = [("kinds", kind) for kind in kinds]
-        if feeds_handlers.get():  # for our runtime; any other ignores it
-            parameters.append((FOR, HANDLERS))
-        query = urlencode(parameters)
+        stream = _Stream(kinds)
         delay = RECONNECT_FIRST
         connected_before = False
         while True:
             try:
-                async with self._open_socket("/api/ws/events" + (f"?{query}" if query else "")) as socket:
+                async with self._open_socket(f"/api/ws/events?{stream.query}") as socket:
                     delay = RECONNECT_FIRST
-                    self.has_groups = True  # perhaps another runtime: it may have groups
+                    self.has_groups = NO_GROUPS not in socket.response.headers  # perhaps another runtime
                     if connected_before:
                         yield EventEnvelope(seq=0, kind=RECONNECTED, payload={"kinds": sorted(kinds)})
                     connected_before = True
+                    stream.begin()
                     async for frame in socket:
-                        yield decode(frame)
+                        envelope = decode(frame)
+                        if stream.is_new(envelope):
+                            yield envelope
             except InvalidStatus as exc:
                 status = exc.response.status_code
                 if status in (401, 403):  # a wrong token stays wrong (contract 13.5)
-                    raise RuntimeUnavailable(
-                        f"{self.server_url} refused the event stream with {status}: is the token right?"
-                    ) from exc
+                    text = f"{self.server_url} refused the event stream with {status}: is the token right?"
+                    raise RuntimeUnavailable(text) from exc
                 if not connected_before:
-                    raise RuntimeUnavailable(
-                        f"{self.server_url} answered {status} to the event stream"
-                    ) from exc
+                    text = f"{self.server_url} answered {status} to the event stream"
+                    raise RuntimeUnavailable(text) from exc
             except ConnectionClosed:
                 pass  # reconnect below
             except (OSError, InvalidHandshake, TimeoutError) as exc:
@@ -262,6 +268,39 @@ class HttpConnection:
     def _refuse_transport(self) -> None:
         if self._transport is not None:
             raise RuntimeError("an injected httpx transport carries no WebSocket; events need a real runtime")
+
+
+class _Stream:
+    """What one iterator asks for, and which event it gave last."""
+
+    def __init__(self, kinds: Collection[str]) -> None:
+        self._parameters = [("kinds", kind) for kind in kinds]
+        if feeds_handlers.get():  # for our runtime, as those below; any other ignores them
+            self._parameters.append((FOR, HANDLERS))
+        self._parameters.append((STREAM, new_id()))
+        self._newest = 0
+        self._is_first = False
+
+    @property
+    def query(self) -> str:
+        """The query of the next socket."""
+        return urlencode([*self._parameters, (AFTER_SEQ, self._newest)])
+
+    def begin(self) -> None:
+        """Note that there is a new socket."""
+        self._is_first = True
+
+    def is_new(self, envelope: EventEnvelope) -> bool:
+        """Return whether the event was not given yet."""
+        if self._is_first and envelope.kind != RESUMED:
+            self._newest = 0  # it begins anew, perhaps of another runtime
+        self._is_first = False
+        if not envelope.seq:
+            return True
+        if envelope.seq <= self._newest:
+            return False
+        self._newest = envelope.seq
+        return True
 
 
 def _stage(response: httpx.Response) -> str | None:

@@ -29,6 +29,8 @@ MAX_PAYLOAD_BYTES = 1_000_000
 """A frame over 1 MiB breaks the reference client's socket (contract 7, 13.19)."""
 
 RECONNECTED = "transport.reconnected"
+RESUMED = "transport.resumed"
+EVENTS_CUT = "transport.events_cut"
 SUBSCRIBER_DROPPED = "transport.subscriber_dropped"
 
 

@@ -147,10 +147,13 @@ class InvalidTransition(DnworkerError, RuntimeError):
 class SubscriberTooSlow(DnworkerError):
     """A subscriber fell behind its bound; `lost` events were not delivered."""
 
-    def __init__(self, lost: int, limit: int) -> None:
+    def __init__(self, lost: int, limit: int, max_bytes: int | None = None) -> None:
         self.lost = lost
         self.limit = limit
-        super().__init__(f"the subscriber fell {limit} events behind; {lost} or more were not delivered")
+        size = "" if max_bytes is None else f", or {max_bytes / 1_000_000:g} MB"
+        super().__init__(
+            f"the subscriber fell {limit} events behind{size}; {lost} or more were not delivered"
+        )
 
 
 class RuntimeUnavailable(DnworkerError, RuntimeError):

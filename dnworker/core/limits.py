@@ -36,6 +36,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
     log_file: int = 256 * MB
     """Bytes of the file of one worker process's output, which becomes `.prev` then, and a new one begins."""
+    publish_seconds: float = 30.0
+    """Seconds for which a publisher waits for a worker whose queue is full and which takes nothing."""
+    subscriber: int = 8 * MB
+    """Bytes of events that wait for a subscriber over the network that is no worker; then it is cut off."""
     connections: int = 1_024
     """Connections that the server has open at a time."""
     unauthenticated: int = 128
@@ -77,8 +81,8 @@ def parse_limits(given: Iterable[str]) -> Limits:
 
 def amount(value: float, name: str) -> str:
     """Return an amount of the limit `name` as text, such as `3.2 MB`, `60 s` or `12`."""
-    if name == "held_seconds":
+    if name.endswith("_seconds"):
         return f"{value:g} s"
-    if name in ("connections", "unauthenticated"):
+    if name in ("connections", "unauthenticated", "header_count"):
         return f"{value:,.0f}"
     return f"{value / MB:.1f} MB"

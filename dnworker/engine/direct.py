@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 
 from dnworker.client.connection import TurnEvents, read_answer
-from dnworker.core.envelope import EventEnvelope, own
+from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import ApiError, CommandError
 from dnworker.events.bus import Subscription
 
@@ -76,8 +76,11 @@ class DirectConnection:
         return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
 
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
-        """Publish at once."""
+        """Publish at once, or as soon as a worker process that listens and is slow has room for it."""
         with _as_http():
+            if self._callee.bus.pressure:
+                check_publishable(kind)
+                await self._callee.bus.pressure.room(kind, session_id)
             envelope = self._callee.publish(kind, payload, session_id=session_id)
         return {"event_id": envelope.event_id, "seq": envelope.seq}
 

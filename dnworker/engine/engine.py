@@ -167,9 +167,11 @@ class Engine:
     @cached_property
     def usage(self) -> Usage:
         """What is used of the limits now; parts that have a budget add a gauge."""
-        usage, history, scopes = Usage(self.limits), self.history, self.bus.scopes
+        usage, history, scopes, queues = Usage(self.limits), self.history, self.bus.scopes, self.bus.queues
         usage.add("history", lambda: (history.used, history.dropped.total))
         usage.add("replay", lambda: (scopes.used, scopes.dropped))
+        usage.add("held", lambda: (queues.held, queues.held_dropped))
+        usage.add("queue", lambda: (queues.used, queues.dropped))
         usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
         usage.add("log", lambda: (self.logs.used, self.logs.dropped))
         usage.add("log", lambda: (self.log.used, self.log.dropped))
@@ -497,17 +499,17 @@ class Engine:
         payload = sample(kind, session_id) if payload is None else payload
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
         if not wait:
-            return Trace(publish(), self.history)
+            return Trace(await publish(), self.history)
         depth = self._waits.depth_here(kind)
         starting.check_wait(self.workers(), self.history, kind, owner)
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
-        trace = Trace(publish(), self.history)
+        trace = Trace(await publish(), self.history)
         trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
         return trace
 
-    def _publish_fired(
+    async def _publish_fired(
         self,
         kind: str,
         payload: dict[str, Any],
@@ -515,6 +517,7 @@ class Engine:
         turn_id: str | None,
         only: str | None,
     ) -> EventEnvelope:
+        await self.bus.pressure.room(kind, session_id, only)
         return self.bus.publish(
             kind,
             payload,

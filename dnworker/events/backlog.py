@@ -1,64 +1,171 @@
-"""`Backlog`: events published between a process's spawn and its first stream (contract 13.14).
+"""`Backlog`: events published between a process's spawn and its streams (contract 13.14).
 
-Managed workers that are processes keep one; the event stream of the server claims it.
+The `WorkerQueue` of a worker process keeps one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Collection
+from typing import NamedTuple, Protocol
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.events.bus import DeliveryWatcher, EventBus, Subscription
+from dnworker.events.bus import EventBus
 
-KEPT_PER_KIND = 1_000
-KINDS_KEPT = 1_000
-"""Events of a kind, and kinds, that a backlog keeps."""
+KINDS_APART = 1_000
+"""Kinds of which each gives way only when it takes the most room; all others together count as one more."""
+
+CUT_KEPT = 10_000
+"""Events that were cut and are known by their id."""
+
+
+class Timers(Protocol):
+    """What a queue goes by: an event loop, or a test's."""
+
+    def time(self) -> float:
+        """Return the seconds since some moment."""
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> asyncio.TimerHandle:
+        """Call back after so many seconds."""
+
+
+class Held(NamedTuple):
+    """One event that is kept, its size in bytes, and when it was published."""
+
+    envelope: EventEnvelope
+    size: int
+    at: float
+
+
+class Cut(NamedTuple):
+    """Events that were not kept for the kinds of a stream: how many, and the ids of the newest of them."""
+
+    events: int
+    event_ids: list[str]
 
 
 class Backlog:
-    """Keeps the newest events of every kind until the worker names the kinds that it wants.
+    """Keeps the newest events until the worker names the kinds that it wants.
 
-    The bound is per kind: a flood of events that the worker does not want pushes out none that it wants.
+    It is bounded by bytes and by time. Over its bytes the oldest event of that kind goes which takes the most
+    room: a flood of events that the worker does not want pushes out none that it wants.
+
+    Args:
+        bus: where events come from.
+        max_bytes: bytes of events that it keeps.
+        seconds: how long it keeps one; it may be up to a quarter longer.
+        owner: the worker that it is for.
+        timers: what times are counted by.
     """
 
-    def __init__(self, bus: EventBus, kept: int = KEPT_PER_KIND, *, owner: str | None = None) -> None:
+    def __init__(
+        self, bus: EventBus, max_bytes: int, seconds: float, *, owner: str | None = None, timers: Timers
+    ) -> None:
+        # What the bus asks of a subscriber.
+        self.kinds: frozenset[str] | None = None
+        self.session_id: str | None = None
+        self.owner = owner
+        # What is kept, by kind, and what was not.
+        self._held: dict[str | None, deque[Held]] = {}
+        self._bytes: Counter[str | None] = Counter()
+        self._total = 0
+        self._taken: set[str] = set()
+        self._cut: Counter[str] = Counter()
+        self._cut_ids: deque[tuple[str, str]] = deque(maxlen=CUT_KEPT)
+        # Its bounds.
         self._bus = bus
-        self._kept = kept
-        self._events: dict[str, deque[EventEnvelope]] = {}
-        self._lost: dict[str, int] = {}
-        self._owner = owner
-        self._release = bus.tap(self._note, owner)
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._timers = timers
+        self._timer: asyncio.TimerHandle | None = None
+        self._ends_at: float | None = None
+        bus.remember(self)
 
-    def claim(
-        self,
-        kinds: Collection[str] | None,
-        limit: int,
-        watcher: DeliveryWatcher | None = None,
-    ) -> tuple[Subscription, int]:
-        """Return a subscription that begins with the kept events, and the number of events that it lost."""
-        self.close()
-        wanted = [kind for kind in self._events if kinds is None or kind in kinds]
-        queued = sorted((e for kind in wanted for e in self._events[kind]), key=lambda e: e.seq)
-        lost = sum(n for kind, n in self._lost.items() if kinds is None or kind in kinds)
-        if watcher is not None:
-            for envelope in queued:
-                watcher.expect(envelope)
-        return self._bus.subscribe(
-            kinds, limit=limit, queued=queued, watcher=watcher, owner=self._owner
-        ), lost
+    @property
+    def size(self) -> int:
+        """The bytes of the events that it keeps."""
+        return self._total
+
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Keep an event, and cut others where it must; called by the bus."""
+        kind = envelope.kind
+        if kind in self._taken:
+            return False
+        place = kind if kind in self._held or len(self._held) < KINDS_APART else None
+        self._held.setdefault(place, deque()).append(Held(envelope, size, self._timers.time()))
+        self._bytes[place] += size
+        self._total += size
+        while self._total > self._max_bytes:
+            self._drop(max(self._bytes, key=self._bytes.__getitem__))
+        if self._timer is None:
+            self._timer = self._timers.call_later(self._seconds / 4, self._expire)
+        return True
+
+    def take(self, kinds: Collection[str] | None) -> tuple[list[Held], Cut]:
+        """Return the kept events of these kinds, in their order, and what was cut; once for each kind.
+
+        Kinds that nobody has taken are kept for a while longer, for further streams.
+        """
+        taken: list[Held] = []
+        for place, held in [*self._held.items()]:
+            mine = [one for one in held if kinds is None or one.envelope.kind in kinds]
+            if mine:
+                taken += mine
+                rest = deque(one for one in held if not (kinds is None or one.envelope.kind in kinds))
+                self._keep(place, rest)
+        cut = sum(n for kind, n in self._cut.items() if kinds is None or kind in kinds)
+        ids = [event_id for kind, event_id in self._cut_ids if kinds is None or kind in kinds]
+        if kinds is None:
+            self.close()
+        else:
+            self._taken.update(kinds)
+            for kind in kinds:
+                del self._cut[kind]
+            if self._ends_at is None:
+                self._ends_at = self._timers.time() + self._seconds
+        return sorted(taken, key=lambda one: one.envelope.seq), Cut(cut, ids)
 
     def close(self) -> None:
         """Keep nothing more; may be called again."""
-        self._release()
+        self._bus.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._held.clear()
+        self._bytes.clear()
+        self._total = 0
 
-    def _note(self, envelope: EventEnvelope) -> None:
-        events = self._events.get(envelope.kind)
-        if events is None:
-            if len(self._events) >= KINDS_KEPT:
-                self._lost[envelope.kind] = self._lost.get(envelope.kind, 0) + 1
-                return
-            events = self._events[envelope.kind] = deque(maxlen=self._kept)
-        if len(events) == self._kept:
-            self._lost[envelope.kind] = self._lost.get(envelope.kind, 0) + 1
-        events.append(envelope)
+    def _keep(self, place: str | None, rest: deque[Held]) -> None:
+        size = sum(one.size for one in rest)
+        self._total += size - self._bytes.pop(place, 0)
+        if rest:
+            self._held[place], self._bytes[place] = rest, size
+        else:
+            self._held.pop(place, None)
+
+    def _drop(self, place: str | None) -> None:
+        """Cut the oldest event of one place."""
+        held = self._held[place]
+        gone = held.popleft()
+        self._bytes[place] -= gone.size
+        self._total -= gone.size
+        if not held:
+            del self._held[place], self._bytes[place]
+        kind = gone.envelope.kind
+        if kind in self._cut or len(self._cut) < CUT_KEPT:
+            self._cut[kind] += 1
+        self._cut_ids.append((kind, gone.envelope.event_id))
+
+    def _expire(self) -> None:
+        """Cut what is too old; runs four times in the time that an event is kept."""
+        self._timer = None
+        now = self._timers.time()
+        if self._ends_at is not None and now >= self._ends_at:
+            self.close()
+            return
+        for place in [*self._held]:
+            while place in self._held and now - self._held[place][0].at >= self._seconds:
+                self._drop(place)
+        if self._held or self._ends_at is not None:
+            self._timer = self._timers.call_later(self._seconds / 4, self._expire)

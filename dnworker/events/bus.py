@@ -17,6 +17,8 @@ from dnworker.core.envelope import (
 )
 from dnworker.core.errors import SubscriberTooSlow
 from dnworker.core.limits import Limits
+from dnworker.events.pressure import Pressure
+from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
 
 SUBSCRIBER_LIMIT = 256
@@ -35,11 +37,25 @@ class DeliveryWatcher(Protocol):
         """Note that the worker took the event, or will never take it."""
 
 
+class Subscriber(Protocol):
+    """What the bus delivers to: a `Subscription`, or what keeps events for a worker process."""
+
+    kinds: frozenset[str] | None
+    """The kinds that it wants; None for all. They change only while the bus has forgotten it."""
+    session_id: str | None
+    """The only session that it wants; None for all."""
+    owner: str | None
+    """The qualified name of the worker that it is for."""
+
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Take one event of so many bytes; False if it does not."""
+
+
 class Subscription:
     """The events of one subscriber, in order of `seq`; iterate over it, then close it.
 
-    Without a limit no event is lost. With one, a subscriber that falls behind gets what was queued, and then
-    `SubscriberTooSlow`.
+    Without a limit no event is lost. With one, of events or of bytes, a subscriber that falls behind gets
+    what was queued, and then `SubscriberTooSlow`.
     """
 
     def __init__(
@@ -51,6 +67,7 @@ class Subscription:
         replayed: Iterable[EventEnvelope] = (),
         watcher: DeliveryWatcher | None = None,
         owner: str | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         # What it wants, and for whom.
         self.kinds = kinds
@@ -61,7 +78,12 @@ class Subscription:
         # What is queued, and what was lost.
         self._queue = deque(replayed)
         self._limit = None if limit is None else limit + len(self._queue)
+        self._max_bytes = max_bytes
+        self._sizes: deque[int] | None = None if max_bytes is None else deque(0 for _ in self._queue)
+        self._bytes = 0
         self._lost = 0
+        self.on_overflow: Callable[[], None] | None = None
+        """Called once, when the first event is lost."""
         # The reader.
         self._waiter: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -81,12 +103,17 @@ class Subscription:
         self.kinds = frozenset(kinds)
         self._bus.remember(self)
 
-    def put(self, envelope: EventEnvelope) -> bool:
-        """Queue one event; False when the limit was reached and it was not kept."""
-        if self._lost or (self._limit is not None and len(self._queue) >= self._limit):
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Queue one event of so many bytes; False when a limit was reached and it was not kept."""
+        if self._lost or (self._limit is not None and self._is_full()):
             self._lost += 1
+            if self._lost == 1 and self.on_overflow is not None:
+                self.on_overflow()
             return False
         self._queue.append(envelope)
+        if self._sizes is not None:
+            self._sizes.append(size)
+            self._bytes += size
         if self.watcher is not None:
             self.watcher.expect(envelope)
         self._wake()
@@ -99,18 +126,27 @@ class Subscription:
         while not self._queue:
             self._check_open()
             await self._wait_filled()
-        return self._queue.popleft()
+        return self._pop()
 
     def take(self) -> EventEnvelope | None:
         """Return the next event if one is queued; for readers that take many at once."""
-        return self._queue.popleft() if self._queue else None
+        return self._pop() if self._queue else None
+
+    def _pop(self) -> EventEnvelope:
+        if self._sizes is not None:
+            self._bytes -= self._sizes.popleft()
+        return self._queue.popleft()
+
+    def _is_full(self) -> bool:
+        full = self._limit is not None and len(self._queue) >= self._limit
+        return full or (self._max_bytes is not None and self._bytes >= self._max_bytes)
 
     def _check_open(self) -> None:
         """Raise what ends the iteration, once nothing is queued any more."""
         if self._closed:
             raise StopAsyncIteration
         if self._lost:
-            raise SubscriberTooSlow(self._lost, self._limit or 0)
+            raise SubscriberTooSlow(self._lost, self._limit or 0, self._max_bytes)
 
     async def _wait_filled(self) -> None:
         """Return when an event was queued, or the subscription was closed."""
@@ -139,6 +175,8 @@ class Subscription:
             for envelope in self._queue:
                 self.watcher.delivered(envelope)
         self._queue.clear()
+        if self._sizes is not None:
+            self._sizes.clear()
         self._bus.forget(self)
         self._notify_empty()
         self._wake()
@@ -156,11 +194,11 @@ class _Subscribers:
     """Which subscriptions want which kind; cached by kind until a subscription of it comes or goes."""
 
     def __init__(self) -> None:
-        self._all_kinds: dict[Subscription, None] = {}
-        self._by_kind: dict[str, dict[Subscription, None]] = {}
-        self._cache: dict[str, tuple[Subscription, ...]] = {}
+        self._all_kinds: dict[Subscriber, None] = {}
+        self._by_kind: dict[str, dict[Subscriber, None]] = {}
+        self._cache: dict[str, tuple[Subscriber, ...]] = {}
 
-    def of_kind(self, kind: str) -> tuple[Subscription, ...]:
+    def of_kind(self, kind: str) -> tuple[Subscriber, ...]:
         found = self._cache.get(kind)
         if found is None:
             if len(self._cache) >= KINDS_REMEMBERED:
@@ -168,7 +206,7 @@ class _Subscribers:
             found = self._cache[kind] = (*self._by_kind.get(kind, ()), *self._all_kinds)
         return found
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: Subscriber) -> None:
         if subscription.kinds is None:
             self._all_kinds[subscription] = None
             self._cache.clear()
@@ -177,7 +215,7 @@ class _Subscribers:
             self._by_kind.setdefault(kind, {})[subscription] = None
             self._cache.pop(kind, None)
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Subscriber) -> None:
         if subscription.kinds is None:
             self._all_kinds.pop(subscription, None)
             self._cache.clear()
@@ -200,6 +238,10 @@ class EventBus:
         # Who receives events.
         self._subscribers = _Subscribers()
         self._taps: list[tuple[Callable[[EventEnvelope], None], str | None]] = []
+        self.pressure = Pressure()
+        """Whom publishers wait for."""
+        self.queues = QueueUse()
+        """What waits for worker processes."""
 
     @property
     def latest_seq(self) -> int:
@@ -242,24 +284,24 @@ class EventBus:
             terminal=terminal,
             timestamp=self._clock.now(),
         )
-        self.scopes.append(buffer, envelope, size + len(kind) + _ENVELOPE_OVERHEAD)
+        self.scopes.append(buffer, envelope, size := size + len(kind) + _ENVELOPE_OVERHEAD)
         if only is not None:
-            return self._deliver_only(only, envelope)
+            return self._deliver_only(only, envelope, size)
         for tap, _ in self._taps:
             tap(envelope)
         for subscription in self._subscribers.of_kind(kind):
             if subscription.session_id is None or subscription.session_id == session_id:
-                subscription.put(envelope)
+                subscription.put(envelope, size)
         return envelope
 
-    def _deliver_only(self, only: str, envelope: EventEnvelope) -> EventEnvelope:
+    def _deliver_only(self, only: str, envelope: EventEnvelope, size: int) -> EventEnvelope:
         """Deliver an event to the taps and subscriptions of one owner, and to the taps of nobody."""
         for tap, owner in self._taps:
             if owner is None or owner == only:
                 tap(envelope)
         for subscription in self._subscribers.of_kind(envelope.kind):
             if subscription.owner == only and subscription.session_id in (None, envelope.session_id):
-                subscription.put(envelope)
+                subscription.put(envelope, size)
         return envelope
 
     def subscribe(
@@ -270,6 +312,7 @@ class EventBus:
         after_seq: int | None = None,
         replay: bool = False,
         limit: int | None = None,
+        max_bytes: int | None = None,
         queued: Iterable[EventEnvelope] = (),
         watcher: DeliveryWatcher | None = None,
         owner: str | None = None,
@@ -282,6 +325,7 @@ class EventBus:
             after_seq: with `replay`, start after this event.
             replay: begin with what the scope's buffer holds, marked `replay`, whatever its kind.
             limit: live events that may wait; None for no bound.
+            max_bytes: bytes of them that may wait, beside a `limit`.
             queued: events to begin with.
             watcher: notified of every event that is queued, and of those that a close drops.
             owner: the qualified name of the worker that it is for.
@@ -289,15 +333,15 @@ class EventBus:
         buffer = self.scopes.buffer(session_id)
         replayed = [*queued, *(buffer.after(after_seq) if replay else ())]
         wanted = None if kinds is None else frozenset(kinds)
-        subscription = Subscription(self, wanted, session_id, limit, replayed, watcher, owner)
+        subscription = Subscription(self, wanted, session_id, limit, replayed, watcher, owner, max_bytes)
         self.remember(subscription)
         return subscription
 
-    def remember(self, subscription: Subscription) -> None:
+    def remember(self, subscription: Subscriber) -> None:
         """Deliver to `subscription` from now on."""
         self._subscribers.add(subscription)
 
-    def forget(self, subscription: Subscription) -> None:
+    def forget(self, subscription: Subscriber) -> None:
         """Deliver nothing more to `subscription`."""
         self._subscribers.remove(subscription)
 

@@ -76,6 +76,8 @@ class History:
         self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
         self._lost_runs: dict[str, LostRuns] = {}
+        self._losses: dict[str, tuple[str, ...]] = {}
+        """By the id of an event: which workers have not got it, and why."""
 
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
@@ -152,6 +154,8 @@ class History:
         self.dropped.events += 1
         if self._lost_runs:
             self._lost_runs.pop(oldest, None)
+        if self._losses:
+            self._losses.pop(oldest, None)
         self._forget_runs(oldest)
 
     def _forget_runs(self, event_id: str) -> None:
@@ -287,6 +291,16 @@ class History:
         self._unseen_failures.append(clip(text, LONGEST_FAILURE))
 
     # -- what is read ----------------------------------------------------------------------------------
+
+    def note_loss(self, event_id: str, text: str) -> None:
+        """Note that a worker does not get an event that it listens to, and why."""
+        known = self._losses.get(event_id, ())
+        if event_id in self._events and text not in known:
+            self._losses[event_id] = (*known, text)
+
+    def losses_of(self, event_id: str) -> tuple[str, ...]:
+        """Return which workers have not got an event, and why."""
+        return self._losses.get(event_id, ())
 
     def event(self, event_id: str) -> EventEnvelope | None:
         """Return a kept event; its payload may be gone, as `has_payload` tells."""

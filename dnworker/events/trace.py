@@ -189,8 +189,13 @@ class Trace:
         return not self._history.is_quiet(self._event.event_id)
 
     @property
+    def losses(self) -> tuple[str, ...]:
+        """Which worker processes have not got this event, and why."""
+        return self._history.losses_of(self._event.event_id)
+
+    @property
     def ok(self) -> bool:
-        """Whether every run ended well, those that are not kept any more among them.
+        """Whether every run ended well, those not kept any more among them, and every worker got its events.
 
         While something is queued or running, it is not ok yet.
         """
@@ -198,7 +203,8 @@ class Trace:
 
     def _has_only_good_runs(self) -> bool:
         return all(
-            not trace._history.runs_lost(trace._event.event_id).failed
+            not trace.losses
+            and not trace._history.runs_lost(trace._event.event_id).failed
             and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
             for trace in self._walk()
         )
@@ -206,7 +212,7 @@ class Trace:
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:
         """How it went, in words; `not ok` as soon as something failed."""
-        if self.errors:
+        if self.errors or any(trace.losses for trace in self._walk()):
             return "not ok"
         if self.is_under_way:
             return "under way"
@@ -246,6 +252,8 @@ class Trace:
         if depth > 2 * LEVELS_SHOWN:
             yield Row(depth + 1, "note", f"(what it caused is {LEVELS_SHOWN} levels down, and not shown)")
             return
+        for loss in self.losses:
+            yield Row(depth + 1, "error", loss, "error")
         if self.timed_out:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         elif depth == 0 and self.is_under_way:

@@ -60,7 +60,8 @@ def millis(moment: datetime) -> float:
 
 def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
     """Return what is sent at once when it changes; the rest may wait for half a second."""
-    return (worker.state, worker.error, worker.generation, worker.restarts, worker.topology_label)
+    error = worker.error or worker.losses
+    return (worker.state, error, worker.generation, worker.restarts, worker.topology_label)
 
 
 class Now(NamedTuple):
@@ -96,7 +97,7 @@ def worker_to_json(
         "inProcess": worker.topology == "in-process",
         "generation": worker.generation,
         "restarts": worker.restarts,
-        "error": None if worker.error is None else worker.error[:LONGEST_TEXT],
+        "error": None if (error := worker.error or worker.losses) is None else error[:LONGEST_TEXT],
         "gate": dict(gate),
         "disabled": why_disabled(worker, gate, why_no_rollback),
         "handlers": [

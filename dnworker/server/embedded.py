@@ -13,9 +13,9 @@ import uvicorn
 from dnworker.core.errors import AddressInUse
 from dnworker.server.app import make_app
 from dnworker.server.bounded_http import BoundedHttp
-from dnworker.server.bounded_websocket import BoundedWebSocket
 from dnworker.server.connections import Connections
 from dnworker.server.listener import BoundedUvicorn
+from dnworker.server.websocket_protocol import WebSocketProtocol
 from dnworker.workers.tasks import keep
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class EmbeddedServer:
         self._socket = bind(self._host, self._port)
         config = uvicorn.Config(
             make_app(self._engine, self._panel, self._host),
-            ws=BoundedWebSocket,
+            ws=WebSocketProtocol,
             proxy_headers=False,
             http=BoundedHttp,
             lifespan="off",

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.client.http import FOR, HANDLERS
-from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, encode
+from dnworker.client.http import AFTER_SEQ, FOR, HANDLERS, STREAM
+from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.cutting import within
 from dnworker.server.rights import Right
-from dnworker.workers.remote import HandlerStream
+from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
 from dnworker.workers.subprocess_worker import SubprocessWorker
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
 
 TOO_SLOW_CLOSE = 1013  # RFC 6455 registry: try again later
-EVENTS_CUT = "transport.events_cut"
+
+LONGEST_NAME = 128
+"""Characters of the name that a client gives its stream."""
 
 
 class NewEvent(Fields):
@@ -43,8 +50,10 @@ class Published(msgspec.Struct):
 
 
 @endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400,))
-def publish(call: ApiCall) -> object:
-    """Publish an event to the runtime's scope."""
+async def publish(call: ApiCall) -> object:
+    """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
+    check_publishable(call.body.kind)
+    await _room(call, call.body.kind, None)
     envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
@@ -57,19 +66,53 @@ def publish(call: ApiCall) -> object:
     answer=Published,
     errors=(400, 404, 410),
 )
-def publish_to_session(call: ApiCall) -> object:
-    """Publish an event to one session."""
+async def publish_to_session(call: ApiCall) -> object:
+    """Publish an event to one session; waits while the queue of a worker that listens is full."""
     session_id = call.path["session_id"]
     body = call.body
+    check_publishable(body.kind)
+    await _room(call, body.kind, session_id)
     envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
+
+
+async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:
+    """Wait for slow workers, but not for a client that has hung up.
+
+    Raises:
+        ClientDisconnect: it has; nothing is published.
+    """
+    pressure = call.engine.bus.pressure
+    if not pressure:
+        return
+    gone = asyncio.create_task(_until_hung_up(call.receive), name="publisher")
+    try:
+        async with asyncio.timeout(None) as waiting:
+            end_wait = partial(_end, waiting)
+            gone.add_done_callback(end_wait)
+            await pressure.room(kind, session_id)
+    except TimeoutError:
+        raise ClientDisconnect from None
+    finally:
+        gone.remove_done_callback(end_wait)
+        gone.cancel()
+
+
+def _end(waiting: asyncio.Timeout, _: object) -> None:
+    waiting.reschedule(asyncio.get_running_loop().time())
+
+
+async def _until_hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class EventStream:
     """Sends live events as bare envelopes until one side goes: an ASGI application.
 
-    A subscriber that falls behind is told, with an envelope of kind `transport.subscriber_dropped`, and
-    closed with 1013. A worker process gets first, once, what was published since it was spawned.
+    The stream of a worker process loses nothing (`worker_stream.py`). Any other subscriber that falls behind
+    is told, with an envelope of kind `transport.subscriber_dropped`, and closed with 1013; one that does not
+    even read that is cut off.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,37 +120,59 @@ class EventStream:
         socket = WebSocket(scope, receive, send)
         kinds = [kind for kind in socket.query_params.getlist("kinds") if kind]
         # Before the handshake completes, so that nothing published after it is missed.
-        feeds_handlers = socket.query_params.get(FOR) == HANDLERS
-        subscription, cut = _subscribe(scope["engine"], scope.get("worker"), kinds, feeds_handlers)
+        reader = await _worker_stream(scope["engine"], scope.get("worker"), kinds, socket.query_params)
+        if reader is not None:
+            await serve_worker(socket, receive, reader, partial(_send, send))
+        else:
+            await _serve_other(socket, receive, send, kinds)
+
+
+async def _worker_stream(
+    engine: Engine, worker: str | None, kinds: list[str], params: QueryParams
+) -> StreamReader | None:
+    """Return a reader of a worker process's stream; None if that is not who asks."""
+    if worker is None:
+        return None
+    try:
+        managed = engine.worker(worker)
+    except NotFound:
+        return None
+    if not isinstance(managed, SubprocessWorker):
+        return None
+    after_seq = params.get(AFTER_SEQ, "")
+    return await managed.open_stream(
+        kinds,
+        name=params.get(STREAM, "")[:LONGEST_NAME] or None,
+        after_seq=int(after_seq) if after_seq.isdecimal() and len(after_seq) < 20 else None,
+        feeds_handlers=params.get(FOR) == HANDLERS,
+    )
+
+
+async def _serve_other(socket: WebSocket, receive: Receive, send: Send, kinds: list[str]) -> None:
+    engine: Engine = socket.scope["engine"]
+    subscription = engine.bus.subscribe(
+        kinds or None, limit=SUBSCRIBER_LIMIT, max_bytes=engine.limits.subscriber
+    )
+    overflown = asyncio.Event()
+    subscription.on_overflow = overflown.set
+    try:
+        await socket.accept(headers=ACCEPT_HEADERS)
+        jobs = {
+            "sending": asyncio.create_task(_send_all(send, subscription), name="event stream"),
+            "leaving": asyncio.create_task(until_gone(receive), name="event stream reader"),
+            "behind": asyncio.create_task(overflown.wait(), name="event stream overflow"),
+        }
         try:
-            await socket.accept()
-            if cut:
-                await _send(send, EventEnvelope(seq=0, kind=EVENTS_CUT, payload={"lost": cut}))
-            sending = asyncio.create_task(_send_all(send, subscription), name="event stream")
-            leaving = asyncio.create_task(_until_gone(receive), name="event stream reader")
-            try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (sending, leaving):
-                    task.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
+            await asyncio.wait(jobs.values(), return_when=asyncio.FIRST_COMPLETED)
+            if jobs["behind"].done() and not jobs["leaving"].done():
+                rest = asyncio.wait({jobs["sending"], jobs["leaving"]}, return_when=asyncio.FIRST_COMPLETED)
+                await within(socket.scope, rest)
         finally:
-            subscription.close()
-            if isinstance(subscription.watcher, HandlerStream):
-                subscription.watcher.close()
-
-
-def _subscribe(
-    engine: Engine, worker: str | None, kinds: list[str], feeds_handlers: bool
-) -> tuple[Subscription, int]:
-    if worker is not None:
-        try:
-            managed = engine.worker(worker)
-        except NotFound:
-            managed = None
-        if isinstance(managed, SubprocessWorker):
-            return managed.open_stream(kinds, SUBSCRIBER_LIMIT, feeds_handlers=feeds_handlers)
-    return engine.bus.subscribe(kinds or None, limit=SUBSCRIBER_LIMIT), 0
+            for job in jobs.values():
+                job.cancel()
+            await asyncio.gather(*jobs.values(), return_exceptions=True)
+    finally:
+        subscription.close()
 
 
 async def _send_all(send: Send, subscription: Subscription) -> None:
@@ -135,14 +200,11 @@ def _text(envelope: EventEnvelope) -> str:
     return _newest[1]
 
 
-async def _send(send: Send, envelope: EventEnvelope) -> None:
-    await send({"type": "websocket.send", "text": _text(envelope)})
-
-
-async def _until_gone(receive: Receive) -> None:
-    """Read and ignore what the client says, until it leaves."""
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
+async def _send(send: Send, envelope: EventEnvelope) -> int:
+    """Send an envelope and return its length."""
+    text = _text(envelope)
+    await send({"type": "websocket.send", "text": text})
+    return len(text)
 
 
 class NewTicket(msgspec.Struct):

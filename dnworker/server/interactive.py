@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from dnworker.core.envelope import SCHEMA_VERSION, EventEnvelope, encode, new_id
 from dnworker.core.errors import ApiError, SubscriberTooSlow
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.server.cutting import within
 from dnworker.server.rights import COMMANDS, Right, lacks
 from dnworker.sessions.prompts import check_response
 from dnworker.sessions.session import Session
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 FRAME_CAP = 31_457_280
 NOT_GREETED = 4400
+
+CANCELLING_AT_ONCE = 64
+"""Turns that one client cancels while it goes on; further commands wait for the next of these."""
 
 
 class Command(msgspec.Struct, kw_only=True):
@@ -92,6 +97,7 @@ class _Socket:
         self._greeted = False
         self._pumps: dict[str, tuple[Subscription, asyncio.Task[None]]] = {}
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._overflows: set[asyncio.Task[bool]] = set()
 
     async def serve(self) -> None:
         """Take commands until the client goes; turns that it started go on."""
@@ -105,7 +111,7 @@ class _Socket:
         except WebSocketDisconnect:
             return
         finally:
-            tasks = [*self._cancelling]
+            tasks: list[asyncio.Task[Any]] = [*self._cancelling, *self._overflows]
             for session_id in [*self._pumps]:
                 tasks.append(self._drop_pump(session_id))
             for task in tasks:
@@ -120,7 +126,8 @@ class _Socket:
                 None, None, "command.error", {"detail": f"not a command: {exc}", "status_code": 400}
             )
             return
-        if command.op == "turn.cancel" and self._greeted:  # it may take a while; others need not wait
+        is_quick = command.op != "turn.cancel" or len(self._cancelling) >= CANCELLING_AT_ONCE
+        if not is_quick and self._greeted:  # it may take a while; others need not wait
             task = asyncio.create_task(self._carry_out(command), name="turn.cancel")
             self._cancelling.add(task)
             task.add_done_callback(self._cancelling.discard)
@@ -184,8 +191,14 @@ class _Socket:
         missed = fields.after_seq is not None and oldest is not None and fields.after_seq < oldest - 1
         after = latest if missed or fields.after_seq is None else fields.after_seq
         subscription = bus.subscribe(
-            session_id=session.session_id, after_seq=after, replay=True, limit=SUBSCRIBER_LIMIT
+            session_id=session.session_id,
+            after_seq=after,
+            replay=True,
+            limit=SUBSCRIBER_LIMIT,
+            max_bytes=self._engine.limits.subscriber,
         )
+        over = asyncio.Event()
+        subscription.on_overflow = partial(self._fell_behind, over)
         snapshot = self._snapshot(session, latest)
         try:
             await self._answer(command, "command.ack", {"op": "subscribe"})
@@ -195,8 +208,10 @@ class _Socket:
             await self._control(None, session.session_id, "session.snapshot", snapshot)
         except BaseException:
             subscription.close()
+            over.set()
             raise
         task = asyncio.create_task(self._pump(session.session_id, subscription), name="session events")
+        task.add_done_callback(lambda _: over.set())
         self._pumps[session.session_id] = subscription, task
 
     async def unsubscribe(self, command: Command) -> dict[str, Any]:
@@ -250,6 +265,13 @@ class _Socket:
             return
         finally:
             subscription.close()
+
+    def _fell_behind(self, over: asyncio.Event) -> None:
+        """Give the client some seconds to read what is queued and that it fell behind, or cut it off."""
+        sent = within(self._socket.scope, over.wait())
+        waiting = asyncio.create_task(sent, name="session events overflow")
+        self._overflows.add(waiting)
+        waiting.add_done_callback(self._overflows.discard)
 
     async def _answer(self, command: Command, kind: str, payload: dict[str, Any]) -> None:
         await self._control(command.command_id, command.session_id, kind, payload)

@@ -27,6 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnworker.core.errors import ApiError
 from dnworker.server.auth import REFRESH_SECONDS, RETIRED_CLOSE, UNAUTHORIZED_CLOSE, trust
+from dnworker.server.cutting import within
 from dnworker.server.responses import error, read_body, read_object
 from dnworker.server.rights import Right, lacks
 
@@ -253,7 +254,7 @@ class PanelSocket:
                     log.error("the socket of a page failed", exc_info=outcome)
                     _settle(over, FAILED_CLOSE)
         if over.done():
-            await socket.close(over.result())
+            await within(scope, socket.close(over.result()))
 
 
 def _settle(future: asyncio.Future[int], code: int) -> None:

@@ -86,6 +86,11 @@ class ManagedWorker(Generic[R]):
         return self._lifecycle.error
 
     @property
+    def losses(self) -> str | None:
+        """How many events it has not got, and why; None while there are none."""
+        return None
+
+    @property
     def transitions(self) -> deque[Transition]:
         """The newest steps that it took, oldest first."""
         return self._lifecycle.transitions
@@ -293,7 +298,7 @@ class ManagedWorker(Generic[R]):
             name=self.name,
             status=STATUS.get(self.state, "stopped"),
             error=self.error,
-            detail=self.last_handler_error,
+            detail="; ".join(filter(None, (self.losses, self.last_handler_error))) or None,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,8 @@ UNKNOWN = "(process)"
 class HandlerStream:
     """Counts the events that are under way to a process's handlers over one stream, for `fire` to wait for.
 
-    The watcher of that stream's subscription. An event is done with when the process reports that its
-    handlers have begun, or when the stream is gone.
+    The watcher of that stream. An event is done with when the process reports that its handlers have begun,
+    or when the stream is gone for good.
     """
 
     def __init__(self, history: History) -> None:
@@ -46,6 +47,10 @@ class HandlerStream:
         """Note that its handlers have begun."""
         if (envelope := self._outstanding.pop(event_id, None)) is not None:
             self._history.delivered(envelope)
+
+    def outstanding(self) -> Mapping[str, EventEnvelope]:
+        """Return the events, by id, whose handlers have not begun."""
+        return self._outstanding
 
     def close(self) -> None:
         """Wait for nothing more: what was sent and not answered never will be."""
@@ -85,11 +90,11 @@ class RemoteInvocations:
                     self._stream.done(event_id)
 
     def stream(self) -> HandlerStream | None:
-        """Return the watcher of the stream that feeds the process's handlers; None if it does not report."""
+        """Return the watcher of a new stream that feeds the handlers; None if the process does not report."""
         if not self.reports:
             return None
         if self._stream is not None:
-            self._stream.close()  # it broke, and this is the next
+            self._stream.close()  # the process left that one
         self._stream = HandlerStream(self._history)
         return self._stream
 

@@ -18,10 +18,11 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
-from dnworker.events.backlog import Backlog
-from dnworker.events.bus import Subscription
+from dnworker.events.streams import StreamReader
+from dnworker.events.worker_queue import WorkerQueue
 from dnworker.workers import reports
 from dnworker.workers.access import GaveWay, Retired
+from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
 from dnworker.workers.remote import RemoteInvocations
@@ -56,7 +57,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.connected = asyncio.Event()
         self._spawned_at = 0.0
         self._token: str | None = None
-        self._backlog: Backlog | None = None
+        self._queue: WorkerQueue | None = None
+        self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
+        self._is_asked_to_end = False
         self._starts_again = False
         self._restarts = ProcessRestarts(
             services.restart, services.clock, self._start_again, self.qualified_name
@@ -72,10 +75,16 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return f"{first}; {note}{newline}{output}"
 
     def component(self) -> ComponentInfo:
-        """Return its health entry, which says when a process that failed starts again."""
+        """Return its health entry, which says when a process that failed starts again, and what it lost."""
         component = super().component()
-        detail = self._restarts.detail
-        return component if detail is None else msgspec.structs.replace(component, detail=detail)
+        if (detail := self._restarts.detail) is None:
+            return component
+        return msgspec.structs.replace(component, detail="; ".join(filter(None, (detail, self.losses))))
+
+    @property
+    def losses(self) -> str | None:
+        """How many events it has not got since it was loaded, and why."""
+        return self._losses.text
 
     @property
     def is_starting(self) -> bool:
@@ -105,20 +114,29 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         """The program's name, as in `subprocess (uv)`."""
         return f"subprocess ({Path(self.definition.command or '').name})"
 
-    def open_stream(
-        self, kinds: list[str], limit: int, *, feeds_handlers: bool = False
-    ) -> tuple[Subscription, int]:
-        """Return a subscription for a stream of the process, and how many events it missed.
+    async def open_stream(
+        self,
+        kinds: list[str],
+        *,
+        name: str | None = None,
+        after_seq: int | None = None,
+        feeds_handlers: bool = False,
+    ) -> StreamReader | None:
+        """Return a reader of a stream of the process, as `WorkerQueue.open`; None when it does not run.
 
-        The first begins with what was published since the spawn. `fire` waits for what goes to handlers.
+        The first of its kinds begins with what was published since the spawn. `fire` waits for what goes to
+        handlers.
         """
-        backlog, self._backlog = self._backlog, None
+        if self._queue is not None and name is None:
+            await self._queue.forget_dead(kinds or None)
+        if self._queue is None:
+            return None
+        feeds_handlers = feeds_handlers or self.remote.is_fed_by(kinds)
+        reader = self._queue.open(
+            kinds or None, name, after_seq, self.remote.stream if feeds_handlers else lambda: None
+        )
         self.connected.set()
-        watcher = self.remote.stream() if feeds_handlers or self.remote.is_fed_by(kinds) else None
-        if backlog is not None:
-            return backlog.claim(kinds or None, limit, watcher)
-        bus = self._services.bus
-        return bus.subscribe(kinds or None, limit=limit, watcher=watcher, owner=self.qualified_name), 0
+        return reader
 
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
@@ -132,7 +150,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             "restarts": self.restarts,
             "restart_in": self._restarts.due_in,
         }
-        return super().detail() | {"kind": "subprocess", "process": process}
+        detail = super().detail() | {"kind": "subprocess", "process": process}
+        return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
 
     def _make_runner(self) -> SubprocessWorkerRunner:
         definition, services = self.definition, self._services
@@ -141,7 +160,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._spawned_at = time.monotonic()
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
-        self._backlog = Backlog(services.bus, owner=self.qualified_name)
+        self._is_asked_to_end = False
+        self._queue = WorkerQueue(services.bus, self.qualified_name, services.limits, self._losses.note)
         word = reports.new_word()
         return SubprocessWorkerRunner(
             interpolate(definition.command or "", environ, f"{where}, command"),
@@ -183,6 +203,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 self.qualified_name, text, source=says.source, level=says.level, invocation=cause
             )
 
+    def _tell_loss(self, text: str, *, is_first: bool) -> None:
+        """Log that events were lost; the first time since the load it is announced, too."""
+        self._services.log_line(self.qualified_name, text, source="runtime", level="error")
+        self._services.on_change(self, announce=is_first and self.state is WorkerState.RUNNING)
+
     # -- restarts of a process that failed ---------------------------------------------------------------
 
     async def _start(self) -> None:
@@ -197,7 +222,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._services.on_change(self, announce=False)
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
-        if state is WorkerState.RUNNING:
+        if state is WorkerState.STOPPING:
+            self._is_asked_to_end = True
+        elif state is WorkerState.RUNNING:
             self._restarts.began()
         elif state is WorkerState.ERROR and (self._starts_again or self._did_run):
             self._restarts.failed()
@@ -225,10 +252,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             log.debug("%s: somebody stops or replaces it; it is not started again", self.qualified_name)
 
     def _let_go(self) -> None:
+        queue, self._queue = self._queue, None
+        if queue is not None:  # before `remote`, which knows what was handled
+            queue.close(None if self._is_asked_to_end else "the process ended before it had handled them")
+            self._losses.flush()
         self.remote.close()
         if self._token is not None:
             self._services.tokens.revoke(self._token)
             self._token = None
-        backlog, self._backlog = self._backlog, None
-        if backlog is not None:
-            backlog.close()

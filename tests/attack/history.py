@@ -17,7 +17,8 @@ from pathlib import Path
 
 import dnworker.core.restarts
 from dnworker import RestartPolicy, Runtime, WorkerState
-from dnworker.events.bus import Subscription
+from dnworker.events.backlog import Backlog
+from dnworker.events.bus import Subscriber
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from tests.attack.history_plan import Round, make_plan, shown, smaller
 from tests.attack.history_world import LIMIT, World, identity, listens, processes_of
@@ -161,6 +162,10 @@ def check_owners(runtime: Runtime) -> None:
     processes = {name for name in running if isinstance(workers[name], SubprocessWorker)}
     owners = Counter(s.owner for s in subscriptions(runtime) if s.owner is not None)
     assert owners == Counter(running), f"subscriptions of {dict(owners)}, and {running} run"
+    held = Counter(s.owner for s in subscribers(runtime) if isinstance(s, Backlog))
+    assert held <= Counter(processes), f"events are held for {dict(held)}, and processes of {processes} run"
+    queues = len(runtime.bus.queues._queues)
+    assert queues == len(processes), f"there are {queues} queues, and processes of {processes} run"
     taps = [owner for _, owner in runtime.bus._taps if owner is not None]
     assert not taps, f"events are kept for {taps}, which listen"
     tokens = Counter(runtime.tokens._of_workers.values())
@@ -170,10 +175,15 @@ def check_owners(runtime: Runtime) -> None:
     assert not stale, f"tasks {stale} belong to no worker that runs"
 
 
-def subscriptions(runtime: Runtime) -> set[Subscription]:
-    """Return all subscriptions that the bus has."""
+def subscribers(runtime: Runtime) -> set[Subscriber]:
+    """Return all that the bus delivers to."""
     known = runtime.bus._subscribers
     return {*known._all_kinds, *(one for of_kind in known._by_kind.values() for one in of_kind)}
+
+
+def subscriptions(runtime: Runtime) -> set[Subscriber]:
+    """Return them without what holds events for further streams of a process, which ends after a while."""
+    return {one for one in subscribers(runtime) if not isinstance(one, Backlog)}
 
 
 async def look_deeper(world: World, before: Counter[str]) -> None:

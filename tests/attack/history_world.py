@@ -22,7 +22,7 @@ from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.subprocess_worker import SubprocessWorker
 from tests.attack.history_plan import Operation
 
-STRICT = False
+STRICT = True
 """Whether a process must get every event since it was spawned; else since it is known to listen."""
 
 LIMIT = 60.0

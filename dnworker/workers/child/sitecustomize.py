@@ -8,6 +8,7 @@ turn.
   11.10): the script gets a package, which relative imports need.
 - `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
 - What is printed is in the log line by line, not when a buffer is full.
+- A client of the real package gets no event twice when its socket broke (`once.py`).
 - With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
 """
 
@@ -88,9 +89,9 @@ def print_line_by_line() -> None:
         reconfigure(line_buffering=True)
 
 
-def observe() -> None:
-    """Load the module of that name beside this one; nothing of the script's finds it by its name."""
-    spec = importlib.util.spec_from_file_location("_dnworker_observe", os.path.join(HERE, "observe.py"))
+def install(name: str) -> None:
+    """Install the module of that name beside this one; nothing of the script's finds it by its name."""
+    spec = importlib.util.spec_from_file_location(f"_dnworker_{name}", os.path.join(HERE, f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -112,5 +113,6 @@ print_line_by_line()
 give_package(next(iter(sys.argv), ""))
 sys.meta_path.append(Fallback())
 if os.environ.pop("DNWORKER_OBSERVE", None):
-    observe()
+    install("observe")
+install("once")
 next_sitecustomize()

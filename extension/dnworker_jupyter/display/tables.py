@@ -86,7 +86,7 @@ def workers_table(workers: list[ManagedWorker]) -> Table:
                 str(sum(one.calls for one in stats)),
                 str(sum(one.errors for one in stats)),
                 str(worker.restarts),
-                worker.error or worker.last_handler_error or "",
+                worker.error or worker.losses or worker.last_handler_error or "",
             ]
         )
     headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]

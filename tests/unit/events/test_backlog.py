@@ -1,11 +1,13 @@
-"""Events that were published before a worker process had its first stream."""
+"""Events that were published before a worker process had its streams."""
 
 from __future__ import annotations
 
 import pytest
 
-from dnworker.events.backlog import KINDS_KEPT, Backlog
+from dnworker.events.backlog import KINDS_APART, Backlog
 from dnworker.events.bus import EventBus
+
+from .timers import Timers
 
 
 @pytest.fixture
@@ -13,61 +15,91 @@ def bus():
     return EventBus()
 
 
-def queued(subscription):
-    return [event.payload["n"] for event in iter(subscription.take, None)]
+@pytest.fixture
+def timers():
+    return Timers()
 
 
-def publish(bus, *kinds):
+@pytest.fixture
+def make(bus, timers):
+    return lambda max_bytes=1_000_000, owner=None: Backlog(bus, max_bytes, 60, owner=owner, timers=timers)
+
+
+def publish(bus, *kinds, size=0):
     for n, kind in enumerate(kinds):
-        bus.publish(kind, {"n": n})
+        bus.publish(kind, {"n": n, "x": "x" * size})
 
 
-def test_a_claim_begins_with_the_kept_events_of_its_kinds_in_their_order(bus):
-    backlog = Backlog(bus)
+def numbers(held):
+    return [one.envelope.payload["n"] for one in held]
+
+
+@pytest.mark.clause("13.14")
+def test_what_is_taken_begins_with_the_kept_events_of_its_kinds_in_their_order(bus, make):
+    backlog = make()
     publish(bus, "a", "b", "c", "a")
-    subscription, lost = backlog.claim(["a", "b"], 256)
-    bus.publish("a", {"n": 9})
-    assert (queued(subscription), lost) == ([0, 1, 3, 9], 0)
+    held, cut = backlog.take(["a", "b"])
+    assert (numbers(held), cut.events) == ([0, 1, 3], 0)
 
 
-def test_a_flood_of_one_kind_pushes_out_no_other_and_is_counted(bus):
-    backlog = Backlog(bus, kept=2)
-    publish(bus, "a", "b", "b", "b", "b")
-    subscription, lost = backlog.claim(None, 256)
-    assert (queued(subscription), lost) == ([0, 3, 4], 2)
+def test_a_flood_of_one_kind_pushes_out_no_other_and_is_counted(bus, make):
+    backlog = make(5_000)
+    publish(bus, "a", *["b"] * 20, size=500)
+    held, cut = backlog.take(None)
+    assert numbers(held)[0] == 0
+    assert cut.events == 21 - len(held) == len(cut.event_ids)
+    assert backlog.size == 0
 
 
-def test_kinds_beyond_the_bound_are_lost_and_counted_for_who_wants_them(bus):
-    backlog = Backlog(bus)
-    publish(bus, *(f"k{n}" for n in range(KINDS_KEPT)), "late", "late")
-    subscription, lost = backlog.claim(["late", "k0"], 256)
-    assert (queued(subscription), lost) == ([0], 2)
+def test_it_is_bounded_by_bytes_whatever_the_kinds_are(bus, make):
+    backlog = make(100_000)
+    for n in range(2 * KINDS_APART):
+        bus.publish(f"k{n}", {"x": "y" * 300})
+        assert backlog.size <= 100_000
+    held, cut = backlog.take(None)
+    assert len(held) + cut.events == 2 * KINDS_APART
 
 
-def test_events_for_another_worker_alone_are_not_kept(bus):
-    backlog = Backlog(bus, owner="demo:one")
+def test_what_is_older_than_its_time_is_cut_and_counted(bus, make, timers):
+    backlog = make()
+    publish(bus, "a", "a")
+    timers.advance(59)
+    publish(bus, "a")
+    timers.advance(16)
+    held, cut = backlog.take(["a"])
+    assert (len(held), cut.events) == (1, 2)
+
+
+def test_what_nobody_takes_is_given_back_by_time_alone(bus, make, timers):
+    backlog = make()
+    publish(bus, "a", size=1_000)
+    timers.advance(100)
+    assert (backlog.size, timers.pending) == (0, 0)
+
+
+def test_kinds_that_nobody_has_taken_are_kept_for_further_streams(bus, make, timers):
+    backlog = make()
+    publish(bus, "a", "b")
+    assert numbers(backlog.take(["a"])[0]) == [0]
+    publish(bus, "a", "b")
+    assert numbers(backlog.take(["a", "b"])[0]) == [1, 1]  # the other stream has the second `a`
+    publish(bus, "c")
+    timers.advance(120)
+    publish(bus, "c")
+    assert (numbers(backlog.take(["c"])[0]), timers.pending) == ([], 0)
+
+
+def test_events_for_another_worker_alone_are_not_kept(bus, make):
+    backlog = make(owner="demo:one")
     bus.publish("a", {"n": 0}, only="demo:two")
     bus.publish("a", {"n": 1}, only="demo:one")
-    assert queued(backlog.claim(None, 256)[0]) == [1]
+    assert numbers(backlog.take(None)[0]) == [1]
 
 
-def test_a_closed_backlog_keeps_nothing_more(bus):
-    backlog = Backlog(bus)
+def test_a_closed_backlog_keeps_nothing_more(bus, make, timers):
+    backlog = make()
+    publish(bus, "a")
     backlog.close()
     backlog.close()
     publish(bus, "a")
-    assert queued(backlog.claim(None, 256)[0]) == []
-
-
-def test_what_was_held_is_handed_over_by_kind_and_what_was_cut_is_counted():
-    bus = EventBus()
-    backlog = Backlog(bus, kept=3)
-    for kind in "abbbbbbbba":
-        bus.publish(kind)
-    subscription, lost = backlog.claim(["a"], limit=10)
-    bus.publish("a")
-    assert ([e.seq for e in iter(subscription.take, None)], lost) == ([1, 10, 11], 0)
-    backlog = Backlog(bus, kept=3)
-    for _ in range(5):
-        bus.publish("a")
-    assert backlog.claim(None, limit=10)[1] == 2
+    assert (numbers(backlog.take(None)[0]), timers.pending) == ([], 0)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from dnworker import Runtime
 from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
-from dnworker.events.backlog import Backlog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope
@@ -295,13 +294,6 @@ def test_a_stream_that_breaks_leaves_nothing_expected():
     watcher.close()
     assert history.is_quiet(sent.event_id)
     assert history.is_quiet(queued.event_id)
-
-
-def test_an_event_for_one_worker_is_held_for_no_other():
-    bus = EventBus()
-    mine, other = Backlog(bus, owner="c:a"), Backlog(bus, owner="c:b")
-    bus.publish("x", only="c:a")
-    assert [len(hold.claim(["x"], 10)[0]) for hold in (mine, other)] == [1, 0]
 
 
 async def test_a_request_that_names_nothing_known_has_no_cause(process):

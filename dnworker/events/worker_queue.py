@@ -1,0 +1,209 @@
+"""`WorkerQueue`: the events of one run of a worker process, kept until they are known to have arrived.
+
+Managed workers that are processes have one; the event streams of the server read it. It belongs to the run,
+not to a socket: what a socket that broke did not bring is sent again over the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from dnworker.core.limits import Limits
+from dnworker.events.backlog import Backlog, Timers
+from dnworker.events.bus import EventBus
+from dnworker.events.streams import OnLost, StreamReader, Watcher, WorkerStream
+
+RESERVE = 1.25
+"""How far a queue may be overfilled by what cannot be slowed down, such as the runtime's own events."""
+
+AWAITED = 64
+"""Streams of one process that broke and are waited for; beyond, the one that broke first is given up."""
+
+
+class WorkerQueue:
+    """All events that wait for one run of a worker process.
+
+    It begins at the spawn, with a `Backlog`; the streams that the process opens take from it what they want.
+    While it is over its bytes, publishers wait (`EventBus.pressure`): as long as the process takes something,
+    and for `publish_seconds` when it takes nothing. After that, and then only, events are lost.
+
+    Args:
+        bus: where events come from.
+        owner: the worker.
+        limits: its bounds.
+        on_lost: is told of every event that is lost.
+        timers: what times are counted by; by default the loop that runs.
+    """
+
+    def __init__(
+        self, bus: EventBus, owner: str, limits: Limits, on_lost: OnLost, *, timers: Timers | None = None
+    ) -> None:
+        self.owner = owner
+        self.on_lost = on_lost
+        self.timers: Timers = timers or asyncio.get_running_loop()
+        self.seconds = limits.held_seconds
+        self.why_given_up = f"its event stream broke and did not come back within {self.seconds:g} s"
+        self.why_full = f"its queue was full ({limits.queue / 1_000_000:g} MB)"
+        self._why_cut = (
+            f"it had not subscribed yet, and more than {limits.held / 1_000_000:g} MB or "
+            f"{self.seconds:g} s of events were waiting"
+        )
+        self._bus = bus
+        self._backlog = Backlog(bus, limits.held, self.seconds, owner=owner, timers=self.timers)
+        self._streams: dict[WorkerStream, None] = {}
+        # How full it is, and whether publishers wait.
+        self._size = 0
+        self._max = limits.queue
+        self._patience = limits.publish_seconds
+        self._losing_patience: asyncio.TimerHandle | None = None
+        self._is_stuck = False
+        bus.queues.add(self)
+
+    @property
+    def held(self) -> int:
+        """Bytes of events that are held for further streams."""
+        return self._backlog.size
+
+    @property
+    def size(self) -> int:
+        """Bytes of events that wait, or are not known to have arrived."""
+        return self._size
+
+    async def forget_dead(self, kinds: Collection[str] | None) -> None:
+        """Look whether a socket of these kinds is broken without our knowing, and let go of it.
+
+        For a client that names no stream: it may be the one that had that socket, and it wants the rest.
+        """
+        wanted = None if kinds is None else frozenset(kinds)
+        alive: set[StreamReader] = set()
+        while True:  # others may come while one is asked
+            unnamed = (s.reader for s in self._streams if s.name is None and s.kinds == wanted)
+            reader = next((one for one in unnamed if one is not None and one not in alive), None)
+            if reader is None:
+                return
+            alive.add(reader)
+            if reader.is_alive is not None and not await reader.is_alive() and reader.is_reading:
+                reader.leave(clean=False)
+                reader.end()
+
+    def open(
+        self,
+        kinds: Collection[str] | None,
+        name: str | None = None,
+        after_seq: int | None = None,
+        watcher: Callable[[], Watcher | None] = lambda: None,
+    ) -> StreamReader:
+        """Return a reader of a stream: of the one that the client names or had before, or of a new one.
+
+        Args:
+            kinds: the kinds that it wants; None for all.
+            name: what the client calls this stream; a client that names none gets a stream of its kinds back
+                which nobody reads.
+            after_seq: the last event that the client has had of it.
+            watcher: makes the watcher of a new stream.
+        """
+        wanted = None if kinds is None else frozenset(kinds)
+        found = self._find(wanted, name)
+        if found is not None:
+            return found.attach(after_seq, is_new=False)
+        stream = WorkerStream(self, wanted, name, watcher())
+        held, cut = self._backlog.take(wanted)
+        if cut.events:
+            self._bus.queues.held_dropped += cut.events
+            for event_id in cut.event_ids:
+                self.on_lost(event_id, self._why_cut, 1)
+            if cut.events > len(cut.event_ids):
+                self.on_lost(None, self._why_cut, cut.events - len(cut.event_ids))
+            stream.open_gap(cut.events)
+        for one in held:
+            stream.queue(one.envelope, one.size)
+        self._streams[stream] = None
+        self._bus.remember(stream)
+        self._add(stream.size)
+        return stream.attach(None, is_new=True)
+
+    def close(self, why: str | None = None) -> None:
+        """The process is gone; `why`, if nobody asked it to end: what it had not taken is lost then."""
+        self._backlog.close()
+        for stream in [*self._streams]:
+            if why is not None:
+                stream.lose_all(why)
+            self.drop(stream)
+        self._end_pressure()
+        self._bus.queues.remove(self)
+
+    def drop(self, stream: WorkerStream) -> None:
+        """Forget a stream that is wanted no more."""
+        self._bus.forget(stream)
+        self._streams.pop(stream, None)
+        stream.close()
+
+    def limit_awaited(self) -> None:
+        """Give up the streams that broke first, where too many are waited for."""
+        gone = [stream for stream in self._streams if stream.reader is None]
+        for stream in gone[: max(0, len(gone) - AWAITED)]:
+            stream.give_up()
+            self.drop(stream)
+
+    def _find(self, kinds: frozenset[str] | None, name: str | None) -> WorkerStream | None:
+        for stream in self._streams:
+            if name is not None:
+                if stream.name == name and stream.kinds == kinds:
+                    return stream
+            elif stream.name is None and stream.reader is None and stream.kinds == kinds:
+                return stream
+        return None
+
+    # -- how full it is --------------------------------------------------------------------------------
+
+    def blocks(self, kind: str, session_id: str | None, only: str | None) -> bool:
+        """Return whether a publisher of such an event has to wait for this process."""
+        if only is not None and only != self.owner:
+            return False
+        return any(self._takes_its_share(s) for s in self._streams if s.kinds is None or kind in s.kinds)
+
+    def grow(self, stream: WorkerStream, size: int) -> bool:
+        """Take so many bytes more for a stream; False if there is no room even for what cannot wait."""
+        if self._size >= self._max * RESERVE and self._takes_its_share(stream):
+            self._bus.queues.dropped += 1
+            return False
+        self._add(size)
+        return True
+
+    def shrink(self, size: int) -> None:
+        """Give back so many bytes: the process has taken them, or they are lost."""
+        self._size -= size
+        if self._size < self._max:
+            self._is_stuck = False
+            self._end_pressure()
+        elif size:  # it is full still, but moves
+            self._is_stuck = False
+            self._begin_pressure(anew=True)
+
+    def _takes_its_share(self, stream: WorkerStream) -> bool:
+        """Return whether it is this stream that fills the queue, and not another one that nobody reads."""
+        return stream.size * max(1, len(self._streams)) >= self._max
+
+    def _add(self, size: int) -> None:
+        self._size += size
+        if self._size >= self._max and not self._is_stuck and self._losing_patience is None:
+            self._begin_pressure()
+
+    def _begin_pressure(self, *, anew: bool = False) -> None:
+        if self._losing_patience is not None and anew:
+            self._losing_patience.cancel()
+        self._losing_patience = self.timers.call_later(self._patience, self._give_way)
+        self._bus.pressure.begin(self)
+
+    def _give_way(self) -> None:
+        """Let publishers go on: the process has taken nothing for too long."""
+        self._losing_patience = None
+        self._is_stuck = True
+        self._bus.pressure.end(self)
+
+    def _end_pressure(self) -> None:
+        if self._losing_patience is not None:
+            self._losing_patience.cancel()
+            self._losing_patience = None
+        self._bus.pressure.end(self)
