@@ -1,15 +1,20 @@
-"""Hands each event once to workers of the reference's SDK; `sitecustomize` installs it in worker processes.
+"""Hands each event once, and at once, to workers of the reference's SDK; `sitecustomize` installs it.
 
 After its socket broke, the SDK does not say which event it had last. Our runtime sends again what may not
 have arrived, and what did arrive is dropped here: within one iterator of `RuntimeClient.subscribe`, no event
-comes whose `seq` is not higher than that of the one before. It uses the standard library only: the
-environment is not ours.
+comes whose `seq` is not higher than that of the one before.
+
+Around every handler the SDK asks the runtime to group its sessions, by a request whose answer is always that
+there are no groups here. A thousand events at once are a thousand requests, which take its HTTP library
+minutes: they are left out (contract 13.16). It uses the standard library only: the environment is not ours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import AsyncIterator
 from importlib.abc import MetaPathFinder
@@ -37,6 +42,8 @@ class Hook(MetaPathFinder):
             client = getattr(module, "RuntimeClient", None)
             if hasattr(client, "subscribe"):
                 wrap(client)
+            if hasattr(client, "session_group"):
+                leave_out_groups(client)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
@@ -67,6 +74,20 @@ def wrap(client_class: Any) -> None:
             await events.aclose()
 
     client_class.subscribe = once
+
+
+def leave_out_groups(client_class: Any) -> None:
+    """Have clients of the runtime that started this process ask it for no groups: it has none."""
+    session_group = client_class.session_group
+    ours = os.environ.get("DREADNODE_RUNTIME_URL", "").rstrip("/")
+
+    @functools.wraps(session_group)
+    def group(client: Any, *args: Any, **fields: Any) -> Any:
+        if client.server_url == ours:
+            return contextlib.nullcontext()
+        return session_group(client, *args, **fields)
+
+    client_class.session_group = group
 
 
 def install() -> None:

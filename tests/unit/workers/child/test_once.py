@@ -32,6 +32,23 @@ def client_giving(*events):
     return Client
 
 
+async def test_the_runtime_that_started_the_process_is_asked_for_no_groups_and_any_other_is(
+    once, monkeypatch
+):
+    class Client:
+        def __init__(self, url):
+            self.server_url = url
+
+        def session_group(self, title, *, kind):
+            return (title, kind)
+
+    monkeypatch.setenv("DREADNODE_RUNTIME_URL", "http://127.0.0.1:8787/")
+    once.leave_out_groups(Client)
+    async with Client("http://127.0.0.1:8787").session_group("w event", kind="worker_run") as group:
+        assert group is None
+    assert Client("http://other").session_group("w event", kind="worker_run") == ("w event", "worker_run")
+
+
 AGAIN, RESUMED = ("transport.reconnected", 0), ("transport.resumed", 0)
 
 
