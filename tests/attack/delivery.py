@@ -328,7 +328,7 @@ async def every_event_of_a_burst_arrives_once(scale: Scale) -> str:
     """A handler publishes 1,000 and 100,000 events in an awaited loop, for processes of all kinds."""
     rates = []
     for child in ["ours", "plain"] if scale.short else _children():
-        count = scale.of(200 if child == "reference" else 100_000, 1_000)
+        count = scale.of(10_000 if child == "reference" else 100_000, 1_000)
         async with sink(scale, child) as it:
             await it.seen()
             began = time.monotonic()
