@@ -134,17 +134,18 @@ async def a_flood_of_strangers(scale: Scale) -> str:
         async def flood() -> None:
             nonlocal count
             where = urlsplit(served.url)
-            kept: list[asyncio.StreamWriter] = []
+            kept: list[asyncio.Transport] = []
             while not over.is_set():
                 with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection(where.hostname, where.port)
-                    writer.write(HALF)
-                    kept.append(writer)
+                    loop = asyncio.get_running_loop()
+                    made, _ = await loop.create_connection(asyncio.Protocol, where.hostname, where.port)
+                    made.write(HALF)
+                    kept.append(made)
                     count += 1
                 if len(kept) > 300:
-                    kept.pop(0).transport.abort()
-            for writer in kept:
-                writer.transport.abort()
+                    kept.pop(0).abort()
+            for made in kept:
+                made.abort()
 
         floods = [asyncio.create_task(flood()) for _ in range(4)]
         slowest, answers, began = 0.0, 0, time.monotonic()

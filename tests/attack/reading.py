@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -220,17 +219,28 @@ def is_running(pid: str) -> bool:
         return False
 
 
+MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[2:])
+with open(sys.argv[1], "w") as usage:
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=usage)
+sys.exit(done.returncode)
+"""
+"""Runs a program, and writes the most memory that it or a child of it had into a file, in KiB."""
+
+
 async def run_dnworker(*arguments: str | Path, cwd: Path) -> tuple[int, str, str, float]:
     """Run a command; returns its exit code, both outputs and the resident memory of it and its children, in MiB."""
+    usage = cwd / "usage"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "dnworker", *map(str, arguments)),
+        *(sys.executable, "-c", MEASURED, str(usage), sys.executable, "-m", "dnworker", *map(str, arguments)),
         cwd=cwd,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    peak = int(usage.read_text()) / 1024
     return process.returncode or 0, out.decode(), err.decode(), peak
 
 
