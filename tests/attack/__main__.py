@@ -31,6 +31,37 @@ async def run(one: Attack, *, short: bool) -> str | None:
     return failure
 
 
+async def run_apart(chosen: list[Attack], jobs: int, *, short: bool) -> int:
+    """Run each attack in a process of its own, so many at a time; returns how many failed."""
+    free = asyncio.Semaphore(jobs)
+
+    async def run_one(one: Attack) -> bool:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.attack",
+            "--jobs",
+            "1",
+            *(["--short"] if short else []),
+            one.name,
+        ]
+        async with free:
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            output, _ = await process.communicate()
+        lines = output.decode(errors="replace").rstrip().splitlines()
+        print("\n".join(lines[:-1]), flush=True)  # without the sum
+        return process.returncode != 0
+
+    # Those with the highest limit take longest: begun first, they do not run alone in the end.
+    in_order = sorted(chosen, key=lambda one: -one.limit)
+    return sum(await asyncio.gather(*map(run_one, in_order)))
+
+
+async def run_here(chosen: list[Attack], *, short: bool) -> int:
+    """Run attacks one after the other; returns how many failed."""
+    return sum([await run(one, short=short) is not None for one in chosen])
+
+
 def main() -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
@@ -38,13 +69,18 @@ def main() -> int:
         "name", nargs="*", help="attacks to run, or the beginnings of their names (default: all)"
     )
     parser.add_argument("--short", action="store_true", help="the form that the tests run")
+    parser.add_argument("--jobs", type=int, default=3, help="attacks at a time (default: %(default)s)")
     options = parser.parse_args()
     chosen = [a for a in all_attacks() if not options.name or a.name.startswith(tuple(options.name))]
     if not chosen:
         parser.error(f"no attack begins with {' or '.join(options.name)}")
-    failures = [asyncio.run(run(one, short=options.short)) for one in chosen]
-    failed = sum(failure is not None for failure in failures)
-    print(f"{len(chosen) - failed} of {len(chosen)} attacks held or were left out, {failed} failed")
+    began = time.monotonic()
+    if options.jobs > 1 and len(chosen) > 1:
+        failed = asyncio.run(run_apart(chosen, options.jobs, short=options.short))
+    else:
+        failed = asyncio.run(run_here(chosen, short=options.short))
+    took = f"in {time.monotonic() - began:.0f} s"
+    print(f"{len(chosen) - failed} of {len(chosen)} attacks held or were left out, {failed} failed, {took}")
     return 1 if failed else 0
 
 
