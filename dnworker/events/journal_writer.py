@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from dnworker.core.envelope import EventEnvelope, bytes_of_payload, encode
+from dnworker.core.envelope import EventEnvelope, bytes_of_payload
 from dnworker.core.errors import JournalError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
+from dnworker.events.journal_rows import INSERT
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -34,6 +34,12 @@ log = logging.getLogger("dnworker.journal")
 
 BATCH_SECONDS = 0.25
 """Seconds for which entries are collected to one transaction."""
+
+REPLACE_SECONDS = 60.0
+"""Seconds in which at most one file is set aside while it is written."""
+
+ENDING_SECONDS = 10.0
+"""Seconds that the writer gets at the end to write what waits."""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a file that could not be written is tried again."""
@@ -54,9 +60,6 @@ MAX_AGE = timedelta(days=30)
 PRUNE_EVERY = 20_000
 PRUNE_SHARE = 0.1
 """Entries after which age and size are checked, and the share of the entries that goes at once."""
-
-LOGS_KEPT = 200
-"""Lines of log that are stored with an invocation."""
 
 _TABLES = ("events", "invocations", "states")
 
@@ -91,6 +94,7 @@ class Journal:
         self._file: tuple[int, int] | None = None
         self._wal: tuple[int, int] | None = None
         self._connection: sqlite3.Connection | None = None
+        self._replaced_at: float | None = None
 
         # Entries on their way: noted by the loop, taken in batches by the writer's thread.
         self._pending: deque[tuple[str, tuple[Any, ...], int]] = deque()
@@ -134,7 +138,9 @@ class Journal:
             self._ending = True
             self._filled.set()
             self._hurry.set()
-            writer.join(timeout=10)
+            writer.join(timeout=ENDING_SECONDS)
+            if writer.is_alive():  # a disk that hangs: what waits for it is not written, or nobody knows
+                self.lost += len(self._pending) + len(self._batch)
             if self.lost > lost:
                 log.error("journal %s misses %d entries of this run", self.path, self.lost - lost)
 
@@ -147,9 +153,21 @@ class Journal:
         try:
             return self._begin_run()
         except JournalDamaged as exc:
-            aside = set_aside(self.path)
+            aside = self._set_aside(exc)
             log.warning("%s; it is kept as %s, and a new one begins", str(exc).partition(";")[0], aside)
             return self._begin_run()
+
+    def _set_aside(self, exc: Exception) -> Path:
+        """Rename the damaged file, and return its new name.
+
+        Raises:
+            JournalError: one was set aside just now: the disk spoils whatever is written.
+        """
+        now = time.monotonic()
+        if self._replaced_at is not None and now - self._replaced_at < REPLACE_SECONDS:
+            raise JournalError(f"journal {self.path} is damaged again: {exc}; is its disk sound?")
+        self._replaced_at = now
+        return set_aside(self.path)
 
     def _begin_run(self) -> sqlite3.Connection:
         connection = open_journal(self.path)
@@ -225,7 +243,7 @@ class Journal:
                     self._hurry.wait(BATCH_SECONDS if self.failure is None else RETRY_SECONDS)
                 self._hurry.clear()
                 self._filled.clear()
-                if self._write_batch():
+                if self._try_batch():
                     if self._pending:
                         self._filled.set()
                         self._hurry.set()
@@ -237,6 +255,17 @@ class Journal:
         finally:
             self._close()
 
+    def _try_batch(self) -> bool:
+        """Write what waits, into another file where this one is damaged; whatever fails is noted."""
+        try:
+            try:
+                return self._write_batch()
+            except JournalDamaged as exc:
+                return self._replace(exc) and self._write_batch()
+        except Exception as exc:  # the thread must not end while entries come: it tries again
+            self._note_failure(exc)
+            return False
+
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -244,7 +273,11 @@ class Journal:
                 connection.close()
 
     def _write_batch(self) -> bool:
-        """Write what waits, or a part of it; returns whether that is in the file."""
+        """Write what waits, or a part of it; returns whether that is in the file.
+
+        Raises:
+            JournalDamaged: the file is damaged.
+        """
         while self._pending and len(self._batch) < BATCH_LIMIT:
             self._batch.append(self._pending.popleft())
         try:
@@ -254,8 +287,8 @@ class Journal:
                 for table, entry, _ in self._batch:
                     self._insert(connection, table, entry)
         except (sqlite3.Error, JournalError) as exc:
-            if isinstance(exc, sqlite3.Error) and is_damage(exc) and self._replace(exc):
-                return self._write_batch()
+            if isinstance(exc, sqlite3.Error) and is_damage(exc):
+                raise JournalDamaged(str(exc)) from exc
             self._note_failure(exc)
             return False
         if self.failure is not None:
@@ -301,11 +334,11 @@ class Journal:
         self._connection = self._open()
         return self._connection
 
-    def _replace(self, exc: sqlite3.Error) -> bool:
+    def _replace(self, exc: Exception) -> bool:
         """Set a file aside that turned out to be damaged, and begin another; returns whether there is one."""
         self._close()
         try:
-            aside = set_aside(self.path)
+            aside = self._set_aside(exc)
             log.warning(
                 "journal %s is damaged: %s; it is kept as %s, and a new one begins", self.path, exc, aside
             )
@@ -317,7 +350,7 @@ class Journal:
 
     def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
         try:
-            _INSERT[table](connection, self._run, entry)
+            INSERT[table](connection, self._run, entry)
         except (sqlite3.OperationalError, sqlite3.InternalError):
             raise  # the disk, not the entry
         except sqlite3.DatabaseError as exc:
@@ -348,58 +381,6 @@ class Journal:
             if not gone:
                 break
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-
-def _insert_event(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    envelope, cause = entry
-    connection.execute(
-        "INSERT INTO events (run, seq, at, kind, session_id, event_id, cause, envelope)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            run,
-            envelope.seq,
-            envelope.timestamp.isoformat(),
-            envelope.kind,
-            envelope.session_id,
-            envelope.event_id,
-            cause,
-            encode(envelope).decode(),
-        ),
-    )
-
-
-def _insert_invocation(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    invocation, at = entry
-    error = invocation.error
-    frames = None if error is None else msgspec.json.encode(error).decode()
-    logs = [line.text for line in list(invocation.logs)[-LOGS_KEPT:]]
-    connection.execute(
-        "INSERT INTO invocations (run, at, invocation, worker, handler, cause, event_id, generation, outcome,"
-        " duration, error, logs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            run,
-            at,
-            invocation.id,
-            invocation.worker,
-            invocation.handler,
-            invocation.cause,
-            invocation.event.event_id if invocation.event else None,
-            invocation.generation,
-            invocation.outcome,
-            invocation.duration,
-            frames,
-            msgspec.json.encode(logs).decode(),
-        ),
-    )
-
-
-def _insert_state(connection: sqlite3.Connection, run: int, entry: tuple[Any, ...]) -> None:
-    connection.execute(
-        "INSERT INTO states (run, at, worker, state, error) VALUES (?, ?, ?, ?, ?)", (run, *entry)
-    )
-
-
-_INSERT = {"events": _insert_event, "invocations": _insert_invocation, "states": _insert_state}
 
 
 def _wal_of(path: Path) -> Path:

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
@@ -224,6 +225,53 @@ def test_a_journal_that_turns_out_to_be_damaged_while_it_is_written_is_replaced(
     assert (numbers(path.with_name(kept)), numbers(path)) == ([1], [2])
     assert caplog.text.count("a new one begins") == 1
     assert (journal.failure, journal.lost) == (None, 0)
+
+
+def test_a_disk_that_spoils_every_file_costs_one_that_is_set_aside_and_is_said(path, caplog, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_writer.RETRY_SECONDS", 0.01)
+    switch, opened = {"why": None}, journal_module.open_journal
+    monkeypatch.setattr(
+        "dnworker.events.journal_writer.open_journal", lambda path: Failing(opened(path), switch)
+    )
+    journal, bus = Journal(path, "rt"), EventBus()
+    with journal.recording(bus, History()):
+        damage = sqlite3.DatabaseError("database disk image is malformed")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        switch["why"] = damage
+        bus.publish("demo.n", {"n": 1})
+        assert not journal.flush(0.3)
+        assert journal.failure is not None
+        switch["why"] = None
+        assert journal.flush(20)
+    assert len(aside(path)) == 1
+    assert numbers(path) == [1]
+    assert "cannot be written" in caplog.text
+
+
+def test_whatever_fails_in_the_writers_thread_is_said_and_tried_again(path, caplog, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_writer.RETRY_SECONDS", 0.01)
+    journal, bus = Journal(path, "rt"), EventBus()
+    with journal.recording(bus, History()):
+        ready = journal._ready
+        monkeypatch.setattr(journal, "_ready", lambda: (_ for _ in ()).throw(MemoryError("no room")))
+        bus.publish("demo.n", {"n": 1})
+        assert not journal.flush(0.2)
+        assert journal.failure == "no room"
+        monkeypatch.setattr(journal, "_ready", ready)
+        assert journal.flush(20)
+    assert numbers(path) == [1]
+
+
+def test_what_a_disk_that_hangs_has_not_taken_at_the_end_is_counted_and_said(path, caplog, monkeypatch):
+    monkeypatch.setattr("dnworker.events.journal_writer.ENDING_SECONDS", 0.05)
+    journal, bus, goes_on = Journal(path, "rt"), EventBus(), threading.Event()
+    ready = journal._ready
+    monkeypatch.setattr(journal, "_ready", lambda: (goes_on.wait(20), ready())[1])
+    with journal.recording(bus, History()):
+        bus.publish("demo.n", {"n": 1})
+    assert journal.lost == 1
+    assert "misses 1 entries" in caplog.text
+    goes_on.set()
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
