@@ -483,7 +483,7 @@ class Engine:
             session_id: made live if it is not; kinds that belong to a session get one when None.
             timeout: seconds to wait for everything it causes; None for ever. When it is over, the trace
                 says so and holds what there is.
-            wait: False to return at once.
+            wait: False to return at once, also where a worker's queue is full.
             only: the name of the one worker that gets it; None for all that listen.
             turn_id: its turn; by default what the payload names, for kinds that belong to a turn.
             on_wait: called with what is waited for before the event is published: workers that start.
@@ -496,28 +496,28 @@ class Engine:
         """
         _check_fired(kind, session_id, timeout)
         owner = None if only is None else self.worker(only).qualified_name
-        payload = sample(kind, session_id) if payload is None else payload
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
         if not wait:
-            return Trace(await publish(), self.history)
+            return Trace(publish(), self.history)
         depth = self._waits.depth_here(kind)
         starting.check_wait(self.workers(), self.history, kind, owner)
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
-        trace = Trace(await publish(), self.history)
+        await self.bus.pressure.room_within(timeout, kind, session_id, owner)
+        trace = Trace(publish(), self.history)
         trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
         return trace
 
-    async def _publish_fired(
+    def _publish_fired(
         self,
         kind: str,
-        payload: dict[str, Any],
+        payload: dict[str, Any] | None,
         session_id: str | None,
         turn_id: str | None,
         only: str | None,
     ) -> EventEnvelope:
-        await self.bus.pressure.room(kind, session_id, only)
+        payload = sample(kind, session_id) if payload is None else payload
         return self.bus.publish(
             kind,
             payload,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 
 class Blocking(Protocol):
     """The queue of one worker process, as publishers see it."""
+
+    def wants(self, kind: str, session_id: str | None, only: str | None) -> bool:
+        """Return whether such an event would come into it."""
 
     def blocks(self, kind: str, session_id: str | None, only: str | None) -> bool:
         """Return whether it wants such an event, and has no room for it."""
@@ -30,8 +34,8 @@ class Pressure:
         """Queues with room whose waiting publishers go on now."""
 
     def __bool__(self) -> bool:
-        """Whether any queue is full; what is published all the time looks here first."""
-        return bool(self._full)
+        """Whether anybody may have to wait; what is published all the time looks here first."""
+        return bool(self._full or self._released)
 
     @property
     def waiting(self) -> int:
@@ -54,19 +58,38 @@ class Pressure:
 
         It ends when the reader takes something, or when `WorkerQueue` loses patience with it.
         """
-        while (queue := self._blocking(kind, session_id, only)) is not None:
+        queue = self._blocking(kind, session_id, only) or self._busy(kind, session_id, only)
+        is_new = True
+        while queue is not None:
             mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting = self._full[queue]
-            waiting.append(mine)
+            waiting = self._full[queue] if queue in self._full else self._released[queue]
+            if is_new:
+                waiting.append(mine)
+            else:  # it was its turn, and the room did not last
+                waiting.appendleft(mine)
             try:
                 await mine
             finally:
                 if mine.cancelled() and mine in waiting:
                     waiting.remove(mine)
                 asyncio.get_running_loop().call_soon(self._release, queue)  # after what I publish
+            queue, is_new = self._blocking(kind, session_id, only), False
+
+    async def room_within(
+        self, seconds: float | None, kind: str, session_id: str | None, only: str | None
+    ) -> None:
+        """Do the same for so many seconds at most; the event takes of a full queue's reserve then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.room(kind, session_id, only)
 
     def _blocking(self, kind: str, session_id: str | None, only: str | None) -> Blocking | None:
         return next((queue for queue in self._full if queue.blocks(kind, session_id, only)), None)
+
+    def _busy(self, kind: str, session_id: str | None, only: str | None) -> Blocking | None:
+        """Return a queue with room that others wait for since before: who comes now overtakes nobody."""
+        waited_for = (queue for queue, waiting in self._released.items() if waiting)
+        return next((queue for queue in waited_for if queue.wants(kind, session_id, only)), None)
 
     def _release(self, queue: Blocking) -> None:
         """Let the first of those who wait go on, while there is room."""

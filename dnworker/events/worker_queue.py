@@ -7,7 +7,7 @@ not to a socket: what a socket that broke did not bring is sent again over the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from dnworker.core.limits import Limits
 from dnworker.events.backlog import Backlog, Timers
@@ -157,11 +157,17 @@ class WorkerQueue:
 
     # -- how full it is --------------------------------------------------------------------------------
 
+    def wants(self, kind: str, session_id: str | None, only: str | None) -> bool:
+        """Return whether such an event would come to this process."""
+        return any(self._wanting(kind, only))
+
     def blocks(self, kind: str, session_id: str | None, only: str | None) -> bool:
         """Return whether a publisher of such an event has to wait for this process."""
-        if only is not None and only != self.owner:
-            return False
-        return any(self._takes_its_share(s) for s in self._streams if s.kinds is None or kind in s.kinds)
+        return any(self._takes_its_share(stream) for stream in self._wanting(kind, only))
+
+    def _wanting(self, kind: str, only: str | None) -> Iterator[WorkerStream]:
+        if only is None or only == self.owner:
+            yield from (s for s in self._streams if s.kinds is None or kind in s.kinds)
 
     def grow(self, stream: WorkerStream, size: int) -> bool:
         """Take so many bytes more for a stream; False if there is no room even for what cannot wait."""

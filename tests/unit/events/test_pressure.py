@@ -1,0 +1,117 @@
+"""Publishers that wait for a full queue go on in the order in which they came, and none waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dnworker import Runtime
+from dnworker.events.pressure import Pressure
+
+
+class Queue:
+    """A queue for so many events; a reader takes them one by one."""
+
+    def __init__(self, pressure, room=1):
+        self.pressure = pressure
+        self.room = room
+        self.order = []
+
+    def wants(self, kind, session_id, only):
+        return kind == "k"
+
+    def blocks(self, kind, session_id, only):
+        return kind == "k" and self.room == 0
+
+    async def publish(self, name):
+        await self.pressure.room("k")
+        assert self.room > 0
+        self.order.append(name)
+        self.room -= 1
+        if self.room == 0:
+            self.pressure.begin(self)
+
+    def take(self):
+        self.room += 1
+        self.pressure.end(self)
+
+
+@pytest.fixture
+async def queue():
+    return Queue(Pressure())
+
+
+async def turn():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_who_comes_when_there_is_room_again_does_not_overtake_who_waits(queue):
+    await queue.publish("first")
+    waiting = [asyncio.create_task(queue.publish(name)) for name in ("second", "third")]
+    await turn()
+    queue.take()
+    late = asyncio.create_task(queue.publish("late"))
+    for _ in range(3):
+        await turn()
+        queue.take()
+    await asyncio.gather(*waiting, late)
+    assert queue.order == ["first", "second", "third", "late"]
+
+
+async def test_newcomers_without_end_do_not_starve_who_waits(queue):
+    await queue.publish("first")
+    patient = asyncio.create_task(queue.publish("patient"))
+    await turn()
+    others = []
+    for number in range(20):
+        queue.take()
+        others.append(asyncio.create_task(queue.publish(number)))
+        await asyncio.sleep(0)
+        await turn()
+    assert patient.done()
+    assert queue.order[1] == "patient"
+    while not all(task.done() for task in others):
+        queue.take()
+        await turn()
+    assert queue.order[2:] == list(range(20))
+    assert queue.pressure.waiting == 0
+
+
+async def test_who_gives_up_when_it_is_its_turn_lets_the_next_one_go_on(queue):
+    await queue.publish("first")
+    given_up, next_one = (asyncio.create_task(queue.publish(name)) for name in ("given up", "next"))
+    await turn()
+    queue.take()
+    given_up.cancel()
+    await turn()
+    assert next_one.done()
+    assert queue.order == ["first", "next"]
+
+
+async def test_other_kinds_never_wait(queue):
+    await queue.publish("first")
+    waiting = asyncio.create_task(queue.publish("second"))
+    await turn()
+    await queue.pressure.room("other")
+    waiting.cancel()
+    await turn()
+
+
+class Full:
+    """A queue that never has room."""
+
+    def wants(self, kind, session_id, only):
+        return True
+
+    def blocks(self, kind, session_id, only):
+        return True
+
+
+@pytest.mark.parametrize("options", [{"wait": False}, {"timeout": 0.05}], ids=["wait=False", "timeout"])
+async def test_fire_waits_for_a_full_queue_no_longer_than_it_was_told_to(options):
+    async with Runtime(port=None) as runtime:
+        runtime.bus.pressure.begin(Full())
+        trace = await asyncio.wait_for(runtime.fire("demo.kind", {}, **options), 10)
+        assert trace.event.kind == "demo.kind"
