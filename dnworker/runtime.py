@@ -94,14 +94,17 @@ class Runtime(Engine):
         if self._feed is not None:
             self._feed.resume()
 
-    async def stop(self, *, within: float | None = None) -> None:
+    async def stop(self, *, within: float | None = None) -> bool:
         """Stop all workers in full, then the turns, the server and the panel; may be called again.
 
         Args:
             within: seconds after which workers and turns that have not stopped are left behind; None waits.
+
+        Returns:
+            Whether nothing was left behind.
         """
         try:
-            await super().stop(within=within)
+            return await super().stop(within=within)
         finally:
             if self._feed is not None:
                 self._feed.close()

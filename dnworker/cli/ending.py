@@ -189,6 +189,12 @@ class Ending:
                 self._stop.set()
         await self._stop.wait()
 
+    def note_left_behind(self) -> None:
+        """Note that the runtime has not ended in order; what could be named has been."""
+        if self._is_in_order:
+            self._is_in_order = False
+            self._say(f"workers that did not stop within {STOP_WITHIN:g} s are left behind, and killed")
+
     def run(self, work: Coroutine[Any, Any, int]) -> int:
         """Run a coroutine on a loop of its own and return its result, an exit code.
 

@@ -121,7 +121,8 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
         ending.begin()
         for task in tasks:
             task.cancel()
-        await runtime.stop(within=STOP_WITHIN)
+        if not await runtime.stop(within=STOP_WITHIN):
+            ending.note_left_behind()
         watchdog.stop()
         kept.close()
         forget(known)

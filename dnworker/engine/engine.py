@@ -220,26 +220,30 @@ class Engine:
         """Whether it was started and not stopped since."""
         return self._is_started
 
-    async def stop(self, *, within: float | None = None) -> None:
+    async def stop(self, *, within: float | None = None) -> bool:
         """Stop all workers in full, then the turns, then what was started; may be called again.
 
         Args:
             within: seconds after which workers and turns that have not stopped are left behind, and their
                 processes killed; None waits for them.
+
+        Returns:
+            Whether nothing was left behind.
         """
         bound = waiting.Bound(within)
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
-            steps.callback(self._close_guard, bound)
+            steps.callback(self.guard.close)
             steps.callback(self.services.log_files.close)
+            steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)
             steps.push_async_callback(bound.run, self.turns.stop)
             await bound.run(self.capabilities.close)
+        return not bound.is_exceeded
 
-    def _close_guard(self, bound: waiting.Bound) -> None:
+    def _kill_what_is_left(self, bound: waiting.Bound) -> None:
         if bound.is_exceeded:
-            self.guard.kill()  # or it would wait for them
-        self.guard.close()
+            self.guard.kill()  # or its end would wait for them
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -62,6 +62,7 @@ class LogFile:
         self.is_running = False
         """Whether a run writes to it now."""
         self._descriptor: int | None = None
+        self._is_closed = False
         self._size = 0
         self._ends_line = True
 
@@ -72,7 +73,7 @@ class LogFile:
 
     def begin(self) -> None:
         """Begin the file of a run; that of the run before becomes `.prev`."""
-        self.missing, self.problem, self.is_running = 0, None, True
+        self.missing, self.problem, self.is_running, self._is_closed = 0, None, True, False
         try:
             if self._descriptor is None or not self._is_in_place():
                 self._open()
@@ -82,8 +83,11 @@ class LogFile:
             self._fail(exc)
 
     def write(self, data: bytes) -> None:
-        """Append output; where that fails, note what is missing, and try again with the next."""
-        if not data:
+        """Append output; where that fails, note what is missing, and try again with the next.
+
+        Once it is closed, nothing is written until a run begins: the name may be another runtime's by then.
+        """
+        if not data or self._is_closed:
             return
         try:
             if self._descriptor is None or not self._is_in_place():
@@ -111,6 +115,10 @@ class LogFile:
 
     def close(self) -> None:
         """Let go of the file and of its name."""
+        self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):
@@ -173,7 +181,7 @@ class LogFile:
         Raises:
             OSError: none can be opened.
         """
-        self.close()
+        self._let_go()
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, RUNTIMES + 1):
             suffix = "" if number == 1 else f"-{number}"

@@ -312,7 +312,9 @@ async def daemons_of_a_worker_that_is_stopped(scale: Scale) -> str:
         assert not alive(before), f"{len(alive(before))} of 4 processes outlive the restart"
         took = time.monotonic() - began
         after = await children_of(served)
-        assert await served.stop() == 0
+        code, named = await served.stop(), any("the process of demo:leaver" in line for line in served.err)
+        # One that ignores SIGTERM is named after 5 s, and killed: that is no end in order.
+        assert (code, named) == ((0, False) if scale.short else (1, True)), f"exit code {code}: {served.err}"
         assert not alive(after), f"{len(alive(after))} of 4 processes outlive serve"
     return f"4 processes ended with a restart in {took:.1f} s, 4 with serve"
 

@@ -86,6 +86,18 @@ def test_a_second_runtime_of_the_home_has_a_name_of_its_own(file, path):
     assert not path.with_name(path.name + ".prev").exists()
 
 
+def test_a_file_that_was_closed_is_not_touched_by_what_a_run_that_was_left_behind_prints(file, path):
+    file.begin()
+    file.write(b"in time\n")
+    file.close()
+    file.write(b"too late\n")
+    assert path.read_bytes() == b"in time\n"
+    assert not path.with_name(f"{path.name}.prev").exists()
+    file.begin()
+    file.write(b"the next run\n")
+    assert path.read_bytes() == b"the next run\n"
+
+
 def test_a_name_is_free_again_when_its_process_was_killed(file, path):
     code = (
         "import sys; from pathlib import Path; from dnworker.workers.log_file import LogFile\n"
