@@ -43,6 +43,7 @@ class Guard:
     def __init__(self) -> None:
         self._program: subprocess.Popen[bytes] | None = None
         self._families: dict[str, Family] = {}
+        self._is_closed = False
         self._pipe: int | None = None
         self._unsent = b""
         self._starts: deque[float] = deque(maxlen=STARTS)
@@ -58,10 +59,13 @@ class Guard:
 
     def expect(self, run: str, cgroup: str | None = None) -> None:
         """Watch a run whose process is about to be spawned: its environment will name the run."""
+        self._is_closed = False
         self._note(run, Family(run=run, cgroup=cgroup))
 
     def watch(self, group: int, *, run: str | None = None, cgroup: str | None = None) -> None:
         """End `group`, and the other processes of `run`, when this process is gone."""
+        if run is None:
+            self._is_closed = False
         self._note(run or f"group {group}", Family(group, family.start_time(group), run, cgroup))
 
     def release(self, group: int) -> None:
@@ -83,7 +87,11 @@ class Guard:
             family.kill_cgroup(known.cgroup)
 
     def close(self) -> None:
-        """End the program; what is still watched is ended by it."""
+        """End the program; what is still watched is ended by it.
+
+        It starts again only for a process that is spawned after this.
+        """
+        self._is_closed = True
         if self._program is not None and self._program.poll() is not None:
             self._restart()  # it has just died, and did not end what is left
         program, self._program = self._program, None
@@ -93,6 +101,7 @@ class Guard:
                 program.send_signal(signal.SIGCONT)  # one that was stopped would not notice
             with suppress(subprocess.TimeoutExpired):
                 program.wait(GRACE + 1)
+        self._families.clear()
 
     # -- what it is told -------------------------------------------------------------------------------
 
@@ -102,6 +111,8 @@ class Guard:
 
     def _say(self, line: bytes) -> None:
         """Tell the program, which is started, or started again, where it does not run; never waits."""
+        if self._is_closed:
+            return
         if self._program is None or self._program.poll() is not None:
             self._restart()
             return

@@ -114,10 +114,14 @@ class Search:
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Process]] = loop.create_future()
         with self._lock:
-            self._wanted.append((run, loop, found))
             if not self._is_running:
+                try:
+                    threading.Thread(target=self._search, name="dnworker processes", daemon=True).start()
+                except RuntimeError as exc:  # no thread can be had
+                    log.warning("the processes of this machine cannot be read: %s", exc)
+                    return []
                 self._is_running = True
-                threading.Thread(target=self._search, name="dnworker processes", daemon=True).start()
+            self._wanted.append((run, loop, found))
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
                 return await found
@@ -132,7 +136,11 @@ class Search:
                 if not wanted:
                     self._is_running = False
                     return
-            processes = family.marked({run for run, _, _ in wanted})
+            processes: dict[str, list[Process]] = {}
+            try:
+                processes = family.marked({run for run, _, _ in wanted})
+            except Exception:  # who waits must not wait for a thread that has ended
+                log.exception("the processes of this machine cannot be read")
             for run, loop, found in wanted:
                 _hand_over(loop, found, processes.get(run, []))
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 INVOCATIONS_KEPT = 2_000
 """Invocations of one process that can still be named, by a late line or request."""
 
+LOOKED_AT = 16
+"""Invocations that are looked at to forget one; tasks run for ever."""
+
 UNKNOWN = "(process)"
 
 
@@ -169,9 +172,14 @@ class RemoteInvocations:
         invocation.remote_id = its_id
         self._invocations[its_id] = invocation
         if len(self._invocations) > INVOCATIONS_KEPT:
-            oldest = islice(self._invocations.items(), 16)  # tasks run for ever: look at a few
-            ended = next((i for i, kept in oldest if kept.outcome != "running"), None)
-            if ended is not None:
-                del self._invocations[ended]
-                self._early.discard(ended)
+            self._forget_one()
         return invocation
+
+    def _forget_one(self) -> None:
+        """Forget the oldest invocation that has ended; those that run on are looked at last from now on."""
+        for oldest in list(islice(self._invocations, LOOKED_AT)):
+            kept = self._invocations.pop(oldest)
+            if kept.outcome != "running":
+                self._early.discard(oldest)
+                return
+            self._invocations[oldest] = kept

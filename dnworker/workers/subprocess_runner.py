@@ -195,11 +195,26 @@ class SubprocessWorkerRunner:
     # -- the child -------------------------------------------------------------------------------------
 
     async def _follow(self, child: asyncio.subprocess.Process, tree: ProcessTree, pipe: int) -> None:
+        """Follow the child to its end; where that fails, as without free descriptors, the child is killed."""
+        try:
+            await self._follow_to_end(child, tree, pipe)
+        except Exception as exc:
+            log.exception("%s: its process cannot be followed; it is killed", self._label)
+            tree.signal(signal.SIGKILL)
+            self._close_log()
+            if self.state is not WorkerState.STOPPING:
+                self.lifecycle.to(WorkerState.ERROR, f"its process could not be followed: {exc}")
+
+    async def _follow_to_end(self, child: asyncio.subprocess.Process, tree: ProcessTree, pipe: int) -> None:
         """Read output until the child has exited, then end what it left behind and note its exit."""
-        stream = asyncio.StreamReader()
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(pipe, "rb", buffering=0)
-        )
+        stream, opened = asyncio.StreamReader(), os.fdopen(pipe, "rb", buffering=0)
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(stream), opened
+            )
+        except BaseException:
+            opened.close()
+            raise
         output = ProcessOutput(
             self._ring,
             log_file=self._log_file,

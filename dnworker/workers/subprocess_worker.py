@@ -245,7 +245,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 self.restarts += 1
                 self._starts_again = True
                 try:
-                    await super()._start()
+                    await to_its_end(super()._start())
                 finally:
                     self._starts_again = False
         except (GaveWay, Retired):

@@ -279,3 +279,16 @@ def test_children_end_with_a_killed_runtime_although_a_fork_of_it_lives(stopped)
         finally:
             os.kill(fork, signal.SIGKILL)
             runtime.stdout.close()
+
+
+async def test_what_comes_to_a_guard_that_is_closed_starts_no_other_one():
+    guard = Guard()
+    guard.expect("run")
+    guard.close()
+    guard.watch(os.getpid(), run="run")
+    guard.forget("run")
+    assert guard.pid is None
+    guard.expect("another")
+    assert guard.pid is not None
+    guard.forget("another")
+    guard.close()

@@ -15,7 +15,7 @@ from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope
-from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.remote import INVOCATIONS_KEPT, LOOKED_AT, RemoteInvocations
 from dnworker.workers.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
 
 WORD = "word"
@@ -300,3 +300,15 @@ async def test_a_request_that_names_nothing_known_has_no_cause(process):
     assert process.capabilities.cause_of("cap:w", f"00-{'0' * 32}-{'1' * 16}-01") is None
     assert process.capabilities.cause_of("cap:w", "nonsense") is None
     assert process.capabilities.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
+
+
+def test_invocations_that_run_on_do_not_keep_those_that_have_ended():
+    remote = RemoteInvocations(History(), "c:w")
+    for number in range(LOOKED_AT * 2):
+        remote.take(Begin(f"task{number:04}", ("task", "", f"t{number}"), "task"))
+    for number in range(INVOCATIONS_KEPT * 2):
+        its_id = f"x{number:06}"
+        remote.take(Begin(its_id, ("on_event", "k", "h"), "event"))
+        remote.take(End(its_id, "ok", 0.0))
+    assert len(remote._invocations) <= INVOCATIONS_KEPT + LOOKED_AT * 2
+    assert all(remote.named(f"task{number:04}") is not None for number in range(LOOKED_AT * 2))

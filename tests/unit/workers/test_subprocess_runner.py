@@ -298,3 +298,15 @@ async def test_any_other_program_is_searched_on_the_path_alone(tmp_path):
     assert (
         await child.until(WorkerState.ERROR) == "spawn failed: [Errno 2] No such file or directory: 'python'"
     )
+
+
+async def test_a_process_that_cannot_be_followed_is_killed_and_in_error(tmp_path, monkeypatch):
+    async def refuse(*arguments):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_read_pipe", refuse)
+    child = Child("import time; time.sleep(600)", tmp_path)
+    await child.runner.start()
+    error = await child.until(WorkerState.ERROR)
+    assert error == "its process could not be followed: [Errno 24] Too many open files"
+    await ended(child.runner.pid)
