@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import importlib.util
 import json
 import os
 import sys
 import time
 import traceback
-from importlib.abc import MetaPathFinder
+from collections.abc import Callable
 from typing import Any
 
 VARIABLE = "DNWORKER_OBSERVE"
@@ -27,27 +26,6 @@ _NOT_THEIRS = ("dreadnode", "asyncio", "observe", "importlib", "_dnworker_observ
 
 _running: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("observed", default=None)
 """The ids of the event and of the invocation that run here."""
-
-
-class Hook(MetaPathFinder):
-    """Waits for the SDK's worker module, and wraps its Worker when it comes."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> Any:
-        """Find the real module, and have it wrapped once it is executed."""
-        if fullname != MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            wrap(module.Worker)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 def wrap(worker_class: Any) -> None:
@@ -194,6 +172,6 @@ def _name_causes() -> None:
     setattr(httpx.AsyncClient, "send", naming)  # noqa: B010  mypy would have the exact signature
 
 
-def install() -> None:
-    """Wait for the SDK."""
-    sys.meta_path.insert(0, Hook())
+def install(when_imported: Callable[[str, Callable[[Any], None]], object]) -> None:
+    """Wait for the SDK's worker module, and wrap its Worker when it comes."""
+    when_imported(MODULE, lambda module: wrap(module.Worker))

@@ -13,40 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import os
-import sys
-from collections.abc import AsyncIterator
-from importlib.abc import MetaPathFinder
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 MODULE = "dreadnode.app.client.runtime_client"
 RECONNECTED, RESUMED = "transport.reconnected", "transport.resumed"
-
-
-class Hook(MetaPathFinder):
-    """Waits for the SDK's client module, and wraps its client when it comes."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> Any:
-        """Find the real module, and have it wrapped once it is executed."""
-        if fullname != MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            client = getattr(module, "RuntimeClient", None)
-            if hasattr(client, "subscribe"):
-                wrap(client)
-            if hasattr(client, "session_group"):
-                leave_out_groups(client)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 def wrap(client_class: Any) -> None:
@@ -90,6 +62,15 @@ def leave_out_groups(client_class: Any) -> None:
     client_class.session_group = group
 
 
-def install() -> None:
-    """Wait for the SDK."""
-    sys.meta_path.insert(0, Hook())
+def install(when_imported: Callable[[str, Callable[[Any], None]], object]) -> None:
+    """Wait for the SDK's client module, and wrap its client when it comes."""
+    when_imported(MODULE, wrap_module)
+
+
+def wrap_module(module: Any) -> None:
+    """Wrap what there is of the client."""
+    client = getattr(module, "RuntimeClient", None)
+    if hasattr(client, "subscribe"):
+        wrap(client)
+    if hasattr(client, "session_group"):
+        leave_out_groups(client)

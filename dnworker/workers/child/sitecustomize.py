@@ -19,6 +19,7 @@ import importlib.util
 import os
 import sys
 import types
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 
 # Not pathlib: every worker process pays for what is imported here.
@@ -82,6 +83,39 @@ class Fallback(MetaPathFinder):
         return importlib.util.find_spec(fullname)
 
 
+class WhenImported(MetaPathFinder):
+    """Waits for a module, and changes it right after it was executed.
+
+    Args:
+        name: of the module.
+        change: called with it.
+    """
+
+    def __init__(self, name: str, change: Callable[[types.ModuleType], None]) -> None:
+        self._name = name
+        self._change = change
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: object, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find the real module, and have it changed once it is executed."""
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: types.ModuleType) -> None:
+            execute(module)
+            self._change(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
 def print_line_by_line() -> None:
     """Let a pipe get each line when it ends, as a terminal would."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
@@ -96,7 +130,7 @@ def install(name: str) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.install()
+    module.install(WhenImported)
 
 
 def next_sitecustomize() -> None:
