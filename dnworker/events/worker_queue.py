@@ -123,8 +123,16 @@ class WorkerQueue:
         self._add(stream.size)
         return stream.attach(None, is_new=True)
 
-    def close(self, why: str | None = None) -> None:
-        """The process is gone; `why`, if nobody asked it to end: what it had not taken is lost then."""
+    def close(self, why: str | None = None, heard: Collection[str] = ()) -> None:
+        """The process is gone; `why`, if nobody asked it to end: what it had not taken is lost then.
+
+        Args:
+            why: the reason that is noted of each lost event.
+            heard: the kinds of its handlers, as far as it has said; one that had not subscribed yet loses
+                the events of these.
+        """
+        if why is not None and heard and not self._streams:
+            self.open(heard)
         self._backlog.close()
         for stream in [*self._streams]:
             if why is not None:

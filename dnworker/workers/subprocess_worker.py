@@ -254,7 +254,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _let_go(self) -> None:
         queue, self._queue = self._queue, None
         if queue is not None:  # before `remote`, which knows what was handled
-            queue.close(None if self._is_asked_to_end else "the process ended before it had handled them")
+            heard = {key.trigger for key in self.stats if key.decorator == "on_event"}
+            why = None if self._is_asked_to_end else "the process ended before it had handled them"
+            queue.close(why, heard)
             self._losses.flush()
         self.remote.close()
         if self._token is not None:

@@ -138,6 +138,20 @@ def test_a_process_that_ends_by_itself_loses_what_had_not_arrived(bench):
     assert (bench.timers.pending, bool(bench.bus.pressure)) == (0, False)
 
 
+def test_a_process_that_ends_before_it_subscribes_loses_what_its_handlers_were_to_get(bench):
+    bench.publish(1, 2)
+    bench.publish(3, kind="b")
+    bench.queue.close("it has ended", {"a"})
+    assert bench.count_lost == 2
+    assert (bench.timers.pending, bool(bench.bus.pressure)) == (0, False)
+
+
+def test_a_process_that_ends_and_never_said_what_it_wants_loses_nothing(bench):
+    bench.publish(1, 2)
+    bench.queue.close("it has ended")
+    assert bench.lost == []
+
+
 def test_a_process_that_is_stopped_loses_nothing(bench):
     bench.queue.open(["a"])
     bench.publish(1)
