@@ -7,6 +7,7 @@ and sessions of desktops, nothing is lost but this; docs/reference.md says what 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -17,6 +18,8 @@ from pathlib import Path
 from dnworker.workers.family import remove_cgroup, write_control
 
 log = logging.getLogger("dnworker.process")
+
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EOPNOTSUPP})
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _OURS = re.compile(r"dnworker-(\d+)-[0-9a-f]+")
@@ -86,6 +89,10 @@ class Cgroups:
         return base
 
     def _give_up(self, why: object) -> None:
+        """Do without, for good where we may not, and for this run where there just was no room."""
+        if isinstance(why, OSError) and why.errno not in _NOT_ALLOWED:
+            log.warning("a worker process gets no cgroup of its own this time: %s", why)
+            return
         self.problem = str(why)
         log.info("worker processes get no cgroup of their own: %s", why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import secrets
@@ -123,6 +124,23 @@ async def test_a_directory_that_is_no_cgroup_is_left_as_it_was(tmp_path):
     assert cgroups.make("demo:w") is None
     assert cgroups.problem == "it is no cgroup"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cgroup_that_cannot_be_made_for_once_is_made_for_the_next_run(tmp_path, monkeypatch):
+    mkdir, refuse = Path.mkdir, [True]
+
+    def make(self, *args, **options):
+        if refuse:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        mkdir(self, *args, **options)
+        if self.name.startswith("demo"):
+            (self / "cgroup.procs").touch()
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    cgroups = Cgroups(tmp_path)
+    assert (cgroups.make("demo:w"), cgroups.problem) == (None, None)
+    refuse.clear()
+    assert cgroups.make("demo:w") is not None
 
 
 def test_a_cgroup_that_must_not_be_written_is_done_without(tmp_path, monkeypatch):
