@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dnworker import compat
-from dnworker.core.invocation import describe
+from dnworker.core.handler_error import describe
 from dnworker.workers.loading import load_worker
 
 

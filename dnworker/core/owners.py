@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
-from dnworker.core.invocation import NOT_THEIRS, Invocation, current_invocation
+from dnworker.core.handler_error import NOT_THEIRS
+from dnworker.core.invocation import Invocation, current_invocation
 
 _OURS = frozenset({"dnworker", "dnworker_jupyter"})
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from dnworker.core.invocation import HandlerError, Invocation
+    from dnworker.core.handler_error import HandlerError
+    from dnworker.core.invocation import Invocation
 
 DURATIONS_KEPT = 500
 """Runs that the quantiles are computed of: enough for a meaningful 95th percentile."""

@@ -24,7 +24,8 @@ from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
 from dnworker.core.files import working_directory
-from dnworker.core.invocation import Invocation, describe
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import STATUS, WorkerState
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners

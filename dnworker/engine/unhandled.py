@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from dnworker.core.invocation import BASE_TRACEBACK, current_invocation
+from dnworker.core.handler_error import BASE_TRACEBACK
+from dnworker.core.invocation import current_invocation
 from dnworker.core.owners import Culprit, culprit_by_module, current_culprit, current_owner, has_users_code
 from dnworker.workers.recorders import OnUnhandled
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dnworker.core.invocation import HandlerError, Invocation, current_invocation
+from dnworker.core.handler_error import HandlerError
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.logs import LONGEST_LINE, LogBook, LogLine
 from dnworker.core.text import clip
 

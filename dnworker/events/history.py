@@ -13,17 +13,12 @@ from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, bytes_of_payload, drop_payload, without_payload
 from dnworker.core.errors import HandlerFailed
-from dnworker.core.invocation import (
-    INVOCATION_BYTES,
-    HandlerError,
-    Invocation,
-    Outcome,
-    current_invocation,
-    describe,
-)
+from dnworker.core.handler_error import HandlerError, describe
+from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
+from dnworker.events.failures import Failures
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
@@ -85,6 +80,8 @@ class History:
         self._undelivered: dict[str, int] = {}
         self._unseen_failures: deque[str] = deque(maxlen=FAILURES_KEPT)
         self._failures_not_raised = 0
+        self.failures = Failures()
+        """What the newest failed invocations raised; none is kept unless somebody asks for it."""
 
         # What that takes, and what had to go.
         self.limit = limit
@@ -233,6 +230,7 @@ class History:
         An `expected` one, such as the failure that a script asked for, is not raised by `settle`.
         """
         if exc is not None:
+            self.failures.note(invocation, exc)
             self.finish(invocation, "error", describe(exc), expected=expected)
         else:
             self.finish(invocation, "cancelled" if cancelled else "ok")

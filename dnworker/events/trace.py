@@ -15,7 +15,8 @@ from dnworker.core.envelope import has_payload, own
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.core.invocation import HandlerError, Invocation, Outcome
+    from dnworker.core.handler_error import HandlerError
+    from dnworker.core.invocation import Invocation, Outcome
     from dnworker.core.logs import LogLine
     from dnworker.events.history import History
 
@@ -76,6 +77,11 @@ class TracedInvocation:
     def error(self) -> HandlerError | None:
         """The error that it raised."""
         return self._invocation.error
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What it raised, with its traceback; None where it did not fail, or that is not kept any more."""
+        return self._history.failures.exception_of(self._invocation)
 
     @property
     def unhandled(self) -> list[HandlerError]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import msgspec
 
-from dnworker.core.invocation import message_of, type_name
+from dnworker.core.handler_error import message_of, type_name
 from dnworker.sessions.transcript import Usage
 from dnworker.sessions.turn import TurnFailure
 

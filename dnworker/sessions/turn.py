@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Never
 import msgspec
 
 from dnworker.core.envelope import snapshot
-from dnworker.core.invocation import message_of, type_name
+from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import (
     Decision,

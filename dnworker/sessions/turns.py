@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 from dnworker.core.envelope import EventEnvelope, new_id, snapshot, truncate
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
-from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.models import iso
 from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import PromptCancelled, Response

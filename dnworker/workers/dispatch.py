@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import own
+from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation, feeds_handlers, message_of, type_name
+from dnworker.core.invocation import Invocation, feeds_handlers
 from dnworker.workers.invoker import Invoker
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from dnworker.core.invocation import HandlerError, Invocation, describe
+from dnworker.core.handler_error import HandlerError, describe
+from dnworker.core.invocation import Invocation
 from dnworker.core.owners import ends_programs
 from dnworker.workers.recorders import OnUnhandled, log_unhandled
 

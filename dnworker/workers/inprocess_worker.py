@@ -279,6 +279,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             recorder=services.history,
             generation=generation.number,
             on_unhandled=services.on_unhandled,
+            around=services.around,
         )
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:

@@ -16,6 +16,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
+from dnworker.workers.around import Around
 from dnworker.workers.recorders import Recorder
 from dnworker.workers.tasks import HandlerTask, KeeperTask, explain_cancellation
 
@@ -44,6 +45,7 @@ class Invoker:
         grace: seconds that cancelled tasks get to end.
         generation: the version of the handlers.
         owner: whose code the handlers are, and all that they start.
+        around: what is put around every run of a handler.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Invoker:
         grace: float,
         generation: int,
         owner: Owner,
+        around: Around | None = None,
     ) -> None:
         self.client = client
         self.name = name
@@ -69,6 +72,7 @@ class Invoker:
         self.in_flight: dict[asyncio.Task[Any], Invocation] = {}
         """What was launched and has not ended."""
         self._owner = owner
+        self._around = around or Around()
         self._ending: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         """The tasks that the runtime itself has cancelled."""
         self._context = contextvars.Context()  # of all our tasks: it knows clock and owner, and nothing else
@@ -144,6 +148,7 @@ class Invoker:
         failure: BaseException | None = None
         cancelled = True
         try:
+            handler = self._around.wrapped(invocation, handler)
             if title is None or not self._groups_sessions:
                 await handler(*args)
             else:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from dnworker.core.invocation import BASE_TRACEBACK
+from dnworker.core.handler_error import BASE_TRACEBACK
 from dnworker.core.owners import culprit_by_module, culprit_in, ends_programs
 from dnworker.workers.recorders import OnUnhandled, log_unhandled
 

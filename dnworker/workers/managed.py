@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import Conflict
+from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import current_invocation, describe
+from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from dnworker.core.invocation import Invocation, describe
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dnworker.core.handler_error import within_bounds
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation, within_bounds
+from dnworker.core.invocation import Invocation
 from dnworker.core.stats import HandlerStats
 from dnworker.workers import reports
 

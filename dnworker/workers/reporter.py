@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
 from dnworker.workers.recorders import log_failure

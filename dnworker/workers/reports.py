@@ -16,8 +16,9 @@ from typing import Literal
 
 import msgspec
 
+from dnworker.core.handler_error import HandlerError
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause, HandlerError
+from dnworker.core.invocation import Cause
 
 VARIABLE = "DNWORKER_REPORTS"
 """Holds a word that only the runtime and the process know: what a handler prints cannot pass for a report."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.errors import Conflict
+from dnworker.core.handler_error import describe, says_something
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause, Invocation, describe, says_something
+from dnworker.core.invocation import Cause, Invocation
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
 from dnworker.core.owners import Owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
+from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
 from dnworker.workers.invoker import HandlerClient, Invoker
@@ -74,6 +76,7 @@ class WorkerRunner:
         generation: the version of the handlers.
         on_unhandled: called on the loop with what was raised outside of the handlers by something that one
             of them started, which the third argument names; by default it is logged.
+        around: what is put around every run of a handler.
     """
 
     def __init__(
@@ -89,12 +92,11 @@ class WorkerRunner:
         grace: float = STOP_GRACE,
         generation: int = 1,
         on_unhandled: OnUnhandled = log_unhandled,
+        around: Around | None = None,
     ) -> None:
-        self.worker = worker
-        self.client = client
+        self.worker, self.client = worker, client
         self.lifecycle = lifecycle or Lifecycle()
-        self._label = qualified_name or worker.name or "worker"
-        self._clock = clock or RealClock()
+        self._label, self._clock = qualified_name or worker.name or "worker", clock or RealClock()
         self.escapes = Escapes(self._label, on_unhandled, self._ended_itself)
         # what runs handlers
         self._invoker = Invoker(
@@ -106,6 +108,7 @@ class WorkerRunner:
             grace=grace,
             generation=generation,
             owner=Owner(self._label, self.escapes.take),
+            around=around,
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)

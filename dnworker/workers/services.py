@@ -19,6 +19,7 @@ from dnworker.core.models import ComponentInfo
 from dnworker.core.restarts import RestartPolicy
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
+from dnworker.workers.around import Around
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.guard import Guard
 from dnworker.workers.log_file import LogFiles
@@ -140,6 +141,8 @@ class Services:
     """Notes what something that a handler started has raised, and nobody caught."""
     log_files: LogFiles
     """The files of what worker processes print."""
+    around: Around = field(default_factory=Around)
+    """What is put around the handlers of workers in this process."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
     cgroups: Cgroups = field(default_factory=Cgroups)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
+from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause, Invocation, current_invocation, describe
+from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.samples import sample
 from dnworker.workers.registry import handlers_of
 

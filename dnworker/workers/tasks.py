@@ -15,7 +15,8 @@ from contextvars import Context
 from types import FrameType, TracebackType
 from typing import Any
 
-from dnworker.core.invocation import BASE_TRACEBACK, current_invocation, message_of
+from dnworker.core.handler_error import BASE_TRACEBACK, message_of
+from dnworker.core.invocation import current_invocation
 from dnworker.core.owners import Owner, current_owner, is_anothers, runs_users_code
 
 

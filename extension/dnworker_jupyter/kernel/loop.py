@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from dnworker.core.invocation import type_name
+from dnworker.core.handler_error import type_name
 
 T = TypeVar("T")
 

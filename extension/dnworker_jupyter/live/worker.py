@@ -11,7 +11,7 @@ from typing import Any
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError, WorkerFailed
-from dnworker.core.invocation import describe
+from dnworker.core.handler_error import describe
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import Topology
 from dnworker.engine.engine import Engine

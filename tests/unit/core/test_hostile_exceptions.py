@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.invocation import LONGEST_MESSAGE, describe, message_of, type_name
+from dnworker.core.handler_error import LONGEST_MESSAGE, describe, message_of, type_name
 
 RAISES = [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, MemoryError]
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.invocation import (
-    FRAMES_KEPT,
-    LOGS_KEPT,
-    LONGEST_MESSAGE,
-    Invocation,
-    describe,
-    read_traceparent,
-)
+from dnworker.core.handler_error import FRAMES_KEPT, LONGEST_MESSAGE, describe
+from dnworker.core.invocation import LOGS_KEPT, Invocation, read_traceparent
 from dnworker.core.logs import LogLine
 
 

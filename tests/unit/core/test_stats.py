@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.invocation import HandlerError, Invocation
+from dnworker.core.handler_error import HandlerError
+from dnworker.core.invocation import Invocation
 from dnworker.core.stats import DURATIONS_KEPT, HandlerStats
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dnworker.core.invocation import Invocation, current_invocation, describe
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.logs import LogBook
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.testing import make_envelope

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dnworker.core.invocation import describe
+from dnworker.core.handler_error import describe
 from dnworker.workers.loading import LoadError, forget_helpers, load_worker
 
 GOOD = "from dnworker import Worker\nworker = Worker()\n"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker import Runtime
-from dnworker.core.invocation import HandlerError, Invocation, read_traceparent
+from dnworker.core.handler_error import HandlerError
+from dnworker.core.invocation import Invocation, read_traceparent
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope

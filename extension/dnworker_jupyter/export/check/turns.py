@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import ApiError
-from dnworker.core.invocation import describe
+from dnworker.core.handler_error import describe
 from dnworker.sessions.prompts import PromptCancelled, QuestionAnswer, Response
 from dnworker.sessions.transcript import ToolCall
 from dnworker.sessions.turn import TurnFailure
