@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
-from dnworker.core.handler_error import NOT_THEIRS
 from dnworker.core.invocation import Invocation, current_invocation
-
-_OURS = frozenset({"dnworker", "dnworker_jupyter"})
+from dnworker.core.user_code import NOT_THEIRS, OURS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +94,7 @@ def runs_users_code(caller: FrameType) -> bool:
     if current_culprit() is None:
         return False
     module: Any = caller.f_globals.get("__name__")
-    return not (isinstance(module, str) and module.partition(".")[0] in _OURS)
+    return not (isinstance(module, str) and module.partition(".")[0] in OURS)
 
 
 def ends_programs(exc: BaseException) -> bool:

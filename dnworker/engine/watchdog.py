@@ -7,9 +7,7 @@ is not speed but an explanation, which only another thread can give.
 from __future__ import annotations
 
 import asyncio
-import site
 import sys
-import sysconfig
 import threading
 import time
 from collections import deque
@@ -19,6 +17,7 @@ from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
+from dnworker.core.user_code import is_library
 from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
@@ -27,12 +26,6 @@ INTERVAL = 0.25
 """Seconds between looks; a look costs the loop a few dozen microseconds."""
 
 BLOCKS_KEPT = 50
-
-_LIBRARIES = tuple(
-    dict.fromkeys(
-        [*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), *site.getsitepackages(), "<frozen "]
-    )
-)
 
 
 @dataclass
@@ -181,7 +174,7 @@ def explain_frames(frames: Iterable[FrameType]) -> Block:
         if known_location(file, frame.f_lineno) is not None:
             best = frame
             break
-        if best is None and not file.startswith(_LIBRARIES) and not _is_ours(frame):
+        if best is None and not is_library(file) and not _is_ours(frame):
             best = frame
     if best is None:
         return Block("code of a library", "", None)

@@ -86,7 +86,7 @@ def made(base, parts):
 
 @given(st.sampled_from(BASES), st.dictionaries(st.sampled_from(PARTS), st.sampled_from(ANSWERS)))
 def test_an_exception_is_described_whatever_its_class_does(base, parts):
-    error = describe(made(base, parts))
+    error = describe(made(base, parts), with_locals=True)
     assert error.type == "Odd"
     assert len(error.message) < LONGEST_MESSAGE + 100
     assert any(frame.function == "made" for frame in error.frames)

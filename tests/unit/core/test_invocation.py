@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dnworker.core.envelope import EventEnvelope
-from dnworker.core.handler_error import FRAMES_KEPT, LONGEST_MESSAGE, describe
+from dnworker.core.handler_error import LONGEST_MESSAGE, describe
 from dnworker.core.invocation import LOGS_KEPT, Invocation, read_traceparent
 from dnworker.core.logs import LogLine
 
@@ -49,11 +49,7 @@ def test_a_syntax_error_has_the_location_of_the_broken_text():
     assert error.frames[-1].source == "a b"
 
 
-def test_long_messages_and_deep_stacks_are_cut():
-    def deep():
-        deep()
-
-    assert len(describe(raised(deep)).frames) == FRAMES_KEPT
+def test_long_messages_are_cut():
     assert "[cut: 5 more characters]" in describe(ValueError("x" * (LONGEST_MESSAGE + 5))).message
 
 
