@@ -42,6 +42,7 @@ class Runtime(Engine):
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
+        process_locals: whether errors of worker processes have the values of variables.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
             what docs/reference.md lists.
     """
@@ -60,6 +61,7 @@ class Runtime(Engine):
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
+        process_locals: bool = False,
         worker_scope: WorkerScope = "operator",
     ) -> None:
         super().__init__(
@@ -72,6 +74,7 @@ class Runtime(Engine):
             journal=journal,
             limits=limits,
             restart=restart,
+            process_locals=process_locals,
         )
         self.tokens.worker_scope = worker_scope
         self.server: EmbeddedServer | None = None

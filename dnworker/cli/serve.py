@@ -17,6 +17,7 @@ from dnworker.capability.flags import parse_cli_flags
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
+from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
 from dnworker.cli.streams import streams
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
@@ -64,6 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="reload a capability when what is read to load it changes"
     )
     parser.add_argument("--watch-all", action="store_true", help="the same for every file in its directory")
+    _add_kept(parser)
+    add_restart_arguments(parser)
+    add_storm_arguments(parser)
+    parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
+    parser.set_defaults(command=serve)
+
+
+def _add_kept(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments for what is kept, and how much of it."""
     parser.add_argument("--journal", type=Path, metavar="FILE", help="keep what happens in this file")
     parser.add_argument(
         "--limit",
@@ -72,9 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="how much the runtime may use, such as history=128MB; docs/reference.md has all",
     )
-    add_restart_arguments(parser)
-    parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
-    parser.set_defaults(command=serve)
+    parser.add_argument(
+        "--locals",
+        action="store_true",
+        help="keep the values of variables with errors of worker processes; see docs/security.md",
+    )
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -167,7 +179,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
     exposed = exposure(token_file) if token_file is not None else None
     if exposed is not None and not options.insecure_token_file:
         raise UsageError(f"{exposed}; --insecure-token-file takes it as it is")
-    return Runtime(
+    runtime = Runtime(
         host=options.host,
         port=options.port,
         token=_token_of_environment(),
@@ -179,7 +191,10 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         journal=options.journal,
         limits=parse_limits(options.limit),
         restart=policy_of(options),
+        process_locals=options.locals,
     )
+    apply_storm_options(options, runtime)
+    return runtime
 
 
 def _token_of_environment() -> str | None:

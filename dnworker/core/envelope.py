@@ -269,7 +269,9 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
 
 
 def pack_read(payload: object, size: int) -> tuple[msgspec.Raw, int]:
-    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without any check."""
+    """Return a payload that was just read from `size` bytes of JSON as `pack` does, without its checks."""
+    if payload is None or size > MAX_PAYLOAD_BYTES:
+        return pack(payload)
     return msgspec.Raw(_encoder.encode(payload)), size
 
 

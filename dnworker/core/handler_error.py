@@ -102,11 +102,15 @@ class HandlerError:
         """Whether values of variables were read."""
         return any(frame.locals for frame in self.frames)
 
+    @property
+    def summary(self) -> str:
+        """Type and message, and the first members of a group."""
+        if not self.members:
+            return self.text
+        return clip(f"{self.text}: {'; '.join(self._first_members())}", LONGEST_MESSAGE)
+
     def __str__(self) -> str:
-        text = self.text
-        if self.members:
-            text = clip(f"{text}: {'; '.join(self._first_members())}", LONGEST_MESSAGE)
-        return f"{text} ({self.place})"
+        return f"{self.summary} ({self.place})"
 
     def _first_members(self) -> Iterator[str]:
         waiting, shown = [*self.members], 0
@@ -130,13 +134,15 @@ class HandlerError:
 
     def brief(self) -> str:
         """Return what it says and what it came of, without frames, as a few lines."""
-        shown = [str(self), *(f"  {note}" for note in self.notes)]
-        said: tuple[str, HandlerError | None] = ("", self)
-        while (one := said[1]) is not None:
-            if one is not self:
-                shown.append(f"  {said[0]} {one}")
-            said = ("caused by", one.cause) if one.cause is not None else ("while handling", one.context)
-        return "\n".join(shown)
+        return "\n".join([str(self), *(f"  {line}" for line in self.origin())])
+
+    def origin(self) -> list[str]:
+        """Return its notes and what it came of, one line each."""
+        shown, error = [*self.notes], self
+        while (below := error.cause or error.context) is not None:
+            shown.append(f"{'caused by' if error.cause is not None else 'while handling'} {below}")
+            error = below
+        return shown
 
     def entries(self, level: Detail = "normal", depth: int = 0) -> Iterator[ErrorLine]:
         """Yield the lines of the traceback, what it came of first, as Python does."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 import msgspec
 
 from dnworker.core.errors import UsageError
+
+StormMode = Literal["hold", "warn", "off"]
+"""What is done about a storm of events: they are held back, or it is only told, or nothing is looked at."""
 
 KB, MB = 1_000, 1_000_000
 _UNITS = {"": 1, "k": KB, "m": MB, "g": 1_000 * MB}
@@ -34,6 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which they are held, and for which a lost stream of a worker is waited for."""
     queue: int = 64 * MB
     """Bytes of events that wait for one worker; publishers wait when they are used up."""
+    storm: int = 1_000
+    """Events of one chain that repeat what led to them, within 10 s, after which it is a storm."""
+    storm_held: int = 16 * MB
+    """Bytes of events that are held back of storms."""
     log_file: int = 256 * MB
     """Bytes of the file of one worker process's output, which becomes `.prev` then, and a new one begins."""
     publish_seconds: float = 30.0
@@ -79,10 +87,23 @@ def parse_limits(given: Iterable[str]) -> Limits:
     return msgspec.convert(values, Limits)
 
 
+def storm_mode(text: str) -> StormMode:
+    """Return what a word means that says what to do about storms.
+
+    Raises:
+        UsageError: it is none of the words.
+    """
+    modes: tuple[StormMode, ...] = get_args(StormMode)
+    for mode in modes:
+        if mode == text:
+            return mode
+    raise UsageError(f"{text!r} is not what can be done about a storm; write {', '.join(modes)}")
+
+
 def amount(value: float, name: str) -> str:
     """Return an amount of the limit `name` as text, such as `3.2 MB`, `60 s` or `12`."""
     if name.endswith("_seconds"):
         return f"{value:g} s"
-    if name in ("connections", "unauthenticated", "header_count"):
+    if name in ("connections", "unauthenticated", "header_count", "storm"):
         return f"{value:,.0f}"
     return f"{value / MB:.1f} MB"

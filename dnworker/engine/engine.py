@@ -57,6 +57,7 @@ from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
+from dnworker.events.storms import Storm, Storms
 from dnworker.events.trace import Trace
 from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
@@ -88,6 +89,7 @@ class Engine:
         journal: a file in which events, invocations and states are kept.
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
+        process_locals: whether errors of worker processes have the values of variables.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Engine:
         journal: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
+        process_locals: bool = False,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -110,14 +113,14 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
         self.history = History(self.limits.history)
+        self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
-        self.logs = LogBook(limit=self.limits.log * 3 // 4)
+        self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        self.log = RuntimeLog(self.limits.log // 4)
         # capabilities and their workers
         self.guard = Guard()
-        self.services = self._make_services(restart_policy(restart))
+        self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -128,8 +131,7 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits = Waits()
-        self.resources = AsyncExitStack()
+        self._waits, self.resources = Waits(), AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started = 0, False
@@ -139,7 +141,7 @@ class Engine:
     def _make_journal(self, path: Path) -> Journal:
         return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -153,12 +155,15 @@ class Engine:
             on_change=self._worker_changed,
             on_unhandled=self.note_unhandled,
             restart=restart,
+            process_locals=process_locals,
             log_files=LogFiles(self.limits.log_file),
         )
 
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
         self.bus.tap(self.history.note_event)
+        self.bus.gate = self.storms
+        self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
         if isinstance(self.clock, VirtualClock):
@@ -173,6 +178,7 @@ class Engine:
         usage.add("replay", lambda: (scopes.used, scopes.dropped))
         usage.add("held", lambda: (queues.held, queues.held_dropped))
         usage.add("queue", lambda: (queues.used, queues.dropped))
+        usage.add("storm_held", lambda: (self.storms.held_bytes, self.storms.dropped))
         usage.add("sessions", lambda: (self.sessions.used, self.sessions.dropped))
         usage.add("log", lambda: (self.logs.used, self.logs.dropped))
         usage.add("log", lambda: (self.log.used, self.log.dropped))
@@ -235,6 +241,7 @@ class Engine:
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.callback(self.guard.close)
+            steps.callback(self.storms.close)
             steps.callback(self.services.log_files.close)
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)
@@ -597,6 +604,7 @@ class Engine:
         if worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
             first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
+        self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -610,6 +618,11 @@ class Engine:
                     "detail": component.detail,
                 },
             )
+        self.look_again()
+
+    def _note_storm(self, storm: Storm, invocation: Invocation) -> None:
+        text = self.storms.message(storm)
+        self.log_line(invocation.worker, text, source="runtime", level="error", invocation=invocation)
         self.look_again()
 
     def note_unhandled(

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
     KINDS_REMEMBERED,
-    MAX_PAYLOAD_BYTES,
     EventEnvelope,
     pack,
     pack_read,
 )
 from dnworker.core.errors import SubscriberTooSlow
+from dnworker.core.invocation import current_invocation
 from dnworker.core.limits import Limits
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
@@ -35,6 +35,13 @@ class DeliveryWatcher(Protocol):
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that the worker took the event, or will never take it."""
+
+
+class Gate(Protocol):
+    """Decides about events that handlers publish whether workers get them; `storms.py` has one."""
+
+    def holds(self, envelope: EventEnvelope, size: int, only: str | None = None) -> bool:
+        """Return whether the event is kept there instead, to be given to `EventBus.release` later."""
 
 
 class Subscriber(Protocol):
@@ -242,6 +249,8 @@ class EventBus:
         """Whom publishers wait for."""
         self.queues = QueueUse()
         """What waits for worker processes."""
+        self.gate: Gate | None = None
+        """What holds back events from workers."""
 
     @property
     def latest_seq(self) -> int:
@@ -263,16 +272,14 @@ class EventBus:
 
         Args:
             kind, payload: the event's name, and a JSON object; a copy of it is delivered.
-            session_id: the event's session; None for the runtime's scope.
-            turn_id, terminal: the event's turn, and whether it is the turn's last event.
+            session_id, turn_id, terminal: its session and turn, and whether it is the turn's last event.
             size: bytes of JSON that the payload was just read from; it is then neither checked nor copied.
             only: deliver it to the subscriptions of this owner alone.
 
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
-        is_checked = size is not None and size <= MAX_PAYLOAD_BYTES and payload is not None
-        packed, size = pack_read(payload, size or 0) if is_checked else pack(payload)
+        packed, size = pack(payload) if size is None else pack_read(payload, size)
         buffer = self.scopes.buffer(session_id)
         self._seq += 1
         envelope = EventEnvelope(
@@ -289,6 +296,8 @@ class EventBus:
             return self._deliver_only(only, envelope, size)
         for tap, _ in self._taps:
             tap(envelope)
+        if current_invocation.get() is not None and self.gate is not None and self.gate.holds(envelope, size):
+            return self._deliver_to_others(envelope, size)
         for subscription in self._subscribers.of_kind(kind):
             if subscription.session_id is None or subscription.session_id == session_id:
                 subscription.put(envelope, size)
@@ -299,10 +308,23 @@ class EventBus:
         for tap, owner in self._taps:
             if owner is None or owner == only:
                 tap(envelope)
+        if current_invocation.get() is None or self.gate is None or not self.gate.holds(envelope, size, only):
+            self.release(envelope, size, only)
+        return envelope
+
+    def _deliver_to_others(self, envelope: EventEnvelope, size: int) -> EventEnvelope:
+        """Deliver an event that is held back from workers to clients, who may wait for it."""
         for subscription in self._subscribers.of_kind(envelope.kind):
-            if subscription.owner == only and subscription.session_id in (None, envelope.session_id):
+            if subscription.owner is None and subscription.session_id in (None, envelope.session_id):
                 subscription.put(envelope, size)
         return envelope
+
+    def release(self, envelope: EventEnvelope, size: int, only: str | None = None) -> None:
+        """Deliver an event that was held back to the workers that want it, or only to one."""
+        for subscription in self._subscribers.of_kind(envelope.kind):
+            is_meant = subscription.owner == only if only is not None else subscription.owner is not None
+            if is_meant and subscription.session_id in (None, envelope.session_id):
+                subscription.put(envelope, size)
 
     def subscribe(
         self,

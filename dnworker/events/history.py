@@ -73,6 +73,9 @@ class History:
         self._lost_runs: dict[str, LostRuns] = {}
         self._losses: dict[str, tuple[str, ...]] = {}
         """By the id of an event: which workers have not got it, and why."""
+        self._held: dict[str, str] = {}
+        self._storms: dict[str, str] = {}
+        """By the id of an event: what delivers it, where it is held; the storm that it has begun."""
 
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
@@ -153,6 +156,9 @@ class History:
             self._lost_runs.pop(oldest, None)
         if self._losses:
             self._losses.pop(oldest, None)
+        if self._storms:
+            self._storms.pop(oldest, None)
+            self._held.pop(oldest, None)
         self._forget_runs(oldest)
 
     def _forget_runs(self, event_id: str) -> None:
@@ -249,7 +255,7 @@ class History:
         if duration is not None:
             invocation.duration = duration
         if error is not None and not expected:
-            self._note_failure(f"{invocation.label} ({invocation.cause}): {error}")
+            self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}")
         if self._running.pop(invocation, invocation) is None:
             self._note_ended(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
@@ -268,7 +274,7 @@ class History:
         invocation.note_unhandled(error)
         if invocation.kept_bytes:
             self._weigh(invocation)
-        self._note_failure(f"{invocation.label} ({source}): {error}")
+        self._note_failure(f"{invocation.label} ({source}): {error.brief()}")
 
     def _note_ended(self, invocation: Invocation) -> None:
         self._ended.append(invocation)
@@ -295,6 +301,26 @@ class History:
         known = self._losses.get(event_id, ())
         if event_id in self._events and text not in known:
             self._losses[event_id] = (*known, text)
+
+    def note_storm(self, event_id: str, text: str) -> None:
+        """Note that an event has caused a storm."""
+        if event_id in self._events:
+            self._storms[event_id] = text
+
+    def note_held(self, event_id: str, text: str | None) -> None:
+        """Note that an event is held back from workers, and what to do about it; None when they get it."""
+        if text is None:
+            self._held.pop(event_id, None)
+        elif event_id in self._events:
+            self._held[event_id] = text
+
+    def storm_of(self, event_id: str) -> str | None:
+        """Return what storm an event has begun."""
+        return self._storms.get(event_id)
+
+    def held(self, event_id: str) -> str | None:
+        """Return what delivers an event that is held back from workers; None where it is not."""
+        return self._held.get(event_id)
 
     def losses_of(self, event_id: str) -> tuple[str, ...]:
         """Return which workers have not got an event, and why."""

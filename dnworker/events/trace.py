@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from dnworker.core.detail import detail
 from dnworker.core.envelope import has_payload, own
+from dnworker.core.handler_error import HandlerError
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-    from dnworker.core.handler_error import HandlerError
     from dnworker.core.invocation import Invocation, Outcome
     from dnworker.core.logs import LogLine
     from dnworker.events.history import History
@@ -32,6 +33,25 @@ LEVELS_SHOWN = 50
 
 LONGEST_ALIGNED = 96
 """Characters of the longest line that the bars are aligned after."""
+
+
+@dataclass(frozen=True, slots=True)
+class TracedError(HandlerError):
+    """An error somewhere in a trace, and which handler of which event raised it."""
+
+    worker: str = ""
+    """The worker's name, qualified by its capability."""
+    handler: str = ""
+    """The handler's function name."""
+    seq: int = 0
+    """The number of the event that it handled."""
+    is_unhandled: bool = False
+    """Whether a task that it started raised it, which nobody awaited."""
+
+    @property
+    def label(self) -> str:
+        """Worker, handler and event, such as `bridge.on_turn #12`."""
+        return f"{self.worker}.{self.handler} #{self.seq}"
 
 
 class TracedInvocation:
@@ -88,6 +108,19 @@ class TracedInvocation:
         """Errors of tasks that it started and nobody awaited."""
         return list(self._invocation.unhandled)
 
+    def errors(self) -> Iterator[TracedError]:
+        """Yield its error, and those of tasks that it started."""
+        run, seq = self._invocation, self._invocation.event.seq if self._invocation.event else 0
+        for error in (*([run.error] if run.error is not None else []), *run.unhandled):
+            values = {field.name: getattr(error, field.name) for field in fields(HandlerError)}
+            yield TracedError(
+                **values,
+                worker=run.worker,
+                handler=run.handler,
+                seq=seq,
+                is_unhandled=error is not run.error,
+            )
+
     @property
     def took(self) -> str:
         """How long it took, as text."""
@@ -134,7 +167,7 @@ class Row:
     """
 
     depth: int
-    category: Literal["event", "invocation", "log", "error", "note"]
+    category: Literal["event", "invocation", "log", "error", "value", "note"]
     text: str
     outcome: Outcome = "ok"
     line: LogLine | None = None
@@ -200,6 +233,16 @@ class Trace:
         return self._history.losses_of(self._event.event_id)
 
     @property
+    def storm(self) -> str | None:
+        """The storm that this event has begun, in words."""
+        return self._history.storm_of(self._event.event_id)
+
+    @property
+    def held(self) -> str | None:
+        """What delivers this event, where it is held back from workers as part of a storm."""
+        return self._history.held(self._event.event_id)
+
+    @property
     def ok(self) -> bool:
         """Whether every run ended well, those not kept any more among them, and every worker got its events.
 
@@ -210,6 +253,7 @@ class Trace:
     def _has_only_good_runs(self) -> bool:
         return all(
             not trace.losses
+            and not trace.held
             and not trace._history.runs_lost(trace._event.event_id).failed
             and all(i.outcome == "ok" and not i.unhandled for i in trace.invocations)
             for trace in self._walk()
@@ -218,17 +262,16 @@ class Trace:
     @property
     def outcome(self) -> Literal["ok", "not ok", "under way"]:
         """How it went, in words; `not ok` as soon as something failed."""
-        if self.errors or any(trace.losses for trace in self._walk()):
+        if self.errors or any(trace.losses or trace.held for trace in self._walk()):
             return "not ok"
         if self.is_under_way:
             return "under way"
         return "ok" if self._has_only_good_runs() else "not ok"
 
     @property
-    def errors(self) -> list[HandlerError]:
+    def errors(self) -> list[TracedError]:
         """The errors of handlers, and of tasks that they started, anywhere in the trace."""
-        every = [i for trace in self._walk() for i in trace.invocations]
-        return [e for i in every for e in (*([i.error] if i.error else []), *i.unhandled)]
+        return [error for trace in self._walk() for run in trace.invocations for error in run.errors()]
 
     def _walk(self) -> Iterator[Trace]:
         waiting = [self]  # not by recursion: a chain may be of any length
@@ -255,6 +298,7 @@ class Trace:
         scope = f"  session {event.session_id}" if event.session_id else ""
         again = f"  (again, as #{self.replayed.seq})" if self.replayed is not None else ""
         yield Row(depth, "event", f"{event.kind}  #{event.seq}{scope}{again}")
+        yield from (Row(depth + 1, "error", text, "error") for text in self._storm_notes())
         if depth > 2 * LEVELS_SHOWN:
             yield Row(depth + 1, "note", f"(what it caused is {LEVELS_SHOWN} levels down, and not shown)")
             return
@@ -276,16 +320,25 @@ class Trace:
                 yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
-            for error in (*([run.error] if run.error is not None else []), *run.unhandled):
-                if error is not run.error:
-                    yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
-                for text in error.lines():
-                    yield Row(depth + 2, "error", text)
+            for error in run.errors():
+                yield from _error_rows(error, depth + 2)
             shown, folded = run.folded_events()
             for below in shown:
                 yield from below._rows(depth + 2, start, span)
             if folded:
                 yield Row(depth + 2, "event", f"{STREAMED}  x{folded}")
+
+    def _storm_notes(self) -> Iterator[str]:
+        """Say what storm the event has begun, or that it is held as part of one."""
+        if (way_out := self.held) is not None:
+            yield f"held as part of an event storm, and not delivered: {way_out}"
+        if (storm := self.storm) is None:
+            return
+        yield storm
+        ways = [way_out for trace in self._walk() if (way_out := trace.held) is not None]
+        if ways:
+            count = f"{len(ways):,} of its events {'are' if len(ways) > 1 else 'is'}"
+            yield f"{count} held, and not delivered: {ways[0]}"
 
     def _what_is_lost(self) -> Iterator[str]:
         """Say what the history has dropped of this event since."""
@@ -313,3 +366,12 @@ class Trace:
                     shown.append((f"{indent}  {row.text}", ""))
         width = max((len(text) for text, bar in shown if bar and len(text) <= LONGEST_ALIGNED), default=0)
         return [f"{text:<{width}}  {bar}".rstrip() if bar else text for text, bar in shown]
+
+
+def _error_rows(error: TracedError, depth: int) -> Iterator[Row]:
+    """Yield the lines of an error; values of variables are rows of their own kind, shown when wanted."""
+    if error.is_unhandled:
+        yield Row(depth, "error", "what it started, and nobody awaited, failed:")
+    for line in error.entries(detail()):
+        category: Literal["value", "error"] = "value" if line.category == "value" else "error"
+        yield Row(depth + line.depth, category, line.text)

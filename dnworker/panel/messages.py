@@ -104,9 +104,9 @@ class Events(Request):
 
 
 class Control(Request):
-    """Start, stop, restart a worker, or roll it back."""
+    """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
-    verb: Literal["start", "stop", "restart", "rollback"]
+    verb: Literal["start", "stop", "restart", "rollback", "resume"]
     worker: str
 
 

@@ -128,7 +128,15 @@ class PanelModel:
             origins=self.actions.origins(worker),
             why_no_rollback=self.actions.why_no_rollback(worker),
             now=serialize.Now(time.time(), time.monotonic()),
-        )
+        ) | {"storm": self.storm_of(worker)}
+
+    def storm_of(self, worker: ManagedWorker) -> dict[str, Any] | None:
+        """Return the newest event storm that a worker takes part in, and how many events of it are held."""
+        storms = self.engine.storms
+        for storm in reversed(storms.storms):
+            if worker.qualified_name in storm.workers:
+                return {"text": storms.message(storm), "held": storm.held, "event": storm.root}
+        return None
 
     def attention(self) -> dict[str, Any]:
         """Return how many prompts wait for a person, in whatever session."""

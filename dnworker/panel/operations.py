@@ -111,6 +111,9 @@ async def _control(request: messages.Control, view: View, model: PanelModel) -> 
             await worker.stop()
         case "rollback":
             await model.actions.roll_back(worker)
+        case "resume":
+            model.engine.storms.resume(worker.qualified_name)
+            model.engine.look_again()
         case verb:
             await worker.restart(force=verb == "restart")
     worker = model.engine.worker(request.worker)

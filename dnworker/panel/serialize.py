@@ -35,6 +35,7 @@ LONGEST_LINE = 500
 """Characters of a line of the log that are sent unasked; all of it when it is looked at."""
 
 LONGEST_TEXT = 2_000
+LONGEST_ORIGIN, ORIGINS_SHOWN = 300, 5
 LONGEST_PAYLOAD = 100_000
 LONGEST_IMAGE = 200_000
 LONGEST_THUMB = 20_000
@@ -169,7 +170,8 @@ def _last_error(stats: HandlerStats) -> dict[str, Any] | None:
     if error is None:
         return None
     return {
-        "text": f"{error.type}: {error.message}"[:LONGEST_TEXT],
+        "text": error.summary[:LONGEST_TEXT],
+        "origin": [line[:LONGEST_ORIGIN] for line in error.origin()[:ORIGINS_SHOWN]],
         "location": error.place,
         "source": error.frames[-1].source if error.frames else "",
         "event": stats.last_failed_event,

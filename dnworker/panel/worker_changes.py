@@ -66,7 +66,8 @@ class WorkerChanges:
         briefs: dict[str, object] = {}
         for worker in model.engine.workers():
             name = worker.qualified_name
-            briefs[name] = brief = serialize.worker_brief(worker), model.gate(worker)
+            brief = serialize.worker_brief(worker), model.gate(worker), model.storm_of(worker)
+            briefs[name] = brief
             if brief != before.get(name):
                 self._add(worker, changed)
             await pace.rest()

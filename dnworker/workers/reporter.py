@@ -27,18 +27,24 @@ _telling: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_
 
 def reporter_from_environment(worker: HandlerRegistry) -> Reporter | None:
     """Return a reporter if the runtime that spawned this process listens; its children do not report."""
-    word = os.environ.pop(reports.VARIABLE, None)
-    return Reporter(worker, word) if word else None
+    word, wanted = os.environ.pop(reports.VARIABLE, None), os.environ.pop(reports.LOCALS, "0")
+    return Reporter(worker, word, with_locals=wanted == "1") if word else None
 
 
 class Reporter:
     """Reports to the runtime what handlers do; the `Recorder` of a worker process.
 
     Everything goes through the one stream that the runtime reads, under a lock: handlers start threads.
+
+    Args:
+        worker: whose handlers they are.
+        word: that the runtime knows its reports by.
+        with_locals: whether errors have the values of variables; what is logged never has.
     """
 
-    def __init__(self, worker: HandlerRegistry, word: str) -> None:
+    def __init__(self, worker: HandlerRegistry, word: str, *, with_locals: bool = False) -> None:
         self._word = word
+        self._with_locals = with_locals
         self._write = sys.stdout.write
         self._flush = sys.stdout.flush
         self._lock = threading.RLock()
@@ -62,7 +68,7 @@ class Reporter:
     ) -> None:
         """Report how it ended; what failed is logged as well, as it is without a reporter."""
         outcome: Any = "error" if exc else "cancelled" if cancelled else "ok"
-        invocation.end(outcome, describe(exc) if exc else None)
+        invocation.end(outcome, describe(exc, with_locals=self._with_locals) if exc else None)
         token = _telling.set(invocation.id)
         try:
             log_failure(invocation)  # marked as logged: the runtime makes lines of its own of the report

@@ -23,6 +23,9 @@ from dnworker.core.invocation import Cause
 VARIABLE = "DNWORKER_REPORTS"
 """Holds a word that only the runtime and the process know: what a handler prints cannot pass for a report."""
 
+LOCALS = "DNWORKER_LOCALS"
+"""Says whether errors have the values of variables: `0` if not."""
+
 LONGEST = 1_000_000
 """Bytes after which something that began like a report is taken for text."""
 
@@ -118,7 +121,7 @@ class ReportReader:
                 return
             report = None
             if end >= 0:
-                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     report = _decoder.decode(data[start + len(self._start) : end])
             if report is None:  # not what `encode` makes: it is text
                 yield self._start

@@ -143,6 +143,8 @@ class Services:
     """The files of what worker processes print."""
     around: Around = field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
+    process_locals: bool = False
+    """Whether errors of worker processes have the values of variables."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
     cgroups: Cgroups = field(default_factory=Cgroups)

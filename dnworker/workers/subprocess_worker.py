@@ -163,10 +163,13 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._is_asked_to_end = False
         self._queue = WorkerQueue(services.bus, self.qualified_name, services.limits, self._losses.note)
         word = reports.new_word()
+        variables = self._environment(environ, self._token, where)
+        has_locals = services.process_locals and variables.get(reports.LOCALS) != "0"
+        variables |= {reports.VARIABLE: word, reports.LOCALS: "1" if has_locals else "0"}
         return SubprocessWorkerRunner(
             interpolate(definition.command or "", environ, f"{where}, command"),
             [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)],
-            env=self._environment(environ, self._token, where) | {reports.VARIABLE: word},
+            env=variables,
             cwd=self._root,
             log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,

@@ -12,12 +12,14 @@ from typing import Any
 
 import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
+from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.exception_mode import chosen_detail
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
 from dnworker_jupyter.kernel.late_errors import LateErrors
@@ -38,6 +40,7 @@ from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.head import heed_gone_head
 from dnworker_jupyter.magics.magics import install_magics
+from dnworker_jupyter.magics.storms import WAY_OUT
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
 from dnworker_jupyter.syntax.transform import LAST_VALUE
@@ -82,7 +85,7 @@ def unload(shell: Any) -> None:
 def compose(shell: Any) -> Notebook:
     """Make the parts of a notebook, each from those above it."""
     location = NotebookLocation(shell)
-    runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location))
+    runtime = _runtime(location)
     loop = KernelLoop(shell)
     cells = CellBook(shell)
     watch = LoopWatch(runtime)
@@ -124,6 +127,14 @@ def compose(shell: Any) -> Notebook:
     )
     _add_magics(notebook)
     return notebook
+
+
+def _runtime(location: NotebookLocation) -> Runtime:
+    """Make the runtime, which tells more of errors than `serve` does: its user looks for what is wrong."""
+    runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location), process_locals=True)
+    runtime.history.failures.keep(20)
+    runtime.storms.mode, runtime.storms.way_out = "hold", WAY_OUT
+    return runtime
 
 
 def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awaitable[Path | None]]:
@@ -176,6 +187,7 @@ def install(notebook: Notebook) -> None:
     shell, undo = notebook.shell, notebook.installed.callback
     add_locator(notebook.cells.locate)
     undo(remove_locator, notebook.cells.locate)
+    undo(add_detail(functools.partial(chosen_detail, shell)))
     notebook.output.install()
     undo(notebook.output.uninstall)
     undo(notebook.interrupts.uninstall)  # every cell installs it

@@ -7,8 +7,9 @@ const SHOWN = 5;
 const ANNOUNCE_EVERY = 5000; // milliseconds: not more often than people can listen
 
 /** One line about a failure. */
-function summaryOf({ worker, handler, text, count: times }) {
+function summaryOf({ worker, handler, text, storm, count: times }) {
   const first = text.split("\n")[0];
+  if (storm) return `✗ ${worker}: ${first}`;
   if (!handler) return `✗ ${worker} is in error: ${first}`;
   return `✗ ${worker}.${handler} failed${times > 1 ? ` ${count(times)} times, last` : ""}: ${first}`;
 }
@@ -67,14 +68,19 @@ export class FailureAlert {
 
   row(failure) {
     const { panel } = this;
-    const { worker, handler, location, event } = failure;
+    const { worker, handler, location, event, origin } = failure;
     const showEvent = () => panel.showEvent(event);
     const showWorkers = () => panel.show("workers");
+    const resume = { type: "control", verb: "resume", worker };
+    const label = `deliver what is held of ${worker}`;
+    const deliver = () => panel.request(`resume of ${worker}`, resume);
     return element("div", { cls: "dnw-head" }, [
       element("span", { cls: "dnw-bad", text: summaryOf(failure) }),
       ...(location ? [locationLink(location, panel)] : []),
+      ...(origin?.length ? [element("span", { cls: "dnw-muted", text: origin.join(" · ") })] : []),
+      ...(failure.held ? [button(`deliver ${count(failure.held)} held`, deliver, { label })] : []),
       event
-        ? button("show the event", showEvent, { label: `show the event that made ${handler} fail` })
+        ? button("show the event", showEvent, { label: `show the event that made ${handler ?? worker} fail` })
         : button("show the worker", showWorkers, { label: `show ${worker}` }),
     ]);
   }

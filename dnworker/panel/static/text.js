@@ -193,15 +193,29 @@ export function failures(workers) {
         event: null,
         location: "",
       });
+    if (worker.storm) {
+      const { text, held, event } = worker.storm;
+      found.push({
+        worker: worker.name,
+        handler: null,
+        storm: true,
+        text,
+        held,
+        count: 0,
+        event,
+        location: "",
+      });
+    }
     for (const handler of worker.handlers) {
       if (handler.failing && handler.error) {
-        const { text, location, event } = handler.error;
+        const { text, location, event, origin = [] } = handler.error;
         found.push({
           worker: worker.name,
           handler: handler.key[2],
           text,
           location,
           event,
+          origin,
           count: handler.errors,
           endless: handler.key[0] === "task",
         });

@@ -41,6 +41,29 @@ function traceRow(row, panel) {
   return node;
 }
 
+/** The rows of a trace; the values of a frame's variables open on demand. */
+function traceRows(rows, panel, opened) {
+  const nodes = [];
+  for (let at = 0; at < rows.length; at += 1) {
+    const first = at;
+    while (rows[at]?.category === "value") at += 1;
+    if (at > first) nodes.push(valuesOf(rows.slice(first, at), opened.has(first), first));
+    if (at < rows.length) nodes.push(traceRow(rows[at], panel));
+  }
+  return nodes;
+}
+
+function valuesOf(rows, open, number) {
+  const count = `${rows.length} value${rows.length > 1 ? "s" : ""}`;
+  const node = element("details", { cls: "dnw-values", role: "listitem", data: { values: number } }, [
+    element("summary", { text: count, data: { focus: `values ${number}` } }),
+    element("pre", { text: rows.map((row) => row.text.trim()).join("\n") }),
+  ]);
+  node.open = open;
+  node.style.marginLeft = `${rows[0].depth * 1.1 + 2}em`;
+  return node;
+}
+
 function head(trace) {
   const about = [
     `${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
@@ -91,7 +114,8 @@ export class TraceView {
     this.kept = { ...trace, payload, cut };
     const label = `trace of #${trace.seq}`;
     const options = { cls: "dnw-trace", role: "list", "aria-label": label, tabindex: "0" };
-    const rows = trace.rows.map((row) => traceRow(row, this.panel));
+    const open = again ? [...(this.tree?.querySelectorAll("details[open]") ?? [])] : [];
+    const rows = traceRows(trace.rows, this.panel, new Set(open.map((node) => Number(node.dataset.values))));
     this.tree = element("div", { ...options, data: { focus: "trace" } }, rows);
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),

@@ -114,7 +114,7 @@ function handlerRows(handler, worker, panel) {
 
 /** The last error of a handler: where it was raised, and the way to its event. */
 function errorRow(handler, panel) {
-  const { text, location, source, event } = handler.error;
+  const { text, location, source, event, origin } = handler.error;
   const label = `show the event that ${handler.key[2]} failed on`;
   const summary = element("span", {
     cls: handler.failing ? "dnw-bad" : "dnw-muted",
@@ -126,6 +126,7 @@ function errorRow(handler, panel) {
       " at ",
       locationLink(location, panel),
       ...(source ? [": ", element("code", { text: source })] : []),
+      ...(origin?.length ? [" · ", element("span", { cls: "dnw-muted", text: origin.join(" · ") })] : []),
       ...(event ? [" ", button("show the event", () => panel.showEvent(event), { label })] : []),
     ]),
   ]);

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from dnworker.events.trace import Row, Trace
@@ -35,8 +37,24 @@ def trace_html(trace: Trace) -> str:
     """Return a trace as HTML: a tree with a waterfall, what was printed, and errors."""
     rows = trace.rows()
     width = max((2 * row.depth + len(row.text) for row in rows if row.bar is not None), default=0) + 3
-    shown = "".join(_row(row, width) for row in rows)
+    shown = "".join(_shown(rows, width))
     return f"<div style='{_BOX}' role='tree' aria-label='trace'>{shown}</div>"
+
+
+def _shown(rows: Iterable[Row], width: int) -> Iterator[str]:
+    """Yield the rows; the values of a frame's variables open on demand, which takes no script."""
+    for is_value, some in groupby(rows, lambda row: row.category == "value"):
+        if not is_value:
+            yield from (_row(row, width) for row in some)
+            continue
+        values = [*some]
+        lines = escape("\n".join(row.text.strip() for row in values))
+        count = f"{len(values)} value{'s' if len(values) > 1 else ''}"
+        yield (
+            f"<details style='margin-left:{2 * values[0].depth + 4}ch' role='treeitem'>"
+            f"<summary style='cursor:pointer;{_MUTED}'>{count}</summary>"
+            f"<pre style='{_PRE}'>{lines}</pre></details>"
+        )
 
 
 def _row(row: Row, width: int) -> str:

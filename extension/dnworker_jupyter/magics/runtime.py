@@ -1,4 +1,4 @@
-"""`%runtime`: shows the runtime, examines it, stops it, or makes asyncio re-entrant."""
+"""`%runtime`: shows the runtime, examines it, stops it, says what is done about event storms."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
+from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
-WORDS = ("status", "doctor", "url", "stop", "nest")
+WORDS = ("status", "doctor", "url", "stop", "nest", "storm")
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,16 @@ class RuntimeOptions:
     """The options of a `%runtime` line."""
 
     what: str
+    mode: str | None = None
+    limit: int | None = None
 
 
 def runtime_parser() -> Parser:
     """Return the parser of the `%runtime` line."""
     parser = Parser("%runtime", "Show the runtime, or examine it.")
     parser.add_argument("what", nargs="?", default="status", choices=WORDS)
+    parser.add_argument("mode", nargs="?", metavar="hold|warn|off", help="with storm: what is done about one")
+    parser.add_argument("--limit", type=int, metavar="N", help="with storm: the events that make one")
     return parser
 
 
@@ -32,9 +37,15 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
     """Run a `%runtime` line.
 
     Raises:
-        UsageError: a package is missing.
+        UsageError: a package is missing, or an option is for something else.
     """
+    if options.what != "storm" and (options.mode is not None or options.limit is not None):
+        raise UsageError(
+            f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit"
+        )
     match options.what:
+        case "storm":
+            return show_or_set(context, options.mode, options.limit)
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":

@@ -25,6 +25,7 @@ from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
+from dnworker_jupyter.magics.storms import resume
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
 LOG_LINES = 50
@@ -36,6 +37,7 @@ class WorkerOptions:
 
     words: list[str]
     last: int
+    drop: bool = False
 
 
 def worker_line_parser() -> Parser:
@@ -43,6 +45,7 @@ def worker_line_parser() -> Parser:
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
+    parser.add_argument("--drop", action="store_true", help="with resume: let go of what is held")
     return parser
 
 
@@ -66,6 +69,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     match options.words:
         case [] | ["list"]:
             return workers_table(context.runtime.workers())
+        case ["resume", *names] if len(names) < 2:
+            return resume(context, context.worker(names[0]) if names else None, drop=options.drop)
         case [verb] if verb in WORKER_VERBS:
             raise UsageError(f"%worker {verb} needs the worker's name")
         case [name]:

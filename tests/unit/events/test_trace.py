@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from dnworker import Worker
+import pytest
+
+from dnworker import HandlerFailed, Worker
 
 
 async def test_a_tree_shows_who_was_slow(runtime):
@@ -93,3 +95,63 @@ async def test_what_failed_is_not_ok_though_the_rest_is_under_way(runtime):
     trace = await runtime.fire("a", timeout=0.01)
     assert (trace.outcome, trace.is_under_way, trace.timed_out) == ("not ok", True, True)
     go.set()
+
+
+async def test_errors_of_the_whole_tree_say_whose_they_are(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def first(event, client):
+        await client.publish("b")
+        raise ValueError("first")
+
+    @worker.on_event("b")
+    async def second(event, client):
+        raise ExceptionGroup("second", [KeyError("x"), OSError("y")])
+
+    await runtime.add(worker)
+    trace = await runtime.fire("a")
+    first_error, second_error = trace.errors
+    seqs = [envelope.seq for envelope in trace.events()]
+    assert [first_error.label, second_error.label] == [
+        f"notebook:w.first #{seqs[0]}",
+        f"notebook:w.second #{seqs[1]}",
+    ]
+    assert str(first_error).startswith("ValueError: first (")
+    assert [member.type for member in second_error.members] == ["KeyError", "OSError"]
+    assert first_error.frames == trace.invocations[0].error.frames
+
+
+async def test_a_trace_shows_what_an_error_came_of_and_the_members_of_a_group(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def fails(event, client):
+        try:
+            {}["key"]
+        except KeyError as exc:
+            exc.add_note("a note")
+            raise ExceptionGroup("both", [ValueError("v")]) from exc
+
+    await runtime.add(worker)
+    rows = (await runtime.fire("a")).rows()
+    texts = [(row.depth, row.text) for row in rows if row.category == "error"]
+    assert (2, "  a note") in texts
+    assert (2, "The above exception was the direct cause of the following exception:") in texts
+    assert texts[-2:] == [(3, "1 of 1:"), (3, "ValueError: v")]
+
+
+async def test_settle_says_what_an_error_came_of(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def fails(event, client):
+        try:
+            {}["key"]
+        except KeyError as exc:
+            raise ValueError("no") from exc
+
+    await runtime.add(worker)
+    await runtime.fire("a")
+    with pytest.raises(HandlerFailed, match=r"ValueError: no \(.*\n +caused by KeyError: 'key' \("):
+        await runtime.settle()

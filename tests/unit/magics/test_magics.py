@@ -23,7 +23,7 @@ from dnworker_jupyter.magics.worker import WorkerOptions
 @pytest.mark.parametrize(
     ("magic", "kind", "words"),
     [
-        ("%worker", WorkerOptions, ["logs", "bridge", "--last", "3"]),
+        ("%worker", WorkerOptions, ["logs", "bridge", "--last", "3", "--drop"]),
         ("%%agent", AgentOptions, ["triage", "--model", "m"]),
         ("%fire", FireOptions, ["demo.a", "n=1", "--times", "2", "--no-wait"]),
         ("%%fire", FireOptions, ["demo.a"]),

@@ -64,7 +64,7 @@ import asyncio, logging, sys
 from dnworker import Worker
 
 worker = Worker(name="w")
-KINDS = ["again", "answer", "ask", "big", "fail.beside", "forge", "shell", "talk", "twice"]  # those of its handlers
+KINDS = ["again", "answer", "ask", "big", "fail.beside", "forge", "shell", "talk", "twice", "whole"]  # those of its handlers
 
 @worker.on_event("fail.beside")
 async def fail_beside(event, client):
@@ -103,6 +103,15 @@ async def big(event, client):
     print("cut off", end="")
     raise ValueError("x" * 2_000_000)
 
+@worker.on_event("whole")
+async def whole(event, client):
+    password, items = "p-1", [1, 2]
+    try:
+        items[len(items)]
+    except IndexError as exc:
+        exc.add_note("a note")
+        raise ExceptionGroup("both", [ValueError("v")]) from exc
+
 @worker.on_event("shell")
 async def shell(event, client):
     process = await asyncio.create_subprocess_exec("echo", "from a child")
@@ -130,7 +139,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-async def process(tmp_path, monkeypatch):
+async def process(tmp_path, monkeypatch, request):
     """A runtime with one worker process of ours, connected."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "w.py").write_text(WORKER)
@@ -138,7 +147,7 @@ async def process(tmp_path, monkeypatch):
         "schema: 1\nname: cap\nversion: 0.1.0\ndescription: d\n"
         f"workers:\n  w: {{command: {sys.executable}, args: ['${{CAPABILITY_ROOT}}/w.py']}}\n"
     )
-    async with Runtime(port=0) as runtime:
+    async with Runtime(port=0, process_locals=getattr(request, "param", False)) as runtime:
         await runtime.load(tmp_path)
         await asyncio.wait_for(runtime.worker("w").connected.wait(), 30)
         yield runtime
@@ -313,3 +322,45 @@ def test_invocations_that_run_on_do_not_keep_those_that_have_ended():
         remote.take(End(its_id, "ok", 0.0))
     assert len(remote._invocations) <= INVOCATIONS_KEPT + LOOKED_AT * 2
     assert all(remote.named(f"task{number:04}") is not None for number in range(LOOKED_AT * 2))
+
+
+async def whole_error(process):
+    """Return the error of a process that has everything, and all that the logs have of it."""
+    trace = await process.fire("whole", {"n": 1})
+    path = Path(process.worker("w").detail()["process"]["log_path"])
+    lines = [line.text for line in process.logs.tail(100, "cap:w")]
+    return trace.invocations[0].error, "\n".join(lines) + path.read_text()
+
+
+@pytest.mark.parametrize("process", [True], indirect=True)
+async def test_an_error_of_a_process_is_whole_and_its_values_are_in_no_log(process):
+    error, logged = await whole_error(process)
+    assert (error.type, error.members[0].type) == ("ExceptionGroup", "ValueError")
+    assert (error.cause.type, error.cause.notes) == ("IndexError", ("a note",))
+    values = dict(error.cause.frames[-1].locals)
+    assert (values["password"], values["items"]) == ("***", "[1, 2]")
+    assert "a note" in logged
+    assert "items = " not in logged
+    assert "p-1" not in logged
+
+
+async def test_values_are_read_in_a_process_only_where_they_are_wanted(process):
+    error, _ = await whole_error(process)
+    assert not error.cause.has_values
+
+
+@pytest.mark.parametrize("process", [True], indirect=True)
+async def test_a_variable_of_the_environment_opts_out_of_values(process, monkeypatch):
+    monkeypatch.setenv("DNWORKER_LOCALS", "0")
+    await process.worker("w").restart(force=True)
+    await asyncio.wait_for(process.worker("w").connected.wait(), 30)
+    error, _ = await whole_error(process)
+    assert not error.cause.has_values
+
+
+def test_a_report_that_is_nested_too_deep_is_text():
+    nested = '{"cause":' * 100_000
+    report = (
+        f'\x1b_dnworker:{WORD}:{{"is":"end","id":"1","outcome":"error","duration":1,"error":{nested}\x1b\\'
+    )
+    assert read([report.encode()]) == (report.encode(), [])

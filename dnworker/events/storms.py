@@ -1,0 +1,370 @@
+"""`Storms`: notices chains of events that cause themselves, and keeps them from workers; the bus asks it.
+
+A handler that publishes what it handles runs until the memory is full. A handler that publishes thousands of
+events is all right, and so is one that walks a tree by its own kind. What counts here are events that repeat
+what led to them: the same handler has published the same kind among the 50 events above. Those that are at
+least 10 levels deep count towards the limit; ten times the limit counts at any depth.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from dnworker.core.clock import Clock
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.limits import Limits, StormMode
+from dnworker.core.listeners import Listeners
+
+log = logging.getLogger("dnworker.storms")
+
+WINDOW = 10.0
+"""Seconds within which events count."""
+
+LEVELS = 50
+"""Events above an event that are looked at; as many as a trace shows."""
+
+DEEP = 10
+WIDER = 10
+"""Levels from which an event counts, and how many times the limit counts whatever the level."""
+
+LINKS_KEPT = 20_000
+HELD_KEPT = 10_000
+"""Events whose causes are known, and events that are held, of all storms together."""
+
+STORMS_KEPT = 100
+HANDLERS_NAMED = 5
+"""Storms that are known at a time, and handlers of one that are named."""
+
+
+class Storm(msgspec.Struct, eq=False):
+    """A chain of events that causes itself."""
+
+    seq: int
+    kind: str
+    root: str
+    """Number, kind and id of the event that began it."""
+    kinds: tuple[str, ...]
+    """The circle, such as `a`, `b`, `a`."""
+    handlers: tuple[str, ...]
+    """Who publishes them, such as `notebook:bridge.on_a`."""
+    workers: tuple[str, ...]
+    counted: int
+    """Events that repeat what lies above them, so far."""
+    holds: bool
+    held: int = 0
+    lost: int = 0
+    """Events that are held now, and those for which there was no room."""
+    said: int = 0
+    """Events that were counted when it was last told."""
+
+    @property
+    def circle(self) -> str:
+        """The circle and who publishes it, in words."""
+        named = self.handlers[:HANDLERS_NAMED]
+        more = [f"{len(self.handlers) - len(named)} more"] if len(self.handlers) > len(named) else []
+        return f"{' -> '.join(self.kinds)}, by {' and '.join([*named, *more])}"
+
+    @property
+    def text(self) -> str:
+        """What happened, in one sentence."""
+        return (
+            f"event storm: #{self.seq} {self.kind} has caused {self.counted:,} events within {WINDOW:g} s "
+            f"that repeat {self.circle}"
+        )
+
+
+class Held(NamedTuple):
+    """An event that was accepted and has not gone to workers."""
+
+    envelope: EventEnvelope
+    size: int
+    only: str | None
+    storm: Storm
+
+
+class _Chain:
+    """All that one event has caused."""
+
+    __slots__ = ("deep", "kind", "root", "seq", "storm", "wide")
+
+    def __init__(self, root: EventEnvelope) -> None:
+        self.root, self.seq, self.kind = root.event_id, root.seq, root.kind
+        self.deep: deque[float] | None = None
+        self.wide: deque[float] | None = None
+        self.storm: Storm | None = None
+
+
+class _Link(msgspec.Struct, gc=False):
+    """Where an event of a chain comes from: the event above it, and who published it."""
+
+    above: str | None
+    depth: int
+    kind: str
+    worker: str
+    handler: str
+    chain: _Chain
+
+
+class Notes(Protocol):
+    """Keeps what traces show of storms; the history does."""
+
+    def note_storm(self, event_id: str, text: str) -> None:
+        """Note what an event has become the root of."""
+
+    def note_held(self, event_id: str, text: str | None) -> None:
+        """Note that workers have not got an event, and what to do about it; None when they get it."""
+
+    def note_loss(self, event_id: str, text: str) -> None:
+        """Note that workers never get an event, and why."""
+
+
+Deliver = Callable[[EventEnvelope, int, str | None], None]
+"""Gives an event of so many bytes to the workers that want it, or only to one."""
+
+
+class Storms:
+    """Follows what handlers publish, and holds back what causes itself.
+
+    Args:
+        clock: what the seconds of the window go by.
+        limits: `storm` is how many events count, `storm_held` how many bytes of them are held.
+        notes: what traces show.
+        deliver: called with what was held.
+        mode: what is done about a storm.
+    """
+
+    def __init__(
+        self, clock: Clock, limits: Limits, notes: Notes, deliver: Deliver, mode: StormMode = "warn"
+    ) -> None:
+        self._mode: StormMode = mode
+        self.limit = limits.storm
+        """Events of a chain, within the window, after which it is a storm."""
+        self.way_out = "a restart of {worker} delivers them"
+        """What the user can do, in words."""
+        self.began: Listeners[[Storm, Invocation]] = Listeners()
+        """Called when a chain becomes a storm, and again at each tenfold of one that goes on."""
+        self.dropped = 0
+        """Held events that no worker gets."""
+        self._clock, self._notes, self._deliver = clock, notes, deliver
+        # Where events come from.
+        self._links: dict[str, _Link] = {}
+        self._order: deque[str] = deque()
+        # What is held.
+        self._storms: list[Storm] = []
+        self._by_circle: dict[frozenset[tuple[str, str, str]], Storm] = {}
+        self._held: deque[Held] = deque()
+        self._room = limits.storm_held
+        self.held_bytes = 0
+        """Bytes of events that are held."""
+        self._down: set[str] = set()
+
+    @property
+    def mode(self) -> StormMode:
+        """What is done about a storm."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: StormMode) -> None:
+        self._mode = mode
+        if mode != "hold":
+            self.resume()
+        for storm in self._storms:
+            storm.holds, storm.said = mode == "hold", 0
+
+    @property
+    def storms(self) -> list[Storm]:
+        """The storms whose events are held, or that go on, oldest first."""
+        return [*self._storms]
+
+    @property
+    def held(self) -> int:
+        """How many events are held."""
+        return len(self._held)
+
+    def holds(self, envelope: EventEnvelope, size: int, only: str | None = None) -> bool:
+        """Take note of an event that a handler publishes, and return whether workers do not get it now."""
+        invocation = current_invocation.get()
+        if invocation is None or (cause := invocation.event) is None or self._mode == "off":
+            return False
+        above = self._links.get(cause.event_id)
+        if above is None:
+            above = self._link(cause.event_id, _Link(None, 0, cause.kind, "", "", _Chain(cause)))
+        chain, depth = above.chain, above.depth + 1
+        link = _Link(cause.event_id, depth, envelope.kind, invocation.worker, invocation.handler, chain)
+        self._link(envelope.event_id, link)
+        if depth < 2 or not (circle := self._circle(link)):
+            return False
+        storm = chain.storm or self._storm_of(chain, depth, circle)
+        if storm is None:
+            return False
+        self._tell(storm, invocation)
+        storm.counted += 1
+        if storm.holds:
+            self._hold(Held(envelope, size, only, storm))
+        return storm.holds
+
+    def _link(self, event_id: str, link: _Link) -> _Link:
+        self._links[event_id] = link
+        self._order.append(event_id)
+        if len(self._order) > LINKS_KEPT:
+            self._links.pop(self._order.popleft(), None)
+        return link
+
+    def _circle(self, link: _Link) -> list[_Link]:
+        """Return the events from the last one like this down to it; none where it repeats nothing."""
+        passed, above = [link], link.above
+        for _ in range(LEVELS):
+            one = self._links.get(above) if above is not None else None
+            if one is None:
+                break
+            passed.append(one)
+            if one.kind == link.kind and one.handler == link.handler and one.worker == link.worker:
+                return passed[::-1]
+            above = one.above
+        return []
+
+    def _storm_of(self, chain: _Chain, depth: int, circle: list[_Link]) -> Storm | None:
+        """Return the storm that a chain has become by an event that repeats; None while it is none."""
+        made = frozenset((one.kind, one.worker, one.handler) for one in circle[1:])
+        known = self._by_circle.get(made) if depth >= DEEP else None
+        if known is None:
+            counted = self._count(chain, depth)
+            if not counted:
+                return None
+            known = self._by_circle.get(made) or self._begin(chain, circle, counted)
+            self._by_circle[made] = known
+        chain.storm, chain.deep, chain.wide = known, None, None
+        self._notes.note_storm(chain.root, known.text)
+        return known
+
+    def _count(self, chain: _Chain, depth: int) -> int:
+        """Count an event that repeats, and return how many did before it within the window, if too many."""
+        now = self._clock.monotonic()
+        if chain.wide is None:
+            chain.wide = deque()
+        wide = _within_window(chain.wide, now)
+        deep = 0
+        if depth >= DEEP:
+            if chain.deep is None:
+                chain.deep = deque()
+            deep = _within_window(chain.deep, now)
+        if deep > self.limit:
+            return deep - 1
+        return wide - 1 if wide > WIDER * self.limit else 0
+
+    def _begin(self, chain: _Chain, circle: list[_Link], counted: int) -> Storm:
+        below = circle[1:]
+        storm = Storm(
+            seq=chain.seq,
+            kind=chain.kind,
+            root=chain.root,
+            kinds=tuple(one.kind for one in circle),
+            handlers=tuple(dict.fromkeys(f"{one.worker}.{one.handler}" for one in below)),
+            workers=tuple(dict.fromkeys(one.worker for one in below)),
+            counted=counted,
+            holds=self._mode == "hold",
+        )
+        if len(self._storms) >= STORMS_KEPT:
+            return self._storms[-1]  # so many at once are one disaster
+        self._storms.append(storm)
+        return storm
+
+    def _tell(self, storm: Storm, invocation: Invocation) -> None:
+        """Say what happens, once; of one that goes on, again at each tenfold."""
+        if storm.said and (storm.holds or storm.counted < 10 * storm.said):
+            return
+        storm.said = storm.counted
+        self.began.notify(storm, invocation)
+
+    def message(self, storm: Storm) -> str:
+        """Return what happened and what can be done."""
+        what = f"further ones are held: {self._way_out(storm)}" if storm.holds else "it goes on"
+        return f"{storm.text}; {what}"
+
+    def _way_out(self, storm: Storm) -> str:
+        worker = storm.workers[0]
+        return self.way_out.format(worker=worker.partition(":")[2] or worker)
+
+    # -- what is held ----------------------------------------------------------------------------------
+
+    def _hold(self, held: Held) -> None:
+        storm, event_id = held.storm, held.envelope.event_id
+        if len(self._held) >= HELD_KEPT or self.held_bytes + held.size > self._room:
+            storm.lost += 1
+            self.dropped += 1
+            self._notes.note_loss(
+                event_id, f"no worker gets it: it is part of {_name(storm)}, and too many are held"
+            )
+            return
+        self._held.append(held)
+        self.held_bytes += held.size
+        storm.held += 1
+        self._notes.note_held(event_id, self._way_out(storm))
+
+    def resume(self, worker: str | None = None) -> int:
+        """Deliver what is held, of all storms or of those of one worker; returns how many events."""
+        taken = self._take(worker)
+        for held in taken:
+            self._notes.note_held(held.envelope.event_id, None)
+            self._deliver(held.envelope, held.size, held.only)
+        return len(taken)
+
+    def drop(self, worker: str | None = None, why: str = "%worker resume --drop let it go") -> int:
+        """Deliver nothing of what is held, ever; returns how many events."""
+        taken = self._take(worker)
+        self.dropped += len(taken)
+        for held in taken:
+            event_id = held.envelope.event_id
+            self._notes.note_held(event_id, None)
+            self._notes.note_loss(
+                event_id, f"no worker gets it: it was part of {_name(held.storm)}, and {why}"
+            )
+        return len(taken)
+
+    def _take(self, worker: str | None) -> list[Held]:
+        """End storms, of all or of one worker, and return what is held of them; they begin to count anew."""
+        ended = [storm for storm in self._storms if worker is None or worker in storm.workers]
+        if not ended:
+            return []
+        taken = [held for held in self._held if held.storm in ended]
+        self._held = deque(held for held in self._held if held.storm not in ended)
+        self.held_bytes = sum(held.size for held in self._held)
+        self._storms = [storm for storm in self._storms if storm not in ended]
+        self._by_circle = {made: one for made, one in self._by_circle.items() if one not in ended}
+        for link in self._links.values():
+            if link.chain.storm in ended:
+                link.chain.storm = None
+        return taken
+
+    def note_state(self, worker: str, *, is_running: bool) -> None:
+        """Note that a worker runs, or not; what is held of one that was started again goes to it."""
+        if not is_running:
+            if self._storms:
+                self._down.add(worker)
+        elif worker in self._down:
+            self._down.discard(worker)
+            self.resume(worker)
+
+    def close(self) -> None:
+        """Let go of what is held, and say how much that was; the runtime ends."""
+        circles = sorted({storm.circle for storm in self._storms if storm.held})
+        if count := self.drop(why="the runtime stopped"):
+            log.warning("%d held events were never delivered, of storms of %s", count, "; ".join(circles))
+
+
+def _within_window(times: deque[float], now: float) -> int:
+    """Note a time, forget those before the window, and return how many are in it."""
+    times.append(now)
+    while now - times[0] > WINDOW:
+        times.popleft()
+    return len(times)
+
+
+def _name(storm: Storm) -> str:
+    return f"the event storm of #{storm.seq} ({' -> '.join(storm.kinds)})"
