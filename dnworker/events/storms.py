@@ -35,7 +35,7 @@ WIDER = 10
 
 LINKS_KEPT = 20_000
 HELD_KEPT = 10_000
-"""Events whose causes are known, and events that are held, of all storms together."""
+"""Events whose causes are known at least, and events that are held at most, of all storms together."""
 
 STORMS_KEPT = 100
 HANDLERS_NAMED = 5
@@ -154,7 +154,6 @@ class Storms:
         self._clock, self._notes, self._deliver = clock, notes, deliver
         # Where events come from.
         self._links: dict[str, _Link] = {}
-        self._order: deque[str] = deque()
         # What is held.
         self._storms: list[Storm] = []
         self._by_circle: dict[frozenset[tuple[str, str, str]], Storm] = {}
@@ -192,29 +191,26 @@ class Storms:
         invocation = current_invocation.get()
         if invocation is None or (cause := invocation.event) is None or self._mode == "off":
             return False
-        above = self._links.get(cause.event_id)
+        links, cause_id = self._links, cause.event_id  # every event of a handler pays for these lines
+        above = links.get(cause_id)
         if above is None:
-            above = self._link(cause.event_id, _Link(None, 0, cause.kind, "", "", _Chain(cause)))
-        chain, depth = above.chain, above.depth + 1
-        link = _Link(cause.event_id, depth, envelope.kind, invocation.worker, invocation.handler, chain)
-        self._link(envelope.event_id, link)
+            above = links[cause_id] = _Link(None, 0, cause.kind, "", "", _Chain(cause))
+        depth = above.depth + 1
+        link = links[envelope.event_id] = _Link(
+            cause_id, depth, envelope.kind, invocation.worker, invocation.handler, above.chain
+        )
+        if len(links) >= 2 * LINKS_KEPT:
+            self._links = dict([*links.items()][-LINKS_KEPT:])
         if depth < 2 or not (circle := self._circle(link)):
             return False
-        storm = chain.storm or self._storm_of(chain, depth, circle)
+        storm = link.chain.storm or self._storm_of(link.chain, depth, circle)
         if storm is None:
             return False
-        self._tell(storm, invocation)
-        storm.counted += 1
         if storm.holds:
             self._hold(Held(envelope, size, only, storm))
+        self._tell(storm, invocation)
+        storm.counted += 1
         return storm.holds
-
-    def _link(self, event_id: str, link: _Link) -> _Link:
-        self._links[event_id] = link
-        self._order.append(event_id)
-        if len(self._order) > LINKS_KEPT:
-            self._links.pop(self._order.popleft(), None)
-        return link
 
     def _circle(self, link: _Link) -> list[_Link]:
         """Return the events from the last one like this down to it; none where it repeats nothing."""

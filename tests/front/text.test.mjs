@@ -156,6 +156,15 @@ test("what fails has its location and its event, and what was mended is left out
   );
 });
 
+test("an event storm stands with what failed, and says how much is held", () => {
+  const storm = { text: "event storm: #1 a", held: 3, event: "e1" };
+  const workers = [{ name: "a", state: "running", error: null, handlers: [], storm }];
+  assert.deepEqual(
+    failures(workers).map((one) => [one.worker, one.storm, one.held, one.event]),
+    [["a", true, 3, "e1"]],
+  );
+});
+
 test("what is wrong with a payload is told by line and column", () => {
   const cases = [
     ["", 1, 1, /payload is an object/],

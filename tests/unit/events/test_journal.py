@@ -292,3 +292,31 @@ def test_a_journal_that_has_caught_up_says_how_much_is_missing(path, caplog):
     assert journal.pending_bytes == 0
     with JournalReader(path) as reader:
         assert len(reader.events()) == 2
+
+
+async def test_what_an_error_came_of_is_kept_and_older_journals_are_read(path):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def fails(event, client):
+        try:
+            {}["key"]
+        except KeyError as exc:
+            raise ValueError("no") from exc
+
+    async with Runtime(port=None, journal=path) as runtime:
+        await runtime.add(worker)
+        await runtime.fire("a")
+    with closing(sqlite3.connect(path)) as connection:
+        (kept,) = connection.execute("SELECT error FROM invocations").fetchone()
+        assert json.loads(kept)["cause"]["message"] == "'key'"
+        old = {
+            "type": "ValueError",
+            "message": "no",
+            "frames": [{"place": "p", "function": "f", "source": "s"}],
+        }
+        connection.execute("UPDATE invocations SET error = ?", (json.dumps(old),))
+        connection.commit()
+    with JournalReader(path) as reader:
+        (stored,) = reader.invocations()
+    assert stored.error == old

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from dnworker import Worker
 from dnworker.panel import messages
 from dnworker.panel.operations import OPERATIONS
 from dnworker.sessions.turn import TurnRequest
@@ -197,3 +198,25 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
 def test_each_request_has_an_operation():
     requests = {one for one in get_args(messages.Message) if issubclass(one, messages.Request)}
     assert OPERATIONS.keys() == requests
+
+
+async def test_an_event_storm_is_shown_at_its_worker_and_what_is_held_is_delivered(runtime, screen):
+    worker, handled = Worker("w"), []
+
+    @worker.on_event("demo.again")
+    async def again(event, client):
+        handled.append(event.seq)
+        await client.publish("demo.again")
+
+    runtime.storms.mode, runtime.storms.limit = "hold", 30
+    await runtime.add(worker)
+    await screen.open()
+    await runtime.fire("demo.again")
+    before = len(handled)
+    part = await screen.part("workers", lambda sent: any(one["storm"] for one in sent["changed"]))
+    (shown,) = [one["storm"] for one in part["changed"] if one["storm"]]
+    assert "has caused 31 events within 10 s that repeat demo.again -> demo.again" in shown["text"]
+    assert shown["held"] == 1
+    await screen.ask("control", verb="resume", worker="notebook:w")
+    await runtime.settle()
+    assert len(handled) > before
