@@ -13,7 +13,6 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
-from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
@@ -30,7 +29,7 @@ from dnworker_jupyter.live.notice import notice_of
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.records import Change, handler_records
 from dnworker_jupyter.live.report import describe_change
-from dnworker_jupyter.live.worker import LiveWorker, why_failed
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options, read_worker_line
@@ -286,7 +285,6 @@ class Transactions:
         live = transaction.live
         with notice_of(live):
             change = await self._loop.enter(lambda: self._become(transaction, draft or Draft()))
-        self._raise_if_failed(live)
         lines = [] if transaction.quiet else describe_change(live, change)
         for line in [*lines, *beside_loaded(self._engine, live.name)]:
             print(line)  # noqa: T201  this is the cell's output
@@ -301,12 +299,10 @@ class Transactions:
             change = await live.commit(
                 transaction.registration(), transaction.options, stop_first=transaction.restart
             )
-        except UsageError:
-            if is_new:
+        except BaseException as exc:
+            if is_new and live.managed is None:
                 self._live.remove(live)
-            raise
-        except WorkerFailed as exc:
-            if draft.is_left:
+            if draft.is_left and isinstance(exc, WorkerFailed):
                 print(exc)  # noqa: T201  the cell does not hear of it any more
             raise
         finally:
@@ -357,11 +353,6 @@ class Transactions:
 
     def _is_running(self, worker: Worker) -> bool:
         return any(getattr(managed, "worker", None) is worker for managed in self._engine.workers())
-
-    def _raise_if_failed(self, live: LiveWorker) -> None:
-        managed = live.managed
-        if managed is not None and managed.state is WorkerState.ERROR:
-            raise WorkerFailed(why_failed(managed))
 
     # -- what names mean -------------------------------------------------------------------------------
 

@@ -22,9 +22,14 @@ from dnworker_jupyter.display.tables import (
 from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
+from dnworker_jupyter.live.records import Handler
+from dnworker_jupyter.live.removal import handler_called, registered_for
+from dnworker_jupyter.live.report import failing
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
+from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
 LOG_LINES = 50
@@ -36,6 +41,8 @@ class WorkerOptions:
 
     words: list[str]
     last: int
+    cell: int | None = None
+    trigger: str | None = None
 
 
 def worker_line_parser() -> Parser:
@@ -43,6 +50,13 @@ def worker_line_parser() -> Parser:
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
+    parser.add_argument("--cell", type=int, metavar="N", help="with remove NAME.HANDLER: that of cell [N]")
+    parser.add_argument(
+        "--for",
+        dest="trigger",
+        metavar="KIND",
+        help="with remove NAME.HANDLER: that for this kind or schedule",
+    )
     return parser
 
 
@@ -74,6 +88,10 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
+        case ["remove", name] if _names_handler(context, name):
+            return await _remove_handler(context, name, options)
+        case _ if options.cell is not None or options.trigger is not None:
+            raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
         case ["logs", name]:
             return worker_log(context.runtime, context.worker(name), options.last)
         case [verb, name] if verb in _ACTIONS:
@@ -117,13 +135,40 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     return Note(f"{managed.name} is removed")
 
 
+def _names_handler(context: MagicContext, name: str) -> bool:
+    """Return whether a name is that of a handler: `bridge.on_turn`, also behind `capability:`."""
+    return "." in name and not any(name in (w.name, w.qualified_name) for w in context.runtime.workers())
+
+
+async def _remove_handler(context: MagicContext, name: str, options: WorkerOptions) -> Note:
+    worker, _, called = name.rpartition(".")
+    managed = context.worker(worker)
+    live = context.live.running(managed)
+    if live is None:
+        raise UsageError(
+            f"worker {managed.name!r} was not made of cells; its handlers go where they are defined"
+        )
+    handler, cell = handler_called(live, called, options.cell, options.trigger)
+    with notice_of(live):
+        change = await live.without([handler])
+    return Note("\n".join([_without(live, handler, cell), *failing(change)]))
+
+
+def _without(live: LiveWorker, handler: Handler, cell: Cell) -> str:
+    what = f"{handler.key.name} ({registered_for(handler)}) of {cell.label}"
+    if next(live.handlers(), None) is None:
+        rest = f"it has no handlers left; %worker remove {live.name} removes it"
+    else:
+        rest = "it is back when that cell runs again"
+    return f"{live.name} is {live.state_now} without {what}, generation {live.generation}; {rest}"
+
+
 async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     live = context.live_worker(managed)
     with notice_of(live):
-        await live.rollback()
-    return Note(
-        f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
-    )
+        change = await live.rollback()
+    text = f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
+    return Note("\n".join([text, *failing(change)]))
 
 
 async def _move(context: MagicContext, managed: ManagedWorker, topology: Topology) -> Note:

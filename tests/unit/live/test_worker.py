@@ -120,7 +120,7 @@ async def test_what_cannot_be_exported_changes_nothing():
     async with Runtime(port=None) as runtime:
         live = LiveWorker("bridge", runtime, cast(Any, NoExport()))
         await live.commit(cell(1, handler("a"), seeds={"n": 1}), Options())
-        live.topology = "python"
+        live.topology = "python"  # as `move` sets it
         with pytest.raises(UsageError, match="it cannot leave"):
             await live.commit(cell(2, handler("b"), seeds={"n": 2}, removed=frozenset({"n"})), Options())
         assert live.generation == 1
