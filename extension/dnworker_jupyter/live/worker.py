@@ -19,7 +19,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
-from dnworker_jupyter.live.exchange import bring_up, take_back
+from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
 from dnworker_jupyter.live.outcomes import (
     is_address_in_use,
@@ -394,7 +394,8 @@ class LiveWorker:
                 raise
             is_interrupted = isinstance(exc, asyncio.CancelledError)
             why = f"the start of worker {self.name!r} was interrupted" if is_interrupted else str(exc)
-            raise WorkerFailed(f"{why}; {what_is_back(listed, did_run=did_run)}") from None
+            failed = AddressInUse if isinstance(exc, AddressInUse) else WorkerFailed
+            raise failed(f"{why}; {what_is_back(listed, did_run=did_run)}") from None
 
     def _as_process(self) -> ProcessWorker:
         assert self.topology != "in-process"
