@@ -31,6 +31,7 @@ from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes, ProcessTopology
+from dnworker_jupyter.live.stale import StaleHandlers
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.actions import NotebookActions
@@ -91,6 +92,8 @@ def compose(shell: Any) -> Notebook:
     late_errors = LateErrors()
     pending = PendingMagics(cells, interrupts, late_errors)
     live = LiveWorkers()
+    stale = StaleHandlers(live, cells)
+    location.looked.add(stale.note_saved)
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
     transactions = Transactions(
         shell,
@@ -118,6 +121,7 @@ def compose(shell: Any) -> Notebook:
         late_errors=late_errors,
         pending=pending,
         live=live,
+        stale=stale,
         processes=processes,
         transactions=transactions,
         panels=panels,
@@ -147,6 +151,7 @@ def _add_magics(notebook: Notebook) -> None:
         pending=notebook.pending,
         location=notebook.location,
         live=notebook.live,
+        stale=notebook.stale,
         processes=notebook.processes,
         transactions=notebook.transactions,
         head=CapabilityHead(runtime, notebook.cells),
@@ -189,7 +194,7 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    register_formatters(shell)
+    register_formatters(shell, notebook.stale)
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

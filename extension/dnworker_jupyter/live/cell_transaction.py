@@ -1,4 +1,4 @@
-"""`CellTransaction`: what one run of a cell registers for a worker; `Draft`: what for all; for `Transactions`."""
+"""`CellTransaction`: what one run of a cell registers for a worker; `Draft`: for all; see `Transactions`."""
 
 from __future__ import annotations
 

@@ -39,11 +39,10 @@ async def bring_up(
 async def take_back(
     engine: Engine, managed: ManagedWorker, listed: ManagedWorker | None, *, did_run: bool
 ) -> None:
-    """Stop what did not come up, and list again what was `listed` before, if anything."""
+    """Take what did not come up, and was stopped, off the list, and list what was `listed` before again."""
     if listed is None:
         await engine.capabilities.remove(managed)
         return
-    await managed.stop()
     with contextlib.suppress(Conflict, WorkerFailed):  # its state says it
         await engine.capabilities.adopt(listed, resume=True, start=did_run)
         if isinstance(listed, ProcessWorker) and listed.state is WorkerState.RUNNING:

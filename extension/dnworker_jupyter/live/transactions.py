@@ -400,6 +400,11 @@ class Transactions:
         live = self._live.get(name)
         return live.state if live is not None else {}
 
+    def generation_of(self, name: str) -> int:
+        """Return the number of a live worker's present generation; 0 while it has none."""
+        live = self._live.get(name)
+        return live.generation if live is not None else 0
+
     def current_worker(self) -> Worker:
         """Return the Worker that `worker` means here.
 

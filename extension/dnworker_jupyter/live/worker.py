@@ -388,6 +388,7 @@ class LiveWorker:
         try:
             await bring_up(self._engine, managed, self.current, starts=starts)
         except BaseException as exc:
+            await to_its_end(managed.stop())  # its shutdown handlers find their state by this worker
             self.managed = before
             await to_its_end(take_back(self._engine, managed, listed, did_run=did_run))
             if not isinstance(exc, WorkerFailed | asyncio.CancelledError):

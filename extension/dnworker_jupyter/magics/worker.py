@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
-from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.workers.managed import ManagedWorker
@@ -19,7 +18,6 @@ from dnworker_jupyter.display.tables import (
     worker_table,
     workers_table,
 )
-from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.records import Handler
@@ -90,6 +88,9 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["remove", name] if _names_handler(context, name):
             return await _remove_handler(context, name, options)
+        case ["remove", name] if ":" in name:
+            _check_no_colon(context, name)
+            return await _remove(context, context.worker(name))
         case _ if options.cell is not None or options.trigger is not None:
             raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
         case ["logs", name]:
@@ -105,10 +106,11 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
     live = context.live.running(managed)
-    origins: dict[HandlerKey, str] = {}
-    if live is not None:
-        origins = handler_origins(live, context.cells, read_saved(await context.location.fresh()))
-    return worker_table(managed, origins, context.runtime.clock)
+    if live is None:
+        return worker_table(managed, {}, context.runtime.clock)
+    context.stale.note_saved(await context.location.fresh())
+    stale = [*context.stale.of(live)]
+    return worker_table(managed, handler_origins(live, stale), context.runtime.clock, stale)
 
 
 async def _start(context: MagicContext, managed: ManagedWorker) -> Note:
@@ -127,6 +129,14 @@ async def _restart(context: MagicContext, managed: ManagedWorker, *, force: bool
 async def _stop(context: MagicContext, managed: ManagedWorker) -> Note:
     await managed.stop()
     return _state(managed)
+
+
+def _check_no_colon(context: MagicContext, name: str) -> None:
+    """Name what is meant where a colon stands before a handler's name: `bridge:on_turn`."""
+    worker, _, handler = name.rpartition(":")
+    live = context.live.get(worker.rpartition(":")[2])
+    if live is not None and any(one.key.name == handler for one, _ in live.handlers()):
+        raise UsageError(f"no worker {name!r}; did you mean {worker}.{handler}?")
 
 
 async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
