@@ -98,7 +98,9 @@ function handlerRows(handler, worker, panel) {
     element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
-        ...(handler.origin ? [" ", locationLink(handler.origin, panel), " ", removal(handler, worker, panel)] : []),
+        ...(handler.origin
+          ? [" ", locationLink(handler.origin, panel), " ", removal(handler, worker, panel)]
+          : []),
       ]),
       cell(`${decorator}${trigger ? ` ${trigger}` : ""}`, ""),
       cell(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),

@@ -197,3 +197,11 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
 def test_each_request_has_an_operation():
     requests = {one for one in get_args(messages.Message) if issubclass(one, messages.Request)}
     assert OPERATIONS.keys() == requests
+
+
+async def test_a_handler_is_removed_only_where_cells_registered_it(runtime, bridge, screen):
+    told = await screen.open()
+    handler = told["workers"]["changed"][0]["handlers"][0]
+    assert (handler["origin"], handler["stale"]) == (None, None)
+    answer = await screen.ask("remove", worker="notebook:bridge", key=handler["key"])
+    assert (answer["type"], answer["text"]) == ("failed", "only a notebook can do this")
