@@ -1,4 +1,4 @@
-"""The exports of the four tutorials: the real SDK loads them, and they run in its runtime."""
+"""The exports of the five tutorials: the real SDK loads them, and they run in its runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ASKED = {
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The four capabilities, each exported from its file by the command line, checked."""
+    """The five capabilities, each exported from its file by the command line, checked."""
     directory = tmp_path_factory.mktemp("capabilities")
     running = [
         subprocess.Popen(

@@ -20,14 +20,11 @@ from dnworker_jupyter.display.tables import (
 )
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
-from dnworker_jupyter.live.records import Handler
-from dnworker_jupyter.live.removal import handler_called, registered_for
 from dnworker_jupyter.live.report import failing
-from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
-from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.magics.remove import names_handler, remove_handler
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
 LOG_LINES = 50
@@ -86,11 +83,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
-        case ["remove", name] if _names_handler(context, name):
-            return await _remove_handler(context, name, options)
-        case ["remove", name] if ":" in name:
-            _check_no_colon(context, name)
-            return await _remove(context, context.worker(name))
+        case ["remove", name] if names_handler(context, name):
+            return await remove_handler(context, name, options.cell, options.trigger)
         case _ if options.cell is not None or options.trigger is not None:
             raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
         case ["logs", name]:
@@ -131,46 +125,10 @@ async def _stop(context: MagicContext, managed: ManagedWorker) -> Note:
     return _state(managed)
 
 
-def _check_no_colon(context: MagicContext, name: str) -> None:
-    """Name what is meant where a colon stands before a handler's name: `bridge:on_turn`."""
-    worker, _, handler = name.rpartition(":")
-    live = context.live.get(worker.rpartition(":")[2])
-    if live is not None and any(one.key.name == handler for one, _ in live.handlers()):
-        raise UsageError(f"no worker {name!r}; did you mean {worker}.{handler}?")
-
-
 async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     await context.runtime.remove(managed.qualified_name)
     context.transactions.forget(managed)
     return Note(f"{managed.name} is removed")
-
-
-def _names_handler(context: MagicContext, name: str) -> bool:
-    """Return whether a name is that of a handler: `bridge.on_turn`, also behind `capability:`."""
-    return "." in name and not any(name in (w.name, w.qualified_name) for w in context.runtime.workers())
-
-
-async def _remove_handler(context: MagicContext, name: str, options: WorkerOptions) -> Note:
-    worker, _, called = name.rpartition(".")
-    managed = context.worker(worker)
-    live = context.live.running(managed)
-    if live is None:
-        raise UsageError(
-            f"worker {managed.name!r} was not made of cells; its handlers go where they are defined"
-        )
-    handler, cell = handler_called(live, called, options.cell, options.trigger)
-    with notice_of(live):
-        change = await live.without([handler])
-    return Note("\n".join([_without(live, handler, cell), *failing(change)]))
-
-
-def _without(live: LiveWorker, handler: Handler, cell: Cell) -> str:
-    what = f"{handler.key.name} ({registered_for(handler)}) of {cell.label}"
-    if next(live.handlers(), None) is None:
-        rest = f"it has no handlers left; %worker remove {live.name} removes it"
-    else:
-        rest = "it is back when that cell runs again"
-    return f"{live.name} is {live.state_now} without {what}, generation {live.generation}; {rest}"
 
 
 async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
