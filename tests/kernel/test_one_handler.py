@@ -441,3 +441,40 @@ def test_a_stale_handler_says_where_it_is_from_and_how_to_drop_it(kernel):
     assert "stale" not in kernel.run("%worker w").text
     kernel.run(GOOD, "c1")
     assert "stale" not in kernel.run("%fire a").text
+
+
+def test_the_panel_removes_one_handler_and_says_which_are_stale(kernel):
+    kernel.run(TWO, "c1")
+    kernel.run("1 / 0", "c1")
+    told = kernel.run(
+        "from dnworker.panel.model import PanelModel\nr = dn.runtime()\nw = r.worker('w')\n"
+        "shown = PanelModel(r, r.actions).worker_to_json(w)['handlers']\n"
+        "print(*[(h['origin'], h['stale']) for h in shown], sep='\\n')"
+    )
+    assert told.text.count("('cell [2]', 'its cell failed when it ran again as cell [3]')") == 2, told.text
+    kernel.run("await r.actions.remove_handler(w, next(key for key in w.stats if key.name == 'on_b'))")
+    assert "on_b" not in kernel.run("%worker w").text
+    gone = kernel.run(
+        "from dnworker.core.handlers import HandlerKey\nawait r.actions.remove_handler(w, HandlerKey('task', '', 'x'))"
+    )
+    assert "worker 'w' has no handler 'x' of a cell" in gone.error
+
+
+def test_the_saved_notebook_is_not_read_again_where_it_did_not_change(kernel, tmp_path):
+    kernel.run(GOOD, "c1")
+    saved = tmp_path / "n.ipynb"
+    said = kernel.run(
+        f"import json, pathlib, os\nfrom dnworker_jupyter.notebook import active\np = pathlib.Path({str(saved)!r})\n"
+        "stale, live = active().stale, active().live.get('w')\n"
+        "cell = {'cell_type': 'code', 'id': 'c1', 'source': 'other'}\n"
+        "stale.note_saved(p)\nprint(len([*stale.of(live)]))\n"
+        "p.write_text(json.dumps({'cells': [cell]}))\nstale.note_saved(p)\nprint(*[one.text for one in stale.of(live)])\n"
+        "before = stale._saved\nstale.note_saved(p)\nprint(stale._saved is before)\np.unlink()\nstale.note_saved(p)\n"
+        "print(stale._saved is before)"
+    ).text.splitlines()
+    assert said == [
+        "0",
+        "w.on_a of cell [2] is stale: its cell was edited since and has not run; %worker remove w.on_a drops it",
+        "True",
+        "True",
+    ]

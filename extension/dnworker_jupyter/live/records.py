@@ -126,9 +126,17 @@ def _enclosed(function: Any) -> tuple[Any, ...]:
     held = [id(cell.cell_contents) for cell in cells if _is_filled(cell)]
     return (
         *held,
-        repr(getattr(function, "__defaults__", None)),
-        repr(getattr(function, "__kwdefaults__", None)),
+        _shown(getattr(function, "__defaults__", None)),
+        _shown(getattr(function, "__kwdefaults__", None)),
     )
+
+
+def _shown(values: object) -> str:
+    """Return values as text; of those that cannot be shown, one that no others have."""
+    try:
+        return repr(values)
+    except Exception:  # the notebook's own code
+        return f"<not shown: {id(values)}>"
 
 
 def _is_filled(cell: Any) -> bool:
