@@ -92,8 +92,6 @@ def compose(shell: Any) -> Notebook:
     late_errors = LateErrors()
     pending = PendingMagics(cells, interrupts, late_errors)
     live = LiveWorkers()
-    stale = StaleHandlers(live, cells)
-    location.looked.add(stale.note_saved)
     processes = Processes(runtime, functools.partial(_export_worker, cells, live))
     transactions = Transactions(
         shell,
@@ -121,13 +119,12 @@ def compose(shell: Any) -> Notebook:
         late_errors=late_errors,
         pending=pending,
         live=live,
-        stale=stale,
+        stale=_stale_handlers(location, live, cells),
         processes=processes,
         transactions=transactions,
         panels=panels,
     )
-    _add_magics(notebook)
-    return notebook
+    return _with_magics(notebook)
 
 
 def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awaitable[Path | None]]:
@@ -137,7 +134,14 @@ def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awa
     return lambda: locate_journal(location, journals)
 
 
-def _add_magics(notebook: Notebook) -> None:
+def _stale_handlers(location: NotebookLocation, live: LiveWorkers, cells: CellBook) -> StaleHandlers:
+    """Return what finds stale handlers; the saved notebook is read on the thread that looks where it is."""
+    stale = StaleHandlers(live, cells)
+    location.looked.add(stale.note_saved)
+    return stale
+
+
+def _with_magics(notebook: Notebook) -> Notebook:
     """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
     runtime = notebook.runtime
     notebook.magics = MagicContext(
@@ -166,6 +170,7 @@ def _add_magics(notebook: Notebook) -> None:
         transactions=notebook.transactions,
         interrupts=notebook.interrupts,
     )
+    return notebook
 
 
 def _export_worker(

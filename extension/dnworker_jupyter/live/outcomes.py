@@ -10,6 +10,7 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.runner import NotStarted
 from dnworker_jupyter.live.generations import Generation
+from dnworker_jupyter.syntax.cell import Cell
 
 
 def is_address_in_use(failure: BaseException | None) -> bool:
@@ -33,9 +34,16 @@ def reason(name: str, exc: NotStarted, generation: Generation) -> str:
     return "; ".join([text, *(f"its on_shutdown too: {said}" for said in exc.shutdown)])
 
 
-def raised(exc: NotStarted) -> str:
-    key = exc.handler.key.name if exc.handler is not None else ""
-    return f"on_startup {key} raised {describe(exc.failure)}"
+def what_fails(managed: ManagedWorker | None, generation: Generation) -> tuple[Cell, str, str] | None:
+    """Return the startup handler that keeps a worker in `error`, as `Change.failing` has it."""
+    if not isinstance(managed, InProcessWorker) or managed.state is not WorkerState.ERROR:
+        return None
+    failure = managed.startup_failure
+    cell = generation.cell_of(failure.handler) if failure is not None else None
+    if failure is None or failure.handler is None or cell is None:
+        return None
+    name = failure.handler.key.name
+    return cell, f"{managed.name}.{name}", f"on_startup {name} raised {describe(failure.failure)}"
 
 
 def what_was(before: Generation) -> str:

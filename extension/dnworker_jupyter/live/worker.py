@@ -23,8 +23,8 @@ from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
 from dnworker_jupyter.live.outcomes import (
     is_address_in_use,
-    raised,
     reason,
+    what_fails,
     what_is_back,
     what_was,
     why_failed,
@@ -191,8 +191,8 @@ class LiveWorker:
             raise
         self._newest = after.number
         change = change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
-        change = replace(change, failing=self._failing())
-        return replace(change, restarted=True) if stop_first and before.registrations else change
+        is_anew = change.restarted or (stop_first and bool(before.registrations))
+        return replace(change, failing=what_fails(self.managed, after), restarted=is_anew)
 
     async def _let_run(
         self,
@@ -235,16 +235,6 @@ class LiveWorker:
         if here is not None and here.generation != number:
             with contextlib.suppress(Retired):  # somebody has removed it meanwhile
                 await here.withdraw(self._runnable(generations, values), state, why)
-
-    def _failing(self) -> tuple[Cell, str, str] | None:
-        """Return the startup handler for which the worker is in `error`, as `Change.failing` has it."""
-        managed = self.managed
-        if not isinstance(managed, InProcessWorker) or managed.state is not WorkerState.ERROR:
-            return None
-        failure = managed.startup_failure
-        if failure is None or (cell := self.current.cell_of(failure.handler)) is None:
-            return None
-        return cell, f"{self.name}.{failure.handler.key.name if failure.handler else ''}", raised(failure)
 
     async def _is_again(self, registration: Registration) -> bool:
         """Return whether a cell has registered provably what it did before, and take its new functions then.
@@ -333,11 +323,12 @@ class LiveWorker:
             raise WorkerFailed(f"{said}; {self._what_runs(before, stop_first)}") from None
         except asyncio.CancelledError:
             why = f"the startup of worker {self.name!r} was interrupted"
+            rest = what_was(before)
             if self.current is before and did_run:
-                raise WorkerFailed(f"{why}; {self._what_runs(before, stop_first)}") from None
-            if managed.state is WorkerState.RUNNING:
-                raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
-            raise WorkerFailed(f"{why}; {what_was(before)}") from None
+                rest = self._what_runs(before, stop_first)
+            elif managed.state is WorkerState.RUNNING:
+                rest = f"generation {self.generation} is {self.state_now}"
+            raise WorkerFailed(f"{why}; {rest}") from None
 
     def _check_started(self, managed: InProcessWorker, before: Generation) -> None:
         """Check that a generation started where none ran; a startup handler that was there before may fail.
