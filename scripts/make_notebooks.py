@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import nbformat
-from tutorials import agents, events, quickstart, time_and_failure
+from tutorials import agents, debugging, events, quickstart, time_and_failure
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 TUTORIALS = {
@@ -15,6 +15,7 @@ TUTORIALS = {
     "02-events-and-traces": events.CELLS,
     "03-time-and-failure": time_and_failure.CELLS,
     "04-agents": agents.CELLS,
+    "05-debugging": debugging.CELLS,
 }
 
 

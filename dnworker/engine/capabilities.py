@@ -167,10 +167,10 @@ class CapabilityCollection:
         await self.adopt(managed)
         return managed
 
-    async def adopt(self, managed: ManagedWorker, *, resume: bool = False) -> None:
+    async def adopt(self, managed: ManagedWorker, *, resume: bool = False, start: bool = True) -> None:
         """Start a worker made for one of these capabilities, in place of any other of its name.
 
-        With `resume` it is started with what it had when it was stopped.
+        With `resume` it is started with what it had when it was stopped; without `start` it is listed only.
 
         Raises:
             Conflict: a loaded capability runs in its place, another took it meanwhile, or the runtime stops.
@@ -189,7 +189,8 @@ class CapabilityCollection:
         self._check_open()
         self._capabilities[managed.capability].workers[managed.name] = managed
         managed.reinstate()
-        await (managed.resume() if resume else managed.start())
+        if start:
+            await (managed.resume() if resume else managed.start())
 
     def _listed(self, managed: ManagedWorker) -> ManagedWorker | None:
         return self._capabilities[managed.capability].workers.get(managed.name)

@@ -17,6 +17,8 @@ from dnworker.core.handler_error import HandlerError
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.handler_error import HandlerError
+    from dnworker.core.handlers import HandlerKey
     from dnworker.core.invocation import Invocation, Outcome
     from dnworker.core.logs import LogLine
     from dnworker.events.history import History
@@ -71,6 +73,11 @@ class TracedInvocation:
     def handler(self) -> str:
         """The handler's function name."""
         return self._invocation.handler
+
+    @property
+    def key(self) -> HandlerKey | None:
+        """The handler's identity in its worker; None of a turn."""
+        return self._invocation.key
 
     @property
     def outcome(self) -> Outcome:
@@ -272,6 +279,10 @@ class Trace:
     def errors(self) -> list[TracedError]:
         """The errors of handlers, and of tasks that they started, anywhere in the trace."""
         return [error for trace in self._walk() for run in trace.invocations for error in run.errors()]
+
+    def runs(self) -> list[TracedInvocation]:
+        """Return every run of the trace, those that the events below caused among them."""
+        return [run for trace in self._walk() for run in trace.invocations]
 
     def _walk(self) -> Iterator[Trace]:
         waiting = [self]  # not by recursion: a chain may be of any length

@@ -34,6 +34,18 @@ class Actions:
         """Return where handlers are from, such as `cell [3]`."""
         return {}
 
+    def stale(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
+        """Return why handlers are stale, of those that are: their cell was edited, failed or deleted."""
+        return {}
+
+    async def remove_handler(self, worker: ManagedWorker, key: HandlerKey) -> None:
+        """Take one handler of a cell out, until that cell runs again.
+
+        Raises:
+            UsageError: it is of no cell.
+        """
+        raise UsageError(ONLY_NOTEBOOK)
+
     def cell_id(self, number: int) -> str | None:
         """Return the front end's id of the cell that had this number when it ran."""
         return None

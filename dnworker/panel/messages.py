@@ -110,6 +110,13 @@ class Control(Request):
     worker: str
 
 
+class Remove(Request):
+    """Take one handler of a cell out."""
+
+    worker: str
+    key: list[str]
+
+
 class Run(Request):
     """Run a schedule now."""
 
@@ -193,7 +200,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Ping | Log | Lines | Line | Events
-    | Control | Run | Suggest | Fire
+    | Control | Remove | Run | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

@@ -126,6 +126,7 @@ class PanelModel:
             worker,
             self.gate(worker),
             origins=self.actions.origins(worker),
+            stale=self.actions.stale(worker),
             why_no_rollback=self.actions.why_no_rollback(worker),
             now=serialize.Now(time.time(), time.monotonic()),
         ) | {"storm": self.storm_of(worker)}

@@ -120,6 +120,13 @@ async def _control(request: messages.Control, view: View, model: PanelModel) -> 
     return {"state": str(worker.state), "error": worker.error}
 
 
+@operation(messages.Remove)
+async def _remove_handler(request: messages.Remove, view: View, model: PanelModel) -> Answer:
+    worker = model.engine.worker(request.worker)
+    await model.actions.remove_handler(worker, serialize.key_of(worker, request.key))
+    return None
+
+
 @operation(messages.Run)
 async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)

@@ -77,6 +77,7 @@ def worker_to_json(
     gate: Mapping[str, bool],
     *,
     origins: Mapping[HandlerKey, str],
+    stale: Mapping[HandlerKey, str],
     why_no_rollback: str | None,
     now: Now,
 ) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def worker_to_json(
         worker: the worker.
         gate: the flags that gate it, with their values.
         origins: where its handlers are from, such as `cell [3]`.
+        stale: why handlers are stale, of those that are.
         why_no_rollback: why there is no earlier generation; None where there is one.
         now: the present.
     """
@@ -102,7 +104,7 @@ def worker_to_json(
         "gate": dict(gate),
         "disabled": why_disabled(worker, gate, why_no_rollback),
         "handlers": [
-            handler_to_json(key, stats, next_runs.get(key), origins.get(key), now)
+            handler_to_json(key, stats, next_runs.get(key), origins.get(key), now, stale.get(key))
             for key, stats in worker.stats.items()
         ],
     }
@@ -140,7 +142,12 @@ def why_disabled(
 
 
 def handler_to_json(
-    key: HandlerKey, stats: HandlerStats, next_run: datetime | None, origin: str | None, now: Now
+    key: HandlerKey,
+    stats: HandlerStats,
+    next_run: datetime | None,
+    origin: str | None,
+    now: Now,
+    stale: str | None = None,
 ) -> dict[str, Any]:
     """Return a handler: times in milliseconds, the last minute by second since 1970."""
     quantiles = stats.quantiles()
@@ -161,6 +168,7 @@ def handler_to_json(
         "minute": minute,
         "nextRun": None if next_run is None else millis(next_run),
         "origin": origin,
+        "stale": stale,
         "error": _last_error(stats),
     }
 

@@ -118,6 +118,11 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         runner = self._next or self._runner
         return runner.starting if runner is not None else None
 
+    @property
+    def startup_failure(self) -> NotStarted | None:
+        """Which startup handler ended the last start, and what it raised; None where none did."""
+        return self._runner.startup_failure if self._runner is not None else None
+
     def worker_of(self, generation: int) -> HandlerRegistry | None:
         """Return the handlers of a generation that is to come, if it is that one; else those that run."""
         if self._next is not None and self._next.generation == generation:
@@ -192,7 +197,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                     await to_its_end(self._go_back_to(before))
                 raise
             if did_run and self.state is WorkerState.ERROR:
-                failure = self._runner.startup_failure if self._runner is not None else None
+                failure = self.startup_failure
                 raised = await to_its_end(self._go_back_to(before))
                 raise failure or NotStarted(None, RuntimeError(raised))
 
@@ -209,6 +214,44 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 await self._start_unless_stopped()
             finally:
                 self._keeps_state = False
+
+    async def withdraw(self, before: Generation, state: WorkerState, error: str | None) -> None:
+        """Take back a generation that did not start: have the one before again, in the state that it was in.
+
+        Args:
+            before: the generation that there was.
+            state: what it was in; one that ran is started again, with its state.
+            error: why it was in `error`.
+
+        Raises:
+            Retired: the worker was replaced or removed.
+        """
+        async with self._access.turn():
+            if state is WorkerState.RUNNING:
+                await self._go_back_to(before)
+                return
+            await self._stop()
+            self.begin_with(before)
+            self._runner = None  # nothing of it ran, or it was stopped
+            if state is WorkerState.GATED_OFF:
+                self._gate_off()
+            elif state is WorkerState.ERROR:
+                self._lifecycle.to(WorkerState.LOADING, quiet=True)
+                self._lifecycle.to(WorkerState.ERROR, error)
+            self._services.on_change(self, announce=False)
+
+    async def prepare(self, new: Generation) -> bool:
+        """Take a generation for the next start, where the worker does not run; returns whether that is so.
+
+        Raises:
+            Retired: the worker was replaced or removed.
+        """
+        async with self._access.turn():
+            if self.state is not WorkerState.STOPPED:
+                return False
+            self.begin_with(new)
+            self._services.on_change(self, announce=False)
+            return True
 
     async def _stop_for(self, new: Generation) -> None:
         await self._stop()

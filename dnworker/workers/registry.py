@@ -205,7 +205,14 @@ def add_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> N
 
 def replace_handlers(registry: HandlerRegistry, replace: Callable[[Registered], Any]) -> None:
     """Replace each handler by what `replace` returns for it."""
-    replaced = [handler._replace(function=replace(handler)) for handler in handlers_of(registry)]
+    keep_handlers(
+        registry, [handler._replace(function=replace(handler)) for handler in handlers_of(registry)]
+    )
+
+
+def keep_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> None:
+    """Let a registry have these handlers and no others."""
+    kept = [*handlers]
     everything: list[list[Any] | dict[str, Any]] = [
         registry._startup_handlers,
         registry._shutdown_handlers,
@@ -213,9 +220,9 @@ def replace_handlers(registry: HandlerRegistry, replace: Callable[[Registered], 
         registry._every_handlers,
         registry._task_handlers,
     ]
-    for handlers in everything:
-        handlers.clear()
-    add_handlers(registry, replaced)
+    for registered in everything:
+        registered.clear()
+    add_handlers(registry, kept)
 
 
 def _check_async(handler: Any, decorator: str) -> Any:

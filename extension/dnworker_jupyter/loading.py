@@ -33,6 +33,7 @@ from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes, ProcessTopology
+from dnworker_jupyter.live.stale import StaleHandlers
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.actions import NotebookActions
@@ -121,12 +122,12 @@ def compose(shell: Any) -> Notebook:
         late_errors=late_errors,
         pending=pending,
         live=live,
+        stale=_stale_handlers(location, live, cells),
         processes=processes,
         transactions=transactions,
         panels=panels,
     )
-    _add_magics(notebook)
-    return notebook
+    return _with_magics(notebook)
 
 
 def _runtime(location: NotebookLocation) -> Runtime:
@@ -144,7 +145,14 @@ def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awa
     return lambda: locate_journal(location, journals)
 
 
-def _add_magics(notebook: Notebook) -> None:
+def _stale_handlers(location: NotebookLocation, live: LiveWorkers, cells: CellBook) -> StaleHandlers:
+    """Return what finds stale handlers; the saved notebook is read on the thread that looks where it is."""
+    stale = StaleHandlers(live, cells)
+    location.looked.add(stale.note_saved)
+    return stale
+
+
+def _with_magics(notebook: Notebook) -> Notebook:
     """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
     runtime = notebook.runtime
     notebook.magics = MagicContext(
@@ -158,6 +166,7 @@ def _add_magics(notebook: Notebook) -> None:
         pending=notebook.pending,
         location=notebook.location,
         live=notebook.live,
+        stale=notebook.stale,
         processes=notebook.processes,
         transactions=notebook.transactions,
         head=CapabilityHead(runtime, notebook.cells),
@@ -172,6 +181,7 @@ def _add_magics(notebook: Notebook) -> None:
         transactions=notebook.transactions,
         interrupts=notebook.interrupts,
     )
+    return notebook
 
 
 def _export_worker(
@@ -201,7 +211,7 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    register_formatters(shell)
+    register_formatters(shell, notebook.stale)
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

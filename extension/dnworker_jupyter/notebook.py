@@ -22,6 +22,7 @@ from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes
+from dnworker_jupyter.live.stale import StaleHandlers
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
@@ -46,6 +47,7 @@ class Notebook:
     pending: PendingMagics
     # live workers
     live: LiveWorkers
+    stale: StaleHandlers
     processes: Processes
     transactions: Transactions
     # what users see

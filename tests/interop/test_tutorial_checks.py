@@ -16,6 +16,7 @@ NAMES = {
     "02-events-and-traces": "orders",
     "03-time-and-failure": "nightly",
     "04-agents": "frontdesk",
+    "05-debugging": "till",
 }
 
 

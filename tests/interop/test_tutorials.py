@@ -1,4 +1,4 @@
-"""The exports of the four tutorials: the real SDK loads them, and they run in its runtime."""
+"""The exports of the five tutorials: the real SDK loads them, and they run in its runtime."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 ASKED = {
     "orders": ("capability.orders.placed", {"order_id": "o1", "is_express": True}, "capability.orders.taken"),
     "nightly": ("capability.nightly.item", {"number": 1}, "capability.nightly.taken"),
+    "till": ("capability.till.paid", {"amount": 30, "guests": 3}, "capability.till.split"),
 }
 """What the workers answer that any runtime can ask; the others answer to sessions and turns."""
 
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """The four capabilities, each exported from its file by the command line, checked."""
+    """The five capabilities, each exported from its file by the command line, checked."""
     directory = tmp_path_factory.mktemp("capabilities")
     running = [
         subprocess.Popen(
@@ -64,7 +65,7 @@ def workers_of(path: Path) -> set[str]:
     return set(plan_export(read_notebook(path), default_name="x", beside=path.parent).entries)
 
 
-async def test_all_four_run_in_the_real_runtime_under_uv_run(exports, sdk, tmp_path, unused_tcp_port):  # noqa: F811
+async def test_all_five_run_in_the_real_runtime_under_uv_run(exports, sdk, tmp_path, unused_tcp_port):  # noqa: F811
     async with reference_runtime(sdk, tmp_path, exports, unused_tcp_port) as client:
         for name, (kind, payload, answer) in ASKED.items():
             found = await first_answer(client, answer, lambda k=kind, p=payload: client.publish(k, p))

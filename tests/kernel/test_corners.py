@@ -266,7 +266,7 @@ def test_a_worker_in_error_is_named_where_one_looks(kernel):
     kernel.run("%clock advance 1h")
     assert "w is in state error; %worker restart w" in kernel.run("%fire a").text
     assert (
-        "notebook:w is error, in-process: All tasks crashed; %worker restart w"
+        "notebook:w is error, in-process, generation 1: All tasks crashed; %worker restart w"
         in kernel.run("%worker w").text
     )
     assert "is in state error" in kernel.run("%runtime doctor").text

@@ -319,7 +319,7 @@ def test_a_first_startup_that_is_interrupted_says_so_without_our_traceback(kerne
     kernel.until_stream("w waits for on_startup begin")
     kernel.interrupt()
     answer = kernel.collect(hanging)
-    assert "the start of worker 'w' was interrupted; it is error" in answer.error
+    assert "the start of worker 'w' was interrupted; it has no earlier generation" in answer.error
     assert "dnworker_jupyter/" not in answer.text
     assert (
         "w is running" in kernel.run("%%worker w\n@worker.on_event('a')\nasync def h(e, c): pass", "c1").text

@@ -179,8 +179,10 @@ def test_each_handler_finds_the_state_of_its_own_worker(kernel):
 def test_a_startup_that_raises_fails_the_cell_with_its_place(kernel):
     answer = kernel.run("%%worker w\n@worker.on_startup\nasync def start(client):\n    raise KeyError('ws')")
     assert answer.status == "error"
-    assert "worker 'w' is in state error: on_startup raised KeyError: 'ws' (cell [2], line 4)" in answer.error
-    assert "state error" in answer.text
+    assert "worker 'w': on_startup start raised KeyError: 'ws' (cell [2], line 4); it has no earlier " in (
+        answer.error
+    )
+    assert "nothing of it runs" in answer.text
     assert "dnworker/" not in answer.text
 
 

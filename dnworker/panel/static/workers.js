@@ -98,7 +98,9 @@ function handlerRows(handler, worker, panel) {
     element("tr", { cls: handler.failing ? "dnw-failing" : "" }, [
       element("th", { scope: "row" }, [
         element("span", { cls: "dnw-code", text: name }),
-        ...(handler.origin ? [" ", locationLink(handler.origin, panel)] : []),
+        ...(handler.origin
+          ? [" ", locationLink(handler.origin, panel), " ", removal(handler, worker, panel)]
+          : []),
       ]),
       cell(`${decorator}${trigger ? ` ${trigger}` : ""}`, ""),
       cell(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
@@ -108,8 +110,25 @@ function handlerRows(handler, worker, panel) {
       element("td", {}, [sparkline(handler.minute, panel, name)]),
       nextRun(handler, worker, panel),
     ]),
+    ...(handler.stale ? [staleRow(handler)] : []),
     ...(handler.error ? [errorRow(handler, panel)] : []),
   ];
+}
+
+/** Takes a handler of a cell out, until that cell runs again. */
+function removal(handler, worker, panel) {
+  const label = `remove ${handler.key[2]} of ${worker.name} until its cell runs again`;
+  const press = () => panel.request(label, { type: "remove", worker: worker.name, key: handler.key });
+  return button("remove", press, { cls: "dnw-link", label });
+}
+
+/** Why a handler runs although its cell would not register it as it stands. */
+function staleRow(handler) {
+  return element("tr", { cls: "dnw-last-error" }, [
+    element("td", { colspan: COLUMNS.length }, [
+      element("span", { cls: "dnw-muted", text: `stale: ${handler.stale}; remove drops it` }),
+    ]),
+  ]);
 }
 
 /** The last error of a handler: where it was raised, and the way to its event. */

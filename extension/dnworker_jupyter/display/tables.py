@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 
@@ -11,9 +11,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
-from dnworker_jupyter.kernel.cells import CellBook
-from dnworker_jupyter.kernel.notebook_file import SavedNotebook
-from dnworker_jupyter.live.stale import label, why_stale
+from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
 
 WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology", "resume")
@@ -103,16 +101,15 @@ def worker_log(runtime: Runtime, managed: ManagedWorker, last: int) -> Note:
     return Note("\n".join(shown) or f"{managed.name} has no output yet")
 
 
-def handler_origins(live: LiveWorker, cells: CellBook, saved: SavedNotebook | None) -> dict[HandlerKey, str]:
+def handler_origins(live: LiveWorker, stale: Iterable[Stale]) -> dict[HandlerKey, str]:
     """Return the cell that each handler of a live worker is from, and why it is stale where it is."""
-    return {
-        handler.key: label(registration.cell, why_stale(registration, cells, saved))
-        for registration in live.registrations.values()
-        for handler in registration.handlers
-    }
+    reasons = {one.handler.key: one.why for one in stale}
+    return {handler.key: label(cell, reasons.get(handler.key)) for handler, cell in live.handlers()}
 
 
-def worker_table(managed: ManagedWorker, origins: Mapping[HandlerKey, str], clock: Clock) -> Table:
+def worker_table(
+    managed: ManagedWorker, origins: Mapping[HandlerKey, str], clock: Clock, stale: Sequence[Stale] = ()
+) -> Table:
     """Return the table that `%worker NAME` shows: every handler, its cell from `origins`, and its stats."""
     upcoming = managed.next_runs
     rows = []
@@ -136,8 +133,9 @@ def worker_table(managed: ManagedWorker, origins: Mapping[HandlerKey, str], cloc
     headings = ["registered for", "handler", "from", "calls", "errors", "missed", "next run", "last error"]
     why = f": {managed.error.partition(chr(10))[0]}" if managed.error else ""
     wayout = f"; %worker restart {managed.name}" if managed.state is WorkerState.ERROR else ""
-    title = f"{managed.qualified_name} is {managed.state}, {managed.topology_label}{why}{wayout}"
-    return Table(headings, rows, "no handlers", title=title)
+    how = f"{managed.topology_label}, generation {managed.generation}"
+    title = f"{managed.qualified_name} is {managed.state}, {how}{why}{wayout}"
+    return Table(headings, rows, "no handlers", title=title, note="\n".join(one.text for one in stale))
 
 
 def until(clock: Clock, when: datetime) -> str:

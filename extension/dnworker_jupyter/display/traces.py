@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import groupby
 from typing import Any
 
 from dnworker.events.trace import Row, Trace
+from dnworker_jupyter.live.stale import StaleHandlers
 
 # Inline styles only: style sheets are taken out of stored outputs by GitHub. Colours hold on light and dark.
 _BOX = "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.5;margin:2px 0"
@@ -26,16 +27,26 @@ _MARKS = {
 }
 
 
-def register_formatters(shell: Any) -> None:
-    """Let IPython show traces."""
+def register_formatters(shell: Any, stale: StaleHandlers) -> None:
+    """Let IPython show traces, and which of the handlers that ran are stale."""
     formatters = shell.display_formatter.formatters
-    formatters["text/plain"].for_type(Trace, lambda trace, printer, _: printer.text(str(trace)))
-    formatters["text/html"].for_type(Trace, trace_html)
+    formatters["text/plain"].for_type(
+        Trace,
+        lambda trace, printer, _: printer.text("\n".join([str(trace), *stale_notes(trace, stale)])),
+    )
+    formatters["text/html"].for_type(Trace, lambda trace: trace_html(trace, stale_notes(trace, stale)))
 
 
-def trace_html(trace: Trace) -> str:
-    """Return a trace as HTML: a tree with a waterfall, what was printed, and errors."""
-    rows = trace.rows()
+def stale_notes(trace: Trace, stale: StaleHandlers) -> list[str]:
+    """Return what is to be said of the handlers in a trace that are stale, one line each."""
+    runs = trace.runs()
+    found = stale.among((run.worker, run.key, run.generation) for run in runs)
+    return [f"({one.text})" for one in found]
+
+
+def trace_html(trace: Trace, notes: Sequence[str] = ()) -> str:
+    """Return a trace as HTML: a tree with a waterfall, what was printed, and errors; `notes` below it."""
+    rows = [*trace.rows(), *(Row(0, "note", note) for note in notes)]
     width = max((2 * row.depth + len(row.text) for row in rows if row.bar is not None), default=0) + 3
     shown = "".join(_shown(rows, width))
     return f"<div style='{_BOX}' role='tree' aria-label='trace'>{shown}</div>"

@@ -42,18 +42,34 @@ class Variables:
     def __init__(self) -> None:
         self._set: dict[str, str] = {}
 
-    def set(self, given: Mapping[str, str], root: Path) -> None:
+    def set(self, given: Mapping[str, str], root: Path) -> dict[str, str | None]:
         """Set variables that nobody else has set; one that refers to what is not set is left out.
+
+        Returns those that were set, with what they were before: for `put_back`.
 
         Args:
             given: names and values, which may have references.
             root: the capability's directory.
         """
         environ = {name: value for name, value in os.environ.items() if self._set.get(name) != value}
+        before: dict[str, str | None] = {}
         for name, text in given.items():
             if name in AUTHORITATIVE:  # the runtime's own, which no worker sets
                 continue
             with contextlib.suppress(UnsetVariable):  # only the user knows its value
                 value = interpolate(text.replace(ROOT_REFERENCE, str(root)), environ, name)
                 if name not in environ:
+                    before[name] = os.environ.get(name)
                     os.environ[name] = self._set[name] = value
+        return before
+
+    def put_back(self, before: Mapping[str, str | None]) -> None:
+        """Set variables to what they were before `set`, where nobody has set them since."""
+        for name, value in before.items():
+            if os.environ.get(name) != self._set.get(name):
+                continue
+            if value is None:
+                os.environ.pop(name, None)
+                self._set.pop(name, None)
+            else:
+                os.environ[name] = self._set[name] = value

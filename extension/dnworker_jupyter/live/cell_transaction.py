@@ -1,14 +1,37 @@
-"""`CellTransaction`: what one run of a cell registers for one worker; used by `Transactions`."""
+"""`CellTransaction`: what one run of a cell registers for a worker; `Draft`: for all; see `Transactions`."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
+from dnworker.workers.registry import Registered
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.records import Registration, handler_records
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
+
+
+@dataclass
+class Draft:
+    """What the running cell has registered so far."""
+
+    handlers_before: dict[int, tuple[Registered, ...]] = field(default_factory=dict)
+    """The Workers that were there when it began, by identity, and which handlers they had."""
+    transactions: dict[str, CellTransaction] = field(default_factory=dict)
+    """By the worker's name."""
+    variables: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """By the worker's name, the variables that were set for it, with what they were before."""
+    commit: Callable[[], Coroutine[Any, Any, str]] | None = None
+    """What ends the cell instead of a registration, and returns its output."""
+    is_closed: bool = False
+    committing: asyncio.Task[Any] | None = None
+    """What lets it take effect, while that lasts."""
+    is_left: bool = False
+    """Whether the cell was interrupted meanwhile, and does not wait for it any more."""
 
 
 class CellTransaction:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dnworker.workers.registry import Registered
+from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.names import bound_globally, names_in, reached
-from dnworker_jupyter.live.records import Change, Handler, Registration
+from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
@@ -30,6 +32,27 @@ class Generation:
         """Return the handlers without their cells."""
         return [handler for handler, _ in self.handlers()]
 
+    def as_at_start(self, name: str) -> Worker:
+        """Make a Worker of this name with these handlers; its state is what cells put there."""
+        worker = make_worker(name, self.plain_handlers())
+        for registration in self.registrations.values():
+            worker.state.update(registration.seeds)
+        return worker
+
+    def cell_of(self, handler: Registered | None) -> Cell | None:
+        """Return the cell whose handler runs as `handler`; None where it is none of this generation."""
+        if handler is None:
+            return None
+        found = (cell for own, cell in self.handlers() if own.function is handler.function)
+        return next(found, None)
+
+    def without(self, handlers: Collection[Handler]) -> dict[str, Registration]:
+        """Return the registrations without some of their handlers; each notes those that it has lost."""
+        gone = {id(handler) for handler in handlers}
+        return {
+            key: r.without([h for h in r.handlers if id(h) in gone]) for key, r in self.registrations.items()
+        }
+
     def with_registration(
         self, new: Registration
     ) -> tuple[dict[str, Registration], list[tuple[Handler, Cell]]]:
@@ -43,7 +66,7 @@ class Generation:
                 continue
             kept = tuple(h for h in registration.handlers if h.declared not in declared)
             taken += [(h, registration.cell) for h in registration.handlers if h.declared in declared]
-            if kept or registration.shared:
+            if kept or registration.shared or not registration.handlers:  # there were none to take over
                 merged[key] = replace(registration, handlers=kept)
         merged.setdefault(new.cell.key, new)
         return merged, taken

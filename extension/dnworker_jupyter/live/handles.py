@@ -24,6 +24,9 @@ class Registrar(Protocol):
     def state_of(self, name: str, *, in_handler: bool) -> dict[str, Any]:
         """Return a worker's state; in the cell that registers for it, what it will be."""
 
+    def generation_of(self, name: str) -> int:
+        """Return the number of a worker's present generation; 0 while it has none."""
+
     def is_recording(self) -> bool:
         """Return whether the running cell has begun to register."""
 
@@ -105,6 +108,11 @@ class LiveHandle(Worker):
             live = self.state
             live.clear()
             live.update(value)
+
+    @property
+    def generation(self) -> int:
+        """The number of the present generation, as `%worker`, traces and the panel show it; 0 without one."""
+        return self._registrar.generation_of(self._live_name)
 
     def on_startup(self, handler: Any) -> Any:
         """Register for the running cell; see `Worker.on_startup`."""

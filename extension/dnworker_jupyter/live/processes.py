@@ -45,6 +45,8 @@ class ProcessWorker(SubprocessWorker):
     ) -> None:
         self._files = root
         self._number = number
+        self.exported: Mapping[str, bytes] = {}
+        """What it was made of, by path; empty for a command that is no export."""
         super().__init__(engine.services, capability, definition)
 
     @property
@@ -80,7 +82,17 @@ class Processes:
             file.write_bytes(data)
         path = str(root / script)
         command, args = ("uv", ("run", path)) if topology == "uv" else (sys.executable, (path,))
-        return self.run(name, command, args, options, root, generation)
+        worker = self.run(name, command, args, options, root, generation)
+        worker.exported = files
+        return worker
+
+    def is_same(self, worker: ProcessWorker, name: str, topology: ProcessTopology) -> bool:
+        """Return whether an export would give what a worker was made of, to the byte.
+
+        Raises:
+            NotExportable: something that its handlers need cannot leave the kernel.
+        """
+        return self._export(name, topology)[0] == worker.exported
 
     def run(
         self, name: str, command: str, args: tuple[str, ...], options: Options, root: Path, generation: int

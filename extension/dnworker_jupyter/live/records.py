@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dnworker.core.handlers import HandlerKey, handler_name
+from dnworker.core.handlers import HandlerKey, handler_name, numbered
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.workers import registry
 from dnworker.workers.registry import Registered
@@ -58,8 +58,19 @@ class Registration:
     twice: tuple[str, ...] = ()
     """Names that its cell registered more than once in the same way; all run."""
     shared: bool = False
+    left_out: tuple[Handler, ...] = ()
+    """Handlers that its cell registers, and that `%worker remove` took out since."""
     at: float = field(default_factory=time.time)
     """When it took effect, in seconds since 1970."""
+
+    def without(self, handlers: Collection[Handler]) -> Registration:
+        """Return it without some of its handlers; the others are numbered anew, as those of a worker are."""
+        if not handlers:
+            return self
+        kept = [h for h in self.handlers if h not in handlers]
+        keys = numbered(h.declared for h in kept)
+        left = tuple(replace(h, key=key) for h, key in zip(kept, keys, strict=True))
+        return replace(self, handlers=left, left_out=(*self.left_out, *handlers))
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,10 @@ class Change:
     twice: tuple[str, ...] = ()
     beside: tuple[tuple[Handler, Cell], ...] = ()
     """Handlers of other cells that have the name of a new one, by the same decorator, and run on."""
+    failing: tuple[Cell, str, str] | None = None
+    """A startup handler that keeps the worker in `error`: its cell, its name with the worker's, and why."""
+    is_unchanged: bool = False
+    """Whether the cell has registered provably the same as before, so that there is no new generation."""
 
 
 def wrong_signature(handler: Handler) -> str | None:
@@ -111,9 +126,17 @@ def _enclosed(function: Any) -> tuple[Any, ...]:
     held = [id(cell.cell_contents) for cell in cells if _is_filled(cell)]
     return (
         *held,
-        repr(getattr(function, "__defaults__", None)),
-        repr(getattr(function, "__kwdefaults__", None)),
+        _shown(getattr(function, "__defaults__", None)),
+        _shown(getattr(function, "__kwdefaults__", None)),
     )
+
+
+def _shown(values: object) -> str:
+    """Return values as text; of those that cannot be shown, one that no others have."""
+    try:
+        return repr(values)
+    except Exception:  # the notebook's own code
+        return f"<not shown: {id(values)}>"
 
 
 def _is_filled(cell: Any) -> bool:

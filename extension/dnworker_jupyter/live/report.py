@@ -9,11 +9,14 @@ from dnworker_jupyter.live.worker import LiveWorker
 
 def describe_change(live: LiveWorker, change: Change) -> list[str]:
     """Return the lines that a cell prints of what its commit changed."""
+    if change.is_unchanged:
+        return [f"{live.name}: unchanged (generation {live.generation})"]
     how = " (restarted)" if change.restarted else ""
     topology = "" if live.topology == "in-process" else f" as a process ({live.topology})"
     lines = [f"{live.name} is {live.state_now}{topology}{how}, generation {live.generation}"]
     if live.state_now is WorkerState.GATED_OFF:
         lines[0] += f"; it needs one of these flags on: {', '.join(live.options.when)}"
+    lines += [f"  ! {line}" for line in failing(change)]
     for sign, handlers in (("+", change.added), ("~", change.changed), ("-", change.removed)):
         for handler in handlers:
             lines.append(f"  {sign} {_trigger(handler)}: {handler.key.name}")
@@ -32,6 +35,15 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
     if next(live.handlers(), None) is None:
         lines.append("  it has no handlers yet")
     return lines
+
+
+def failing(change: Change) -> list[str]:
+    """Return why the worker is in `error` though a change took effect; no line where it is not."""
+    if change.failing is None:
+        return []
+    cell, handler, said = change.failing
+    wayout = f"mend {cell.label} and run it again, or %worker remove {handler}"
+    return [f"not for this change: {said}, which {cell.label} registers; {wayout}"]
 
 
 def _trigger(handler: Handler) -> str:

@@ -1,11 +1,76 @@
-"""Finds stale handlers, which run although their cell was edited, failed or deleted; used by `%worker`."""
+"""Finds stale handlers, which run although their cell was edited, failed or deleted; for what shows them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dnworker.core.handlers import HandlerKey
 from dnworker_jupyter.kernel.cells import CellBook
-from dnworker_jupyter.kernel.notebook_file import SavedNotebook
-from dnworker_jupyter.live.records import Registration
+from dnworker_jupyter.kernel.notebook_file import SavedNotebook, read_saved
+from dnworker_jupyter.live.records import Handler, Registration
+from dnworker_jupyter.live.worker import LiveWorker
+from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.cell import Cell
+
+
+class Stale(NamedTuple):
+    """A handler that runs although its cell would not register it as it stands."""
+
+    worker: str
+    handler: Handler
+    cell: Cell
+    why: str
+
+    @property
+    def text(self) -> str:
+        """Which handler it is, of which cell, why it is stale, and how to drop it."""
+        name = f"{self.worker}.{self.handler.key.name}"
+        return f"{name} of {self.cell.label} is stale: {self.why}; %worker remove {name} drops it"
+
+
+class StaleHandlers:
+    """The stale handlers of one notebook, as far as the kernel and the saved file show them."""
+
+    def __init__(self, live: LiveWorkers, cells: CellBook) -> None:
+        self._live = live
+        self._cells = cells
+        self._saved: SavedNotebook | None = None
+        self._read: tuple[Path, int, int] | None = None
+        """Which file was read, with its time and size."""
+
+    def note_saved(self, path: Path | None) -> None:
+        """Take in the saved notebook, where it has changed since; may be called on any thread."""
+        if path is None:
+            return
+        try:
+            found = path.stat()
+        except OSError:
+            return  # it is not there any more: what was read last counts
+        if (stamp := (path, found.st_mtime_ns, found.st_size)) != self._read:
+            self._saved, self._read = read_saved(path), stamp
+
+    def of(self, live: LiveWorker) -> Iterator[Stale]:
+        """Go through the stale handlers of a worker."""
+        for registration in live.registrations.values():
+            if registration.handlers and (why := why_stale(registration, self._cells, self._saved)):
+                for handler in registration.handlers:
+                    yield Stale(live.name, handler, registration.cell, why)
+
+    def among(self, runs: Iterable[tuple[str, HandlerKey | None, int]]) -> list[Stale]:
+        """Return those that ran: each run by its worker's qualified name, its handler and its generation."""
+        found: dict[tuple[str, HandlerKey], Stale] = {}
+        ran = {*runs}
+        for live in self._live:
+            if live.managed is None:
+                continue
+            name, number = live.managed.qualified_name, live.generation
+            if any(worker == name for worker, _, _ in ran):
+                for one in self.of(live):
+                    if (name, one.handler.key, number) in ran:
+                        found[name, one.handler.key] = one
+        return [*found.values()]
 
 
 def why_stale(registration: Registration, cells: CellBook, saved: SavedNotebook | None) -> str | None:

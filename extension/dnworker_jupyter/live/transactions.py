@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import linecache
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from dnworker.client.client import RuntimeClient
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.invocation import current_invocation
-from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.engine import Engine
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.registry import handlers_of, keep_handlers
+from dnworker.workers.runner import to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.kernel.cells import CellBook, RunningCell
 from dnworker_jupyter.kernel.late_errors import LateErrors
@@ -24,36 +23,21 @@ from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import beside_loaded, check_not_set_aside
 from dnworker_jupyter.live.cell_options import CellOptions, Variables
-from dnworker_jupyter.live.cell_transaction import CellTransaction
+from dnworker_jupyter.live.cell_transaction import CellTransaction, Draft
+from dnworker_jupyter.live.exchange import AddressInUse
 from dnworker_jupyter.live.handles import CurrentWorker, LiveHandle, NoWorker, adopt, make_handle
+from dnworker_jupyter.live.leaving import Leaving, Left, runs_on
 from dnworker_jupyter.live.notice import notice_of
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.records import Change, handler_records
 from dnworker_jupyter.live.report import describe_change
-from dnworker_jupyter.live.worker import LiveWorker, why_failed
+from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options, read_worker_line
 from dnworker_jupyter.syntax.transform import CELL_NAMES
 
 _OPENING = "__import__('dnworker_jupyter')._open_"
-
-
-@dataclass
-class Draft:
-    """What the running cell has registered so far."""
-
-    workers_before: dict[int, int] = field(default_factory=dict)
-    """The Workers that were there when it began, by identity, and how many handlers they had."""
-    transactions: dict[str, CellTransaction] = field(default_factory=dict)
-    """By the worker's name."""
-    commit: Callable[[], Coroutine[Any, Any, str]] | None = None
-    """What ends the cell instead of a registration, and returns its output."""
-    is_closed: bool = False
-    committing: asyncio.Task[Any] | None = None
-    """What lets it take effect, while that lasts."""
-    is_left: bool = False
-    """Whether the cell was interrupted meanwhile, and does not wait for it any more."""
 
 
 class Transactions:
@@ -87,6 +71,9 @@ class Transactions:
         self._options = CellOptions()
         self._variables = Variables()
         self._unfinished: set[asyncio.Task[None]] = set()
+        self._leaving = Leaving(engine, live, processes)
+        self._said_to_run_on: set[str] = set()
+        """The keys of cells that have failed since they registered, and said what runs on."""
 
     async def ready(self) -> None:
         """Wait until the runtime has started, and what earlier cells left to do is done.
@@ -102,7 +89,7 @@ class Transactions:
 
     def begin_cell(self, running: RunningCell) -> None:
         """Note which Workers are there already: they are not made by this cell."""
-        before = {id(worker): worker.handler_count for worker in self._plain_workers()}
+        before = {id(worker): (*handlers_of(worker),) for worker in self._plain_workers()}
         self._drafts[running] = Draft(before)
 
     def end_with(self, commit: Callable[[], Coroutine[Any, Any, str]]) -> None:
@@ -175,7 +162,7 @@ class Transactions:
         if name not in draft.transactions:
             live = self._live.get(name) or LiveWorker(name, self._engine, self._processes)
             known = self._options.begin(name, running.cell.key, options, live.registrations)
-            self._variables.set(known.env, self._engine.capability().root)
+            draft.variables[name] = self._variables.set(known.env, self._engine.capability().root)
             draft.transactions[name] = CellTransaction(live, running.cell, known, **how)
         self._latest = name
         return draft.transactions[name]
@@ -237,9 +224,26 @@ class Transactions:
             return
         self._adopt_new(draft)
         transactions, draft.transactions = draft.transactions, {}
-        await self._loop.enter(lambda: self._drop_stale(running.cell, set(transactions)))
         for transaction in transactions.values():
+            try:
+                await self._commit(transaction, draft)
+            except AddressInUse:
+                left = self._leaving.left_by(running.cell, transactions)
+                if not left:
+                    raise
+                await self._commit_after(left, transaction, draft, transactions)
+        await self._drop_left(running.cell, transactions)
+
+    async def _commit_after(
+        self, left: list[Left], transaction: CellTransaction, draft: Draft, registering: Collection[str]
+    ) -> None:
+        """Commit once what the cell registered for other workers before has ended: that has its address."""
+        await self._drop_left(transaction.cell, registering)
+        try:
             await self._commit(transaction, draft)
+        except BaseException:
+            await self._loop.enter(lambda: to_its_end(self._leaving.put_back(left)))
+            raise
 
     def leave_cell(self, running: RunningCell, succeeded: bool) -> None:
         """Note that a cell has ended; what it left open takes effect later, or, when it failed, never."""
@@ -247,15 +251,31 @@ class Transactions:
         if draft is not None and draft.committing is not None:  # at a terminal, Ctrl-C ends the cell alone
             draft.is_left = True
             self._loop.post(draft.committing.cancel)
-        if draft is None or draft.is_closed or not succeeded or running.broken or self._loop.loop is None:
+        if draft is not None and (not succeeded or running.broken):
+            self._forget_failed(running.cell, draft)
+            return
+        self._said_to_run_on.discard(running.cell.key)
+        if draft is None or draft.is_closed or self._loop.loop is None:
             return
         # Most cells have nothing left to do here: they close by themselves, or registered nothing.
         self._adopt_new(draft, only_with_handlers=True)
         cell = running.cell
-        stale = any(cell.key in live.registrations for live in self._live)
-        stale |= any(c.key == cell.key and c.number != cell.number for c in self._live.programs.values())
-        if draft.transactions or stale:
+        if draft.transactions or self._leaving.has_left(cell):
             self._loop.post(self._finish_later, draft.transactions, cell)
+
+    def _forget_failed(self, cell: Cell, draft: Draft) -> None:
+        """Leave nothing of a cell that failed, and say once which handlers of an earlier run run on."""
+        for worker in self._plain_workers():
+            handlers = draft.handlers_before.get(id(worker), ())
+            if worker.handler_count > len(handlers):
+                keep_handlers(worker, handlers)
+        for undo in draft.variables.values():
+            self._variables.put_back(undo)
+        lines = [] if cell.key in self._said_to_run_on else [*runs_on(self._live, cell)]
+        if lines:
+            self._said_to_run_on.add(cell.key)
+        for line in lines:
+            print(line)  # noqa: T201  this is the cell's output
 
     async def _finished(self) -> None:
         """Wait until what earlier cells left to do is done."""
@@ -272,13 +292,18 @@ class Transactions:
         """Commit what a cell could not commit itself, such as one in the body of another magic."""
 
         async def finish() -> None:
-            steps = [partial(self._drop_stale, cell, set(transactions))]
-            steps += [partial(self._commit, transaction) for transaction in transactions.values()]
-            for step in steps:
+            failed = False
+            for transaction in transactions.values():
                 try:
-                    await step()
+                    await self._commit(transaction)
                 except (UsageError, WorkerFailed) as exc:
                     self._late_errors.add(exc)
+                    failed = True
+            try:
+                if not failed:  # else what it registered before runs on
+                    await self._drop_left(cell, transactions)
+            except (UsageError, WorkerFailed) as exc:
+                self._late_errors.add(exc)
 
         self.later(finish)
 
@@ -286,7 +311,6 @@ class Transactions:
         live = transaction.live
         with notice_of(live):
             change = await self._loop.enter(lambda: self._become(transaction, draft or Draft()))
-        self._raise_if_failed(live)
         lines = [] if transaction.quiet else describe_change(live, change)
         for line in [*lines, *beside_loaded(self._engine, live.name)]:
             print(line)  # noqa: T201  this is the cell's output
@@ -301,38 +325,22 @@ class Transactions:
             change = await live.commit(
                 transaction.registration(), transaction.options, stop_first=transaction.restart
             )
-        except UsageError:
-            if is_new:
+        except BaseException as exc:
+            if is_new and live.managed is None:
                 self._live.remove(live)
-            raise
-        except WorkerFailed as exc:
-            if draft.is_left:
+            if draft.is_left and isinstance(exc, WorkerFailed):
                 print(exc)  # noqa: T201  the cell does not hear of it any more
             raise
         finally:
             draft.committing = None
         self._options.accept(live.name, transaction.cell.key)
+        draft.variables.pop(live.name, None)
         return change
 
-    async def _drop_stale(self, cell: Cell, registering: set[str]) -> None:
+    async def _drop_left(self, cell: Cell, registering: Collection[str]) -> None:
         """End what a cell registered when it ran before and registers no more."""
-        for live in self._live:
-            if live.name in registering or cell.key not in live.registrations:
-                continue
-            await live.drop(cell.key)
-            if live.registrations:
-                print(f"{live.name} is without the handlers that this cell registered before")  # noqa: T201
-            elif live.managed is not None:
-                await self._engine.remove(live.managed.qualified_name)
-                self._live.remove(live)
-                print(f"{live.name} is removed: no cell defines it any more")  # noqa: T201
-        for name, defined in [*self._live.programs.items()]:
-            if defined.key == cell.key and defined.number != cell.number:
-                check_not_set_aside(self._engine, name)
-                del self._live.programs[name]
-                if (program := self._engine.capability().workers.get(name)) is not None:
-                    await self._engine.remove(program.qualified_name)
-                print(f"{name} is removed: no cell defines it any more")  # noqa: T201
+        for line in await self._loop.enter(lambda: self._leaving.drop(cell, registering)):
+            print(line)  # noqa: T201  this is the cell's output
 
     def forget(self, managed: ManagedWorker) -> None:
         """Forget what cells know of a worker that was removed."""
@@ -345,11 +353,9 @@ class Transactions:
     def _adopt_new(self, draft: Draft, *, only_with_handlers: bool = False) -> None:
         """Take in the Workers that the cell has made, or registered handlers with."""
         for worker in self._plain_workers():
-            before = draft.workers_before.get(id(worker), -1)
-            wanted = (
-                worker.handler_count > max(before, 0) if only_with_handlers else worker.handler_count > before
-            )
-            if wanted and worker.name is not None and not self._is_running(worker):
+            before = draft.handlers_before.get(id(worker))
+            least = len(before) if before is not None else 0 if only_with_handlers else -1
+            if worker.handler_count > least and worker.name is not None and not self._is_running(worker):
                 adopt(self, worker, worker.name)
 
     def _plain_workers(self) -> list[Worker]:
@@ -357,11 +363,6 @@ class Transactions:
 
     def _is_running(self, worker: Worker) -> bool:
         return any(getattr(managed, "worker", None) is worker for managed in self._engine.workers())
-
-    def _raise_if_failed(self, live: LiveWorker) -> None:
-        managed = live.managed
-        if managed is not None and managed.state is WorkerState.ERROR:
-            raise WorkerFailed(why_failed(managed))
 
     # -- what names mean -------------------------------------------------------------------------------
 
@@ -398,6 +399,11 @@ class Transactions:
                 return worker.state  # of its own generation, which may be one that is to come
         live = self._live.get(name)
         return live.state if live is not None else {}
+
+    def generation_of(self, name: str) -> int:
+        """Return the number of a live worker's present generation; 0 while it has none."""
+        live = self._live.get(name)
+        return live.generation if live is not None else 0
 
     def current_worker(self) -> Worker:
         """Return the Worker that `worker` means here.

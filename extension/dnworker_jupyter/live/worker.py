@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import UsageError, WorkerFailed
-from dnworker.core.handler_error import describe
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import Topology
 from dnworker.engine.engine import Engine
 from dnworker.workers import inprocess_worker
+from dnworker.workers.access import Retired
 from dnworker.workers.inprocess_worker import InProcessWorker
-from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.runner import NotStarted, to_its_end
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
+from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
-from dnworker_jupyter.live.processes import Processes, ProcessWorker, until_up
+from dnworker_jupyter.live.outcomes import (
+    is_address_in_use,
+    reason,
+    what_fails,
+    what_is_back,
+    what_was,
+    why_failed,
+)
+from dnworker_jupyter.live.processes import Processes, ProcessWorker
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
+from dnworker_jupyter.live.sameness import is_unchanged
 from dnworker_jupyter.syntax.cell import Cell
 from dnworker_jupyter.syntax.options import Options
 
@@ -43,6 +51,8 @@ class LiveWorker:
         self._processes = processes
         self._generations: tuple[Generation, ...] = (Generation(),)
         """Those that can be gone back to, and last the present one."""
+        self._newest = 0
+        """The highest number that a generation has had, one that did not start among them."""
 
     @property
     def current(self) -> Generation:
@@ -78,16 +88,20 @@ class LiveWorker:
     async def commit(
         self, registration: Registration, options: Options, *, stop_first: bool = False
     ) -> Change:
-        """Make what a cell registered part of the next generation and let it run.
+        """Make what a cell registered part of the next generation and let it run; all of it, or nothing.
 
         A new startup or shutdown handler, or another gate, needs a start. The present generation runs until
-        the next one has started; with `stop_first`, or where both need the same, it stops before.
+        the next one has started; with `stop_first`, or where both need the same, it stops before. Where the
+        cell has registered provably the same as before, the generation stays, with its state.
 
         Raises:
             NotExportable: the worker is a process, and something that the handlers need cannot leave the
                 kernel; nothing has changed then.
-            WorkerFailed: it did not start, or was interrupted; the text says what runs now.
+            WorkerFailed: it did not start, or was interrupted; the text says what runs now. Nothing of the
+                cell is left.
         """
+        if not stop_first and options == self.options and await self._is_again(registration):
+            return Change((), (), (), (), restarted=False, is_unchanged=True)
         merged, taken = self.current.with_registration(registration)
         generation = self.current.followed_by(merged, options)
         change = await self._become(self._with(generation), written=registration, stop_first=stop_first)
@@ -103,8 +117,18 @@ class LiveWorker:
         kept = {k: r for k, r in self.registrations.items() if k != key}
         return await self._become(self._with(self.current.followed_by(kept, None)))
 
+    async def without(self, handlers: Collection[Handler]) -> Change:
+        """Take handlers out, until their cells run again; a worker that is stopped stays so.
+
+        Raises:
+            NotExportable: as for `commit`.
+            WorkerFailed: what is left did not start; the text says what runs now.
+        """
+        kept = self.current.without(handlers)
+        return await self._become(self._with(self.current.followed_by(kept, None)), starts=False)
+
     async def rollback(self) -> Change:
-        """Bring the previous generation back.
+        """Bring the handlers of the previous generation back, as a generation with a number of its own.
 
         Raises:
             UsageError: there is none.
@@ -126,7 +150,7 @@ class LiveWorker:
         """
         check_not_set_aside(self._engine, self.name)
         before, self.topology = self.topology, topology
-        managed = self.managed
+        managed, state = self.managed, self.state
         try:
             if topology == "in-process":
                 await self._exchange(self._in_process(self._generations))
@@ -134,7 +158,7 @@ class LiveWorker:
                 await self._exchange(self._as_process())
         except BaseException:
             if self.managed is managed:
-                self.topology = before
+                self.topology, self.state = before, state
             raise
 
     def _with(self, generation: Generation) -> tuple[Generation, ...]:
@@ -148,23 +172,99 @@ class LiveWorker:
         *,
         written: Registration | None = None,
         stop_first: bool = False,
+        starts: bool = True,
     ) -> Change:
-        """Run the last of `generations`; where it does not start, what ran before runs on."""
+        """Run the last of `generations`; where it does not start, all is as it was before."""
         check_not_set_aside(self._engine, self.name)
-        before, after = self.current, generations[-1]
+        before, after = self.current, replace(generations[-1], number=self._newest + 1)
         restart = stop_first or self._must_restart(before, after)
-        if self.topology != "in-process":
-            await self._become_process(generations, written)
-        elif not isinstance(self.managed, InProcessWorker):
-            await self._exchange(self._in_process(generations))
-        elif restart:
-            first = stop_first or clashes(before, after)
-            await self._start_anew(self.managed, generations, stop_first=first)
-        else:
-            self._write_state(written)
-            await self.managed.swap(self._runnable(generations, self.state))
+        ran, error = self.state_now, self.managed.error if self.managed is not None else None
+        undo = self._generations, self.state
+        try:
+            await self._let_run(
+                (*generations[:-1], after), written, restart=restart, stop_first=stop_first, starts=starts
+            )
+        except BaseException as exc:
+            if not isinstance(exc, UsageError):  # its number has been seen, as by a startup handler that ran
+                self._newest = after.number
+            await to_its_end(self._undo(*undo, ran, error))
+            raise
+        self._newest = after.number
         change = change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
-        return replace(change, restarted=True) if stop_first and before.registrations else change
+        is_anew = change.restarted or (stop_first and bool(before.registrations))
+        return replace(change, failing=what_fails(self.managed, after), restarted=is_anew)
+
+    async def _let_run(
+        self,
+        generations: tuple[Generation, ...],
+        written: Registration | None,
+        *,
+        restart: bool,
+        stop_first: bool,
+        starts: bool,
+    ) -> None:
+        """Let the last of `generations` run, in the way that disturbs least."""
+        before, after, managed = self.current, generations[-1], self.managed
+        starts = starts or self.state_now is not WorkerState.STOPPED
+        if self.topology != "in-process":
+            await self._become_process(generations, written, starts=starts)
+        elif not isinstance(managed, InProcessWorker):
+            await self._exchange(self._in_process(generations))
+        elif not starts and await managed.prepare(self._runnable(generations, {})):
+            return
+        elif restart or self.state_now is not WorkerState.RUNNING:
+            await self._start_anew(managed, generations, stop_first=stop_first or clashes(before, after))
+        else:
+            await self._swap(managed, generations, written)
+
+    async def _undo(
+        self, generations: tuple[Generation, ...], values: dict[str, Any], state: WorkerState, why: str | None
+    ) -> None:
+        """Be as before a generation that did not take effect; where it has, leave it so.
+
+        Args:
+            generations: those that there were.
+            values: the state of the worker's handlers.
+            state: what the worker was in, and `why` it was in `error`.
+        """
+        managed, number = self.managed, generations[-1].number
+        here = managed if isinstance(managed, InProcessWorker) else None
+        if here is not None and here.state is WorkerState.RUNNING and here.generation != number:
+            return  # only the stop of the one before was interrupted
+        self._generations, self.state = generations, values
+        if here is not None and here.generation != number:
+            with contextlib.suppress(Retired):  # somebody has removed it meanwhile
+                await here.withdraw(self._runnable(generations, values), state, why)
+
+    async def _is_again(self, registration: Registration) -> bool:
+        """Return whether a cell has registered provably what it did before, and take its new functions then.
+
+        They are equal to those that run; still the new ones run from now on, so that nothing old is kept.
+        """
+        present = self.registrations.get(registration.cell.key)
+        if present is None or self.state_now is not WorkerState.RUNNING:
+            return False
+        if not is_unchanged(present, registration, self.state):
+            return False
+        again = replace(registration, seeds=present.seeds)
+        number = self.generation
+        same = self.current.followed_by({**self.registrations, registration.cell.key: again}, None)
+        generations = (*self._generations[:-1], replace(same, number=number))
+        managed = self.managed
+        if isinstance(managed, InProcessWorker):
+            await self._swap(managed, generations, None)
+            return True
+        if not isinstance(managed, ProcessWorker) or self.topology == "in-process":
+            return False
+        undo, self._generations = self._generations, generations
+        try:
+            if self._processes.is_same(managed, self.name, self.topology):
+                return True
+        except BaseException:
+            self._generations = undo
+            raise
+        self._generations = undo
+        return False
 
     def _must_restart(self, before: Generation, after: Generation) -> bool:
         """Return whether state must begin anew: the gate, a startup or a shutdown handler changed."""
@@ -179,6 +279,28 @@ class LiveWorker:
 
     # -- what runs -------------------------------------------------------------------------------------
 
+    async def _swap(
+        self, managed: InProcessWorker, generations: tuple[Generation, ...], written: Registration | None
+    ) -> None:
+        """Let the last of `generations` take over from the one that runs, with its state."""
+        before, state = self._generations, self.state
+        keys = {*written.seeds, *written.removed} if written is not None else set()
+        kept = {key: state[key] for key in keys if key in state}
+        self._write_state(written)
+        try:
+            await managed.swap(self._runnable(generations, state))
+        except BaseException as exc:
+            for key in keys:
+                state.pop(key, None)
+            state.update(kept)
+            if self._generations is not before:
+                await to_its_end(managed.swap(self._runnable(before, state)))
+            if not isinstance(exc, asyncio.CancelledError):
+                raise
+            why = f"the change of worker {self.name!r} was interrupted"
+            raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
+        self._check_started(managed, before[-1])
+
     async def _start_anew(
         self, managed: InProcessWorker, generations: tuple[Generation, ...], *, stop_first: bool
     ) -> None:
@@ -188,19 +310,39 @@ class LiveWorker:
             if not stop_first:
                 try:
                     await managed.follow(self._runnable(generations, {}))
+                    self._check_started(managed, before)
                     return
                 except NotStarted as exc:
-                    if not _is_address_in_use(exc.failure) or managed.state is not WorkerState.RUNNING:
+                    if not is_address_in_use(exc.failure) or managed.state is not WorkerState.RUNNING:
                         raise
                     stop_first = True
             await managed.follow_after_stop(self._runnable(generations, {}))
+            self._check_started(managed, before)
         except NotStarted as exc:
-            raise WorkerFailed(f"{_reason(self.name, exc)}; {self._what_runs(before, stop_first)}") from None
+            said = reason(self.name, exc, generations[-1])
+            raise WorkerFailed(f"{said}; {self._what_runs(before, stop_first)}") from None
         except asyncio.CancelledError:
             why = f"the startup of worker {self.name!r} was interrupted"
+            rest = what_was(before)
             if self.current is before and did_run:
-                raise WorkerFailed(f"{why}; {self._what_runs(before, stop_first)}") from None
-            raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
+                rest = self._what_runs(before, stop_first)
+            elif managed.state is WorkerState.RUNNING:
+                rest = f"generation {self.generation} is {self.state_now}"
+            raise WorkerFailed(f"{why}; {rest}") from None
+
+    def _check_started(self, managed: InProcessWorker, before: Generation) -> None:
+        """Check that a generation started where none ran; a startup handler that was there before may fail.
+
+        Raises:
+            WorkerFailed: it did not start, by what is new in it.
+        """
+        if managed.state is not WorkerState.ERROR:
+            return
+        failure = managed.startup_failure
+        if failure is None:
+            raise WorkerFailed(f"{why_failed(managed)}; {what_was(before)}")
+        if before.cell_of(failure.handler) is None:
+            raise WorkerFailed(f"{reason(self.name, failure, self.current)}; {what_was(before)}")
 
     def _what_runs(self, before: Generation, was_stopped: bool) -> str:
         """Say how the generation before is, after another did not start."""
@@ -217,54 +359,35 @@ class LiveWorker:
         return (self.managed.error if self.managed is not None else None) or str(self.state_now)
 
     async def _become_process(
-        self, generations: tuple[Generation, ...], written: Registration | None
+        self, generations: tuple[Generation, ...], written: Registration | None, *, starts: bool
     ) -> None:
         """Run the last of `generations` as a process, which is made of what is exported of it."""
-        undo, self._generations = self._generations, generations
-        managed = self.managed
-        try:
-            await self._exchange(self._as_process())
-        except BaseException:
-            if self.managed is managed:
-                self._generations = undo
-            raise
+        self._generations = generations
+        await self._exchange(self._as_process(), starts=starts)
         self._write_state(written)
 
-    async def _exchange(self, managed: InProcessWorker | ProcessWorker) -> None:
-        """Run by another managed worker; where that does not come up, the one before is started again.
+    async def _exchange(self, managed: InProcessWorker | ProcessWorker, *, starts: bool = True) -> None:
+        """Run by another managed worker; where that does not come up, the one before is in its place again.
 
         Raises:
-            WorkerFailed: it did not come up, or was interrupted, and what ran before was started again.
+            WorkerFailed: it did not come up, or was interrupted.
         """
         before = self.managed
-        did_run = before is not None and before.state is WorkerState.RUNNING
+        listed = before or self._engine.capability().workers.get(self.name)
+        did_run = listed is not None and listed.state is WorkerState.RUNNING
         self.managed = managed
         try:
-            await self._engine.capabilities.adopt(managed)
-            if did_run and managed.state is WorkerState.ERROR:
-                raise WorkerFailed(why_failed(managed))
-            if isinstance(managed, ProcessWorker) and managed.state is WorkerState.RUNNING:
-                await until_up(managed)
-        except (WorkerFailed, asyncio.CancelledError) as exc:
-            why = str(exc)
-            if isinstance(exc, asyncio.CancelledError):
-                why = f"the start of worker {self.name!r} was interrupted"
-            if before is None or not did_run:
-                raise WorkerFailed(f"{why}; it is {managed.state}" if why != str(exc) else why) from None
-            await to_its_end(self._take_back(before, managed))
-            how = "is started again" if before.state is WorkerState.RUNNING else f"is {before.state}"
-            old = f"generation {before.generation}, {before.topology_label},"
-            raise WorkerFailed(f"{why}; {old} was stopped for it, and {how}") from None
-
-    async def _take_back(
-        self, before: InProcessWorker | ProcessWorker, managed: InProcessWorker | ProcessWorker
-    ) -> None:
-        await managed.stop()
-        self.managed = before
-        await self._engine.capabilities.adopt(before, resume=True)
-        if isinstance(before, ProcessWorker) and before.state is WorkerState.RUNNING:
-            with contextlib.suppress(WorkerFailed):  # its state says it
-                await until_up(before)
+            await bring_up(self._engine, managed, self.current, starts=starts)
+        except BaseException as exc:
+            await to_its_end(managed.stop())  # its shutdown handlers find their state by this worker
+            self.managed = before
+            await to_its_end(take_back(self._engine, managed, listed, did_run=did_run))
+            if not isinstance(exc, WorkerFailed | asyncio.CancelledError):
+                raise
+            is_interrupted = isinstance(exc, asyncio.CancelledError)
+            why = f"the start of worker {self.name!r} was interrupted" if is_interrupted else str(exc)
+            failed = AddressInUse if isinstance(exc, AddressInUse) else WorkerFailed
+            raise failed(f"{why}; {what_is_back(listed, did_run=did_run)}") from None
 
     def _as_process(self) -> ProcessWorker:
         assert self.topology != "in-process"
@@ -304,45 +427,16 @@ class LiveWorker:
 
     # -- shadows ---------------------------------------------------------------------------------------
 
+    @property
+    def earlier(self) -> Generation | None:
+        """The generation that a rollback brings back; None without one."""
+        return self._generations[-2] if len(self._generations) > 1 else None
+
     def previous(self) -> Callable[[], Worker] | None:
         """Return what makes the Worker of the generation before, as at a start; None without one."""
-        if len(self._generations) == 1:
-            return None
-        earlier = self._generations[-2]
-        return lambda: self.make_shadow(earlier)
+        earlier = self.earlier
+        return None if earlier is None else lambda: earlier.as_at_start(self.name)
 
-    def make_shadow(self, generation: Generation | None = None) -> Worker:
-        """Make a Worker with a state of its own, as at a start; by default of the present generation."""
-        chosen = generation or self.current
-        worker = make_worker(self.name, chosen.plain_handlers())
-        for registration in chosen.registrations.values():
-            worker.state.update(registration.seeds)
-        return worker
-
-
-def _is_address_in_use(failure: BaseException | None) -> bool:
-    """Return whether something could not listen because its address is taken, most likely by us."""
-    seen: set[int] = set()
-    while failure is not None and id(failure) not in seen:
-        seen.add(id(failure))
-        if isinstance(failure, OSError) and failure.errno == errno.EADDRINUSE:
-            return True
-        failure = failure.__cause__ or failure.__context__
-    return False
-
-
-def _reason(name: str, exc: NotStarted) -> str:
-    """Say which startup handler failed, and with what."""
-    if exc.handler is None:
-        return f"the startup of worker {name!r} was ended: {exc}"
-    text = f"worker {name!r}: on_startup {exc.handler.key.name} raised {describe(exc.failure)}"
-    return "; ".join([text, *(f"its on_shutdown too: {raised}" for raised in exc.shutdown)])
-
-
-def why_failed(managed: ManagedWorker) -> str:
-    """Say why a worker is in state `error`."""
-    errors = [
-        s.last_error for key, s in managed.stats.items() if key.decorator == "on_startup" and s.last_error
-    ]
-    why = f"on_startup raised {errors[-1]}" if errors else managed.error
-    return f"worker {managed.name!r} is in state {managed.state}: {why}"
+    def make_shadow(self) -> Worker:
+        """Make a Worker of the present generation with a state of its own, as at a start."""
+        return self.current.as_at_start(self.name)

@@ -44,6 +44,23 @@ class NotebookActions(Actions):
         handlers = [] if live is None else live.handlers()
         return {handler.key: cell.label for handler, cell in handlers}
 
+    def stale(self, worker: ManagedWorker) -> Mapping[HandlerKey, str]:
+        """Return why handlers are stale, of those that are."""
+        live = self._context.live.running(worker)
+        return {} if live is None else {one.handler.key: one.why for one in self._context.stale.of(live)}
+
+    async def remove_handler(self, worker: ManagedWorker, key: HandlerKey) -> None:
+        """Take one handler of a cell out, until that cell runs again.
+
+        Raises:
+            UsageError: it is of no cell.
+        """
+        live = self._context.live.running(worker)
+        found = [handler for handler, _ in live.handlers() if handler.key == key] if live is not None else []
+        if live is None or not found:
+            raise UsageError(f"worker {worker.name!r} has no handler {key.name!r} of a cell")
+        await live.without(found)
+
     def cell_id(self, number: int) -> str | None:
         """Return the front end's id of the cell that had this number when it ran."""
         return self._context.cells.ids.get(number)

@@ -78,12 +78,8 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return [f"{field}=" for field in context.suggestions.fields(kind) if field not in named]
         case "%%worker", []:
             return context.live.names()
-        case "%worker", []:
-            return [*_workers(context), *WORKER_VERBS, "list"]
-        case "%worker", [verb] if verb in WORKER_VERBS:
-            return _workers(context)
-        case "%worker", ["topology", _]:
-            return TOPOLOGIES
+        case "%worker", given:
+            return _of_worker(context, given, words, word)
         case "%%agent", []:
             return context.runtime.agents.names()
         case "%replay", []:
@@ -96,6 +92,21 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
             return _of_capability(context, verb, given)
         case _, []:
             return parser.words()
+    return []
+
+
+def _of_worker(context: MagicContext, given: list[str], words: list[str], word: str) -> Iterable[str]:
+    match given:
+        case []:
+            return [*_workers(context), *WORKER_VERBS, "list"]
+        case ["remove"] if "." in word:
+            return _handlers(context)
+        case ["remove", handler] if words[-1] == "--cell":
+            return _cells_of(context, handler)
+        case [verb] if verb in WORKER_VERBS:
+            return _workers(context)
+        case ["topology", _]:
+            return TOPOLOGIES
     return []
 
 
@@ -123,3 +134,20 @@ def _directories_to_load() -> list[str]:
 
 def _workers(context: MagicContext) -> list[str]:
     return [worker.name for worker in context.runtime.workers()]
+
+
+def _handlers(context: MagicContext) -> list[str]:
+    """Return the handlers of cells, as `%worker remove` takes them; by the qualified name too."""
+    found = []
+    for managed in context.runtime.workers():
+        live = context.live.running(managed)
+        names = [handler.key.name for handler, _ in live.handlers()] if live is not None else []
+        found += [f"{worker}.{name}" for worker in (managed.name, managed.qualified_name) for name in names]
+    return found
+
+
+def _cells_of(context: MagicContext, handler: str) -> list[str]:
+    """Return the numbers of the cells that register a handler."""
+    worker, _, name = handler.rpartition(".")
+    live = context.live.get(worker.rpartition(":")[2])
+    return [str(cell.number) for one, cell in live.handlers() if one.key.name == name] if live else []

@@ -21,6 +21,7 @@ from dnworker_jupyter.kernel.pending import PendingMagics
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes
+from dnworker_jupyter.live.stale import StaleHandlers
 from dnworker_jupyter.live.transactions import Transactions
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
@@ -47,6 +48,7 @@ class MagicContext:
     location: NotebookLocation
     # live workers
     live: LiveWorkers
+    stale: StaleHandlers
     processes: Processes
     transactions: Transactions
     head: CapabilityHead

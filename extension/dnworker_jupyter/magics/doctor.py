@@ -20,8 +20,6 @@ from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import amount
 from dnworker_jupyter.display.tables import Table
-from dnworker_jupyter.kernel.notebook_file import read_saved
-from dnworker_jupyter.live.stale import why_stale
 from dnworker_jupyter.magics.context import MagicContext
 
 NEST_MODULES = ("nest_asyncio", "nest_asyncio2")
@@ -289,17 +287,12 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
 
 
 def _stale(context: MagicContext, notebook: Path | None) -> Iterator[Diagnosis]:
-    saved = read_saved(notebook)
-    found = [
-        f"{live.name} ({registration.cell.label}: {why})"
-        for live in context.live
-        for registration in live.registrations.values()
-        if registration.handlers and (why := why_stale(registration, context.cells, saved))
-    ]
-    if found:
-        yield Diagnosis(
-            "stale handlers", "note", "; ".join(found), "run those cells again, or %worker remove NAME"
-        )
+    context.stale.note_saved(notebook)
+    stale = [one for live in context.live for one in context.stale.of(live)]
+    found = dict.fromkeys(f"{one.worker} ({one.cell.label}: {one.why})" for one in stale)
+    if stale:
+        names = ", ".join(f"%worker remove {one.worker}.{one.handler.key.name}" for one in stale[:1])
+        yield Diagnosis("stale handlers", "note", "; ".join(found), f"run those cells again, or {names}")
     else:
         yield Diagnosis(
             "stale handlers", "ok", "every handler is from a cell as it stands, as far as can be known"

@@ -32,11 +32,12 @@ from dnworker_jupyter.export.slicing.cases import is_test
 from dnworker_jupyter.export.slicing.problems import ExportProblem, NotExportable
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.live.processes import ProcessTopology
+from dnworker_jupyter.live.removal import left_out
 from dnworker_jupyter.live.shadow import Copies, reached
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.syntax.cell import Cell, LeftOut
 from dnworker_jupyter.syntax.cell_magic import cell_magic
 
 MESSAGES_KEPT = 200
@@ -56,7 +57,9 @@ class LiveExport(Export):
             target=target,
             topology=topology,
             registered=registered_names(context.live),
-            ran=Ran(live_cells(context.cells, context.live, context.head.cell)),
+            ran=Ran(
+                live_cells(context.cells, context.live, context.head.cell), left_out=_left_out(context.live)
+            ),
         )
         self._context = context
 
@@ -133,6 +136,11 @@ def live_cells(cells: CellBook, live: LiveWorkers, head: Cell | None) -> list[Ce
     return sorted([*registered.values(), *others, *tests], key=lambda cell: cell.number)
 
 
+def _left_out(live: LiveWorkers) -> list[LeftOut]:
+    """Return the handlers of live cells that `%worker remove` took out."""
+    return [one for worker in live for one in left_out(worker)]
+
+
 def forgotten_runs(cells: CellBook) -> list[ExportProblem]:
     """Return what an export says where the kernel has forgotten runs of cells; nothing where it has not."""
     if not cells.forgotten:
@@ -162,7 +170,7 @@ def export_worker(
             topology=topology,
             only=name,
             registered=registered_names(live),
-            ran=Ran(live_cells(cells, live, None), suspects=None),
+            ran=Ran(live_cells(cells, live, None), suspects=None, left_out=_left_out(live)),
         )
     except NotExportable as exc:
         raise NotExportable([*exc.problems, *forgotten_runs(cells)]) from None

@@ -162,7 +162,9 @@ async def _compare(context: MagicContext, events: list[EventEnvelope], name: str
             "Name it: --worker NAME"
         )
     ((live, before),) = pairs
-    labels = (f"{live.name}, the generation before", f"{live.name}, generation {live.generation}")
+    earlier = live.earlier
+    number = f"generation {earlier.number}" if earlier is not None else "the generation before"
+    labels = (f"{live.name}, {number}", f"{live.name}, generation {live.generation}")
     return await compare(before, live.make_shadow, events, context.runtime.client(), labels)
 
 

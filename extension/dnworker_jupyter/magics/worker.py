@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
-from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.workers.managed import ManagedWorker
@@ -19,12 +18,13 @@ from dnworker_jupyter.display.tables import (
     worker_table,
     workers_table,
 )
-from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
+from dnworker_jupyter.live.report import failing
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
+from dnworker_jupyter.magics.remove import names_handler, remove_handler
 from dnworker_jupyter.magics.storms import resume
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
@@ -38,6 +38,8 @@ class WorkerOptions:
     words: list[str]
     last: int
     drop: bool = False
+    cell: int | None = None
+    trigger: str | None = None
 
 
 def worker_line_parser() -> Parser:
@@ -46,6 +48,13 @@ def worker_line_parser() -> Parser:
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
     parser.add_argument("--drop", action="store_true", help="with resume: let go of what is held")
+    parser.add_argument("--cell", type=int, metavar="N", help="with remove NAME.HANDLER: that of cell [N]")
+    parser.add_argument(
+        "--for",
+        dest="trigger",
+        metavar="KIND",
+        help="with remove NAME.HANDLER: that for this kind or schedule",
+    )
     return parser
 
 
@@ -79,6 +88,10 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             return await _move(context, context.worker(name), _topology(topology))
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
+        case ["remove", name] if names_handler(context, name):
+            return await remove_handler(context, name, options.cell, options.trigger)
+        case _ if options.cell is not None or options.trigger is not None:
+            raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
         case ["logs", name]:
             return worker_log(context.runtime, context.worker(name), options.last)
         case [verb, name] if verb in _ACTIONS:
@@ -92,10 +105,11 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
     live = context.live.running(managed)
-    origins: dict[HandlerKey, str] = {}
-    if live is not None:
-        origins = handler_origins(live, context.cells, read_saved(await context.location.fresh()))
-    return worker_table(managed, origins, context.runtime.clock)
+    if live is None:
+        return worker_table(managed, {}, context.runtime.clock)
+    context.stale.note_saved(await context.location.fresh())
+    stale = [*context.stale.of(live)]
+    return worker_table(managed, handler_origins(live, stale), context.runtime.clock, stale)
 
 
 async def _start(context: MagicContext, managed: ManagedWorker) -> Note:
@@ -125,10 +139,9 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
 async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     live = context.live_worker(managed)
     with notice_of(live):
-        await live.rollback()
-    return Note(
-        f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
-    )
+        change = await live.rollback()
+    text = f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
+    return Note("\n".join([text, *failing(change)]))
 
 
 async def _move(context: MagicContext, managed: ManagedWorker, topology: Topology) -> Note:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -27,3 +28,17 @@ class Cell:
     def label(self) -> str:
         """Its name for people."""
         return f"cell [{self.number}]"
+
+
+class LeftOut(NamedTuple):
+    """A handler that a cell registers, and that runs no more: `%worker remove` took it out."""
+
+    worker: str
+    cell: Cell
+    name: str
+    trigger: str
+    """What it was registered for, such as `on_event a`."""
+    line: int | None
+    """The line of its cell that its definition begins on; None where that cannot be told."""
+    is_alone: bool
+    """Whether nothing that stands there runs: no other decorator of it, no other round of a loop."""

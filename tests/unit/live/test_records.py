@@ -88,3 +88,20 @@ def test_a_signature_that_cannot_be_called_is_told(decorator, problem):
     else:
         worker.on_event("demo.a")(handler)
     assert wrong_signature(handler_records(worker)[0]) == problem
+
+
+def test_a_default_that_cannot_be_shown_is_no_reason_to_fail():
+    class Hostile:
+        def __repr__(self):
+            raise RuntimeError("not shown")
+
+    def code():
+        worker = Worker("bridge")
+
+        @worker.on_event("demo.a")
+        async def on_a(event, client, held=Hostile()): ...  # noqa: B008
+
+        return handler_records(worker)[0]
+
+    one, other = code(), code()
+    assert one.code != other.code

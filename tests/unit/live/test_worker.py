@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
-from dnworker.core.errors import UsageError
+from dnworker.core.errors import UsageError, WorkerFailed
+from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
@@ -120,7 +122,7 @@ async def test_what_cannot_be_exported_changes_nothing():
     async with Runtime(port=None) as runtime:
         live = LiveWorker("bridge", runtime, cast(Any, NoExport()))
         await live.commit(cell(1, handler("a"), seeds={"n": 1}), Options())
-        live.topology = "python"
+        live.topology = "python"  # as `move` sets it
         with pytest.raises(UsageError, match="it cannot leave"):
             await live.commit(cell(2, handler("b"), seeds={"n": 2}, removed=frozenset({"n"})), Options())
         assert live.generation == 1
@@ -128,3 +130,71 @@ async def test_what_cannot_be_exported_changes_nothing():
         assert live.state == {"n": 1}
         assert live.previous() is None
         assert "bridge" in runtime.capability(LIVE_CAPABILITY).workers
+
+
+def task(begun: list[str], go_on: asyncio.Event) -> Handler:
+    """Make a task that takes its time to end."""
+    worker = Worker("bridge")
+
+    @worker.task
+    async def watch(client):
+        begun.append("begun")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            begun.append("ending")
+            await go_on.wait()
+
+    return handler_records(worker)[0]
+
+
+async def test_a_change_that_is_interrupted_while_a_task_ends_leaves_the_generation_before():
+    begun: list[str] = []
+    go_on = asyncio.Event()
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, handler("a"), task(begun, go_on), seeds={"n": 1, "m": 1}), Options())
+        while begun != ["begun"]:
+            await asyncio.sleep(0)
+        change = asyncio.create_task(
+            live.commit(Registration(Cell(2, "other", "c1"), (handler("b"),), {"n": 2}), Options())
+        )
+        while "ending" not in begun:
+            await asyncio.sleep(0)
+        change.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(WorkerFailed, match=r"was interrupted; generation 1 is running"):
+            await change
+        assert [h.name for h, _ in live.handlers()] == ["a", "watch"]
+        assert live.state == {"n": 1, "m": 1}
+        assert live.managed is not None
+        assert live.managed.generation == live.generation == 1
+        while begun[-1] != "begun":  # its task runs again
+            await asyncio.sleep(0)
+        await live.commit(cell(3, handler("c")), Options())
+        assert live.generation == 3
+        assert [h.name for h, _ in live.handlers()] == ["a", "watch", "c"]
+
+
+async def test_a_worker_that_is_gated_off_takes_a_generation_and_stays_so():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, handler("a")), Options(when=("beta",)))
+        assert live.state_now is WorkerState.GATED_OFF
+        await live.commit(cell(2, handler("b")), Options(when=("beta",)))
+        await live.without([one for one, _ in live.handlers() if one.name == "a"])
+        assert live.state_now is WorkerState.GATED_OFF
+        assert live.managed is not None
+        assert live.managed.generation == live.generation == 3
+        assert [h.name for h, _ in live.handlers()] == ["b"]
+
+
+async def test_a_cell_that_has_only_state_keeps_it_when_others_run():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, seeds={"n": 1}), Options())
+        await live.commit(cell(2, handler("a")), Options())
+        assert live.managed is not None
+        await live.managed.restart(force=True)
+        assert live.state == {"n": 1}

@@ -220,3 +220,11 @@ async def test_an_event_storm_is_shown_at_its_worker_and_what_is_held_is_deliver
     await screen.ask("control", verb="resume", worker="notebook:w")
     await runtime.settle()
     assert len(handled) > before
+
+
+async def test_a_handler_is_removed_only_where_cells_registered_it(runtime, bridge, screen):
+    told = await screen.open()
+    handler = told["workers"]["changed"][0]["handlers"][0]
+    assert (handler["origin"], handler["stale"]) == (None, None)
+    answer = await screen.ask("remove", worker="notebook:bridge", key=handler["key"])
+    assert (answer["type"], answer["text"]) == ("failed", "only a notebook can do this")

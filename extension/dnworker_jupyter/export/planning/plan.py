@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -35,6 +35,7 @@ from dnworker_jupyter.export.planning.validation import (
     imported_by_value,
     not_loadable,
     not_whole,
+    removed_in_part,
     shared_state,
     two_files_in_one,
     without_a_name,
@@ -49,7 +50,7 @@ from dnworker_jupyter.export.slicing.programs import Program, programs_in
 from dnworker_jupyter.export.slicing.requirements import Needs
 from dnworker_jupyter.export.slicing.slice import Slice, slice_worker, worker_names
 from dnworker_jupyter.export.slicing.statements import Statement, Statements
-from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.syntax.cell import Cell, LeftOut
 from dnworker_jupyter.syntax.options import Options
 
 
@@ -85,10 +86,12 @@ class Ran:
         counting: those whose handlers run now, and of programs, tests and heads those that count.
         suspects: names of which also those changes are exported that are not sure, because without them their
             values were other ones; None where nothing is proved, so that of all names what is likely counts.
+        left_out: handlers of those cells that `%worker remove` took out.
     """
 
     counting: Sequence[Cell]
     suspects: Collection[str] | None = ()
+    left_out: Sequence[LeftOut] = ()
 
 
 @dataclass(frozen=True)
@@ -191,14 +194,19 @@ def _counting(cells: Sequence[SourceCell], ran: Ran | None) -> list[SourceCell]:
     """Return the cells that count; of a worker's cell that was replaced, all but its handlers does."""
     if ran is None:
         return [*cells]
-    counting = {(cell.number, cell.id, cell.source) for cell in ran.counting}
+    counting = {_key(cell) for cell in ran.counting}
     found = []
     for cell in cells:
-        if (cell.cell.number, cell.cell.id, cell.cell.source) in counting:
-            found.append(cell)
+        if _key(cell.cell) in counting:
+            gone = tuple(one for one in ran.left_out if _key(one.cell) == _key(cell.cell))
+            found.append(replace(cell, left_out=gone))
         elif cell.category in ("plain", "worker"):
             found.append(replace(cell, counts=False))
     return found
+
+
+def _key(cell: Cell) -> tuple[int, str | None, str]:
+    return cell.number, cell.id, cell.source
 
 
 def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Contents:
@@ -221,6 +229,7 @@ def _collect(defined: _Definitions, request: _Request, asked: Asked) -> _Content
         *(problem for piece in slices for problem in piece.problems),
         *not_whole(slices, defined.cells, _live(request)),
         *without_a_name(defined.cells),
+        *removed_in_part(notebook.history.statements, defined.cells),
         *_files_that_stay(statements, request.beside),
         *found.problems,
         *not_loadable(slices, defined.topologies, request.target),
@@ -271,7 +280,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         executable=executable,
         warnings=_warnings(defined, contents, head, entries),
         keeps_head=head.rest is not None,
-        notes=(*_notes(defined, request.topology), *contents.notes),
+        notes=(*_notes(defined, request.topology), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
         shared=shared,
     )
@@ -346,3 +355,10 @@ def _notes(defined: _Definitions, topology: Topology) -> tuple[str, ...]:
         for name, how in defined.topologies.items()
         if how != topology
     )
+
+
+def _left_out(ran: Ran | None) -> Iterator[str]:
+    """Say which handlers of exported cells are not exported, as they do not run any more."""
+    for one in ran.left_out if ran is not None else ():
+        what = f"{one.name} ({one.trigger}) of {one.cell.label}"
+        yield f"{one.worker} is without {what}, which %worker remove took out"

@@ -72,6 +72,21 @@ def _not_found(piece: Slice, registered: Collection[str]) -> list[ExportProblem]
     ]
 
 
+def removed_in_part(
+    statements: Sequence[Statement], sources: Sequence[SourceCell]
+) -> Iterator[ExportProblem]:
+    """Refuse cells of which `%worker remove` took out what stands in no statement of its own."""
+    whole = {(s.cell.worker, s.cell.cell, s.first_line) for s in statements if s.is_left_out}
+    for one in dict.fromkeys(one for cell in sources for one in cell.left_out):
+        if (one.worker, one.cell, one.line) in whole:
+            continue
+        why = f"%worker remove took it out ({one.trigger}), and its cell registers it together with what runs"
+        if one.is_alone:
+            why = f"%worker remove took it out ({one.trigger}), and no top-level function of its cell is it"
+        remedy = "take it out of the cell and run that, or run the cell as it is"
+        yield ExportProblem(f"handler {one.name!r}", why, remedy, one.cell, one.line)
+
+
 def without_a_name(sources: Sequence[SourceCell]) -> Iterator[ExportProblem]:
     """Refuse handlers of a worker that no name is bound to: `@dn.worker("bridge").on_event("a")`."""
     for cell in sources:

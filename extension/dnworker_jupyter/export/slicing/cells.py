@@ -16,7 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from dnworker.capability.reading import NotText, UnreadableFile, read_text
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.export.slicing.python_magics import without_magics
-from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.syntax.cell import Cell, LeftOut
 from dnworker_jupyter.syntax.options import Options, WorkerLine, merged, read_worker_line
 
 CellCategory = Literal["plain", "worker", "program", "test", "capability", "opaque"]
@@ -47,6 +47,8 @@ class SourceCell:
     """The name under which the cell knows its worker, beside `worker`."""
     counts: bool = True
     """Whether the handlers that this run of the cell registered are those that run now."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Those of its handlers that were taken out since."""
 
     @property
     def label(self) -> str:

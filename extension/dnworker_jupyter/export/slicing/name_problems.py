@@ -80,8 +80,11 @@ def _why_not(
 
 def _was_handler(source: Statement) -> bool:
     decorators = getattr(source.node, "decorator_list", [])
-    return not source.cell.counts and any(
-        isinstance(n, ast.Name) and n.id in source.worker_names for d in decorators for n in ast.walk(d)
+    return source.is_left_out or (
+        not source.cell.counts
+        and any(
+            isinstance(n, ast.Name) and n.id in source.worker_names for d in decorators for n in ast.walk(d)
+        )
     )
 
 

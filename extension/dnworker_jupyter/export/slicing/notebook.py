@@ -96,7 +96,7 @@ class Notebook:
         return {
             name
             for statement in self.history.statements
-            if statement.is_handler
+            if statement.is_handler or statement.is_left_out  # which may have run before
             for name in self.changes.of_call(statement, Strength.LIKELY)
         }
 

@@ -97,6 +97,7 @@ def worker_names(cells: Iterable[SourceCell]) -> list[str]:
 def slice_worker(notebook: Notebook, worker: str) -> Slice:
     """Find everything that the handlers of `worker` need, in the order in which it ran."""
     own = [s for s in notebook.history.statements if s.cell.worker == worker and s.cell.counts]
+    own = [s for s in own if not s.is_left_out]
     handlers = _latest_handlers(own)
     aliases = {s.cell.alias for s in own if s.cell.alias}
     walk = _Walk(notebook, worker, BOUND | aliases)

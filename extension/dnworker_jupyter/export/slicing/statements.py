@@ -70,7 +70,7 @@ class Statement:
     @cached_property
     def category(self) -> Category:
         """What it is to the exporter, in its cell."""
-        if self.cell.category == "worker" and self.cell.counts:
+        if self.cell.category == "worker" and self.cell.counts and not self.is_left_out:
             if is_handler(self.node, self.worker_names):
                 return "handler"
             if registers(self.node, self.worker_names):
@@ -81,6 +81,13 @@ class Statement:
     def worker_names(self) -> frozenset[str]:
         """What its cell calls its worker."""
         return frozenset({"worker", self.cell.alias or "worker"})
+
+    @cached_property
+    def is_left_out(self) -> bool:
+        """Whether it is a handler of its cell that `%worker remove` took out, in whole."""
+        here = (self.cell.worker, self.first_line, getattr(self.node, "name", ""))
+        gone = any(one.is_alone and (one.worker, one.line, one.name) == here for one in self.cell.left_out)
+        return gone and is_handler(self.node, self.worker_names)
 
     @property
     def is_handler(self) -> bool:
