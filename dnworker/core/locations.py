@@ -5,12 +5,26 @@ Used wherever an error, a handler or a blocked loop is shown.
 
 from __future__ import annotations
 
+import functools
+import site
+import sysconfig
 from collections.abc import Callable
 
 Locate = Callable[[str, int], str | None]
 """Returns the name of the location in a file, by line; None for a file that it does not know."""
 
 _locators: list[Locate] = []
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    paths = map(sysconfig.get_path, ("stdlib", "purelib", "platlib"))
+    return tuple(dict.fromkeys([*paths, *site.getsitepackages(), "<frozen "]))
+
+
+def is_library(filename: str) -> bool:
+    """Return whether a file is of Python or of an installed package."""
+    return filename.startswith(_libraries())
 
 
 def add_locator(locate: Locate) -> None:

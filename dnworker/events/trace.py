@@ -16,7 +16,7 @@ from dnworker.core.envelope import has_payload, own
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.handler_error import HandlerError
-    from dnworker.core.invocation import Invocation, Outcome
+    from dnworker.core.invocation import HandlerWarning, Invocation, Outcome
     from dnworker.core.logs import LogLine
     from dnworker.events.history import History
 
@@ -54,7 +54,7 @@ class TracedInvocation:
 
     @property
     def outcome(self) -> Outcome:
-        """`running`, `ok`, `error` or `cancelled`."""
+        """`running`, `ok`, `warning`, `error` or `cancelled`."""
         return self._invocation.outcome
 
     @property
@@ -87,6 +87,11 @@ class TracedInvocation:
     def unhandled(self) -> list[HandlerError]:
         """Errors of tasks that it started and nobody awaited."""
         return list(self._invocation.unhandled)
+
+    @property
+    def warnings(self) -> list[HandlerWarning]:
+        """Mistakes that were noticed in it, each with its place and the way out."""
+        return list(self._invocation.warnings)
 
     @property
     def took(self) -> str:
@@ -134,7 +139,7 @@ class Row:
     """
 
     depth: int
-    category: Literal["event", "invocation", "log", "error", "note"]
+    category: Literal["event", "invocation", "log", "error", "warning", "note"]
     text: str
     outcome: Outcome = "ok"
     line: LogLine | None = None
@@ -281,6 +286,8 @@ class Trace:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
                 for text in error.lines():
                     yield Row(depth + 2, "error", text)
+            for warning in run.warnings:
+                yield Row(depth + 2, "warning", f"x {warning}", "warning")
             shown, folded = run.folded_events()
             for below in shown:
                 yield from below._rows(depth + 2, start, span)
@@ -298,7 +305,7 @@ class Trace:
 
     def lines(self) -> list[str]:
         """Return the tree as lines of plain text."""
-        marks = {"ok": "+", "error": "x", "running": "~", "cancelled": "-"}
+        marks = {"ok": "+", "warning": "!", "error": "x", "running": "~", "cancelled": "-"}
         shown = []
         for row in self.rows():
             indent = "  " * row.depth

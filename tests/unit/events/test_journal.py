@@ -292,3 +292,21 @@ def test_a_journal_that_has_caught_up_says_how_much_is_missing(path, caplog):
     assert journal.pending_bytes == 0
     with JournalReader(path) as reader:
         assert len(reader.events()) == 2
+
+
+async def test_a_warning_is_kept_with_its_text_in_a_table_that_earlier_versions_read(tmp_path):
+    worker = Worker("w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        client.notify("x")
+
+    async with Runtime(port=None, journal=tmp_path / "j.db") as runtime:
+        await runtime.add(worker)
+        await runtime.fire("a", {})
+    with JournalReader(tmp_path / "j.db") as journal:
+        (run,) = journal.invocations()
+    assert run.outcome == "warning"
+    assert [line.partition("line ")[2].partition(": ")[2] for line in run.logs] == [
+        "write await client.notify(...)"
+    ]
