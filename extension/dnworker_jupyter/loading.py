@@ -186,7 +186,7 @@ def install(notebook: Notebook) -> None:
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
-    undo(LongBlocks(shell, notebook.runtime).install(notebook.watch))
+    undo(LongBlocks(shell, notebook.runtime, notebook.cells).install(notebook.watch))
     undo(CellHints(shell, notebook.cells).install())
     undo(_heed_gone_heads(notebook))
     shell.events.register("pre_run_cell", notebook.location.look)

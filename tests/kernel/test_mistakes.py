@@ -133,7 +133,8 @@ def test_a_cell_magic_that_is_not_on_top_is_told(notebook):
 
 def test_an_endless_loop_says_in_its_cell_who_holds_the_loop_and_what_ends_it(any_kernel):
     any_kernel.run(handler("pass"))
-    begun = any_kernel.begin("x = 1\nwhile True: pass")
+    any_kernel.run("%%time\npass")
+    begun = any_kernel.begin("get_ipython().run_cell('y = 1')\nwhile True: pass")
     any_kernel.until_stream("Interrupt ends it")
     any_kernel.interrupt()
     answer = any_kernel.collect(begun)

@@ -11,6 +11,7 @@ from typing import Any
 from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.engine import Engine
 from dnworker.engine.watchdog import LONG, Block
+from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 
 log = logging.getLogger("dnworker.kernel")
@@ -22,9 +23,10 @@ class LongBlocks:
     Nothing else can: the thread of cells is the one that stands still.
     """
 
-    def __init__(self, shell: Any, engine: Engine) -> None:
+    def __init__(self, shell: Any, engine: Engine, cells: CellBook) -> None:
         self._shell = shell
         self._engine = engine
+        self._cells = cells
         self._thread = threading.main_thread()
         self._parent: Any = None
         """The message that asked for the running cell; None while none runs."""
@@ -48,7 +50,7 @@ class LongBlocks:
             self._parent = kernel.get_parent("shell")
 
     def _end(self, result: Any) -> None:
-        if threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread and self._cells.now is None:  # and no code within it
             self._parent = None
 
     def _say(self, block: Block) -> None:
