@@ -21,6 +21,7 @@ from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
 from dnworker.cli.streams import streams
 from dnworker.cli.text import print_json, printable
 from dnworker.core.errors import UsageError
+from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import parse_limits
 from dnworker.core.logs import LogLine
@@ -30,6 +31,7 @@ from dnworker.engine.own_loop import contained
 from dnworker.engine.tokens import exposure
 from dnworker.engine.watchdog import Block, Watchdog
 from dnworker.engine.watching import watch
+from dnworker.workers.blocking import way_in_line
 
 if TYPE_CHECKING:
     from dnworker.runtime import Runtime
@@ -105,6 +107,8 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
     stop = asyncio.create_task(ending.requested(), name="dnworker end")
     runtime = ending.engine = make_runtime(options)
     runtime.logs.listen(_print_error)
+    runtime.history.listen(_print_mistakes)
+    runtime.history.hints.add(lambda invocation, text: _say(f"{invocation.label}: {text}"))
     watchdog = watch_loop(runtime)
     runtime.services.log_files.print_line = _print_output
     await runtime.start()
@@ -156,7 +160,7 @@ def watch_loop(runtime: Runtime) -> Watchdog:
         say(
             block,
             f"the event loop stands still, and every worker waits: {who(runtime, block)} holds it at "
-            f"{place(block)}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
+            f"{place(block)}; {way_in_line(block.source)}",
         )
 
     def released(block: Block) -> None:
@@ -225,11 +229,21 @@ async def _load(runtime: Runtime, options: argparse.Namespace) -> None:
 def _print_error(line: LogLine) -> None:
     """Print an error of the runtime on stderr; all other lines are in the log only."""
     if line.source == "runtime" and line.level == "error":
-        text = printable(f"{line.worker}: {line.text}")
-        try:
-            print(text, file=sys.stderr, flush=True)
-        except BaseException:  # a worker has put a stream of its own there: it may even say sys.exit()
-            print(text, file=sys.__stderr__, flush=True)
+        _say(f"{line.worker}: {line.text}")
+
+
+def _print_mistakes(invocation: Invocation) -> None:
+    """Print the mistakes that were noticed in an invocation, once it has ended."""
+    if invocation.warnings and invocation.outcome != "running":
+        for warning in invocation.warnings:
+            _say(f"{invocation.label}: {warning}")
+
+
+def _say(text: str) -> None:
+    try:
+        print(printable(text), file=sys.stderr, flush=True)
+    except BaseException:  # a worker has put a stream of its own there: it may even say sys.exit()
+        print(printable(text), file=sys.__stderr__, flush=True)
 
 
 def _print_output(worker: str, line: str) -> None:

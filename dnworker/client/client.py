@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
-from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError
+from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError, UnknownAttribute
 from dnworker.core.models import (
     LogPage,
     RuntimeInfo,
@@ -24,6 +24,7 @@ from dnworker.core.models import (
     SkillInfo,
     ToolInfo,
 )
+from dnworker.core.text import closest, shorten
 
 if TYPE_CHECKING:
     import httpx
@@ -93,6 +94,18 @@ class RuntimeClient:
         self._labels = {name: list(values) for name, values in default_session_labels.items()}
         self._origin = default_session_origin or environ.get("DREADNODE_SESSION_ORIGIN")
         self._group_id = default_session_group_id or environ.get("DREADNODE_SESSION_GROUP_ID")
+
+    if not TYPE_CHECKING:  # a type checker would take any name then
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"'RuntimeClient' object has no attribute {name!r}", name=name, obj=self)
+            near = closest(name, [known for known in dir(type(self)) if known[0] != "_"])
+            way = f"; did you mean {near}?" if near is not None else ""
+            if name in EventEnvelope.__struct_fields__:
+                way = f"; an event has it: event.{name}"
+            text = f"a client has no {shorten(name, 60)!r}{way}"
+            raise UnknownAttribute(text)
 
     @classmethod
     def over(

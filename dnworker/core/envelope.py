@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import json.encoder
-import math
 import os
 import random
 from collections.abc import Callable
@@ -20,7 +19,8 @@ import msgspec
 from msgspec.structs import replace
 
 from dnworker.core.errors import Invalid, KindTooLong, ReservedKind, TooLarge
-from dnworker.core.text import is_valid_text, shorten
+from dnworker.core.not_json import way_to_json, why_not_json
+from dnworker.core.text import is_valid_text, kind_of, shorten
 
 SCHEMA_VERSION = 2
 RESERVED_PREFIXES = ("turn.", "prompt.", "session.", "transport.", "capabilities.", "component.")
@@ -251,7 +251,8 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
         return EMPTY, 2
     if not isinstance(payload, dict):
         raise Invalid(
-            f"a payload is an object, as in {{'key': 'value'}}; got {_kind_of(payload)} {payload!r:.60}"
+            f"a payload is an object, as in {{'key': 'value'}}; "
+            f"got {kind_of(payload)}{way_to_json(payload, as_payload=True) or f' {payload!r:.60}'}"
         )
     try:
         text = _to_json(payload)
@@ -259,7 +260,7 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
             return msgspec.Raw(text.encode()), len(text)
         packed = msgspec.Raw(_encoder.encode(_from_json(text)))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
-        raise Invalid(_why_not_json(payload, "payload", 0) or f"payload is not JSON: {exc}") from exc
+        raise Invalid(why_not_json(payload) or f"payload is not JSON: {exc}") from exc
     if len(text) > MAX_PAYLOAD_BYTES:
         raise TooLarge(
             f"payload is {len(text):,} bytes of JSON; at most {MAX_PAYLOAD_BYTES:,} reach a subscriber. "
@@ -288,37 +289,6 @@ def _make_to_json() -> Callable[[object], str]:
 
 _to_json = _make_to_json()
 _from_json = msgspec.json.Decoder().decode
-
-_DEEPEST = 200
-
-
-def _why_not_json(value: object, path: str, depth: int) -> str | None:
-    """Name the first field that JSON has no form for."""
-    if depth > _DEEPEST:
-        return f"{path[:40]}... is nested deeper than {_DEEPEST} levels"
-    match value:
-        case str():
-            return None if is_valid_text(value) else f"{path} has a lone surrogate, which is not text"
-        case bool() | None | int():
-            return None
-        case float():
-            return None if math.isfinite(value) else f"{path} is {value}, which JSON has no form for"
-        case dict():
-            pairs = [(f"{path}.{key}", item) for key, item in value.items()]
-            bad = next((k for k in value if not isinstance(k, str | int | float | bool | None)), None)
-            if bad is not None:
-                return f"{path} has the key {bad!r}; JSON keys are text"
-        case list() | tuple():
-            pairs = [(f"{path}[{n}]", item) for n, item in enumerate(value)]
-        case _:
-            hint = "; use .isoformat()" if hasattr(value, "isoformat") else ""
-            return f"{path} is {_kind_of(value)}, which JSON has no form for{hint}"
-    return next((why for p, v in pairs if (why := _why_not_json(v, p, depth + 1))), None)
-
-
-def _kind_of(value: object) -> str:
-    name = type(value).__name__
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
 def truncate(payload: dict[str, Any], reason: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
     │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong
-    ├── HandlerNotAsync  BadSchedule  BadName   wrong use of Worker; a TypeError, two ValueErrors
+    ├── HandlerNotAsync  WrongUse  BadSchedule  BadName   wrong use of Worker; two TypeErrors, two ValueErrors
+    ├── UnknownAttribute    a Worker or client has no such attribute; an AttributeError
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
     ├── WorkerFailed        a worker went to `error` where `running` was expected
     ├── HandlerFailed       handlers raised; raised by `settle()`
@@ -49,6 +50,14 @@ class _Plain(DnworkerError):
 
 class HandlerNotAsync(_Plain, TypeError):
     """A decorator was put on something that is no `async def` function (contract 1.3)."""
+
+
+class UnknownAttribute(_Plain, AttributeError):
+    """A Worker or client has no such attribute; the text says which one is near."""
+
+
+class WrongUse(_Plain, TypeError):
+    """A decorator of Worker was used in another way than it takes; the text has the right one."""
 
 
 class BadSchedule(_Plain, ValueError):

@@ -11,6 +11,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 from weakref import ref
 
@@ -21,7 +22,9 @@ from dnworker.core.handler_error import HandlerError, bytes_of_error
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.logs import LogLine, bytes_of
 
-Outcome = Literal["running", "ok", "error", "cancelled"]
+Outcome = Literal["running", "ok", "warning", "error", "cancelled"]
+"""How a run stands; `warning` is one that raised nothing, and in which something was not done."""
+
 Cause = Literal["startup", "shutdown", "event", "schedule", "task", "turn"]
 
 _PROCESS = new_id()[:8]
@@ -36,6 +39,24 @@ MUTED_KEPT = 1_000_000
 
 UNHANDLED_KEPT = 100
 """Errors of tasks that nobody awaited that an invocation keeps; the log has all."""
+
+
+WARNINGS_KEPT = 20
+"""Warnings that an invocation keeps; those that say the same count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerWarning:
+    """A mistake in a handler, with the one way out; `place` is where it is, such as `cell [3], line 7`."""
+
+    place: str
+    text: str
+    times: int = 1
+    """How often it was made."""
+
+    def __str__(self) -> str:
+        often = f" ({self.times:,} times)" if self.times > 1 else ""
+        return f"{self.place}: {self.text}{often}" if self.place else f"{self.text}{often}"
 
 
 class Invocation(msgspec.Struct, eq=False, gc=False):
@@ -59,6 +80,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     published: Sequence[EventEnvelope] = ()
     unhandled: Sequence[HandlerError] = ()
     """Errors of tasks that it started and nobody awaited."""
+    warnings: Sequence[HandlerWarning] = ()
+    """Mistakes that were noticed in it: what was not done, and for an error how it is put right."""
     key: HandlerKey | None = None
     """The identity of its handler."""
     muted: bool = False
@@ -124,10 +147,30 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """Keep an error of a task that it started; the oldest go first."""
         self.unhandled = (*self.unhandled[1 - UNHANDLED_KEPT :], error)
 
+    def note_warning(self, warning: HandlerWarning) -> None:
+        """Keep a mistake, on any thread; a run that went well otherwise has the outcome `warning` then."""
+        kept = list(self.warnings)
+        for n, known in enumerate(kept):
+            if (known.place, known.text) == (warning.place, warning.text):
+                kept[n] = replace(known, times=known.times + warning.times)
+                break
+        else:
+            if len(kept) < WARNINGS_KEPT:
+                kept.append(warning)
+        self.warnings = tuple(kept)
+        if self.outcome == "ok":
+            self.outcome = "warning"
+
     @property
     def is_plain(self) -> bool:
         """Whether it takes no more than every invocation does."""
-        return self.error is None and not self.published and self._lines is None and not self.unhandled
+        return (
+            self.error is None
+            and not self.published
+            and self._lines is None
+            and not self.unhandled
+            and not self.warnings
+        )
 
     def bytes_used(self) -> int:
         """Return the bytes of memory that it takes, without its event and the lines that the log keeps."""
@@ -135,11 +178,13 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         used = INVOCATION_BYTES + _PER_EVENT * len(self.published) + self._muted_size
         if self._lines is not None:
             used += _PER_LINE * len(self._lines)
+        for warning in self.warnings:
+            used += _PER_LINE + len(warning.place) + len(warning.text)
         return used + sum(map(bytes_of_error, errors)) if errors else used
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:
-        """Note how it ended."""
-        self.outcome = outcome
+        """Note how it ended; what ended well in which a mistake was noticed, ends in a warning."""
+        self.outcome = "warning" if outcome == "ok" and self.warnings else outcome
         self.error = error
         self.duration = time.monotonic() - self.started_at
 

@@ -20,6 +20,10 @@ class Owner:
     """`capability:worker`."""
     escaped: Callable[[BaseException, str, Invocation | None], object]
     """Is told, on any thread, what was raised where no handler catches it, by what, in which invocation."""
+    hint: Callable[[Invocation, str], object] = lambda invocation, text: None
+    """Is told, on any thread, of a mistake of an invocation that has ended."""
+    function_of: Callable[[Invocation], Any] = lambda invocation: None
+    """Returns the handler of an invocation; None where it is not known any more."""
     is_importing: bool = False
     """Whether the module of the worker runs here, and what that has started: no invocation names it."""
 
@@ -91,10 +95,13 @@ def is_anothers(owner: Owner | None) -> bool:
 
 def runs_users_code(caller: FrameType) -> bool:
     """Return whether code of a worker, and not the runtime on its behalf, runs here and is the caller."""
-    if current_culprit() is None:
-        return False
-    module: Any = caller.f_globals.get("__name__")
-    return not (isinstance(module, str) and module.partition(".")[0] in OURS)
+    return current_culprit() is not None and not is_ours(caller)
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Return whether a frame runs code of dnworker."""
+    module: Any = frame.f_globals.get("__name__")
+    return isinstance(module, str) and module.partition(".")[0] in OURS
 
 
 def ends_programs(exc: BaseException) -> bool:

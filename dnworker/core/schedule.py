@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
+from typing import TypeGuard
 
 from dnworker.core.errors import BadSchedule
 
@@ -63,10 +64,21 @@ def make_schedule(
         return ScheduleSpec(cron_expr=_check_cron(cron))
     ((unit, value),) = given.items()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadSchedule(f"every({unit}=...) takes a number, not {type(value).__name__} {value!r}")
+        way = f": write every({unit}={value.strip()})" if _is_number(value) else ""
+        raise BadSchedule(f"every({unit}=...) takes a number, not {type(value).__name__} {value!r:.60}{way}")
     if not math.isfinite(value) or value <= 0:
         raise BadSchedule(f"every({unit}={value!r}): the interval must be greater than zero")
     return ScheduleSpec(interval_seconds=value * 60 if unit == "minutes" else value)
+
+
+def _is_number(value: object) -> TypeGuard[str]:
+    """Return whether a value is a number in quotes."""
+    if type(value) is not str:
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _check_cron(text: str) -> str:

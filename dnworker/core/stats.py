@@ -33,6 +33,8 @@ class HandlerStats:
     calls: int = 0
     errors: int = 0
     in_flight: int = 0
+    warnings: int = 0
+    """Runs that raised nothing, and in which a mistake was noticed."""
     last_error: HandlerError | None = None
     last_failed_event: str | None = None
     """The id of the event that it failed on last; None if its last failure had no event."""
@@ -56,6 +58,7 @@ class HandlerStats:
         failed = invocation.error is not None
         if invocation.outcome != "cancelled":  # a cancelled run says nothing about the handler
             self.is_failing = failed
+        self.warnings += invocation.outcome == "warning"
         if failed:
             self.failed(invocation, invocation.error)
         duration = invocation.duration

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Hashable, Iterable
+from typing import Any
 
 LONGEST_PARTIAL = 65_536
 """Characters that wait for the end of their line; then they are a line."""
@@ -53,6 +54,19 @@ def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
     near = get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return near[0] if near else None
+
+
+_CLASS_NAME: Any = type.__dict__["__name__"]  # whatever a metaclass says
+
+
+def with_article(name: str) -> str:
+    """Return a name with `a` or `an`."""
+    return f"an {name}" if name[:1].lower() in tuple("aeiou") else f"a {name}"
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is: `a dict`, `an int`, `None`; nothing of the value is called."""
+    return "None" if value is None else with_article(shorten(_CLASS_NAME.__get__(type(value)), 100))
 
 
 class LineSplitter:

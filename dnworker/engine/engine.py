@@ -63,6 +63,7 @@ from dnworker.sessions.agents import Agents
 from dnworker.sessions.store import SessionStore
 from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
+from dnworker.workers.forgotten import noticed
 from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
@@ -166,6 +167,7 @@ class Engine:
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
+        self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
@@ -205,6 +207,7 @@ class Engine:
             taken.callback(self._note_end)
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
+            taken.enter_context(noticed())
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)

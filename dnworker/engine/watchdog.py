@@ -22,6 +22,9 @@ from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
 THRESHOLD = 1.0
+LONG = 5.0
+"""Seconds of a block after which the cell that waits for it is told."""
+
 INTERVAL = 0.25
 """Seconds between looks; a look costs the loop a few dozen microseconds."""
 
@@ -41,6 +44,8 @@ class Block:
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
     over: bool = False
+    is_long: bool = False
+    """Whether it has lasted for `LONG` seconds."""
     file: str = ""
     """Of the line that holds it; empty where that is not known."""
     cpu_seconds: float = 0.0
@@ -64,6 +69,7 @@ class Watchdog:
         loop: to be watched.
         on_blocked: called once a block, on the watchdog's thread, while it lasts.
         on_released: called on the loop, once it turns again.
+        on_long: called once a block, on the watchdog's thread, when it has lasted for `LONG` seconds.
         threshold: seconds of standing still that are a block.
     """
 
@@ -73,6 +79,7 @@ class Watchdog:
         *,
         on_blocked: Callable[[Block], None],
         on_released: Callable[[Block], None],
+        on_long: Callable[[Block], None] = lambda block: None,
         threshold: float = THRESHOLD,
         interval: float = INTERVAL,
     ) -> None:
@@ -80,6 +87,7 @@ class Watchdog:
         self._loop = loop
         self._on_blocked = on_blocked
         self._on_released = on_released
+        self._on_long = on_long
         self._threshold = threshold
         self._interval = interval
         self._ending = threading.Event()
@@ -124,6 +132,9 @@ class Watchdog:
                 self._look(pinged)
             if (block := self._block) is not None:
                 block.seconds = time.monotonic() - block.began
+                if block.seconds >= LONG and not block.is_long:
+                    block.is_long = True
+                    self._on_long(block)
 
     def _look(self, pinged: float) -> None:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)

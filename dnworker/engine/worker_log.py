@@ -49,10 +49,27 @@ class WorkerLog:
             invocation.note_log(line)
 
     def add_failure(self, invocation: Invocation) -> None:
-        """Add what a handler raised, if it did."""
+        """Add what a handler raised, if it did, and once it has ended the mistakes that were noticed."""
         if invocation.error is not None:
             title = f"{invocation.handler} failed ({invocation.cause}):"
             self.add_error(invocation, title, invocation.error)
+        if invocation.warnings and invocation.outcome != "running":
+            self._add_warnings(invocation)
+
+    def add_hint(self, invocation: Invocation, text: str) -> None:
+        """Add what a handler does in vain; it is part of what its run says."""
+        self.add(invocation.worker, text, source="runtime", level="warning", invocation=invocation)
+
+    def _add_warnings(self, invocation: Invocation) -> None:
+        for warning in invocation.warnings:
+            self._book.add(
+                invocation.worker,
+                f"{invocation.handler}: {warning}",
+                source="runtime",
+                level="warning",
+                invocation_id=invocation.id,
+                event_id=_event_id(invocation),
+            )
 
     def add_error(self, invocation: Invocation, title: str, error: HandlerError) -> None:
         """Add an error, with the user's frames, below a title."""

@@ -95,6 +95,8 @@ class History:
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: Listeners[[Invocation]] = Listeners()
+        self.hints: Listeners[[Invocation, str]] = Listeners()
+        """Called with what a handler does in vain."""
 
     @property
     def kept(self) -> int:
@@ -255,13 +257,18 @@ class History:
         if duration is not None:
             invocation.duration = duration
         if error is not None and not expected:
-            self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}")
+            way_out = "".join(f"; {warning.text}" for warning in invocation.warnings)
+            self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}{way_out}")
         if self._running.pop(invocation, invocation) is None:
             self._note_ended(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
             self._changed()
+
+    def hint(self, invocation: Invocation, text: str) -> None:
+        """Notify of what a handler does in vain."""
+        self.hints.notify(invocation, text)
 
     def reopen(self, invocation: Invocation) -> None:
         """Note that an invocation which counted as ended has only begun."""

@@ -36,6 +36,7 @@ def _insert_invocation(connection: sqlite3.Connection, run: int, entry: tuple[An
     error = invocation.error
     frames = None if error is None else msgspec.json.encode(error).decode()
     logs = [line.text for line in list(invocation.logs)[-LOGS_KEPT:]]
+    logs += [f"x {warning}" for warning in invocation.warnings]  # the table is as earlier versions read it
     connection.execute(
         "INSERT INTO invocations (run, at, invocation, worker, handler, cause, event_id, generation, outcome,"
         " duration, error, logs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.handler_error import HandlerError
     from dnworker.core.handlers import HandlerKey
-    from dnworker.core.invocation import Invocation, Outcome
+    from dnworker.core.invocation import HandlerWarning, Invocation, Outcome
     from dnworker.core.logs import LogLine
     from dnworker.events.history import History
 
@@ -81,7 +81,7 @@ class TracedInvocation:
 
     @property
     def outcome(self) -> Outcome:
-        """`running`, `ok`, `error` or `cancelled`."""
+        """`running`, `ok`, `warning`, `error` or `cancelled`."""
         return self._invocation.outcome
 
     @property
@@ -129,6 +129,11 @@ class TracedInvocation:
             )
 
     @property
+    def warnings(self) -> list[HandlerWarning]:
+        """Mistakes that were noticed in it, each with its place and the way out."""
+        return list(self._invocation.warnings)
+
+    @property
     def took(self) -> str:
         """How long it took, as text."""
         return "..." if self.duration is None else f"{self.duration * 1000:.1f} ms"
@@ -174,7 +179,7 @@ class Row:
     """
 
     depth: int
-    category: Literal["event", "invocation", "log", "error", "value", "note"]
+    category: Literal["event", "invocation", "log", "error", "value", "warning", "note"]
     text: str
     outcome: Outcome = "ok"
     line: LogLine | None = None
@@ -333,6 +338,8 @@ class Trace:
                 yield Row(depth + 2, "log", line.text, line=line)
             for error in run.errors():
                 yield from _error_rows(error, depth + 2)
+            for warning in run.warnings:
+                yield Row(depth + 2, "warning", f"x {warning}", "warning")
             shown, folded = run.folded_events()
             for below in shown:
                 yield from below._rows(depth + 2, start, span)
@@ -362,7 +369,7 @@ class Trace:
 
     def lines(self) -> list[str]:
         """Return the tree as lines of plain text."""
-        marks = {"ok": "+", "error": "x", "running": "~", "cancelled": "-"}
+        marks = {"ok": "+", "warning": "!", "error": "x", "running": "~", "cancelled": "-"}
         shown = []
         for row in self.rows():
             indent = "  " * row.depth

@@ -12,7 +12,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.events.history import History
 from dnworker.events.trace import STREAMED
 
-RowOutcome = Literal["none", "running", "ok", "error", "cancelled"]
+RowOutcome = Literal["none", "running", "ok", "warning", "error", "cancelled"]
 
 
 class EventFilter(msgspec.Struct, kw_only=True, frozen=True):
@@ -58,6 +58,7 @@ def row_of(event: EventEnvelope, history: History) -> EventRow:
     ended = [run.started_at + run.duration for run in runs if run.duration is not None]
     whole = runs and len(ended) == len(runs)
     errors = [str(run.error) for run in runs if run.error is not None]
+    errors = errors or [str(warning) for run in runs for warning in run.warnings]
     return EventRow(
         id=event.event_id,
         seq=event.seq,
@@ -78,7 +79,7 @@ def outcome_of(runs: Sequence[Invocation]) -> RowOutcome:
     outcomes = {run.outcome for run in runs}
     if "error" in outcomes or any(run.unhandled for run in runs):
         return "error"
-    for outcome in ("running", "cancelled", "ok"):
+    for outcome in ("running", "warning", "cancelled", "ok"):
         if outcome in outcomes:
             return outcome
     return "none"

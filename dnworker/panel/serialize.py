@@ -161,6 +161,7 @@ def handler_to_json(
         "key": list(key),
         "calls": stats.calls,
         "errors": stats.errors,
+        "warnings": stats.warnings,
         "failing": stats.is_failing,
         "inFlight": stats.in_flight,
         "missed": stats.missed,

@@ -44,6 +44,16 @@ class Escapes:
         else:
             loop.call_soon_threadsafe(self._take, exc, source, invocation)
 
+    def tell(self, note: Callable[[], object]) -> None:
+        """Call `note` on the loop, from any thread; not at all once the loop is closed."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        if asyncio._get_running_loop() is loop:
+            note()
+        else:
+            loop.call_soon_threadsafe(note)
+
     def _take(self, exc: BaseException, source: str, invocation: Invocation | None) -> None:
         error = describe(exc)
         if invocation is None:

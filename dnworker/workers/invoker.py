@@ -8,7 +8,7 @@ import logging
 import weakref
 from collections.abc import Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import Any, Protocol
 
 from dnworker.core.clock import Clock, current_clock
@@ -16,6 +16,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import kind_of
 from dnworker.workers.around import Around
 from dnworker.workers.recorders import Recorder
 from dnworker.workers.tasks import HandlerTask, KeeperTask, explain_cancellation
@@ -73,6 +74,8 @@ class Invoker:
         """What was launched and has not ended."""
         self._owner = owner
         self._around = around or Around()
+        self._told: set[tuple[HandlerKey | None, str]] = set()
+        """What each handler does in vain was told once, until its code changes."""
         self._ending: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
         """The tasks that the runtime itself has cancelled."""
         self._context = contextvars.Context()  # of all our tasks: it knows clock and owner, and nothing else
@@ -82,6 +85,7 @@ class Invoker:
     def count(self, keys: Iterable[HandlerKey]) -> None:
         """Have stats for exactly these handlers; those that stay keep theirs."""
         self.stats = {key: self.stats.get(key) or HandlerStats() for key in keys}
+        self._told.clear()
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start a task of the worker that runs no handler itself: only the runtime can cancel it."""
@@ -131,7 +135,9 @@ class Invoker:
             return failure
         # It was cancelled in its last step, after which nothing could be raised in it any more.
         return (
-            None if invocation.outcome == "ok" else RuntimeError(str(invocation.error or "it was cancelled"))
+            None
+            if invocation.outcome in ("ok", "warning")
+            else RuntimeError(str(invocation.error or "it was cancelled"))
         )
 
     async def run(
@@ -148,21 +154,23 @@ class Invoker:
         failure: BaseException | None = None
         cancelled = True
         try:
-            handler = self._around.wrapped(invocation, handler)
+            run = self._around.wrapped(invocation, handler)
             if title is None or not self._groups_sessions:
-                await handler(*args)
+                returned = await run(*args)
             else:
-                metadata = {"worker": self.label}
-                async with self.client.session_group(
-                    title, kind="worker_run", worker=self.name, metadata=metadata
-                ):
-                    await handler(*args)
+                about: Any = {"kind": "worker_run", "worker": self.name, "metadata": {"worker": self.label}}
+                async with self.client.session_group(title, **about):
+                    returned = await run(*args)
             cancelled = False
+            if returned is not None:
+                self._note_returned(invocation, returned)
+                returned = None  # a coroutine, which is told of as it is dropped
         except BaseException as exc:  # a SystemExit in a handler must not end the kernel
             if self._is_ended_by(exc):
                 raise
             failure = explain_cancellation(exc)
             cancelled = False
+            self._note_way_out(invocation, exc, handler)
         finally:
             current_invocation.reset(token)
             self.in_flight.pop(_current_task(), None)  # type: ignore[arg-type]  # None is no key
@@ -176,6 +184,34 @@ class Invoker:
         finally:
             # Its traceback has this frame: in a circle, it and a large message would wait for a collection.
             failure = None
+
+    def hint_once(self, invocation: Invocation, topic: str, text: str) -> None:
+        """Tell of something that a handler does in vain, once a handler and topic."""
+        if (invocation.key, topic) in self._told:
+            return
+        self._told.add((invocation.key, topic))
+        try:
+            self.recorder.hint(invocation, text)
+        except Exception:  # who is notified writes to streams that workers may have replaced
+            log.exception("%s: %s", invocation.label, text)
+
+    def _note_returned(self, invocation: Invocation, returned: object) -> None:
+        """Tell that nobody gets what a handler returns; of a coroutine, it is told that nobody awaits it."""
+        if type(returned) is CoroutineType:
+            return
+        text = f"{invocation.handler} returned {kind_of(returned)}, and nobody gets it"
+        self.hint_once(invocation, "returns", f"{text}; publish it: await client.publish(...)")
+
+    def _note_way_out(self, invocation: Invocation, exc: BaseException, handler: Any) -> None:
+        """Note how a common mistake is put right."""
+        from dnworker.workers.hints import way_out  # not before something fails
+
+        try:
+            warning = way_out(exc, handler, invocation)
+            if warning is not None and all(warning.place != known.place for known in invocation.warnings):
+                invocation.note_warning(warning)
+        except Exception:  # what failed is somebody else's object, and is an error without it as well
+            log.exception("no way out could be looked for in %s", invocation.label)
 
     def _is_ended_by(self, exc: BaseException) -> bool:
         """Return whether an exception of a handler is the end that we ask of it, and not its own doing."""

@@ -29,6 +29,9 @@ class Recorder(Protocol):
     def delivered(self, envelope: EventEnvelope) -> None:
         """Note that all invocations of the event have begun."""
 
+    def hint(self, invocation: Invocation, text: str) -> None:
+        """Note what its handler does in vain; it has no bearing on how it ends."""
+
 
 class LoggingRecorder:
     """Logs what handlers raise; for workers that run as a process of their own."""
@@ -46,6 +49,10 @@ class LoggingRecorder:
     def delivered(self, envelope: EventEnvelope) -> None:
         """Nothing to do."""
 
+    def hint(self, invocation: Invocation, text: str) -> None:
+        """Log it."""
+        log_hint(invocation, text)
+
 
 OnUnhandled = Callable[[Invocation, BaseException, str], object]
 """Is told what was raised outside of handlers by something (the text) that an invocation has started."""
@@ -57,7 +64,14 @@ def log_unhandled(invocation: Invocation, exc: BaseException, source: str) -> No
 
 
 def log_failure(invocation: Invocation) -> None:
-    """Log what a handler raised, if it did."""
+    """Log what a handler raised, if it did, and the mistakes that were noticed in it."""
     if invocation.error is not None:
         lines = "\n".join(invocation.error.lines())
         log.error("%s (%s) failed:\n%s", invocation.label, invocation.cause, lines)
+    for warning in invocation.warnings:
+        log.warning("%s: %s", invocation.label, warning)
+
+
+def log_hint(invocation: Invocation, text: str) -> None:
+    """Log what a handler does in vain."""
+    log.warning("%s: %s", invocation.label, text)

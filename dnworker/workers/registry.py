@@ -6,14 +6,12 @@ registries themselves.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dnworker.core.errors import HandlerNotAsync
 from dnworker.core.handlers import DECORATORS, HandlerKey, check_worker_name, handler_name, numbered
-from dnworker.core.locations import location_of
 from dnworker.core.schedule import ScheduleSpec, make_schedule
+from dnworker.workers.decorating import check_async, check_call, unknown_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -48,6 +46,11 @@ class HandlerRegistry:
         self._every_handlers: list[tuple[ScheduleSpec, ClientHandler]] = []
         self._task_handlers: list[ClientHandler] = []
 
+    if not TYPE_CHECKING:  # a type checker would take any name then
+
+        def __getattr__(self, name: str) -> Any:
+            raise unknown_attribute(self, name)
+
     def __repr__(self) -> str:
         return f"<Worker {self.name!r}: {self.handler_count} handlers>"
 
@@ -68,7 +71,7 @@ class HandlerRegistry:
         Raises:
             TypeError: the handler is not an `async def` function.
         """
-        self._startup_handlers.append(_check_async(handler, "on_startup"))
+        self._startup_handlers.append(check_async(handler, "on_startup"))
         return handler
 
     def on_shutdown(self, handler: H) -> H:
@@ -77,7 +80,7 @@ class HandlerRegistry:
         Raises:
             TypeError: the handler is not an `async def` function.
         """
-        self._shutdown_handlers.append(_check_async(handler, "on_shutdown"))
+        self._shutdown_handlers.append(check_async(handler, "on_shutdown"))
         return handler
 
     def on_event(self, kind: str) -> Callable[[H], H]:
@@ -86,13 +89,9 @@ class HandlerRegistry:
         Raises:
             TypeError: `kind` is no text, or the handler is not an `async def` function.
         """
-        if not isinstance(kind, str):
-            raise TypeError(
-                f"on_event takes the kind, as in @worker.on_event('turn.completed'); got {kind!r}"
-            )
 
         def register(handler: H) -> H:
-            checked = _check_async(handler, f"on_event({kind!r})")
+            checked = check_async(handler, f"on_event({kind!r})")
             self._event_handlers.setdefault(kind, []).append(checked)
             return handler
 
@@ -110,7 +109,7 @@ class HandlerRegistry:
         spec = make_schedule(seconds=seconds, minutes=minutes, cron=cron)
 
         def register(handler: H) -> H:
-            self._every_handlers.append((spec, _check_async(handler, "every(...)")))
+            self._every_handlers.append((spec, check_async(handler, "every(...)")))
             return handler
 
         return register
@@ -121,12 +120,13 @@ class HandlerRegistry:
         Raises:
             TypeError: the handler is not an `async def` function.
         """
-        self._task_handlers.append(_check_async(handler, "task"))
+        self._task_handlers.append(check_async(handler, "task"))
         return handler
 
 
-for _decorator in DECORATORS:  # people know them as methods of `Worker`, and read their names in a TypeError
+for _decorator in DECORATORS:  # people know them as methods of `Worker`
     getattr(HandlerRegistry, _decorator).__qualname__ = f"Worker.{_decorator}"
+    setattr(HandlerRegistry, _decorator, check_call(getattr(HandlerRegistry, _decorator)))
 
 
 class Registered(NamedTuple):
@@ -223,14 +223,3 @@ def keep_handlers(registry: HandlerRegistry, handlers: Iterable[Registered]) -> 
     for registered in everything:
         registered.clear()
     add_handlers(registry, kept)
-
-
-def _check_async(handler: Any, decorator: str) -> Any:
-    if inspect.iscoroutinefunction(handler):
-        return handler
-    name = getattr(handler, "__name__", None)
-    if name is None or not callable(handler):
-        raise HandlerNotAsync(f"@worker.{decorator} takes an async function, not {handler!r}")
-    code = getattr(handler, "__code__", None)
-    location = f" ({location_of(code.co_filename, code.co_firstlineno)})" if code else ""
-    raise HandlerNotAsync(f"@worker.{decorator}: {name!r}{location} must be 'async def {name}(...)'")

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dnworker.core.frames import LONGEST_SOURCE
 from dnworker.core.handler_error import within_bounds
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Invocation
+from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation
 from dnworker.core.stats import HandlerStats
+from dnworker.core.text import clip
 from dnworker.workers import reports
 
 if TYPE_CHECKING:
@@ -165,6 +167,9 @@ class RemoteInvocations:
         if invocation is None or invocation.outcome != "running" or invocation.key is None:
             return
         error = None if report.error is None else within_bounds(report.error)
+        for one in report.warnings[:WARNINGS_KEPT]:
+            place, text = clip(one.place, LONGEST_SOURCE), clip(one.text, LONGEST_SOURCE)
+            invocation.note_warning(HandlerWarning(place, text, one.times))
         self._history.finish(invocation, report.outcome, error, duration=report.duration)
         if (stats := self.stats.get(invocation.key)) is not None:
             stats.ended(invocation)

@@ -14,7 +14,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
 from dnworker.workers import reports
-from dnworker.workers.recorders import log_failure
+from dnworker.workers.recorders import log_failure, log_hint
 from dnworker.workers.registry import HandlerRegistry, keys_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,12 @@ class Reporter:
             _telling.reset(token)
         with self._lock:
             self._say(_NOBODYS, "")
-            self._tell(reports.End(invocation.id, outcome, invocation.duration or 0.0, invocation.error))
+            took, warnings = invocation.duration or 0.0, list(invocation.warnings)
+            self._tell(reports.End(invocation.id, outcome, took, invocation.error, warnings))
+
+    def hint(self, invocation: Invocation, text: str) -> None:
+        """Log what a handler does in vain."""
+        log_hint(invocation, text)
 
     def delivered(self, envelope: EventEnvelope) -> None:
         """Report that all invocations of the event have begun."""

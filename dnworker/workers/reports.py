@@ -18,7 +18,7 @@ import msgspec
 
 from dnworker.core.handler_error import HandlerError
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import Cause
+from dnworker.core.invocation import Cause, HandlerWarning
 
 VARIABLE = "DNWORKER_REPORTS"
 """Holds a word that only the runtime and the process know: what a handler prints cannot pass for a report."""
@@ -52,12 +52,16 @@ class Begin(msgspec.Struct, tag="begin", tag_field="is"):
 
 
 class End(msgspec.Struct, tag="end", tag_field="is"):
-    """It has ended, after `duration` seconds."""
+    """It has ended, after `duration` seconds.
+
+    One that ended in a warning says `ok`, with its warnings: a runtime of an earlier version knows no other.
+    """
 
     id: str
     outcome: Literal["ok", "error", "cancelled"]
     duration: float
     error: HandlerError | None = None
+    warnings: list[HandlerWarning] = []
 
 
 class Delivered(msgspec.Struct, tag="delivered", tag_field="is"):

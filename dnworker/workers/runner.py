@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
@@ -107,7 +108,7 @@ class WorkerRunner:
             recorder=recorder or LoggingRecorder(),
             grace=grace,
             generation=generation,
-            owner=Owner(self._label, self.escapes.take),
+            owner=Owner(self._label, self.escapes.take, self._hint, self._function_of),
             around=around,
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
@@ -153,6 +154,12 @@ class WorkerRunner:
             key: due if isinstance(due, datetime) else now + timedelta(seconds=max(0.0, due - elapsed))
             for key, due in (self._schedules.due | self._supervision.due).items()
         }
+
+    def _hint(self, invocation: Invocation, text: str) -> None:
+        self.escapes.tell(partial(self._invoker.recorder.hint, invocation, text))
+
+    def _function_of(self, invocation: Invocation) -> Any:
+        return next((h.function for h in handlers_of(self.worker) if h.key == invocation.key), None)
 
     # -- start and stop --------------------------------------------------------------------------------
 

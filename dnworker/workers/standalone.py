@@ -64,6 +64,7 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     if worker.name is None:
         raise ValueError("a worker that runs by itself needs a name: Worker(name='bridge')")
     from dnworker.client import client as client_module
+    from dnworker.workers.forgotten import noticed
     from dnworker.workers.lasting_loop import lasting
     from dnworker.workers.recorders import log_unhandled
     from dnworker.workers.runner import WorkerRunner
@@ -84,7 +85,7 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     runner.lifecycle.listen(on_state_change)
     try:
         await client.start()
-        with lasting(asyncio.get_running_loop(), log_unhandled):
+        with lasting(asyncio.get_running_loop(), log_unhandled), noticed():
             await runner.start()
             if os.environ.pop(RUN_SCHEDULES, None):
                 runner.run_schedules()

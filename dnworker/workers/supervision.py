@@ -16,6 +16,9 @@ from dnworker.workers.registry import HandlerRegistry, Registered, tasks_of
 
 ALL_TASKS_CRASHED = "All tasks crashed"
 
+AT_ONCE = 1.0
+"""Seconds within which a task that ends has probably not been meant as one."""
+
 
 @dataclass(slots=True, eq=False)
 class _Supervised:
@@ -102,6 +105,12 @@ class Supervision:
             if self._supervised.get(key) is not supervised:
                 return  # replaced while it swallowed its cancellation
             now = self._clock.monotonic()
+            if invocation.outcome in ("ok", "warning") and now - started < AT_ONCE:
+                text = f"{key.name} has returned at once, and a task that ends is started again"
+                way = (
+                    "let it run in a loop (while True: ...), or use @worker.on_startup for what is done once"
+                )
+                invoker.hint_once(invocation, "ends", f"{text}: {way}")
             delay = supervised.backoff.ended(now - started)
             if all(other.is_exhausted(now) for other in self._supervised.values()):
                 self._on_crashed(ALL_TASKS_CRASHED)

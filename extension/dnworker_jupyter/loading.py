@@ -18,12 +18,14 @@ from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
+from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
+from dnworker_jupyter.kernel.long_blocks import LongBlocks
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
@@ -206,6 +208,8 @@ def install(notebook: Notebook) -> None:
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
+    undo(LongBlocks(shell, notebook.runtime, notebook.cells).install(notebook.watch))
+    undo(CellHints(shell, notebook.cells).install())
     undo(_heed_gone_heads(notebook))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)

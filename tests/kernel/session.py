@@ -30,6 +30,8 @@ class Reply:
     result: dict[str, Any] | None = None
     traceback: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
+    count: int = 0
+    """The number that the cell got."""
     next_input: str | None = None
     """The cell that is offered below."""
 
@@ -243,6 +245,7 @@ class KernelSession:
             answer = self.client.get_shell_msg(timeout=max(0.1, deadline - time.monotonic()))
             if answer["parent_header"].get("msg_id") == parent:
                 reply.status = answer["content"]["status"]
+                reply.count = answer["content"].get("execution_count", 0)
                 payload = answer["content"].get("payload", [])
                 reply.pages = [p["data"]["text/plain"] for p in payload if p["source"] == "page"]
                 offered = [p["text"] for p in payload if p["source"] == "set_next_input"]

@@ -254,7 +254,10 @@ def test_handlers_that_cannot_be_called_or_stand_twice_are_told(kernel):
     answer = kernel.run(
         "%%worker w\n@worker.on_event('a')\nasync def h(event): pass\n@worker.on_event('b')\nasync def g(e, c): pass\n@worker.on_event('b')\nasync def g(e, c): pass"
     )
-    assert "! h cannot be called: it must take (event, client)" in answer.text
+    assert (
+        "! h (cell [2], line 2) cannot be called: it must take (event, client), and takes (event)"
+        in answer.text
+    )
     assert "! g is registered more than once in this cell, in the same way; all of them run" in answer.text
 
 

@@ -8,6 +8,7 @@ const ANY = ["", "any"];
 const OUTCOME_OPTIONS = [
   ANY,
   ["error", "✗ error"],
+  ["warning", "! warning"],
   ["ok", "✓ ok"],
   ["running", "… running"],
   ["cancelled", "– cancelled"],
@@ -82,7 +83,7 @@ export class EventsSection {
       "div",
       { cls: `dnw-event dnw-outcome-${event.outcome}${chosen ? " dnw-chosen" : ""}`, title: event.error },
       [
-        element("span", { cls: "dnw-mark", text: OUTCOMES[event.outcome] }),
+        element("span", { cls: "dnw-mark", text: OUTCOMES[event.outcome] ?? "?" }),
         element("span", { cls: "dnw-seq", text: `#${event.seq}` }),
         element("span", { cls: "dnw-kind", text: event.kind }),
         element("span", { cls: "dnw-who", text: event.error ?? event.workers.join(", ") }),

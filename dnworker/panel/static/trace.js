@@ -3,7 +3,7 @@ import { button, copy, download, element, redraw } from "./dom.js";
 import { locationLink } from "./workers.js";
 import { ansi, barExtent, count, timeOfDay } from "./text.js";
 
-export const OUTCOMES = { ok: "✓", error: "✗", running: "…", cancelled: "–", none: "·" };
+export const OUTCOMES = { ok: "✓", warning: "!", error: "✗", running: "…", cancelled: "–", none: "·" };
 
 /** The pieces of a line with their colours, as elements. */
 export function coloured(text) {
@@ -27,7 +27,9 @@ function traceRow(row, panel) {
   const text = element("span", { cls: "dnw-row-text" });
   text.style.paddingLeft = `${row.depth * 1.1}em`;
   const found = row.category === "error" ? /^(cell \[\d+\], line \d+)(, in .*)$/.exec(row.text) : null;
+  const advice = row.category === "warning" ? /^x (cell \[\d+\], line \d+)(.*)$/s.exec(row.text) : null;
   if (found) text.append(locationLink(found[1], panel), found[2]);
+  else if (advice) text.append("x ", locationLink(advice[1], panel), advice[2]);
   else if (row.category === "invocation") text.append(`${OUTCOMES[row.outcome] ?? "?"} ${row.text}`);
   else text.append(...(row.category === "log" ? ["│ ", ...coloured(row.text)] : [row.text]));
   node.append(text);
@@ -66,7 +68,7 @@ function valuesOf(rows, open, number) {
 
 function head(trace) {
   const about = [
-    `${OUTCOMES[trace.outcome]} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
+    `${OUTCOMES[trace.outcome] ?? "?"} ${trace.outcome === "none" ? "no handler ran" : trace.outcome}`,
     timeOfDay(trace.at),
     ...(trace.session ? [`session ${trace.session}`] : []),
     ...(trace.turn ? [`turn ${trace.turn}`] : []),

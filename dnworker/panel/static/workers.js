@@ -104,7 +104,10 @@ function handlerRows(handler, worker, panel) {
       ]),
       cell(`${decorator}${trigger ? ` ${trigger}` : ""}`, ""),
       cell(`${count(handler.calls)}${handler.missed ? `, ${count(handler.missed)} missed` : ""}`),
-      cell(handler.errors ? `${handler.failing ? "✗ " : ""}${count(handler.errors)}` : "0"),
+      cell(
+        (handler.errors ? `${handler.failing ? "✗ " : ""}${count(handler.errors)}` : "0") +
+          (handler.warnings ? `, ${count(handler.warnings)} warned` : ""),
+      ),
       cell(String(handler.inFlight)),
       cell(quantiles ? quantiles.map(duration).join(" / ") : "–"),
       element("td", {}, [sparkline(handler.minute, panel, name)]),

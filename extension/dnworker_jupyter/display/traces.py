@@ -21,6 +21,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # a terminal's colours, which HTML
 BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 _MARKS = {
     "ok": ("✓", "#2e7d32"),
+    "warning": ("!", "#b26a00"),
     "error": ("✗", "#d32f2f"),
     "running": ("…", "#b26a00"),
     "cancelled": ("-", "#757575"),
@@ -84,6 +85,8 @@ def _row(row: Row, width: int) -> str:
                 inner += f"<code style='{_BAR};color:{colour}'>{row.bar_text()}</code>"
         case "log":
             inner = _log(row)
+        case "warning":
+            inner = f"<pre style='{_PRE};color:{_MARKS['warning'][1]}'>{text}</pre>"
         case "error":
             inner = f"<pre style='{_PRE};color:{_MARKS['error'][1]}'>{text}</pre>"
         case _:

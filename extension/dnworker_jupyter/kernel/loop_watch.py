@@ -11,6 +11,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
 from dnworker.engine.engine import Engine
 from dnworker.engine.watchdog import Block, Watchdog
+from dnworker.workers.blocking import way_in_line
 
 
 class LoopWatch:
@@ -19,6 +20,8 @@ class LoopWatch:
     def __init__(self, engine: Engine) -> None:
         self.paused: Listeners[[Block | None]] = Listeners()
         """Called from any thread with the block that begins, and with None when it is over."""
+        self.lasting: Listeners[[Block]] = Listeners()
+        """Called on the watchdog's thread with a block that lasts for long, once."""
         self._engine = engine
         self._watchdog: Watchdog | None = None
 
@@ -41,7 +44,9 @@ class LoopWatch:
         """Begin to watch the running loop; a second call changes nothing."""
         if self._watchdog is None:
             loop = asyncio.get_running_loop()
-            self._watchdog = Watchdog(loop, on_blocked=self._blocked, on_released=self._released)
+            self._watchdog = Watchdog(
+                loop, on_blocked=self._blocked, on_released=self._released, on_long=self.lasting.notify
+            )
             self._watchdog.start()
 
     def stop(self) -> None:
@@ -56,7 +61,7 @@ class LoopWatch:
             self._engine.log_line(
                 block.invocation.worker,
                 f"{block.invocation.handler} holds the loop, and every worker waits: {block.location}: "
-                f"{block.source}; use await asyncio.sleep(...), or asyncio.to_thread(...) for what blocks",
+                f"{block.source}; {way_in_line(block.source)}",
                 source="runtime",
                 level="warning",
                 invocation=block.invocation,

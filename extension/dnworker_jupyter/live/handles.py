@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Protocol
 
 from dnworker.core.errors import UsageError
@@ -60,7 +61,14 @@ class CurrentWorker:
         return getattr(self._now(registers=name in DECORATORS), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._now(), name, value)
+        now = self._now()
+        if name == "state" and current_invocation.get() is not None and type(value) is dict:
+            if now.state is not value:  # the dict stays: later generations go on with it
+                kept = dict(value)
+                now.state.clear()
+                now.state.update(kept)
+            return
+        setattr(now, name, value)
 
     def __repr__(self) -> str:
         return repr(self._now())
@@ -114,30 +122,23 @@ class LiveHandle(Worker):
         """The number of the present generation, as `%worker`, traces and the panel show it; 0 without one."""
         return self._registrar.generation_of(self._live_name)
 
-    def on_startup(self, handler: Any) -> Any:
-        """Register for the running cell; see `Worker.on_startup`."""
-        return self._recording().on_startup(handler)
-
-    def on_shutdown(self, handler: Any) -> Any:
-        """Register for the running cell; see `Worker.on_shutdown`."""
-        return self._recording().on_shutdown(handler)
-
-    def on_event(self, kind: str) -> Any:
-        """Register for the running cell; see `Worker.on_event`."""
-        return self._recording().on_event(kind)
-
-    def every(
-        self, *, seconds: float | None = None, minutes: float | None = None, cron: str | None = None
-    ) -> Any:
-        """Register for the running cell; see `Worker.every`."""
-        return self._recording().every(seconds=seconds, minutes=minutes, cron=cron)
-
-    def task(self, handler: Any) -> Any:
-        """Register for the running cell; see `Worker.task`."""
-        return self._recording().task(handler)
-
     def _recording(self) -> Worker:
         return self._registrar.open(self._live_name).recording
+
+
+def _registering(name: str) -> Any:
+    """Return a decorator of handles, which registers for the running cell as that of `Worker` does."""
+    method = getattr(Worker, name)
+
+    @functools.wraps(method)
+    def register(self: LiveHandle, *args: Any, **fields: Any) -> Any:
+        return getattr(self._recording(), name)(*args, **fields)
+
+    return register
+
+
+for _name in DECORATORS:
+    setattr(LiveHandle, _name, _registering(_name))
 
 
 def make_handle(registrar: Registrar, name: str) -> LiveHandle:

@@ -92,18 +92,6 @@ class Change:
     """Whether the cell has registered provably the same as before, so that there is no new generation."""
 
 
-def wrong_signature(handler: Handler) -> str | None:
-    """Return what is wrong with a handler's arguments; None when it can be called as it will be."""
-    wanted = ("event", "client") if handler.key.decorator == "on_event" else ("client",)
-    try:
-        inspect.signature(handler.function).bind(*wanted)
-    except TypeError:
-        return f"cannot be called: it must take ({', '.join(wanted)})"
-    except ValueError:  # a callable without a signature
-        return None
-    return None
-
-
 def handler_records(worker: Worker) -> list[Handler]:
     """Return what a Worker has registered, as records, in the order of their decorators."""
     return [_record(registered) for registered in registry.handlers_of(worker)]

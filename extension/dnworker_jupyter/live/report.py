@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dnworker.core.lifecycle import WorkerState
-from dnworker_jupyter.live.records import Change, Handler, wrong_signature
+from dnworker.workers.blocking import blocking_calls
+from dnworker.workers.decorating import how_called, kind_problem, place_of
+from dnworker_jupyter.live.records import Change, Handler
 from dnworker_jupyter.live.worker import LiveWorker
 
 
@@ -21,8 +23,11 @@ def describe_change(live: LiveWorker, change: Change) -> list[str]:
         for handler in handlers:
             lines.append(f"  {sign} {_trigger(handler)}: {handler.key.name}")
     for handler in (*change.added, *change.changed):
-        if (wrong := wrong_signature(handler)) is not None:
-            lines.append(f"  ! {handler.key.name} {wrong}")
+        if (wrong := how_called(handler.function, handler.key.decorator)) is not None:
+            lines.append(f"  ! {handler.key.name} ({place_of(handler.function)}) {wrong}")
+        if handler.key.decorator == "on_event" and (problem := kind_problem(handler.key.trigger)):
+            lines.append(f"  ! {handler.key.name} ({place_of(handler.function)}) {problem}")
+        lines += [f"  ! {handler.key.name} {text}" for text in blocking_calls(handler.function)]
     for name in change.twice:
         lines.append(
             f"  ! {name} is registered more than once in this cell, in the same way; all of them run"

@@ -320,3 +320,21 @@ async def test_what_an_error_came_of_is_kept_and_older_journals_are_read(path):
     with JournalReader(path) as reader:
         (stored,) = reader.invocations()
     assert stored.error == old
+
+
+async def test_a_warning_is_kept_with_its_text_in_a_table_that_earlier_versions_read(tmp_path):
+    worker = Worker("w")
+
+    @worker.on_event("a")
+    async def on_a(event, client):
+        client.notify("x")
+
+    async with Runtime(port=None, journal=tmp_path / "j.db") as runtime:
+        await runtime.add(worker)
+        await runtime.fire("a", {})
+    with JournalReader(tmp_path / "j.db") as journal:
+        (run,) = journal.invocations()
+    assert run.outcome == "warning"
+    assert [line.partition("line ")[2].partition(": ")[2] for line in run.logs] == [
+        "write await client.notify(...)"
+    ]

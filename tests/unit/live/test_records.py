@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dnworker.core.handlers import HandlerKey
+from dnworker.workers.decorating import how_called
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.records import handler_records, make_worker, wrong_signature
+from dnworker_jupyter.live.records import handler_records, make_worker
 
 
 def registered() -> Worker:
@@ -76,7 +77,7 @@ def test_what_a_handler_closes_over_makes_it_another():
 
 @pytest.mark.parametrize(
     ("decorator", "problem"),
-    [("task", "cannot be called: it must take (client)"), ("on_event", None)],
+    [("task", "cannot be called: it must take (client), and takes (event, client)"), ("on_event", None)],
 )
 def test_a_signature_that_cannot_be_called_is_told(decorator, problem):
     worker = Worker("bridge")
@@ -87,7 +88,8 @@ def test_a_signature_that_cannot_be_called_is_told(decorator, problem):
         worker.task(handler)
     else:
         worker.on_event("demo.a")(handler)
-    assert wrong_signature(handler_records(worker)[0]) == problem
+    record = handler_records(worker)[0]
+    assert how_called(record.function, record.key.decorator) == problem
 
 
 def test_a_default_that_cannot_be_shown_is_no_reason_to_fail():

@@ -26,6 +26,8 @@ def row(**fields) -> EventRow:
         (["ok", "running"], "running"),
         (["cancelled", "ok"], "cancelled"),
         (["running", "error"], "error"),
+        (["ok", "warning", "cancelled"], "warning"),
+        (["warning", "running"], "running"),
     ],
 )
 def test_the_worst_outcome_counts(runs, outcome):
@@ -43,6 +45,7 @@ def test_the_worst_outcome_counts(runs, outcome):
         ({"session": "s1"}, False),
         ({"outcome": "ok"}, True),
         ({"outcome": "error"}, False),
+        ({"outcome": "warning"}, False),
     ],
     ids=str,
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dnworker import Runtime
 from dnworker.core.handler_error import HandlerError
-from dnworker.core.invocation import Invocation, read_traceparent
+from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation, read_traceparent
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope
@@ -310,6 +310,36 @@ async def test_a_request_that_names_nothing_known_has_no_cause(process):
     assert process.capabilities.cause_of("cap:w", f"00-{'0' * 32}-{'1' * 16}-01") is None
     assert process.capabilities.cause_of("cap:w", "nonsense") is None
     assert process.capabilities.cause_of("cap:gone", f"00-{'0' * 32}-{'1' * 16}-01") is None
+
+
+def ended(**fields) -> Invocation:
+    history = History()
+    remote = RemoteInvocations(history, "c:w")
+    remote.take(Begin("x1", ("on_event", "k", "h"), "event"))
+    (report,) = read([encode(End("x1", "ok", 0.1, **fields), WORD).encode()])[1]
+    remote.take(report)
+    (run,) = history.invocations()
+    return run
+
+
+def test_a_mistake_that_a_process_notices_makes_a_warning_of_its_run():
+    run = ended(warnings=[HandlerWarning("/w.py, line 3", "write await helper()", 2)])
+    assert (run.outcome, [str(w) for w in run.warnings]) == (
+        "warning",
+        ["/w.py, line 3: write await helper() (2 times)"],
+    )
+
+
+def test_an_end_of_an_earlier_version_has_no_warnings():
+    text = encode(End("x1", "ok", 0.1), WORD).replace(',"warnings":[]', "")
+    assert "warnings" not in text
+    assert read([text.encode()])[1] == [End("x1", "ok", 0.1)]
+
+
+def test_warnings_of_a_process_are_bounded():
+    run = ended(warnings=[HandlerWarning("p" * 9_999, f"{n}" * 9_999) for n in range(40)])
+    assert len(run.warnings) == WARNINGS_KEPT
+    assert all(len(str(warning)) < 1_500 for warning in run.warnings)
 
 
 def test_invocations_that_run_on_do_not_keep_those_that_have_ended():

@@ -96,7 +96,7 @@ def test_an_object_with_an_async_call_is_refused():
 
 
 def test_on_event_without_a_kind_is_refused():
-    with pytest.raises(TypeError, match="on_event takes the kind"):
+    with pytest.raises(TypeError, match="on_event needs the kind"):
         Worker("w").on_event(handler)
 
 
@@ -144,7 +144,7 @@ def test_importing_worker_imports_neither_server_nor_client_nor_numpy():
 
 
 def test_a_decorator_that_is_used_wrongly_is_named_as_people_know_it():
-    with pytest.raises(TypeError, match=r"^Worker\.on_startup\(\) missing 1 required"):
+    with pytest.raises(TypeError, match=r"^@worker\.on_startup takes no parentheses"):
         Worker("a").on_startup()
 
 
