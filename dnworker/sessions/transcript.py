@@ -6,7 +6,6 @@ A `Turn` has one; scripts and models report to it.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,15 +15,11 @@ from typing import Any
 import msgspec
 
 from dnworker.core.envelope import new_id
+from dnworker.core.masking import MASK, is_secret
 from dnworker.core.text import valid_text
 
 RawEvent = dict[str, Any]
 Emit = Callable[[RawEvent], None]
-
-_SECRET = re.compile(
-    r"pass(word|wd|phrase)|secret|token|api[_-]?key|credential|authorization|private[_-]?key", re.I
-)
-MASK = "***"
 
 
 class Usage(msgspec.Struct, kw_only=True):
@@ -73,7 +68,7 @@ class Generation:
 def mask(arguments: Any) -> Any:
     """Return arguments with the values of credential-like keys hidden (contract 5.2)."""
     if isinstance(arguments, dict):
-        return {k: MASK if _SECRET.search(str(k)) else mask(v) for k, v in arguments.items()}
+        return {k: MASK if is_secret(str(k)) else mask(v) for k, v in arguments.items()}
     return [mask(item) for item in arguments] if isinstance(arguments, list) else arguments
 
 
