@@ -31,7 +31,7 @@ Kind = str
 """What a value is: one of `_KINDS`, or `enum`, `array`, `frame`, `known`, `code`, `object` or `opaque`."""
 
 _KINDS: dict[type, Kind] = {
-    type(None): "none",
+    type(None): "NoneType",
     bool: "bool",
     int: "int",
     float: "float",
@@ -47,9 +47,10 @@ _KINDS: dict[type, Kind] = {
     deque: "deque",
 }
 _BY_ID = {id(kind): name for kind, name in _KINDS.items()}
+_CLASSES: dict[Kind, Any] = {name: kind for kind, name in _KINDS.items()}
 
 MAPPING, SEQUENCES, SETS = "dict", ("list", "tuple", "deque"), ("set", "frozenset")
-ATOMS = ("none", "bool", "int", "float", "complex", "str", "bytes")
+ATOMS = ("NoneType", "bool", "int", "float", "complex", "str", "bytes")
 
 _TEXT_OF_KNOWN: dict[int, Any] = {
     id(kind): kind.__repr__
@@ -90,7 +91,8 @@ _PARTS: Any = type.__dict__["__dict__"]
 
 def type_name(value: object) -> str:
     """Return the name of a value's class, whatever its metaclass says."""
-    return shorten(valid_text(_NAME.__get__(type(value))), LONGEST_TYPE)
+    cls = type(value)
+    return _BY_ID.get(id(cls)) or shorten(valid_text(_NAME.__get__(cls)), LONGEST_TYPE)
 
 
 def kind_of(value: object) -> Kind:
@@ -140,8 +142,7 @@ def plain(value: Any, kind: Kind, longest: int | None = None) -> Any:
 
 def length_of(value: Any, kind: Kind) -> int | None:
     """Return how many items, characters or bytes a value has; None for what has no length."""
-    cls: Any = next((cls for cls, name in _KINDS.items() if name == kind), None)
-    size = getattr(cls, "__len__", None)
+    size = getattr(_CLASSES.get(kind), "__len__", None)
     return None if size is None else size(value)
 
 
@@ -157,7 +158,7 @@ def text_of(value: Any, kind: Kind, longest: int = 200) -> str:
             )
         case "int":
             return _number(plain(value, kind))
-        case "none" | "bool" | "float" | "complex":
+        case "NoneType" | "bool" | "float" | "complex":
             return repr(plain(value, kind))
         case "enum":
             return shorten(f"{type_name(value)}.{_enum_name(value)}", longest)
@@ -216,8 +217,7 @@ def pairs_of(value: Any, most: int | None = None) -> list[tuple[Any, Any]]:
 
 def items_of(value: Any, kind: Kind, most: int | None = None) -> list[Any]:
     """Return the first items of a list, tuple, deque or set, or of an instance of a subclass."""
-    cls: Any = next(cls for cls, name in _KINDS.items() if name == kind)
-    return list(islice(cls.__iter__(value), most))
+    return list(islice(_CLASSES[kind].__iter__(value), most))
 
 
 def attributes_of(value: object, most: int | None = None) -> list[tuple[Any, Any]]:
