@@ -11,6 +11,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Sequence
+from sys import getsizeof
 from typing import Literal
 from weakref import ref
 
@@ -69,6 +70,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Bytes that the history counts it with."""
     lines_noted: int = 0
     """Lines that it has written, those that are not kept among them."""
+    state_changes: Sequence[str] = ()
+    """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
     _lines: deque[LogLine | ref[LogLine]] | None = None
     _muted_size: int = 0
 
@@ -127,7 +130,13 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     @property
     def is_plain(self) -> bool:
         """Whether it takes no more than every invocation does."""
-        return self.error is None and not self.published and self._lines is None and not self.unhandled
+        return (
+            self.error is None
+            and not self.published
+            and self._lines is None
+            and not self.unhandled
+            and not self.state_changes
+        )
 
     def bytes_used(self) -> int:
         """Return the bytes of memory that it takes, without its event and the lines that the log keeps."""
@@ -135,6 +144,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         used = INVOCATION_BYTES + _PER_EVENT * len(self.published) + self._muted_size
         if self._lines is not None:
             used += _PER_LINE * len(self._lines)
+        if self.state_changes:
+            used += sum(map(getsizeof, self.state_changes))
         return used + sum(map(bytes_of_error, errors)) if errors else used
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:

@@ -134,6 +134,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started = 0, False
         self._listeners: Listeners[[]] = Listeners()
+        self.fired: Listeners[[EventEnvelope]] = Listeners()
+        """Are called with every event that `fire` has published, before any handler of it begins."""
         self._connect_parts()
 
     def _make_journal(self, path: Path) -> Journal:
@@ -523,7 +525,7 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        return self.bus.publish(
+        event = self.bus.publish(
             kind,
             payload,
             session_id=self._session_of(kind, payload, session_id),
@@ -531,6 +533,8 @@ class Engine:
             terminal=kind in TERMINAL_KINDS,
             only=only,
         )
+        self.fired.notify(event)
+        return event
 
     def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
         """Return the session of a fired event, made live if it is not; None when its kind has none."""

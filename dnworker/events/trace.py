@@ -105,6 +105,11 @@ class TracedInvocation:
         return max(0, noted - len(self._invocation.logs))
 
     @property
+    def state_changes(self) -> list[str]:
+        """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
+        return list(self._invocation.state_changes)
+
+    @property
     def generation(self) -> int:
         """The generation of the worker's handlers that it ran."""
         return self._invocation.generation
@@ -159,6 +164,8 @@ class Trace:
         self.not_listening: tuple[str, ...] = ()
         """The workers that were still starting when it was fired; they may get the event later."""
         self.replayed: EventEnvelope | None = None
+        self.notes: tuple[str, ...] = ()
+        """What else is to be said of it, below its event."""
         self._history = history
         self._above = above | {event.event_id}
 
@@ -264,6 +271,8 @@ class Trace:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         elif depth == 0 and self.is_under_way:
             yield Row(depth + 1, "note", "(under way: this is how far it is)")
+        for note in self.notes:
+            yield Row(depth + 1, "note", f"({note})")
         for note in self._what_is_lost():
             yield Row(depth + 1, "note", note)
         for name in self.not_listening:
@@ -276,6 +285,8 @@ class Trace:
                 yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
+            if run.state_changes:
+                yield Row(depth + 2, "note", f"state: {', '.join(run.state_changes)}")
             for error in (*([run.error] if run.error is not None else []), *run.unhandled):
                 if error is not run.error:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
