@@ -13,9 +13,11 @@ from typing import Any
 import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
+from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
@@ -38,6 +40,7 @@ from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.head import heed_gone_head
 from dnworker_jupyter.magics.magics import install_magics
+from dnworker_jupyter.magics.state import find_state
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
 from dnworker_jupyter.syntax.transform import LAST_VALUE
@@ -120,6 +123,7 @@ def compose(shell: Any) -> Notebook:
         live=live,
         processes=processes,
         transactions=transactions,
+        states=StateWatch(runtime),
         panels=panels,
     )
     _add_magics(notebook)
@@ -152,6 +156,7 @@ def _add_magics(notebook: Notebook) -> None:
         head=CapabilityHead(runtime, notebook.cells),
         panels=notebook.panels,
         suggestions=NotebookSuggestions(runtime, notebook.live),
+        states=notebook.states,
     )
     runtime.actions = NotebookActions(notebook.magics)
     notebook.hooks = CellHooks(
@@ -190,6 +195,9 @@ def install(notebook: Notebook) -> None:
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
     register_formatters(shell)
+    undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
+    notebook.states.start()
+    undo(notebook.states.stop)
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

@@ -16,7 +16,7 @@ from dnworker_jupyter.kernel.notebook_file import SavedNotebook
 from dnworker_jupyter.live.stale import label, why_stale
 from dnworker_jupyter.live.worker import LiveWorker
 
-WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology")
+WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology", "state")
 
 
 class Table:
