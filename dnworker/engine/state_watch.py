@@ -22,7 +22,7 @@ from dnworker.core.limits import amount
 from dnworker.workers.around import Handler
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.shadow import current_shadow
-from dnworker.workers.state_changes import LARGEST_STATE
+from dnworker.workers.state_changes import LARGEST_STATE, Large
 from dnworker.workers.state_snapshots import Snapshots
 from dnworker.workers.state_steps import WatchedRun
 
@@ -134,6 +134,8 @@ class _Watched:
     def __init__(self, managed: InProcessWorker) -> None:
         self.managed = managed
         self.recent: deque[Invocation] = deque(maxlen=RECENT)
+        self.known: dict[object, Large] = {}
+        """Values of its state that are too large to be compared."""
 
 
 class StateWatch:
@@ -278,6 +280,7 @@ class StateWatch:
             spent=(lambda seconds: None) if is_fired else self._share.spend,
             too_large=lambda: self._note_large(label, name),
             meanwhile=lambda since: _ran_since(watched.recent, since, invocation),
+            known=watched.known if fork is None else None,
         )
 
     # -- bounds ----------------------------------------------------------------------------------------

@@ -14,16 +14,9 @@ from typing import Any
 
 from dnworker.core.invocation import Invocation
 from dnworker.workers.around import Handler
-from dnworker.workers.state_changes import (
-    ABSENT,
-    LARGEST_STATE,
-    Difference,
-    Moment,
-    differences,
-    is_same,
-    moment_of,
-    text_of,
-)
+from dnworker.workers.state_changes import LARGEST_STATE, Large, Moment, differences, moment_of
+from dnworker.workers.state_frozen import ABSENT, Difference, is_same
+from dnworker.workers.state_text import text_of
 
 STEPS = 500
 SECONDS = 0.05
@@ -84,6 +77,7 @@ class WatchedRun:
         spent: is told the seconds that a look took.
         too_large: called when the state is larger than what is looked at.
         meanwhile: returns what else of the worker ran since a moment of the monotonic clock, as text.
+        known: which values of the state are too large, as far as that is known; is kept up to date.
     """
 
     def __init__(
@@ -95,6 +89,7 @@ class WatchedRun:
         spent: Callable[[float], object],
         too_large: Callable[[], object],
         meanwhile: Callable[[float], str],
+        known: dict[object, Large] | None = None,
     ) -> None:
         self._invocation = invocation
         self._state = state
@@ -102,6 +97,7 @@ class WatchedRun:
         self._note_spent = spent
         self._too_large = too_large
         self._meanwhile = meanwhile
+        self._known = {} if known is None else known
         self._changes = StateChanges()
         self._before: Moment | None = None
         # how it is looked at
@@ -162,7 +158,7 @@ class WatchedRun:
     def _look(self) -> Moment | None:
         started = time.perf_counter()
         try:
-            moment = moment_of(self._state())
+            moment = moment_of(self._state(), self._known)
         except Exception as exc:  # a thread changes it meanwhile, or a library's own value does not say
             self._give_up(f"{type(exc).__name__} while it was looked at")
             return None

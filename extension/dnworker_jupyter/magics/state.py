@@ -10,8 +10,9 @@ from dnworker.core.errors import Conflict, UsageError
 from dnworker.engine.worker_state import state_of
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.state_changes import differences, moment_of, text_of
+from dnworker.workers.state_changes import differences, moment_of
 from dnworker.workers.state_snapshots import KEPT, Snapshot, why_impossible
+from dnworker.workers.state_text import text_of
 from dnworker_jupyter.display.states import StateTree
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext

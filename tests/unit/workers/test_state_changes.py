@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.workers.state_changes import LARGEST_STATE, differences, moment_of, text_of
+from dnworker.workers.state_changes import LARGEST_STATE, LOOKS, Large, differences, moment_of
+from dnworker.workers.state_text import text_of
 from tests.unit import hostile
 
 
@@ -106,7 +107,7 @@ def test_arrays_and_frames_are_compared_by_what_they_hold():
 
 
 def test_a_large_value_is_compared_by_type_and_size():
-    state = {"log": ["x" * 100] * 1_000}
+    state = {"log": [f"{n:0100}" for n in range(1_000)]}
 
     def change(state: dict[str, Any]) -> None:
         state["log"].append("y")
@@ -115,12 +116,38 @@ def test_a_large_value_is_compared_by_type_and_size():
     assert changes(state, lambda state: state["log"].__setitem__(0, "z")) == []
 
 
+def test_a_value_that_is_too_large_is_not_measured_at_every_look_and_is_when_it_may_have_shrunk():
+    known: dict[object, Large] = {}
+    rows: list[Any] = [[f"{n:0100}"] * 10 + [f"{n:500}"] for n in range(200)]
+    state = {"rows": rows}
+    assert moment_of(state, known).size > 100_000
+    rows[:] = [[] for _ in range(200)]
+    for _ in range(LOOKS):
+        assert moment_of(state, known).size > 100_000
+    assert moment_of(state, known).size < 10_000
+    assert known == {}
+    rows[:] = [[f"{n:0100}"] * 10 + [f"{n:500}"] for n in range(200)]
+    moment_of(state, known)
+    rows.clear()
+    assert moment_of(state, known).size < 100
+
+
 def test_the_size_of_a_large_state_is_estimated_by_its_beginning():
     assert moment_of({"rows": [[0.5] * 1_000 for _ in range(1_000)]}).size > LARGEST_STATE
     assert moment_of({"text": "x" * 2_000_000}).size > LARGEST_STATE
     assert moment_of(dict.fromkeys(range(1_000), "x" * 10_000)).size > LARGEST_STATE
     assert moment_of({"a": numpy.zeros(1_000_000)}).size > LARGEST_STATE
     assert moment_of({"count": 1, "users": ["ada"]}).size < 1_000
+
+
+def test_what_is_shared_over_and_over_is_told_to_be_another_one_when_it_changes():
+    inner: list[Any] = [0]
+    shared: Any = inner
+    for _ in range(12):
+        shared = [shared] * 10  # 10 to the 12th numbers, if it were unfolded
+    said = "dag list, 10 items: another one of the same size"
+    assert changes({"dag": shared}, lambda state: inner.append(1)) == [said]
+    assert changes({"dag": shared}, lambda state: None) == []
 
 
 def test_what_is_within_itself_is_compared_all_the_same():
