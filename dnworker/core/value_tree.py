@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from dnworker.core import values
-from dnworker.core.masking import MASK, hides
+from dnworker.core.masking import MASK, is_secret
 from dnworker.core.text import shorten
 
 LONGEST_KEY = 100
@@ -112,6 +112,16 @@ def _node(key: str, value: Any, is_in: tuple[int, ...] = ()) -> tuple[Node, valu
         node.size = size_text(value, kind)
         node.value = values.text_of(value, kind, LONGEST_VALUE)
     return node, kind
+
+
+def hides(name: str, value: object) -> bool:
+    """Return whether a value of this name is not shown; a number of tokens is no secret, nor is None."""
+    kind = type(value)
+    if kind is type(None) or kind is bool:
+        return False
+    if (kind is int or kind is float) and name.lower().endswith("tokens"):
+        return False
+    return is_secret(name)
 
 
 def size_text(value: Any, kind: values.Kind) -> str:

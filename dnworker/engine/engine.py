@@ -128,14 +128,12 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits = Waits()
+        self._waits, self.fired = Waits(), Listeners[[EventEnvelope]]()  # fired: with what `fire` published
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started = 0, False
         self._listeners: Listeners[[]] = Listeners()
-        self.fired: Listeners[[EventEnvelope]] = Listeners()
-        """Are called with every event that `fire` has published, before any handler of it begins."""
         self._connect_parts()
 
     def _make_journal(self, path: Path) -> Journal:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
+from dnworker.core.masking import mask
 from dnworker.sessions.model_agent import BadKey, ModelAgent, ModelEndpoint
 from dnworker.sessions.tools import Tool, Tools
-from dnworker.sessions.transcript import ToolCall, mask
+from dnworker.sessions.transcript import ToolCall
 from dnworker.sessions.turn import TurnFailure
 
 if TYPE_CHECKING:

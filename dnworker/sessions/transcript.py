@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from dnworker.core.envelope import new_id
-from dnworker.core.masking import MASK, is_secret
+from dnworker.core.masking import mask
 from dnworker.core.text import valid_text
 
 RawEvent = dict[str, Any]
@@ -63,13 +63,6 @@ class Generation:
     text: str = ""
     calls: list[ToolCall] = field(default_factory=list)
     stop_reason: str | None = None
-
-
-def mask(arguments: Any) -> Any:
-    """Return arguments with the values of credential-like keys hidden (contract 5.2)."""
-    if isinstance(arguments, dict):
-        return {k: MASK if is_secret(str(k)) else mask(v) for k, v in arguments.items()}
-    return [mask(item) for item in arguments] if isinstance(arguments, list) else arguments
 
 
 class Transcript:

@@ -18,13 +18,13 @@ from dnworker.core.envelope import EventEnvelope, new_id, snapshot, truncate
 from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
 from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker.core.masking import mask
 from dnworker.core.models import iso
 from dnworker.core.text import valid_text
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
 from dnworker.sessions.store import SessionStore, check_names
-from dnworker.sessions.transcript import mask
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:

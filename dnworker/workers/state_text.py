@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dnworker.core import values
-from dnworker.core.masking import MASK, hides
+from dnworker.core.masking import MASK
 from dnworker.core.text import shorten
+from dnworker.core.value_tree import hides
 from dnworker.workers.state_frozen import ABSENT, Frozen, Thing, is_same
 
 LONGEST_TEXT = 60

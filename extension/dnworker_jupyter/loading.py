@@ -123,7 +123,6 @@ def compose(shell: Any) -> Notebook:
         live=live,
         processes=processes,
         transactions=transactions,
-        states=StateWatch(runtime),
         panels=panels,
     )
     _add_magics(notebook)
@@ -140,6 +139,7 @@ def _journal_of(location: NotebookLocation, cells: CellBook) -> Callable[[], Awa
 def _add_magics(notebook: Notebook) -> None:
     """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
     runtime = notebook.runtime
+    notebook.states = StateWatch(runtime)
     notebook.magics = MagicContext(
         shell=notebook.shell,
         runtime=runtime,

@@ -49,7 +49,7 @@ class Notebook:
     live: LiveWorkers
     processes: Processes
     transactions: Transactions
-    states: StateWatch
+    states: StateWatch = field(init=False)
     # what users see
     panels: Panels
     magics: MagicContext = field(init=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from dnworker.core.errors import UsageError
@@ -38,10 +38,10 @@ class WorkerOptions:
 
     words: list[str]
     last: int
-    before: str | None
-    restore: str | None
-    keep: list[str]
-    changes: Literal["on", "off"] | None
+    before: str | None = None
+    restore: str | None = None
+    keep: list[str] = field(default_factory=list)
+    changes: Literal["on", "off"] | None = None
 
 
 def worker_line_parser() -> Parser:
