@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from dnworker.workers.around import Handler
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.shadow import current_shadow
 from dnworker.workers.state_changes import LARGEST_STATE, Large
-from dnworker.workers.state_snapshots import Snapshots
+from dnworker.workers.state_snapshots import Snapshots, why_impossible
 from dnworker.workers.state_steps import WatchedRun
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ class StateWatch:
         if self._undo:
             return
         engine = self._engine
+        # It takes long the first time, and no event is to wait for it.
+        threading.Thread(target=why_impossible, name="dnworker import", daemon=True).start()
         self._undo = [
             engine.services.around.add(self._wrap),
             engine.bus.tap(self._note_event),

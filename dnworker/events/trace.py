@@ -34,6 +34,16 @@ LONGEST_ALIGNED = 96
 """Characters of the longest line that the bars are aligned after."""
 
 
+CHANGES_SHOWN = 10
+"""Changes of a worker's state that a trace shows of one run; the run itself has more."""
+
+
+def _listed(changes: list[str]) -> str:
+    more = len(changes) - CHANGES_SHOWN
+    shown = changes if more <= 1 else [*changes[:CHANGES_SHOWN], f"and {more} more"]
+    return ", ".join(shown)
+
+
 class TracedInvocation:
     """One run of a handler, as a trace shows it."""
 
@@ -286,7 +296,7 @@ class Trace:
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
             if run.state_changes:
-                yield Row(depth + 2, "note", f"state: {', '.join(run.state_changes)}")
+                yield Row(depth + 2, "note", f"state: {_listed(run.state_changes)}")
             for error in (*([run.error] if run.error is not None else []), *run.unhandled):
                 if error is not run.error:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")

@@ -178,10 +178,11 @@ class WatchedRun:
 
     def _write(self) -> None:
         found = list(self._changes.texts())
-        if found and self._beside:
-            found.append(f"(meanwhile {self._beside} ran too)")
-        if self._why_not:
-            found.append(f"(not looked at to its end: {self._why_not})")
+        notes = [f"(meanwhile {self._beside} ran too)"] if self._beside else []
+        notes += [f"(not looked at to its end: {self._why_not})"] if self._why_not else []
+        if notes:
+            last = found.pop() if found else ""
+            found.append(" ".join(filter(None, [last, *notes])))
         self._invocation.state_changes = tuple(found)
 
 

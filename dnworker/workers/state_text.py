@@ -18,7 +18,8 @@ SHOWN_INSIDE = 3
 
 def text_of(key: object, before: Frozen, after: Frozen) -> str:
     """Return one change as text: `count 1 -> 2`, `users + "ada"`, `config["host"] "a" -> "b"`."""
-    name = shorten(key, LONGEST_TEXT) if type(key) is str else brief(_unkeyed(key))
+    is_word = type(key) is str and key.isidentifier()
+    name = shorten(str(key), LONGEST_TEXT) if is_word else brief(_unkeyed(key))
     if hides(key if type(key) is str else "", _value(after if before is ABSENT else before)):
         return f"{name} {_marks(before, after)}"
     return shorten(_change(name, before, after), LONGEST_CHANGE)

@@ -63,6 +63,19 @@ async def test_each_run_of_a_trace_says_what_it_has_changed(runtime, watch, brid
     assert "          state: added = 1" in trace.lines()
 
 
+async def test_of_many_changes_a_trace_shows_the_first(runtime, watch):
+    worker = Worker("many")
+
+    @worker.on_event("demo.many")
+    async def on_many(event, client):
+        worker.state.update((f"k{n}", n) for n in range(20))
+
+    await runtime.add(worker)
+    trace = await runtime.fire("demo.many")
+    assert len(trace.invocations[0].state_changes) == 20
+    assert str(trace).endswith("k8 = 8, k9 = 9, and 10 more")
+
+
 async def test_without_a_watch_there_is_nothing_around_a_handler(runtime, bridge):
     trace = await runtime.fire("demo.add", {"name": "ada"})
     assert trace.invocations[0].state_changes == []

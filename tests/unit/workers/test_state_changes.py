@@ -55,6 +55,8 @@ class User:
         ({"x": [1]}, "state['x'] = (1,)", ["x [1] -> (1)"]),
         ({"x": None}, "state['x'] = datetime.date(2026, 1, 2)", ["x None -> datetime.date(2026, 1, 2)"]),
         ({7: 1}, "state[7] = 2", ["7 1 -> 2"]),
+        ({"7": 1}, "state['7'] = 2", ['"7" 1 -> 2']),
+        ({"a b\n": 1}, "state['a b\\n'] = 2", ['"a b\\n" 1 -> 2']),
         ({("a", 1): 1}, "state['a', 1] = 2", ['("a", 1) 1 -> 2']),
         ({"token": "t1"}, "state['token'] = 't2'", ["token *** -> ***"]),
         ({"db": {"password": "p1"}}, "state['db']['password'] = 'p2'", ['db["password"] *** -> ***']),

@@ -178,7 +178,7 @@ async def test_after_many_steps_the_rest_is_compared_as_one_and_says_what_else_r
 
     invocation, run = stage.run(handler)
     await run
-    assert invocation.state_changes == ("n 0 -> 100", "(meanwhile #13 ran too)")
+    assert invocation.state_changes == ("n 0 -> 100 (meanwhile #13 ran too)",)
     assert stage.looks < 10
 
 
@@ -194,7 +194,7 @@ async def test_a_run_that_may_not_be_looked_at_to_its_end_says_so():
 
     invocation, run = stage.run(handler)
     await run
-    assert invocation.state_changes == ("n 0 -> 1", "(not looked at to its end: looking takes too long)")
+    assert invocation.state_changes == ("n 0 -> 1 (not looked at to its end: looking takes too long)",)
 
 
 async def test_a_large_state_is_told_once_and_not_looked_at_again():
