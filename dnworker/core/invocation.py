@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from sys import getsizeof
 from typing import Literal
 from weakref import ref
 
@@ -92,6 +93,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Bytes that the history counts it with."""
     lines_noted: int = 0
     """Lines that it has written, those that are not kept among them."""
+    state_changes: Sequence[str] = ()
+    """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
     _lines: deque[LogLine | ref[LogLine]] | None = None
     _muted_size: int = 0
 
@@ -170,6 +173,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             and self._lines is None
             and not self.unhandled
             and not self.warnings
+            and not self.state_changes
         )
 
     def bytes_used(self) -> int:
@@ -180,6 +184,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
             used += _PER_LINE * len(self._lines)
         for warning in self.warnings:
             used += _PER_LINE + len(warning.place) + len(warning.text)
+        if self.state_changes:
+            used += sum(map(getsizeof, self.state_changes))
         return used + sum(map(bytes_of_error, errors)) if errors else used
 
     def end(self, outcome: Outcome, error: HandlerError | None = None) -> None:

@@ -132,7 +132,8 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits, self.resources = Waits(), AsyncExitStack()
+        self._waits, self.fired = Waits(), Listeners[[EventEnvelope]]()  # fired: with what `fire` published
+        self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started = 0, False
@@ -533,7 +534,7 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        return self.bus.publish(
+        event = self.bus.publish(
             kind,
             payload,
             session_id=self._session_of(kind, payload, session_id),
@@ -541,6 +542,8 @@ class Engine:
             terminal=kind in TERMINAL_KINDS,
             only=only,
         )
+        self.fired.notify(event)
+        return event
 
     def _session_of(self, kind: str, payload: object, session_id: str | None) -> str | None:
         """Return the session of a fired event, made live if it is not; None when its kind has none."""

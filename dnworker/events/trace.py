@@ -37,6 +37,10 @@ LONGEST_ALIGNED = 96
 """Characters of the longest line that the bars are aligned after."""
 
 
+CHANGES_SHOWN = 10
+"""Changes of a worker's state that a trace shows of one run; the run itself has more."""
+
+
 @dataclass(frozen=True, slots=True)
 class TracedError(HandlerError):
     """An error somewhere in a trace, and which handler of which event raised it."""
@@ -54,6 +58,12 @@ class TracedError(HandlerError):
     def label(self) -> str:
         """Worker, handler and event, such as `bridge.on_turn #12`."""
         return f"{self.worker}.{self.handler} #{self.seq}"
+
+
+def _listed(changes: list[str]) -> str:
+    more = len(changes) - CHANGES_SHOWN
+    shown = changes if more <= 1 else [*changes[:CHANGES_SHOWN], f"and {more} more"]
+    return ", ".join(shown)
 
 
 class TracedInvocation:
@@ -150,6 +160,11 @@ class TracedInvocation:
         return max(0, noted - len(self._invocation.logs))
 
     @property
+    def state_changes(self) -> list[str]:
+        """What it has changed in its worker's state, such as `count 1 -> 2`; empty where nobody looked."""
+        return list(self._invocation.state_changes)
+
+    @property
     def generation(self) -> int:
         """The generation of the worker's handlers that it ran."""
         return self._invocation.generation
@@ -204,6 +219,8 @@ class Trace:
         self.not_listening: tuple[str, ...] = ()
         """The workers that were still starting when it was fired; they may get the event later."""
         self.replayed: EventEnvelope | None = None
+        self.notes: tuple[str, ...] = ()
+        """What else is to be said of it, below its event."""
         self._history = history
         self._above = above | {event.event_id}
 
@@ -324,6 +341,8 @@ class Trace:
             yield Row(depth + 1, "note", "(still running when the time was up)")
         elif depth == 0 and self.is_under_way:
             yield Row(depth + 1, "note", "(under way: this is how far it is)")
+        for note in self.notes:
+            yield Row(depth + 1, "note", f"({note})")
         for note in self._what_is_lost():
             yield Row(depth + 1, "note", note)
         for name in self.not_listening:
@@ -336,6 +355,8 @@ class Trace:
                 yield Row(depth + 2, "note", f"({run.lines_lost:,} earlier lines are not kept any more)")
             for line in run.logs:
                 yield Row(depth + 2, "log", line.text, line=line)
+            if run.state_changes:
+                yield Row(depth + 2, "note", f"state: {_listed(run.state_changes)}")
             for error in run.errors():
                 yield from _error_rows(error, depth + 2)
             for warning in run.warnings:

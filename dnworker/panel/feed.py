@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages
+from dnworker.panel import messages, state_part
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.view import Send, View
@@ -84,6 +84,7 @@ class Feed:
         # while some view is visible
         self._listening: list[Callable[[], None]] = []
         self._pump: asyncio.Task[None] | None = None
+        self._next_look: asyncio.TimerHandle | None = None
 
     @property
     def is_listening(self) -> bool:
@@ -159,6 +160,7 @@ class Feed:
         view.restart()
         view.show_parts(hello.parts)
         view.events, view.trace, view.session = hello.events, hello.trace, hello.session
+        view.show_state(hello.state)
         try:
             view.filter_log(hello.log)
         except UsageError as exc:
@@ -178,6 +180,8 @@ class Feed:
                 view.show_trace(event)
             case messages.ShowSession(session=session):
                 view.show_session(session)
+            case messages.ShowState(worker=worker):
+                view.show_state(worker)
             case messages.Request():
                 self._start(message, view)
 
@@ -251,6 +255,9 @@ class Feed:
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
 
     def _unlisten_unless_watched(self) -> None:
         if not self._is_watched:
@@ -287,9 +294,16 @@ class Feed:
                 elif view.wants_updates:
                     await self._update(view)
             self._unlisten_unless_watched()
+            self._look_again_for_states()
             await asyncio.sleep(INTERVAL)
             if any(view.is_behind for view in self._views.values()):
                 self._changed.set()
+
+    def _look_again_for_states(self) -> None:
+        """Have the views look again soon where one shows a state: nothing is heard of what changes there."""
+        waits = self._next_look is not None and self._next_look.when() > self._loop.time()
+        if not waits and any(view.state is not None and view.wants_updates for view in self.views):
+            self._next_look = self._loop.call_later(state_part.STATE_INTERVAL, self.notify)
 
     async def _update(self, view: View) -> None:
         if self._loop.time() < view.paused_until:

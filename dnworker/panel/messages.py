@@ -29,6 +29,7 @@ class Hello(FromView):
     events: EventFilter = EventFilter()
     session: str | None = None
     trace: str | None = None
+    state: str | None = None
     visible: bool = True
 
 
@@ -64,6 +65,12 @@ class ShowSession(FromView, tag="session"):
     """Show a session, again as it goes on; None for no session."""
 
     session: str | None
+
+
+class ShowState(FromView, tag="state"):
+    """Show the state of a worker, again as it changes; None for no state."""
+
+    worker: str | None
 
 
 class Request(FromView):
@@ -199,8 +206,8 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Ping | Log | Lines | Line | Events
-    | Control | Remove | Run | Suggest | Fire
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | ShowState | Ping | Log | Lines | Line
+    | Events | Control | Remove | Run | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.panel import serialize
+from dnworker.panel import serialize, state_part
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
@@ -57,6 +57,7 @@ class Sent:
     trace_at: float = 0.0
     trace_interval: float = field(default_factory=lambda: TRACE_INTERVAL)
     payload_of: str | None = None
+    state_at: float = 0.0
 
 
 class View:
@@ -78,6 +79,7 @@ class View:
         self.events = EventFilter()
         self.trace: str | None = None
         self.session: str | None = None
+        self.state: str | None = None
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
         self._seq = 0
@@ -132,6 +134,12 @@ class View:
         """Send a session, again as it goes on."""
         self.session = session_id
         self._sent.parts.pop("session", None)
+
+    def show_state(self, worker: str | None) -> None:
+        """Send the state of a worker, again as it changes."""
+        self.state = worker
+        self._sent.state_at = 0.0
+        self._sent.parts.pop("state", None)
 
     def filter_events(self, wanted: EventFilter) -> None:
         """Show only events that are wanted."""
@@ -240,6 +248,8 @@ class View:
             yield from self._if_new("fire", fired)
         if "events" in self.parts:
             yield from self._trace_changes()
+        if self.state is not None and self._is_time_for_state():
+            yield from self._if_new("state", state_part.state_to_json(self._engine, self.state))
         yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
 
     def _if_new(self, part: str, value: Any) -> Parts:
@@ -293,6 +303,13 @@ class View:
                 break
             await asyncio.sleep(0)
         return builtins(found[:count])
+
+    def _is_time_for_state(self) -> bool:
+        now = time.monotonic()
+        if now - self._sent.state_at < state_part.STATE_INTERVAL:
+            return False  # the feed looks again then
+        self._sent.state_at = now
+        return True
 
     def _trace_changes(self) -> Parts:
         if self.trace is None:

@@ -160,17 +160,27 @@ async def compare(
     events: Sequence[EventEnvelope],
     client: RuntimeClient | None,
     labels: tuple[str, str] = ("before", "after"),
+    *,
+    has_started: bool = False,
 ) -> Comparison:
-    """Run two generations, one after the other, each from a fresh start, on the same events."""
-    return Comparison(await _observe(before, events, client), await _observe(after, events, client), labels)
+    """Run two generations, one after the other, each from a fresh start, on the same events.
+
+    Where `has_started`, what is made has the state of a worker that runs: its startup handlers do not.
+    """
+    first = await _observe(before, events, client, has_started=has_started)
+    return Comparison(first, await _observe(after, events, client, has_started=has_started), labels)
 
 
 async def _observe(
-    make: Callable[[], Worker], events: Sequence[EventEnvelope], client: RuntimeClient | None
+    make: Callable[[], Worker],
+    events: Sequence[EventEnvelope],
+    client: RuntimeClient | None,
+    *,
+    has_started: bool,
 ) -> list[Observation]:
     worker, recorder = make(), ShadowClient(client)
     seen = [Observation(None)]
-    for key, starting, _ in [*handlers_of(worker)]:
+    for key, starting, _ in [*handlers_of(worker)] if not has_started else ():
         if key.decorator == "on_startup":
             await _run(worker, key, starting, (recorder,), recorder, seen[0], "startup")
     listening: dict[str, list[tuple[HandlerKey, Any]]] = {}  # listed now: startup may have registered more

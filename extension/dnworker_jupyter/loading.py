@@ -14,9 +14,11 @@ import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
+from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
@@ -43,6 +45,7 @@ from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.head import heed_gone_head
 from dnworker_jupyter.magics.magics import install_magics
+from dnworker_jupyter.magics.state import find_state
 from dnworker_jupyter.magics.storms import WAY_OUT
 from dnworker_jupyter.magics.suggestions import NotebookSuggestions
 from dnworker_jupyter.notebook import Notebook, set_active
@@ -157,6 +160,7 @@ def _stale_handlers(location: NotebookLocation, live: LiveWorkers, cells: CellBo
 def _with_magics(notebook: Notebook) -> Notebook:
     """Give a notebook what users see on top of its parts: the magics, the panel's actions, the hooks."""
     runtime = notebook.runtime
+    notebook.states = StateWatch(runtime)
     notebook.magics = MagicContext(
         shell=notebook.shell,
         runtime=runtime,
@@ -174,6 +178,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         head=CapabilityHead(runtime, notebook.cells),
         panels=notebook.panels,
         suggestions=NotebookSuggestions(runtime, notebook.live),
+        states=notebook.states,
     )
     runtime.actions = NotebookActions(notebook.magics)
     notebook.hooks = CellHooks(
@@ -216,6 +221,9 @@ def install(notebook: Notebook) -> None:
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
     register_formatters(shell, notebook.stale)
+    undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
+    notebook.states.start()
+    undo(notebook.states.stop)
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

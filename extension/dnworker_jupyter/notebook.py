@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnworker.core.errors import UsageError
+from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
@@ -50,6 +51,7 @@ class Notebook:
     stale: StaleHandlers
     processes: Processes
     transactions: Transactions
+    states: StateWatch = field(init=False)
     # what users see
     panels: Panels
     magics: MagicContext = field(init=False)

@@ -337,3 +337,39 @@ def test_axe_finds_nothing_serious(shown, axe, theme):
             pane.locator(".dnw-trace").wait_for()
         found += [f"{name}: {problem}" for problem in axe(shown, ".dnw-panel")]
     assert found == []
+
+
+def test_the_state_of_a_worker_is_a_tree_that_refreshes_while_it_is_looked_at(shown, axe):
+    run_cell(
+        shown,
+        "%%worker bridge\nworker.state.update(count=1, users={'ada': {'age': 36}}, api_key='sk-hidden',\n"
+        "                    text='<img src=x onerror=alert(1)>')\n"
+        "@worker.on_event('demo.count')\nasync def on_count(event, client):\n    worker.state['count'] += 1",
+    )
+    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
+    bridge.get_by_role("button", name="state of demo:bridge").click()
+    state = bridge.get_by_role("region", name="state of demo:bridge")
+    state.get_by_text('"count"').wait_for()
+    assert "sk-hidden" not in state.inner_text()
+    assert "<img src=x onerror=alert(1)>" in state.inner_text()
+    assert state.locator("img").count() == 0
+    ada = state.locator("summary", has_text='"ada"')
+    assert not state.get_by_text('"age"').is_visible()
+    ada.click()
+    state.get_by_text('"age"').wait_for()
+    run_cell(shown, "%fire demo.count")
+    count = state.locator("li", has_text='"count"').first
+    count.get_by_text("2", exact=True).wait_for()
+    assert state.get_by_text('"age"').is_visible()  # what was unfolded stays so
+    run_cell(shown, "dn.worker('bridge').state['count'] = 99")  # nobody tells of this
+    count.get_by_text("99", exact=True).wait_for()
+    assert axe(shown, ".dnw-state-view") == []
+    tab(shown, "Events")
+    tab(shown, "Workers")
+    run_cell(shown, "dn.worker('bridge').state['count'] = 100")
+    count.get_by_text("100", exact=True).wait_for()
+    bridge.get_by_role("button", name="state of demo:bridge").click()
+    state.wait_for(state="hidden")
+    events = tab(shown, "Events")
+    events.get_by_text("demo.count").first.click()
+    events.get_by_text("state: count 1 -> 2").wait_for()

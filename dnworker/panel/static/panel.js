@@ -128,6 +128,7 @@ class Panel {
       events: events.filter,
       session: sessions.chosen,
       trace: this.state.chosen,
+      state: this.sections.workers.state.wanted,
       visible: this.visible,
     };
   }
@@ -252,6 +253,7 @@ class Panel {
     if (this.tab !== name) {
       this.tab = name;
       this.send({ type: "parts", parts: this.parts() });
+      this.sections.workers.state.setVisible(name === "workers");
     }
     this.mark();
   }
@@ -307,6 +309,7 @@ class Panel {
         capabilities: (capabilities) => sections.capability.take(capabilities),
         sessions: (found) => sections.sessions.takeList(found),
         session: (session) => sections.sessions.take(session),
+        state: (state) => sections.workers.state.take(state),
         log: (log) => this.log.take(log),
       },
     };

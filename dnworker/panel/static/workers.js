@@ -1,6 +1,7 @@
 // The workers: lifecycle, handlers with their stats, buttons.
 import { button, element, keepFocus, redraw, shape } from "./dom.js";
 import { MARKS, machine } from "./machine.js";
+import { StateView } from "./state.js";
 import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, failures } from "./text.js";
 
 const VERBS = [
@@ -166,6 +167,7 @@ function gateChips(worker) {
 }
 
 function card(worker, panel) {
+  const { state } = panel.sections.workers;
   return element(
     "section",
     { cls: "dnw-worker", "aria-label": `worker ${worker.name}`, data: { worker: worker.name } },
@@ -174,6 +176,7 @@ function card(worker, panel) {
       machine(worker),
       ...(worker.error ? [element("pre", { cls: "dnw-error", text: worker.error })] : []),
       ...(worker.handlers.length ? [handlerTable(worker, panel)] : []),
+      ...(state.worker === worker.name ? [state.root] : []),
     ],
   );
 }
@@ -195,6 +198,11 @@ function cardHead(worker, panel) {
     const press = () => panel.request(label, { type: "control", verb, worker: worker.name });
     return button(text, press, { why: worker.disabled[verb] ?? null, label });
   });
+  const { state: stateView } = panel.sections.workers;
+  const showState = button("state", () => stateView.toggle(worker.name), {
+    label: `state of ${worker.name}`,
+    pressed: stateView.worker === worker.name,
+  });
   return element("div", { cls: "dnw-head" }, [
     element("span", { cls: `dnw-state dnw-is-${worker.state}`, text: state }),
     element("strong", { text: worker.name }),
@@ -202,7 +210,7 @@ function cardHead(worker, panel) {
     element("span", { cls: "dnw-paused", text: pausedText(worker, panel.state.paused) }),
     element("span", { cls: "dnw-muted", text: facts }),
     element("span", { cls: "dnw-gate" }, gateChips(worker)),
-    element("span", { cls: "dnw-buttons" }, buttons),
+    element("span", { cls: "dnw-buttons" }, [...buttons, showState]),
   ]);
 }
 
@@ -224,6 +232,7 @@ export class WorkersSection {
     this.panel = panel;
     this.root = element("div", { cls: "dnw-workers" });
     this.cards = new Map();
+    this.state = new StateView(panel);
   }
 
   update(changed) {

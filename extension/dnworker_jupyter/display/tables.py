@@ -14,7 +14,7 @@ from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
 
-WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology", "resume")
+WORKER_VERBS = ("start", "stop", "restart", "rollback", "remove", "logs", "topology", "state", "resume")
 
 
 class Table:

@@ -58,6 +58,8 @@ def complete(context: MagicContext, line: str, token: str) -> list[str] | None:
 def _offered(context: MagicContext, magic: str, words: list[str], word: str, parser: Parser) -> Iterable[str]:
     if words and words[-1] in ("--worker",):
         return _workers(context)
+    if words and words[-1] in ("--before", "--restore"):
+        return [f"#{one.seq}" for one in context.states.snapshots if one.worker.endswith(f":{words[1]}")]
     if words and words[-1] == "--kind":
         return context.suggestions.kinds_known()
     if words and words[-1] == "--when":

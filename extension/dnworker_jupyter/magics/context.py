@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dnworker.core.errors import NotFound, UsageError
+from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
@@ -55,6 +56,8 @@ class MagicContext:
     # what is shown
     panels: Panels
     suggestions: NotebookSuggestions
+    # what handlers change
+    states: StateWatch
     # what magics have done
     is_nested: bool = False
     """Whether `%runtime nest` made asyncio re-entrant."""

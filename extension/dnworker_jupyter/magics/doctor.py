@@ -19,6 +19,7 @@ import httpx
 from dnworker._version import __version__
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import amount
+from dnworker.workers.state_snapshots import why_impossible
 from dnworker_jupyter.display.tables import Table
 from dnworker_jupyter.magics.context import MagicContext
 
@@ -65,6 +66,7 @@ async def diagnose(context: MagicContext) -> Diagnoses:
         await _server(context),
         *_journal(context),
         *_limits(context),
+        _states(context),
         await _uv(),
         *_stale(context, await context.location.fresh()),
     ]
@@ -255,6 +257,19 @@ def _limits(context: MagicContext) -> Iterator[Diagnosis]:
             f"the oldest had to go, by limit: {', '.join(dropped)}",
             "raise the limit, as in: dnworker serve --limit history=256MB; a journal keeps events beyond it",
         )
+
+
+def _states(context: MagicContext) -> Diagnosis:
+    """Report what is kept of the states of workers, and what that takes."""
+    kept = context.states.snapshots
+    if (why := why_impossible()) is not None:
+        return Diagnosis("states", "note", "no state can be gone back to", why)
+    return Diagnosis(
+        "states",
+        "ok",
+        f"{len(kept)} of at most {kept.kept} kept from before events, "
+        f"{amount(kept.used, 'states')} of {amount(kept.limit, 'states')}",
+    )
 
 
 async def _uv() -> Diagnosis:

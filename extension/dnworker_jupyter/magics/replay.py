@@ -19,6 +19,7 @@ from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import trace_html
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.fire import check_wait
+from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork
 from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
@@ -67,6 +68,8 @@ class ReplayOptions:
     session: str | None
     timeout: float
     compare: bool
+    from_state: bool
+    keep: list[str]
 
 
 def replay_parser() -> Parser:
@@ -91,6 +94,16 @@ def replay_parser() -> Parser:
     parser.add_argument(
         "--compare", action="store_true", help="run the previous and the present generation, in shadow"
     )
+    parser.add_argument(
+        "--from-state", action="store_true", help="on the state as it was before it; the live one stays"
+    )
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="with --from-state: this key was not kept; take what the worker has now",
+    )
     return parser
 
 
@@ -103,15 +116,21 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     check_wait(options.timeout, options.session)
     if options.speed is not None and not 0 < options.speed < math.inf:
         raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
+    if options.keep and not options.from_state:
+        raise UsageError("--keep goes with --from-state: %replay #12 --from-state --keep KEY")
+    if options.speed is not None and options.from_state:
+        raise UsageError("--speed is for several events; --from-state takes one")
     if options.kind and options.what and not options.what[0].startswith("last"):
         raise UsageError("--kind chooses among the last: %replay last 5 --kind turn.completed")
     events = await choose(context.runtime, options.what or ["last"], kind=options.kind)
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
         return Note(f"there is nothing{what} to replay; fire something first, or see %events")
+    edits = [_edit(text, context.names) for text in options.edit]
+    if options.from_state:
+        return await _from_state(context, events, edits, options)
     if options.compare:
         return await _compare(context, events, options.worker)
-    edits = [_edit(text, context.names) for text in options.edit]
     try:
         traces = await replay(
             context.runtime,
@@ -147,6 +166,22 @@ async def choose(runtime: Runtime, words: list[str], *, kind: str | None = None)
         else:
             events.append(await find(runtime, word))
     return events
+
+
+async def _from_state(
+    context: MagicContext, events: list[EventEnvelope], edits: list[Edit], options: ReplayOptions
+) -> object:
+    if options.compare:
+        return await compare_on_fork(context, events, worker=options.worker, keep=options.keep, edits=edits)
+    return await replay_on_fork(
+        context,
+        events,
+        worker=options.worker,
+        keep=options.keep,
+        edits=edits,
+        timeout=options.timeout,
+        session=options.session,
+    )
 
 
 async def _compare(context: MagicContext, events: list[EventEnvelope], name: str | None) -> Comparison:

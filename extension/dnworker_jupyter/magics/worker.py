@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
@@ -21,6 +22,7 @@ from dnworker_jupyter.display.tables import (
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.report import failing
+from dnworker_jupyter.magics import state
 from dnworker_jupyter.magics.case import run_case
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
@@ -40,6 +42,10 @@ class WorkerOptions:
     drop: bool = False
     cell: int | None = None
     trigger: str | None = None
+    before: str | None = None
+    restore: str | None = None
+    keep: list[str] = field(default_factory=list)
+    changes: Literal["on", "off"] | None = None
 
 
 def worker_line_parser() -> Parser:
@@ -54,6 +60,18 @@ def worker_line_parser() -> Parser:
         dest="trigger",
         metavar="KIND",
         help="with remove NAME.HANDLER: that for this kind or schedule",
+    )
+    parser.add_argument("--before", metavar="#SEQ", help="with state: as it was before this event")
+    parser.add_argument("--restore", metavar="#SEQ", help="with state: put it back as before this event")
+    parser.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="with state: this key was not kept; take what the worker has now",
+    )
+    parser.add_argument(
+        "--changes", choices=["on", "off"], help="with state: whether traces say what handlers change in it"
     )
     return parser
 
@@ -75,6 +93,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     Raises:
         UsageError: the line is wrong, or there is no such worker.
     """
+    _check_state_options(options)
     match options.words:
         case [] | ["list"]:
             return workers_table(context.runtime.workers())
@@ -92,6 +111,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             return await remove_handler(context, name, options.cell, options.trigger)
         case _ if options.cell is not None or options.trigger is not None:
             raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
+        case ["state", name]:
+            return await _state_of(context, context.worker(name), options)
         case ["logs", name]:
             return worker_log(context.runtime, context.worker(name), options.last)
         case [verb, name] if verb in _ACTIONS:
@@ -101,6 +122,24 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     words = " ".join(options.words)
     hint = nearest(options.words[0], WORKER_VERBS)
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
+
+
+def _check_state_options(options: WorkerOptions) -> None:
+    given = [name for name in ("before", "restore", "keep", "changes") if getattr(options, name)]
+    if given and options.words[:1] != ["state"]:
+        raise UsageError(f"--{given[0]} goes with: %worker state NAME")
+    if len([name for name in given if name != "keep"]) > 1:
+        raise UsageError("--before, --restore and --changes each stand alone")
+
+
+async def _state_of(context: MagicContext, managed: ManagedWorker, options: WorkerOptions) -> object:
+    if options.changes is not None:
+        return state.switch(context, managed, options.changes)
+    if options.restore is not None:
+        return await state.restore(context, managed, options.restore, options.keep)
+    if options.before is not None:
+        return state.show_before(context, managed, options.before, options.keep)
+    return state.show(context, managed)
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:

@@ -8,8 +8,8 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.panel import feed as feeds
+from dnworker.panel import state_part, worker_changes
 from dnworker.panel import view as views
-from dnworker.panel import worker_changes
 
 from .screen import Screen
 
@@ -19,6 +19,7 @@ def without_delays(monkeypatch):
     monkeypatch.setattr(feeds, "INTERVAL", 0.0)
     monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 0.0)
     monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
+    monkeypatch.setattr(state_part, "STATE_INTERVAL", 0.0)
 
 
 @pytest.fixture

@@ -45,7 +45,14 @@ async def test_the_front_end_takes_each_part_of_a_snapshot(runtime, bridge, scre
     trace = await runtime.fire("demo.ping", {})
     runtime.sessions.create("s1")
     told = await screen.open(
-        "log", "events", "capabilities", "sessions", "fire", trace=trace.event.event_id, session="s1"
+        "log",
+        "events",
+        "capabilities",
+        "sessions",
+        "fire",
+        trace=trace.event.event_id,
+        session="s1",
+        state="notebook:bridge",
     )
     panel = (assets.STATIC / "panel.js").read_text()
     handlers = re.search(r"^  makeHandlers\(\) \{$.*?^  \}$", panel, re.MULTILINE | re.DOTALL)[0]

@@ -1,0 +1,231 @@
+"""`Snapshots`: the states of workers before events that a cell fired; `state_watch` takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dnworker.core import values
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import UsageError
+from dnworker.core.text import shorten, valid_text
+from dnworker.core.value_tree import LONGEST_KEY, label_of
+from dnworker.workers.pickling import NotPickled, dumps, loads, within
+
+KEPT = 200
+LIMIT = 50_000_000
+"""Snapshots, and bytes of all of them, that a kernel keeps."""
+
+LARGEST = LIMIT // 5
+"""Bytes of one snapshot."""
+
+SECONDS = 1.0
+SECONDS_BACK = 5.0
+"""In which a state is pickled, and unpickled."""
+
+SAID_AT_ONCE = 5
+TOLD_KEPT = 1_000
+"""Keys that are said at once not to be in a snapshot, and of which is remembered that this was said."""
+
+_OVERHEAD = 500
+_CONTAINERS = ("dict", "list", "tuple", "set", "frozenset", "deque")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A top-level key that a snapshot does not have."""
+
+    key: str
+    type: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.type}) cannot be pickled: {self.why}"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The state of a worker before an event."""
+
+    worker: str
+    """Qualified by its capability."""
+    event_id: str
+    seq: int
+    kind: str
+    generation: int
+    data: bytes
+    missing: tuple[Missing, ...] = ()
+
+    def state(self, live: dict[Any, Any], keep: Collection[str] = ()) -> dict[Any, Any]:
+        """Return the state that it holds, made anew at each call.
+
+        Args:
+            live: the state of now, from which come the keys that it does not have.
+            keep: which keys may come from there, by their text.
+
+        Raises:
+            UsageError: it lacks a key that is not in `keep`, or cannot be unpickled.
+        """
+        lacking = [one for one in self.missing if one.key not in keep]
+        if lacking:
+            more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            flags = " ".join(f"--keep {one.key}" for one in lacking)
+            raise UsageError(
+                f"the state before #{self.seq} is not whole: {lacking[0]}{more}; "
+                f"to take what the worker has now in its place, add: {flags}"
+            )
+        try:
+            state: dict[Any, Any] = loads(self.data, SECONDS_BACK)
+        except NotPickled as exc:
+            raise UsageError(f"the state before #{self.seq} cannot be unpickled: {exc}") from None
+        wanted = {one.key for one in self.missing}
+        for key, value in values.pairs_of(live) if wanted else ():
+            if text_of_key(key) in wanted:
+                state[key] = value
+        return state
+
+
+class Snapshots:
+    """The newest snapshots of all workers of a runtime, within bounds of number and bytes.
+
+    Args:
+        kept: how many at most.
+        limit: bytes of all of them.
+    """
+
+    def __init__(self, kept: int = KEPT, limit: int = LIMIT) -> None:
+        self.kept, self.limit = kept, limit
+        self._all: deque[Snapshot] = deque()
+        self._used = 0
+        self._told: set[tuple[str, str]] = set()
+        """Which key of which worker was said not to be in snapshots."""
+        self._left_out: dict[tuple[str, str], tuple[int, Missing]] = {}
+        """What could not be pickled last, with the identity of its class."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return iter([*self._all])
+
+    @property
+    def used(self) -> int:
+        """Bytes that they take."""
+        return self._used
+
+    def forget(self, worker: str | None = None) -> int:
+        """Let those of a worker go, by default all; returns how many that were."""
+        before = len(self._all)
+        self._all = deque(one for one in self._all if worker is not None and one.worker != worker)
+        self._used = _used(self._all) + _OVERHEAD * len(self._all)
+        return before - len(self._all)
+
+    def has(self, event_id: str, worker: str) -> bool:
+        """Return whether there is one of this worker before this event."""
+        return any(one.event_id == event_id and one.worker == worker for one in reversed(self._all))
+
+    def before(self, event_id: str) -> list[Snapshot]:
+        """Return those before an event, one for each worker that handled it."""
+        return [one for one in self._all if one.event_id == event_id]
+
+    def take(self, worker: str, event: EventEnvelope, generation: int, state: object) -> list[str]:
+        """Keep the state of a worker as it is before an event; never raises.
+
+        Returns:
+            what is to be said of it in the worker's log: each thing once.
+        """
+        if not issubclass(type(state), dict) or why_impossible() is not None:
+            return []
+        some: dict[Any, Any] = dict.copy(state)  # type: ignore[arg-type]  # not isinstance(), which asks it
+        missing = self._take_out_known(worker, some)
+        try:
+            data = _pickle(some)
+        except NotPickled as exc:
+            missing += self._take_out_bad(worker, some)
+            try:
+                data = _pickle(some)
+            except NotPickled:
+                whole = Missing("all of it", values.type_name(state), str(exc))
+                return self._say(worker, [*missing, whole], "there is no snapshot of its state")
+        latest = next((one for one in reversed(self._all) if one.worker == worker), None)
+        if latest is not None and latest.data == data:
+            data = latest.data  # kept once
+        new = Snapshot(worker, event.event_id, event.seq, event.kind, generation, data, tuple(missing))
+        self._add(new, latest)
+        return self._say(worker, missing, "snapshots of its state are without it")
+
+    def _take_out_known(self, worker: str, some: dict[Any, Any]) -> list[Missing]:
+        """Take out what could not be pickled before, and cannot have become better since."""
+        found = []
+        for key, value in [*some.items()] if self._left_out else ():
+            cls, missing = self._left_out.get((worker, text_of_key(key)), (0, None))
+            if missing is not None and cls == id(type(value)) and not _is_container(value):
+                found.append(missing)
+                del some[key]
+        return found
+
+    def _take_out_bad(self, worker: str, some: dict[Any, Any]) -> list[Missing]:
+        """Take out the keys that cannot be pickled, each by itself."""
+        found = []
+        for key, value in [*some.items()]:
+            try:
+                _pickle({0: value})
+            except NotPickled as exc:
+                missing = Missing(text_of_key(key), values.type_name(value), str(exc))
+                self._left_out[worker, missing.key] = (id(type(value)), missing)
+                found.append(missing)
+                del some[key]
+        return found
+
+    def _add(self, new: Snapshot, latest: Snapshot | None) -> None:
+        self._all.append(new)
+        self._used += _OVERHEAD if latest is not None and latest.data is new.data else _bytes_of(new)
+        while len(self._all) > self.kept or self._used > self.limit:
+            gone = self._all.popleft()
+            shared = any(one.data is gone.data for one in self._all)
+            self._used -= _OVERHEAD if shared else _bytes_of(gone)
+
+    def _say(self, worker: str, missing: Iterable[Missing], what: str) -> list[str]:
+        news = [one for one in missing if (worker, one.key) not in self._told]
+        if len(self._told) > TOLD_KEPT:
+            self._told.clear()
+            self._left_out.clear()
+        self._told.update((worker, one.key) for one in news)
+        said = [f"state: {one}; {what}" for one in news[:SAID_AT_ONCE]]
+        more = len(news) - len(said)
+        return [*said, f"state: and {more:,} keys more cannot be pickled"] if more else said
+
+
+def why_impossible() -> str | None:
+    """Return why no state can be kept here; None where it can."""
+    try:
+        import cloudpickle  # noqa: F401  only a notebook keeps snapshots
+    except ModuleNotFoundError:
+        return "states are kept by cloudpickle, which is not installed: pip install cloudpickle"
+    return None
+
+
+def _pickle(state: object) -> bytes:
+    return within(SECONDS, lambda: dumps(state, LARGEST))
+
+
+def _is_container(value: object) -> bool:
+    """Return whether what could not be pickled was perhaps only within this."""
+    return values.kind_of(value) in _CONTAINERS
+
+
+def text_of_key(key: object) -> str:
+    """Return a top-level key as users write it in a line of a magic."""
+    return shorten(valid_text(key), LONGEST_KEY) if type(key) is str else label_of(key)
+
+
+def _bytes_of(snapshot: Snapshot) -> int:
+    return _OVERHEAD + len(snapshot.data)
+
+
+def _used(snapshots: Iterable[Snapshot]) -> int:
+    """Return the bytes of snapshots, of which some share their data."""
+    data = {id(one.data): len(one.data) for one in snapshots}
+    return sum(data.values())
