@@ -161,7 +161,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
         self._is_asked_to_end = False
-        self._queue = WorkerQueue(services.bus, self.qualified_name, services.limits, self._losses.note)
+        self._queue = WorkerQueue(
+            services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
+        )
         word = reports.new_word()
         return SubprocessWorkerRunner(
             interpolate(definition.command or "", environ, f"{where}, command"),
@@ -177,6 +179,10 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             guard=services.guard,
             cgroups=services.cgroups,
         )
+
+    def _heard(self) -> set[str]:
+        """Return the kinds of its handlers, as far as it has said."""
+        return {key.trigger for key in self.stats if key.decorator == "on_event"}
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:
         """Return the environment of the process; an error about a variable begins with `where`."""
@@ -254,9 +260,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _let_go(self) -> None:
         queue, self._queue = self._queue, None
         if queue is not None:  # before `remote`, which knows what was handled
-            heard = {key.trigger for key in self.stats if key.decorator == "on_event"}
             why = None if self._is_asked_to_end else "the process ended before it had handled them"
-            queue.close(why, heard)
+            queue.close(why, *self.remote.left())
             self._losses.flush()
         self.remote.close()
         if self._token is not None:

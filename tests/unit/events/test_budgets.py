@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import dnworker as runtimes
 from dnworker import Worker
-from dnworker.core import invocation as invocations
 from dnworker.core.envelope import EventEnvelope, _get_payload, has_payload
+from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.logs import LogBook, LogLine
 from dnworker.engine.worker_log import WorkerLog
@@ -95,7 +95,7 @@ class Runtime:
                 self.bus.publish("b", {"text": "x" * size})
                 current_invocation.reset(token)
             case "unhandled" if running is not None:
-                self.history.unhandled(running, invocations.describe(ValueError("x" * size)), "a task")
+                self.history.unhandled(running, describe(ValueError("x" * size)), "a task")
             case "end" if running is not None:
                 self.history.end(self.running.pop())
             case "fail" if running is not None:
