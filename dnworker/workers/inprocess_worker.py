@@ -143,7 +143,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 return
             self.begin_with(new)
             await self._runner.swap(new.make_now(), generation=new.number)
-            self._services.on_change(self, announce=False)
+            self._services.on_change(self, announce=False, moved=False)
 
     async def follow(self, new: Generation) -> None:
         """Run another generation once it has started; the present one runs until then.

@@ -212,7 +212,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _tell_loss(self, text: str, *, is_first: bool) -> None:
         """Log that events were lost; the first time since the load it is announced, too."""
         self._services.log_line(self.qualified_name, text, source="runtime", level="error")
-        self._services.on_change(self, announce=is_first and self.state is WorkerState.RUNNING)
+        announce = is_first and self.state is WorkerState.RUNNING
+        self._services.on_change(self, announce=announce, moved=False)
 
     # -- restarts of a process that failed ---------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         was_waiting = self._restarts.cancel()
         await super()._stop()
         if was_waiting:
-            self._services.on_change(self, announce=False)
+            self._services.on_change(self, announce=False, moved=False)
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
         if state is WorkerState.STOPPING:

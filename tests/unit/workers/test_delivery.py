@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dnworker import Runtime, Worker, WorkerState
+from dnworker import JournalReader, Runtime, Worker, WorkerState
 from dnworker.server.websocket_protocol import WebSocketProtocol
 
 from ..capabilities import make_capability
@@ -139,6 +139,33 @@ async def test_a_process_that_dies_says_what_it_had_not_handled(served, sink):
     assert not served.history.losses_of(lost[0].event_id) or sink.detail()["events_lost"]["count"] >= 1
     assert served.history.losses_of(lost[-1].event_id)
     assert sink.losses in sink.component().detail
+
+
+async def test_the_end_of_a_process_with_queued_events_is_noted_once(tmp_path):
+    journal = tmp_path / "journal.db"
+    async with Runtime(port=0, journal=journal) as served:
+        await served.load(
+            make_capability(
+                tmp_path, "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}", {"sink.py": SINK}
+            )
+        )
+        sink = served.worker("sink")
+        async with asyncio.timeout(60):
+            await sink.connected.wait()
+        states = served.bus.subscribe(["component.state_changed"])
+        served.publish("demo.die")
+        for n in range(500):
+            served.publish("demo.item", {"n": n})
+        async with asyncio.timeout(30):
+            while sink.state is not WorkerState.ERROR:
+                await anext(states)
+        assert sink.losses is not None
+        said = [
+            line.text for line in served.logs.tail(worker="demo:sink") if "exited with code 3" in line.text
+        ]
+    noted = [one.state for one in JournalReader(journal).states() if one.worker == "demo:sink"]
+    assert noted == ["starting", "running", "error"]
+    assert len(said) == 1
 
 
 async def test_a_process_that_ends_in_order_but_by_itself_says_what_it_had_not_handled(served, sink):
