@@ -547,6 +547,7 @@ class Engine:
         Raises:
             HandlerFailed: handlers raised since the last call.
             TimeoutError: something still runs when the time is up; names it.
+            UsageError: a handler calls it, and would wait for itself.
         """
         await waiting.settle(self.history, timeout)
 

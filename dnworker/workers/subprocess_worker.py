@@ -95,9 +95,20 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             return False
         if self.remote.reports:
             return any(key.decorator == "on_event" for key in self.stats)
+        return self._patience_left > 0
+
+    @property
+    def expected_within(self) -> float | None:
+        """Seconds for which a program that says nothing is expected to connect; None where it is known."""
+        unknown = self.state is WorkerState.RUNNING and not self.remote.reports
+        return max(0.0, self._patience_left) if unknown and not self.connected.is_set() else None
+
+    @property
+    def _patience_left(self) -> float:
         program = Path(self.definition.command or "").name
         python = PYTHON_LIMIT if program.startswith("python") else PROGRAM_LIMIT
-        return time.monotonic() - self._spawned_at < (UV_LIMIT if program.startswith("uv") else python)
+        limit = UV_LIMIT if program.startswith("uv") else python
+        return self._spawned_at + limit - time.monotonic()
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -135,7 +146,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         reader = self._queue.open(
             kinds or None, name, after_seq, self.remote.stream if feeds_handlers else lambda: None
         )
-        self.connected.set()
+        if not self.connected.is_set():
+            self.connected.set()
+            self._services.on_change(self, announce=False, moved=False)
         return reader
 
     def detail(self) -> dict[str, Any]:
@@ -173,7 +186,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,
             on_line=self._take_line,
-            on_report=self.remote.take,
+            on_report=self._take_report,
             report_word=word,
             qualified_name=self.qualified_name,
             guard=services.guard,
@@ -201,6 +214,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             path_entries=home.manifest.path_entries,
             child_hook=CHILD_HOOK,
         )
+
+    def _take_report(self, report: reports.Report) -> None:
+        self.remote.take(report)
+        if isinstance(report, reports.Hello):  # it has said what it runs
+            self._services.on_change(self, announce=False, moved=False)
 
     def _take_line(self, text: str, says: reports.Says) -> None:
         if not says.is_logged:
