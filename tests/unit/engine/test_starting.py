@@ -294,10 +294,7 @@ async def test_a_handler_that_settles_is_told_at_once_that_it_would_wait_for_its
 
     (worker.on_startup if kind == "on_startup" else worker.on_event("a"))(begin)
     managed = await runtime.add(worker)
-    if kind == "on_event":
-        error = (await runtime.fire("a")).errors[0].message
-    else:
-        error = managed.error
+    error = (await runtime.fire("a")).errors[0].message if kind == "on_event" else managed.error
     assert "begin of w calls settle, which returns when no handler runs: it would wait for itself" in error
 
 
