@@ -97,11 +97,9 @@ class WorkerRunner:
         on_lost: Callable[[EventEnvelope], object] | None = None,
     ) -> None:
         self.worker, self.client = worker, client
-        self.lifecycle = lifecycle or Lifecycle()
+        self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
         self._label, self._clock = qualified_name or worker.name or "worker", clock or RealClock()
-        self._on_lost = on_lost
         self.escapes = Escapes(self._label, on_unhandled, self._ended_itself)
-        # what runs handlers
         self._invoker = Invoker(
             client,
             name=worker.name,
