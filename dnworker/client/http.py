@@ -29,6 +29,12 @@ RECONNECT_FIRST = 0.25
 RECONNECT_LONGEST = 15.0
 """Seconds of the first and the longest wait before a stream is opened again."""
 
+CLOSE_SECONDS = 1.0
+"""Seconds that the end of a socket waits for the runtime's answer, which comes after all frames on the way.
+
+A worker that is behind has stopped reading these: it would wait longer than its stop may take.
+"""
+
 FOR, HANDLERS = "for", "handlers"
 """The query parameter by which an event stream names whom it feeds."""
 
@@ -261,6 +267,7 @@ class HttpConnection:
             f"{scheme}://{parts.netloc}{path}",
             additional_headers=self._headers(),
             max_size=LARGEST_FRAME,
+            close_timeout=CLOSE_SECONDS,
             proxy=None,
             logger=logging.getLogger("dnworker.client.socket"),
         )

@@ -244,7 +244,7 @@ class Engine:
         bound = waiting.Bound(within)
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
-            steps.callback(self.guard.close)
+            steps.push_async_callback(self.guard.aclose)
             steps.callback(self.storms.close)
             steps.callback(self.services.log_files.close)
             steps.callback(self._kill_what_is_left, bound)
@@ -560,6 +560,7 @@ class Engine:
         Raises:
             HandlerFailed: handlers raised since the last call.
             TimeoutError: something still runs when the time is up; names it.
+            UsageError: a handler calls it, and would wait for itself.
         """
         await waiting.settle(self.history, timeout)
 
@@ -602,12 +603,12 @@ class Engine:
         """Let those who listen look again, after a change that they do not hear of, such as the clock's."""
         self._listeners.notify()
 
-    def _worker_changed(self, worker: Changed, *, announce: bool = True) -> None:
+    def _worker_changed(self, worker: Changed, *, announce: bool = True, moved: bool = True) -> None:
         """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""
         log.debug("%s is %s", worker.qualified_name, worker.state)
-        if self.journal is not None:
+        if self.journal is not None and moved:
             self.journal.note_state(worker.qualified_name, str(worker.state), worker.error)
-        if worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
+        if moved and worker.state is WorkerState.ERROR and worker.error and worker.last_handler_error is None:
             first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)

@@ -24,7 +24,7 @@ class Reloads:
         capabilities: what is reloaded.
         progress: notes when a reload begins and ends.
         bus: where `capabilities.reloaded` is published.
-        on_done: called after each reload.
+        on_change: called when a reload begins, and when it has ended.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class Reloads:
         capabilities: CapabilityCollection,
         progress: Progress,
         bus: EventBus,
-        on_done: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._capabilities = capabilities
         self._progress = progress
         self._bus = bus
-        self._on_done = on_done
+        self._on_change = on_change
         self._task: asyncio.Task[Any] | None = None
         self._scope: object = None
         self._is_closed = False
@@ -73,6 +73,8 @@ class Reloads:
             return
         self._scope = capability
         self._task = asyncio.create_task(self._reload(capability), name="dnworker reload")
+        self._task.add_done_callback(lambda _: self._on_change())
+        self._on_change()
         await asyncio.shield(self._task)
 
     async def alone(self, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -111,7 +113,7 @@ class Reloads:
         scope: dict[str, Any] = {} if capability is None else {"capability": capability}
         count = sum(one.failure is None for one in self._capabilities.all())
         self._bus.publish("capabilities.reloaded", {"capability_count": count, **scope})
-        self._on_done()
+        self._on_change()
 
     async def _reload(self, capability: str | None) -> None:
         self._progress.reload_begins()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from dnworker.core.errors import UsageError
@@ -16,9 +16,6 @@ from dnworker.workers.managed import ManagedWorker
 
 STARTING_LIMIT = 10.0
 """Seconds that `fire` waits for workers that do not listen yet; they get the event later all the same."""
-
-LOOK_EVERY = 0.02
-"""Seconds between two looks at workers that start."""
 
 DEEPEST_WAIT = 100
 """Fires that may wait for each other, each from a handler of the one before."""
@@ -37,6 +34,9 @@ class Starting(Protocol):
     def is_reloading(self) -> bool:
         """Whether a reload is under way."""
 
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` whenever one of these has changed; returns what ends it."""
+
 
 async def until_listening(
     engine: Starting, kind: str, only: str | None, limit: float | None, on_wait: OnWait | None = None
@@ -52,9 +52,31 @@ async def until_listening(
     """
     if current_invocation.get() is not None:
         return ()  # a start, or a reload, may be waiting for the handler that runs here
-    loop, told = asyncio.get_running_loop(), set[str]()
+    loop = asyncio.get_running_loop()
     deadline = loop.time() + min(STARTING_LIMIT, STARTING_LIMIT if limit is None else limit)
+    changed = asyncio.Event()
+    end = engine.listen(changed.set)
+    try:
+        return await _until_listening(engine, kind, only, deadline, changed, on_wait)
+    except asyncio.CancelledError:
+        if on_wait is not None:
+            on_wait(f"{kind} was not fired")
+        raise
+    finally:
+        end()
+
+
+async def _until_listening(
+    engine: Starting,
+    kind: str,
+    only: str | None,
+    deadline: float,
+    changed: asyncio.Event,
+    on_wait: OnWait | None,
+) -> tuple[str, ...]:
+    loop, told = asyncio.get_running_loop(), set[str]()
     while True:
+        changed.clear()
         starting = _starting(engine.workers(), kind, only)
         names = [worker.name for worker in starting] + ["the reload"] * engine.is_reloading
         if on_wait is not None and (new := [name for name in names if name not in told]):
@@ -66,12 +88,10 @@ async def until_listening(
             return ()
         if loop.time() >= deadline:
             return deaf
-        try:
-            await asyncio.sleep(LOOK_EVERY)
-        except asyncio.CancelledError:
-            if on_wait is not None:
-                on_wait(f"{kind} was not fired")
-            raise
+        given_up = [loop.time() + left for w in starting if (left := w.expected_within) is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(min([deadline, *given_up])):
+                await changed.wait()
 
 
 def _starting(workers: Iterable[ManagedWorker], kind: str, only: str | None) -> list[ManagedWorker]:

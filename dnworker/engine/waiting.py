@@ -7,7 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
-from dnworker.core.errors import HandlerFailed
+from dnworker.core.errors import HandlerFailed, UsageError
+from dnworker.core.invocation import current_invocation
 from dnworker.events.history import History
 from dnworker.events.trace import Trace
 
@@ -32,13 +33,30 @@ async def settle(history: History, timeout: float | None) -> None:
     Raises:
         HandlerFailed: handlers raised since the last call.
         TimeoutError: something still runs when the time is up; names it.
+        UsageError: a handler calls it.
     """
+    check_settle()
     try:
         async with asyncio.timeout(timeout):
             await history.wait_idle()
     except TimeoutError:
         raise TimeoutError(_still_running(history, timeout)) from None
     history.raise_failures()
+
+
+def check_settle() -> None:
+    """Check that it is no handler that wants to wait until no handler runs.
+
+    Raises:
+        UsageError: it is; names it and the ways out.
+    """
+    here = current_invocation.get()
+    if here is not None and here.cause != "task" and here.outcome == "running":
+        raise UsageError(
+            f"{here.handler} of {here.worker.rpartition(':')[2]} calls settle, which returns when no handler "
+            "runs: it would wait for itself. Await what the handler itself has started, or call settle in a "
+            "cell, a test or a @worker.task"
+        )
 
 
 def _still_running(history: History, timeout: float | None) -> str:

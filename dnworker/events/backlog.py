@@ -17,7 +17,7 @@ KINDS_APART = 1_000
 """Kinds of which each gives way only when it takes the most room; all others together count as one more."""
 
 CUT_KEPT = 10_000
-"""Events that were cut and are known by their id."""
+"""Events that were cut and are known by their id, and kinds of which each is counted apart."""
 
 
 class Timers(Protocol):
@@ -49,7 +49,9 @@ class Backlog:
     """Keeps the newest events until the worker names the kinds that it wants.
 
     It is bounded by bytes and by time. Over its bytes the oldest event of that kind goes which takes the most
-    room: a flood of events that the worker does not want pushes out none that it wants.
+    room: a flood of events that the worker does not want pushes out none that it wants. It ends `seconds`
+    after the first kinds were taken, except for kinds that the worker has said it handles; others that are
+    named later begin then, as with any other subscriber.
 
     Args:
         bus: where events come from.
@@ -57,10 +59,18 @@ class Backlog:
         seconds: how long it keeps one; it may be up to a quarter longer.
         owner: the worker that it is for.
         timers: what times are counted by.
+        heard: returns the kinds that the worker has said it handles.
     """
 
     def __init__(
-        self, bus: EventBus, max_bytes: int, seconds: float, *, owner: str | None = None, timers: Timers
+        self,
+        bus: EventBus,
+        max_bytes: int,
+        seconds: float,
+        *,
+        owner: str | None = None,
+        timers: Timers,
+        heard: Callable[[], Collection[str]] = tuple,
     ) -> None:
         # What the bus asks of a subscriber.
         self.kinds: frozenset[str] | None = None
@@ -71,7 +81,7 @@ class Backlog:
         self._bytes: Counter[str | None] = Counter()
         self._total = 0
         self._taken: set[str] = set()
-        self._cut: Counter[str] = Counter()
+        self._cut: Counter[str | int] = Counter()
         self._cut_ids: deque[tuple[str, str]] = deque(maxlen=CUT_KEPT)
         # Its bounds.
         self._bus = bus
@@ -80,6 +90,7 @@ class Backlog:
         self._timers = timers
         self._timer: asyncio.TimerHandle | None = None
         self._ends_at: float | None = None
+        self._heard = heard
         bus.remember(self)
 
     @property
@@ -114,21 +125,38 @@ class Backlog:
                 taken += mine
                 rest = deque(one for one in held if not (kinds is None or one.envelope.kind in kinds))
                 self._keep(place, rest)
-        cut = sum(n for kind, n in self._cut.items() if kinds is None or kind in kinds)
-        ids = [event_id for kind, event_id in self._cut_ids if kinds is None or kind in kinds]
+        cut = self._take_cut(kinds)
         if kinds is None:
             self.close()
         else:
             self._taken.update(kinds)
-            for kind in kinds:
-                del self._cut[kind]
             if self._ends_at is None:
                 self._ends_at = self._timers.time() + self._seconds
-        return sorted(taken, key=lambda one: one.envelope.seq), Cut(cut, ids)
+                if self._timer is None:
+                    self._timer = self._timers.call_later(self._seconds, self._expire)
+        return sorted(taken, key=lambda one: one.envelope.seq), cut
+
+    def _take_cut(self, kinds: Collection[str] | None) -> Cut:
+        """Return what was cut of these kinds, and forget it: it is told once."""
+        if kinds is None:
+            cut = Cut(self._cut.total(), [event_id for _, event_id in self._cut_ids])
+            self._cut.clear()
+            self._cut_ids.clear()
+            return cut
+        wanted = frozenset(kinds) - self._taken
+        keys: set[str | int] = {*wanted, *map(_shared_count, wanted)}
+        counts = [self._cut.pop(key, 0) for key in keys]
+        ids = [event_id for kind, event_id in self._cut_ids if kind in wanted]
+        if ids:
+            rest = (one for one in self._cut_ids if one[0] not in wanted)
+            self._cut_ids = deque(rest, maxlen=CUT_KEPT)
+        return Cut(sum(counts), ids)
 
     def close(self) -> None:
-        """Keep nothing more; may be called again."""
+        """Keep nothing more, and know of nothing that was cut; may be called again."""
         self._bus.forget(self)
+        self._cut.clear()
+        self._cut_ids.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -153,8 +181,8 @@ class Backlog:
         if not held:
             del self._held[place], self._bytes[place]
         kind = gone.envelope.kind
-        if kind in self._cut or len(self._cut) < CUT_KEPT:
-            self._cut[kind] += 1
+        has_own_count = kind in self._cut or len(self._cut) < CUT_KEPT
+        self._cut[kind if has_own_count else _shared_count(kind)] += 1
         self._cut_ids.append((kind, gone.envelope.event_id))
 
     def _expire(self) -> None:
@@ -162,10 +190,33 @@ class Backlog:
         self._timer = None
         now = self._timers.time()
         if self._ends_at is not None and now >= self._ends_at:
-            self.close()
-            return
+            awaited = frozenset(self._heard()) - self._taken
+            if not awaited:
+                self.close()
+                return
+            self._keep_only(awaited)
         for place in [*self._held]:
             while place in self._held and now - self._held[place][0].at >= self._seconds:
                 self._drop(place)
         if self._held or self._ends_at is not None:
             self._timer = self._timers.call_later(self._seconds / 4, self._expire)
+
+    def _keep_only(self, kinds: frozenset[str]) -> None:
+        """Keep no other kinds from now on, and know of nothing that was cut of them."""
+        if self.kinds != kinds:
+            self._bus.forget(self)
+            self.kinds = kinds
+            self._bus.remember(self)
+        for place, held in [*self._held.items()]:
+            self._keep(place, deque(one for one in held if one.envelope.kind in kinds))
+        known: set[str | int] = {*kinds, *map(_shared_count, kinds)}
+        self._cut = Counter({key: count for key, count in self._cut.items() if key in known})
+        self._cut_ids = deque((cut for cut in self._cut_ids if cut[0] in kinds), maxlen=CUT_KEPT)
+
+
+def _shared_count(kind: str) -> int:
+    """Return the key of the count that a kind shares with others, where there are too many kinds.
+
+    Kinds that share one are counted too high rather than not at all.
+    """
+    return hash(kind) % CUT_KEPT

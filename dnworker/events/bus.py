@@ -139,6 +139,10 @@ class Subscription:
         """Return the next event if one is queued; for readers that take many at once."""
         return self._pop() if self._queue else None
 
+    def queued(self) -> list[EventEnvelope]:
+        """Return what is queued."""
+        return [*self._queue]
+
     def _pop(self) -> EventEnvelope:
         if self._sizes is not None:
             self._bytes -= self._sizes.popleft()

@@ -52,6 +52,9 @@ class Queue(Protocol):
     def drop(self, stream: WorkerStream) -> None:
         """Forget a stream that is wanted no more."""
 
+    def is_left_to_another(self, stream: WorkerStream, envelope: EventEnvelope, *, is_new: bool) -> bool:
+        """Return whether the handlers that a stream feeds get an event over another one, or lose it there."""
+
     def limit_awaited(self) -> None:
         """Give up streams, where too many are waited for."""
 
@@ -175,16 +178,17 @@ class WorkerStream:
         # Who reads it, and what becomes of it while nobody does.
         self.reader: StreamReader | None = None
         self._giving_up: asyncio.TimerHandle | None = None
-        self._is_given_up = False
-        self._lost_since = 0
+        self.is_given_up = False
+        self.lost_since = 0
+        """Events that were lost while nobody read it."""
 
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Queue one event; False if it is lost. Called by the bus."""
-        if self._is_given_up:
-            self._lose(envelope, self._queue.why_given_up)
+        if self.is_given_up:
+            self._lose(envelope, self._queue.why_given_up, is_new=True)
             return False
         if not self._queue.grow(self, size):
-            self._lose(envelope, self._queue.why_full)
+            self._lose(envelope, self._queue.why_full, is_new=True)
             self._mark_gap()
             return False
         self.queue(envelope, size)
@@ -205,7 +209,12 @@ class WorkerStream:
         gap.lost = lost
         self._unsent.append((gap, 0))
 
-    def attach(self, after_seq: int | None, *, is_new: bool) -> StreamReader:
+    def attach_new(self, resumed: Resumed | None) -> StreamReader:
+        """Let the first socket read it; `resumed`, where its client had a stream that was forgotten."""
+        self.reader = StreamReader(self, resumed)
+        return self.reader
+
+    def attach(self, after_seq: int | None) -> StreamReader:
         """Let a new socket read it; one that still reads is let go."""
         before, self.reader = self.reader, None
         if before is not None:
@@ -219,9 +228,8 @@ class WorkerStream:
         self._unsent.extendleft(reversed(self._sent))
         self._copies = max(self._copies, len(self._sent)) if after_seq is None else 0
         self._sent.clear()
-        lost, self._lost_since, self._is_given_up = self._lost_since, 0, False
-        resumed = None if is_new else Resumed(after_seq, resent, lost)
-        self.reader = StreamReader(self, resumed)
+        lost, self.lost_since, self.is_given_up = self.lost_since, 0, False
+        self.reader = StreamReader(self, Resumed(after_seq, resent, lost))
         return self.reader
 
     def send_next(self) -> EventEnvelope | None:
@@ -250,6 +258,8 @@ class WorkerStream:
         """Note that nobody reads it any more."""
         self.reader = None
         if clean:
+            if self.watcher is not None:
+                self.watcher.close()  # it knows then what was left, should the process be about to end
             self._queue.drop(self)
             return
         self._giving_up = self._queue.timers.call_later(self._queue.seconds, self.give_up)
@@ -265,17 +275,24 @@ class WorkerStream:
         if self._giving_up is not None:
             self._giving_up.cancel()
             self._giving_up = None
-        self._is_given_up = True
+        self.is_given_up = True
         for envelope in self._not_arrived():
             self._lose(envelope, self._queue.why_given_up)
         self.clear()
 
-    def lose_all(self, why: str) -> None:
-        """Lose what has not arrived or, where the process reports, is not handled: the process has ended."""
-        lost = self._not_arrived() if self.watcher is None else [*self.watcher.outstanding().values()]
-        for envelope in lost:
-            self._lose(envelope, why)
-        self.clear()
+    def rest(self) -> list[tuple[EventEnvelope, int]]:
+        """Return what is queued and not handled, for another stream, with sizes; what was sent is marked."""
+        wanted = {envelope.event_id for envelope in self._not_arrived()}
+        copies = len(self._sent) + self._copies
+        return [
+            (msgspec.structs.replace(entry, replay=True) if n < copies else entry, size)
+            for n, (entry, size) in enumerate((*self._sent, *self._unsent))
+            if not isinstance(entry, _Gap) and entry.event_id in wanted
+        ]
+
+    def not_handled(self) -> list[EventEnvelope]:
+        """Return what has not arrived or, where the process reports, what it has not begun to handle."""
+        return self._not_arrived() if self.watcher is None else [*self.watcher.outstanding().values()]
 
     def clear(self) -> None:
         """Forget everything that is queued."""
@@ -310,10 +327,19 @@ class WorkerStream:
         outstanding = self.watcher.outstanding()
         return [envelope for envelope in queued if envelope.event_id in outstanding]
 
-    def _lose(self, envelope: EventEnvelope, why: str) -> None:
+    def wants(self, kind: str) -> bool:
+        """Return whether events of a kind come into it."""
+        return self.kinds is None or kind in self.kinds
+
+    def has(self, envelope: EventEnvelope) -> bool:
+        """Return whether it feeds handlers that have not begun with an event."""
+        return self.watcher is not None and envelope.event_id in self.watcher.outstanding()
+
+    def _lose(self, envelope: EventEnvelope, why: str, *, is_new: bool = False) -> None:
         if self.reader is None:
-            self._lost_since += 1
-        self._queue.on_lost(envelope.event_id, why, 1)
+            self.lost_since += 1
+        if self.watcher is None or not self._queue.is_left_to_another(self, envelope, is_new=is_new):
+            self._queue.on_lost(envelope.event_id, why, 1)
 
     def _mark_gap(self) -> None:
         """Let the client know, in its place, that events are missing."""

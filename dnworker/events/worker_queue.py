@@ -7,12 +7,14 @@ not to a socket: what a socket that broke did not bring is sent again over the n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.limits import Limits
+from dnworker.events.abandoned import Abandoned
 from dnworker.events.backlog import Backlog, Timers
 from dnworker.events.bus import EventBus
-from dnworker.events.streams import OnLost, StreamReader, Watcher, WorkerStream
+from dnworker.events.streams import OnLost, Resumed, StreamReader, Watcher, WorkerStream
 
 RESERVE = 1.25
 """How far a queue may be overfilled by what cannot be slowed down, such as the runtime's own events."""
@@ -33,25 +35,36 @@ class WorkerQueue:
         owner: the worker.
         limits: its bounds.
         on_lost: is told of every event that is lost.
+        heard: returns the kinds of the process's handlers, as far as it has said.
         timers: what times are counted by; by default the loop that runs.
     """
 
     def __init__(
-        self, bus: EventBus, owner: str, limits: Limits, on_lost: OnLost, *, timers: Timers | None = None
+        self,
+        bus: EventBus,
+        owner: str,
+        limits: Limits,
+        on_lost: OnLost,
+        *,
+        heard: Callable[[], Collection[str]] = tuple,
+        timers: Timers | None = None,
     ) -> None:
         self.owner = owner
         self.on_lost = on_lost
         self.timers: Timers = timers or asyncio.get_running_loop()
         self.seconds = limits.held_seconds
         self.why_given_up = f"its event stream broke and did not come back within {self.seconds:g} s"
+        self.why_abandoned = f"its event stream broke, and more than {AWAITED} are waited for"
         self.why_full = f"its queue was full ({limits.queue / 1_000_000:g} MB)"
         self._why_cut = (
             f"it had not subscribed yet, and more than {limits.held / 1_000_000:g} MB or "
             f"{self.seconds:g} s of events were waiting"
         )
         self._bus = bus
-        self._backlog = Backlog(bus, limits.held, self.seconds, owner=owner, timers=self.timers)
+        self._heard = heard
+        self._backlog = Backlog(bus, limits.held, self.seconds, owner=owner, timers=self.timers, heard=heard)
         self._streams: dict[WorkerStream, None] = {}
+        self._abandoned = Abandoned(bus, owner, self._is_taken, self._lose_abandoned)
         # How full it is, and whether publishers wait.
         self._size = 0
         self._max = limits.queue
@@ -106,9 +119,31 @@ class WorkerQueue:
         wanted = None if kinds is None else frozenset(kinds)
         found = self._find(wanted, name)
         if found is not None:
-            return found.attach(after_seq, is_new=False)
+            return found.attach(after_seq)
+        lost = self._abandoned.take_back(name, wanted)
         stream = WorkerStream(self, wanted, name, watcher())
-        held, cut = self._backlog.take(wanted)
+        before = self._replaced_by(stream)
+        self._fill(stream, before)
+        self._streams[stream] = None
+        self._bus.remember(stream)
+        self._add(stream.size)
+        for one in before:  # now that the new one has what they had
+            self.drop(one)
+        return stream.attach_new(None if lost is None else Resumed(after_seq, 0, lost))
+
+    def _replaced_by(self, new: WorkerStream) -> list[WorkerStream]:
+        """Return the broken streams whose handlers a new one feeds: the process listens anew."""
+        return [
+            stream
+            for stream in (self._streams if new.watcher is not None else ())
+            if stream.watcher is not None
+            and stream.reader is None
+            and (new.kinds is None or (stream.kinds is not None and stream.kinds <= new.kinds))
+        ]
+
+    def _fill(self, stream: WorkerStream, before: Iterable[WorkerStream]) -> None:
+        """Let a new stream begin with what those before it have left, and with what was held for it."""
+        held, cut = self._backlog.take(stream.kinds)
         if cut.events:
             self._bus.queues.held_dropped += cut.events
             for event_id in cut.event_ids:
@@ -116,28 +151,35 @@ class WorkerQueue:
             if cut.events > len(cut.event_ids):
                 self.on_lost(None, self._why_cut, cut.events - len(cut.event_ids))
             stream.open_gap(cut.events)
-        for one in held:
-            stream.queue(one.envelope, one.size)
-        self._streams[stream] = None
-        self._bus.remember(stream)
-        self._add(stream.size)
-        return stream.attach(None, is_new=True)
+        waiting = {envelope.event_id: (envelope, size) for one in before for envelope, size in one.rest()}
+        waiting |= {one.envelope.event_id: (one.envelope, one.size) for one in held}
+        for envelope, size in sorted(waiting.values(), key=lambda one: one[0].seq):
+            stream.queue(envelope, size)
 
-    def close(self, why: str | None = None, heard: Collection[str] = ()) -> None:
+    def close(self, why: str | None = None, left: Iterable[str] = (), left_unknown: int = 0) -> None:
         """The process is gone; `why`, if nobody asked it to end: what it had not taken is lost then.
+
+        So is what is held for those of its handlers that had not subscribed yet.
 
         Args:
             why: the reason that is noted of each lost event.
-            heard: the kinds of its handlers, as far as it has said; one that had not subscribed yet loses
-                the events of these.
+            left: events, by id, that it had not begun to handle when it closed a stream.
+            left_unknown: how many more such events there are.
         """
-        if why is not None and heard and not self._streams:
-            self.open(heard)
+        if why is not None:
+            if heard := self._heard():
+                self.open(heard)
+            lost = dict.fromkeys(left)
+            for stream in self._streams:
+                lost |= dict.fromkeys(envelope.event_id for envelope in stream.not_handled())
+            for event_id in lost:
+                self.on_lost(event_id, why, 1)
+            if left_unknown:
+                self.on_lost(None, why, left_unknown)
         self._backlog.close()
         for stream in [*self._streams]:
-            if why is not None:
-                stream.lose_all(why)
             self.drop(stream)
+        self._abandoned.close()
         self._end_pressure()
         self._bus.queues.remove(self)
 
@@ -153,6 +195,26 @@ class WorkerQueue:
         for stream in gone[: max(0, len(gone) - AWAITED)]:
             stream.give_up()
             self.drop(stream)
+            self._abandoned.add(stream.name, stream.kinds, stream.lost_since)
+
+    def is_left_to_another(self, stream: WorkerStream, envelope: EventEnvelope, *, is_new: bool) -> bool:
+        """Return whether the handlers that a stream feeds get an event over another one, or lose it there.
+
+        What `is_new`, that is, published now, the last one that the bus comes to takes or loses.
+        """
+        fed = [other for other in self._streams if other.watcher is not None]
+        if any(other is not stream and other.has(envelope) for other in fed):
+            return True
+        wanting = [other for other in fed if other.wants(envelope.kind)]
+        wanting.sort(key=lambda other: other.kinds is None)  # the bus comes to these at the end
+        return is_new and bool(wanting) and wanting[-1] is not stream
+
+    def _is_taken(self, kind: str) -> bool:
+        """Return whether a stream gets events of a kind, or counts them as lost."""
+        return any(stream.wants(kind) for stream in self._streams)
+
+    def _lose_abandoned(self, event_id: str) -> None:
+        self.on_lost(event_id, self.why_abandoned, 1)
 
     def _find(self, kinds: frozenset[str] | None, name: str | None) -> WorkerStream | None:
         for stream in self._streams:
@@ -175,7 +237,7 @@ class WorkerQueue:
 
     def _wanting(self, kind: str, only: str | None) -> Iterator[WorkerStream]:
         if only is None or only == self.owner:
-            yield from (s for s in self._streams if s.kinds is None or kind in s.kinds)
+            yield from (s for s in self._streams if s.wants(kind))
 
     def grow(self, stream: WorkerStream, size: int) -> bool:
         """Take so many bytes more for a stream; False if there is no room even for what cannot wait."""

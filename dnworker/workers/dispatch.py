@@ -59,6 +59,7 @@ class Dispatch:
         self._events: AsyncIterator[EventEnvelope] | None = None
         self._is_diverted: Callable[[EventEnvelope], bool] | None = None
         self._diverted: list[EventEnvelope] = []  # kept for another dispatch, or until the diversion ends
+        self._never_started: list[EventEnvelope] = []  # taken, when the worker ended before its startup did
         self.task: asyncio.Task[None] | None = None
         """What takes the events; None while no kind is listened to."""
 
@@ -128,6 +129,11 @@ class Dispatch:
             self._events = events
             self.task = self._invoker.spawn(self._dispatch(events), "events")
 
+    def waiting(self) -> list[EventEnvelope]:
+        """Return the events that were to be handled and that no handler was started for."""
+        queued = getattr(self._events, "queued", None)
+        return [*self._never_started, *(queued() if queued is not None else ())]
+
     async def aclose(self) -> None:
         """Close the subscription."""
         events, self._events = self._events, None
@@ -157,6 +163,9 @@ class Dispatch:
                 try:
                     await self._released.wait()
                     self._start_invocations(envelope)
+                except asyncio.CancelledError:
+                    self._never_started.append(envelope)
+                    raise
                 finally:  # also when startup fails while this event waits for it
                     recorder.delivered(envelope)
                 taken += 1

@@ -33,6 +33,9 @@ STARTS_SECONDS = 10.0
 PAUSE = 2.0
 """That while, in seconds."""
 
+END_WITHIN = GRACE + 1
+"""Seconds that the end of a program is waited for; it ends by itself, whether it is waited for or not."""
+
 PIPE_BYTES = 1_000_000
 """Wanted of the pipe, so that a new program can be told of thousands of processes before it runs."""
 
@@ -43,6 +46,8 @@ class Guard:
     def __init__(self) -> None:
         self._program: subprocess.Popen[bytes] | None = None
         self._families: dict[str, Family] = {}
+        self._left: dict[str, Family] = {}
+        """What a program that was told to end is ending."""
         self._is_closed = False
         self._pipe: int | None = None
         self._unsent = b""
@@ -82,26 +87,41 @@ class Guard:
 
         What has left its group, and has no cgroup, is ended by the program when this process is gone.
         """
-        for known in [*self._families.values()]:
+        for known in [*self._families.values(), *self._left.values()]:
             family.signal_group(known, signal.SIGKILL)
             family.kill_cgroup(known.cgroup)
 
-    def close(self) -> None:
-        """End the program; what is still watched is ended by it.
+    async def aclose(self) -> None:
+        """End the program; what is still watched is ended by it, for which it is waited.
 
         It starts again only for a process that is spawned after this.
         """
+        program = self._tell_to_end()
+        if program is not None:
+            await _until_ended(program, END_WITHIN)
+        self._left.clear()
+
+    def close(self) -> None:
+        """Do the same where no loop runs any more: this blocks for `END_WITHIN` seconds at most."""
+        program = self._tell_to_end()
+        if program is not None:
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(END_WITHIN)
+        self._left.clear()
+
+    def _tell_to_end(self) -> subprocess.Popen[bytes] | None:
+        """Tell the program to end, by its pipe, and return it; None if there is none."""
         self._is_closed = True
         if self._program is not None and self._program.poll() is not None:
             self._restart()  # it has just died, and did not end what is left
         program, self._program = self._program, None
+        self._left |= self._families
+        self._families.clear()
         self._let_go()
         if program is not None:
             with suppress(OSError):
                 program.send_signal(signal.SIGCONT)  # one that was stopped would not notice
-            with suppress(subprocess.TimeoutExpired):
-                program.wait(GRACE + 1)
-        self._families.clear()
+        return program
 
     # -- what it is told -------------------------------------------------------------------------------
 
@@ -228,6 +248,28 @@ class Guard:
         if pipe is not None:
             os.close(pipe)
         self._unsent = b""
+
+
+async def _until_ended(program: subprocess.Popen[bytes], seconds: float) -> None:
+    """Return when a program has ended, or the time is up; the loop goes on meanwhile."""
+    ended, loop, handle = asyncio.Event(), asyncio.get_running_loop(), -1
+    look_again = 0.05  # where the kernel does not tell
+    with suppress(OSError, AttributeError, NotImplementedError):
+        handle = os.pidfd_open(program.pid)
+        loop.add_reader(handle, ended.set)
+        look_again = seconds
+    try:
+        async with asyncio.timeout(seconds):
+            while program.poll() is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), look_again)
+    except TimeoutError:
+        log.warning("the guard of worker processes still ends what they have left; it goes on by itself")
+    finally:
+        if handle >= 0:
+            with suppress(NotImplementedError):
+                loop.remove_reader(handle)
+            os.close(handle)
 
 
 def _line(key: str, known: Family | None) -> bytes:

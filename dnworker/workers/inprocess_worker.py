@@ -11,6 +11,7 @@ from typing import Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
@@ -20,6 +21,7 @@ from dnworker.core.stats import HandlerStats
 from dnworker.workers.escapes import import_of
 from dnworker.workers.invoker import HandlerClient
 from dnworker.workers.loading import LoadError, load_worker
+from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.recorders import log_unhandled
 from dnworker.workers.registry import HandlerRegistry, handlers_of
@@ -62,10 +64,27 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
     ) -> None:
         super().__init__(services, home, definition)
         self._generation = Generation(1, definition, make, make)
+        self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._next: WorkerRunner | None = None
         """Runs a generation that is to come, until it has taken over."""
         self._is_warming = False
         self._keeps_state = False
+
+    @property
+    def losses(self) -> str | None:
+        """How many events waited for its handlers when it failed, since it was loaded."""
+        return self._losses.text
+
+    def _lose(self, envelope: EventEnvelope) -> None:
+        self._losses.note(envelope.event_id, "the worker failed before it had handled them")
+
+    def _tell_loss(self, text: str, *, is_first: bool) -> None:
+        """Log that events were lost; the change of state that follows announces it."""
+        self._services.log_line(self.qualified_name, text, source="runtime", level="error")
+        self._services.on_change(self, announce=False, moved=False)
+
+    def _let_go(self) -> None:
+        self._losses.flush()
 
     @property
     def worker(self) -> HandlerRegistry | None:
@@ -148,7 +167,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 return
             self.begin_with(new)
             await self._runner.swap(new.make_now(), generation=new.number)
-            self._services.on_change(self, announce=False)
+            self._services.on_change(self, announce=False, moved=False)
 
     async def follow(self, new: Generation) -> None:
         """Run another generation once it has started; the present one runs until then.
@@ -323,6 +342,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             generation=generation.number,
             on_unhandled=services.on_unhandled,
             around=services.around,
+            on_lost=self._lose,
         )
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:

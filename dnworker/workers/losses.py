@@ -1,4 +1,4 @@
-"""`Losses`: counts the events that a worker process has not got, and says so; `subprocess_worker` has one."""
+"""`Losses`: counts the events that a worker has not got, and says so; every managed worker has one."""
 
 from __future__ import annotations
 

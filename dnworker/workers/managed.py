@@ -131,6 +131,11 @@ class ManagedWorker(Generic[R]):
         """Whether it will handle events, and does not yet."""
         return self.state in (WorkerState.LOADING, WorkerState.STARTING)
 
+    @property
+    def expected_within(self) -> float | None:
+        """Seconds after which it counts as starting no longer, should nothing happen; None if for ever."""
+        return None
+
     def may_hear(self, kind: str) -> bool:
         """Return whether it listens to a kind, as far as is known; while nothing is known, it may."""
         return not self.stats or any(key[:2] == ("on_event", kind) for key in self.stats)
@@ -360,6 +365,7 @@ class ManagedWorker(Generic[R]):
         self._is_stopped = False
         if self.definition.problem is None and not self._gate_is_open:
             self._gate_off()
+            self._services.on_change(self, announce=False, moved=False)
             return
         if self.state is not WorkerState.LOADING:
             self._lifecycle.to(WorkerState.LOADING)
@@ -382,6 +388,7 @@ class ManagedWorker(Generic[R]):
             self._lifecycle.to(WorkerState.STOPPED)
         elif self.state is WorkerState.LOADING:  # it was never started
             self._lifecycle.to(WorkerState.STOPPED, quiet=True)
+            self._services.on_change(self, announce=False, moved=False)
         self._let_go()
 
     def _gate_off(self) -> None:

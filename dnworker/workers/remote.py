@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -27,15 +27,20 @@ LOOKED_AT = 16
 UNKNOWN = "(process)"
 
 
+LEFT_KEPT = 10_000
+"""Events of closed streams that are known by their id and that a process may still begin to handle."""
+
+
 class HandlerStream:
     """Counts the events that are under way to a process's handlers over one stream, for `fire` to wait for.
 
     The watcher of that stream. An event is done with when the process reports that its handlers have begun,
-    or when the stream is gone for good.
+    or when the stream is gone for good; `on_close` is told then, while it has those that had not begun.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, on_close: Callable[[HandlerStream], None]) -> None:
         self._history = history
+        self._on_close = on_close
         self._outstanding: dict[str, EventEnvelope] = {}
         self._closed = False
 
@@ -60,7 +65,10 @@ class HandlerStream:
 
     def close(self) -> None:
         """Wait for nothing more: what was sent and not answered never will be."""
+        if self._closed:
+            return
         self._closed = True
+        self._on_close(self)
         for event_id in [*self._outstanding]:
             self.done(event_id)
 
@@ -78,7 +86,13 @@ class RemoteInvocations:
         self._invocations: dict[str, Invocation] = {}
         self._early: set[str] = set()
         self._newest = ""
-        self._stream: HandlerStream | None = None
+        self._streams: list[HandlerStream] = []
+        self._left: dict[str, None] = {}
+        self._left_unknown = 0
+
+    def left(self) -> tuple[list[str], int]:
+        """Return the events of closed streams whose handlers have not begun, by id, and how many more."""
+        return [*self._left], self._left_unknown
 
     def take(self, report: reports.Report) -> None:
         """Note one report; one that makes no sense is left aside."""
@@ -92,17 +106,26 @@ class RemoteInvocations:
             case reports.End():
                 self._end(report)
             case reports.Delivered(event_id=event_id):
-                if self._stream is not None:
-                    self._stream.done(event_id)
+                self._left.pop(event_id, None)
+                for stream in self._streams:
+                    stream.done(event_id)
 
     def stream(self) -> HandlerStream | None:
         """Return the watcher of a new stream that feeds the handlers; None if the process does not report."""
         if not self.reports:
             return None
-        if self._stream is not None:
-            self._stream.close()  # the process left that one
-        self._stream = HandlerStream(self._history)
-        return self._stream
+        self._streams.append(stream := HandlerStream(self._history, self._stream_closed))
+        return stream
+
+    def _stream_closed(self, stream: HandlerStream) -> None:
+        """Note what a stream leaves that does not come over another; the process may begin with it yet."""
+        self._streams.remove(stream)
+        for event_id in stream.outstanding():
+            if not any(event_id in other.outstanding() for other in self._streams):
+                self._left[event_id] = None
+        while len(self._left) > LEFT_KEPT:
+            del self._left[next(iter(self._left))]
+            self._left_unknown += 1
 
     def is_fed_by(self, kinds: list[str]) -> bool:
         """Return whether a stream for these kinds feeds the handlers of a process that cannot say so."""
@@ -143,8 +166,8 @@ class RemoteInvocations:
                     stats.ended(invocation)
         self._invocations.clear()
         self._early.clear()
-        if self._stream is not None:
-            self._stream.close()
+        for stream in [*self._streams]:
+            stream.close()
 
     # -- reports ---------------------------------------------------------------------------------------
 

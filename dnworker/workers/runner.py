@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -78,6 +78,7 @@ class WorkerRunner:
         on_unhandled: called on the loop with what was raised outside of the handlers by something that one
             of them started, which the third argument names; by default it is logged.
         around: what is put around every run of a handler.
+        on_lost: told of each event that was queued when the worker failed.
     """
 
     def __init__(
@@ -94,12 +95,12 @@ class WorkerRunner:
         generation: int = 1,
         on_unhandled: OnUnhandled = log_unhandled,
         around: Around | None = None,
+        on_lost: Callable[[EventEnvelope], object] | None = None,
     ) -> None:
         self.worker, self.client = worker, client
-        self.lifecycle = lifecycle or Lifecycle()
+        self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
         self._label, self._clock = qualified_name or worker.name or "worker", clock or RealClock()
         self.escapes = Escapes(self._label, on_unhandled, self._ended_itself)
-        # what runs handlers
         self._invoker = Invoker(
             client,
             name=worker.name,
@@ -308,6 +309,8 @@ class WorkerRunner:
     async def _give_up(self, why: str) -> None:
         """End what startup has begun, and go to `error`."""
         await self._cancel_all()
+        if self.state is WorkerState.STARTING:
+            self._lose_queued()
         await self._dispatch.aclose()
         if self.state is WorkerState.STARTING:
             self.lifecycle.to(WorkerState.ERROR, why)
@@ -334,8 +337,15 @@ class WorkerRunner:
                 self._invoker.cancel(task)
         for task in self._invoker.in_flight:
             task.add_done_callback(self._note_ended)
+        self._lose_queued()
         self._dispatch.close_nowait()  # or events would wait for nobody
         self.lifecycle.to(WorkerState.ERROR, text)
+
+    def _lose_queued(self) -> None:
+        """Tell of the events that wait for handlers: nobody has asked for this end."""
+        if self._on_lost is not None:
+            for envelope in self._dispatch.waiting():
+                self._on_lost(envelope)
 
     def _ended_itself(self, text: str) -> None:
         """Take that code of the worker raised what would end a program; after the stop it changes nothing."""

@@ -78,10 +78,10 @@ class Changed(Protocol):
 
 
 class OnChange(Protocol):
-    """Is notified of a worker's new state or handlers."""
+    """Is notified of a worker's new state, handlers or losses."""
 
-    def __call__(self, worker: Changed, *, announce: bool = True) -> None:
-        """Note it; with `announce`, publish it where contract 2.7 says so."""
+    def __call__(self, worker: Changed, *, announce: bool = True, moved: bool = True) -> None:
+        """Note it; `moved` if its state is another; `announce` publishes it where contract 2.7 says so."""
 
 
 class MakeClient(Protocol):

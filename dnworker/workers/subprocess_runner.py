@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, Lifecycle, WorkerState
-from dnworker.core.limits import Limits
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.family import VARIABLE
 from dnworker.workers.guard import Guard
@@ -42,8 +41,7 @@ class SubprocessWorkerRunner:
         args: its arguments; no shell is involved.
         env: the whole environment of the child.
         cwd: its working directory.
-        log_path: where its output goes, bytes as they are; the file of the run before is kept as `.prev`.
-        log_file: the same, where the file is one of several runs.
+        log_file: where its output goes, bytes as they are; whoever made it closes it.
         lifecycle: takes the steps of this run; must be in `loading` when `start` is called.
         on_line: called with every line of output, and whose it is.
         on_report: called with every report in the output, which is taken out of it.
@@ -65,7 +63,6 @@ class SubprocessWorkerRunner:
         *,
         env: Mapping[str, str],
         cwd: str | os.PathLike[str],
-        log_path: Path | None = None,
         log_file: LogFile | None = None,
         lifecycle: Lifecycle | None = None,
         on_line: LineListener | None = None,
@@ -89,9 +86,6 @@ class SubprocessWorkerRunner:
         self._grace = self.DEFAULT_GRACE_PERIOD_S if grace_period_s is None else grace_period_s
         self._guard = guard
         self._cgroups = cgroups
-        self._owns_log = log_file is None
-        if log_file is None and log_path is not None:
-            log_file = LogFile(log_path, Limits().log_file, self._label)
         self._log_file = log_file
         self._ring: deque[str] = deque(maxlen=self.OUTPUT_BUFFER_LINES)
         self._child: asyncio.subprocess.Process | None = None
@@ -113,11 +107,6 @@ class SubprocessWorkerRunner:
     def recent_output(self) -> list[str]:
         """The last 200 lines that were not empty."""
         return list(self._ring)
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file that its output goes to, or would go to if that could be opened."""
-        return None if self._log_file is None else self._log_file.path
 
     async def start(self) -> None:
         """Spawn the child; a failure to do so is state `error`, not an exception."""
@@ -272,8 +261,6 @@ class SubprocessWorkerRunner:
     def _close_log(self) -> None:
         if self._log_file is not None:
             self._log_file.end()
-            if self._owns_log:
-                self._log_file.close()
 
 
 async def _drain(output: ProcessOutput, reading: asyncio.Task[None]) -> None:

@@ -95,9 +95,20 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             return False
         if self.remote.reports:
             return any(key.decorator == "on_event" for key in self.stats)
+        return self._patience_left > 0
+
+    @property
+    def expected_within(self) -> float | None:
+        """Seconds for which a program that says nothing is expected to connect; None where it is known."""
+        unknown = self.state is WorkerState.RUNNING and not self.remote.reports
+        return max(0.0, self._patience_left) if unknown and not self.connected.is_set() else None
+
+    @property
+    def _patience_left(self) -> float:
         program = Path(self.definition.command or "").name
         python = PYTHON_LIMIT if program.startswith("python") else PROGRAM_LIMIT
-        return time.monotonic() - self._spawned_at < (UV_LIMIT if program.startswith("uv") else python)
+        limit = UV_LIMIT if program.startswith("uv") else python
+        return self._spawned_at + limit - time.monotonic()
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -135,7 +146,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         reader = self._queue.open(
             kinds or None, name, after_seq, self.remote.stream if feeds_handlers else lambda: None
         )
-        self.connected.set()
+        if not self.connected.is_set():
+            self.connected.set()
+            self._services.on_change(self, announce=False, moved=False)
         return reader
 
     def detail(self) -> dict[str, Any]:
@@ -161,7 +174,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
         self._is_asked_to_end = False
-        self._queue = WorkerQueue(services.bus, self.qualified_name, services.limits, self._losses.note)
+        self._queue = WorkerQueue(
+            services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
+        )
         word = reports.new_word()
         variables = self._environment(environ, self._token, where)
         has_locals = services.process_locals and variables.get(reports.LOCALS) != "0"
@@ -174,12 +189,16 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,
             on_line=self._take_line,
-            on_report=self.remote.take,
+            on_report=self._take_report,
             report_word=word,
             qualified_name=self.qualified_name,
             guard=services.guard,
             cgroups=services.cgroups,
         )
+
+    def _heard(self) -> set[str]:
+        """Return the kinds of its handlers, as far as it has said."""
+        return {key.trigger for key in self.stats if key.decorator == "on_event"}
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:
         """Return the environment of the process; an error about a variable begins with `where`."""
@@ -199,6 +218,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             child_hook=CHILD_HOOK,
         )
 
+    def _take_report(self, report: reports.Report) -> None:
+        self.remote.take(report)
+        if isinstance(report, reports.Hello):  # it has said what it runs
+            self._services.on_change(self, announce=False, moved=False)
+
     def _take_line(self, text: str, says: reports.Says) -> None:
         if not says.is_logged:
             cause = self.remote.named(says.id)
@@ -209,7 +233,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _tell_loss(self, text: str, *, is_first: bool) -> None:
         """Log that events were lost; the first time since the load it is announced, too."""
         self._services.log_line(self.qualified_name, text, source="runtime", level="error")
-        self._services.on_change(self, announce=is_first and self.state is WorkerState.RUNNING)
+        announce = is_first and self.state is WorkerState.RUNNING
+        self._services.on_change(self, announce=announce, moved=False)
 
     # -- restarts of a process that failed ---------------------------------------------------------------
 
@@ -222,7 +247,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         was_waiting = self._restarts.cancel()
         await super()._stop()
         if was_waiting:
-            self._services.on_change(self, announce=False)
+            self._services.on_change(self, announce=False, moved=False)
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
         if state is WorkerState.STOPPING:
@@ -257,9 +282,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _let_go(self) -> None:
         queue, self._queue = self._queue, None
         if queue is not None:  # before `remote`, which knows what was handled
-            heard = {key.trigger for key in self.stats if key.decorator == "on_event"}
             why = None if self._is_asked_to_end else "the process ended before it had handled them"
-            queue.close(why, heard)
+            queue.close(why, *self.remote.left())
             self._losses.flush()
         self.remote.close()
         if self._token is not None:

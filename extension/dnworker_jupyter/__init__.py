@@ -167,8 +167,15 @@ async def advance(seconds: float) -> int:
 
 
 async def settle(timeout: float | None = 5) -> None:
-    """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail."""
+    """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail.
+
+    Raises:
+        UsageError: a handler calls it, and would wait for itself.
+    """
+    from dnworker.engine.waiting import check_settle
+
     notebook = _active()
+    check_settle()
     await notebook.transactions.ready()
     await notebook.pending.wait(timeout)
     notebook.late_errors.raise_first()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -16,6 +14,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability
 from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
+from dnworker_jupyter.live.directory import Directory, remove_left
 from dnworker_jupyter.syntax.options import Options
 
 ProcessTopology = Literal["python", "uv"]
@@ -65,7 +64,7 @@ class Processes:
     def __init__(self, engine: Engine, export: ExportWorker) -> None:
         self._engine = engine
         self._export = export
-        self._directory: Path | None = None
+        self._directory: Directory | None = None
         self._made = 0
 
     def make(self, name: str, topology: ProcessTopology, options: Options, generation: int) -> ProcessWorker:
@@ -108,14 +107,15 @@ class Processes:
         """Remove the files."""
         directory, self._directory = self._directory, None
         if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+            directory.remove()
 
     def directory_of(self, name: str) -> Path:
         """Return a new empty directory for a worker's files; what runs keeps those it was started with."""
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="dnworker-"))
+            self._directory = Directory()
+            remove_left()
         self._made += 1
-        root = self._directory / f"{name}-{self._made}"
+        root = self._directory.path / f"{name}-{self._made}"
         root.mkdir()
         return root
 

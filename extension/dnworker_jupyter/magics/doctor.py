@@ -299,6 +299,14 @@ def _workers(context: MagicContext) -> Iterator[Diagnosis]:
         yield Diagnosis("worker", "wrong", f"{worker.qualified_name} is in state error: {why}", remedy)
     if not failed:
         yield Diagnosis("workers", "ok", f"{len(context.runtime.workers())}, none in state error")
+    for worker in context.runtime.workers():
+        if worker.losses is not None:
+            yield Diagnosis(
+                "events",
+                "wrong",
+                f"{worker.qualified_name}: {worker.losses}",
+                f"%worker logs {worker.name} says when; the trace of a lost event names the worker",
+            )
 
 
 def _stale(context: MagicContext, notebook: Path | None) -> Iterator[Diagnosis]:

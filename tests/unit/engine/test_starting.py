@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from dnworker import Runtime, Worker
+from dnworker.core.clock import turn_loop
+from dnworker.core.listeners import Listeners
 from dnworker.engine import starting
 from dnworker.workers import subprocess_worker
 from tests.unit.capabilities import ECHO, make_capability
@@ -235,3 +238,81 @@ async def test_a_circle_of_handlers_that_wait_for_each_other_ends_with_its_reaso
 def test_a_process_of_python_that_a_fire_waits_for_in_vain_is_still_expected_afterwards():
     limits = (subprocess_worker.PYTHON_LIMIT, subprocess_worker.UV_LIMIT)
     assert all(limit > starting.STARTING_LIMIT for limit in limits)
+
+
+class Workers:
+    """An engine whose only worker starts until the test says otherwise."""
+
+    def __init__(self, expected_within=None):
+        self.looks = 0
+        self.is_reloading = False
+        self.is_starting = True
+        self.listeners = Listeners()
+        self.listen = self.listeners.add
+        self.expected_within = expected_within
+
+    def workers(self):
+        self.looks += 1
+        return [
+            SimpleNamespace(
+                name="w",
+                qualified_name="c:w",
+                is_starting=self.is_starting,
+                expected_within=self.expected_within,
+                may_hear=lambda kind: True,
+            )
+        ]
+
+
+async def test_a_fire_that_waits_looks_again_only_when_something_has_changed():
+    workers = Workers()
+    waiting = asyncio.create_task(starting.until_listening(workers, "a", None, None))
+    await turn_loop()
+    assert workers.looks == 1
+    workers.listeners.notify()
+    await turn_loop()
+    assert workers.looks == 2
+    workers.is_starting = False
+    workers.listeners.notify()
+    assert await waiting == ()
+    assert (workers.looks, len(workers.listeners)) == (3, 0)
+
+
+async def test_a_fire_that_waits_looks_again_when_a_silent_program_counts_as_up():
+    workers = Workers(expected_within=0.01)
+    asyncio.get_running_loop().call_later(0.005, lambda: setattr(workers, "is_starting", False))
+    assert await starting.until_listening(workers, "a", None, None) == ()
+    assert len(workers.listeners) == 0
+
+
+@pytest.mark.parametrize("kind", ["on_startup", "on_event"])
+async def test_a_handler_that_settles_is_told_at_once_that_it_would_wait_for_itself(runtime, kind):
+    worker = Worker(name="w")
+
+    async def begin(*args):
+        await runtime.settle(None)
+
+    (worker.on_startup if kind == "on_startup" else worker.on_event("a"))(begin)
+    managed = await runtime.add(worker)
+    error = (await runtime.fire("a")).errors[0].message if kind == "on_event" else managed.error
+    assert "begin of w calls settle, which returns when no handler runs: it would wait for itself" in error
+
+
+async def test_a_task_and_what_outlives_its_handler_may_settle(runtime):
+    worker, settled = Worker(name="w"), asyncio.Queue()
+
+    async def settle(name):
+        await runtime.settle()
+        settled.put_nowait(name)
+
+    @worker.task
+    async def watch(client):
+        await settle("task")
+
+    @worker.on_event("a")
+    async def start(event, client):
+        worker.state["task"] = asyncio.create_task(settle("outlives"))
+
+    await runtime.add(worker)
+    await runtime.fire("a")
+    assert {await settled.get(), await settled.get()} == {"task", "outlives"}

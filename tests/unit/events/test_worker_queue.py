@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from dnworker.core.envelope import bytes_of_payload
 from dnworker.core.limits import Limits
 from dnworker.events.bus import EventBus
+from dnworker.events.history import History
 from dnworker.events.worker_queue import WorkerQueue
+from dnworker.workers.remote import RemoteInvocations
+from dnworker.workers.reports import Delivered, Hello
 
 from .timers import Timers
 
@@ -26,8 +29,14 @@ class Bench:
         self.bus = EventBus()
         self.timers = Timers()
         self.lost: list[tuple[str | None, str, int]] = []
+        self.heard: set[str] = set()
         self.queue = WorkerQueue(
-            self.bus, "demo:w", limits, lambda *loss: self.lost.append(loss), timers=self.timers
+            self.bus,
+            "demo:w",
+            limits,
+            lambda *loss: self.lost.append(loss),
+            heard=lambda: self.heard,
+            timers=self.timers,
         )
 
     @property
@@ -141,7 +150,8 @@ def test_a_process_that_ends_by_itself_loses_what_had_not_arrived(bench):
 def test_a_process_that_ends_before_it_subscribes_loses_what_its_handlers_were_to_get(bench):
     bench.publish(1, 2)
     bench.publish(3, kind="b")
-    bench.queue.close("it has ended", {"a"})
+    bench.heard = {"a"}
+    bench.queue.close("it has ended")
     assert bench.count_lost == 2
     assert (bench.timers.pending, bool(bench.bus.pressure)) == (0, False)
 
@@ -257,7 +267,9 @@ def test_too_many_broken_streams_are_given_up_the_oldest_first(bench):
     for n in range(70):
         bench.queue.open(["a"], f"s{n}", 0).leave(clean=False)
     bench.publish(1)
-    assert bench.queue.open(["a"], "s0", 0).resumed is None
+    back = bench.queue.open(["a"], "s0", 7).resumed
+    assert (back.after_seq, back.resent, back.lost) == (7, 0, 1)  # it is told, and others have the event
+    assert bench.lost == []
     assert bench.queue.open(["a"], "s69", 0).resumed is not None
 
 
@@ -373,3 +385,134 @@ def test_a_copy_that_is_sent_again_keeps_its_payload_as_bytes(bench):
     assert again.replay
     assert again.payload == {"n": 7, "x": ""}
     assert bytes_of_payload(again) > 0
+
+
+def test_what_comes_for_streams_that_are_forgotten_is_lost_by_name(bench):
+    for n in range(70):
+        bench.queue.open([f"k{n}"], f"s{n}", 0).leave(clean=False)
+    event = bench.bus.publish("k0")
+    bench.publish(1, kind="k69")
+    assert bench.lost == [(event.event_id, bench.queue.why_abandoned, 1)]
+    assert bench.queue.open(["k0"], "s0", 0).resumed.lost == 1
+    bench.publish(2, kind="k0")
+    assert bench.count_lost == 1
+
+
+def test_a_forgotten_stream_of_all_kinds_loses_all_that_no_other_gets(bench):
+    bench.queue.open(None, "all", 0).leave(clean=False)
+    for n in range(70):
+        bench.queue.open(["a"], f"s{n}", 0).leave(clean=False)
+    lost, _ = bench.bus.publish("b"), bench.bus.publish("a")
+    assert [event_id for event_id, _, _ in bench.lost] == [lost.event_id]
+    reader = bench.queue.open(None, "all", 0)
+    assert reader.resumed.lost == 2
+    bench.publish(1, kind="b")
+    assert (bench.count_lost, numbers(take(reader))) == (1, [1])
+    bench.queue.close()
+    bench.publish(2, kind="b")
+    assert bench.count_lost == 1
+
+
+def test_what_was_cut_is_told_once_and_only_of_the_kinds_that_are_taken(bench):
+    bench.publish(*range(10), kind="a", size=1_000)
+    bench.publish(*range(10), kind="b", size=1_000)
+    for kinds in (["a"], ["a"], ["a", "b"], None, None):
+        bench.queue.open(kinds)
+    ids = [event_id for event_id, _, _ in bench.lost]
+    assert len(ids) == len(set(ids)) == bench.bus.queues.held_dropped > 10
+    assert all(count == 1 for _, _, count in bench.lost)
+
+
+class Handling:
+    """A process that reports: its handlers, and which events these have begun."""
+
+    def __init__(self, bench, kinds=("a",)) -> None:
+        self.history = History()
+        bench.bus.tap(self.history.note_event)
+        self.remote = RemoteInvocations(self.history, "demo:w")
+        self.remote.take(Hello([("on_event", kind, "h") for kind in kinds]))
+        self.bench = bench
+        self.kinds = kinds
+        bench.heard = {*kinds}
+
+    def open(self, name=None, kinds=None):
+        return self.bench.queue.open(kinds or self.kinds, name, 0, self.remote.stream)
+
+    def begin(self, envelope):
+        self.remote.take(Delivered(envelope.event_id))
+
+    def die(self):
+        self.bench.queue.close("it has ended", *self.remote.left())
+        self.remote.close()
+
+
+def test_what_the_stream_of_the_handlers_has_left_goes_to_the_one_that_replaces_it(bench):
+    process = Handling(bench)
+    first = process.open("first")
+    bench.publish(1, 2, 3, 4)
+    begun, arrived, sent = take(first, 3)
+    process.begin(begun)
+    first.acknowledge(arrived.seq)
+    first.leave(clean=False)
+    bench.publish(5)
+    second = process.open("second")
+    assert [(e.payload["n"], e.replay) for e in take(second)] == [(3, True), (4, False), (5, False)]
+    quiet = [process.history.is_quiet(e.event_id) for e in (arrived, sent)]
+    assert quiet == [True, False]
+    bench.timers.advance(61)
+    assert bench.lost == []
+    process.die()
+    lost = [event_id for event_id, _, _ in bench.lost]
+    assert (len(lost), lost[0], sent.event_id in lost) == (4, arrived.event_id, True)
+    assert process.history.is_idle()
+
+
+def test_two_streams_of_the_handlers_lose_an_event_once(bench):
+    process = Handling(bench)
+    process.open("first")
+    process.open("second")
+    bench.publish(1, 2)
+    process.die()
+    assert bench.count_lost == len(set(bench.lost)) == 2
+    assert process.history.is_idle()
+
+
+def test_an_event_that_one_of_two_streams_has_brought_is_not_lost_with_the_other(bench):
+    process = Handling(bench)
+    first, second = process.open("first"), process.open("second")
+    bench.publish(1)
+    process.begin(take(second)[0])
+    first.leave(clean=False)
+    bench.timers.advance(61)
+    assert bench.lost == []
+
+
+def test_handlers_of_other_kinds_take_nothing_from_a_stream_that_broke(bench):
+    process = Handling(bench, ["a", "b"])
+    process.open("one", ["a"]).leave(clean=False)
+    bench.publish(1)
+    assert numbers(take(process.open("other", ["b"]))) == []
+    assert numbers(take(process.open("one", ["a"]))) == [1]
+    assert bench.lost == []
+
+
+def test_a_process_that_closes_its_stream_and_then_ends_by_itself_loses_what_it_had_not_begun(bench):
+    process = Handling(bench)
+    reader = process.open("first")
+    bench.publish(1, 2, 3)
+    begun, late, _ = take(reader)
+    reader.acknowledge(late.seq)
+    process.begin(begun)
+    reader.leave(clean=True)
+    assert process.history.is_idle()
+    process.begin(late)
+    process.die()
+    assert bench.count_lost == 1
+
+
+def test_a_process_that_ends_loses_what_is_held_for_handlers_beside_other_streams(bench):
+    process = Handling(bench)
+    bench.publish(1)
+    bench.queue.open(["b"], "mine", 0)
+    process.die()
+    assert bench.count_lost == 1

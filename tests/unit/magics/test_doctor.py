@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import Limits
 from dnworker.engine.usage import Usage
-from dnworker_jupyter.magics.doctor import _limits
+from dnworker_jupyter.magics.doctor import _limits, _workers
 
 
 def looked_at(usage: Usage) -> list[Any]:
@@ -28,3 +29,17 @@ def test_it_says_what_had_to_go_and_how_to_keep_it():
     assert (dropped.subject, dropped.mark) == ("dropped", "note")
     assert "log: 12,345" in dropped.text
     assert "--limit history=256MB" in dropped.remedy
+
+
+def test_it_says_which_worker_has_lost_events_and_why():
+    def worker(name: str, losses: str | None) -> Any:
+        return SimpleNamespace(
+            name=name, qualified_name=f"demo:{name}", state=WorkerState.RUNNING, losses=losses
+        )
+
+    workers = [worker("good", None), worker("slow", "3 events lost: its queue was full (64 MB)")]
+    runtime = SimpleNamespace(workers=lambda: workers)
+    _, lost = _workers(cast(Any, SimpleNamespace(runtime=runtime)))
+    assert (lost.subject, lost.mark) == ("events", "wrong")
+    assert lost.text == "demo:slow: 3 events lost: its queue was full (64 MB)"
+    assert "%worker logs slow" in lost.remedy

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dnworker import Runtime, Worker, WorkerState
+from dnworker import JournalReader, Runtime, Worker, WorkerState
 from dnworker.server.websocket_protocol import WebSocketProtocol
 
 from ..capabilities import make_capability
@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 SINK = """
 import os
+import signal
 from dnworker import Worker
 worker = Worker(name="sink")
 seen = []
@@ -26,6 +27,10 @@ async def item(event, client):
 @worker.on_event("demo.die")
 async def die(event, client):
     os._exit(3)
+
+@worker.on_event("demo.end")
+async def end(event, client):
+    os.kill(os.getpid(), signal.SIGTERM)
 
 @worker.on_event("demo.ask")
 async def ask(event, client):
@@ -134,6 +139,45 @@ async def test_a_process_that_dies_says_what_it_had_not_handled(served, sink):
     assert not served.history.losses_of(lost[0].event_id) or sink.detail()["events_lost"]["count"] >= 1
     assert served.history.losses_of(lost[-1].event_id)
     assert sink.losses in sink.component().detail
+
+
+async def test_the_end_of_a_process_with_queued_events_is_noted_once(tmp_path):
+    journal = tmp_path / "journal.db"
+    async with Runtime(port=0, journal=journal) as served:
+        await served.load(
+            make_capability(
+                tmp_path, "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}", {"sink.py": SINK}
+            )
+        )
+        sink = served.worker("sink")
+        async with asyncio.timeout(60):
+            await sink.connected.wait()
+        states = served.bus.subscribe(["component.state_changed"])
+        served.publish("demo.die")
+        for n in range(500):
+            served.publish("demo.item", {"n": n})
+        async with asyncio.timeout(30):
+            while sink.state is not WorkerState.ERROR:
+                await anext(states)
+        assert sink.losses is not None
+        said = [
+            line.text for line in served.logs.tail(worker="demo:sink") if "exited with code 3" in line.text
+        ]
+    noted = [one.state for one in JournalReader(journal).states() if one.worker == "demo:sink"]
+    assert noted == ["starting", "running", "error"]
+    assert len(said) == 1
+
+
+async def test_a_process_that_ends_in_order_but_by_itself_says_what_it_had_not_handled(served, sink):
+    states = served.bus.subscribe(["component.state_changed"])
+    served.publish("demo.end")
+    lost = [served.publish("demo.item", {"n": n}) for n in range(3_000)]
+    async with asyncio.timeout(30):
+        while sink.state in (WorkerState.RUNNING, WorkerState.STOPPING):
+            await anext(states)
+    assert sink.state is WorkerState.STOPPED, sink.error
+    assert "lost: the process ended before it had handled them" in sink.losses
+    assert served.history.losses_of(lost[-1].event_id)
 
 
 async def test_a_stop_that_was_asked_for_is_no_loss(served, sink):

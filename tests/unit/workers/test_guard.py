@@ -310,3 +310,43 @@ async def test_what_comes_to_a_guard_that_is_closed_starts_no_other_one():
     assert guard.pid is not None
     guard.forget("another")
     guard.close()
+
+
+STUBBORN = """
+import signal
+def term(*_):
+    print("asked", flush=True)
+signal.signal(signal.SIGTERM, term)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+async def test_the_loop_goes_on_while_the_guard_ends_what_is_left():
+    guard = Guard()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUBBORN, start_new_session=True, stdout=asyncio.subprocess.PIPE
+    )
+    assert await process.stdout.readline() == b"ready\n"
+    guard.watch(process.pid)
+    closing = asyncio.create_task(guard.aclose())
+    assert await process.stdout.readline() == b"asked\n"
+    assert not closing.done()
+    guard.expect("another")  # a worker that is started meanwhile has a guard of its own
+    guard.kill()  # the second signal: what is being ended dies at once
+    assert await process.wait() == -signal.SIGKILL
+    await closing
+    assert guard.pid is not None
+    guard.forget("another")
+    await guard.aclose()
+    assert guard.pid is None
+
+
+async def test_the_end_of_a_guard_is_awaited_also_where_the_kernel_does_not_tell(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    guard = Guard()
+    guard.expect("run")
+    program = guard._program
+    await guard.aclose()
+    assert program.returncode == 0

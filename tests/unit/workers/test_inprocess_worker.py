@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 from dataclasses import replace
 
 import pytest
 
-from dnworker import Worker
+from dnworker import Worker, WorkerState
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.errors import HandlerFailed
+from dnworker.events.trace import Trace
 from dnworker.workers.inprocess_worker import Generation
 from dnworker.workers.runner import NotStarted
 
@@ -239,3 +241,71 @@ async def test_whatever_becomes_of_generations_every_event_is_handled_once_and_i
     handled = [one for one in worker.said if isinstance(one, tuple)]
     assert [n for _, n in handled] == list(range(1, published + 1))
     assert [g for g, _ in handled] == sorted(g for g, _ in handled)
+
+
+async def test_what_waits_for_a_startup_that_fails_is_lost_by_name_and_not_in_silence(runtime):
+    worker, go = Worker(name="w"), asyncio.Event()
+
+    @worker.on_startup
+    async def begin(client):
+        await go.wait()
+        raise ValueError("no key")
+
+    @worker.on_event("a")
+    async def handle(event, client): ...
+
+    adding = asyncio.create_task(runtime.add(worker))
+    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
+        await asyncio.sleep(0)
+    for _ in range(3):  # the dispatch holds the first one
+        await asyncio.sleep(0)
+    events = [runtime.publish("a"), runtime.publish("a")]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    go.set()
+    managed = await adding
+    assert managed.state is WorkerState.ERROR
+    assert managed.losses == "2 events lost: the worker failed before it had handled them"
+    assert managed.losses in managed.component().detail
+    for event in events:
+        assert not Trace(event, runtime.history).ok
+
+
+async def test_a_stop_during_a_startup_is_no_loss(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_startup
+    async def begin(client):
+        await asyncio.Event().wait()
+
+    @worker.on_event("a")
+    async def handle(event, client): ...
+
+    adding = asyncio.create_task(runtime.add(worker))
+    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
+        await asyncio.sleep(0)
+    event = runtime.publish("a")
+    managed = runtime.workers()[0]
+    await managed.stop()
+    await asyncio.wait({adding})
+    assert (managed.losses, runtime.history.losses_of(event.event_id)) == (None, ())
+
+
+async def test_a_burst_that_a_worker_had_begun_with_when_it_failed_is_counted_to_the_last(runtime):
+    worker = Worker(name="w")
+
+    @worker.on_event("a")
+    async def handle(event, client):
+        if event.payload["n"] == 0:
+            asyncio.get_running_loop().call_soon(sys.exit, 3)
+        await asyncio.Event().wait()
+
+    managed = await runtime.add(worker)
+    events = [runtime.publish("a", {"n": n}) for n in range(1_000)]
+    while managed.state is not WorkerState.ERROR:
+        await asyncio.sleep(0)
+    handled = {i.event.event_id for i in runtime.history.invocations() if i.event is not None}
+    lost = {event.event_id for event in events if runtime.history.losses_of(event.event_id)}
+    assert handled | lost == {event.event_id for event in events}
+    assert not handled & lost
+    assert lost

@@ -16,7 +16,12 @@ import pytest
 
 from dnworker.core.lifecycle import Lifecycle, WorkerState
 from dnworker.workers.guard import Guard, end_groups
+from dnworker.workers.log_file import LogFile
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
+
+
+def log_in(tmp_path: Path) -> LogFile:
+    return LogFile(tmp_path / "logs" / "worker.log", 1_000_000, "demo:w")
 
 
 class Child:
@@ -32,7 +37,7 @@ class Child:
             options.pop("args", ["-u", "-c", code]),
             env=options.pop("env", dict(os.environ)),
             cwd=tmp_path,
-            log_path=tmp_path / "logs" / "worker.log",
+            log_file=options.pop("log_file", None) or log_in(tmp_path),
             lifecycle=lifecycle,
             on_line=lambda text, says: self.lines.put_nowait(text),
             **options,
@@ -121,8 +126,9 @@ async def test_a_relative_command_is_found_in_the_capability(tmp_path):
 
 @pytest.mark.clause("3.3 log")
 async def test_the_log_of_the_run_before_is_kept_as_prev(tmp_path):
+    log = log_in(tmp_path)
     for word in ("first", "second", "third"):
-        child = Child(f"print('{word}')", tmp_path)
+        child = Child(f"print('{word}')", tmp_path, log_file=log)
         await child.runner.start()
         await child.until(WorkerState.STOPPED)
     assert (tmp_path / "logs" / "worker.log").read_text() == "third\n"
