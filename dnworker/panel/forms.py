@@ -1,9 +1,9 @@
 """Chooses how something that a handler displayed is shown, and makes it safe; the panel and traces use it.
 
 What a handler displays may be anybody's text. Pictures become data URLs, in which no script runs, SVG among
-them. HTML goes into the document of a sandboxed frame (HTML standard, 7.1.3): it has an origin of its own, runs no
-script, sends no form, opens no window, navigates nothing but itself; its Content-Security-Policy lets it load
-nothing. Only the HTML of a Plotly figure may run scripts, within the same walls.
+them. HTML goes into the document of a sandboxed frame (HTML standard, 7.1.3): it has an origin of its own,
+runs no script, sends no form, opens no window, navigates nothing but itself; its Content-Security-Policy lets
+it load nothing. Only the HTML of a Plotly figure may run scripts, within the same walls.
 """
 
 from __future__ import annotations
@@ -71,6 +71,14 @@ class Form(NamedTuple):
     content: str
     height: int = 0
     runs_scripts: bool = False
+
+
+def mime_of(data: Mapping[str, Any] | None) -> str | None:
+    """Return which form of something displayed is shown; None where it has its plain text alone."""
+    if not data:
+        return None
+    wanted = (WIDGET, PLOTLY, "text/html", "text/markdown", *PICTURES, "text/latex", "application/json")
+    return next((kind for kind in wanted if kind in data), None)
 
 
 def form_of(data: Mapping[str, Any] | None) -> Form | None:

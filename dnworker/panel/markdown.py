@@ -1,7 +1,7 @@
 """`markdown_html`: a small part of Markdown as HTML in which all text is escaped; used by `forms`.
 
-Headings, emphasis, code, lists, tables, quotes and paragraphs; anything else stays as it was written. Of links
-and pictures the text is shown, with the address behind it.
+Headings, emphasis, code, lists, tables, quotes and paragraphs; anything else stays as it was written. Of
+links and pictures the text is shown, with the address behind it.
 """
 
 from __future__ import annotations

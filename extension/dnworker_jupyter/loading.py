@@ -189,7 +189,7 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    register_formatters(shell)
+    undo(register_formatters(shell))
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

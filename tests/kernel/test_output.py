@@ -311,3 +311,42 @@ def test_after_unloading_figures_are_pyplots_own(kernel):
     kernel.run("%unload_ext dnworker")
     assert kernel.run("type(Gcf.figs).__name__").result["text/plain"] == "'OrderedDict'"
     assert "image/png" in kernel.run("plt.plot([1])").displays[0]
+
+
+def test_a_trace_in_a_cell_has_frames_and_below_it_what_the_front_end_draws(shared_kernel):
+    fired(
+        shared_kernel,
+        "display(HTML('<b>bold</b>'))\ndisplay(Markdown('# Title'))\ndisplay(IntSlider())\ndisplay(Latex('$x$'))",
+        before="from IPython.display import *\nfrom ipywidgets import IntSlider",
+    )
+    reply = shared_kernel.run("trace")
+    assert 'sandbox=""' in reply.result["text/html"]
+    below = [sorted(set(one) - {"text/plain"}) for one in reply.displays]
+    assert below == [["text/markdown"], ["application/vnd.jupyter.widget-view+json"], ["text/latex"]]
+    assert shared_kernel.run("1").displays == []
+
+
+def test_a_log_goes_to_the_pager_and_back_by_numbers(kernel):
+    fired(kernel, "for n in range(300): print('line', n)")
+    shown = kernel.run("%worker logs w --last 2").text
+    assert "(298 earlier lines; %worker logs w --before 299 shows the ones before" in shown
+    assert shown.rstrip().endswith("line 299")
+    assert kernel.run("%worker logs w --before 299 --last 1").text.rstrip().endswith("line 297")
+    assert "line 7" in kernel.run('%worker logs w --grep "LINE 7" --event #2').text
+    (paged,) = kernel.run("%worker logs w --all").pages
+    assert paged.count("line ") == 300
+
+
+def test_a_widget_that_captures_output_takes_that_of_its_handler_alone(kernel):
+    kernel.run("from ipywidgets import Output\nout = Output()")
+    lines, reply = fired(
+        kernel,
+        "with out:\n    print('caught'); display(7)\n    await asyncio.sleep(0.05)\nprint('logged')",
+        before="import asyncio",
+    )
+    assert lines == ["logged"]
+    assert (
+        kernel.run("print([o.get('text', o.get('data')) for o in out.outputs])").text
+        == "['caught\\n', {'text/plain': '7'}]\n"
+    )
+    assert kernel.run("print(repr(out.msg_id))").text == "''\n"

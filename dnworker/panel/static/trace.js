@@ -1,5 +1,6 @@
 // One event: its payload, and everything it caused as a waterfall.
 import { button, copy, download, element, redraw } from "./dom.js";
+import { shownElement } from "./shown.js";
 import { locationLink } from "./workers.js";
 import { ansi, barExtent, count, timeOfDay } from "./text.js";
 
@@ -18,7 +19,7 @@ export function coloured(text) {
   });
 }
 
-function traceRow(row, panel) {
+function traceRow(row, panel, view) {
   const node = element("div", {
     cls: `dnw-row dnw-row-${row.category} dnw-outcome-${row.outcome}`,
     role: "listitem",
@@ -37,6 +38,17 @@ function traceRow(row, panel) {
     bar.style.left = `${left}%`;
     bar.style.width = `${width}%`;
     node.append(element("span", { cls: "dnw-track", "aria-hidden": "true" }, [bar]));
+  }
+  const line = view.opened.get(row.number);
+  if (line) {
+    if (row.cut) text.replaceChildren("│ ", ...coloured(line.text));
+    if (line.shown) node.append(element("div", { cls: "dnw-shown" }, [shownElement(line.shown, line.text)]));
+  } else if (row.number) {
+    const what = row.form ? `show ${row.form}` : `… ${count(row.cut)} more characters`;
+    text.append(
+      " ",
+      button(what, () => view.open(row.number), { label: `${what}: line ${row.number}` }),
+    );
   }
   return node;
 }
@@ -59,6 +71,7 @@ export class TraceView {
     this.panel = panel;
     this.shown = null;
     this.payloads = { event: null };
+    this.opened = new Map(); // the lines that are shown whole, by number
     this.root = element("div", { cls: "dnw-detail" });
     this.update(null);
   }
@@ -78,6 +91,14 @@ export class TraceView {
     else this.draw(trace);
   }
 
+  /** Show a line of the trace whole, with what was displayed. */
+  async open(number) {
+    const answer = await this.panel.request("the whole line", { type: "line", number });
+    if (!answer) return;
+    this.opened.set(number, answer.line);
+    if (this.shown && !this.shown.gone) this.draw(this.shown);
+  }
+
   showHint(text) {
     this.root.replaceChildren(element("p", { cls: "dnw-muted", text }));
   }
@@ -88,10 +109,11 @@ export class TraceView {
     const scrolled = this.tree?.scrollTop ?? 0;
     const opened = this.payload ? this.payload.open : true;
     const again = this.kept?.event === trace.event;
+    if (!again) this.opened.clear();
     this.kept = { ...trace, payload, cut };
     const label = `trace of #${trace.seq}`;
     const options = { cls: "dnw-trace", role: "list", "aria-label": label, tabindex: "0" };
-    const rows = trace.rows.map((row) => traceRow(row, this.panel));
+    const rows = trace.rows.map((row) => traceRow(row, this.panel, this));
     this.tree = element("div", { ...options, data: { focus: "trace" } }, rows);
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),

@@ -1,8 +1,8 @@
 """`ChildOutput`: gives every child process of a handler pipes of its own for its output; used by `output`.
 
-A child inherits the file descriptors 1 and 2. In a kernel these lead into the newest cell, and a forked child's
-`print` leads into a log that only the child has. So what a handler spawns or forks writes into pipes of that
-handler's; one thread reads them, and a handler's own `print` waits until what came before it is read.
+A child inherits the file descriptors 1 and 2. In a kernel these lead into the newest cell, and a forked
+child's `print` leads into a log that only the child has. So what a handler spawns or forks writes into pipes
+of that handler's; one thread reads them, and a handler's own `print` waits until what came before it is read.
 Not on Windows, whose pipes cannot be read without waiting.
 """
 

@@ -1,8 +1,9 @@
 """`Descriptors`: finds out whose text is written to the file descriptors 1 and 2; used by `output`.
 
-ipykernel reads both on threads of its own and prints what it reads, into the newest cell. A handler's `os.write`
-is taken at once. Nobody says whose the text is that C code writes: it goes to the one handler that can have done
-so, to the cell where that may have, and else to the log of the runtime, which says who ran meanwhile.
+ipykernel reads both on threads of its own and prints what it reads, into the newest cell. A handler's
+`os.write` is taken at once. Nobody says whose the text is that C code writes: it goes to the one handler that
+can have done so, to the cell where that may have, and else to the log of the runtime, which says who ran
+meanwhile.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`Displays`: keeps what handlers display in the log of their worker, in the forms it has; used by `output`.
 
-A display that is updated later, by `display_id`, changes its entry. What is too large for the log is stored in
-a file, whose name its entry says.
+A display that is updated later, by `display_id`, changes its entry. What is too large for the log is stored
+in a file, whose name its entry says.
 """
 
 from __future__ import annotations

@@ -7,17 +7,16 @@ invocation has a list of its own. Nothing is imported: it is replaced once someb
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.machinery
 import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 from dnworker.core.invocation import Invocation, current_invocation
+from dnworker_jupyter.kernel.patching import after_import
 
 log = logging.getLogger("dnworker.figures")
 
@@ -43,14 +42,10 @@ class Figures:
 
     def install(self) -> Callable[[], None]:
         """Separate figures from now on; returns what ends that."""
-        if (module := sys.modules.get(MODULE)) is not None:
-            self._separate(module)
-        finder = _AfterImport(MODULE, self._separate)
-        sys.meta_path.insert(0, finder)
+        end = after_import(MODULE, self._separate)
 
         def undo() -> None:
-            if finder in sys.meta_path:
-                sys.meta_path.remove(finder)
+            end()
             module = sys.modules.get(MODULE)
             if module is not None and isinstance(module.Gcf.figs, _Separated):
                 module.Gcf.figs = self._cells
@@ -181,47 +176,3 @@ class _Separated(OrderedDict[Any, Any]):
     def copy(self) -> Any:
         """Return a copy."""
         return self._current().copy()
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls a function with a module once it has been imported."""
-
-    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
-        self._name = name
-        self._then = then
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Find one module as the finders behind this one do, and have it loaded by ours."""
-        if fullname != self._name:
-            return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
-                spec.loader = _Loader(spec.loader, self._then)
-                return spec
-        return None
-
-
-class _Loader(importlib.abc.Loader):
-    """Loads a module as another loader does, and then calls a function with it."""
-
-    def __init__(self, loader: Any, then: Callable[[ModuleType], None]) -> None:
-        self._loader = loader
-        self._then = then
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        """Make the module."""
-        made: ModuleType | None = self._loader.create_module(spec)
-        return made
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute it."""
-        self._loader.exec_module(module)
-        self._then(module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from IPython.core.page import page
+
 from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
+from dnworker.engine.replay import find
 from dnworker.workers.managed import ManagedWorker
+from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
     Note,
     Table,
     handler_origins,
-    worker_log,
     worker_table,
     workers_table,
 )
+from dnworker_jupyter.kernel.descriptors import RUNTIME
 from dnworker_jupyter.kernel.notebook_file import read_saved
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
@@ -27,8 +31,6 @@ from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.program import declare_program
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
 
-LOG_LINES = 50
-
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -36,13 +38,24 @@ class WorkerOptions:
 
     words: list[str]
     last: int
+    before: int | None = None
+    all: bool = False
+    grep: str | None = None
+    event: str | None = None
+    show: int | None = None
 
 
 def worker_line_parser() -> Parser:
     """Return the parser of the `%worker` line."""
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
-    parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
+    add = parser.add_argument
+    add("--last", type=int, default=LINES_SHOWN, metavar="N", help="with logs: the newest N lines")
+    add("--before", type=int, metavar="NUMBER", help="with logs: the lines before this one")
+    add("--all", action="store_true", help="with logs: all lines, in a pager where they are many")
+    add("--grep", metavar="TEXT", help="with logs: the lines with this text, in any case")
+    add("--event", metavar="#12", help="with logs: the lines of the handlers of this event")
+    add("--show", type=int, metavar="NUMBER", help="with logs: one line whole, with what was displayed")
     return parser
 
 
@@ -75,7 +88,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["logs", name]:
-            return worker_log(context.runtime, context.worker(name), options.last)
+            return await _logs(context, name, options)
         case [verb, name] if verb in _ACTIONS:
             return await _ACTIONS[verb](context, context.worker(name))
         case [verb, *names] if verb in WORKER_VERBS:
@@ -83,6 +96,22 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     words = " ".join(options.words)
     hint = nearest(options.words[0], WORKER_VERBS)
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
+
+
+async def _logs(context: MagicContext, name: str, options: WorkerOptions) -> object:
+    book = context.runtime.logs
+    worker = name if name == RUNTIME else context.worker(name).qualified_name
+    if options.show is not None:
+        return line_of(book, worker, name, options.show)
+    event = None
+    if options.event is not None:
+        event = (await find(context.runtime, options.event)).event_id
+    query = LogQuery(options.last, options.before, options.all, options.grep, event)
+    text = log_text(book, worker, name, query)
+    if not text.is_long:
+        return text
+    page(str(text))
+    return None
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:
