@@ -20,8 +20,13 @@ from dnworker.panel.markdown import markdown_html
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif")
-LIVE = (WIDGET, PLOTLY, "text/markdown", "text/latex")
-"""What a notebook's front end draws better than a frame does."""
+LIVE = (WIDGET, PLOTLY, "text/latex")
+"""What a notebook draws by itself, and safely; not Markdown: JupyterLab would run the scripts in it."""
+
+_UNSAFE_LATEX = re.compile(
+    r"\\(?:href|url|require|class|style|cssId|html\w*|data|unicode|def|let|newcommand)\b"
+)
+"""Commands of MathJax that reach beyond the formula, or could give another name to one that does."""
 
 JSON_FORMS = (WIDGET, PLOTLY, "application/json")
 """Forms that are objects; the log keeps them as JSON text."""
@@ -121,6 +126,16 @@ def document(page: str, *, runs_scripts: bool = False) -> str:
         f'<!doctype html><html><head><meta http-equiv="Content-Security-Policy" content="{policy}">'
         f"<style>{STYLE}</style></head><body>{page}"
     )
+
+
+def live_forms(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the forms that a front end draws by itself, without running anything that came with them."""
+    forms: dict[str, Any] = {}
+    for kind in LIVE:
+        value = (data or {}).get(kind)
+        if isinstance(value, str) and not (kind == "text/latex" and _UNSAFE_LATEX.search(value)):
+            forms[kind] = json.loads(value) if kind in JSON_FORMS else value
+    return forms
 
 
 def frame_html(form: Form, label: str) -> str:

@@ -74,12 +74,12 @@ def test_hostile_html_in_a_trace_reaches_neither_the_page_nor_the_network(displa
     page = displayed
     output = page.locator(".jp-OutputArea-output").filter(has_text="hostile.show")
     output.scroll_into_view_if_needed()
-    frame = output.locator("iframe")
+    frame = output.locator("iframe").first
     assert frame.get_attribute("sandbox") == ""
     box = frame.bounding_box()
     assert 48 <= box["height"] <= 420
     page.screenshot(path=tmp_path / "trace.png")
-    use(page, output.frame_locator("iframe"))
+    use(page, output.frame_locator("iframe >> nth=0"))
     assert output.locator("img[src^='data:image/svg+xml']").evaluate("image => image.naturalWidth") == 60
     page.locator(
         ".jp-OutputArea-output h1", has_text="A title"
@@ -91,8 +91,7 @@ def test_hostile_html_in_the_panel_reaches_neither_the_page_nor_the_network(disp
     page = displayed
     panel = page.panel
     panel.scroll_into_view_if_needed()
-    panel.get_by_role("tab", name="Log").click()
-    log = panel.get_by_role("tabpanel", name="Log")
+    log = panel.locator(".dnw-log-section")
     log.locator(".dnw-line", has_text="▣ text/html").click()
     log.locator(".dnw-line-detail iframe").wait_for()
     page.screenshot(path=tmp_path / "log.png")

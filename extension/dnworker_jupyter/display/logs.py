@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from dnworker.core.errors import UsageError
 from dnworker.core.logs import LINES_KEPT, LogBook, LogLine
-from dnworker.panel.forms import JSON_FORMS, LIVE, form_of, frame_html
+from dnworker.panel.forms import form_of, frame_html, live_forms
 from dnworker.panel.log_rows import plain_text
 from dnworker_jupyter.display.tables import Note
 
@@ -129,13 +128,3 @@ def whole(line: LogLine) -> dict[str, Any]:
         case _:
             bundle["text/html"] = f"<pre>{escape(form.content)}</pre>"
     return bundle
-
-
-def live_forms(data: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the forms that a front end draws by itself, without running anything that came with them."""
-    forms: dict[str, Any] = {}
-    for kind in LIVE:
-        value = (data or {}).get(kind)
-        if isinstance(value, str):
-            forms[kind] = json.loads(value) if kind in JSON_FORMS else value
-    return forms

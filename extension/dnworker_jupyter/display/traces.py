@@ -10,9 +10,8 @@ from IPython.display import display
 
 from dnworker.core.invocation import current_invocation
 from dnworker.events.trace import Row, Trace
-from dnworker.panel.forms import form_of, frame_html
+from dnworker.panel.forms import form_of, frame_html, live_forms
 from dnworker.panel.log_rows import plain_text
-from dnworker_jupyter.display.logs import live_forms
 
 # Inline styles only: style sheets are taken out of stored outputs by GitHub. Colours hold on light and dark.
 _BOX = "font-family:var(--jp-code-font-family,monospace);font-size:13px;line-height:1.5;margin:2px 0"

@@ -73,9 +73,9 @@ async def test_what_the_front_end_draws_itself_is_left_for_below_the_trace():
     live = {"application/vnd.jupyter.widget-view+json": '{"model_id": "7"}', "text/plain": "Button()"}
     room = Room()
     async with Runtime(port=None) as runtime:
-        html = trace_html(await displayed(runtime, live, {"text/markdown": "# x"}), room)
+        html = trace_html(await displayed(runtime, live, {"text/latex": "$x$"}), room)
     assert "(application/vnd.jupyter.widget-view+json: number 1 below the trace)" in html
     assert room.below == [
         {"application/vnd.jupyter.widget-view+json": {"model_id": "7"}, "text/plain": "display 0"},
-        {"text/markdown": "# x", "text/plain": "display 1"},
+        {"text/latex": "$x$", "text/plain": "display 1"},
     ]

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.panel import forms
-from dnworker.panel.forms import PLOTLY, WIDGET, document, form_of, frame_html, height_of, mime_of, words_of
+from dnworker.panel.forms import (
+    PLOTLY,
+    WIDGET,
+    document,
+    form_of,
+    frame_html,
+    height_of,
+    live_forms,
+    mime_of,
+    words_of,
+)
 from dnworker.panel.markdown import markdown_html
 
 PICTURE = base64.b64encode(b"picture").decode()
@@ -41,6 +51,13 @@ def test_a_display_is_shown_in_the_form_that_says_most(data, shown):
     assert (form and (form.type, form.mime)) == shown
     if form is not None:
         assert mime_of(data) == form.mime
+
+
+@pytest.mark.parametrize("text", [r"$\href{javascript:alert(1)}{x}$", r"\require{html}", r"\let\x=\href"])
+def test_latex_that_reaches_beyond_its_formula_is_not_drawn(text):
+    assert live_forms({"text/latex": "$x^2$"}) == {"text/latex": "$x^2$"}
+    assert live_forms({"text/latex": text}) == {}
+    assert form_of({"text/latex": text}).type == "text"
 
 
 def test_only_a_plotly_figure_may_run_scripts_and_nothing_may_load_anything():
