@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 from lab import open_notebook, run_all
 
@@ -11,52 +14,63 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 HOSTILE = r"""
 <style>body, div { position: fixed; inset: 0; z-index: 99999; background: red; width: 9999px; height: 9999px }</style>
-<script>try { parent.document.title = 'reached' } catch (e) {} ; window.top.location = 'https://evil.example/script'</script>
+<script>try { parent.document.title = 'reached' } catch (e) {} ; window.top.location = 'EVIL/script'</script>
 <img src=x onerror="parent.postMessage('ran', '*'); top.reached = 1">
-<img src="https://evil.example/image.png">
-<link rel="stylesheet" href="https://evil.example/style.css">
-<meta http-equiv="refresh" content="0;url=https://evil.example/refresh">
-<base href="https://evil.example/" target="_top">
-<a id="link" href="https://evil.example/link" target="_top">click me</a>
-<form action="https://evil.example/form" target="_top"><button id="send">send</button></form>
-<iframe src="https://evil.example/inner"></iframe>
+<img src="EVIL/image.png">
+<link rel="stylesheet" href="EVIL/style.css">
+<meta http-equiv="refresh" content="0;url=EVIL/refresh">
+<base href="EVIL/" target="_top">
+<a id="link" href="EVIL/link" target="_top">click me</a>
+<form action="EVIL/form" target="_top"><button id="send">send</button></form>
+<iframe src="EVIL/inner"></iframe>
 <svg><script>top.reached = 2</script></svg>
 </iframe></div><script>window.reached = 3</script><img src=x onerror="window.reached = 4">
 <p id="end">the end of it</p>
 """
 
-CELLS = [
-    "%load_ext dnworker",
-    f"""%%worker hostile
+WORKER = f"""%%worker hostile
 from IPython.display import HTML, SVG, Markdown, display
 @worker.on_event("demo.show")
 async def show(event, client):
     display(HTML({HOSTILE!r}))
     display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width="60" height="30" onload="top.reached = 5">'
                 '<script>top.reached = 6</script><rect width="60" height="30" fill="green"/></svg>'))
-    display(Markdown("# A title <img src=x onerror='top.reached = 7'>\\n\\n- one\\n- **two**"))""",
-    "%fire demo.show",
-    "%panel",
-]
+    display(Markdown("# A title <img src=x onerror='top.reached = 7'>\\n\\n- one\\n- **two**"))"""
 
 
 def nothing_has_got_out(page) -> None:
     assert page.evaluate("[window.reached, window.ran, document.title === 'reached']") == [None, None, False]
-    assert page.asked == []
-    assert "evil.example" not in page.url
+    assert page.evil.asked == []
+    assert page.evil.address not in page.url
     assert page.context.pages[-1] is page
 
 
 @pytest.fixture
-def displayed(page, lab, request):
+def evil():
+    """A server that nobody should connect to; it knows who did."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle(self):
+            self.server.asked.append(self.client_address)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked = []
+        server.address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def displayed(page, lab, request, evil):
     """A notebook whose handler has displayed hostile things, and the panel below."""
-    page.asked = []
-    page.on("request", lambda one: page.asked.append(one.url) if "evil.example" in one.url else None)
+    page.evil = evil
     page.add_init_script(
         "window.addEventListener('message', (e) => { if (e.data === 'ran') window.ran = 1 })"
     )
     page.notebook = f"{request.node.name}.ipynb"
-    write_notebook(lab.directory / page.notebook, CELLS)
+    cells = ["%load_ext dnworker", WORKER.replace("EVIL", evil.address), "%fire demo.show", "%panel"]
+    write_notebook(lab.directory / page.notebook, cells)
     open_notebook(page, lab, page.notebook)
     run_all(page)
     page.panel = page.locator(".dnw-panel")
@@ -81,9 +95,7 @@ def test_hostile_html_in_a_trace_reaches_neither_the_page_nor_the_network(displa
     page.screenshot(path=tmp_path / "trace.png")
     use(page, output.frame_locator("iframe >> nth=0"))
     assert output.locator("img[src^='data:image/svg+xml']").evaluate("image => image.naturalWidth") == 60
-    page.locator(
-        ".jp-OutputArea-output h1", has_text="A title"
-    ).wait_for()  # below the trace, drawn by JupyterLab
+    output.frame_locator("iframe >> nth=1").locator("h1", has_text="A title").wait_for()
     nothing_has_got_out(page)
 
 
