@@ -47,11 +47,14 @@ def nothing_has_got_out(page) -> None:
 
 @pytest.fixture
 def evil():
-    """A server that nobody should connect to; it knows who did."""
+    """A server that nobody should ask; it knows what it was asked."""
 
     class Handler(BaseHTTPRequestHandler):
-        def handle(self):
-            self.server.asked.append(self.client_address)
+        def handle_one_request(self):
+            self.close_connection = True
+            # A browser connects already where somebody presses on a link; what counts is what it sends.
+            if line := self.rfile.readline():
+                self.server.asked.append(line)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.asked = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from html.parser import HTMLParser
 
@@ -23,6 +24,7 @@ from dnworker.panel.forms import (
     words_of,
 )
 from dnworker.panel.markdown import markdown_html
+from dnworker.server.page import FRAME_STYLE
 
 PICTURE = base64.b64encode(b"picture").decode()
 
@@ -67,6 +69,11 @@ def test_only_a_plotly_figure_may_run_scripts_and_nothing_may_load_anything():
     for form in (plain, plotly):
         assert form.content.index("default-src 'none'") < form.content.index("<body>")
         assert "allow-same-origin" not in frame_html(form, "x")
+
+
+def test_the_page_of_a_server_lets_frames_have_their_style_and_no_other():
+    digest = base64.b64encode(hashlib.sha256(forms.STYLE.encode()).digest()).decode()
+    assert f"sha256-{digest}" == FRAME_STYLE
 
 
 class Elements(HTMLParser):
