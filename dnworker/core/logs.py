@@ -25,6 +25,9 @@ LINE_OVERHEAD = 380
 LONGEST_LINE = 65_536
 """Characters of a line after which it is cut."""
 
+CHANGES_KEPT = 500
+"""Lines whose later change is remembered, for those who have sent them already."""
+
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class LogLine:
@@ -87,6 +90,9 @@ class LogBook:
         self._late: list[LogLine] = []
         self._listeners: Listeners[[LogLine]] = Listeners()
         self._lock = threading.RLock()
+        self._changed: deque[int] = deque(maxlen=CHANGES_KEPT)
+        self.changes = 0
+        """How often a line was changed."""
         self.dropped = 0
         """Lines that are not kept any more."""
         self.used = 0
@@ -116,6 +122,32 @@ class LogBook:
         self._listeners.notify(line)
         return line
 
+    def change(self, line: LogLine, text: str, data: Mapping[str, Any] | None) -> None:
+        """Replace what a line of this log shows, as when a display is updated, also one that is dropped.
+
+        Listeners are not called: it is the same line.
+        """
+        text = clip(text, LONGEST_LINE)
+        if data is not None and (size := _bytes_of_data(data)) > self._limit // 4:
+            data, text = None, f"{text} [too large to be kept in the log: {size:,} bytes]"
+        with self._locked():
+            object.__setattr__(line, "text", text)
+            object.__setattr__(line, "data", data)
+            at = line.number - self._lines[0].number if self._lines else -1
+            if not 0 <= at < len(self._lines) or self._lines[at] is not line:
+                return
+            self.used += bytes_of(line) - self._sizes[at]
+            self._sizes[at] = bytes_of(line)
+            self.changes += 1
+            self._changed.append(line.number)
+            self._drop_oldest()
+
+    def changed_since(self, changes: int) -> list[int]:
+        """Return the numbers of the lines that changed since `changes` was so, as far as those are known."""
+        with self._locked():
+            newer = min(self.changes - changes, len(self._changed))
+            return sorted(set(islice(reversed(self._changed), newer)))
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep the lines unchanged while the block runs; lines added meanwhile are appended at its end.
@@ -137,6 +169,9 @@ class LogBook:
         self._lines.append(line)
         self._sizes.append(bytes_of(line))
         self.used += self._sizes[-1]
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
         while len(self._lines) > self._lines_kept or (self.used > self._limit and len(self._lines) > 1):
             self._lines.popleft()
             self.used -= self._sizes.popleft()

@@ -93,6 +93,10 @@ class LineSplitter:
                 self._partial[writer] = rest
         return lines
 
+    def has_rest(self, writer: Hashable) -> bool:
+        """Return whether a writer has an unfinished line."""
+        return writer in self._partial
+
     def end(self, writer: Hashable) -> list[str]:
         """Return the unfinished line of a writer that writes no more."""
         return self.add(writer, "", is_last=True)

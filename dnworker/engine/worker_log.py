@@ -26,7 +26,7 @@ class WorkerLog:
         level: str = "info",
         data: Mapping[str, Any] | None = None,
         invocation: Invocation | None = None,
-    ) -> None:
+    ) -> LogLine:
         """Add a line to a worker's log, tagged with `invocation`, else with the one that runs here.
 
         A line of a muted invocation stays with the invocation and is not added.
@@ -34,8 +34,9 @@ class WorkerLog:
         invocation = invocation or current_invocation.get()
         if invocation is not None and invocation.muted:
             text = clip(text, LONGEST_LINE)
-            invocation.note_log(LogLine(0, worker, source, text, level, invocation.id, data=data))
-            return
+            line = LogLine(0, worker, source, text, level, invocation.id, data=data)
+            invocation.note_log(line)
+            return line
         line = self._book.add(
             worker,
             text,
@@ -47,6 +48,7 @@ class WorkerLog:
         )
         if invocation is not None:
             invocation.note_log(line)
+        return line
 
     def add_failure(self, invocation: Invocation) -> None:
         """Add what a handler raised, if it did, and once it has ended the mistakes that were noticed."""

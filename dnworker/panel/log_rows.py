@@ -7,7 +7,7 @@ import secrets
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import regex
@@ -190,6 +190,14 @@ class LogWindow:
         self.problem = (
             f"{self.wanted.text!r} takes too long {where}; make the pattern simpler, as in: error.*timeout"
         )
+
+    def positions(self, numbers: Iterable[int]) -> list[int]:
+        """Return the positions of those lines of these numbers that match."""
+        if self._match is None:
+            return [*numbers]
+        found = [(number, bisect_left(self._numbers, number)) for number in numbers]
+        known = len(self._numbers)
+        return [self._before + at for number, at in found if at < known and self._numbers[at] == number]
 
     def lines(self, position: int, count: int) -> list[tuple[int, LogLine]]:
         """Return up to `count` lines from a position on, each with its position."""

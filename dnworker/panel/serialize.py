@@ -5,7 +5,6 @@ These are functions of their arguments alone: they read no clock and ask for not
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +14,9 @@ import msgspec
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.text import valid_text
-from dnworker.events.trace import Trace
+from dnworker.events.trace import Row, Trace
 from dnworker.panel.event_rows import outcome_of
+from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
-    from dnworker.events.trace import Row
     from dnworker.sessions.queue import TurnQueue
     from dnworker.sessions.session import Session
     from dnworker.workers.managed import ManagedWorker
@@ -37,15 +36,14 @@ LONGEST_LINE = 500
 LONGEST_TEXT = 2_000
 LONGEST_ORIGIN, ORIGINS_SHOWN = 300, 5
 LONGEST_PAYLOAD = 100_000
-LONGEST_IMAGE = 200_000
+LONGEST_FORM = 1_000_000
 LONGEST_THUMB = 20_000
-"""Characters of one picture that is sent when its line is looked at, and unasked."""
+"""Characters of something displayed that are sent when its line is looked at, and of a picture unasked."""
 
 SESSIONS_SHOWN = 200
 
 ROWS_SHOWN = 500
 MESSAGES_SHOWN = 50
-BASE64 = re.compile(r"[A-Za-z0-9+/\s]*={0,2}\s*")
 
 UP = (WorkerState.RUNNING, WorkerState.STARTING)
 DOWN = (WorkerState.STOPPED, WorkerState.ERROR)
@@ -193,7 +191,6 @@ def _last_error(stats: HandlerStats) -> dict[str, Any] | None:
 def line_to_json(position: int, line: LogLine, *, whole: bool = False) -> dict[str, Any]:
     """Return one line of the log, cut unless it is wanted `whole`."""
     longest = len(line.text) if whole else LONGEST_LINE
-    image = image_of(line)
     return {
         "position": position,
         "number": line.number,
@@ -205,18 +202,35 @@ def line_to_json(position: int, line: LogLine, *, whole: bool = False) -> dict[s
         "event": line.event_id,
         "text": line.text[:longest],
         "cut": max(0, len(line.text) - longest),
-        "picture": image is not None,
-        "image": image if image is not None and (whole or len(image) <= LONGEST_THUMB) else None,
+        "form": mime_of(line.data),
+        "image": thumb_of(line),
+        "shown": shown_of(line) if whole else None,
     }
 
 
-def image_of(line: LogLine) -> str | None:
-    """Return the picture that a handler displayed, as a data URL, if it is one and not too large."""
-    for kind in ("image/png", "image/jpeg"):
-        data = (line.data or {}).get(kind)
-        if isinstance(data, str) and len(data) <= LONGEST_IMAGE and BASE64.fullmatch(data):
-            return f"data:{kind};base64,{''.join(data.split())}"
-    return None
+def thumb_of(line: LogLine) -> str | None:
+    """Return the picture that a handler displayed, as a data URL, if it is one and small."""
+    kind = mime_of(line.data)
+    content = (line.data or {}).get(kind) if kind in PICTURES else None
+    return picture_url(kind, content) if kind and len(content or "") <= LONGEST_THUMB else None
+
+
+def shown_of(line: LogLine) -> dict[str, Any] | None:
+    """Return what a handler displayed, safe to be shown; where it is too large to be sent, a note of that."""
+    form = form_of(line.data)
+    if form is None:
+        return None
+    if len(form.content) > LONGEST_FORM:
+        size = f"cut: {form.mime} of {len(form.content):,} characters; up to {LONGEST_FORM:,} are sent here"
+        text = f"{size}; in a notebook %worker logs {line.worker} --show {line.number} shows it"
+        return {"type": "note", "mime": form.mime, "content": text, "height": 0, "scripts": False}
+    return {
+        "type": form.type,
+        "mime": form.mime,
+        "content": form.content,
+        "height": form.height,
+        "scripts": form.runs_scripts,
+    }
 
 
 def payload_to_json(event: EventEnvelope) -> dict[str, Any]:
@@ -232,9 +246,7 @@ def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
     shown = [row_to_json(row) for row in rows[:ROWS_SHOWN]]
     if len(rows) > ROWS_SHOWN:
         text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
-        shown.append(
-            {"depth": 1, "category": "note", "text": text, "outcome": "ok", "bar": None, "level": None}
-        )
+        shown.append(row_to_json(Row(1, "note", text)))
     return {
         "event": event.event_id,
         "seq": event.seq,
@@ -250,14 +262,19 @@ def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
-    """Return one row of a trace."""
+    """Return one row of a trace; its line's number where there is more to see of it."""
+    line = row.line
+    form, cut = (None, 0) if line is None else (mime_of(line.data), max(0, len(row.text) - LONGEST_TEXT))
     return {
         "depth": row.depth,
         "category": row.category,
         "text": row.text[:LONGEST_TEXT],
         "outcome": row.outcome,
         "bar": row.bar,
-        "level": None if row.line is None else row.line.level,
+        "level": None if line is None else line.level,
+        "number": line.number if line is not None and (form or cut) and line.number else None,
+        "form": form,
+        "cut": cut,
     }
 
 

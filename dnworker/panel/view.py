@@ -19,6 +19,7 @@ from dnworker.panel.pace import Pace
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
+    from dnworker.core.logs import LogLine
     from dnworker.panel.model import PanelModel
 
 LINES_AT_ONCE = 200
@@ -51,6 +52,7 @@ class Sent:
     parts: dict[str, object] = field(default_factory=dict)
     # the log and the timeline
     line: int = 0
+    changes: int = 0
     revision: int | None = None
     # the trace
     trace_revision: int | None = None
@@ -341,7 +343,7 @@ class View:
     def _log_changes(self) -> dict[str, Any] | None:
         """Return where the log begins and ends, if that has changed, without lines."""
         window = self.window
-        state = (window.id, window.first, window.end, window.problem)
+        state = (window.id, window.first, window.end, window.problem, self._engine.logs.changes)
         if self._sent.parts.get("log") == state and self._sent.line:
             return None
         self._sent.parts["log"] = state
@@ -354,10 +356,20 @@ class View:
             "filter": msgspec.to_builtins(window.wanted),
         }
 
+    def _changed_lines(self, before: int) -> list[tuple[int, LogLine]]:
+        """Return the lines before a position that were sent already, and show something else since."""
+        changes, self._sent.changes = self._sent.changes, self._engine.logs.changes
+        if not self._sent.line:
+            return []  # nothing was sent yet
+        numbers = self._engine.logs.changed_since(changes)
+        positions = (at for at in self.window.positions(numbers) if at < before)
+        return [found for at in positions for found in self.window.lines(at, 1)][-LINES_AT_ONCE:]
+
     def _add_lines(self, log: dict[str, Any], room: float) -> int:
         """Add as many of the newest lines that are not sent yet as there is room for; returns their bytes."""
         end = log["end"]
-        lines = self.window.lines(max(self._sent.line, end - LINES_AT_ONCE), LINES_AT_ONCE)
+        start = max(self._sent.line, end - LINES_AT_ONCE)
+        lines = self._changed_lines(start) + self.window.lines(start, LINES_AT_ONCE)
         self._sent.line = end
         found: list[dict[str, Any]] = []
         size = 0

@@ -47,11 +47,14 @@ UNSENT_KEPT = 100
 TOO_SLOW_CLOSE = 1013
 FAILED_CLOSE = 1011
 
+FRAME_STYLE = "sha256-I26O0fscuiAJqJjB4+ZSoKcQ0FqJPnzSil6t2ArEaQ8="
+"""The style of frames that show displays (`STYLE` of `panel/forms.py`): they inherit the policy."""
+
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
         "script-src 'self'",
-        "style-src 'self'",
+        f"style-src 'self' '{FRAME_STYLE}'",
         "connect-src 'self'",
         "img-src data:",
         "base-uri 'none'",

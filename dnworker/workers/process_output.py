@@ -8,10 +8,14 @@ from collections import deque
 from collections.abc import Callable
 
 from dnworker.workers.log_file import LogFile
-from dnworker.workers.reports import Report, ReportReader, Says
+from dnworker.workers.reports import End, Report, ReportReader, Says
 
 LONGEST_LINE = 65_536
 """Characters of one line kept in memory; the log file has every byte."""
+
+LONGEST_REST = 4 * LONGEST_LINE
+UNFINISHED_LINES = 100
+"""Bytes of a line that has not ended, and how many such lines there may be: one for each thread."""
 
 SLICE = 0.002
 """Seconds of work on output after which others have the loop: a process may print without end."""
@@ -50,7 +54,10 @@ class ProcessOutput:
         self._on_report = on_report
         self._reader = ReportReader(report_word) if report_word is not None else None
         self._says = Says()
-        self._rest = b""
+        self._rests: dict[Says, bytearray] = {}
+        """The beginnings of lines that have not ended, by whose they are."""
+        self._cut: dict[Says, int] = {}
+        """Bytes of these lines that are not kept."""
         self._slice_began = 0.0
 
     async def read(self, stream: asyncio.StreamReader) -> None:
@@ -64,6 +71,8 @@ class ProcessOutput:
                 elif isinstance(piece, Says):
                     self._says = piece
                 elif self._on_report is not None:
+                    if isinstance(piece, End):
+                        self._end_lines(lambda says, ended=piece.id: says.id == ended)  # type: ignore[misc]
                     self._on_report(piece)
                     await self._pause()
             await self._pause()
@@ -73,10 +82,8 @@ class ProcessOutput:
         if self._reader is not None and (held := self._reader.rest()):
             if self._log_file is not None:
                 self._log_file.write(held)
-            self._rest += held
-        for line in self._rest.split(b"\n"):
-            self._keep(line)
-        self._rest = b""
+            self._begin_line(held)
+        self._end_lines(lambda says: True)
         if self._log_file is not None:
             self._log_file.end()
 
@@ -85,17 +92,41 @@ class ProcessOutput:
         if self._log_file is not None:
             self._log_file.write(text)
         first, newline, others = text.partition(b"\n")
-        # Of a line without end the head is kept, and the rest is not, nor copied again and again.
-        if (room := 4 * LONGEST_LINE - len(self._rest)) > 0:
-            self._rest += first[:room]
+        self._begin_line(first)
         if not newline:
             return
-        self._keep(self._rest)
-        *lines, self._rest = others.split(b"\n")
+        self._end_line(self._says)
+        *lines, rest = others.split(b"\n")
         for number, line in enumerate(lines):
-            self._keep(line)
+            self._keep(line, self._says)
             if number % LINES_AT_ONCE == 0:
                 await self._pause()
+        self._begin_line(rest)
+
+    def _begin_line(self, text: bytes) -> None:
+        """Add to the line of whoever writes; of one without end the head is kept, and the rest is counted."""
+        if not text:
+            return
+        if self._says not in self._rests and len(self._rests) >= UNFINISHED_LINES:
+            self._end_line(next(iter(self._rests)))
+        rest = self._rests.setdefault(self._says, bytearray())
+        if b"\r" in text or rest.endswith(b"\r"):  # a progress bar, whose last state is its line
+            text = bytes(rest) + text
+            text = text[text.rstrip(b"\r").rfind(b"\r") + 1 :]
+            rest.clear()
+            self._cut.pop(self._says, None)
+        room = max(0, LONGEST_REST - len(rest))
+        rest += text[:room]
+        if len(text) > room:
+            self._cut[self._says] = self._cut.get(self._says, 0) + len(text) - room
+
+    def _end_line(self, says: Says) -> None:
+        line, cut = self._rests.pop(says, b""), self._cut.pop(says, 0)
+        self._keep(bytes(line), says, cut)
+
+    def _end_lines(self, are_ended: Callable[[Says], bool]) -> None:
+        for says in [one for one in self._rests if are_ended(one)]:
+            self._end_line(says)
 
     async def _pause(self) -> None:
         """Leave the loop to others, if it was used here for long."""
@@ -103,15 +134,16 @@ class ProcessOutput:
             await asyncio.sleep(0)
             self._slice_began = time.monotonic()
 
-    def _keep(self, line: bytes) -> None:
-        text = line.decode(errors="replace").rstrip("\r\n")
+    def _keep(self, line: bytes, says: Says, cut: int = 0) -> None:
+        text = line.decode(errors="replace").rstrip("\r\n").rpartition("\r")[2]
         if not text:
             return
         if len(text) > LONGEST_LINE:
-            path = self._log_file.path if self._log_file is not None else None
-            text = f"{text[:LONGEST_LINE]} [cut; the whole line is in {path}]"
+            size = f"{len(text) - LONGEST_LINE + cut:,} more characters"
+            where = f"; the whole line is in {self._log_file.path}" if self._log_file is not None else ""
+            text = f"{text[:LONGEST_LINE]} [cut: {size}{where}]"
         self._recent.append(text)
         if self._log_file is not None:
             self._log_file.print(text)
         if self._on_line is not None:
-            self._on_line(text, self._says)
+            self._on_line(text, says)

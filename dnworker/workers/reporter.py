@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import contextvars
 import os
 import sys
@@ -48,13 +49,18 @@ class Reporter:
         self._write = sys.stdout.write
         self._flush = sys.stdout.flush
         self._lock = threading.RLock()
-        self._last = _NOBODYS
+        self._last: reports.Says | None = _NOBODYS
         self._at_line_start = True
+        self._is_shared = False
+        """Whether a forked process may write to the same stream, and so change whose the text is."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child)
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
             # On the instance: whoever holds the stream already, a log handler or a console, is followed too.
             stream.write = self._writer(name)
         follow_records(lambda record, emission: None)
+        threading.Thread.start = _on_behalf(threading.Thread.start)  # type: ignore[method-assign,assignment]
         self._tell(reports.Hello(keys_of(worker)))
 
     def begin(self, invocation: Invocation) -> None:
@@ -92,6 +98,13 @@ class Reporter:
             self._write(reports.encode(report, self._word))
             self._flush()
 
+    def _after_fork(self) -> None:
+        self._is_shared = True
+
+    def _after_fork_in_child(self) -> None:
+        self._is_shared = True
+        self._lock = threading.RLock()  # another thread may have held it, which is none of the child's
+
     def _writer(self, source: str) -> Callable[[str], int]:
         def write(text: str) -> int:
             self._say(self._says(source), text)
@@ -101,24 +114,51 @@ class Reporter:
 
     def _says(self, source: str) -> reports.Says:
         if (failed := _telling.get()) is not None:
-            return reports.Says(failed, "runtime", "error", is_logged=True)
+            return reports.Says(failed, "runtime", "error", True)
         invocation: Invocation | None = current_invocation.get()
         emission: Emission | None = current_emission.get()
         if emission is not None:
             source, level = "log", emission.level
         else:
             level = "info"
-        return reports.Says(invocation.id if invocation else None, source, level)
+        # The process's own id is in it, too: a forked child has threads of the same numbers.
+        by = threading.get_ident() ^ os.getpid() if self._is_shared or not _is_main_thread() else 0
+        return reports.Says(invocation.id if invocation else None, source, level, False, by)
 
     def _say(self, says: reports.Says, text: str) -> None:
         with self._lock:
             if says.is_logged and not self._at_line_start:
                 self._write("\n")  # the line that the failure cut off stays a line of its own
                 self._at_line_start = True
-            if self._at_line_start and says != self._last:
-                self._write(reports.encode(says, self._word))
+            if says != self._last or self._is_shared:
+                # In one write with the text: others may write in between.
+                self._write(reports.encode(says, self._word) + text)
                 self._last = says
-            if text:
+            elif text:
                 self._write(text)
+            if text:
                 self._at_line_start = text.endswith("\n")
             self._flush()
+
+
+def _on_behalf(original: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    """Return a `Thread.start` by which a thread prints for the handler that starts it; not one of a pool."""
+
+    def start(thread: threading.Thread) -> None:
+        invocation = current_invocation.get()
+        is_pools = getattr(thread, "_target", None) is concurrent.futures.thread._worker
+        if invocation is not None and not is_pools:
+            run = thread.run
+
+            def run_on_behalf() -> None:
+                current_invocation.set(invocation)
+                run()
+
+            thread.run = run_on_behalf  # type: ignore[method-assign]
+        original(thread)
+
+    return start
+
+
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident

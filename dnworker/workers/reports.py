@@ -70,13 +70,17 @@ class Delivered(msgspec.Struct, tag="delivered", tag_field="is"):
     event_id: str
 
 
-class Says(msgspec.Struct, tag="says", tag_field="is"):
-    """Whose the text is that follows; `is_logged` if its lines reach the runtime's log by another way."""
+class Says(msgspec.Struct, tag="says", tag_field="is", frozen=True, omit_defaults=True):
+    """Whose the text is that follows; `is_logged` if its lines reach the runtime's log by another way.
+
+    `by` tells threads and forked children apart: a line that is cut off by another writer goes on later.
+    """
 
     id: str | None = None
     source: str = "stdout"
     level: str = "info"
     is_logged: bool = msgspec.field(default=False, name="told")
+    by: int = 0
 
 
 Report = Hello | Begin | End | Delivered | Says

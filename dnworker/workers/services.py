@@ -103,7 +103,7 @@ class AddLine(Protocol):
         level: str = "info",
         data: Mapping[str, Any] | None = None,
         invocation: Invocation | None = None,
-    ) -> None:
+    ) -> object:
         """Add it, tagged with `invocation`, else with the one that runs here."""
 
 

@@ -63,7 +63,7 @@ SAID = (
     "from a pool",
     "from to_thread",
     "from a task",
-    "<IPython.core.display.HTML object>",
+    "| shown",
     "kept 'redirected\\n' 'captured\\n' 1",
     "KeyError: 'and raised'",
 )

@@ -1,5 +1,6 @@
 // The log: the visible lines are in the document, all others in the kernel.
 import { VirtualList, button, download, element, select, setOptions } from "./dom.js";
+import { shownElement } from "./shown.js";
 import { coloured } from "./trace.js";
 import { ansi, count, marked, timeOfDay } from "./text.js";
 
@@ -223,8 +224,8 @@ export class LogSection {
         ),
       );
     } else text.append(...coloured(line.text));
-    if (line.cut) text.append("…");
-    if (line.picture && !line.image) text.append(" ▣");
+    if (line.cut) text.append(`… ${count(line.cut)} more characters`);
+    if (line.form && !line.image) text.append(` ▣ ${line.form}`);
     if (line.image) text.append(" ", element("img", { cls: "dnw-thumb", src: line.image, alt: line.text }));
     const bad = { error: "✗ ", critical: "✗ ", warning: "! " }[line.level] ?? "";
     return element("div", { cls: `dnw-line dnw-level-${line.level}` }, [
@@ -239,7 +240,7 @@ export class LogSection {
   async open(position) {
     let line = this.cache.get(position);
     if (!line) return;
-    if (line.cut || (line.picture && !line.image))
+    if (line.cut || line.form)
       line =
         (await this.panel.request("the whole line", { type: "line", number: line.number }))?.line ?? line;
     const about = `${timeOfDay(line.at)} · ${line.worker} · ${line.source} · ${line.level}`;
@@ -259,7 +260,7 @@ export class LogSection {
         button("close", () => this.detail.replaceChildren(), { label: "close the line" }),
       ]),
       element("pre", { tabindex: "0" }, coloured(line.text)),
-      ...(line.image ? [element("img", { cls: "dnw-image", src: line.image, alt: line.text })] : []),
+      ...(line.shown ? [shownElement(line.shown, line.text)] : []),
     );
   }
 

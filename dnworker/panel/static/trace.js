@@ -1,5 +1,6 @@
 // One event: its payload, and everything it caused as a waterfall.
 import { button, copy, download, element, redraw } from "./dom.js";
+import { shownElement } from "./shown.js";
 import { locationLink } from "./workers.js";
 import { ansi, barExtent, count, timeOfDay } from "./text.js";
 
@@ -18,7 +19,7 @@ export function coloured(text) {
   });
 }
 
-function traceRow(row, panel) {
+function traceRow(row, panel, view) {
   const node = element("div", {
     cls: `dnw-row dnw-row-${row.category} dnw-outcome-${row.outcome}`,
     role: "listitem",
@@ -40,17 +41,28 @@ function traceRow(row, panel) {
     bar.style.width = `${width}%`;
     node.append(element("span", { cls: "dnw-track", "aria-hidden": "true" }, [bar]));
   }
+  const line = view.opened.get(row.number);
+  if (line) {
+    if (row.cut) text.replaceChildren("│ ", ...coloured(line.text));
+    if (line.shown) node.append(element("div", { cls: "dnw-shown" }, [shownElement(line.shown, line.text)]));
+  } else if (row.number) {
+    const what = row.form ? `show ${row.form}` : `… ${count(row.cut)} more characters`;
+    text.append(
+      " ",
+      button(what, () => view.open(row.number), { label: `${what}: line ${row.number}` }),
+    );
+  }
   return node;
 }
 
 /** The rows of a trace; the values of a frame's variables open on demand. */
-function traceRows(rows, panel, opened) {
+function traceRows(rows, view, opened) {
   const nodes = [];
   for (let at = 0; at < rows.length; at += 1) {
     const first = at;
     while (rows[at]?.category === "value") at += 1;
     if (at > first) nodes.push(valuesOf(rows.slice(first, at), opened.has(first), first));
-    if (at < rows.length) nodes.push(traceRow(rows[at], panel));
+    if (at < rows.length) nodes.push(traceRow(rows[at], view.panel, view));
   }
   return nodes;
 }
@@ -84,6 +96,7 @@ export class TraceView {
     this.panel = panel;
     this.shown = null;
     this.payloads = { event: null };
+    this.opened = new Map(); // the lines that are shown whole, by number
     this.root = element("div", { cls: "dnw-detail" });
     this.update(null);
   }
@@ -103,6 +116,14 @@ export class TraceView {
     else this.draw(trace);
   }
 
+  /** Show a line of the trace whole, with what was displayed. */
+  async open(number) {
+    const answer = await this.panel.request("the whole line", { type: "line", number });
+    if (!answer) return;
+    this.opened.set(number, answer.line);
+    if (this.shown && !this.shown.gone) this.draw(this.shown);
+  }
+
   showHint(text) {
     this.root.replaceChildren(element("p", { cls: "dnw-muted", text }));
   }
@@ -113,11 +134,12 @@ export class TraceView {
     const scrolled = this.tree?.scrollTop ?? 0;
     const opened = this.payload ? this.payload.open : true;
     const again = this.kept?.event === trace.event;
+    if (!again) this.opened.clear();
     this.kept = { ...trace, payload, cut };
     const label = `trace of #${trace.seq}`;
     const options = { cls: "dnw-trace", role: "list", "aria-label": label, tabindex: "0" };
-    const open = again ? [...(this.tree?.querySelectorAll("details[open]") ?? [])] : [];
-    const rows = traceRows(trace.rows, this.panel, new Set(open.map((node) => Number(node.dataset.values))));
+    const open = again ? [...(this.tree?.querySelectorAll("details.dnw-values[open]") ?? [])] : [];
+    const rows = traceRows(trace.rows, this, new Set(open.map((node) => Number(node.dataset.values))));
     this.tree = element("div", { ...options, data: { focus: "trace" } }, rows);
     this.payload = element("details", { cls: "dnw-payload" }, [
       element("summary", { text: "payload", data: { focus: "payload" } }),

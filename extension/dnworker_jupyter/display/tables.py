@@ -9,7 +9,6 @@ from html import escape
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
-from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
@@ -89,16 +88,6 @@ def workers_table(workers: list[ManagedWorker]) -> Table:
         )
     headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]
     return Table(headings, rows, "no workers yet; define one in a %%worker cell")
-
-
-def worker_log(runtime: Runtime, managed: ManagedWorker, last: int) -> Note:
-    """Return the end of a worker's log: time, level where it is worth one, text."""
-    lines = runtime.logs.tail(max(1, last), managed.qualified_name)
-    shown = []
-    for line in lines:
-        level = "" if line.level == "info" else f"{line.level}  "
-        shown.append(f"{line.timestamp:%H:%M:%S}  {level}{line.text}")
-    return Note("\n".join(shown) or f"{managed.name} has no output yet")
 
 
 def handler_origins(live: LiveWorker, stale: Iterable[Stale]) -> dict[HandlerKey, str]:

@@ -13,26 +13,26 @@ import functools
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.display import display
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.log_records import Emission, current_emission, follow_records
-from dnworker.core.text import LineSplitter
 from dnworker.engine.engine import Engine
+from dnworker.engine.invocation_lines import InvocationLines
 from dnworker.engine.unhandled import start_on_behalf
 from dnworker_jupyter.kernel import redirects
+from dnworker_jupyter.kernel.child_output import ChildOutput, in_child, write_in_child
+from dnworker_jupyter.kernel.descriptors import Descriptors
+from dnworker_jupyter.kernel.displays import Displays
+from dnworker_jupyter.kernel.figures import Figures
 from dnworker_jupyter.kernel.patching import replace
 
 _INNER = "_dnworker_inner_write"
 _ROUTED = "_dnworker_routed"
-
-DISPLAY_KEPT = 2_000_000
-"""Characters of one displayed thing that the log keeps beside its text."""
-
-_KEPT_FORMS = ("text/plain", "image/png", "image/jpeg", "image/svg+xml", "text/markdown", "application/json")
 
 
 class OutputRouter:
@@ -41,13 +41,18 @@ class OutputRouter:
     def __init__(self, engine: Engine, shell: Any) -> None:
         self._engine = engine
         self._shell = shell
-        self._lines = LineSplitter()
+        self._lines = InvocationLines(self._keep_line)
+        self._children = ChildOutput(self._take_of_child)
+        self._descriptors = Descriptors(engine, shell, self._lines.add)
+        self._displays = Displays(engine)
+        self._figures = Figures(_display_figure)
         self._stubborn: list[tuple[str, Any]] = []
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
         """Route from now on."""
         self._undo = [self._patch(stream, name) for name, stream in redirects.streams()]
+        self._undo += self._hold_original_streams()
         self._undo.append(self._engine.history.listen(self._follow))
         self._undo += redirects.install(self.guard_streams)
         self._undo.append(follow_records(self._take_record))
@@ -57,6 +62,10 @@ class OutputRouter:
         for publisher in {type(self._shell.display_pub), CapturingDisplayPublisher}:
             self._undo.append(replace(publisher, "publish", self._routed_publish))
             self._undo.append(replace(publisher, "clear_output", self._routed_clear))
+        self._undo.append(replace(self._shell, "_showtraceback", self._routed_traceback))
+        self._undo += self._children.install()
+        self._undo += self._descriptors.install()
+        self._undo.append(self._figures.install())
 
     def uninstall(self) -> None:
         """Restore everything."""
@@ -77,6 +86,17 @@ class OutputRouter:
         """Replace the `write` of a stream's instance, again after IPython has restored the one before."""
         if not isinstance(stream.__dict__.get("write"), Write):
             stream.write = Write(self, name, stream.write)
+
+    def _hold_original_streams(self) -> list[Callable[[], None]]:
+        """Route what handlers write to `sys.__stdout__` and `sys.__stderr__`, which lead into a cell, too."""
+        undo: list[Callable[[], None]] = []
+        for name in ("stdout", "stderr"):
+            stream = getattr(sys, f"__{name}__")
+            if hasattr(stream, "__dict__") and not getattr(stream, _ROUTED, False):
+                setattr(stream, _ROUTED, True)
+                self._hold(name, stream)
+                undo.append(functools.partial(_release, stream))
+        return undo
 
     # -- text ------------------------------------------------------------------------------------------
 
@@ -109,20 +129,33 @@ class OutputRouter:
         if wanted is not None:
             wanted.write(text)
             return
+        if in_child():
+            write_in_child(name, text)
+            return
+        self._children.drain(invocation)
         emission = current_emission.get()
-        if emission is not None:
+        if emission is None:
+            self._lines.add(invocation, name, text)
+        else:
             emission.written += 1
-        level = None if emission is None else emission.level
-        source = name if level is None else "log"
-        is_last = invocation.outcome != "running"  # something that it started, and left behind
-        for line in self._lines.add((invocation.id, source), text, is_last=is_last):
-            self._engine.log_line(
-                invocation.worker,
-                line,
-                source=source,
-                level=level or "info",
-                invocation=invocation,
-            )
+            self._lines.add(invocation, "log", text, level=emission.level)
+
+    def take_unowned(self, name: str, text: str) -> bool:
+        """Take text that no handler writes here; returns False where it goes on into the cell."""
+        if in_child():
+            write_in_child(name, text)
+            return True
+        return self._descriptors.take(name, text)
+
+    def _take_of_child(
+        self, invocation: Invocation, name: str, text: str, writer: Hashable, is_all: bool
+    ) -> None:
+        self._lines.add(invocation, name, text, writer=writer)
+        if is_all:
+            self._lines.end(invocation, writer)
+
+    def _keep_line(self, invocation: Invocation, source: str, level: str, line: str) -> None:
+        self._engine.log_line(invocation.worker, line, source=source, level=level, invocation=invocation)
 
     def _take_record(self, record: logging.LogRecord, emission: Emission) -> None:
         """Keep a log record of a handler that reached no stream: a file's handler, or none, had it alone."""
@@ -130,18 +163,20 @@ class OutputRouter:
         if invocation is None or emission.written:
             return
         text = f"{record.levelname} {record.name}: {record.getMessage()}"
+        if in_child():
+            write_in_child("stderr", f"{text}\n")
+            return
         for line in text.splitlines():
-            self._engine.log_line(
-                invocation.worker, line, source="log", level=record.levelname.lower(), invocation=invocation
-            )
+            self._keep_line(invocation, "log", record.levelname.lower(), line)
 
     def _follow(self, invocation: Invocation) -> None:
+        self._descriptors.follow(invocation)
         if invocation.outcome == "running":
             self.guard_streams()
             return
-        for source in ("stdout", "stderr", "log"):
-            for line in self._lines.end((invocation.id, source)):
-                self._engine.log_line(invocation.worker, line, source=source, invocation=invocation)
+        self._figures.end(invocation)
+        self._children.drain(invocation)
+        self._lines.end(invocation)
 
     # -- displays --------------------------------------------------------------------------------------
 
@@ -149,15 +184,23 @@ class OutputRouter:
         @functools.wraps(original)
         def publish(publisher: Any, data: Any, *args: Any, **fields: Any) -> Any:
             invocation = current_invocation.get()
+            display_id = (fields.get("transient") or {}).get("display_id")
             if invocation is None:
+                if fields.get("update"):
+                    self._displays.update(data, display_id)
                 return original(publisher, data, *args, **fields)
             captured = (redirects.targets.get() or {}).get("display")
             if captured is not None:
                 captured.append(
                     {"data": data, "metadata": fields.get("metadata") or (args[0] if args else {})}
                 )
-            else:
-                self._take_display(invocation, data)
+            elif in_child():
+                write_in_child("stdout", f"{data.get('text/plain', ', '.join(data))}\n")
+            elif not fields.get("update"):
+                self._displays.take(invocation, data, display_id)
+            elif not self._displays.update(data, display_id):
+                # It is a cell's: an update puts nothing into another cell.
+                return original(publisher, data, *args, **fields)
             return None
 
         return publish
@@ -170,15 +213,21 @@ class OutputRouter:
 
         return clear_output
 
-    def _take_display(self, invocation: Invocation, data: dict[str, Any]) -> None:
-        """Make one entry of the log of what a handler displays: text, and what else can be shown safely."""
-        kept = {kind: data[kind] for kind in _KEPT_FORMS if kind in data}
-        if sum(len(str(value)) for value in kept.values()) > DISPLAY_KEPT:
-            kept = {}
-        text = str(data.get("text/plain", "")) or f"({', '.join(data) or 'nothing'})"
-        self._engine.log_line(
-            invocation.worker, text, source="display", data=kept or None, invocation=invocation
-        )
+    def _routed_traceback(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def show(etype: Any, evalue: Any, stb: Any) -> Any:
+            invocation = current_invocation.get()
+            if invocation is None:
+                return original(etype, evalue, stb)
+            # What IPython shows for a handler, as where a `_repr_html_` raises.
+            self.take(invocation, "stderr", "\n".join(stb) + "\n")
+            return None
+
+        return show
+
+
+def _display_figure(figure: Any, metadata: dict[str, Any] | None) -> None:
+    display(figure, metadata=metadata)
 
 
 class Write:
@@ -191,7 +240,11 @@ class Write:
 
     def __call__(self, text: Any, *args: Any, **kwargs: Any) -> Any:
         invocation = current_invocation.get()
-        if invocation is None or not isinstance(text, str):
+        if not isinstance(text, str):
+            return self.inner(text, *args, **kwargs)
+        if invocation is None:
+            if self._router.take_unowned(self._name, text):
+                return len(text)
             return self.inner(text, *args, **kwargs)
         self._router.take(invocation, self._name, text)
         return len(text)

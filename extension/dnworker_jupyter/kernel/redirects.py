@@ -13,12 +13,13 @@ import contextvars
 import sys
 from collections.abc import Callable
 from io import StringIO
+from types import ModuleType
 from typing import Any
 
 from IPython.utils.capture import CapturedIO, capture_output
 
 from dnworker.core.invocation import current_invocation
-from dnworker_jupyter.kernel.patching import replace
+from dnworker_jupyter.kernel.patching import after_import, replace
 
 _Targets = dict[str, Any]
 
@@ -29,18 +30,35 @@ _TOKENS = "_dnworker_tokens"
 
 
 def install(guard_streams: Callable[[], None]) -> list[Callable[[], None]]:
-    """Patch both ways to redirect; returns what undoes it.
+    """Patch all ways to redirect; returns what undoes it.
 
     Args:
         guard_streams: called when a cell has put something in the place of a stream.
     """
     base = contextlib.redirect_stdout.__mro__[1]
+    widgets: list[Callable[[], None]] = []
+
+    def patch(module: ModuleType) -> None:
+        output = module.Output
+        widgets.append(
+            replace(output, "__enter__", lambda original: _entering(original, _into_widget, lambda: None))
+        )
+        widgets.append(replace(output, "__exit__", _leaving))
+
+    end = after_import("ipywidgets.widgets.widget_output", patch)
     return [
+        end,
+        lambda: _undo(widgets),
         replace(base, "__enter__", lambda original: _entering(original, _redirect, guard_streams)),
         replace(base, "__exit__", _leaving),
         replace(capture_output, "__enter__", lambda original: _entering(original, _capture, guard_streams)),
         replace(capture_output, "__exit__", _leaving),
     ]
+
+
+def _undo(undos: list[Callable[[], None]]) -> None:
+    while undos:
+        undos.pop()()
 
 
 def _entering(
@@ -64,6 +82,9 @@ def _leaving(original: Any) -> Any:
         tokens = manager.__dict__.get(_TOKENS)
         if not tokens:
             return original(manager, *exc_info)
+        for target in (targets.get() or {}).values():
+            if isinstance(target, _WidgetText):
+                target.flush()
         targets.reset(tokens.pop())
         return None
 
@@ -80,6 +101,51 @@ def _capture(manager: Any) -> tuple[_Targets, Any]:
     shown: list[Any] | None = [] if manager.display else None
     wanted = {"stdout": out, "stderr": err, "display": shown}
     return {name: one for name, one in wanted.items() if one is not None}, CapturedIO(out, err, shown)
+
+
+def _into_widget(widget: Any) -> tuple[_Targets, Any]:
+    """Redirect into an `Output` widget; as it is, it has the browser move what the newest cell shows there.
+
+    What is raised goes through it to the handler, whose failure would be hidden in it.
+    """
+    texts = {name: _WidgetText(widget, name) for name in ("stdout", "stderr")}
+    return {**texts, "display": _WidgetDisplays(widget)}, None
+
+
+class _WidgetText:
+    """A stream into an `Output` widget, line by line: the widget sends all that it has each time."""
+
+    def __init__(self, widget: Any, name: str) -> None:
+        self._widget = widget
+        self._name = name
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Take text; it is shown up to its last newline."""
+        whole, newline, self._line = (self._line + text).rpartition("\n")
+        if newline:
+            self._show(whole + newline)
+        return len(text)
+
+    def flush(self) -> None:
+        """Show the unfinished line."""
+        line, self._line = self._line, ""
+        if line:
+            self._show(line)
+
+    def _show(self, text: str) -> None:
+        self._widget.outputs += ({"output_type": "stream", "name": self._name, "text": text},)
+
+
+class _WidgetDisplays:
+    """Displays into an `Output` widget."""
+
+    def __init__(self, widget: Any) -> None:
+        self._widget = widget
+
+    def append(self, shown: dict[str, Any]) -> None:
+        """Show one display."""
+        self._widget.outputs += ({"output_type": "display_data", **shown},)
 
 
 def streams() -> list[tuple[str, Any]]:

@@ -6,19 +6,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from IPython.core.page import page
+
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
+from dnworker.engine.replay import find
 from dnworker.workers.managed import ManagedWorker
+from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
     Note,
     Table,
     handler_origins,
-    worker_log,
     worker_table,
     workers_table,
 )
+from dnworker_jupyter.kernel.descriptors import RUNTIME
 from dnworker_jupyter.live.notice import notice, notice_of
 from dnworker_jupyter.live.processes import ProcessWorker, until_up
 from dnworker_jupyter.live.report import failing
@@ -29,8 +33,6 @@ from dnworker_jupyter.magics.program import declare_program
 from dnworker_jupyter.magics.remove import names_handler, remove_handler
 from dnworker_jupyter.magics.storms import resume
 from dnworker_jupyter.syntax.options import Parser, WorkerLine, nearest
-
-LOG_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -46,33 +48,40 @@ class WorkerOptions:
     restore: str | None = None
     keep: list[str] = field(default_factory=list)
     changes: Literal["on", "off"] | None = None
+    all: bool = False
+    grep: str | None = None
+    event: str | None = None
+    show: int | None = None
 
 
 def worker_line_parser() -> Parser:
     """Return the parser of the `%worker` line."""
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
-    parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
-    parser.add_argument("--drop", action="store_true", help="with resume: let go of what is held")
-    parser.add_argument("--cell", type=int, metavar="N", help="with remove NAME.HANDLER: that of cell [N]")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--last", type=int, default=LINES_SHOWN, metavar="N", help="with logs: the newest N lines")
+    add("--before", metavar="NUMBER", help="with logs: the lines before this one; with state: the event")
+    add("--all", action="store_true", help="with logs: all lines, in a pager where they are many")
+    add("--grep", metavar="TEXT", help="with logs: the lines with this text, in any case")
+    add("--event", metavar="#12", help="with logs: the lines of the handlers of this event")
+    add("--show", type=int, metavar="NUMBER", help="with logs: one line whole, with what was displayed")
+    add("--drop", action="store_true", help="with resume: let go of what is held")
+    add("--cell", type=int, metavar="N", help="with remove NAME.HANDLER: that of cell [N]")
+    add(
         "--for",
         dest="trigger",
         metavar="KIND",
         help="with remove NAME.HANDLER: that for this kind or schedule",
     )
-    parser.add_argument("--before", metavar="#SEQ", help="with state: as it was before this event")
-    parser.add_argument("--restore", metavar="#SEQ", help="with state: put it back as before this event")
-    parser.add_argument(
+    add("--restore", metavar="#SEQ", help="with state: put it back as before this event")
+    add(
         "--keep",
         action="append",
         default=[],
         metavar="KEY",
         help="with state: this key was not kept; take what the worker has now",
     )
-    parser.add_argument(
-        "--changes", choices=["on", "off"], help="with state: whether traces say what handlers change in it"
-    )
+    add("--changes", choices=["on", "off"], help="with state: whether traces say what handlers change in it")
     return parser
 
 
@@ -114,7 +123,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case ["state", name]:
             return await _state_of(context, context.worker(name), options)
         case ["logs", name]:
-            return worker_log(context.runtime, context.worker(name), options.last)
+            return await _logs(context, name, options)
         case [verb, name] if verb in _ACTIONS:
             return await _ACTIONS[verb](context, context.worker(name))
         case [verb, *names] if verb in WORKER_VERBS:
@@ -126,6 +135,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
 
 def _check_state_options(options: WorkerOptions) -> None:
     given = [name for name in ("before", "restore", "keep", "changes") if getattr(options, name)]
+    if options.words[:1] == ["logs"]:
+        given = [name for name in given if name != "before"]
     if given and options.words[:1] != ["state"]:
         raise UsageError(f"--{given[0]} goes with: %worker state NAME")
     if len([name for name in given if name != "keep"]) > 1:
@@ -140,6 +151,28 @@ async def _state_of(context: MagicContext, managed: ManagedWorker, options: Work
     if options.before is not None:
         return state.show_before(context, managed, options.before, options.keep)
     return state.show(context, managed)
+
+
+async def _logs(context: MagicContext, name: str, options: WorkerOptions) -> object:
+    book = context.runtime.logs
+    worker = name if name == RUNTIME else context.worker(name).qualified_name
+    if options.show is not None:
+        return line_of(book, worker, name, options.show)
+    event = None
+    if options.event is not None:
+        event = (await find(context.runtime, options.event)).event_id
+    query = LogQuery(options.last, _line_number(options.before), options.all, options.grep, event)
+    text = log_text(book, worker, name, query)
+    if not text.is_long:
+        return text
+    page(str(text))
+    return None
+
+
+def _line_number(text: str | None) -> int | None:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise UsageError(f"--before {text}: the number of a line of the log is wanted, as in --before 299")
 
 
 async def _table(context: MagicContext, managed: ManagedWorker) -> Table:

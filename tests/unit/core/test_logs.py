@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnworker.core.logs import LONGEST_LINE, LogBook
+from dnworker.core.logs import CHANGES_KEPT, LONGEST_LINE, LogBook
 
 
 def texts(lines):
@@ -42,3 +42,40 @@ def test_a_listener_may_log_while_it_is_called():
     remove()
     book.add("w", "one")
     assert [(line.number, line.text) for line in book.tail()] == [(1, "one"), (2, "two"), (3, "one")]
+
+
+def test_a_line_that_changes_keeps_its_place_and_its_bytes_are_counted_anew():
+    book = LogBook()
+    line, other = book.add("w", "first"), book.add("w", "other")
+    before = book.used
+    book.change(line, "second, and longer", {"text/html": "x" * 1000})
+    assert [one.text for one in book.lines(1, 9)] == ["second, and longer", "other"]
+    assert book.used > before + 1000
+    book.change(line, "first", None)
+    assert (book.used, other.number) == (before, 2)
+    assert (book.changed_since(0), book.changed_since(2)) == ([1], [])
+
+
+def test_a_line_that_is_dropped_may_change_and_costs_nothing():
+    book = LogBook(1)
+    line, _ = book.add("w", "first"), book.add("w", "other")
+    used = book.used
+    book.change(line, "x" * 1000, None)
+    assert (line.text, book.used, book.changed_since(0)) == ("x" * 1000, used, [])
+
+
+def test_lines_that_grow_by_a_change_let_the_oldest_go():
+    book = LogBook(limit=10_000)
+    book.add("w", "oldest")
+    line = book.add("w", "line")
+    book.change(line, "x" * 9_300, None)
+    assert book.used <= 10_000
+    assert book.dropped == 1
+
+
+def test_only_the_newest_changes_are_remembered():
+    book = LogBook()
+    lines = [book.add("w", str(n)) for n in range(CHANGES_KEPT + 10)]
+    for line in lines:
+        book.change(line, "changed", None)
+    assert book.changed_since(0) == [line.number for line in lines[10:]]

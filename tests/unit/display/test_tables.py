@@ -10,7 +10,8 @@ from dnworker.core.clock import VirtualClock
 from dnworker.core.handlers import HandlerKey
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.display.tables import Table, span, until, worker_log, worker_table, workers_table
+from dnworker_jupyter.display.logs import LogQuery, log_text
+from dnworker_jupyter.display.tables import Table, span, until, worker_table, workers_table
 
 
 def test_a_table_is_text_in_columns_and_escaped_html():
@@ -59,10 +60,13 @@ async def test_a_worker_is_shown_with_the_cell_of_each_handler(runtime):
 
 async def test_a_log_shows_levels_that_matter(runtime):
     managed = runtime.worker("bridge")
-    assert repr(worker_log(runtime, managed, 5)) == "bridge has no output yet"
+    assert (
+        repr(log_text(runtime.logs, managed.qualified_name, "bridge", LogQuery(5)))
+        == "bridge has no output yet"
+    )
     runtime.log_line("notebook:bridge", "hello")
     runtime.log_line("notebook:bridge", "careful", level="warning")
-    first, second = repr(worker_log(runtime, managed, 5)).splitlines()
+    first, second = repr(log_text(runtime.logs, managed.qualified_name, "bridge", LogQuery(5))).splitlines()
     assert first.endswith("  hello")
     assert second.endswith("  warning  careful")
 

@@ -73,13 +73,16 @@ def test_a_line_is_cut_unless_it_is_wanted_whole():
         ({"image/png": "aGk="}, True),
         ({"image/jpeg": "aGk=\n"}, True),
         ({"image/png": "not base 64!"}, False),
-        ({"image/svg+xml": "<svg/>"}, False),
+        ({"image/svg+xml": "<svg/>"}, True),
+        ({"text/html": "<img>"}, False),
         ({}, False),
     ],
     ids=str,
 )
-def test_only_pictures_that_hold_no_script_are_shown(data, is_image):
+def test_only_pictures_are_sent_unasked_and_none_that_could_run_a_script(data, is_image):
     book = LogBook()
     book.add("w", "a picture", data=data)
     (line,) = book.lines(1, 1)
-    assert (serialize.image_of(line) is not None) is is_image
+    thumb = serialize.thumb_of(line)
+    assert (thumb is not None) is is_image
+    assert thumb is None or thumb.startswith("data:image/")

@@ -64,7 +64,19 @@ import asyncio, logging, sys
 from dnworker import Worker
 
 worker = Worker(name="w")
-KINDS = ["again", "answer", "ask", "big", "fail.beside", "forge", "shell", "talk", "twice", "whole"]  # those of its handlers
+KINDS = [
+    "again",
+    "answer",
+    "ask",
+    "big",
+    "fail.beside",
+    "forge",
+    "pieces",
+    "shell",
+    "talk",
+    "twice",
+    "whole",
+]  # those of its handlers
 
 @worker.on_event("fail.beside")
 async def fail_beside(event, client):
@@ -116,6 +128,25 @@ async def whole(event, client):
 async def shell(event, client):
     process = await asyncio.create_subprocess_exec("echo", "from a child")
     await process.wait()
+
+@worker.on_event("pieces")
+async def pieces(event, client):
+    import multiprocessing, os, threading
+    def write(name):
+        for n in range(50):
+            print(name, n)
+    threads = [threading.Thread(target=write, args=(f"thread {n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    write("handler")
+    pid = os.fork()
+    if not pid:
+        write("fork")
+        os._exit(0)
+    write("after")
+    os.waitpid(pid, 0)
+    for thread in threads:
+        thread.join()
 
 @worker.task
 async def listen_once(client):
@@ -263,6 +294,15 @@ async def test_output_of_children_is_in_the_log_after_a_failure_too(process):
     await process.fire("big", timeout=20)
     await process.fire("shell")
     await until(process, lambda: "from a child" in [n.text for n in process.logs.tail(100, "cap:w")])
+
+
+async def test_lines_of_threads_and_forked_children_of_a_handler_are_whole_and_its(process):
+    names = ["handler", "after", "fork", "thread 0", "thread 1", "thread 2"]
+    expected = sorted(f"{name} {n}" for name in names for n in range(50))
+    trace = await process.fire("pieces", timeout=60)
+    (run,) = trace.invocations
+    await until(process, lambda: sum(line.text != "" for line in run.logs) >= len(expected))
+    assert sorted(line.text for line in run.logs) == expected
 
 
 async def test_one_function_for_two_kinds_has_two_rows_of_figures(process):

@@ -1,0 +1,92 @@
+"""Whole lines of what invocations write in pieces, also after they have ended."""
+
+from __future__ import annotations
+
+import queue
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnworker.core.invocation import Invocation
+from dnworker.engine.invocation_lines import InvocationLines
+
+
+def invocation(outcome: str = "running") -> Invocation:
+    return Invocation("w", "h", "event", outcome=outcome)
+
+
+class Book:
+    def __init__(self, late: float = 0.01) -> None:
+        self.queue: queue.Queue[tuple[str, str, str]] = queue.Queue()
+        self.lines = InvocationLines(lambda i, *line: self.queue.put(line), late=late)
+
+    @property
+    def kept(self) -> list[tuple[str, str, str]]:
+        return list(self.queue.queue)
+
+
+def test_pieces_that_come_after_the_end_are_one_line():
+    book, ended = Book(late=60), invocation("ok")
+    for piece in ("a", " ", "1", "\n"):
+        book.lines.add(ended, "stdout", piece)
+    assert book.kept == [("stdout", "info", "a 1")]
+
+
+def test_a_late_line_without_an_end_is_kept_when_nothing_more_comes():
+    book = Book()
+    book.lines.add(invocation("ok"), "stdout", "a")
+    assert book.queue.get(timeout=60) == ("stdout", "info", "a")
+
+
+def test_an_unfinished_line_is_kept_at_the_end_with_its_level():
+    book, one = Book(), invocation()
+    book.lines.add(one, "log", "half", level="error")
+    assert book.kept == []
+    book.lines.end(one)
+    assert book.kept == [("log", "error", "half")]
+    book.lines.end(one)
+    assert len(book.kept) == 1
+
+
+def test_a_named_writer_ends_by_itself():
+    book, one = Book(), invocation()
+    book.lines.add(one, "stdout", "child", writer=("child", 1))
+    book.lines.end(one)
+    assert book.kept == []
+    book.lines.end(one, ("child", 1))
+    assert book.kept == [("stdout", "info", "child")]
+
+
+def test_lines_of_threads_never_mix():
+    book, one = Book(), invocation()
+    barrier = threading.Barrier(4)
+
+    def write(letter: str) -> None:
+        barrier.wait()
+        for _ in range(200):
+            for _ in range(5):
+                book.lines.add(one, "stdout", letter)
+            book.lines.add(one, "stdout", "\n")
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(line for _, _, line in book.kept) == sorted(
+        letter * 5 for letter in "abcd" for _ in range(200)
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.text(alphabet="ab\n", max_size=4)), max_size=30))
+def test_every_writer_has_its_own_text_in_its_own_order(pieces):
+    found: dict[str, list[str]] = {}
+    lines = InvocationLines(lambda i, source, level, line: found.setdefault(source, []).append(line))
+    one = invocation()
+    for writer, text in pieces:
+        lines.add(one, str(writer), text)
+    lines.end(one)
+    for writer in range(3):
+        whole = "".join(text for who, text in pieces if who == writer).split("\n")
+        assert found.get(str(writer), []) == (whole if whole[-1] else whole[:-1])
