@@ -178,13 +178,10 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
         )
         word = reports.new_word()
-        variables = self._environment(environ, self._token, where)
-        has_locals = services.process_locals and variables.get(reports.LOCALS) != "0"
-        variables |= {reports.VARIABLE: word, reports.LOCALS: "1" if has_locals else "0"}
         return SubprocessWorkerRunner(
             interpolate(definition.command or "", environ, f"{where}, command"),
             [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)],
-            env=variables,
+            env=self._reporting(self._environment(environ, self._token, where), word),
             cwd=self._root,
             log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,
@@ -199,6 +196,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _heard(self) -> set[str]:
         """Return the kinds of its handlers, as far as it has said."""
         return {key.trigger for key in self.stats if key.decorator == "on_event"}
+
+    def _reporting(self, variables: dict[str, str], word: str) -> dict[str, str]:
+        """Return the environment with what a process that reports goes by."""
+        has_locals = self._services.process_locals and variables.get(reports.LOCALS) != "0"
+        return variables | {reports.VARIABLE: word, reports.LOCALS: "1" if has_locals else "0"}
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:
         """Return the environment of the process; an error about a variable begins with `where`."""
