@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -28,11 +29,12 @@ INTERVAL = 0.25
 
 BLOCKS_KEPT = 50
 
-_LIBRARIES = tuple(
+LIBRARIES = tuple(
     dict.fromkeys(
         [*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), *site.getsitepackages(), "<frozen "]
     )
 )
+"""Beginnings of the names of files that are not the user's."""
 
 
 @dataclass
@@ -94,6 +96,7 @@ class Watchdog:
         self._pinged: float | None = None
         self._cpu_before = 0.0  # processor time when it was pinged
         self._block: Block | None = None
+        self._stops = 0  # of those who hold the loop on purpose
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
 
@@ -117,6 +120,20 @@ class Watchdog:
         """The block that lasts now."""
         return self._block
 
+    @contextmanager
+    def stopped_on_purpose(self) -> Iterator[None]:
+        """Report no block while the body holds the loop, which it does on the loop's thread, as a debugger does."""
+        self._answer()  # what came before may have been a block
+        with self._lock:
+            self._stops += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stops -= 1
+                if self._pinged is not None:
+                    self._pinged = time.monotonic()
+
     def _watch(self) -> None:
         while not self._ending.wait(self._interval):
             pinged = self._pinged
@@ -127,7 +144,7 @@ class Watchdog:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
-            elif self._block is None and self.blocked_for >= self._threshold:
+            elif not self._stops and self._block is None and self.blocked_for >= self._threshold:
                 self._look(pinged)
             if (block := self._block) is not None:
                 block.seconds = time.monotonic() - block.began
@@ -136,7 +153,7 @@ class Watchdog:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)
         block.began = pinged
         with self._lock:
-            if self._pinged != pinged:
+            if self._pinged != pinged or self._stops:
                 return  # it turned while we looked
             self._block = block
             self.blocks.append(block)
@@ -181,7 +198,7 @@ def explain_frames(frames: Iterable[FrameType]) -> Block:
         if known_location(file, frame.f_lineno) is not None:
             best = frame
             break
-        if best is None and not file.startswith(_LIBRARIES) and not _is_ours(frame):
+        if best is None and not file.startswith(LIBRARIES) and not _is_ours(frame):
             best = frame
     if best is None:
         return Block("code of a library", "", None)

@@ -149,6 +149,11 @@ class Row:
         return f"{' ' * first}{'█' * length}"[:BAR_WIDTH].ljust(BAR_WIDTH)
 
 
+def debug_command(event: EventEnvelope) -> str:
+    """Return the line that opens the frame of a handler which failed for an event, in a kernel."""
+    return f"%debug #{event.seq}"
+
+
 class Trace:
     """An event and everything that it has caused so far."""
 
@@ -281,6 +286,8 @@ class Trace:
                     yield Row(depth + 2, "error", "what it started, and nobody awaited, failed:")
                 for text in error.lines():
                     yield Row(depth + 2, "error", text)
+            if run.exception is not None:
+                yield Row(depth + 2, "note", f"{debug_command(event)} opens the frame that raised")
             shown, folded = run.folded_events()
             for below in shown:
                 yield from below._rows(depth + 2, start, span)

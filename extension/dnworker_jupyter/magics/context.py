@@ -18,7 +18,9 @@ from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.pending import PendingMagics
+from dnworker_jupyter.kernel.post_mortem import PostMortem
 from dnworker_jupyter.kernel.startup import RuntimeStartup
+from dnworker_jupyter.kernel.waiting_cells import WaitingCells
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.transactions import Transactions
@@ -44,6 +46,8 @@ class MagicContext:
     interrupts: Interrupts
     cells: CellBook
     pending: PendingMagics
+    waiting: WaitingCells
+    post_mortem: PostMortem
     location: NotebookLocation
     # live workers
     live: LiveWorkers

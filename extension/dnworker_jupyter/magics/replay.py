@@ -18,7 +18,7 @@ from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import trace_html
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.fire import check_wait
+from dnworker_jupyter.magics.fire import check_debug, check_wait
 from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
@@ -67,6 +67,7 @@ class ReplayOptions:
     session: str | None
     timeout: float
     compare: bool
+    debug: bool
 
 
 def replay_parser() -> Parser:
@@ -91,6 +92,7 @@ def replay_parser() -> Parser:
     parser.add_argument(
         "--compare", action="store_true", help="run the previous and the present generation, in shadow"
     )
+    parser.add_argument("--debug", action="store_true", help="stop at the first line of each handler")
     return parser
 
 
@@ -111,6 +113,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
         return Note(f"there is nothing{what} to replay; fire something first, or see %events")
     if options.compare:
         return await _compare(context, events, options.worker)
+    for kind in {event.kind for event in events} if options.debug else ():
+        check_debug(context, kind, options.worker)
     edits = [_edit(text, context.names) for text in options.edit]
     try:
         traces = await replay(
