@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import bdb
 import os
-import pdb
 import sys
 import threading
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from dnworker.workers.around import Handler
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
 from dnworker_jupyter.kernel.cell_input import CellInput, in_debugger
-from dnworker_jupyter.kernel.cell_pdb import CellPdb, Hooks
+from dnworker_jupyter.kernel.cell_pdb import STDLIB_PDB, CellPdb, Hooks
 from dnworker_jupyter.kernel.patching import replace
 from dnworker_jupyter.kernel.stops import Stops
 from dnworker_jupyter.kernel.user_frames import code_of
@@ -84,8 +83,12 @@ class Breakpoints:
             wanted = "" if sys.flags.ignore_environment else os.environ.get("PYTHONBREAKPOINT", "")
             if wanted == "0":
                 return None
-            if wanted not in _OURS or args or fields.keys() - {"header", "commands"} or _front_end_debugs():
+            if _front_end_debugs():
                 return original(*args, **fields)
+            if wanted not in _OURS or args or fields.keys() - {"header", "commands"}:
+                # The hook of debugpy, which a kernel has imported, heeds no variable.
+                is_debugpys = str(getattr(original, "__module__", "")).startswith("debugpy")
+                return (sys.__breakpointhook__ if is_debugpys else original)(*args, **fields)
             return self._stop(sys._getframe(1), fields.get("header"))
 
         return breakpointhook
@@ -96,7 +99,7 @@ class Breakpoints:
         def set_trace(debugger: Any, frame: FrameType | None = None, *args: Any, **fields: Any) -> Any:
             frame = frame or sys._getframe(1)
             is_theirs = current_invocation.get() is not None or in_debugger.get()
-            if not is_theirs or not isinstance(debugger, pdb.Pdb) or not _prompts_here(debugger):
+            if not is_theirs or not isinstance(debugger, STDLIB_PDB) or not _prompts_here(debugger):
                 return original(debugger, frame, *args, **fields)
             return self._stop(frame)
 
@@ -127,7 +130,7 @@ class Breakpoints:
             self._say_why_not(invocation, frame, f"the front end of {cell.label} gives no standard input")
             return None
         if not self._waiting.is_open(cell):
-            self._say_why_not(invocation, frame, f"{cell.label} has ended")
+            self._say_why_not(invocation, frame, "the cell that waited for this has ended")
             return None
         debugger = self._debuggers.get(invocation)
         if debugger is None or debugger.io.cell is not cell:
@@ -245,7 +248,7 @@ def _way_in(invocation: Invocation) -> str:
     return f"stop there with %worker restart {invocation.worker.rpartition(':')[2]}"
 
 
-def _prompts_here(debugger: pdb.Pdb) -> bool:
+def _prompts_here(debugger: Any) -> bool:
     """Return whether a debugger talks by the streams of the process, and not by a socket of its own."""
     stream = getattr(debugger, "stdout", None)
     return stream is None or stream in (sys.stdout, sys.__stdout__) or hasattr(stream, "_dnworker_routed")

@@ -18,10 +18,13 @@ from IPython.core.debugger import Pdb
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.workers.tasks import EndedByUser
 from dnworker_jupyter.kernel.cell_input import CellInput
-from dnworker_jupyter.kernel.user_frames import innermost_users, is_hidden, of_handler
+from dnworker_jupyter.kernel.user_frames import innermost_users, is_stepped_in, of_handler
 
 _LEAVES = frozenset({"exit", "exit()", "quit", "quit()"})
 """What leaves `interact`, where nobody can type the end of the input."""
+
+STDLIB_PDB: Any = next(base for base in Pdb.__mro__ if base.__module__ == "pdb")
+"""The debugger of the standard library itself: a kernel puts IPython's in the place of `pdb.Pdb`."""
 
 _begin_tracing: Callable[..., None] = bdb.Bdb.set_trace
 """Before anybody has replaced it."""
@@ -132,7 +135,7 @@ class CellPdb(UserFrames, Pdb):  # type: ignore[misc]  # IPython's is untyped
             raise EndedByUser("ended in the debugger") from None
 
     def _is_mine(self, frame: FrameType) -> bool:
-        if self._is_finished or current_invocation.get() is not self.invocation or is_hidden(frame):
+        if self._is_finished or current_invocation.get() is not self.invocation or not is_stepped_in(frame):
             return False
         if not self.io.cell.is_waiting:
             self.finish()

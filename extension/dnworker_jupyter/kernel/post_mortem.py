@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import pdb
 import re
 import sys
 import time
@@ -22,7 +21,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.engine.engine import Engine
 from dnworker.events.failures import Failure
 from dnworker_jupyter.kernel.cell_input import CellInput
-from dnworker_jupyter.kernel.cell_pdb import UserFrames
+from dnworker_jupyter.kernel.cell_pdb import STDLIB_PDB, UserFrames
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.patching import replace
 from dnworker_jupyter.kernel.stops import Stops
@@ -74,7 +73,7 @@ class PostMortem:
         undo.callback(self.forget)
         undo.callback(self._failures.noted.add(self._note))
         undo.callback(self._engine.listen(self._forget_gone))
-        undo.callback(replace(pdb.Pdb, "interaction", self._noting_stops))
+        undo.callback(replace(STDLIB_PDB, "interaction", self._noting_stops))
         for name, hook in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
             events.register(name, hook)
             undo.callback(events.unregister, name, hook)

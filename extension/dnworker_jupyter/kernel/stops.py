@@ -5,6 +5,8 @@ The watchdog says nothing, the other workers are told, and no time passes for ti
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -91,4 +93,6 @@ class Stops:
             if worker.qualified_name == invocation.worker:
                 continue
             if worker.topology == "in-process" and worker.state is WorkerState.RUNNING:
-                self._engine.log_line(worker.qualified_name, text, source="runtime", level="warning")
+                # In an empty context: the line is not of the handler that runs here.
+                write = functools.partial(self._engine.log_line, source="runtime", level="warning")
+                contextvars.Context().run(write, worker.qualified_name, text)

@@ -14,6 +14,9 @@ from dnworker.engine.watchdog import LIBRARIES
 _STEP = asyncio.Handle._run.__code__
 """The code by which the loop runs a step of a task; what is above it is not the task's."""
 
+CALLERS_LOOKED_AT = 50
+"""Frames above one of a library in which the user's is searched for."""
+
 UNWRAPS = 100
 """Decorators that are looked through for the user's function."""
 
@@ -30,6 +33,21 @@ def is_users(frame: FrameType) -> bool:
     if known_location(file, frame.f_lineno) is not None:
         return True
     return not file.startswith(LIBRARIES) and not is_hidden(frame)
+
+
+def is_stepped_in(frame: FrameType) -> bool:
+    """Return whether a step may stop in a frame: in the user's code, and in libraries that this calls.
+
+    What the runtime and asyncio call of the standard library is passed over.
+    """
+    current: FrameType | None = frame
+    for _ in range(CALLERS_LOOKED_AT):
+        if current is None or is_hidden(current):
+            return False
+        if is_users(current):
+            return True
+        current = current.f_back
+    return True
 
 
 def of_handler(stack: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:

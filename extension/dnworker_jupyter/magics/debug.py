@@ -24,7 +24,7 @@ def install_debug(shell: Any, post_mortem: PostMortem) -> Callable[[], None]:
         ("cell", "debug", _debugging),
         ("line", "reset", _resetting),
     ):
-        original = magics[kind].get(name)
+        original = shell.find_magic(name, kind)  # not from the table: IPython loads some at their first use
         if original is None:
             continue
         ours = magics[kind][name] = make(original, post_mortem)

@@ -126,9 +126,11 @@ def check_debug(context: MagicContext, kind: str, only: str | None) -> None:
     for worker in context.runtime.workers():
         is_wanted = only in (None, worker.name, worker.qualified_name) and worker.may_hear(kind)
         if is_wanted and worker.topology != "in-process":
+            live = context.live.running(worker)
+            topology = "" if live is None else live.topology
+            way = f"; %worker topology {worker.name} {topology} --debug lets an editor attach to it"
             print(  # noqa: T201  this is the cell's output
-                f"{worker.name} runs as a process, which a cell cannot enter; "
-                f"%worker topology {worker.name} {worker.topology} --debug lets an editor attach to it"
+                f"{worker.name} runs as a process, which a cell cannot enter{way if topology else ''}"
             )
 
 
