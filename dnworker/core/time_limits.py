@@ -1,4 +1,4 @@
-"""`time_limit`: a limit whose time stands still while somebody stops the loop on purpose, as a debugger does."""
+"""`time_limit`: a limit whose time stands still while a debugger stops the loop on purpose."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def time_limit(seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
 
 
 def extend_time_limits(seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-    """Give every limit of a loop that was stopped for `seconds` as many more; call it before the loop turns."""
+    """Give every limit of a loop that stood still for `seconds` as many more, before the loop turns."""
     for limit, its_loop in [*_limits.items()]:
         if its_loop is loop and (when := limit.when()) is not None:
             with suppress(RuntimeError):  # its time was up before, and it is about to say so

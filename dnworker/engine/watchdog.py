@@ -122,7 +122,7 @@ class Watchdog:
 
     @contextmanager
     def stopped_on_purpose(self) -> Iterator[None]:
-        """Report no block while the body holds the loop, which it does on the loop's thread, as a debugger does."""
+        """Report no block while the body holds the loop, on the loop's thread, as a debugger does."""
         self._answer()  # what came before may have been a block
         with self._lock:
             self._stops += 1

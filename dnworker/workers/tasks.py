@@ -84,7 +84,7 @@ def refuse_cancellation(task: asyncio.Task[Any], caller: FrameType) -> None:
 
 
 class EndedByUser(asyncio.CancelledError):
-    """Raised in a handler that somebody ends, as in a debugger: the handler counts as cancelled, not as failed."""
+    """Raised in a handler that somebody ends, as in a debugger: it counts as cancelled, not as failed."""
 
 
 def explain_cancellation(exc: BaseException) -> BaseException:

@@ -166,24 +166,22 @@ async def replay(
 async def advance(seconds: float) -> int:
     """Move the virtual clock forward and return how many sleepers woke; see `%clock`."""
     from dnworker.core.errors import UsageError
-    from dnworker_jupyter.kernel.waiting_cells import ALL
 
     runtime = _active().runtime
     await _active().transactions.ready()
     if not runtime.clock.can_advance:
         raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
-    return await _on_loop(lambda: runtime.advance(seconds), ALL)
+    return await _on_loop(lambda: runtime.advance(seconds), _active().debugging.waiting.everything)
 
 
 async def settle(timeout: float | None = 5) -> None:
     """Wait until nothing is in flight, and raise what handlers raised: makes a headless run fail."""
-    from dnworker_jupyter.kernel.waiting_cells import EVENTS
-
     notebook = _active()
     await notebook.transactions.ready()
     await notebook.pending.wait(timeout)
     notebook.late_errors.raise_first()
-    await notebook.waiting.during(EVENTS, lambda: notebook.runtime.settle(timeout))
+    waiting = notebook.debugging.waiting
+    await waiting.during(waiting.events, lambda: notebook.runtime.settle(timeout))
 
 
 def panel() -> Panel | StaticPanel:
@@ -195,7 +193,7 @@ def __getattr__(name: str) -> Any:
     """Return `last_failure`: what a handler raised last, with its traceback; None where none is kept."""
     if name != "last_failure":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    entries = _active().post_mortem.entries()
+    entries = _active().debugging.post_mortem.entries()
     return entries[0].exception if entries else None
 
 
@@ -216,11 +214,10 @@ async def _on_loop(
 
     The cell waits for the handlers that this causes, and for runs of the causes that it `takes`.
     """
-    from dnworker_jupyter.kernel.waiting_cells import STARTS
-
     notebook = _active()
     await notebook.transactions.ready()
-    return await notebook.waiting.during(STARTS if takes is None else takes, make, steps=steps)
+    waiting = notebook.debugging.waiting
+    return await waiting.during(waiting.starts if takes is None else takes, make, steps=steps)
 
 
 def _cell_help(magic: str) -> str:
@@ -247,7 +244,7 @@ async def _open_agent(line: str) -> None:
 async def _close_cell() -> None:
     """The last statement of a cell that registers: its handlers become the new generation."""
     notebook = _active()
-    with notebook.waiting.for_workers():
+    with notebook.debugging.waiting.for_workers():
         await notebook.transactions.close_cell()
 
 

@@ -17,9 +17,8 @@ from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.traces import register_formatters
-from dnworker_jupyter.kernel.breakpoints import Breakpoints
-from dnworker_jupyter.kernel.cell_input import CellInput
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
 from dnworker_jupyter.kernel.late_errors import LateErrors
@@ -28,11 +27,8 @@ from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
-from dnworker_jupyter.kernel.post_mortem import PostMortem
 from dnworker_jupyter.kernel.startup import RuntimeStartup
-from dnworker_jupyter.kernel.stops import Stops
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
-from dnworker_jupyter.kernel.waiting_cells import WaitingCells
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes, ProcessTopology
@@ -108,10 +104,7 @@ def compose(shell: Any) -> Notebook:
         processes=processes,
         late_errors=late_errors,
     )
-    panels = Panels(runtime, loop, cells)
-    stops, kernel = Stops(runtime, watch), getattr(shell, "kernel", None)
-    waiting = WaitingCells(runtime, loop, cells, kernel)
-    watch.paused.add(panels.report_paused)
+    watch.paused.add((panels := Panels(runtime, loop, cells)).report_paused)
     notebook = Notebook(
         shell=shell,
         runtime=runtime,
@@ -125,9 +118,7 @@ def compose(shell: Any) -> Notebook:
         interrupts=interrupts,
         late_errors=late_errors,
         pending=pending,
-        waiting=waiting,
-        breakpoints=Breakpoints(runtime, waiting, stops, kernel),
-        post_mortem=PostMortem(runtime, shell, cells=cells, waiting=waiting, stops=stops),
+        debugging=Debugging(runtime, shell, loop=loop, cells=cells, watch=watch, interrupts=interrupts),
         live=live,
         processes=processes,
         transactions=transactions,
@@ -156,8 +147,7 @@ def _add_magics(notebook: Notebook) -> None:
         interrupts=notebook.interrupts,
         cells=notebook.cells,
         pending=notebook.pending,
-        waiting=notebook.waiting,
-        post_mortem=notebook.post_mortem,
+        debugging=notebook.debugging,
         location=notebook.location,
         live=notebook.live,
         processes=notebook.processes,
@@ -197,11 +187,8 @@ def install(notebook: Notebook) -> None:
     notebook.hooks.install()
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
-    undo(notebook.waiting.install())
-    undo(notebook.breakpoints.install())
-    undo(notebook.post_mortem.install())
-    notebook.interrupts.is_asking = CellInput.is_asking
-    undo(install_debug(shell, notebook.post_mortem))
+    undo(notebook.debugging.install())
+    undo(install_debug(shell, notebook.debugging.post_mortem))
     undo(_heed_gone_heads(notebook))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)

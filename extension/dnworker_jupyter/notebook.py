@@ -10,8 +10,8 @@ from typing import Any
 from dnworker.core.errors import UsageError
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.panels import Panels
-from dnworker_jupyter.kernel.breakpoints import Breakpoints
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
@@ -19,10 +19,8 @@ from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.output import OutputRouter
 from dnworker_jupyter.kernel.pending import PendingMagics
-from dnworker_jupyter.kernel.post_mortem import PostMortem
 from dnworker_jupyter.kernel.startup import RuntimeStartup
 from dnworker_jupyter.kernel.unhandled import UnhandledErrors
-from dnworker_jupyter.kernel.waiting_cells import WaitingCells
 from dnworker_jupyter.live.cell_hooks import CellHooks
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.transactions import Transactions
@@ -47,10 +45,7 @@ class Notebook:
     interrupts: Interrupts
     late_errors: LateErrors
     pending: PendingMagics
-    # debugging
-    waiting: WaitingCells
-    breakpoints: Breakpoints
-    post_mortem: PostMortem
+    debugging: Debugging
     # live workers
     live: LiveWorkers
     processes: Processes

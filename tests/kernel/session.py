@@ -255,9 +255,7 @@ class KernelSession:
                 if (text := given(reply) if callable(given) else given) is not None:
                     self.answer(text)
 
-    def collect(
-        self, parent: str, timeout: float = LIMIT, answers: Sequence[Answer] | None = None
-    ) -> Reply:
+    def collect(self, parent: str, timeout: float = LIMIT, answers: Sequence[Answer] | None = None) -> Reply:
         """Return what a cell that was begun answers."""
         reply, left = Reply("unknown"), [*(answers or ())]
         deadline = time.monotonic() + timeout

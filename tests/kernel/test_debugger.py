@@ -112,7 +112,9 @@ def test_steps_go_across_awaits_while_other_tasks_run(kernel):
     assert "tick" not in shown
     assert "base_events" not in shown
     assert "invoker" not in shown
-    assert kernel.run("%fire a", answers=["until", "u", "d", "interact", "a = 5", "exit()", "c"]).status == "ok"
+    assert (
+        kernel.run("%fire a", answers=["until", "u", "d", "interact", "a = 5", "exit()", "c"]).status == "ok"
+    )
 
 
 def test_typed_python_sees_and_changes_locals_and_its_output_is_the_cells(kernel):
@@ -158,7 +160,9 @@ def test_a_schedule_is_not_entered_unless_a_cell_moves_the_clock(kernel):
     reply = kernel.run("%clock advance 2m", answers=["c", "c"])
     assert reply.prompts == ["ipdb> "] * 2
     kernel.run("%clock real")
-    kernel.run("%%worker bridge\n@worker.every(seconds=0.02)\nasync def tick(client):\n    breakpoint()\n    print('t')\n")
+    kernel.run(
+        "%%worker bridge\n@worker.every(seconds=0.02)\nasync def tick(client):\n    breakpoint()\n    print('t')\n"
+    )
     reply = kernel.run("import asyncio\nfor _ in range(20): await asyncio.sleep(0.02)", answers=[])
     assert reply.status == "ok"
     assert "no cell waits for this; stop there with %clock virtual, and then %clock next" in logs(kernel)
@@ -175,8 +179,10 @@ def test_a_front_end_without_input_is_never_asked(kernel):
 
 
 def test_pythonbreakpoint_is_heeded(kernel):
-    kernel.run("import os\ndef mine(*args, **fields): print('mine was called')\nimport sys, types\n"
-               "m = types.ModuleType('mymod'); m.mine = mine; sys.modules['mymod'] = m")
+    kernel.run(
+        "import os\ndef mine(*args, **fields): print('mine was called')\nimport sys, types\n"
+        "m = types.ModuleType('mymod'); m.mine = mine; sys.modules['mymod'] = m"
+    )
     kernel.run(STOPS.format(stop="breakpoint()"))
     kernel.run("os.environ['PYTHONBREAKPOINT'] = '0'")
     assert kernel.run("%fire a", answers=[]).prompts == []
@@ -192,7 +198,11 @@ def test_a_debugger_with_a_socket_of_its_own_is_left_alone(kernel):
         "import pdb, io\nclass Remote(pdb.Pdb):\n    def __init__(self):\n"
         "        super().__init__(stdin=io.StringIO('p x\\nc\\n'), stdout=io.StringIO())\n"
     )
-    kernel.run(STOPS.format(stop="r = Remote(); r.set_trace()").replace("print('x is', x)", "print(r.stdout.getvalue())"))
+    kernel.run(
+        STOPS.format(stop="r = Remote(); r.set_trace()").replace(
+            "print('x is', x)", "print(r.stdout.getvalue())"
+        )
+    )
     reply = kernel.run("%fire a", answers=[])
     assert "| ipdb> 41" in reply.text
 
@@ -263,7 +273,8 @@ def test_startup_and_shutdown_stop_in_the_cell_that_commits(kernel):
 
 def test_quitting_a_startup_fails_that_start_alone(kernel):
     reply = kernel.run(
-        "%%worker bridge\n@worker.on_startup\nasync def begin(client):\n    breakpoint()\n    x = 1\n", answers=["q"]
+        "%%worker bridge\n@worker.on_startup\nasync def begin(client):\n    breakpoint()\n    x = 1\n",
+        answers=["q"],
     )
     assert reply.status == "error"
     assert "ended in the debugger" in reply.text + logs(kernel)
@@ -287,10 +298,15 @@ def test_debug_stops_at_the_first_line_of_the_users_own_function(kernel):
 
 
 def test_debug_of_a_process_says_the_way_out(kernel):
-    kernel.run("%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client): print('in a process')\n")
+    kernel.run(
+        "%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client): print('in a process')\n"
+    )
     kernel.run("%worker topology bridge python")
     reply = kernel.run("%fire a --debug", answers=[])
-    assert "bridge runs as a process, which a cell cannot enter; %worker topology bridge python --debug" in reply.text
+    assert (
+        "bridge runs as a process, which a cell cannot enter; %worker topology bridge python --debug"
+        in reply.text
+    )
 
 
 def test_a_stop_takes_no_time_and_no_watchdog_shouts(kernel):
@@ -354,7 +370,9 @@ def test_unloading_at_the_prompt_leaves_a_kernel_that_works(kernel):
     kernel.run(STOPS.format(stop="breakpoint()"))
     reply = kernel.run("%fire a", answers=["!get_ipython().run_line_magic('unload_ext', 'dnworker')", "c"])
     assert kernel.run("1 + 1").result == {"text/plain": "2"}, reply.text
-    left = kernel.run("import bdb, sys\n'dnworker' in sys.breakpointhook.__module__ + bdb.Bdb.set_trace.__module__, sys.gettrace()")
+    left = kernel.run(
+        "import bdb, sys\n'dnworker' in sys.breakpointhook.__module__ + bdb.Bdb.set_trace.__module__, sys.gettrace()"
+    )
     assert left.result == {"text/plain": "(False, None)"}
 
 
@@ -384,3 +402,20 @@ def test_missed_ticks_are_skipped_and_come_in_no_burst(kernel):
     )
     assert reply.status == "ok", (before, reply.text)
     assert int(kernel.run("n").result["text/plain"]) <= 2
+
+
+def test_every_kernel_stops_steps_quits_and_opens_failures(any_kernel):
+    any_kernel.run(
+        STOPS.format(stop="breakpoint()")
+        + "@worker.on_event('f')\nasync def fails(event, client):\n    wrong = 'this'\n    1 / 0\n"
+    )
+    reply = any_kernel.run("%fire a", answers=["p x", "n", "p x", "c"])
+    assert "\n41\n" in plain(reply.text)
+    assert "| x is 42" in reply.text
+    assert "on_a was ended in the debugger" in any_kernel.run("%fire a", answers=["q"]).text
+    assert "gives no standard input" in any_kernel.run("%fire a").text
+    any_kernel.run("%fire f")
+    assert "'this'" in any_kernel.run("%debug", answers=["p wrong", "q"]).text
+    assert "\n41\n" in plain(any_kernel.run("def f():\n    %fire a\nf()", answers=["p x", "c"]).text)
+    interrupted = any_kernel.run("t = %fire a\nprint(t.outcome)", answers=[lambda _: any_kernel.interrupt()])
+    assert interrupted.status == "ok", interrupted.text

@@ -73,7 +73,9 @@ def test_what_cannot_be_entered_is_said_with_what_can(kernel):
     for words in ("#99", "bridge.on_b"):
         refused = kernel.run(f"%debug {words}", answers=[])
         assert refused.status == "error"
-        assert re.search(rf"{words} did not fail, or is not kept any more; these can be entered: %debug #\d+", refused.text)
+        assert re.search(
+            rf"{words} did not fail, or is not kept any more; these can be entered: %debug #\d+", refused.text
+        )
         assert "Traceback" not in refused.text
 
 
@@ -81,7 +83,10 @@ def test_a_front_end_without_input_is_told_in_a_line(kernel):
     kernel.run(FAILS)
     kernel.run("%fire a n=1")
     refused = kernel.run("%debug")
-    assert "this front end gives no standard input, so nobody could answer a debugger; dn.last_failure" in refused.text
+    assert (
+        "this front end gives no standard input, so nobody could answer a debugger; dn.last_failure"
+        in refused.text
+    )
     assert kernel.run("type(dn.last_failure).__name__").result == {"text/plain": "'JSONDecodeError'"}
 
 
@@ -113,7 +118,9 @@ def test_pdb_on_opens_what_a_cell_waited_for_once_its_trace_is_shown(kernel):
     assert reply.text.index("the end of the cell") < reply.text.index("notebook:bridge.on_a: JSONDecodeError")
     assert kernel.run("%fire a n=3").status == "ok"  # a front end that cannot answer is not asked
     assert kernel.run("await dn.fire('a', {'n': 1}, wait=False)", answers=[]).status == "ok"
-    kernel.run("await dn.fire('a', {'n': 1}, wait=False)\nimport asyncio; await asyncio.sleep(0.2)", answers=[])
+    kernel.run(
+        "await dn.fire('a', {'n': 1}, wait=False)\nimport asyncio; await asyncio.sleep(0.2)", answers=[]
+    )
     kernel.run("%pdb off")
     assert kernel.run("%fire a n=3", answers=[]).prompts == []
 
@@ -138,9 +145,7 @@ def test_twenty_failures_are_kept_and_the_doctor_says_what_they_hold(kernel):
 
 @pytest.mark.parametrize("how", ["%reset -f", "%worker remove bridge", "%unload_ext dnworker"])
 def test_frames_are_let_go(kernel, how):
-    kernel.run(
-        "import weakref, gc\nclass Big: pass\n"
-    )
+    kernel.run("import weakref, gc\nclass Big: pass\n")
     kernel.run(
         "%%worker bridge\n@worker.on_event('a')\nasync def on_a(event, client):\n    big = Big()\n"
         "    import builtins; builtins.seen = weakref.ref(big)\n    1 / 0\n"
@@ -149,7 +154,9 @@ def test_frames_are_let_go(kernel, how):
     assert kernel.run("import builtins; builtins.seen() is None").result == {"text/plain": "False"}
     kernel.run(how)
     kernel.run("import asyncio; await asyncio.sleep(0.5)")
-    assert kernel.run("import gc, builtins; gc.collect(); builtins.seen() is None").result == {"text/plain": "True"}
+    assert kernel.run("import gc, builtins; gc.collect(); builtins.seen() is None").result == {
+        "text/plain": "True"
+    }
 
 
 def test_a_handler_cannot_use_debug(kernel):

@@ -94,7 +94,7 @@ class Breakpoints:
         return breakpointhook
 
     def _set_trace(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the `Bdb.set_trace` of all debuggers: one that would prompt here is replaced by the cell's."""
+        """Return the `Bdb.set_trace` of all: a debugger that would prompt here is replaced by the cell's."""
 
         def set_trace(debugger: Any, frame: FrameType | None = None, *args: Any, **fields: Any) -> Any:
             frame = frame or sys._getframe(1)
@@ -184,7 +184,9 @@ class Breakpoints:
         if invocation.outcome == "running" or (debugger := self._debuggers.pop(invocation, None)) is None:
             return
         if debugger.awaited is not None:
-            debugger.message(f"{invocation.label} was not stopped at: it was not called where a cell can stop it")
+            debugger.message(
+                f"{invocation.label} was not stopped at: it was not called where a cell can stop it"
+            )
         debugger.finish()
         self._stops.tell_end(invocation, has_ended=True)
         self._listen()

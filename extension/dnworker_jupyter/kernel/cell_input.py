@@ -35,7 +35,7 @@ class CellInput:
         stream: what the cell prints to.
     """
 
-    _asking: set[int] = set()  # noqa: RUF012  of the whole process, as signals are
+    _asking: set[int] = set()
 
     def __init__(self, cell: WaitingCell, kernel: Any, stream: Any) -> None:
         self.cell = cell
@@ -72,7 +72,7 @@ class CellInput:
 
     @contextmanager
     def _is_input(self) -> Iterator[None]:
-        """Let `input()` ask in the cell, also where the kernel has taken its own away, and where it has none."""
+        """Let `input()` ask in the cell, also where the kernel has taken its own away."""
         before, builtins.input = builtins.input, self.ask
         try:
             with self.asking():

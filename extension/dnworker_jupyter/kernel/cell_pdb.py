@@ -1,6 +1,6 @@
 """`CellPdb`: IPython's debugger in a handler, whose prompt is in the cell that waits; `breakpoints` makes it.
 
-It stops in the handler's own code and what that calls, and nowhere else: other tasks run on between the steps.
+It stops in the handler's own code and what that calls, and nowhere else: other tasks go on between steps.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _SEQUENCES = (list, tuple, set, frozenset, deque)
 
 
 def bytes_held(exc: BaseException) -> int:
-    """Return about how many bytes the locals of an exception's frames take; at least those that were looked at.
+    """Return about how many bytes the locals of an exception's frames take, as far as they were looked at.
 
     Only built-in containers are looked into: anything else may run code when it is.
     """

@@ -57,7 +57,7 @@ class LoopWatch:
 
     @contextmanager
     def stopped_on_purpose(self, block: Block) -> Iterator[None]:
-        """Let the watchdog say nothing while the body holds the loop, and panels say who does; on its thread."""
+        """Let the watchdog be silent while the body holds the loop, and panels say who does so."""
         watchdog, before = self._watchdog, self._stop
         with watchdog.stopped_on_purpose() if watchdog is not None else nullcontext():
             self._stop = block

@@ -104,7 +104,11 @@ class PostMortem:
         self._forget_old()
         if self._timer is None:
             self._timer = self._engine.loop.call_later(LONGEST_KEPT, self._on_timer)
-        if self._shell.call_pdb and self._to_open is None and self._waiting.of(failure.invocation) is not None:
+        if (
+            self._shell.call_pdb
+            and self._to_open is None
+            and self._waiting.of(failure.invocation) is not None
+        ):
             self._to_open = failure
 
     def _on_timer(self) -> None:

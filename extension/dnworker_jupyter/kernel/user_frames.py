@@ -1,4 +1,4 @@
-"""Which frames of a stack are of the user's handler: what a debugger shows; the rest is ours and of asyncio."""
+"""Which frames of a stack are of the user's handler, and not ours or of asyncio: what a debugger shows."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def code_of(handler: Any) -> CodeType | None:
             handler = function
         elif isinstance(code := getattr(handler, "__code__", None), CodeType):
             return code
-        elif (call := getattr(type(handler), "__call__", None)) is not None:
+        elif (call := vars(type(handler)).get("__call__")) is not None:
             handler = call
         else:
             return None

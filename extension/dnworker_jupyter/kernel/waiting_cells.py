@@ -1,4 +1,4 @@
-"""`WaitingCells`: which cells wait for what handlers do; a debugger stops a handler in the cell that waits for it.
+"""`WaitingCells`: which cells wait for handlers; a debugger stops a handler in the cell that waits for it.
 
 A cell waits from the begin of a magic such as `%fire` to its end. Handlers belong to it by the events that it
 fires: an event published by a handler belongs to whoever waits for the event of that handler.
@@ -87,6 +87,8 @@ _here: ContextVar[WaitingCell | None] = ContextVar("dnworker_waiting_cell", defa
 class WaitingCells:
     """The cells of one notebook that wait now, the newest last."""
 
+    starts, events, everything = STARTS, EVENTS, ALL
+
     def __init__(self, engine: Engine, loop: KernelLoop, cells: CellBook, kernel: Any) -> None:
         self._engine = engine
         self._loop = loop
@@ -125,7 +127,7 @@ class WaitingCells:
     async def during(
         self, takes: frozenset[Cause], make: Callable[[], Coroutine[Any, Any, T]], *, steps: bool = False
     ) -> T:
-        """Run what `make` gives, on the runtime's loop, for the cell that runs here, and return its result."""
+        """Run what `make` gives, on the runtime's loop, for the cell that runs here; returns its result."""
         if current_invocation.get() is not None:  # a handler that waits: who waits for it is who counts
             return await self._loop.enter(make)
         cell = self._here(takes, steps=steps)
@@ -178,7 +180,7 @@ class WaitingCells:
     # -- whose a handler is ----------------------------------------------------------------------------
 
     def of(self, invocation: Invocation) -> WaitingCell | None:
-        """Return the cell that waits for an invocation; the newest, where several do. None where none does."""
+        """Return the cell that waits for an invocation, the newest of several; None where none does."""
         waiting = [cell for cell in reversed([*self._waiting]) if cell.is_waiting]
         if not waiting:
             return None
@@ -218,5 +220,3 @@ def write_in(cell: WaitingCell, function: Callable[..., T], *args: Any) -> T:
 def _outside_handlers(function: Callable[..., T], *args: Any) -> T:
     current_invocation.set(None)
     return function(*args)
-
-

@@ -13,14 +13,13 @@ from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
 from dnworker_jupyter.kernel.loop_watch import LoopWatch
 from dnworker_jupyter.kernel.pending import PendingMagics
-from dnworker_jupyter.kernel.post_mortem import PostMortem
 from dnworker_jupyter.kernel.startup import RuntimeStartup
-from dnworker_jupyter.kernel.waiting_cells import WaitingCells
 from dnworker_jupyter.live.capability_head import CapabilityHead
 from dnworker_jupyter.live.processes import Processes
 from dnworker_jupyter.live.transactions import Transactions
@@ -46,8 +45,7 @@ class MagicContext:
     interrupts: Interrupts
     cells: CellBook
     pending: PendingMagics
-    waiting: WaitingCells
-    post_mortem: PostMortem
+    debugging: Debugging
     location: NotebookLocation
     # live workers
     live: LiveWorkers

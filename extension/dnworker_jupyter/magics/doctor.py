@@ -199,7 +199,7 @@ def _blocks(context: MagicContext) -> Iterator[Diagnosis]:
 
 def _failures(context: MagicContext) -> Iterator[Diagnosis]:
     """Report the frames that are kept for `%debug`, and who holds most."""
-    sizes = [(bytes_held(one.exception), one) for one in context.post_mortem.entries()]
+    sizes = [(bytes_held(one.exception), one) for one in context.debugging.post_mortem.entries()]
     if not sizes:
         return
     most, failure = max(sizes, key=lambda pair: pair[0])

@@ -121,7 +121,7 @@ def check_debug(context: MagicContext, kind: str, only: str | None) -> None:
     Raises:
         UsageError: nobody could answer the debugger.
     """
-    if (why := context.post_mortem.why_no_input()) is not None:
+    if (why := context.debugging.post_mortem.why_no_input()) is not None:
         raise UsageError(f"--debug: {why}")
     for worker in context.runtime.workers():
         is_wanted = only in (None, worker.name, worker.qualified_name) and worker.may_hear(kind)

@@ -230,7 +230,7 @@ class DnworkerMagics(Magics):
     ) -> object:
         try:
             await self._context.transactions.ready()
-            return await self._context.waiting.during(_WAITS_FOR.get(magic, LIFE), act, steps=steps)
+            return await self._context.debugging.waiting.during(_WAITS_FOR.get(magic, LIFE), act, steps=steps)
         except asyncio.CancelledError:  # the cell was interrupted: no traceback of ours for that
             is_of_workers = magic in ("%worker", "%capability", "%%capability")
             rest = "%worker shows what runs now" if is_of_workers else "what it began goes on"
