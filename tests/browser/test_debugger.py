@@ -40,6 +40,7 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
     failed = begin_cell("%fire fail.here")
     failed.get_by_text("opens the frame that raised").first.wait_for()
     tutorial.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tutorial.locator(".dnw-panel").first.scroll_into_view_if_needed()
     alert = tutorial.locator(".dnw-panel").get_by_role("group", name="what failed")
     alert.get_by_role("button", name="debug the failure of on_fail").click()
     tutorial.locator(".dnw-panel").get_by_text("copied: %debug #").wait_for()
