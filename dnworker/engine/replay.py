@@ -17,6 +17,7 @@ import msgspec
 from dnworker.core.envelope import EventEnvelope, decode, encode, has_payload, is_noise
 from dnworker.core.errors import Invalid, JournalError, UsageError
 from dnworker.core.samples import in_session
+from dnworker.core.time_limits import time_limit
 from dnworker.events.journal import SHORTEST_ID, JournalReader
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _gap(before: EventEnvelope, event: EventEnvelope) -> float:
 async def wait_quiet(engine: Engine, traces: Sequence[Trace], timeout: float | None) -> None:
     """Wait for all that was caused, up to `timeout` seconds; traces that go on say so."""
     try:
-        async with asyncio.timeout(timeout):
+        async with time_limit(timeout):
             for trace in traces:
                 await engine.history.wait_quiet(trace.event.event_id)
     except TimeoutError:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dnworker.core.clock import Clock, VirtualClock, turn_loop
 from dnworker.core.errors import HandlerFailed, UsageError
 from dnworker.core.invocation import current_invocation
+from dnworker.core.time_limits import time_limit
 from dnworker.events.history import History
 from dnworker.events.trace import Trace
 
@@ -21,7 +22,7 @@ VIRTUAL_STEP_LIMIT = 10.0
 async def until_quiet(trace: Trace, history: History, timeout: float | None) -> None:
     """Return when nothing that a trace's event caused runs; marks the trace when the time is up before."""
     try:
-        async with asyncio.timeout(timeout):
+        async with time_limit(timeout):
             await history.wait_quiet(trace.event.event_id)
     except TimeoutError:
         trace.timed_out = True
@@ -37,7 +38,7 @@ async def settle(history: History, timeout: float | None) -> None:
     """
     check_settle()
     try:
-        async with asyncio.timeout(timeout):
+        async with time_limit(timeout):
             await history.wait_idle()
     except TimeoutError:
         raise TimeoutError(_still_running(history, timeout)) from None
@@ -74,7 +75,7 @@ async def settle_step(history: History, clock: Clock) -> None:
     """Let what a step of a virtual clock woke run to its end; gives up after `VIRTUAL_STEP_LIMIT`."""
     await turn_loop()
     try:
-        async with asyncio.timeout(VIRTUAL_STEP_LIMIT):
+        async with time_limit(VIRTUAL_STEP_LIMIT):
             asleep = clock.asleep if isinstance(clock, VirtualClock) else ()
             await history.wait_idle(asleep)
     except TimeoutError:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -95,6 +96,7 @@ class Watchdog:
         self._pinged: float | None = None
         self._cpu_before = 0.0  # processor time when it was pinged
         self._block: Block | None = None
+        self._stops = 0  # of those who hold the loop on purpose
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
 
@@ -118,6 +120,20 @@ class Watchdog:
         """The block that lasts now."""
         return self._block
 
+    @contextmanager
+    def stopped_on_purpose(self) -> Iterator[None]:
+        """Report no block while the body holds the loop, on the loop's thread, as a debugger does."""
+        self._answer()  # what came before may have been a block
+        with self._lock:
+            self._stops += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._stops -= 1
+                if self._pinged is not None:
+                    self._pinged = time.monotonic()
+
     def _watch(self) -> None:
         while not self._ending.wait(self._interval):
             pinged = self._pinged
@@ -128,7 +144,7 @@ class Watchdog:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
-            elif self._block is None and self.blocked_for >= self._threshold:
+            elif not self._stops and self._block is None and self.blocked_for >= self._threshold:
                 self._look(pinged)
             if (block := self._block) is not None:
                 block.seconds = time.monotonic() - block.began
@@ -140,7 +156,7 @@ class Watchdog:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)
         block.began = pinged
         with self._lock:
-            if self._pinged != pinged:
+            if self._pinged != pinged or self._stops:
                 return  # it turned while we looked
             self._block = block
             self.blocks.append(block)

@@ -6,9 +6,22 @@ its frames hold.
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from dnworker.core.invocation import Invocation
+from dnworker.core.listeners import Listeners
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """What one invocation raised, and since when it is kept, in seconds of the machine's monotonic clock."""
+
+    invocation: Invocation
+    exception: BaseException
+    since: float = field(default_factory=time.monotonic)
 
 
 class Failures:
@@ -19,7 +32,12 @@ class Failures:
     """
 
     def __init__(self, kept: int = 0) -> None:
-        self._kept: deque[tuple[Invocation, BaseException]] = deque(maxlen=kept)
+        self._kept: deque[Failure] = deque(maxlen=kept)
+        self.noted: Listeners[[Failure]] = Listeners()
+        """Called with each that is kept, on the thread where it was raised."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def keep(self, count: int) -> None:
         """Keep at most `count` from now on, the newest of those there are."""
@@ -27,16 +45,26 @@ class Failures:
 
     def note(self, invocation: Invocation, exc: BaseException) -> None:
         """Keep what an invocation raised; the oldest goes where there are too many."""
-        self._kept.append((invocation, exc))
+        if self._kept.maxlen:
+            failure = Failure(invocation, exc)
+            self._kept.append(failure)
+            self.noted.notify(failure)
 
     def exception_of(self, invocation: Invocation) -> BaseException | None:
         """Return what an invocation raised; None where it did not fail, or that is not kept any more."""
-        return next((exc for one, exc in reversed(self._kept) if one is invocation), None)
+        return next((one.exception for one in reversed(self._kept) if one.invocation is invocation), None)
 
     def newest(self) -> list[tuple[Invocation, BaseException]]:
         """Return what is kept, the newest first."""
+        return [(one.invocation, one.exception) for one in reversed(self._kept)]
+
+    def entries(self) -> list[Failure]:
+        """Return what is kept, the newest first, with its age."""
         return [*reversed(self._kept)]
 
-    def forget(self) -> None:
-        """Let all of it go."""
-        self._kept.clear()
+    def forget(self, which: Callable[[Failure], bool] = lambda _: True) -> list[Failure]:
+        """Let those go that `which` names, by default all of them; returns them."""
+        gone = [one for one in self._kept if which(one)]
+        for one in gone:
+            self._kept.remove(one)
+        return gone

@@ -209,6 +209,11 @@ class Row:
         return f"{' ' * first}{'█' * length}"[:BAR_WIDTH].ljust(BAR_WIDTH)
 
 
+def debug_command(event: EventEnvelope) -> str:
+    """Return the line that opens the frame of a handler which failed for an event, in a kernel."""
+    return f"%debug #{event.seq}"
+
+
 class Trace:
     """An event and everything that it has caused so far."""
 
@@ -361,6 +366,8 @@ class Trace:
                 yield from _error_rows(error, depth + 2)
             for warning in run.warnings:
                 yield Row(depth + 2, "warning", f"x {warning}", "warning")
+            if run.exception is not None:
+                yield Row(depth + 2, "note", f"{debug_command(event)} opens the frame that raised")
             shown, folded = run.folded_events()
             for below in shown:
                 yield from below._rows(depth + 2, start, span)

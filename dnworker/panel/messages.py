@@ -156,7 +156,7 @@ class Copy(Request):
     """Send an event as a cell that fires it, as a test, or as a cell that keeps the test in the notebook."""
 
     event: str
-    form: Literal["fire", "test", "test-cell"]
+    form: Literal["fire", "test", "test-cell", "debug"]
     worker: str | None = None
 
 

@@ -12,7 +12,7 @@ from dnworker.core.errors import NotFound, UsageError
 from dnworker.core.models import iso
 from dnworker.engine.replay import find
 from dnworker.events import cases
-from dnworker.events.trace import Trace
+from dnworker.events.trace import Trace, debug_command
 from dnworker.panel import messages, serialize
 from dnworker.panel.budget import size_of
 from dnworker.panel.log_rows import LogWindow, plain_text
@@ -200,6 +200,12 @@ async def _copy(request: messages.Copy, view: View, model: PanelModel) -> Answer
     if request.form == "fire":
         return {"text": cases.as_cell(event.kind, event.payload, event.session_id), "file": None}
     trace = Trace(event, model.engine.history)
+    if request.form == "debug":
+        if all(run.exception is None for run in trace.invocations):
+            raise UsageError(
+                f"what #{event.seq} made fail is not kept any more; fire it again, and debug that"
+            )
+        return {"text": debug_command(event), "file": None}
     workers = list(dict.fromkeys(run.worker for run in trace.invocations))
     name = request.worker or (workers[0] if workers else None)
     if name is None:

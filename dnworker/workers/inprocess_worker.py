@@ -119,6 +119,11 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         error = self._runner.escapes.last_of_import if self._runner is not None else None
         return super().last_handler_error or (f"last handler error: import: {error}" if error else None)
 
+    def end_invocation(self, invocation: Invocation) -> bool:
+        """Cancel a handler that runs; False where no handler of this worker has the invocation."""
+        runners = (self._runner, self._next)
+        return any(runner is not None and runner.end_invocation(invocation) for runner in runners)
+
     def run_schedule(self, key: HandlerKey) -> None:
         """Begin a run of a schedule's handler now.
 

@@ -19,7 +19,7 @@ from dnworker.core.stats import HandlerStats
 from dnworker.core.text import kind_of
 from dnworker.workers.around import Around
 from dnworker.workers.recorders import Recorder
-from dnworker.workers.tasks import HandlerTask, KeeperTask, explain_cancellation
+from dnworker.workers.tasks import EndedByUser, HandlerTask, KeeperTask, explain_cancellation
 
 log = logging.getLogger("dnworker.runner")
 
@@ -217,7 +217,7 @@ class Invoker:
         """Return whether an exception of a handler is the end that we ask of it, and not its own doing."""
         kind, task = type(exc), _current_task()
         if issubclass(kind, asyncio.CancelledError):
-            return task is not None and task in self._ending
+            return task is not None and (task in self._ending or issubclass(kind, EndedByUser))
         # A coroutine that is closed gets a GeneratorExit, and that is not in a step of its task.
         return issubclass(kind, GeneratorExit) and (task is None or task not in self.in_flight)
 
@@ -225,6 +225,13 @@ class Invoker:
         """Cancel a task of the worker for good: only what is cancelled here ends by a cancellation."""
         self._ending.add(task)
         task.cancel()
+
+    def end_invocation(self, invocation: Invocation) -> bool:
+        """Cancel the handler of an invocation for good; False where it is not in flight here."""
+        tasks = [task for task, one in self.in_flight.items() if one is invocation]
+        for task in tasks:
+            self.cancel(task)
+        return bool(tasks)
 
     @property
     def _groups_sessions(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -22,6 +23,7 @@ from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerSta
 from dnworker.core.owners import Owner
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import valid_text
+from dnworker.core.time_limits import time_limit
 from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
@@ -300,6 +302,10 @@ class WorkerRunner:
             raise Conflict(f"worker {self._label!r}: it is {self.state}")
         self._schedules.begin(key)
 
+    def end_invocation(self, invocation: Invocation) -> bool:
+        """Cancel a handler that runs; False where it is none of this run."""
+        return self._invoker.end_invocation(invocation)
+
     def _bind_events(self) -> None:
         """Count and dispatch to the handlers that there are now."""
         self._invoker.count(keys_of(self.worker))
@@ -389,7 +395,9 @@ class WorkerRunner:
             return failures
         grace, before = self._invoker.grace, {*self._invoker.in_flight}
         task = self._invoker.spawn(run_all(), "shutdown")
-        await asyncio.wait({task}, timeout=grace)
+        with suppress(TimeoutError):
+            async with time_limit(grace):
+                await asyncio.wait({task})
         if not task.done():
             failures.append(f"a shutdown handler took longer than {grace:g} s and was cancelled")
             await self._invoker.end([task, *(self._invoker.in_flight.keys() - before)])

@@ -83,6 +83,10 @@ def refuse_cancellation(task: asyncio.Task[Any], caller: FrameType) -> None:
     owner.escaped(refused.with_traceback(place), "its cancel()", invocation)
 
 
+class EndedByUser(asyncio.CancelledError):
+    """Raised in a handler that somebody ends, as in a debugger: it counts as cancelled, not as failed."""
+
+
 def explain_cancellation(exc: BaseException) -> BaseException:
     """Return what a handler raised; a CancelledError with a text that says what it is, where it was raised.
 

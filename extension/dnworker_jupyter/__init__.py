@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.core.invocation import Cause
     from dnworker.events.trace import Trace
     from dnworker.runtime import Runtime
     from dnworker_jupyter.display.panel import Panel, StaticPanel
@@ -92,8 +93,12 @@ async def fire(
     timeout: float | None = 30,
     wait: bool = True,
     only: str | None = None,
+    debug: bool = False,
 ) -> Trace:
-    """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field."""
+    """Fire an event and return its trace; see `Runtime.fire`. Unlike `%fire` it makes up no field.
+
+    With `debug` each handler stops at its first line, in the debugger of the cell that awaits this.
+    """
     runtime = _active().runtime
     return await _on_loop(
         lambda: runtime.fire(
@@ -104,7 +109,8 @@ async def fire(
             wait=wait,
             only=only,
             on_wait=print,
-        )
+        ),
+        steps=debug,
     )
 
 
@@ -123,6 +129,7 @@ async def replay(
     speed: float | None = None,
     only: str | None = None,
     timeout: float | None = 30,
+    debug: bool = False,
 ) -> list[Trace]:
     """Fire recorded events again, as `%replay` does, and return their traces.
 
@@ -132,6 +139,7 @@ async def replay(
         speed: 1 for the pace at which they came; None for one after the other.
         only: the one worker that gets them.
         timeout: seconds to wait for what each causes.
+        debug: whether each handler stops at its first line.
     """
     from os import PathLike, fspath
 
@@ -152,7 +160,7 @@ async def replay(
         edits = list((edit or {}).items())
         return await fire_again(runtime, chosen, edits=edits, speed=speed, only=only, timeout=timeout)
 
-    return await _on_loop(run)
+    return await _on_loop(run, steps=debug)
 
 
 async def advance(seconds: float) -> int:
@@ -163,7 +171,7 @@ async def advance(seconds: float) -> int:
     await _active().transactions.ready()
     if not runtime.clock.can_advance:
         raise UsageError("the clock is real, and goes by itself; make it virtual first: %clock virtual")
-    return await _on_loop(lambda: runtime.advance(seconds))
+    return await _on_loop(lambda: runtime.advance(seconds), _active().debugging.waiting.everything)
 
 
 async def settle(timeout: float | None = 5) -> None:
@@ -179,7 +187,8 @@ async def settle(timeout: float | None = 5) -> None:
     await notebook.transactions.ready()
     await notebook.pending.wait(timeout)
     notebook.late_errors.raise_first()
-    await notebook.loop.enter(lambda: notebook.runtime.settle(timeout))
+    waiting = notebook.debugging.waiting
+    await waiting.during(waiting.events, lambda: notebook.runtime.settle(timeout))
 
 
 def panel() -> Panel | StaticPanel:
@@ -187,8 +196,16 @@ def panel() -> Panel | StaticPanel:
     return _active().panels.show()
 
 
+def __getattr__(name: str) -> Any:
+    """Return `last_failure`: what a handler raised last, with its traceback; None where none is kept."""
+    if name != "last_failure":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    entries = _active().debugging.post_mortem.entries()
+    return entries[0].exception if entries else None
+
+
 def __dir__() -> list[str]:
-    return __all__  # what Tab offers after `dn.`
+    return [*__all__, "last_failure"]  # what Tab offers after `dn.`
 
 
 def _active() -> Notebook:
@@ -197,11 +214,17 @@ def _active() -> Notebook:
     return active()
 
 
-async def _on_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine on the runtime's loop, once the runtime and what earlier cells left to do are ready."""
+async def _on_loop(
+    make: Callable[[], Coroutine[Any, Any, T]], takes: frozenset[Cause] | None = None, *, steps: bool = False
+) -> T:
+    """Run a coroutine on the runtime's loop, once the runtime and what earlier cells left to do are ready.
+
+    The cell waits for the handlers that this causes, and for runs of the causes that it `takes`.
+    """
     notebook = _active()
     await notebook.transactions.ready()
-    return await notebook.loop.enter(make)
+    waiting = notebook.debugging.waiting
+    return await waiting.during(waiting.starts if takes is None else takes, make, steps=steps)
 
 
 def _cell_help(magic: str) -> str:
@@ -227,7 +250,9 @@ async def _open_agent(line: str) -> None:
 
 async def _close_cell() -> None:
     """The last statement of a cell that registers: its handlers become the new generation."""
-    await _active().transactions.close_cell()
+    notebook = _active()
+    with notebook.debugging.waiting.for_workers():
+        await notebook.transactions.close_cell()
 
 
 async def _answer(request: str) -> None:

@@ -22,6 +22,7 @@ from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
@@ -43,6 +44,7 @@ from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.actions import NotebookActions
 from dnworker_jupyter.magics.completion import install_completion
 from dnworker_jupyter.magics.context import MagicContext
+from dnworker_jupyter.magics.debug import install_debug
 from dnworker_jupyter.magics.head import heed_gone_head
 from dnworker_jupyter.magics.magics import install_magics
 from dnworker_jupyter.magics.state import find_state
@@ -111,8 +113,7 @@ def compose(shell: Any) -> Notebook:
         processes=processes,
         late_errors=late_errors,
     )
-    panels = Panels(runtime, loop, cells)
-    watch.paused.add(panels.report_paused)
+    watch.paused.add((panels := Panels(runtime, loop, cells)).report_paused)
     notebook = Notebook(
         shell=shell,
         runtime=runtime,
@@ -126,6 +127,7 @@ def compose(shell: Any) -> Notebook:
         interrupts=interrupts,
         late_errors=late_errors,
         pending=pending,
+        debugging=Debugging(runtime, shell, loop=loop, cells=cells, watch=watch, interrupts=interrupts),
         live=live,
         stale=_stale_handlers(location, live, cells),
         processes=processes,
@@ -138,7 +140,6 @@ def compose(shell: Any) -> Notebook:
 def _runtime(location: NotebookLocation) -> Runtime:
     """Make the runtime, which tells more of errors than `serve` does: its user looks for what is wrong."""
     runtime = Runtime(port=0, clock=SwitchClock(), journal=journal_file(location), process_locals=True)
-    runtime.history.failures.keep(20)
     runtime.storms.mode, runtime.storms.way_out = "hold", WAY_OUT
     return runtime
 
@@ -170,6 +171,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         interrupts=notebook.interrupts,
         cells=notebook.cells,
         pending=notebook.pending,
+        debugging=notebook.debugging,
         location=notebook.location,
         live=notebook.live,
         stale=notebook.stale,
@@ -215,6 +217,8 @@ def install(notebook: Notebook) -> None:
     undo(notebook.pending.install(shell))
     undo(LongBlocks(shell, notebook.runtime, notebook.cells).install(notebook.watch))
     undo(CellHints(shell, notebook.cells).install())
+    undo(notebook.debugging.install())
+    undo(install_debug(shell, notebook.debugging.post_mortem))
     undo(_heed_gone_heads(notebook))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)

@@ -12,6 +12,7 @@ from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
@@ -46,6 +47,7 @@ class Notebook:
     interrupts: Interrupts
     late_errors: LateErrors
     pending: PendingMagics
+    debugging: Debugging
     # live workers
     live: LiveWorkers
     stale: StaleHandlers

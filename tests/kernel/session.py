@@ -6,7 +6,7 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,8 @@ class Reply:
     """The number that the cell got."""
     next_input: str | None = None
     """The cell that is offered below."""
+    prompts: list[str] = field(default_factory=list)
+    """What the cell asked for, in order."""
 
     @property
     def text(self) -> str:
@@ -42,6 +44,10 @@ class Reply:
         if self.result is not None:
             shown.append(self.result.get("text/plain", ""))
         return "\n".join([*self.streams.values(), *shown, *self.traceback])
+
+
+Answer = str | Callable[[Reply], str | None]
+"""What a prompt is answered with; a function is called with what the cell has shown so far, and may act instead."""
 
 
 def is_idle(message: dict[str, Any], asked: str) -> bool:
@@ -124,11 +130,20 @@ class KernelSession:
                 return False
         raise TimeoutError(f"the kernel did not answer within {timeout} s")
 
-    def run(self, code: str, cell_id: str | None = None, timeout: float = LIMIT) -> Reply:
-        """Execute a cell as a front end would, with its cell id."""
-        return self.collect(self.begin(code, cell_id), timeout)
+    def run(
+        self,
+        code: str,
+        cell_id: str | None = None,
+        timeout: float = LIMIT,
+        answers: Sequence[Answer] | None = None,
+    ) -> Reply:
+        """Execute a cell as a front end would, with its cell id; with `answers`, one that gives standard input."""
+        parent = self.begin(code, cell_id, allow_stdin=answers is not None)
+        return self.collect(parent, timeout, answers)
 
-    def begin(self, code: str, cell_id: str | None = None, subshell: str | None = None) -> str:
+    def begin(
+        self, code: str, cell_id: str | None = None, subshell: str | None = None, *, allow_stdin: bool = False
+    ) -> str:
         """Begin to execute a cell, and return what `collect` wants to know of it."""
         message = self.client.session.msg(
             "execute_request",
@@ -137,7 +152,7 @@ class KernelSession:
                 "silent": False,
                 "store_history": True,
                 "user_expressions": {},
-                "allow_stdin": False,
+                "allow_stdin": allow_stdin,
                 "stop_on_error": False,
             },
             metadata={"cellId": cell_id} if cell_id else {},
@@ -217,13 +232,38 @@ class KernelSession:
                 self.comms.append(data["content"])
         return message
 
-    def collect(self, parent: str, timeout: float = LIMIT) -> Reply:
+    def until_prompt(self, timeout: float = LIMIT) -> str:
+        """Return the next prompt of a cell; it waits for an `answer`."""
+        message = self.client.get_stdin_msg(timeout=timeout)
+        return str(message["content"]["prompt"])
+
+    def answer(self, text: str) -> None:
+        """Answer the prompt of a cell."""
+        self.client.input(text)
+
+    def _read_or_answer(self, deadline: float, answers: list[Answer], reply: Reply) -> dict[str, Any]:
+        """Read the next message of the iopub channel, and answer what is asked meanwhile."""
+        while True:
+            with suppress(queue.Empty):
+                return self._read(min(deadline, time.monotonic() + 0.1))
+            if time.monotonic() > deadline:
+                raise queue.Empty
+            while self.client.stdin_channel.msg_ready():
+                prompt = self.until_prompt()
+                reply.prompts.append(prompt)
+                if not answers:
+                    raise AssertionError(f"{prompt!r} was asked after all answers; so far: {reply}")
+                given = answers.pop(0)
+                if (text := given(reply) if callable(given) else given) is not None:
+                    self.answer(text)
+
+    def collect(self, parent: str, timeout: float = LIMIT, answers: Sequence[Answer] | None = None) -> Reply:
         """Return what a cell that was begun answers."""
-        reply = Reply("unknown")
+        reply, left = Reply("unknown"), [*(answers or ())]
         deadline = time.monotonic() + timeout
         while True:
             try:
-                message = self._held.pop(0) if self._held else self._read(deadline)
+                message = self._held.pop(0) if self._held else self._read_or_answer(deadline, left, reply)
             except queue.Empty:
                 raise TimeoutError(f"the cell did not end within {timeout} s; so far: {reply}") from None
             if message["parent_header"].get("msg_id") != parent:

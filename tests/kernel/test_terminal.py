@@ -143,3 +143,46 @@ def test_ctrl_c_ends_a_startup_that_hangs_and_the_worker_runs_as_before(terminal
     terminal.child.sendintr()
     terminal.child.expect("the startup of worker 'bee' was interrupted; generation 2 runs on, with its state")
     assert "| heard" in terminal.send("%fire a")
+
+
+STOPS = "@bee.on_event('a')\nasync def h(event, client):\n    x = 41\n    breakpoint()\n    x += 1\n    print('x is', x)\n"
+
+
+def at_prompt(terminal, text):
+    """Type a line at the debugger's prompt, and return what is shown until it asks again."""
+    terminal.child.sendline(text)
+    terminal.child.expect("ipdb> ")
+    return terminal.child.before
+
+
+def test_a_breakpoint_stops_at_the_prompt_of_the_terminal(terminal):
+    terminal.send(STOPS)
+    terminal.marks += 1
+    terminal.child.sendline("%fire a")
+    terminal.child.expect("ipdb> ")
+    assert "x += 1" in terminal.child.before
+    assert "41" in at_prompt(terminal, "p x")
+    assert "42" in at_prompt(terminal, "n") + at_prompt(terminal, "p x")
+    terminal.child.sendline("c")
+    assert "| x is 42" in terminal.until_done()
+
+
+def test_ctrl_c_at_the_debuggers_prompt_ends_that_handler_alone(terminal):
+    terminal.send(STOPS)
+    terminal.marks += 1
+    terminal.child.sendline("t = %fire a")
+    terminal.child.expect("ipdb> ")
+    terminal.child.sendintr()
+    terminal.until_done()
+    assert "it is not ok" in terminal.send("print('it is', t.outcome)")
+    assert "x is" not in terminal.send("%worker logs bee")
+
+
+def test_debug_opens_a_failed_handler_in_the_terminal(terminal):
+    terminal.send("@bee.on_event('f')\nasync def f(event, client):\n    wrong = 'this'\n    1 / 0\n")
+    assert "opens the frame that raised" in terminal.send("%fire f")
+    terminal.child.sendline("%debug")
+    terminal.child.expect("ipdb> ")
+    assert "'this'" in at_prompt(terminal, "p wrong")
+    terminal.child.sendline("q")
+    assert "here" in terminal.send("print('here')")

@@ -1,7 +1,8 @@
 // What failed, above all tabs: seen by those who look, announced to those who listen.
+import { debugButton } from "./debug.js";
 import { button, element, redraw } from "./dom.js";
 import { locationLink } from "./workers.js";
-import { count, failures } from "./text.js";
+import { cellOf, count, failures } from "./text.js";
 
 const SHOWN = 5;
 const ANNOUNCE_EVERY = 5000; // milliseconds: not more often than people can listen
@@ -82,6 +83,7 @@ export class FailureAlert {
       event
         ? button("show the event", showEvent, { label: `show the event that made ${handler ?? worker} fail` })
         : button("show the worker", showWorkers, { label: `show ${worker}` }),
+      ...(event && cellOf(location) ? [debugButton(failure, panel, this.root)] : []),
     ]);
   }
 

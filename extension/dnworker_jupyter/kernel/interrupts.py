@@ -12,6 +12,7 @@ import ctypes
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -36,6 +37,8 @@ class Interrupts:
         self._before_idle: Any = None
         self.came = False
         """Whether one came for the running cell; its coroutine notices it only when the loop runs on."""
+        self.is_asking: Callable[[], bool] = lambda: False
+        """Tells whether a debugger's prompt waits for an answer on this thread: the signal is for that."""
 
     def begin_cell(self) -> None:
         """Put ours before the handler of SIGINT of the cell that begins."""
@@ -95,6 +98,8 @@ class _Meaning:
         self._interrupts = interrupts
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupts.is_asking():
+            raise KeyboardInterrupt
         __tracebackhide__ = True  # of a cell that is interrupted, people want to see their own lines
         if self._interrupts.stop_handler(frame):
             return

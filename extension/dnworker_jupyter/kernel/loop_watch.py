@@ -6,6 +6,8 @@ The watchdog finds out; this writes it to the logs of the workers, and notifies 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.listeners import Listeners
@@ -24,10 +26,13 @@ class LoopWatch:
         """Called on the watchdog's thread with a block that lasts for long, once."""
         self._engine = engine
         self._watchdog: Watchdog | None = None
+        self._stop: Block | None = None
 
     @property
     def block(self) -> Block | None:
-        """The block that lasts now."""
+        """The block that lasts now, or what stops the loop on purpose."""
+        if self._stop is not None:
+            return self._stop
         return self._watchdog.block if self._watchdog is not None else None
 
     @property
@@ -54,6 +59,19 @@ class LoopWatch:
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
             watchdog.stop()
+
+    @contextmanager
+    def stopped_on_purpose(self, block: Block) -> Iterator[None]:
+        """Let the watchdog be silent while the body holds the loop, and panels say who does so."""
+        watchdog, before = self._watchdog, self._stop
+        with watchdog.stopped_on_purpose() if watchdog is not None else nullcontext():
+            self._stop = block
+            self.paused.notify(block)
+            try:
+                yield
+            finally:
+                self._stop = before
+                self.paused.notify(before)
 
     def _blocked(self, block: Block) -> None:
         """Report, on the watchdog's thread, who holds the loop."""

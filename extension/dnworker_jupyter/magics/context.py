@@ -14,6 +14,7 @@ from dnworker.runtime import Runtime
 from dnworker.workers.managed import ManagedWorker
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.kernel.cells import CellBook
+from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -46,6 +47,7 @@ class MagicContext:
     interrupts: Interrupts
     cells: CellBook
     pending: PendingMagics
+    debugging: Debugging
     location: NotebookLocation
     # live workers
     live: LiveWorkers

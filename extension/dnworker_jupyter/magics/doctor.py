@@ -21,6 +21,8 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.core.limits import amount
 from dnworker.workers.state_snapshots import why_impossible
 from dnworker_jupyter.display.tables import Table
+from dnworker_jupyter.kernel.held_memory import bytes_held
+from dnworker_jupyter.kernel.post_mortem import name_of
 from dnworker_jupyter.magics.context import MagicContext
 
 NEST_MODULES = ("nest_asyncio", "nest_asyncio2")
@@ -60,6 +62,7 @@ async def diagnose(context: MagicContext) -> Diagnoses:
         _loop(context),
         await _nest(context),
         *_blocks(context),
+        *_failures(context),
         *_workers(context),
     ]
     found += [
@@ -192,6 +195,20 @@ def _blocks(context: MagicContext) -> Iterator[Diagnosis]:
         f"the loop was held {len(blocks)} times, {longest}",
         "await asyncio.to_thread(...) what blocks, so that workers go on",
     )
+
+
+def _failures(context: MagicContext) -> Iterator[Diagnosis]:
+    """Report the frames that are kept for `%debug`, and who holds most."""
+    sizes = [(bytes_held(one.exception), one) for one in context.debugging.post_mortem.entries()]
+    if not sizes:
+        return
+    most, failure = max(sizes, key=lambda pair: pair[0])
+    minutes = int((time.monotonic() - failure.since) / 60)
+    count = "one failure" if len(sizes) == 1 else f"{len(sizes)} failures"
+    total, largest = (amount(size, "history") for size in (sum(size for size, _ in sizes), most))
+    text = f"the frames of {count} hold about {total}"
+    who = f"{name_of(failure.invocation)} {failure.invocation.label}, {largest}, {minutes} min ago"
+    yield Diagnosis("%debug", "ok", f"{text}, most of it {who}", "%reset lets them go")
 
 
 async def _server(context: MagicContext) -> Diagnosis:

@@ -42,6 +42,7 @@ class FireOptions:
     no_wait: bool
     template: bool
     chaos: str | None
+    debug: bool
 
 
 def fire_parser(*, is_cell: bool = False) -> Parser:
@@ -57,6 +58,7 @@ def fire_parser(*, is_cell: bool = False) -> Parser:
         "--timeout", type=float, default=30.0, metavar="S", help="wait at most S seconds, 30 by default"
     )
     parser.add_argument("--no-wait", action="store_true", help="do not wait for what it causes")
+    parser.add_argument("--debug", action="store_true", help="stop at the first line of each handler")
     parser.add_argument("--template", action="store_true", help="fire nothing; show a payload to edit")
     parser.add_argument(
         "--chaos",
@@ -78,6 +80,8 @@ async def run_fire(context: MagicContext, options: FireOptions, body: str | None
     if options.template:
         payload, _ = await context.suggestions.suggest(options.kind, options.session)
         return Note(f"%%fire {options.kind}\n{json.dumps(payload, indent=2)}")
+    if options.debug:
+        check_debug(context, options.kind, options.worker)
     faults = None if options.chaos is None else read_chaos(options.chaos)
     payload = await _payload(context, options, body)
     fire = functools.partial(_fire, context.runtime, options, payload)
@@ -94,6 +98,8 @@ def _check(options: FireOptions) -> None:
         raise UsageError(f"--times {options.times}: fire at least once")
     if options.rate is not None and not 0 < options.rate < math.inf:
         raise UsageError(f"--rate {options.rate:g}: more than none a second is wanted, as in --rate 10")
+    if options.debug and options.no_wait:
+        raise UsageError("--debug stops in the cell that waits; leave --no-wait out")
     check_wait(options.timeout, options.session)
 
 
@@ -107,6 +113,25 @@ def check_wait(timeout: float, session: str | None) -> None:
         raise UsageError(f"--timeout {timeout:g}: seconds to wait are wanted, as in --timeout 60")
     if session == "":
         raise UsageError("--session needs the id of a session; leave it out for none")
+
+
+def check_debug(context: MagicContext, kind: str, only: str | None) -> None:
+    """Say of which workers `--debug` cannot stop the handlers.
+
+    Raises:
+        UsageError: nobody could answer the debugger.
+    """
+    if (why := context.debugging.post_mortem.why_no_input()) is not None:
+        raise UsageError(f"--debug: {why}")
+    for worker in context.runtime.workers():
+        is_wanted = only in (None, worker.name, worker.qualified_name) and worker.may_hear(kind)
+        if is_wanted and worker.topology != "in-process":
+            live = context.live.running(worker)
+            topology = "" if live is None else live.topology
+            way = f"; %worker topology {worker.name} {topology} --debug lets an editor attach to it"
+            print(  # noqa: T201  this is the cell's output
+                f"{worker.name} runs as a process, which a cell cannot enter{way if topology else ''}"
+            )
 
 
 async def _payload(context: MagicContext, options: FireOptions, body: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from IPython.core.magic import (
 
 from dnworker.core.errors import UsageError
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.kernel.waiting_cells import ALL, LIFE, STARTS
 from dnworker_jupyter.magics.agent import AgentOptions, agent_parser, run_agent
 from dnworker_jupyter.magics.capability import CapabilityOptions, capability_parser, run_capability
 from dnworker_jupyter.magics.clock import ClockOptions, clock_parser, run_clock
@@ -39,6 +40,9 @@ from dnworker_jupyter.magics.worker import (
 from dnworker_jupyter.syntax.options import Parser, asks_help, read_worker_line, split, worker_parser
 
 T = TypeVar("T")
+
+_WAITS_FOR = {"%fire": STARTS, "%%fire": STARTS, "%replay": STARTS, "%clock": ALL}
+"""The runs of handlers that the cell of a magic waits for, beside those that its events cause."""
 
 
 def parsers() -> dict[str, Parser]:
@@ -213,15 +217,20 @@ class DnworkerMagics(Magics):
         if asks_help(line):
             return self._context.pending.begin(parser.prog, lambda: _help(parser))
         options = parser.read_as(kind, split(line))
-        return self._start(parser.prog, lambda: act(self._context, options))
+        steps = bool(getattr(options, "debug", False))
+        return self._start(parser.prog, lambda: act(self._context, options), steps=steps)
 
-    def _start(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
-        return self._context.pending.begin(magic, lambda: self._until_done(magic, act))
+    def _start(
+        self, magic: str, act: Callable[[], Coroutine[Any, Any, object]], *, steps: bool = False
+    ) -> object:
+        return self._context.pending.begin(magic, lambda: self._until_done(magic, act, steps=steps))
 
-    async def _until_done(self, magic: str, act: Callable[[], Coroutine[Any, Any, object]]) -> object:
+    async def _until_done(
+        self, magic: str, act: Callable[[], Coroutine[Any, Any, object]], *, steps: bool
+    ) -> object:
         try:
             await self._context.transactions.ready()
-            return await self._context.loop.enter(act)
+            return await self._context.debugging.waiting.during(_WAITS_FOR.get(magic, LIFE), act, steps=steps)
         except asyncio.CancelledError:  # the cell was interrupted: no traceback of ours for that
             is_of_workers = magic in ("%worker", "%capability", "%%capability")
             rest = "%worker shows what runs now" if is_of_workers else "what it began goes on"

@@ -18,7 +18,7 @@ from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import trace_html
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.fire import check_wait
+from dnworker_jupyter.magics.fire import check_debug, check_wait
 from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork
 from dnworker_jupyter.syntax.options import Parser, read_value
 
@@ -68,6 +68,7 @@ class ReplayOptions:
     session: str | None
     timeout: float
     compare: bool
+    debug: bool
     from_state: bool
     keep: list[str]
 
@@ -94,6 +95,7 @@ def replay_parser() -> Parser:
     parser.add_argument(
         "--compare", action="store_true", help="run the previous and the present generation, in shadow"
     )
+    parser.add_argument("--debug", action="store_true", help="stop at the first line of each handler")
     parser.add_argument(
         "--from-state", action="store_true", help="on the state as it was before it; the live one stays"
     )
@@ -118,6 +120,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
         raise UsageError(f"--speed {options.speed:g}: time goes forward; 1 is the pace at which they came")
     if options.keep and not options.from_state:
         raise UsageError("--keep goes with --from-state: %replay #12 --from-state --keep KEY")
+    if options.debug and options.compare:
+        raise UsageError("--compare runs copies, which nothing stops; leave --debug or --compare out")
     if options.speed is not None and options.from_state:
         raise UsageError("--speed is for several events; --from-state takes one")
     if options.kind and options.what and not options.what[0].startswith("last"):
@@ -126,6 +130,8 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     if not events:
         what = f" of kind {options.kind}" if options.kind else ""
         return Note(f"there is nothing{what} to replay; fire something first, or see %events")
+    for kind in {event.kind for event in events} if options.debug else ():
+        check_debug(context, kind, options.worker)
     edits = [_edit(text, context.names) for text in options.edit]
     if options.from_state:
         return await _from_state(context, events, edits, options)

@@ -80,3 +80,14 @@ async def test_a_loop_that_stood_still_unseen_is_noted_when_it_turns(watched):
     assert watched.told.released.is_set()
     assert block.over
     assert not block.is_known
+
+
+async def test_a_loop_that_is_stopped_on_purpose_is_no_block(watched):
+    with watched.stopped_on_purpose(), watched.stopped_on_purpose():
+        watched.told.blocked.wait(0.3)
+    await asyncio.sleep(0)
+    assert not watched.blocks
+    await asyncio.to_thread(lambda: None)
+    time.sleep(0.5)
+    await asyncio.sleep(0)
+    assert watched.told.blocked.is_set()

@@ -33,3 +33,16 @@ def test_what_is_kept_can_be_let_go():
     invocation = failed(history, "1")
     history.failures.forget()
     assert history.failures.exception_of(invocation) is None
+
+
+def test_what_is_named_can_be_let_go_alone_and_each_failure_is_told():
+    history = History()
+    history.failures.keep(3)
+    told = []
+    history.failures.noted.add(told.append)
+    first, second = failed(history, "1"), failed(history, "2")
+    assert [failure.invocation for failure in told] == [first, second]
+    gone = history.failures.forget(lambda failure: failure.invocation is first)
+    assert [failure.invocation for failure in gone] == [first]
+    assert [failure.invocation for failure in history.failures.entries()] == [second]
+    assert len(history.failures) == 1
