@@ -120,13 +120,12 @@ class Engine:
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
         # capabilities and their workers
-        self.guard = Guard()
+        self.guard, self.tools = Guard(), Tools()
         self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
         # sessions and who answers in them
-        self.tools = Tools()
         self.agents = Agents(self.capabilities.agents, self.tools, self.clock)
         self.sessions = SessionStore(self.bus, self.clock, self.agents.bind, limit=self.limits.sessions)
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)

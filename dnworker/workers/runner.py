@@ -118,7 +118,6 @@ class WorkerRunner:
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
         self._schedules = Schedules(self._invoker, self._clock)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
-        # the start and the stop that are under way
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""
         self.startup_failure: NotStarted | None = None

@@ -61,13 +61,13 @@ function traceRows(rows, view, opened) {
   for (let at = 0; at < rows.length; at += 1) {
     const first = at;
     while (rows[at]?.category === "value") at += 1;
-    if (at > first) nodes.push(valuesOf(rows.slice(first, at), opened.has(first), first));
+    if (at > first) nodes.push(frameValues(rows.slice(first, at), opened.has(first), first));
     if (at < rows.length) nodes.push(traceRow(rows[at], view.panel, view));
   }
   return nodes;
 }
 
-function valuesOf(rows, open, number) {
+function frameValues(rows, open, number) {
   const count = `${rows.length} value${rows.length > 1 ? "s" : ""}`;
   const node = element("details", { cls: "dnw-values", role: "listitem", data: { values: number } }, [
     element("summary", { text: count, data: { focus: `values ${number}` } }),

@@ -199,7 +199,7 @@ async def test_a_trace_goes_on_in_a_worker_process(process):
     assert answer.event.kind == "answer"
     (failed,) = answer.invocations
     assert (failed.handler, failed.outcome, failed.error.type) == ("on_answer", "error", "KeyError")
-    assert failed.error.place.endswith("w.py, line 30")
+    assert failed.error.place.endswith("w.py, line 42")
 
 
 async def test_what_a_process_says_is_in_its_log_once_and_without_reports(process):

@@ -141,7 +141,7 @@ async def test_lines_of_any_length_and_a_last_line_without_newline_are_read(tmp_
     await child.runner.start()
     await child.until(WorkerState.STOPPED)
     long, end = child.runner.recent_output
-    assert long.startswith("x" * 65_536 + " [cut; the whole line is in ")
+    assert long.startswith("x" * 65_536 + " [cut: 234,464 more characters; the whole line is in ")
     assert end == "end"
     assert (tmp_path / "logs" / "worker.log").stat().st_size == 300_000 + 1 + 1 + 3
 
