@@ -67,6 +67,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Its id, where a worker process gave it one."""
     kept_bytes: int = 0
     """Bytes that the history counts it with."""
+    stopped_for: float = 0.0
+    """Seconds for which a debugger held it, which are no part of its duration."""
     lines_noted: int = 0
     """Lines that it has written, those that are not kept among them."""
     _lines: deque[LogLine | ref[LogLine]] | None = None
@@ -141,7 +143,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """Note how it ended."""
         self.outcome = outcome
         self.error = error
-        self.duration = time.monotonic() - self.started_at
+        self.duration = max(0.0, time.monotonic() - self.started_at - self.stopped_for)
 
 
 INVOCATION_BYTES = 900

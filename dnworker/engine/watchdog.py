@@ -19,6 +19,8 @@ from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
+from dnworker.core.threads import untraced
+from dnworker.engine.stopped import is_stopped_by_debugger
 from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
@@ -95,7 +97,7 @@ class Watchdog:
         self._cpu_before = 0.0  # processor time when it was pinged
         self._block: Block | None = None
         self._loop_thread = threading.get_ident()
-        self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
+        self._thread = untraced(threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True))
 
     def start(self) -> None:
         """Begin; call it on the loop's thread."""
@@ -127,10 +129,23 @@ class Watchdog:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
+            elif is_stopped_by_debugger(frame := sys._current_frames().get(self._loop_thread)):
+                self._pass_over(pinged, frame)
             elif self._block is None and self.blocked_for >= self._threshold:
                 self._look(pinged)
             if (block := self._block) is not None:
                 block.seconds = time.monotonic() - block.began
+
+    def _pass_over(self, pinged: float, frame: FrameType | None) -> None:
+        """Count none of the time for which a debugger holds the loop on purpose, at `frame`."""
+        with self._lock:
+            if self._pinged != pinged:
+                return
+            self._pinged = time.monotonic()
+            if self._block is not None:
+                self._block.began = self._pinged - self._block.seconds
+        if (invocation := running_invocation(frame)) is not None:
+            invocation.stopped_for += self._pinged - pinged
 
     def _look(self, pinged: float) -> None:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)

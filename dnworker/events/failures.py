@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from dnworker.core.invocation import Invocation
+from dnworker.core.listeners import Listeners
 
 
 class Failures:
@@ -20,6 +21,8 @@ class Failures:
 
     def __init__(self, kept: int = 0) -> None:
         self._kept: deque[tuple[Invocation, BaseException]] = deque(maxlen=kept)
+        self.noted: Listeners[[Invocation, BaseException]] = Listeners()
+        """Called with each failed invocation where it failed, before its end is noted; must not raise."""
 
     def keep(self, count: int) -> None:
         """Keep at most `count` from now on, the newest of those there are."""
@@ -28,6 +31,7 @@ class Failures:
     def note(self, invocation: Invocation, exc: BaseException) -> None:
         """Keep what an invocation raised; the oldest goes where there are too many."""
         self._kept.append((invocation, exc))
+        self.noted.notify(invocation, exc)
 
     def exception_of(self, invocation: Invocation) -> BaseException | None:
         """Return what an invocation raised; None where it did not fail, or that is not kept any more."""

@@ -20,6 +20,7 @@ from dnworker_jupyter.display.traces import register_formatters
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
+from dnworker_jupyter.kernel.lab_debugger import install_lab_debugger
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.loop import KernelLoop
@@ -185,6 +186,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
     undo(_heed_gone_heads(notebook))
+    undo(install_lab_debugger(shell, notebook.runtime.history.failures))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))

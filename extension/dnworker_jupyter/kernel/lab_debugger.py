@@ -1,0 +1,82 @@
+"""Fits workers and JupyterLab's debugger together; `loading` installs it.
+
+The debugger is debugpy in the kernel, which ipykernel starts and speaks with. It finds the cells by itself: our
+transformer changes no line number, and ipykernel names a cell's file by its source as written. What it cannot
+know is which code is ours, and that a handler's exception ends in our runner, which reports it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dnworker
+import dnworker_jupyter
+from dnworker.core.invocation import Invocation
+from dnworker.events.failures import Failures
+
+log = logging.getLogger("dnworker.debugger")
+
+OWN_CODE = [f"{Path(package.__path__[0])}/**" for package in (dnworker, dnworker_jupyter)]
+"""Patterns of the files that the debugger neither shows nor stops in."""
+
+
+def install_lab_debugger(shell: Any, failures: Failures) -> Callable[[], None]:
+    """Leave our code out of the debugger, and let it stop for what handlers raise; returns the reverse."""
+    modules = getattr(getattr(getattr(shell, "kernel", None), "debugger", None), "kernel_modules", None)
+    if not isinstance(modules, list):
+        return lambda: None  # a terminal, or a kernel without debugpy
+    new = [pattern for pattern in OWN_CODE if pattern not in modules]
+    modules += new  # ipykernel sends them to debugpy at the next attach
+    _leave_out_now(new)
+    end = failures.noted.add(stop_for_uncaught)
+
+    def uninstall() -> None:
+        end()
+        for pattern in new:
+            if pattern in modules:
+                modules.remove(pattern)
+
+    return uninstall
+
+
+def _leave_out_now(patterns: list[str]) -> None:
+    """Leave files out of a debugger that was attached before the extension was loaded."""
+    if (attached := _attached()) is None:
+        return
+    try:
+        from _pydevd_bundle.pydevd_filtering import ExcludeFilter
+
+        present = attached._files_filtering._exclude_filters
+        attached.set_exclude_filters([*present, *(ExcludeFilter(one, True, True) for one in patterns)])
+    except (ImportError, AttributeError) as exc:
+        log.warning("JupyterLab's debugger shows code of dnworker until it is turned off and on: %s", exc)
+
+
+def stop_for_uncaught(invocation: Invocation, exc: BaseException) -> None:
+    """Stop where a handler failed, if the debugger is to stop for uncaught exceptions.
+
+    No exception of a handler reaches the end of a thread, which is what debugpy takes for uncaught: the runner
+    catches it. So this asks debugpy to stop after the fact, as test runners do: the frames are still there.
+    """
+    attached = _attached()
+    if attached is None or not getattr(attached, "break_on_uncaught_exceptions", None):
+        return
+    try:
+        from _pydevd_bundle.pydevd_additional_thread_info import set_additional_thread_info
+
+        thread = threading.current_thread()
+        raised = (type(exc), exc, exc.__traceback__)
+        attached.stop_on_unhandled_exception(attached, thread, set_additional_thread_info(thread), raised)
+    except Exception:
+        log.exception("the debugger could not stop for what %s raised", invocation.label)
+
+
+def _attached() -> Any:
+    """Return debugpy's debugger in this process; None while no front end has turned it on."""
+    find = getattr(sys.modules.get("pydevd"), "get_global_debugger", None)
+    return find() if find is not None else None
