@@ -186,7 +186,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.hooks.uninstall)
     undo(notebook.pending.install(shell))
     undo(_heed_gone_heads(notebook))
-    undo(install_lab_debugger(shell, notebook.runtime.history.failures))
+    undo(install_lab_debugger(shell, notebook.runtime.history.failures.noted))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))

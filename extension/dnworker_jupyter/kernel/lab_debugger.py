@@ -1,8 +1,8 @@
 """Fits workers and JupyterLab's debugger together; `loading` installs it.
 
-The debugger is debugpy in the kernel, which ipykernel starts and speaks with. It finds the cells by itself: our
-transformer changes no line number, and ipykernel names a cell's file by its source as written. What it cannot
-know is which code is ours, and that a handler's exception ends in our runner, which reports it.
+The debugger is debugpy in the kernel, which ipykernel starts and speaks with. It finds the cells by itself:
+our transformer changes no line number, and ipykernel names a cell's file by its source as written. What it
+cannot know is which code is ours, and that a handler's exception ends in our runner, which reports it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import dnworker
-import dnworker_jupyter
 from dnworker.core.invocation import Invocation
-from dnworker.events.failures import Failures
+from dnworker.core.listeners import Listeners
 
 log = logging.getLogger("dnworker.debugger")
 
-OWN_CODE = [f"{Path(package.__path__[0])}/**" for package in (dnworker, dnworker_jupyter)]
+OWN_CODE = [f"{directory}/**" for directory in (dnworker.__path__[0], Path(__file__).parents[1])]
 """Patterns of the files that the debugger neither shows nor stops in."""
 
 
-def install_lab_debugger(shell: Any, failures: Failures) -> Callable[[], None]:
-    """Leave our code out of the debugger, and let it stop for what handlers raise; returns the reverse."""
+def install_lab_debugger(shell: Any, failed: Listeners[[Invocation, BaseException]]) -> Callable[[], None]:
+    """Leave our code out of the debugger, and let it stop for what handlers raise; returns the reverse.
+
+    Args:
+        failed: called with each failed invocation, where it failed.
+    """
     modules = getattr(getattr(getattr(shell, "kernel", None), "debugger", None), "kernel_modules", None)
     if not isinstance(modules, list):
         return lambda: None  # a terminal, or a kernel without debugpy
     new = [pattern for pattern in OWN_CODE if pattern not in modules]
     modules += new  # ipykernel sends them to debugpy at the next attach
     _leave_out_now(new)
-    end = failures.noted.add(stop_for_uncaught)
+    end = failed.add(stop_for_uncaught)
 
     def uninstall() -> None:
         end()
@@ -60,8 +63,8 @@ def _leave_out_now(patterns: list[str]) -> None:
 def stop_for_uncaught(invocation: Invocation, exc: BaseException) -> None:
     """Stop where a handler failed, if the debugger is to stop for uncaught exceptions.
 
-    No exception of a handler reaches the end of a thread, which is what debugpy takes for uncaught: the runner
-    catches it. So this asks debugpy to stop after the fact, as test runners do: the frames are still there.
+    No exception of a handler reaches the end of a thread, which is what debugpy takes for uncaught: the
+    runner catches it. So this asks debugpy to stop after the fact, as test runners do: the frames are there.
     """
     attached = _attached()
     if attached is None or not getattr(attached, "break_on_uncaught_exceptions", None):
