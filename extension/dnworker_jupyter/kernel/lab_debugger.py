@@ -7,6 +7,7 @@ cannot know is which code is ours, and that a handler's exception ends in our ru
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dnworker
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 
 log = logging.getLogger("dnworker.debugger")
 
-OWN_CODE = [f"{directory}/**" for directory in (dnworker.__path__[0], Path(__file__).parents[1])]
+OWN_CODE = [
+    f"{directory}/**"
+    for directory in (Path(inspect.getfile(Invocation)).parents[1], Path(__file__).parents[1])
+]
 """Patterns of the files that the debugger neither shows nor stops in."""
 
 

@@ -9,7 +9,9 @@ from dnworker.core.errors import UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
+from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
     Note,
@@ -36,6 +38,8 @@ class WorkerOptions:
 
     words: list[str]
     last: int
+    debug: bool = False
+    wait: bool = False
 
 
 def worker_line_parser() -> Parser:
@@ -43,6 +47,10 @@ def worker_line_parser() -> Parser:
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     parser.add_argument("--last", type=int, default=LOG_LINES, metavar="N", help="with logs: how many lines")
+    parser.add_argument(
+        "--debug", action="store_true", help="with topology: let a debugger attach to the process"
+    )
+    parser.add_argument("--wait", action="store_true", help="with --debug: begin when one has attached")
     return parser
 
 
@@ -63,6 +71,10 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     Raises:
         UsageError: the line is wrong, or there is no such worker.
     """
+    if options.wait and not options.debug:
+        raise UsageError("--wait waits for a debugger, and goes with --debug")
+    if options.debug and options.words[:1] != ["topology"]:
+        raise UsageError("--debug goes with a topology, as in: %worker topology bridge python --debug")
     match options.words:
         case [] | ["list"]:
             return workers_table(context.runtime.workers())
@@ -71,7 +83,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case [name]:
             return await _table(context, context.worker(name))
         case ["topology", name, topology]:
-            return await _move(context, context.worker(name), _topology(topology))
+            debug = ProcessDebug(options.wait) if options.debug else None
+            return await _move(context, context.worker(name), _topology(topology), debug)
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["logs", name]:
@@ -114,6 +127,7 @@ async def _stop(context: MagicContext, managed: ManagedWorker) -> Note:
 async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     await context.runtime.remove(managed.qualified_name)
     context.transactions.forget(managed)
+    context.runtime.services.debugged.put(managed.qualified_name, None)
     return Note(f"{managed.name} is removed")
 
 
@@ -126,13 +140,34 @@ async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     )
 
 
-async def _move(context: MagicContext, managed: ManagedWorker, topology: Topology) -> Note:
+async def _move(
+    context: MagicContext, managed: ManagedWorker, topology: Topology, debug: ProcessDebug | None
+) -> Note:
     live = context.live_worker(managed)
-    if live.topology == topology:
+    if topology == "in-process" and debug is not None:
+        raise UsageError(
+            f"{live.name} would run in this kernel: JupyterLab's debugger (the bug icon) stops in its cells; "
+            f"--debug is for processes, as in: %worker topology {live.name} python --debug"
+        )
+    debugged, name = context.runtime.services.debugged, managed.qualified_name
+    present = debugged.of(name)
+    if live.topology == topology and debug is None and present is None:
         return Note(f"{live.name} runs {_how(topology)} already")
-    with notice_of(live):
-        await live.move(topology)
-    return Note(f"{live.name} is {live.state_now}, {_how(topology)}, with empty state")
+    if debug is not None and present is not None:
+        debug.port = present.port  # an editor that knows it can attach again
+    debugged.put(name, debug)
+    try:
+        with notice_of(live):
+            await live.move(topology)
+    except BaseException:
+        debugged.put(name, present)  # what ran before runs on, as it was
+        raise
+    text = f"{live.name} is {live.state_now}, {_how(topology)}, with empty state"
+    return Note("\n".join(filter(None, [text, _how_to_attach(live.managed)])))
+
+
+def _how_to_attach(managed: ManagedWorker | None) -> str | None:
+    return managed.how_to_attach() if isinstance(managed, SubprocessWorker) else None
 
 
 _ACTIONS: dict[str, Callable[[MagicContext, ManagedWorker], Awaitable[Note]]] = {
