@@ -125,8 +125,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     @property
     def script(self) -> str | None:
         """The file of Python that it runs; None where its arguments name none."""
-        files = [one for one in self.definition.args if one.endswith(".py")]
-        return str(self._root / interpolate(files[0], os.environ, self.qualified_name)) if files else None
+        paths = [
+            self._root / interpolate(one, os.environ, self.qualified_name) for one in self.definition.args
+        ]
+        files = [path for path in paths if path.is_file()]
+        return str(min(files, key=lambda path: path.suffix != ".py")) if files else None
 
     def how_to_attach(self) -> str | None:
         """Return how a debugger attaches to the process that runs now, as text; None where none can."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ async def on_go(event, client):
 def attach(text: str, wanted: str = "print(") -> tuple[DebugClient, Path]:
     """Do what a cell says: attach by its entry, with a breakpoint in the file that it names."""
     entry = json.loads(re.search(r"^\{$.*?^\}$", text, re.MULTILINE | re.DOTALL)[0])
-    file = Path(re.search(r"open (\S+\.py) and set breakpoints", text)[1])
+    file = Path(re.search(r"open (\S+) and set breakpoints", text)[1])
     line = next(n for n, one in enumerate(file.read_text().splitlines(), 1) if wanted in one)
     client = DebugClient(entry["connect"]["port"])
     client.attach({str(file): [line]}, justMyCode=entry["justMyCode"], pathMappings=entry["pathMappings"])
@@ -69,7 +70,8 @@ def test_a_process_that_waits_begins_when_somebody_attaches(kernel):
 
 
 def test_a_program_in_python_can_be_attached_to_and_others_are_refused(shared_kernel):
-    program = "%%worker pinger --command python --debug\nimport time\nwhile True:\n    now = 1\n    time.sleep(0.05)\n"
+    body = "import time\nwhile True:\n    now = 1\n    time.sleep(0.05)\n"
+    program = f"%%worker pinger --command {sys.executable} --debug\n{body}"
     declared = shared_kernel.run(program)
     client, file = attach(declared.text, "now = 1")
     client.until("stopped")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
 import pytest
 
 from .debugging import LabDebugger
@@ -221,3 +226,60 @@ def test_a_debugger_from_before_the_extension_shows_no_frame_of_ours(bare_kernel
     assert not [one for one in debugger.stack() if "/dnworker" in one["source"]["path"]]
     debugger.go_on()
     assert "went" in bare_kernel.collect(fired).text
+
+
+SECONDS = 3
+"""How long the tests below hold a handler: longer than what the watchdog calls a block."""
+
+WAITED_FOR = """%%worker held
+ticks = worker.state.setdefault("ticks", [])
+
+@worker.every(seconds=0.1)
+async def on_tick(client):
+    ticks.append(1)
+
+@worker.on_event("held.go")
+async def on_go(event, client):
+    before = len(ticks)
+    print("held", before)
+"""
+
+
+def test_after_a_stop_everything_goes_on(lab, debugger):
+    child = '%%worker child\n@worker.on_event("child.go")\nasync def on_go(event, client):\n    print("arrived")\n'
+    assert lab.run(child).status == "ok"
+    assert "as a process (python)" in lab.run("%worker topology child python").text
+    assert debugger.break_at(WAITED_FOR, 11) == [11]
+    assert lab.run(WAITED_FOR).status == "ok"
+    fired = lab.begin("trace = await dn.fire('held.go')")
+    debugger.until("stopped")
+    journal = Path(debugger.value("str(dn._notebook.active().runtime.journal.path)"))
+    assert in_journal(journal, "held.go")  # written although the loop stands still
+    time.sleep(SECONDS)
+    debugger.go_on()
+    assert lab.collect(fired).status == "ok"
+    ticks = lab.run("before = len(dn.worker('held').state['ticks'])\nprint(before)").text
+    assert "arrived" in lab.run("%fire child.go").text
+    assert "runs" in lab.run("await dn.clock.sleep(0.3)\nprint('runs')").text
+    after = lab.run("assert len(dn.worker('held').state['ticks']) > before")
+    assert after.status == "ok", after.text
+    # No burst: of some thirty ticks that were due meanwhile, hardly any came afterwards.
+    held = lab.run("print([line.text for line in trace.invocations[0].logs])").text
+    assert int(ticks) - int("".join(c for c in held if c.isdigit())) < SECONDS * 10 / 2
+    duration = lab.run("print(trace.invocations[0].duration)").text
+    assert float(duration) < SECONDS / 2
+    log = lab.run("%worker logs held --last 200").text
+    assert "paused" not in log
+    assert "holds the loop" not in log
+
+
+def in_journal(file: Path, kind: str, limit: float = 20.0) -> bool:
+    """Return True as soon as the file has an event of this kind."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            if any(kind in str(row) for name in tables for row in connection.execute(f"SELECT * FROM {name}")):
+                return True
+        time.sleep(0.05)
+    return False
