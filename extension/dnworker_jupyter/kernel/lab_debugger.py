@@ -17,6 +17,7 @@ from typing import Any
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
+from dnworker_jupyter.kernel.patching import replace
 
 log = logging.getLogger("dnworker.debugger")
 
@@ -39,15 +40,29 @@ def install_lab_debugger(shell: Any, failed: Listeners[[Invocation, BaseExceptio
     new = [pattern for pattern in OWN_CODE if pattern not in modules]
     modules += new  # ipykernel sends them to debugpy at the next attach
     _leave_out_now(new)
-    end = failed.add(stop_for_uncaught)
+    end, restore = failed.add(stop_for_uncaught), _leave_processes_alone()
 
     def uninstall() -> None:
         end()
+        restore()
         for pattern in new:
             if pattern in modules:
                 modules.remove(pattern)
 
     return uninstall
+
+
+def _leave_processes_alone() -> Callable[[], None]:
+    """Let processes of Python that this one starts run; returns the reverse.
+
+    debugpy has each wait until a client attaches to it, too, which ipykernel and JupyterLab never do: while the
+    debugger is on, a worker's process would hang, and so would any other that a cell starts.
+    """
+    monkey = sys.modules.get("_pydev_bundle.pydev_monkey")
+    if not hasattr(monkey, "_get_apply_arg_patching"):
+        log.warning("while JupyterLab's debugger is on, worker processes hang: this debugpy is not known")
+        return lambda: None
+    return replace(monkey, "_get_apply_arg_patching", lambda original: lambda: False)
 
 
 def _leave_out_now(patterns: list[str]) -> None:
