@@ -1,4 +1,4 @@
-"""JupyterLab's debugger, driven in a browser: a stop in a handler; for its test and for the picture of the docs."""
+"""JupyterLab's debugger in a browser: a stop in a handler; for its test and the picture of the docs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,9 @@ LINE = 6
 
 
 def turn_on(page: Page) -> None:
-    """Click the bug icon, and wait until the debugger is attached."""
-    button = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-DebuggerBugButton")
-    button.click()
-    page.locator(".jp-DebuggerBugButton[aria-pressed=true], .jp-DebuggerBugButton.lm-mod-toggled").or_(
-        page.locator("jp-button[aria-pressed=true] .jp-DebuggerBugButton, .jp-mod-pressed.jp-DebuggerBugButton")
-    ).first.wait_for()
+    """Click the bug icon, and wait until cells have a gutter for breakpoints: the debugger is attached."""
+    page.locator(".jp-DebuggerBugButton").first.click()
+    page.locator(".jp-Notebook .jp-CodeCell .cm-breakpoint-gutter").first.wait_for()
 
 
 def at_the_stop(page: Page) -> None:

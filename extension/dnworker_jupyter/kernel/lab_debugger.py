@@ -55,8 +55,8 @@ def install_lab_debugger(shell: Any, failed: Listeners[[Invocation, BaseExceptio
 def _leave_processes_alone() -> Callable[[], None]:
     """Let processes of Python that this one starts run; returns the reverse.
 
-    debugpy has each wait until a client attaches to it, too, which ipykernel and JupyterLab never do: while the
-    debugger is on, a worker's process would hang, and so would any other that a cell starts.
+    debugpy has each wait until a client attaches to it, too, which ipykernel and JupyterLab never do: while
+    the debugger is on, a worker's process would hang, and so would any other that a cell starts.
     """
     monkey = sys.modules.get("_pydev_bundle.pydev_monkey")
     if not hasattr(monkey, "_get_apply_arg_patching"):

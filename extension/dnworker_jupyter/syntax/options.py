@@ -114,13 +114,7 @@ def read_worker_line(line: str) -> WorkerLine:
         raise UsageError(
             "%%worker: --topology is for Python workers; --command says already how this one runs"
         )
-    if (options.debug or options.wait) and options.command is None:
-        raise UsageError(
-            "%%worker: --debug is for programs; JupyterLab's debugger stops in this cell, and "
-            f"%worker topology {name} python --debug makes it a process to attach to"
-        )
-    if options.wait and not options.debug:
-        raise UsageError("%%worker: --wait waits for a debugger, and goes with --debug")
+    _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
     others = [options.command, options.file, options.topology, options.when, env, options.shared]
     if options.test and any(others):
         raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
@@ -137,6 +131,16 @@ def read_worker_line(line: str) -> WorkerLine:
         options.debug,
         options.wait,
     )
+
+
+def _check_debug(name: str, debug: bool, wait: bool, *, is_program: bool) -> None:
+    if (debug or wait) and not is_program:
+        raise UsageError(
+            "%%worker: --debug is for programs; JupyterLab's debugger stops in this cell, and "
+            f"%worker topology {name} python --debug makes it a process to attach to"
+        )
+    if wait and not debug:
+        raise UsageError("%%worker: --wait waits for a debugger, and goes with --debug")
 
 
 def _check_file(text: str, *, is_python: bool) -> None:
