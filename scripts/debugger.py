@@ -31,13 +31,16 @@ def at_the_stop(page: Page) -> None:
     cells = page.locator(".jp-Notebook .jp-CodeCell")
     gutter = cells.nth(1).locator(".cm-breakpoint-gutter .cm-gutterElement")
     gutter.nth(LINE).click()  # the first element is a spacer without height
-    cells.nth(1).locator(".cm-breakpoint-gutter .cm-breakpoint-icon, .cm-breakpoint-icon").first.wait_for()
+    gutter.nth(LINE).locator(".cm-breakpoint-icon").wait_for()
     cells.first.click()
     for number in range(2):
         page.keyboard.press("Shift+Enter")
         has_run(cells.nth(number)).wait_for()
     page.keyboard.press("Shift+Enter")
     page.locator(".jp-DebuggerCallstack").get_by_text("on_turn").first.wait_for()
+    variables = page.locator(".jp-DebuggerVariables")
+    page.locator("select", has_text="Globals").select_option("Locals")
+    variables.get_by_text("tokens").first.wait_for()
 
 
 def go_on(page: Page) -> None:

@@ -18,7 +18,7 @@ def test_a_breakpoint_in_the_gutter_stops_the_handler_with_its_variables(page, l
     turn_on(page)
     at_the_stop(page)
     variables = page.locator(".jp-DebuggerVariables")
-    variables.get_by_text("tokens").first.wait_for()
+    assert "210" in variables.inner_text()
     assert "on_turn" in page.locator(".jp-DebuggerCallstack").inner_text()
     assert "invoker" not in page.locator(".jp-DebuggerCallstack").inner_text()
     go_on(page)
