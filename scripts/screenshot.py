@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from debugger import CELLS, at_the_stop, turn_on
 from lab import launch, open_notebook, run_all, running_lab, running_serve
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -75,6 +76,24 @@ def tutorial(browser: Browser, directory: Path) -> None:
         page.close()
 
 
+def debugger(browser: Browser, directory: Path) -> None:
+    """Photograph JupyterLab's debugger, stopped in a handler."""
+    import nbformat
+
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, directory / "debugging.ipynb")
+    with running_lab(directory) as lab:
+        page = browser.new_page(viewport={"width": 1180, "height": 640}, device_scale_factor=1.5)
+        open_notebook(page, lab, "debugging.ipynb")
+        turn_on(page)
+        at_the_stop(page)
+        page.mouse.move(2, 2)
+        page.screenshot(path=DOCS / "debugging-lab.png")
+        page.close()
+
+
 def served(browser: Browser, directory: Path) -> None:
     """Photograph the page of a served capability whose handler failed: events in light, workers in dark."""
     root = directory / "shop"
@@ -121,11 +140,11 @@ def _show_workers(page: Page) -> None:
 
 
 def main() -> None:
-    """Take all of them, or those whose names are given: tutorial, served."""
-    wanted = sys.argv[1:] or ["tutorial", "served"]
+    """Take all of them, or those whose names are given: tutorial, served, debugger."""
+    wanted = sys.argv[1:] or ["tutorial", "served", "debugger"]
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        for name, take in (("tutorial", tutorial), ("served", served)):
+        for name, take in (("tutorial", tutorial), ("served", served), ("debugger", debugger)):
             if name in wanted:
                 with tempfile.TemporaryDirectory(prefix="dnworker-screenshot-") as directory:
                     take(browser, Path(directory))

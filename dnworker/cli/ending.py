@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.cli.streams import Streams, last_words_fd
 from dnworker.cli.text import printable
+from dnworker.core.threads import untraced
 from dnworker.engine.left_behind import left_behind
 from dnworker.engine.own_loop import SharedLoop
 
@@ -88,7 +89,7 @@ class Ending:
         self._reading_end, self._writing_end = os.pipe()
         os.set_blocking(self._reading_end, False)
         os.set_blocking(self._writing_end, False)
-        self._thread = threading.Thread(target=self._watch, name="dnworker ending", daemon=True)
+        self._thread = untraced(threading.Thread(target=self._watch, name="dnworker ending", daemon=True))
         self._last_words = last_words_fd()
         self._resort: subprocess.Popen[bytes] | None = None
         self._pid = os.getpid()

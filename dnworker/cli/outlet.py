@@ -13,6 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from dnworker.core.threads import untraced
+
 LIMIT = 1_000_000
 """Bytes that wait for the reader; what comes on top is dropped."""
 
@@ -69,7 +71,9 @@ class Outlet:
         # the thread
         self._is_direct = False
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._write_all, name=f"dnworker {name}", daemon=True)
+        self._thread = untraced(
+            threading.Thread(target=self._write_all, name=f"dnworker {name}", daemon=True)
+        )
 
     def start(self) -> None:
         """Begin to write."""

@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.discovery import search_path
 from dnworker.capability.flags import parse_cli_flags
+from dnworker.cli.debug_options import (
+    add_debug_arguments,
+    check_debugged,
+    debug_workers,
+    debugged_to_json,
+    shown,
+)
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
@@ -70,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_kept(parser)
     add_restart_arguments(parser)
     add_storm_arguments(parser)
+    add_debug_arguments(parser)
     parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
     parser.set_defaults(command=serve)
 
@@ -109,6 +117,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
     runtime.logs.listen(_print_error)
     runtime.history.listen(_print_mistakes)
     runtime.history.hints.add(lambda invocation, text: _say(f"{invocation.label}: {text}"))
+    debug_workers(runtime, options)
     watchdog = watch_loop(runtime)
     runtime.services.log_files.print_line = _print_output
     await runtime.start()
@@ -126,6 +135,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
             if not await _finishes_before(stop, loading):
                 return 0
             loading.result()
+        check_debugged(runtime)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)
@@ -270,8 +280,8 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     workers = {w.qualified_name: {"state": str(w.state), "error": w.error} for w in runtime.workers()}
     failed = {c.root.name: c.failure for c in runtime.capabilities.all() if c.failure is not None}
     if as_json:
-        report = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
-        print_json(report)
+        report: dict[str, Any] = {"ok": True, "url": runtime.url, "workers": workers, "failed": failed}
+        print_json(report | debugged_to_json(runtime))
         return
     where = f"the token is in {token_file}" if token_file else "the token is that of DREADNODE_RUNTIME_TOKEN"
     print(f"serving at {runtime.url}; {where}", flush=True)
@@ -279,6 +289,8 @@ def _announce(runtime: Runtime, token_file: Path | None, *, as_json: bool) -> No
     for name, worker in workers.items():
         why = f": {worker['error']}" if worker["error"] else ""
         print(printable(f"  {name} is {worker['state']}{why}"), flush=True)
+    for text in shown(runtime):
+        print(text, flush=True)
     for capability in runtime.capabilities.all():
         for check in capability.checks:
             if check.error is not None:

@@ -91,6 +91,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Its id, where a worker process gave it one."""
     kept_bytes: int = 0
     """Bytes that the history counts it with."""
+    stopped_for: float = 0.0
+    """Seconds for which a debugger held it, which are no part of its duration."""
     lines_noted: int = 0
     """Lines that it has written, those that are not kept among them."""
     state_changes: Sequence[str] = ()
@@ -192,7 +194,7 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
         """Note how it ended; what ended well in which a mistake was noticed, ends in a warning."""
         self.outcome = "warning" if outcome == "ok" and self.warnings else outcome
         self.error = error
-        self.duration = time.monotonic() - self.started_at
+        self.duration = max(0.0, time.monotonic() - self.started_at - self.stopped_for)
 
 
 INVOCATION_BYTES = 900

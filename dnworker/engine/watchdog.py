@@ -18,7 +18,9 @@ from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
+from dnworker.core.threads import untraced
 from dnworker.core.user_code import is_library
+from dnworker.engine.stopped import is_stopped_by_debugger
 from dnworker.sessions.turns import turn_run_by
 from dnworker.workers.invoker import invocation_run_by
 
@@ -98,7 +100,7 @@ class Watchdog:
         self._block: Block | None = None
         self._stops = 0  # of those who hold the loop on purpose
         self._loop_thread = threading.get_ident()
-        self._thread = threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True)
+        self._thread = untraced(threading.Thread(target=self._watch, name="dnworker watchdog", daemon=True))
 
     def start(self) -> None:
         """Begin; call it on the loop's thread."""
@@ -144,6 +146,8 @@ class Watchdog:
                     self._loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:  # the loop was closed
                     return
+            elif is_stopped_by_debugger(frame := sys._current_frames().get(self._loop_thread)):
+                self._pass_over(pinged, frame)
             elif not self._stops and self._block is None and self.blocked_for >= self._threshold:
                 self._look(pinged)
             if (block := self._block) is not None:
@@ -151,6 +155,17 @@ class Watchdog:
                 if block.seconds >= LONG and not block.is_long:
                     block.is_long = True
                     self._on_long(block)
+
+    def _pass_over(self, pinged: float, frame: FrameType | None) -> None:
+        """Count none of the time for which a debugger holds the loop on purpose, at `frame`."""
+        with self._lock:
+            if self._pinged != pinged:
+                return
+            self._pinged = time.monotonic()
+            if self._block is not None:
+                self._block.began = self._pinged - self._block.seconds
+        if (invocation := running_invocation(frame)) is not None:
+            invocation.stopped_for += self._pinged - pinged
 
     def _look(self, pinged: float) -> None:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)

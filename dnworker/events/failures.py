@@ -34,7 +34,7 @@ class Failures:
     def __init__(self, kept: int = 0) -> None:
         self._kept: deque[Failure] = deque(maxlen=kept)
         self.noted: Listeners[[Failure]] = Listeners()
-        """Called with each that is kept, on the thread where it was raised."""
+        """Called with each failure where it failed, before its end is noted; must not raise."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -45,10 +45,11 @@ class Failures:
 
     def note(self, invocation: Invocation, exc: BaseException) -> None:
         """Keep what an invocation raised; the oldest goes where there are too many."""
-        if self._kept.maxlen:
-            failure = Failure(invocation, exc)
-            self._kept.append(failure)
-            self.noted.notify(failure)
+        if not self._kept.maxlen and not self.noted.all:
+            return
+        failure = Failure(invocation, exc)
+        self._kept.append(failure)
+        self.noted.notify(failure)
 
     def exception_of(self, invocation: Invocation) -> BaseException | None:
         """Return what an invocation raised; None where it did not fail, or that is not kept any more."""

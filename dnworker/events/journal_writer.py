@@ -22,6 +22,7 @@ from dnworker.core.envelope import EventEnvelope, bytes_of_payload
 from dnworker.core.errors import JournalError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
+from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
 from dnworker.events.journal_rows import INSERT
@@ -125,8 +126,8 @@ class Journal:
         """
         connection = self._open()
         self._ending, lost = False, self.lost
-        writer = threading.Thread(
-            target=self._write_all, args=(connection,), name="dnworker journal", daemon=True
+        writer = untraced(
+            threading.Thread(target=self._write_all, args=(connection,), name="dnworker journal", daemon=True)
         )
         writer.start()
         releases = [bus.tap(self.note_event), history.listen(self.note_invocation)]

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterable
 
+from dnworker.core.threads import untraced
 from dnworker.workers import family
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.family import Family
@@ -116,7 +117,9 @@ class Search:
         with self._lock:
             if not self._is_running:
                 try:
-                    threading.Thread(target=self._search, name="dnworker processes", daemon=True).start()
+                    untraced(
+                        threading.Thread(target=self._search, name="dnworker processes", daemon=True)
+                    ).start()
                 except RuntimeError as exc:  # no thread can be had
                     log.warning("the processes of this machine cannot be read: %s", exc)
                     return []

@@ -21,6 +21,7 @@ from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers.around import Around
 from dnworker.workers.cgroups import Cgroups
+from dnworker.workers.debugging import Debugged
 from dnworker.workers.guard import Guard
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.recorders import OnUnhandled
@@ -145,6 +146,8 @@ class Services:
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
+    debugged: Debugged = field(default_factory=Debugged)
+    """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
     cgroups: Cgroups = field(default_factory=Cgroups)

@@ -15,13 +15,14 @@ from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.lifecycle import WorkerState
+from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
-from dnworker.workers import reports
+from dnworker.workers import debugging, reports
 from dnworker.workers.access import GaveWay, Retired
+from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
@@ -61,6 +62,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._is_asked_to_end = False
         self._starts_again = False
+        self._debug: ProcessDebug | None = None
         self._restarts = ProcessRestarts(
             services.restart, services.clock, self._start_again, self.qualified_name
         )
@@ -122,8 +124,29 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     @property
     def topology_label(self) -> str:
-        """The program's name, as in `subprocess (uv)`."""
-        return f"subprocess ({Path(self.definition.command or '').name})"
+        """The program's name, as in `subprocess (uv)`, and where a debugger can attach."""
+        where = "" if self.debug is None else f", {self.debug.where}"
+        return f"subprocess ({Path(self.definition.command or '').name}){where}"
+
+    @property
+    def debug(self) -> ProcessDebug | None:
+        """How the process that runs now can be debugged; None where it cannot."""
+        return self._debug if self.state in ALIVE else None
+
+    @property
+    def script(self) -> str | None:
+        """The file of Python that it runs; None where its arguments name none."""
+        paths = [
+            self._root / interpolate(one, os.environ, self.qualified_name) for one in self.definition.args
+        ]
+        files = [path for path in paths if path.is_file()]
+        return str(min(files, key=lambda path: path.suffix != ".py")) if files else None
+
+    def how_to_attach(self) -> str | None:
+        """Return how a debugger attaches to the process that runs now, as text; None where none can."""
+        if self.debug is None:
+            return None
+        return debugging.how_to_attach(self.name, self.debug, self._root, self.script)
 
     async def open_stream(
         self,
@@ -154,7 +177,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def detail(self) -> dict[str, Any]:
         """Return the detail of contract 6.5."""
         runner = self._runner
-        process = {
+        process: dict[str, Any] = {
             "command": self.definition.command,
             "args": list(self.definition.args),
             "pid": runner.pid if runner else None,
@@ -163,6 +186,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             "restarts": self.restarts,
             "restart_in": self._restarts.due_in,
         }
+        if self.debug is not None:
+            process["debug"] = {"host": debugging.HOST, "port": self.debug.port, "wait": self.debug.wait}
         detail = super().detail() | {"kind": "subprocess", "process": process}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
 
@@ -178,10 +203,19 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
         )
         word = reports.new_word()
+        command = interpolate(definition.command or "", environ, f"{where}, command")
+        args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
+        env = self._reporting(self._environment(environ, self._token, where), word)
+        env.pop(debugging.VARIABLE, None)
+        self._debug = services.debugged.of(self.qualified_name)
+        if self._debug is not None:
+            args = debugging.with_debugpy(command, args, who=where)
+            env[debugging.VARIABLE] = self._debug.variable()
+            services.log_line(self.qualified_name, self._debug.where, source="runtime")
         return SubprocessWorkerRunner(
-            interpolate(definition.command or "", environ, f"{where}, command"),
-            [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)],
-            env=self._reporting(self._environment(environ, self._token, where), word),
+            command,
+            args,
+            env=env,
             cwd=self._root,
             log_file=services.log_files.of(self.capability, self.name),
             lifecycle=self._lifecycle,

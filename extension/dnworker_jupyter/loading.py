@@ -26,6 +26,7 @@ from dnworker_jupyter.kernel.debugging import Debugging
 from dnworker_jupyter.kernel.exception_mode import chosen_detail
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.journals import Journals, journal_file, locate_journal
+from dnworker_jupyter.kernel.lab_debugger import install_lab_debugger
 from dnworker_jupyter.kernel.late_errors import LateErrors
 from dnworker_jupyter.kernel.location import NotebookLocation
 from dnworker_jupyter.kernel.long_blocks import LongBlocks
@@ -220,6 +221,7 @@ def install(notebook: Notebook) -> None:
     undo(notebook.debugging.install())
     undo(install_debug(shell, notebook.debugging.post_mortem))
     undo(_heed_gone_heads(notebook))
+    undo(install_lab_debugger(shell, notebook.runtime.history.failures.noted))
     shell.events.register("pre_run_cell", notebook.location.look)
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))

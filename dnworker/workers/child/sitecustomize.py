@@ -9,6 +9,7 @@ turn.
 - `dreadnode.capabilities.worker` is dnworker's where the real package is not installed.
 - What is printed is in the log line by line, not when a buffer is full.
 - A client of the real package gets no event twice when its socket broke (`once.py`).
+- With `DNWORKER_DEBUG`, which debugging sets, debuggers can attach (`debug.py`).
 - With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
 """
 
@@ -123,14 +124,14 @@ def print_line_by_line() -> None:
         reconfigure(line_buffering=True)
 
 
-def install(name: str) -> None:
-    """Install the module of that name beside this one; nothing of the script's finds it by its name."""
+def beside(name: str) -> types.ModuleType:
+    """Return the module of that name beside this one; nothing of the script's finds it by its name."""
     spec = importlib.util.spec_from_file_location(f"_dnworker_{name}", os.path.join(HERE, f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.install(WhenImported)
+    return module
 
 
 def next_sitecustomize() -> None:
@@ -147,6 +148,8 @@ print_line_by_line()
 give_package(next(iter(sys.argv), ""))
 sys.meta_path.append(Fallback())
 if os.environ.pop("DNWORKER_OBSERVE", None):
-    install("observe")
-install("once")
+    beside("observe").install(WhenImported)
+beside("once").install(WhenImported)
 next_sitecustomize()
+if "DNWORKER_DEBUG" in os.environ:  # last: it may wait, and what came before is part of the script's start
+    beside("debug").listen()

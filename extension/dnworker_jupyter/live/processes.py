@@ -128,6 +128,8 @@ async def until_up(worker: SubprocessWorker) -> None:
     Raises:
         WorkerFailed: it ended before, or took too long; the text has its last output.
     """
+    if worker.debug is not None and worker.debug.wait:
+        return  # it begins when somebody attaches
     connected_for = 0.0
     try:
         async with asyncio.timeout(CONNECT_LIMIT):

@@ -6,6 +6,7 @@ import shlex
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.workers.debugging import ProcessDebug, with_debugpy
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.live.capability_head import beside_loaded
 from dnworker_jupyter.magics.context import MagicContext
@@ -38,6 +39,7 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
         file.chmod(0o755)
         words = command_words(words, str(file))
     program, *rest = words
+    _debug(context, line, program, rest)
     present = context.runtime.capability().workers.get(line.name)
     number = present.generation + 1 if present is not None else 1
     worker = context.processes.run(line.name, program, tuple(rest), line.options, root, number)
@@ -48,7 +50,23 @@ async def declare_program(context: MagicContext, line: WorkerLine, command: str,
     if cell is not None:
         context.live.programs[line.name] = cell
     text = f"{line.name} is {worker.state} as a process ({program}), generation {number}"
-    return Note("\n".join([text, *beside_loaded(context.runtime, line.name)]))
+    attach = [text for text in [worker.how_to_attach()] if text]
+    return Note("\n".join([text, *attach, *beside_loaded(context.runtime, line.name)]))
+
+
+def _debug(context: MagicContext, line: WorkerLine, program: str, args: list[str]) -> None:
+    """Let debuggers attach to the program, or no longer, from its next start on.
+
+    Raises:
+        UsageError: it is no Python.
+    """
+    debugged, name = context.runtime.services.debugged, f"{context.runtime.capability().name}:{line.name}"
+    if not line.debug:
+        debugged.put(name, None)
+        return
+    with_debugpy(program, args, who=f"worker {line.name!r}")
+    present = debugged.of(name)
+    debugged.put(name, ProcessDebug(line.wait, None if present is None else present.port))
 
 
 def _split_command(command: str) -> list[str]:

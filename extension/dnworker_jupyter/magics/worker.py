@@ -12,7 +12,9 @@ from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
 from dnworker.engine.replay import find
+from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 from dnworker_jupyter.display.logs import LINES_SHOWN, LogQuery, line_of, log_text
 from dnworker_jupyter.display.tables import (
     WORKER_VERBS,
@@ -52,6 +54,8 @@ class WorkerOptions:
     grep: str | None = None
     event: str | None = None
     show: int | None = None
+    debug: bool = False
+    wait: bool = False
 
 
 def worker_line_parser() -> Parser:
@@ -82,6 +86,8 @@ def worker_line_parser() -> Parser:
         help="with state: this key was not kept; take what the worker has now",
     )
     add("--changes", choices=["on", "off"], help="with state: whether traces say what handlers change in it")
+    add("--debug", action="store_true", help="with topology: let a debugger attach to the process")
+    add("--wait", action="store_true", help="with --debug: begin when one has attached")
     return parser
 
 
@@ -102,7 +108,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     Raises:
         UsageError: the line is wrong, or there is no such worker.
     """
-    _check_state_options(options)
+    _check_options(options)
     match options.words:
         case [] | ["list"]:
             return workers_table(context.runtime.workers())
@@ -113,7 +119,8 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
         case [name]:
             return await _table(context, context.worker(name))
         case ["topology", name, topology]:
-            return await _move(context, context.worker(name), _topology(topology))
+            debug = ProcessDebug(options.wait) if options.debug else None
+            return await _move(context, context.worker(name), _topology(topology), debug)
         case ["topology", *_]:
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["remove", name] if names_handler(context, name):
@@ -133,7 +140,11 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
 
 
-def _check_state_options(options: WorkerOptions) -> None:
+def _check_options(options: WorkerOptions) -> None:
+    if options.wait and not options.debug:
+        raise UsageError("--wait waits for a debugger, and goes with --debug")
+    if options.debug and options.words[:1] != ["topology"]:
+        raise UsageError("--debug goes with a topology, as in: %worker topology bridge python --debug")
     given = [name for name in ("before", "restore", "keep", "changes") if getattr(options, name)]
     if options.words[:1] == ["logs"]:
         given = [name for name in given if name != "before"]
@@ -205,6 +216,7 @@ async def _stop(context: MagicContext, managed: ManagedWorker) -> Note:
 async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     await context.runtime.remove(managed.qualified_name)
     context.transactions.forget(managed)
+    context.runtime.services.debugged.put(managed.qualified_name, None)
     return Note(f"{managed.name} is removed")
 
 
@@ -216,13 +228,34 @@ async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
     return Note("\n".join([text, *failing(change)]))
 
 
-async def _move(context: MagicContext, managed: ManagedWorker, topology: Topology) -> Note:
+async def _move(
+    context: MagicContext, managed: ManagedWorker, topology: Topology, debug: ProcessDebug | None
+) -> Note:
     live = context.live_worker(managed)
-    if live.topology == topology:
+    if topology == "in-process" and debug is not None:
+        raise UsageError(
+            f"{live.name} would run in this kernel: JupyterLab's debugger (the bug icon) stops in its cells; "
+            f"--debug is for processes, as in: %worker topology {live.name} python --debug"
+        )
+    debugged, name = context.runtime.services.debugged, managed.qualified_name
+    present = debugged.of(name)
+    if live.topology == topology and debug is None and present is None:
         return Note(f"{live.name} runs {_how(topology)} already")
-    with notice_of(live):
-        await live.move(topology)
-    return Note(f"{live.name} is {live.state_now}, {_how(topology)}, with empty state")
+    if debug is not None and present is not None:
+        debug.port = present.port  # an editor that knows it can attach again
+    debugged.put(name, debug)
+    try:
+        with notice_of(live):
+            await live.move(topology)
+    except BaseException:
+        debugged.put(name, present)  # what ran before runs on, as it was
+        raise
+    text = f"{live.name} is {live.state_now}, {_how(topology)}, with empty state"
+    return Note("\n".join(filter(None, [text, _how_to_attach(live.managed)])))
+
+
+def _how_to_attach(managed: ManagedWorker | None) -> str | None:
+    return managed.how_to_attach() if isinstance(managed, SubprocessWorker) else None
 
 
 _ACTIONS: dict[str, Callable[[MagicContext, ManagedWorker], Awaitable[Note]]] = {

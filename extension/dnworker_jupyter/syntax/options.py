@@ -61,6 +61,8 @@ class WorkerLine:
     quiet: bool
     command: str | None = None
     test: bool = False
+    debug: bool = False
+    wait: bool = False
 
 
 def worker_parser() -> Parser:
@@ -78,6 +80,10 @@ def worker_parser() -> Parser:
     parser.add_argument(
         "--command", metavar="CMD", help="run a program in any language; the body is its file"
     )
+    parser.add_argument(
+        "--debug", action="store_true", help="with --command python: let a debugger attach to the process"
+    )
+    parser.add_argument("--wait", action="store_true", help="with --debug: begin when one has attached")
     parser.add_argument("--file", metavar="PATH", help="the path of the worker's file in the capability")
     parser.add_argument(
         "--topology", choices=TOPOLOGIES, help="how the export runs it, whatever the others do"
@@ -108,6 +114,7 @@ def read_worker_line(line: str) -> WorkerLine:
         raise UsageError(
             "%%worker: --topology is for Python workers; --command says already how this one runs"
         )
+    _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
     others = [options.command, options.file, options.topology, options.when, env, options.shared]
     if options.test and any(others):
         raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
@@ -121,7 +128,19 @@ def read_worker_line(line: str) -> WorkerLine:
         options.quiet,
         options.command,
         options.test,
+        options.debug,
+        options.wait,
     )
+
+
+def _check_debug(name: str, debug: bool, wait: bool, *, is_program: bool) -> None:
+    if (debug or wait) and not is_program:
+        raise UsageError(
+            "%%worker: --debug is for programs; JupyterLab's debugger stops in this cell, and "
+            f"%worker topology {name} python --debug makes it a process to attach to"
+        )
+    if wait and not debug:
+        raise UsageError("%%worker: --wait waits for a debugger, and goes with --debug")
 
 
 def _check_file(text: str, *, is_python: bool) -> None:

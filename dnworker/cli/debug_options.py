@@ -1,0 +1,78 @@
+"""The options of `dnworker serve` that let debuggers attach to worker processes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dnworker.cli.text import printable
+from dnworker.core.errors import UsageError
+from dnworker.core.text import closest
+from dnworker.workers.debugging import ProcessDebug
+from dnworker.workers.subprocess_worker import SubprocessWorker
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+def add_debug_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument(
+        "--debug",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER",
+        help="let a debugger attach to this worker's process, on a port of 127.0.0.1; may be repeated",
+    )
+    parser.add_argument(
+        "--debug-wait",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER",
+        help="the same, and its script begins when a debugger has attached",
+    )
+
+
+def debug_workers(runtime: Runtime, options: argparse.Namespace) -> None:
+    """Have the named workers start with debugpy, before they are loaded."""
+    for name in options.debug:
+        runtime.services.debugged.put(name, ProcessDebug())
+    for name in options.debug_wait:
+        runtime.services.debugged.put(name, ProcessDebug(wait=True))
+
+
+def check_debugged(runtime: Runtime) -> None:
+    """Refuse names that are no process, once all is loaded.
+
+    Raises:
+        UsageError: there is no such worker, or it runs inside of this process.
+    """
+    workers = {worker.qualified_name: worker for worker in runtime.workers()}
+    for name in runtime.services.debugged:
+        if name not in workers:
+            near = closest(name, sorted(workers), cutoff=0.5)
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(f"--debug {name}: there is no such worker{hint}")
+        if not isinstance(workers[name], SubprocessWorker):
+            raise UsageError(
+                f"--debug {name}: it runs inside of this process, to which no debugger attaches; "
+                "give it a `command` in its manifest, or debug it in a notebook"
+            )
+
+
+def shown(runtime: Runtime) -> Iterator[str]:
+    """Go through what a person reads who wants to attach, a text for each worker."""
+    for worker in _debugged(runtime):
+        yield printable(worker.how_to_attach() or "")
+
+
+def debugged_to_json(runtime: Runtime) -> dict[str, Any]:
+    """Return where each listens, for `--json`; nothing where none does."""
+    found = {worker.qualified_name: worker.detail()["process"]["debug"] for worker in _debugged(runtime)}
+    return {"debug": found} if found else {}
+
+
+def _debugged(runtime: Runtime) -> list[SubprocessWorker]:
+    workers = [worker for worker in runtime.workers() if isinstance(worker, SubprocessWorker)]
+    return [worker for worker in workers if worker.debug is not None]
