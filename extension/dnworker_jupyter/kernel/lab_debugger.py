@@ -35,9 +35,10 @@ def install_lab_debugger(shell: Any, failed: Listeners[[Failure]]) -> Callable[[
     Args:
         failed: called with each failed invocation, where it failed.
     """
-    modules = getattr(getattr(getattr(shell, "kernel", None), "debugger", None), "kernel_modules", None)
-    if not isinstance(modules, list):
+    debugger = getattr(getattr(shell, "kernel", None), "debugger", None)
+    if debugger is None:
         return lambda: None  # a terminal, or a kernel without debugpy
+    modules: list[str] = getattr(debugger, "kernel_modules", [])  # ipykernel 6 leaves nothing out
     new = [pattern for pattern in OWN_CODE if pattern not in modules]
     modules += new  # ipykernel sends them to debugpy at the next attach
     _leave_out_now(new)
