@@ -133,12 +133,10 @@ class Invoker:
         if not task.cancelled():
             failure: BaseException | None = task.result()
             return failure
-        # It was cancelled in its last step, after which nothing could be raised in it any more.
-        return (
-            None
-            if invocation.outcome in ("ok", "warning")
-            else RuntimeError(str(invocation.error or "it was cancelled"))
-        )
+        # It was cancelled in its last step, after which nothing could be raised in it any more, or in a debugger.
+        if invocation.outcome in ("ok", "warning"):
+            return None
+        return RuntimeError(str(invocation.error or _why_cancelled(task)))
 
     async def run(
         self, handler: Any, args: tuple[Any, ...], invocation: Invocation, key: HandlerKey, title: str | None
@@ -256,6 +254,16 @@ class Invoker:
         for task, invocation in launched.items():
             if task.done() and self.in_flight.pop(task, None) is not None:
                 self.recorder.end(invocation, cancelled=True)
+
+
+def _why_cancelled(task: asyncio.Task[Any]) -> str:
+    try:
+        task.result()
+    except EndedByUser as exc:
+        return f"it was {exc}"
+    except asyncio.CancelledError:
+        pass
+    return "it was cancelled"
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -18,6 +18,7 @@ class Mistake(NamedTuple):
     fired: str | None = None
 
 
+DEBUG = "      %debug #N opens the frame that raised"
 RUNS = "w is running, generation 1\n  + on_event demo.a: on_a"
 
 
@@ -42,7 +43,7 @@ def failed(name: str, body: str, error: str, way_out: str | None = None, *, says
     fired = ["demo.a  #N", "  x notebook:w.on_a  error  T ms", *([f"      | {says}"] if says else [])]
     fired += ["      cell [D], line 5, in on_a", f"          {body}", f"      {error}"]
     fired += [f"      x cell [D], line 5: {way_out}"] if way_out else []
-    return Mistake(name, handler(body), RUNS, "\n".join(fired))
+    return Mistake(name, handler(body), RUNS, "\n".join([*fired, DEBUG]))
 
 
 def uncallable(name: str, signature: str, error: str, why: str) -> Mistake:
@@ -51,7 +52,7 @@ def uncallable(name: str, signature: str, error: str, why: str) -> Mistake:
     fired = ["demo.a  #N", "  x notebook:w.on_a  error  T ms", f"      TypeError: {error}"]
     fired += [f"      x cell [D], line 3: on_a {text}"]
     shows = f"{RUNS}\n  ! on_a (cell [D], line 3) {text}"
-    return Mistake(name, handler("pass", signature=signature), shows, "\n".join(fired))
+    return Mistake(name, handler("pass", signature=signature), shows, "\n".join([*fired, DEBUG]))
 
 
 def deaf(name: str, kind: str, why: str) -> Mistake:

@@ -184,9 +184,14 @@ async def on_answer(event, client):
 """.strip()
 
 
+ONE_SIDED = ("state: ", "%debug #", "event = ", "client = ")
+"""Rows of a trace about what is in this process, and about variables of another."""
+
+
 def shape(reply):
-    """A trace without numbers that differ from run to run."""
-    text = reply.displays[-1]["text/plain"]
+    """A trace without numbers that differ from run to run, and what only one of the two sides has."""
+    rows = reply.displays[-1]["text/plain"].splitlines()
+    text = "\n".join(row for row in rows if not row.strip().startswith(ONE_SIDED))
     text = re.sub(r"#\d+|[\d.]+ ms|[█ ]+$", "", text, flags=re.MULTILINE)
     return re.sub(r"(cell \[\d+\]|\S+/twofold.py), line \d+", "PLACE", text)
 

@@ -34,8 +34,9 @@ def test_a_trace_is_a_tree_with_a_waterfall_as_text_and_as_html(kernel):
     lines = shown["text/plain"].splitlines()
     assert lines[1].strip().startswith("+ notebook:counter.on_order  ok")
     assert lines[1].endswith("█")
-    assert [line.strip().partition("  ")[0] for line in lines[2:5]] == [
+    assert [line.strip().partition("  ")[0] for line in lines[2:6]] == [
         "| sum 2",
+        "state: n = 2",
         "> summed",
         "+ notebook:counter.on_summed",
     ]

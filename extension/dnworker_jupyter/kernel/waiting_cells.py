@@ -119,7 +119,7 @@ class WaitingCells:
 
     def request(self) -> Request | None:
         """Return the request that runs here; None in a terminal."""
-        if self._kernel is None:
+        if not hasattr(self._kernel, "get_parent"):  # a terminal, or a shell that nobody sends requests
             return None
         message = self._kernel.get_parent("shell")
         return Request(self._kernel._parent_ident["shell"], message if isinstance(message, dict) else {})
