@@ -260,7 +260,7 @@ def pack(payload: object) -> tuple[msgspec.Raw, int]:
             return msgspec.Raw(text.encode()), len(text)
         packed = msgspec.Raw(_encoder.encode(_from_json(text)))
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
-        raise Invalid(why_not_json(payload) or f"payload is not JSON: {exc}") from exc
+        raise Invalid(why_not_json(payload) or f"payload is not JSON: {exc}") from None
     if len(text) > MAX_PAYLOAD_BYTES:
         raise TooLarge(
             f"payload is {len(text):,} bytes of JSON; at most {MAX_PAYLOAD_BYTES:,} reach a subscriber. "

@@ -181,7 +181,7 @@ class _Reader:
                 self._note_libraries()
                 self._shown.append((one, tuple(self._before)))
                 self._before.clear()
-            else:
+            elif one.library not in OURS:
                 self._count(one.library, 1)
         self._note_libraries(last)
         kept = self._kept()

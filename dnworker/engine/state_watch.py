@@ -173,11 +173,15 @@ class StateWatch:
             engine.listen(self._watched.clear),
         ]
 
-    def stop(self) -> None:
-        """Look no more, and let go what is kept; harmless when it does not."""
+    def pause(self) -> None:
+        """Look no more until the next start, and keep what is kept; harmless when it does not look."""
         for undo in self._undo:
             undo()
         self._undo = []
+
+    def stop(self) -> None:
+        """Look no more, and let go what is kept; harmless when it does not."""
+        self.pause()
         self.snapshots.forget()
         self._watched.clear()
         self._events.clear()

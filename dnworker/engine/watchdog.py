@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.locations import known_location, location_of
 from dnworker.core.threads import untraced
+from dnworker.core.time_limits import extend_time_limits
 from dnworker.core.user_code import is_library
 from dnworker.engine.stopped import is_stopped_by_debugger
 from dnworker.sessions.turns import turn_run_by
@@ -164,8 +165,11 @@ class Watchdog:
             self._pinged = time.monotonic()
             if self._block is not None:
                 self._block.began = self._pinged - self._block.seconds
+            seconds = self._pinged - pinged
         if (invocation := running_invocation(frame)) is not None:
-            invocation.stopped_for += self._pinged - pinged
+            invocation.stopped_for += seconds
+        with suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(extend_time_limits, seconds, self._loop)
 
     def _look(self, pinged: float) -> None:
         block = explain(sys._current_frames().get(self._loop_thread), self._loop)

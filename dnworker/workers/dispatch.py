@@ -59,7 +59,7 @@ class Dispatch:
         self._events: AsyncIterator[EventEnvelope] | None = None
         self._is_diverted: Callable[[EventEnvelope], bool] | None = None
         self._diverted: list[EventEnvelope] = []  # kept for another dispatch, or until the diversion ends
-        self._never_started: list[EventEnvelope] = []  # taken, when the worker ended before its startup did
+        self._taken: EventEnvelope | None = None  # waits for the startup to end
         self.task: asyncio.Task[None] | None = None
         """What takes the events; None while no kind is listened to."""
 
@@ -129,10 +129,13 @@ class Dispatch:
             self._events = events
             self.task = self._invoker.spawn(self._dispatch(events), "events")
 
-    def waiting(self) -> list[EventEnvelope]:
-        """Return the events that were to be handled and that no handler was started for."""
+    def take_waiting(self) -> list[EventEnvelope]:
+        """Return the events that were to be handled and that no handler was started for; only once."""
+        diverted, self._diverted = self._diverted, []
+        taken, self._taken = self._taken, None
         queued = getattr(self._events, "queued", None)
-        return [*self._never_started, *(queued() if queued is not None else ())]
+        waiting = [*diverted, *([] if taken is None else [taken])]
+        return [*waiting, *(queued() if queued is not None else ())]
 
     async def aclose(self) -> None:
         """Close the subscription."""
@@ -160,12 +163,11 @@ class Dispatch:
                 for envelope in kept:
                     self._start_invocations(envelope)
             async for envelope in events:
+                self._taken = envelope
                 try:
                     await self._released.wait()
+                    self._taken = None
                     self._start_invocations(envelope)
-                except asyncio.CancelledError:
-                    self._never_started.append(envelope)
-                    raise
                 finally:  # also when startup fails while this event waits for it
                     recorder.delivered(envelope)
                 taken += 1

@@ -133,7 +133,7 @@ class Invoker:
         if not task.cancelled():
             failure: BaseException | None = task.result()
             return failure
-        # It was cancelled in its last step, after which nothing could be raised in it any more, or in a debugger.
+        # A debugger ended it, or it was cancelled in its last step, when nothing could be raised in it.
         if invocation.outcome in ("ok", "warning"):
             return None
         return RuntimeError(str(invocation.error or _why_cancelled(task)))

@@ -349,7 +349,7 @@ class WorkerRunner:
     def _lose_queued(self) -> None:
         """Tell of the events that wait for handlers: nobody has asked for this end."""
         if self._on_lost is not None:
-            for envelope in self._dispatch.waiting():
+            for envelope in self._dispatch.take_waiting():
                 self._on_lost(envelope)
 
     def _ended_itself(self, text: str) -> None:

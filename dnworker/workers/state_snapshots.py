@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ LARGEST = LIMIT // 5
 SECONDS = 1.0
 SECONDS_BACK = 5.0
 """In which a state is pickled, and unpickled."""
+
+SLOW = 1.0
+PAUSE = 30.0
+"""Seconds that a snapshot may take: the loop waits for it. Else none is taken of that worker for so many."""
 
 SAID_AT_ONCE = 5
 TOLD_KEPT = 1_000
@@ -101,6 +106,8 @@ class Snapshots:
         self._used = 0
         self._told: set[tuple[str, str]] = set()
         """Which key of which worker was said not to be in snapshots."""
+        self._paused: dict[str, float] = {}
+        """Until when no snapshot of a worker is taken, as the last one took long."""
         self._left_out: dict[tuple[str, str], tuple[int, Missing]] = {}
         """What could not be pickled last, with the identity of its class."""
 
@@ -136,14 +143,26 @@ class Snapshots:
         Returns:
             what is to be said of it in the worker's log: each thing once.
         """
+        began = time.monotonic()
+        if began < self._paused.get(worker, 0.0):
+            return []
         if not issubclass(type(state), dict) or why_impossible() is not None:
             return []
+        said = self._take(worker, event, generation, state)
+        took = time.monotonic() - began
+        if took > SLOW:  # the loop has stood still meanwhile
+            self._paused[worker] = began + took + PAUSE
+            said.append(f"state: a snapshot took {took:.1f} s; none is taken for the next {PAUSE:g} s")
+        return said
+
+    def _take(self, worker: str, event: EventEnvelope, generation: int, state: object) -> list[str]:
+        until = time.monotonic() + SECONDS
         some: dict[Any, Any] = dict.copy(state)  # type: ignore[arg-type]  # not isinstance(), which asks it
         missing = self._take_out_known(worker, some)
         try:
             data = _pickle(some)
         except NotPickled as exc:
-            missing += self._take_out_bad(worker, some)
+            missing += self._take_out_bad(worker, some, until)
             try:
                 data = _pickle(some)
             except NotPickled:
@@ -166,10 +185,14 @@ class Snapshots:
                 del some[key]
         return found
 
-    def _take_out_bad(self, worker: str, some: dict[Any, Any]) -> list[Missing]:
-        """Take out the keys that cannot be pickled, each by itself."""
+    def _take_out_bad(self, worker: str, some: dict[Any, Any], until: float) -> list[Missing]:
+        """Take out the keys that cannot be pickled, each by itself, and those for which no time is left."""
         found = []
         for key, value in [*some.items()]:
+            if time.monotonic() > until:
+                found.append(Missing(text_of_key(key), values.type_name(value), "no time was left to try"))
+                del some[key]
+                continue
             try:
                 _pickle({0: value})
             except NotPickled as exc:

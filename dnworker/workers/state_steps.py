@@ -7,6 +7,7 @@ for threads. After so many steps, or so much time, only the whole rest of the ru
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
@@ -17,6 +18,8 @@ from dnworker.workers.around import Handler
 from dnworker.workers.state_changes import LARGEST_STATE, Large, Moment, differences, moment_of
 from dnworker.workers.state_frozen import ABSENT, Difference, is_same
 from dnworker.workers.state_text import text_of
+
+log = logging.getLogger("dnworker.state")
 
 STEPS = 500
 SECONDS = 0.05
@@ -148,12 +151,19 @@ class WatchedRun:
         after = self._look()
         if after is None:
             return
-        if found := differences(self._before, after):
+        try:
+            self._note(self._before, after, is_last=is_last)
+        except Exception as exc:  # what looks must not be why a handler fails
+            log.exception("changes of the state of %s cannot be told", self._invocation.worker)
+            self._is_over, self._why_not = True, f"{type(exc).__name__} while it was compared"
+        self._before = after if self._since is not None else None
+
+    def _note(self, before: Moment, after: Moment, *, is_last: bool) -> None:
+        if found := differences(before, after):
             self._changes.add(found)
             if self._since is not None and is_last:
                 self._beside = self._meanwhile(self._since)
             self._write()
-        self._before = after if self._since is not None else None
 
     def _look(self) -> Moment | None:
         started = time.perf_counter()

@@ -229,7 +229,7 @@ def install(notebook: Notebook) -> None:
     undo(register_formatters(shell, notebook.stale))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
-    undo(notebook.states.stop)
+    undo(notebook.states.pause)
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)
@@ -286,6 +286,7 @@ def stop(notebook: Notebook) -> None:
     """Close the panels and stop the runtime in full; in a kernel, on its loop."""
     notebook.transactions.forget_names()  # not before: workers that a reload keeps mean them
     notebook.watch.stop()
+    notebook.states.stop()
     notebook.panels.close()
     if notebook.loop.has_thread:
         notebook.loop.finish(_stop_runtime(notebook))

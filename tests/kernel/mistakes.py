@@ -38,10 +38,14 @@ def warned(name: str, body: str, *rows: str) -> Mistake:
     return Mistake(name, handler(body), RUNS, "\n".join(fired))
 
 
-def failed(name: str, body: str, error: str, way_out: str | None = None, *, says: str = "") -> Mistake:
-    """Return a mistake by which the handler fails in line 5."""
+def failed(
+    name: str, body: str, error: str, way_out: str | None = None, *, says: str = "", hidden: str = ""
+) -> Mistake:
+    """Return a mistake by which the handler fails in line 5; `hidden` is what is said of frames of libraries."""
     fired = ["demo.a  #N", "  x notebook:w.on_a  error  T ms", *([f"      | {says}"] if says else [])]
-    fired += ["      cell [D], line 5, in on_a", f"          {body}", f"      {error}"]
+    fired += ["      cell [D], line 5, in on_a", f"          {body}"]
+    fired += [f"      ({hidden})"] if hidden else []
+    fired += [f"      {error}"]
     fired += [f"      x cell [D], line 5: {way_out}"] if way_out else []
     return Mistake(name, handler(body), RUNS, "\n".join([*fired, DEBUG]))
 
@@ -384,6 +388,7 @@ VALUES = [
         "asyncio.run(asyncio.sleep(1))",
         "RuntimeError: asyncio.run() cannot be called from a running event loop",
         "the loop runs already: write await asyncio.sleep(...) in the place of asyncio.run(...)",
+        hidden="1 frame of asyncio is not shown; raised at asyncio/runners.py, line N, in run",
     ),
     failed(
         "run_until_complete",
@@ -391,6 +396,7 @@ VALUES = [
         "RuntimeError: This event loop is already running",
         "the loop runs already: write await asyncio.sleep(...) in the place of "
         "asyncio.get_running_loop().run_until_complete(...)",
+        hidden="2 frames of asyncio are not shown; raised at asyncio/base_events.py, line N, in _check_running",
     ),
 ]
 

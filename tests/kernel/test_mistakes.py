@@ -30,7 +30,7 @@ def cell(notebook):
 
 def shown(reply: Reply, defined: int = 0, ran: int = 0) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", reply.text).replace(f"cell [{defined}]", "cell [D]")
-    text = text.replace(f"cell [{ran}]", "cell [F]")
+    text = re.sub(r"(raised at \S+, line) \d+", r"\1 N", text.replace(f"cell [{ran}]", "cell [F]"))
     return re.sub(r"#\d+", "#N", re.sub(r"\d+\.\d ms", "T ms", text)).strip()
 
 

@@ -44,6 +44,8 @@ def listen() -> None:
     finally:
         if quiet is None:
             os.environ.pop(_QUIET, None)
+        else:
+            os.environ[_QUIET] = quiet
 
 
 def _end(text: str) -> None:

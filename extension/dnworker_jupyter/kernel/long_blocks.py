@@ -45,9 +45,9 @@ class LongBlocks:
         return uninstall
 
     def _begin(self, info: Any) -> None:
-        kernel = getattr(self._shell, "kernel", None)
-        if kernel is not None and self._parent is None and threading.current_thread() is self._thread:
-            self._parent = kernel.get_parent("shell")
+        kernel: Any = getattr(self._shell, "kernel", None)
+        if self._parent is None and threading.current_thread() is self._thread:
+            self._parent = kernel.get_parent("shell") if hasattr(kernel, "get_parent") else {}  # a terminal
 
     def _end(self, result: Any) -> None:
         if threading.current_thread() is self._thread and self._cells.now is None:  # and no code within it
@@ -67,7 +67,8 @@ class LongBlocks:
 
     def _write(self, parent: Any, text: str) -> None:
         """Send text as the cell's own, past the streams: those belong to what runs."""
-        kernel, stream = self._shell.kernel, sys.__stderr__
+        kernel: Any = getattr(self._shell, "kernel", None)
+        stream = sys.__stderr__
         thread = getattr(kernel, "iopub_thread", None)
         if thread is None:
             if stream is not None:

@@ -113,9 +113,9 @@ class LiveHandle(Worker):
     def state(self, value: dict[str, Any]) -> None:
         vars(self)[_STATE] = value  # the constructor's; what is set later goes into the live state
         if "_event_handlers" in vars(self):
-            live = self.state
+            live, new = self.state, {**value}  # `state |= ...` sets the very dict that it has changed
             live.clear()
-            live.update(value)
+            live.update(new)
 
     @property
     def generation(self) -> int:

@@ -46,3 +46,14 @@ def test_what_is_named_can_be_let_go_alone_and_each_failure_is_told():
     assert [failure.invocation for failure in gone] == [first]
     assert [failure.invocation for failure in history.failures.entries()] == [second]
     assert len(history.failures) == 1
+
+
+def test_who_is_told_of_a_failure_and_raises_does_not_keep_the_run_from_ending():
+    history = History()
+
+    def raising(failure):
+        raise SystemExit
+
+    history.failures.noted.add(raising)
+    assert failed(history, "1").outcome == "error"
+    assert history.is_idle()

@@ -309,3 +309,32 @@ async def test_a_burst_that_a_worker_had_begun_with_when_it_failed_is_counted_to
     assert handled | lost == {event.event_id for event in events}
     assert not handled & lost
     assert lost
+
+
+async def test_what_waits_for_a_startup_in_which_the_worker_ends_itself_is_lost_by_name(runtime):
+    worker, go = Worker(name="w"), asyncio.Event()
+
+    async def end():
+        await go.wait()
+        raise SystemExit
+
+    @worker.on_startup
+    async def begin(client):
+        await asyncio.create_task(end())
+
+    @worker.on_event("a")
+    async def handle(event, client): ...
+
+    adding = asyncio.create_task(runtime.add(worker))
+    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
+        await asyncio.sleep(0)
+    for _ in range(3):  # the dispatch holds the first one
+        await asyncio.sleep(0)
+    events = [runtime.publish("a"), runtime.publish("a")]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    go.set()
+    managed = await adding
+    assert managed.losses == "2 events lost: the worker failed before it had handled them"
+    for event in events:
+        assert not Trace(event, runtime.history).ok

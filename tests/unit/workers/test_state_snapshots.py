@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -100,6 +101,7 @@ def test_a_fork_is_refused_by_the_key_that_is_missing_unless_the_live_one_may_st
 
 def test_what_never_returns_is_left_behind_and_not_tried_again(monkeypatch):
     monkeypatch.setattr(state_snapshots, "SECONDS", 0.05)
+    monkeypatch.setattr(state_snapshots, "SLOW", 1e9)
     kept = Snapshots()
     state = {"n": 1, "bad": Endless()}
     (said,) = kept.take("w", event(1), 1, state)
@@ -196,3 +198,20 @@ def test_a_snapshot_gives_an_equal_state_and_leaves_the_live_one_untouched(state
             value.append("new")
     back.clear()
     assert differences(now, moment_of(state)) == {}
+
+
+class Slow:
+    """Takes long to be pickled."""
+
+    def __reduce__(self):
+        time.sleep(0.02)
+        return (int, ())
+
+
+def test_after_a_slow_snapshot_none_is_taken_for_a_while_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(state_snapshots, "SLOW", 0.01)
+    snapshots = state_snapshots.Snapshots()
+    said = snapshots.take("n:w", event(1), 1, {"slow": Slow()})
+    assert "none is taken for the next 30 s" in said[-1]
+    assert snapshots.take("n:w", event(2), 1, {"slow": Slow()}) == []
+    assert len(snapshots) == 1
