@@ -23,8 +23,9 @@ LARGEST = LIMIT // 5
 """Bytes of one snapshot."""
 
 SECONDS = 1.0
+TRIES = 3
 SECONDS_BACK = 5.0
-"""In which a state is pickled, and unpickled."""
+"""In which a state is pickled, how often that for each of its keys by itself, and in which it is unpickled."""
 
 SLOW = 1.0
 PAUSE = 30.0
@@ -156,13 +157,12 @@ class Snapshots:
         return said
 
     def _take(self, worker: str, event: EventEnvelope, generation: int, state: object) -> list[str]:
-        until = time.monotonic() + SECONDS
         some: dict[Any, Any] = dict.copy(state)  # type: ignore[arg-type]  # not isinstance(), which asks it
         missing = self._take_out_known(worker, some)
         try:
             data = _pickle(some)
         except NotPickled as exc:
-            missing += self._take_out_bad(worker, some, until)
+            missing += self._take_out_bad(worker, some)
             try:
                 data = _pickle(some)
             except NotPickled:
@@ -185,9 +185,9 @@ class Snapshots:
                 del some[key]
         return found
 
-    def _take_out_bad(self, worker: str, some: dict[Any, Any], until: float) -> list[Missing]:
+    def _take_out_bad(self, worker: str, some: dict[Any, Any]) -> list[Missing]:
         """Take out the keys that cannot be pickled, each by itself, and those for which no time is left."""
-        found = []
+        found, until = [], time.monotonic() + TRIES * SECONDS
         for key, value in [*some.items()]:
             if time.monotonic() > until:
                 found.append(Missing(text_of_key(key), values.type_name(value), "no time was left to try"))
