@@ -25,7 +25,7 @@ LARGEST = LIMIT // 5
 SECONDS = 1.0
 TRIES = 3
 SECONDS_BACK = 5.0
-"""In which a state is pickled, how often that for each of its keys by itself, and in which it is unpickled."""
+"""In which a state is pickled; how often that for its keys, one by one; in which it is unpickled."""
 
 SLOW = 1.0
 PAUSE = 30.0
