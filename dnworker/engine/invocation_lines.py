@@ -42,6 +42,8 @@ class InvocationLines:
         self._lines = LineSplitter()
         self._writers: dict[str, dict[_Writer, Invocation]] = {}
         """Who has an unfinished line, by the invocation's id."""
+        self._late_ends: set[str] = set()
+        """The ids of the invocations whose unfinished lines a timer is going to end."""
         self._lock = threading.RLock()  # a finalizer may write while a thread holds it
 
     def add(
@@ -84,6 +86,19 @@ class InvocationLines:
             self._keep(invocation, key.source, key.level, line)
 
     def _end_later(self, invocation: Invocation) -> None:
-        timer = threading.Timer(self._late, self.end, (invocation,))
+        """Have one timer end what the invocation writes from now on; each is a thread of the system."""
+        with self._lock:
+            if invocation.id in self._late_ends:
+                return
+            self._late_ends.add(invocation.id)
+        timer = threading.Timer(self._late, self._end_late, (invocation,))
         timer.daemon = True
-        contextvars.Context().run(timer.start)  # it runs on nobody's behalf
+        try:
+            contextvars.Context().run(timer.start)  # it runs on nobody's behalf
+        except RuntimeError:  # there are too many threads, or the interpreter ends
+            self._end_late(invocation)
+
+    def _end_late(self, invocation: Invocation) -> None:
+        with self._lock:
+            self._late_ends.discard(invocation.id)
+        self.end(invocation)

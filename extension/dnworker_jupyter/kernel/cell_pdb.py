@@ -50,6 +50,12 @@ class Hooks(NamedTuple):
     quit: Callable[[CellPdb], object]
 
 
+def _debugger_of(tracer: Any) -> CellPdb | None:
+    """Return the debugger of a cell that traces with this; None where it is somebody else's."""
+    owner = getattr(tracer, "__self__", None)
+    return owner if isinstance(owner, CellPdb) else None
+
+
 class CellPdb(UserFrames, Pdb):  # type: ignore[misc]  # IPython's is untyped
     """The debugger of one invocation.
 
@@ -102,17 +108,32 @@ class CellPdb(UserFrames, Pdb):  # type: ignore[misc]  # IPython's is untyped
             if getattr(frame.f_trace, "__self__", None) is self:
                 frame.f_trace = None
             frame = frame.f_back
+        self._before = self._traced_before()
         self.forget()
 
     def _note_tracing(self) -> None:
-        if getattr(tracer := sys.gettrace(), "__self__", None) is not self:
-            self._before = tracer
+        tracer = sys.gettrace()
+        above = _debugger_of(tracer)
+        if above is self:
+            return
+        while above is not None:  # it stops again, above another: no two give the thread back to each other
+            if (below := _debugger_of(above._before)) is self:
+                above._before = self._before
+            above = below
+        self._before = tracer
 
     def _end_tracing(self) -> None:
         """Give the thread back to who traced it before, such as a debugger of the front end."""
         tracer = sys.gettrace()
         if tracer is None or getattr(tracer, "__self__", None) is self:
-            sys.settrace(self._before)
+            sys.settrace(self._traced_before())
+
+    def _traced_before(self) -> Any:
+        """Return who traced the thread before, passing over debuggers that have ended."""
+        before = self._before
+        while (debugger := _debugger_of(before)) is not None and debugger._is_finished:
+            before = debugger._before
+        return before
 
     # -- where it stops --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _posixsubprocess
 import codecs
+import contextvars
 import logging
 import os
 import selectors
@@ -93,24 +94,43 @@ class ChildOutput:
 
         Raises:
             OSError: there are too many open files.
+            RuntimeError: there are too many threads.
         """
         reads, writes = os.pipe()
-        self.adopt(invocation, name, reads)
+        try:
+            self.adopt(invocation, name, reads)
+        except BaseException:
+            os.close(writes)
+            raise
         return writes
 
     def adopt(self, invocation: Invocation, name: str, reads: int) -> None:
-        """Read a pipe from now on, until its last writer has closed it."""
-        os.set_blocking(reads, False)
+        """Read a pipe from now on, until its last writer has closed it; where that fails, close it."""
         with self._lock:
-            self._next += 1
-            pipe = _Pipe(invocation, name, reads, ("child", self._next))
+            try:
+                os.set_blocking(reads, False)
+                selector = self._selector
+                if selector is None:
+                    selector = self._begin()
+                self._next += 1
+                pipe = _Pipe(invocation, name, reads, ("child", self._next))
+                selector.register(reads, selectors.EVENT_READ, pipe)
+            except BaseException:
+                os.close(reads)
+                raise
             self._pipes.setdefault(invocation.id, []).append(pipe)
-            is_first = self._selector is None
-            if self._selector is None:
-                self._selector = selectors.DefaultSelector()
-            self._selector.register(reads, selectors.EVENT_READ, pipe)
-        if is_first:
-            threading.Thread(target=self._watch, name="dnworker output of children", daemon=True).start()
+
+    def _begin(self) -> selectors.BaseSelector:
+        """Start the thread that reads, which waits for the lock that is held here."""
+        self._selector = selectors.DefaultSelector()
+        thread = threading.Thread(target=self._watch, name="dnworker output of children", daemon=True)
+        try:
+            contextvars.Context().run(thread.start)  # it runs on nobody's behalf
+        except BaseException:
+            self._selector.close()
+            self._selector = None
+            raise
+        return self._selector
 
     def _watch(self) -> None:
         """Read until there are no pipes any more."""
@@ -172,12 +192,12 @@ class ChildOutput:
         ) -> None:
             invocation = current_invocation.get()
             opened: list[int] = []
-            if invocation is not None and not in_child():
-                if is_inherited(stdout):
-                    stdout = self._open_into(opened, invocation, "stdout")
-                if is_inherited(stderr):
-                    stderr = self._open_into(opened, invocation, "stderr")
             try:
+                if invocation is not None and not in_child():
+                    if is_inherited(stdout):
+                        stdout = self._open_into(opened, invocation, "stdout")
+                    if is_inherited(stderr):
+                        stderr = self._open_into(opened, invocation, "stderr")
                 original(popen, args, bufsize, executable, stdin, stdout, stderr, *others, **fields)
             finally:
                 for descriptor in opened:
@@ -277,7 +297,10 @@ def _after_in_parent() -> None:
         active, invocation, out, err, _ = pipes
         for name, (reads, writes) in (("stdout", out), ("stderr", err)):
             os.close(writes)
-            active.adopt(invocation, name, reads)
+            try:
+                active.adopt(invocation, name, reads)
+            except (OSError, RuntimeError):  # too many open files or threads
+                log.exception("what a child of %s writes to %s is lost", invocation.label, name)
 
 
 def _after_in_child() -> None:

@@ -100,7 +100,7 @@ class Descriptors:
 
     def _candidates(self) -> list[Invocation]:
         """Return the invocations one of which has written; none where it was a cell."""
-        if any(process.poll() is None for process in list(self._of_cells)):
+        if any(map(_is_running, list(self._of_cells))):
             return []
         running = list(self._running.values())
         if self._ended is not None and time.monotonic() - self._ended[1] < LATE_SECONDS:
@@ -131,3 +131,17 @@ class Descriptors:
                 self._of_cells.add(popen)
 
         return init
+
+
+def _is_running(process: subprocess.Popen[Any]) -> bool:
+    """Return whether a process runs, and leave its exit status to who waits for it, such as asyncio."""
+    if process.returncode is not None:
+        return False
+    if os.name == "nt":  # a look takes nothing away there
+        return process.poll() is None
+    if (waitid := getattr(os, "waitid", None)) is None:  # macOS before Python 3.13
+        return True  # its end is known once somebody has waited for it
+    try:
+        return waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False

@@ -125,6 +125,9 @@ class OutputRouter:
 
     def take(self, invocation: Invocation, name: str, text: str) -> None:
         """Put what a handler wrote where it wants it, else into its worker's log, line by line."""
+        emission = current_emission.get()
+        if emission is not None:
+            emission.written += 1
         wanted = (redirects.targets.get() or {}).get(name)
         if wanted is not None:
             wanted.write(text)
@@ -133,11 +136,9 @@ class OutputRouter:
             write_in_child(name, text)
             return
         self._children.drain(invocation)
-        emission = current_emission.get()
         if emission is None:
             self._lines.add(invocation, name, text)
         else:
-            emission.written += 1
             self._lines.add(invocation, "log", text, level=emission.level)
 
     def take_unowned(self, name: str, text: str) -> bool:

@@ -27,6 +27,7 @@ targets: contextvars.ContextVar[_Targets | None] = contextvars.ContextVar("dnwor
 """Where the handler that runs here redirects stdout, stderr and displays, by name; a stream or a list."""
 
 _TOKENS = "_dnworker_tokens"
+"""The attribute of a manager that has the tokens of `targets`, by the invocation that entered it."""
 
 
 def install(guard_streams: Callable[[], None]) -> list[Callable[[], None]]:
@@ -65,13 +66,14 @@ def _entering(
     original: Any, within_handler: Callable[[Any], tuple[_Targets, Any]], guard_streams: Callable[[], None]
 ) -> Any:
     def enter(manager: Any) -> Any:
-        if current_invocation.get() is None:
+        invocation = current_invocation.get()
+        if invocation is None:
             entered = original(manager)
             guard_streams()
             return entered
         wanted, entered = within_handler(manager)
         token = targets.set({**(targets.get() or {}), **wanted})
-        manager.__dict__.setdefault(_TOKENS, []).append(token)
+        manager.__dict__.setdefault(_TOKENS, {}).setdefault(invocation, []).append(token)
         return entered
 
     return enter
@@ -79,16 +81,29 @@ def _entering(
 
 def _leaving(original: Any) -> Any:
     def leave(manager: Any, *exc_info: Any) -> Any:
-        tokens = manager.__dict__.get(_TOKENS)
+        invocation, entered = current_invocation.get(), manager.__dict__.get(_TOKENS, {})
+        tokens = entered.get(invocation)
         if not tokens:
             return original(manager, *exc_info)
         for target in (targets.get() or {}).values():
             if isinstance(target, _WidgetText):
                 target.flush()
-        targets.reset(tokens.pop())
+        _reset_newest(tokens)
+        if not tokens:
+            entered.pop(invocation, None)
         return None
 
     return leave
+
+
+def _reset_newest(tokens: list[contextvars.Token[_Targets | None]]) -> None:
+    """End what was entered last in this context: a handler's other tasks and threads have theirs."""
+    for token in reversed([*tokens]):
+        with contextlib.suppress(ValueError):
+            targets.reset(token)
+            tokens.remove(token)
+            return
+    tokens.pop()  # entered in a context that is another's, and ends with it
 
 
 def _redirect(manager: Any) -> tuple[_Targets, Any]:

@@ -39,6 +39,30 @@ def test_a_late_line_without_an_end_is_kept_when_nothing_more_comes():
     assert book.queue.get(timeout=60) == ("stdout", "info", "a")
 
 
+def test_late_pieces_without_an_end_take_one_timer(monkeypatch):
+    book, ended, started = Book(), invocation("ok"), []
+    start = threading.Timer.start
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: started.append(timer))
+    for _ in range(100):
+        book.lines.add(ended, "stdout", ".")
+    assert len(started) == 1
+    start(started[0])
+    assert book.queue.get(timeout=60) == ("stdout", "info", "." * 100)
+    book.lines.add(ended, "stdout", "more")
+    assert len(started) == 2
+
+
+def test_a_late_line_is_kept_at_once_where_no_thread_can_start(monkeypatch):
+    def fail(timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    book, ended = Book(), invocation("ok")
+    monkeypatch.setattr(threading.Timer, "start", fail)
+    book.lines.add(ended, "stdout", "a")
+    book.lines.add(ended, "stdout", "b")
+    assert book.kept == [("stdout", "info", "a"), ("stdout", "info", "b")]
+
+
 def test_an_unfinished_line_is_kept_at_the_end_with_its_level():
     book, one = Book(), invocation()
     book.lines.add(one, "log", "half", level="error")
