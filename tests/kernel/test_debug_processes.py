@@ -92,7 +92,7 @@ def test_a_program_in_python_can_be_attached_to_and_others_are_refused(shared_ke
         ("%worker topology calm python --wait", "--wait waits for a debugger, and goes with --debug"),
         (
             "%worker calm --debug",
-            "--debug goes with a topology, as in: %worker topology bridge python --debug",
+            "--debug goes with: %worker topology NAME TOPOLOGY",
         ),
     ],
 )

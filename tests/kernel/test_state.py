@@ -54,7 +54,8 @@ def test_the_state_is_shown_as_a_tree(bridge):
 def test_the_state_is_drawn_as_the_last_value_of_a_cell_and_other_dicts_are_not(bridge):
     drawn = bridge.run("dn.worker('bridge').state").result
     assert "state of notebook:bridge" in drawn["text/html"]
-    assert "'count': 0" in drawn["text/plain"]
+    assert '  "count"  int  0' in drawn["text/plain"]
+    assert "sk-hidden" not in drawn["text/plain"]
     other = bridge.run("dict(dn.worker('bridge').state)").result
     assert "text/html" not in other
     assert bridge.run("type(dn.worker('bridge').state) is dict").result["text/plain"] == "True"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
+from IPython.utils.dir2 import get_real_method
+
 from dnworker.core.value_tree import Bounds, Node, tree_of
 
 OPEN_LEVELS = 2
@@ -66,16 +68,22 @@ def register_state_formatter(shell: Any, find: Callable[[object], StateTree | No
     Returns:
         what takes it out again.
     """
-    formatter = shell.display_formatter.formatters["text/html"]
+    formatters = shell.display_formatter.formatters
+    undo = [_put(formatters["text/html"], _as_html, find), _put(formatters["text/plain"], _as_text, find)]
+
+    def undo_all() -> None:
+        for one in undo:
+            one()
+
+    return undo_all
+
+
+def _put(
+    formatter: Any, make: Callable[..., Callable[..., Any]], find: Callable[..., Any]
+) -> Callable[[], None]:
+    """Put a printer of dicts into a formatter; returns what puts back the one that was there."""
     before = formatter.for_type(dict)
-
-    def draw(value: object) -> str | None:
-        found = find(value)
-        if found is not None:
-            return found._repr_html_()
-        drawn: str | None = None if before is None else before(value)
-        return drawn
-
+    draw = make(find, before)
     formatter.for_type(dict, draw)
 
     def undo() -> None:
@@ -85,3 +93,34 @@ def register_state_formatter(shell: Any, find: Callable[[object], StateTree | No
                 formatter.for_type(dict, before)
 
     return undo
+
+
+def _as_html(find: Callable[[object], StateTree | None], before: Any) -> Callable[[object], Any]:
+    def draw(value: object) -> Any:
+        found = find(value)
+        if found is not None:
+            return found._repr_html_()
+        if before is not None:
+            return before(value)
+        method = get_real_method(value, "_repr_html_")  # of a subclass: IPython looks no further than here
+        return method() if method is not None else None
+
+    return draw
+
+
+def _as_text(find: Callable[[object], StateTree | None], before: Any) -> Callable[..., None]:
+    """Return what writes the tree of a state, but not where it is part of another value.
+
+    The printer of dicts would write what is secret, and run `__repr__` of what handlers put into the state.
+    """
+
+    def draw(value: object, printer: Any, cycle: bool) -> None:
+        found = find(value) if len(printer.stack) == 1 else None
+        if found is not None:
+            printer.text(repr(found))
+        elif before is not None:
+            before(value, printer, cycle)
+        else:
+            printer.text(repr(value))
+
+    return draw

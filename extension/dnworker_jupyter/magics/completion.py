@@ -59,7 +59,7 @@ def _offered(context: MagicContext, magic: str, words: list[str], word: str, par
     if words and words[-1] in ("--worker",):
         return _workers(context)
     if words and words[-1] in ("--before", "--restore"):
-        return [f"#{one.seq}" for one in context.states.snapshots if one.worker.endswith(f":{words[1]}")]
+        return _kept_before(context, [w for w in words if not w.startswith("-")])
     if words and words[-1] == "--kind":
         return context.suggestions.kinds_known()
     if words and words[-1] == "--when":
@@ -109,6 +109,15 @@ def _of_worker(context: MagicContext, given: list[str], words: list[str], word: 
             return _workers(context)
         case ["topology", _]:
             return TOPOLOGIES
+    return []
+
+
+def _kept_before(context: MagicContext, given: list[str]) -> list[str]:
+    """Return the events before which the state of a worker is kept: for `state`, as `logs` takes a line."""
+    match given:
+        case ["state", name, *_]:
+            kept = context.states.snapshots
+            return [f"#{one.seq}" for one in kept if name in (one.worker, one.worker.rpartition(":")[2])]
     return []
 
 

@@ -100,9 +100,7 @@ async def compare_on_fork(
         made.state = chosen.state()
         return made
 
-    event = chosen.event
-    if edits:
-        event = msgspec.structs.replace(event, payload=edited(event.payload, edits))
+    event = with_edits(chosen.event, edits)
     at = f"on the state before #{event.seq}"
     labels = (
         f"{live.name}, the generation before, {at}",
@@ -116,6 +114,15 @@ async def compare_on_fork(
         labels,
         has_started=True,
     )
+
+
+def with_edits(event: EventEnvelope, edits: Sequence[Edit]) -> EventEnvelope:
+    """Return an event with fields of its payload changed, for what runs it without publishing it.
+
+    Raises:
+        UsageError: an edit leads nowhere.
+    """
+    return msgspec.structs.replace(event, payload=edited(event.payload, edits)) if edits else event
 
 
 def _choose(

@@ -19,7 +19,7 @@ from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.display.traces import trace_html
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.fire import check_debug, check_wait
-from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork
+from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork, with_edits
 from dnworker_jupyter.syntax.options import Parser, read_value
 
 _LAST = re.compile(r"last(\d*)")
@@ -122,6 +122,9 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
         raise UsageError("--keep goes with --from-state: %replay #12 --from-state --keep KEY")
     if options.debug and options.compare:
         raise UsageError("--compare runs copies, which nothing stops; leave --debug or --compare out")
+    if options.compare and (options.session is not None or options.speed is not None):
+        flag = "--speed" if options.session is None else "--session"
+        raise UsageError(f"--compare publishes nothing, and at once; leave {flag} or --compare out")
     if options.speed is not None and options.from_state:
         raise UsageError("--speed is for several events; --from-state takes one")
     if options.kind and options.what and not options.what[0].startswith("last"):
@@ -136,7 +139,7 @@ async def run_replay(context: MagicContext, options: ReplayOptions) -> object:
     if options.from_state:
         return await _from_state(context, events, edits, options)
     if options.compare:
-        return await _compare(context, events, options.worker)
+        return await _compare(context, [with_edits(event, edits) for event in events], options.worker)
     try:
         traces = await replay(
             context.runtime,

@@ -42,7 +42,7 @@ class WorkerOptions:
     """The options of a `%worker` line."""
 
     words: list[str]
-    last: int
+    last: int | None = None
     drop: bool = False
     cell: int | None = None
     trigger: str | None = None
@@ -63,7 +63,7 @@ def worker_line_parser() -> Parser:
     parser = Parser("%worker", "See and control workers.")
     parser.add_argument("words", nargs="*", metavar="[list] | NAME | VERB NAME", help=", ".join(WORKER_VERBS))
     add = parser.add_argument
-    add("--last", type=int, default=LINES_SHOWN, metavar="N", help="with logs: the newest N lines")
+    add("--last", type=int, metavar="N", help=f"with logs: the newest N lines, not {LINES_SHOWN}")
     add("--before", metavar="NUMBER", help="with logs: the lines before this one; with state: the event")
     add("--all", action="store_true", help="with logs: all lines, in a pager where they are many")
     add("--grep", metavar="TEXT", help="with logs: the lines with this text, in any case")
@@ -125,7 +125,7 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             raise UsageError(f"%worker topology takes a name and one of {', '.join(sorted(TOPOLOGIES))}")
         case ["remove", name] if names_handler(context, name):
             return await remove_handler(context, name, options.cell, options.trigger)
-        case _ if options.cell is not None or options.trigger is not None:
+        case ["remove", _] if options.cell is not None or options.trigger is not None:
             raise UsageError("--cell and --for go with one handler: %worker remove NAME.HANDLER --cell N")
         case ["state", name]:
             return await _state_of(context, context.worker(name), options)
@@ -140,18 +140,69 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
     raise UsageError(f"%worker takes {', '.join(WORKER_VERBS)} and one name, not {words!r}{hint}")
 
 
+_LINES = {
+    "logs": "%worker logs NAME",
+    "state": "%worker state NAME",
+    "remove": "%worker remove NAME.HANDLER",
+    "resume": "%worker resume",
+    "topology": "%worker topology NAME TOPOLOGY",
+}
+
+_VERBS_OF = {
+    "last": ("logs",),
+    "all": ("logs",),
+    "grep": ("logs",),
+    "event": ("logs",),
+    "show": ("logs",),
+    "before": ("state", "logs"),
+    "restore": ("state",),
+    "keep": ("state",),
+    "changes": ("state",),
+    "drop": ("resume",),
+    "cell": ("remove",),
+    "trigger": ("remove",),
+    "debug": ("topology",),
+    "wait": ("topology",),
+}
+"""The verbs that each option goes with, by its field; with all others it would do nothing."""
+
+
 def _check_options(options: WorkerOptions) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UsageError: there is one.
+    """
+    given = [name for name in _VERBS_OF if _is_given(getattr(options, name))]
+    verb = options.words[0] if options.words else ""
+    if len(options.words) > 1 and verb not in WORKER_VERBS:
+        return  # a wrong verb, which is told with one that is near
+    for name in given:
+        if verb not in _VERBS_OF[name]:
+            lines = " or ".join(_LINES[one] for one in _VERBS_OF[name])
+            raise UsageError(f"{_flag(name)} goes with: {lines}")
     if options.wait and not options.debug:
         raise UsageError("--wait waits for a debugger, and goes with --debug")
-    if options.debug and options.words[:1] != ["topology"]:
-        raise UsageError("--debug goes with a topology, as in: %worker topology bridge python --debug")
-    given = [name for name in ("before", "restore", "keep", "changes") if getattr(options, name)]
-    if options.words[:1] == ["logs"]:
-        given = [name for name in given if name != "before"]
-    if given and options.words[:1] != ["state"]:
-        raise UsageError(f"--{given[0]} goes with: %worker state NAME")
-    if len([name for name in given if name != "keep"]) > 1:
-        raise UsageError("--before, --restore and --changes each stand alone")
+    if verb == "state":
+        if len([name for name in given if name != "keep"]) > 1:
+            raise UsageError("--before, --restore and --changes each stand alone")
+        if "keep" in given and "before" not in given and "restore" not in given:
+            raise UsageError(
+                "--keep goes with --before or --restore: %worker state NAME --restore #12 --keep KEY"
+            )
+    if "show" in given and len(given) > 1:
+        others = ", ".join(_flag(name) for name in given if name != "show")
+        raise UsageError(f"--show shows one line whole, whichever it is; leave {others} out")
+    if "all" in given and "last" in given:
+        raise UsageError("--all shows all lines, --last the newest N; leave one of them out")
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != []
+
+
+def _flag(name: str) -> str:
+    return "--for" if name == "trigger" else f"--{name}"
 
 
 async def _state_of(context: MagicContext, managed: ManagedWorker, options: WorkerOptions) -> object:
@@ -172,7 +223,8 @@ async def _logs(context: MagicContext, name: str, options: WorkerOptions) -> obj
     event = None
     if options.event is not None:
         event = (await find(context.runtime, options.event)).event_id
-    query = LogQuery(options.last, _line_number(options.before), options.all, options.grep, event)
+    last = LINES_SHOWN if options.last is None else options.last
+    query = LogQuery(last, _line_number(options.before), options.all, options.grep, event)
     text = log_text(book, worker, name, query)
     if not text.is_long:
         return text

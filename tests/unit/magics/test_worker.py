@@ -12,7 +12,7 @@ from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.workers import LiveWorkers
 from dnworker_jupyter.magics.context import MagicContext
-from dnworker_jupyter.magics.worker import WorkerOptions, run_worker_line
+from dnworker_jupyter.magics.worker import WorkerOptions, run_worker_line, worker_line_parser
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def context():
 
 
 async def run(context: MagicContext, line: str) -> str:
-    return str(await run_worker_line(context, WorkerOptions(line.split(), 50)))
+    return str(await run_worker_line(context, worker_line_parser().read_as(WorkerOptions, line.split())))
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,40 @@ async def test_what_a_line_cannot_do_is_told_with_the_way_out(context, line, pro
     with pytest.raises(UsageError) as raised:
         await run(context, line)
     assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("bridge --cell 3", "--cell goes with: %worker remove NAME.HANDLER"),
+        ("restart bridge --for demo.a", "--for goes with: %worker remove NAME.HANDLER"),
+        ("remove bridge --cell 0", "--cell and --for go with one handler"),
+        ("remove bridge.on_a --drop", "--drop goes with: %worker resume"),
+        ("--drop", "--drop goes with: %worker resume"),
+        ("list --all", "--all goes with: %worker logs NAME"),
+        ("state bridge --grep x", "--grep goes with: %worker logs NAME"),
+        ("stop bridge --event #1", "--event goes with: %worker logs NAME"),
+        ("stop bridge --show 0", "--show goes with: %worker logs NAME"),
+        ("stop bridge --last 50", "--last goes with: %worker logs NAME"),
+        ("stop bridge --before 1", "--before goes with: %worker state NAME or %worker logs NAME"),
+        ("logs bridge --restore #1", "--restore goes with: %worker state NAME"),
+        ("state bridge --keep k", "--keep goes with --before or --restore"),
+        ("state bridge --keep k --changes on", "--keep goes with --before or --restore"),
+        ("logs bridge --show 5 --grep x --before 3", "leave --grep, --before out"),
+        ("logs bridge --all --last 3", "leave one of them out"),
+        ("bridge --debug", "--debug goes with: %worker topology NAME TOPOLOGY"),
+        ("bridge --wait", "--wait goes with: %worker topology NAME TOPOLOGY"),
+        ("topology bridge python --wait", "--wait waits for a debugger, and goes with --debug"),
+        ("resmue bridge --drop", "did you mean resume?"),
+    ],
+)
+async def test_an_option_that_would_do_nothing_is_refused(context, line, problem):
+    with pytest.raises(UsageError) as raised:
+        await run(context, line)
+    assert problem in str(raised.value)
+    assert "running" in await run(context, "bridge")
+
+
+async def test_options_of_the_log_go_together(context):
+    assert "bridge" in await run(context, "logs bridge --last 3 --before 9 --grep x")
+    assert await run(context, "logs bridge --all --grep x")
