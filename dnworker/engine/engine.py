@@ -244,10 +244,10 @@ class Engine:
         await bound.run(self.reloads.close)
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.push_async_callback(self.guard.aclose)
-            steps.callback(self.storms.close)
             steps.callback(self.services.log_files.close)
             steps.callback(self._kill_what_is_left, bound)
-            steps.push_async_callback(self.resources.aclose)
+            steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
+            steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
             await bound.run(self.capabilities.close)
         return not bound.is_exceeded

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
@@ -313,7 +315,8 @@ class EventBus:
             if owner is None or owner == only:
                 tap(envelope)
         if current_invocation.get() is None or self.gate is None or not self.gate.holds(envelope, size, only):
-            self.release(envelope, size, only)
+            for subscription in self._workers_wanting(envelope, only):
+                subscription.put(envelope, size)
         return envelope
 
     def _deliver_to_others(self, envelope: EventEnvelope, size: int) -> EventEnvelope:
@@ -324,11 +327,27 @@ class EventBus:
         return envelope
 
     def release(self, envelope: EventEnvelope, size: int, only: str | None = None) -> None:
-        """Deliver an event that was held back to the workers that want it, or only to one."""
+        """Deliver an event that was held back to the workers that want it, or only to one.
+
+        Streams of processes go by `seq`, and newer events went over them meanwhile: they get it under a new
+        one. Its id stays, and its number for everybody else: in the history, in traces and in the journal.
+        """
+        anew: EventEnvelope | None = None
+        for subscription in self._workers_wanting(envelope, only):
+            if isinstance(subscription, Subscription):  # of this process
+                subscription.put(envelope, size)
+                continue
+            if anew is None:
+                self._seq += 1
+                anew = replace(envelope, seq=self._seq)
+            subscription.put(anew, size)
+
+    def _workers_wanting(self, envelope: EventEnvelope, only: str | None) -> Iterator[Subscriber]:
+        """Yield the subscriptions of workers that want an event; of one, where it is for that one only."""
         for subscription in self._subscribers.of_kind(envelope.kind):
             is_meant = subscription.owner == only if only is not None else subscription.owner is not None
             if is_meant and subscription.session_id in (None, envelope.session_id):
-                subscription.put(envelope, size)
+                yield subscription
 
     def subscribe(
         self,

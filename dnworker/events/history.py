@@ -163,6 +163,7 @@ class History:
             self._losses.pop(oldest, None)
         if self._storms:
             self._storms.pop(oldest, None)
+        if self._held:
             self._held.pop(oldest, None)
         self._forget_runs(oldest)
 

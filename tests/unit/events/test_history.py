@@ -90,3 +90,12 @@ def test_a_task_and_a_sleeper_do_not_keep_a_runtime_from_being_idle(bus, history
     history.begin(task)
     assert not history.is_idle()
     assert history.is_idle({sleeper})
+
+
+def test_what_is_noted_of_an_event_goes_with_it(bus, history, monkeypatch):
+    monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 1)
+    held = bus.publish("a")
+    history.note_held(held.event_id, "a restart of w delivers it")
+    bus.publish("a")
+    assert history.event(held.event_id) is None
+    assert history.held(held.event_id) is None

@@ -331,6 +331,17 @@ async def test_fire_of_a_circle_returns_and_says_what_happened():
         assert runtime.usage.read()["storm_held"].used > 0
 
 
+async def test_the_log_of_a_stopped_runtime_says_how_many_were_never_delivered():
+    worker, _ = circle()
+    async with Runtime(port=None, limits=Limits(storm=100)) as runtime:
+        runtime.storms.mode = "hold"
+        await runtime.add(worker)
+        await runtime.fire("a", timeout=None)
+        assert runtime.storms.held == 1
+    (record,) = runtime.log.page(level="warning", text="never delivered").entries
+    assert record.message.startswith("1 held events were never delivered, of storms of ")
+
+
 async def test_a_runtime_by_itself_only_warns(runtime):
     worker = Worker(name="w")
 

@@ -8,8 +8,11 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from dnworker.client.http import _Stream
 from dnworker.core.envelope import bytes_of_payload
+from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
@@ -102,6 +105,68 @@ def test_a_stream_of_other_kinds_is_another_one(bench):
     other = bench.queue.open(["b"])
     bench.publish(2, kind="b")
     assert (numbers(take(other)), other.resumed) == ([2], None)
+
+
+def held_back(bus, *numbers):
+    """Publish events that are held back from workers, and return what the gate got."""
+    held = []
+
+    class Gate:
+        def holds(self, envelope, size, only=None):
+            held.append((envelope, size, only))
+            return True
+
+    bus.gate = Gate()
+    token = current_invocation.set(Invocation("demo:w", "on_a", "event", None))
+    try:
+        for n in numbers:
+            bus.publish("a", {"n": n})
+    finally:
+        current_invocation.reset(token)
+        bus.gate = None
+    return held
+
+
+def test_held_events_arrive_once_and_in_order_after_newer_ones(bench):
+    published = []
+    bench.bus.tap(lambda envelope: published.append((envelope.seq, envelope.event_id)))
+    inside = bench.bus.subscribe(["a"], owner="demo:inside")
+    reader, client = bench.queue.open(["a"], "mine", 0), _Stream(["a"])
+    client.begin()
+    held = held_back(bench.bus, 1, 2, 3)
+    bench.publish(4)
+    (newer,) = take(reader)
+    reader.acknowledge(newer.seq)
+    assert client.is_new(replace(newer))
+    for one in held:
+        bench.bus.release(*one)
+    bench.publish(5)
+    given = [envelope for envelope in take(reader) if client.is_new(envelope)]
+    assert numbers(given) == [1, 2, 3, 5]
+    assert newer.seq < given[0].seq < given[1].seq < given[2].seq < given[3].seq  # as `once.py` wants it
+    assert [e.event_id for e in given] == [id_ for _, id_ in (*published[:3], published[4])]
+    reader.acknowledge(newer.seq)
+    assert bench.queue.size > 0  # that is not known to have arrived which was sent later
+    reader.leave(clean=False)
+    again = bench.queue.open(["a"], "mine", given[1].seq)
+    assert numbers(take(again)) == [3, 5]
+    again.acknowledge(given[-1].seq)
+    assert bench.queue.size == 0
+    assert [e.seq for e in inside.queued()] == [published[n][0] for n in (3, 0, 1, 2, 4)]
+
+
+def test_held_events_that_the_backlog_takes_come_in_the_order_of_their_delivery(bench):
+    held = held_back(bench.bus, 1, 2)
+    bench.publish(3)
+    for one in held:
+        bench.bus.release(*one)
+    assert numbers(take(bench.queue.open(["a"]))) == [3, 1, 2]
+
+
+def test_what_is_for_one_worker_keeps_its_number_where_it_is_not_held(bench):
+    reader = bench.queue.open(["a"])
+    event = bench.bus.publish("a", {"n": 1}, only="demo:w")
+    assert [e.seq for e in take(reader)] == [event.seq] == [bench.bus.latest_seq]
 
 
 async def test_a_socket_that_is_half_dead_is_let_go_when_its_client_returns(bench):
