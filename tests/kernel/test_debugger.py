@@ -50,6 +50,14 @@ def test_every_way_to_stop_asks_in_the_cell_that_fired(shared_kernel, stop):
     assert "x += 1" not in logs(shared_kernel)
 
 
+def test_a_debugger_loaded_within_a_capture_shows_what_it_says_in_the_cell(bare_kernel):
+    bare_kernel.run("%%capture\n%load_ext dnworker")
+    bare_kernel.run(STOPS.format(stop="breakpoint()"))
+    reply = bare_kernel.run("%fire a", answers=["p x", "c"])
+    assert "\n41\n" in plain(reply.text)
+    assert "| x is 42" in reply.text
+
+
 @pytest.mark.parametrize("leave", ["q", "exit", "\x04"])
 def test_quitting_ends_that_handler_alone_and_nothing_counts_as_failed(shared_kernel, leave):
     shared_kernel.run(

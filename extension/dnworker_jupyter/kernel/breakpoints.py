@@ -24,6 +24,7 @@ from dnworker.workers.registry import handlers_of
 from dnworker_jupyter.kernel.cell_input import CellInput, in_debugger
 from dnworker_jupyter.kernel.cell_pdb import STDLIB_PDB, CellPdb, Hooks
 from dnworker_jupyter.kernel.patching import replace
+from dnworker_jupyter.kernel.redirects import own_streams
 from dnworker_jupyter.kernel.stops import Stops
 from dnworker_jupyter.kernel.user_frames import code_of
 from dnworker_jupyter.kernel.waiting_cells import WaitingCell, WaitingCells
@@ -57,7 +58,7 @@ class Breakpoints:
 
     def install(self) -> Callable[[], None]:
         """Take breakpoints of handlers from now on; returns what ends it."""
-        self._stream = sys.stdout
+        self._stream = dict(own_streams(self._kernel))["stdout"]
         undo = ExitStack()
         undo.callback(self._let_go)
         self._waiting.on_steps = lambda: self._engine.services.around.add(self._wrap)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -20,6 +19,7 @@ from typing import Any
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.text import LineSplitter
 from dnworker.engine.engine import Engine
+from dnworker_jupyter.kernel import redirects
 from dnworker_jupyter.kernel.child_output import DESCRIPTORS, in_child, is_inherited
 from dnworker_jupyter.kernel.patching import replace
 
@@ -54,8 +54,9 @@ class Descriptors:
 
     def install(self) -> list[Callable[[], None]]:
         """Watch from now on; returns what ends that."""
-        streams = (sys.stdout, sys.stderr)
-        threads = [getattr(stream, "watch_fd_thread", None) for stream in streams]
+        kernel = getattr(self._shell, "kernel", None)
+        streams = redirects.own_streams(kernel)
+        threads = [getattr(stream, "watch_fd_thread", None) for _, stream in streams]
         self._watchers = {thread.ident for thread in threads if thread is not None}
         undo = [replace(os, "write", self._writing)]
         if not self._watchers:

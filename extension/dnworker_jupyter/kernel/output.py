@@ -51,7 +51,8 @@ class OutputRouter:
 
     def install(self) -> None:
         """Route from now on."""
-        self._undo = [self._patch(stream, name) for name, stream in redirects.streams()]
+        kernel = getattr(self._shell, "kernel", None)
+        self._undo = [self._patch(stream, name) for name, stream in redirects.own_streams(kernel)]
         self._undo += self._hold_original_streams()
         self._undo.append(self._engine.history.listen(self._follow))
         self._undo += redirects.install(self.guard_streams)

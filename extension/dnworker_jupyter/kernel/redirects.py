@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
+import threading
 from collections.abc import Callable
 from io import StringIO
 from types import ModuleType
@@ -166,3 +167,24 @@ class _WidgetDisplays:
 def streams() -> list[tuple[str, Any]]:
     """Return the present streams by name."""
     return [("stdout", sys.stdout), ("stderr", sys.stderr)]
+
+
+def own_streams(kernel: Any) -> list[tuple[str, Any]]:
+    """Return the streams of a kernel by name, also where a capture is in their place now.
+
+    Args:
+        kernel: None in a terminal.
+    """
+    return [(name, _own_stream(name, present, kernel)) for name, present in streams()]
+
+
+def _own_stream(name: str, present: Any, kernel: Any) -> Any:
+    original = getattr(sys, f"__{name}__")
+    kernels = getattr(sys.modules.get("ipykernel.iostream"), "OutStream", None)
+    if kernel is None or kernels is None:
+        return original if isinstance(present, StringIO) and original is not None else present
+    # Not every ipykernel keeps its streams, but their threads that read the descriptors do.
+    targets_of_threads = [getattr(thread, "_target", None) for thread in threading.enumerate()]
+    readers = [getattr(target, "__self__", None) for target in targets_of_threads]
+    known = (present, getattr(kernel, f"_{name}", None), original, *readers)
+    return next((one for one in known if isinstance(one, kernels) and one.name == name), present)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import threading
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ipykernel.iostream import OutStream
 
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker_jupyter.kernel import redirects
@@ -50,3 +53,35 @@ async def test_many_use_one_manager_and_each_ends_its_own(users):
         assert await task == (buffer if user is not None else None, None)
     assert sys.stdout is before
     assert not manager._old_targets  # type: ignore[attr-defined]
+
+
+class Stream(OutStream):
+    """A kernel's, without a kernel."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ended = threading.Event()
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def read_descriptor(self) -> None:
+        self.ended.wait()
+
+
+def test_the_streams_of_a_kernel_are_found_within_a_capture(monkeypatch):
+    out, err = Stream("stdout"), Stream("stderr")
+    reader = threading.Thread(target=err.read_descriptor)
+    reader.start()
+    with contextlib.redirect_stdout(StringIO()), contextlib.redirect_stderr(StringIO()):
+        found = redirects.own_streams(SimpleNamespace(_stdout=out))
+    err.ended.set()
+    reader.join()
+    assert found == [("stdout", out), ("stderr", err)]
+
+
+def test_the_streams_of_a_terminal_are_found_within_a_capture():
+    present = redirects.own_streams(None)
+    assert present == redirects.streams()
+    with contextlib.redirect_stdout(StringIO()):
+        assert redirects.own_streams(None) == [("stdout", sys.__stdout__), present[1]]
