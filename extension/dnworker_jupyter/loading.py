@@ -226,7 +226,7 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    undo(register_formatters(shell, notebook.stale))
+    undo(register_formatters(shell, notebook.stale, notebook.pending.shown))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)

@@ -323,6 +323,13 @@ def test_a_trace_in_a_cell_has_frames_and_below_it_what_the_front_end_draws(shar
     assert 'sandbox=""' in reply.result["text/html"]
     below = [sorted(set(one) - {"text/plain"}) for one in reply.displays]
     assert below == [["application/vnd.jupyter.widget-view+json"], ["text/latex"]]
+    reply = shared_kernel.run("def show():\n    %fire a\nshow()")  # nobody awaits it: it ends after the code
+    assert [
+        form for one in reply.displays for form in sorted(one) if form not in ("text/plain", "text/html")
+    ] == [
+        "application/vnd.jupyter.widget-view+json",
+        "text/latex",
+    ]
     assert shared_kernel.run("1").displays == []
 
 

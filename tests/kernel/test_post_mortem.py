@@ -52,6 +52,8 @@ def test_the_newer_of_the_cells_own_error_and_the_handlers_failure_is_opened(sha
     assert "bridge.on_a" not in reply.text
     shared_kernel.run("%fire a n=1")
     assert "bridge.on_a: JSONDecodeError" in shared_kernel.run("%debug", answers=["q"]).text
+    assert shared_kernel.run("%debug #99", answers=[]).status == "error"
+    assert "bridge.on_a: JSONDecodeError" in shared_kernel.run("%debug", answers=["q"]).text
     shared_kernel.run("await dn.settle()")
     assert "bridge.on_a: JSONDecodeError" in shared_kernel.run("%debug", answers=["q"]).text
 
@@ -130,6 +132,11 @@ def test_pdb_on_opens_one_debugger_for_a_cell_that_raises_itself(kernel):
     kernel.run("%pdb on")
     reply = kernel.run("%fire a n=3\n1 / 0", answers=["q"])
     assert len(reply.prompts) == 1
+    reply = kernel.run("await dn.fire('a', {'n': 3}, wait=False)\nawait dn.settle()", answers=["q", "q"])
+    assert "HandlerFailed" in reply.error
+    assert len(reply.prompts) == 1, reply.text
+    assert "bridge.on_a: JSONDecodeError" in reply.text
+    assert kernel.run("%debug #99", answers=["q"]).prompts == []
 
 
 def test_twenty_failures_are_kept_and_the_doctor_says_what_they_hold(kernel):

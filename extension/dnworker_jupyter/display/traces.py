@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from IPython.display import display
 
 from dnworker.core.invocation import current_invocation
+from dnworker.core.listeners import Listeners
 from dnworker.events.trace import Row, Trace
 from dnworker.panel.forms import form_of, frame_html, live_forms
 from dnworker.panel.log_rows import plain_text
@@ -53,8 +55,13 @@ class Room:
         return True
 
 
-def register_formatters(shell: Any, stale: StaleHandlers) -> Callable[[], None]:
+def register_formatters(shell: Any, stale: StaleHandlers, shown: Listeners[[]]) -> Callable[[], None]:
     """Let IPython show traces, with which of the handlers that ran are stale.
+
+    Args:
+        shell: IPython's.
+        stale: knows the handlers that are stale.
+        shown: told when a cell has shown traces after its code had ended.
 
     Returns:
         what ends the displays below them.
@@ -79,8 +86,11 @@ def register_formatters(shell: Any, stale: StaleHandlers) -> Callable[[], None]:
         lambda trace, printer, _: printer.text("\n".join([str(trace), *stale_notes(trace, stale)])),
     )
     formatters["text/html"].for_type(Trace, as_html)
+    undo = ExitStack()
     shell.events.register("post_execute", show_below)
-    return lambda: shell.events.unregister("post_execute", show_below)
+    undo.callback(shell.events.unregister, "post_execute", show_below)
+    undo.callback(shown.add(show_below))
+    return undo.close
 
 
 def stale_notes(trace: Trace, stale: StaleHandlers) -> list[str]:

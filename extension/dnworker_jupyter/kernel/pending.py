@@ -19,6 +19,7 @@ from IPython.display import display
 
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import current_invocation
+from dnworker.core.listeners import Listeners
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.interrupts import Interrupts
 from dnworker_jupyter.kernel.late_errors import LateErrors
@@ -92,6 +93,8 @@ class PendingMagics:
         self._begun: set[Pending] = set()
         """Of cells, and not awaited when they were begun."""
         self._showing: set[asyncio.Future[None]] = set()
+        self.shown: Listeners[[]] = Listeners()
+        """Told at the end of a cell whose code had ended when its magics showed what they return."""
 
     def install(self, shell: Any) -> Callable[[], None]:
         """Let every cell of a kernel end when its magics have; returns what undoes it."""
@@ -169,6 +172,7 @@ class PendingMagics:
         if self._unawaited() or self._shows():
             with self._on_sigint(self._cancel):
                 await self.wait()
+            self.shown.notify()
 
     def _unawaited(self) -> list[Pending]:
         """Return what cells of the loop that runs here have begun and nobody awaits."""

@@ -36,6 +36,9 @@ LONGEST_KEPT = 3600.0
 SHOWN = 10
 """Failures that an error message names."""
 
+TOLD = (HandlerFailed, UsageError)
+"""What a cell raises that is clear without the frames of the cell."""
+
 _HANDLER = re.compile(r"[\w.:-]+\.\w+")
 
 
@@ -74,6 +77,7 @@ class PostMortem:
         undo.callback(self._failures.noted.add(self._note))
         undo.callback(self._engine.listen(self._forget_gone))
         undo.callback(replace(STDLIB_PDB, "interaction", self._noting_stops))
+        undo.callback(replace(self._shell, "showtraceback", self._without_debugger))
         for name, hook in (("pre_run_cell", self._before_cell), ("post_run_cell", self._after_cell)):
             events.register(name, hook)
             undo.callback(events.unregister, name, hook)
@@ -133,10 +137,10 @@ class PostMortem:
 
     def _after_cell(self, result: Any) -> None:
         error = getattr(result, "error_in_exec", None)
-        if error is not None and not isinstance(error, HandlerFailed):
+        is_its_own = error is not None and not isinstance(error, TOLD)
+        if error is not None and is_its_own:
             self._cell_failed = time.monotonic(), error
         failure, self._to_open = self._to_open, None
-        is_its_own = error is not None and not isinstance(error, HandlerFailed | UsageError)
         if failure is None or is_its_own or self._cells.now is not None:
             return  # IPython has opened its own for what the cell raised, or more of the cell is to come
         if failure in self.entries() and self.why_no_input() is None:
@@ -216,6 +220,22 @@ class PostMortem:
         finally:
             self._what = ""
 
+    def _without_debugger(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the `showtraceback` of IPython that opens no debugger, with `%pdb on`, for what is told.
+
+        Its debugger would stop within dnworker, or in the frames of an older exception.
+        """
+
+        def showtraceback(*args: Any, **fields: Any) -> Any:
+            given = args[0] if args else fields.get("exc_tuple")
+            undo = ExitStack()
+            if isinstance(given[1] if given else sys.exc_info()[1], TOLD):
+                undo.callback(replace(self._shell, "debugger", lambda _: _open_nothing))
+            with undo:
+                return original(*args, **fields)
+
+        return showtraceback
+
     def _noting_stops(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return the `Pdb.interaction` of all debuggers: one in a cell holds the loop on purpose, too."""
 
@@ -226,6 +246,10 @@ class PostMortem:
                 return original(debugger, *args, **fields)
 
         return interaction
+
+
+def _open_nothing(*, force: bool = False) -> None:
+    """Stand in for the `debugger` of IPython's shell."""
 
 
 def name_of(invocation: Invocation) -> str:
