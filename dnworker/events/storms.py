@@ -121,8 +121,11 @@ class Notes(Protocol):
     def note_storm(self, event_id: str, text: str) -> None:
         """Note what an event has become the root of."""
 
-    def note_held(self, event_id: str, text: str | None) -> None:
-        """Note that workers have not got an event, and what to do about it; None when they get it."""
+    def note_held(self, event_id: str, text: str, root: str) -> None:
+        """Note that workers have not got an event, what to do about it, and what event began its chain."""
+
+    def note_released(self, event_id: str) -> None:
+        """Note that an event is held no more."""
 
     def note_loss(self, event_id: str, text: str) -> None:
         """Note that workers never get an event, and why."""
@@ -217,7 +220,7 @@ class Storms:
             return False
         storm.last = now
         if storm.holds:
-            self._hold(Held(envelope, size, only, storm))
+            self._hold(Held(envelope, size, only, storm), link.chain.root)
         self._tell(storm, invocation)
         storm.counted += 1
         return storm.holds
@@ -306,7 +309,7 @@ class Storms:
 
     # -- what is held ----------------------------------------------------------------------------------
 
-    def _hold(self, held: Held) -> None:
+    def _hold(self, held: Held, root: str) -> None:
         storm, event_id = held.storm, held.envelope.event_id
         if len(self._held) >= HELD_KEPT or self.held_bytes + held.size > self._room:
             storm.lost += 1
@@ -318,13 +321,13 @@ class Storms:
         self._held.append(held)
         self.held_bytes += held.size
         storm.held += 1
-        self._notes.note_held(event_id, self._way_out(storm))
+        self._notes.note_held(event_id, self._way_out(storm), root)
 
     def resume(self, worker: str | None = None) -> int:
         """Deliver what is held, of all storms or of those of one worker; returns how many events."""
         taken = self._take(worker)
         for held in taken:
-            self._notes.note_held(held.envelope.event_id, None)
+            self._notes.note_released(held.envelope.event_id)
             self._deliver(held.envelope, held.size, held.only)
         return len(taken)
 
@@ -334,7 +337,7 @@ class Storms:
         self.dropped += len(taken)
         for held in taken:
             event_id = held.envelope.event_id
-            self._notes.note_held(event_id, None)
+            self._notes.note_released(event_id)
             self._notes.note_loss(
                 event_id, f"no worker gets it: it was part of {_name(held.storm)}, and {why}"
             )

@@ -16,6 +16,7 @@ from dnworker.core.limits import Limits, storm_mode
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.events.storms import DEEP, HELD_KEPT, LINKS_KEPT, STORMS_KEPT, WIDER, WINDOW, Storms
+from dnworker.events.trace import Trace
 
 LIMIT = 20
 
@@ -279,6 +280,19 @@ def test_a_worker_that_is_started_again_gets_its_own_however_many_storms_there_a
     before = chains.storms.held
     assert chains.storms.resume(f"n:w{n}") == before / (STORMS_KEPT + 20) > 0
     assert chains.storms.resume() == before - before / (STORMS_KEPT + 20)
+
+
+def test_a_trace_counts_what_is_held_of_its_own_chain_without_a_walk_through_it(monkeypatch):
+    chains = Chains()
+    first, second = chains.chain(LIMIT + DEEP + 5), chains.chain(DEEP)
+    monkeypatch.setattr(chains.history, "invocations_of", None)
+    for events, count in ((first, "6 of its events are"), (second, "1 of its events is")):
+        _, text = Trace(events[0], chains.history)._storm_notes()
+        assert text == f"{count} held, and not delivered: a restart of w delivers them"
+    (text,) = Trace(second[-1], chains.history)._storm_notes()
+    assert text.startswith("held as part of an event storm")
+    chains.storms.drop()
+    assert len([*Trace(first[0], chains.history)._storm_notes()]) == 1
 
 
 def test_at_the_end_it_is_said_how_many_were_never_delivered(caplog):
