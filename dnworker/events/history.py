@@ -76,9 +76,9 @@ class History:
         self._lost_runs: dict[str, LostRuns] = {}
         self._losses: dict[str, tuple[str, ...]] = {}
         """By the id of an event: which workers have not got it, and why."""
-        self._held: dict[str, str] = {}
+        self._held: dict[str, tuple[str, str]] = {}
         self._storms: dict[str, str] = {}
-        """By the id of an event: what delivers it, where it is held; the storm that it has begun."""
+        """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
 
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
@@ -324,12 +324,14 @@ class History:
         if event_id in self._events:
             self._storms[event_id] = text
 
-    def note_held(self, event_id: str, text: str | None) -> None:
-        """Note that an event is held back from workers, and what to do about it; None when they get it."""
-        if text is None:
-            self._held.pop(event_id, None)
-        elif event_id in self._events:
-            self._held[event_id] = text
+    def note_held(self, event_id: str, text: str, root: str) -> None:
+        """Note that an event is held back from workers, what to do about it, and what began its chain."""
+        if event_id in self._events:
+            self._held[event_id] = text, root
+
+    def note_released(self, event_id: str) -> None:
+        """Note that an event is held no more."""
+        self._held.pop(event_id, None)
 
     def storm_of(self, event_id: str) -> str | None:
         """Return what storm an event has begun."""
@@ -337,7 +339,11 @@ class History:
 
     def held(self, event_id: str) -> str | None:
         """Return what delivers an event that is held back from workers; None where it is not."""
-        return self._held.get(event_id)
+        return self._held[event_id][0] if event_id in self._held else None
+
+    def held_below(self, root: str) -> list[str]:
+        """Return what delivers each event that is held of the chain that an event began."""
+        return [text for text, began in self._held.values() if began == root]
 
     def losses_of(self, event_id: str) -> tuple[str, ...]:
         """Return which workers have not got an event, and why."""

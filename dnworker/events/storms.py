@@ -39,7 +39,7 @@ HELD_KEPT = 10_000
 
 STORMS_KEPT = 100
 HANDLERS_NAMED = 5
-"""Storms that are known at a time, and handlers of one that are named."""
+"""Storms that hold nothing and are known at a time, and handlers of one that are named."""
 
 
 class Storm(msgspec.Struct, eq=False):
@@ -62,6 +62,10 @@ class Storm(msgspec.Struct, eq=False):
     """Events that are held now, and those for which there was no room."""
     said: int = 0
     """Events that were counted when it was last told."""
+    last: float = 0.0
+    """When its newest event came, in seconds of the clock."""
+    is_ended: bool = False
+    """Whether it is known no more, so that its chains count anew."""
 
     @property
     def circle(self) -> str:
@@ -117,12 +121,18 @@ class Notes(Protocol):
     def note_storm(self, event_id: str, text: str) -> None:
         """Note what an event has become the root of."""
 
-    def note_held(self, event_id: str, text: str | None) -> None:
-        """Note that workers have not got an event, and what to do about it; None when they get it."""
+    def note_held(self, event_id: str, text: str, root: str) -> None:
+        """Note that workers have not got an event, what to do about it, and what event began its chain."""
+
+    def note_released(self, event_id: str) -> None:
+        """Note that an event is held no more."""
 
     def note_loss(self, event_id: str, text: str) -> None:
         """Note that workers never get an event, and why."""
 
+
+Circle = frozenset[tuple[str, str, str]]
+"""The kinds of a circle, each with the worker and the handler that publish it."""
 
 Deliver = Callable[[EventEnvelope, int, str | None], None]
 """Gives an event of so many bytes to the workers that want it, or only to one."""
@@ -155,8 +165,7 @@ class Storms:
         # Where events come from.
         self._links: dict[str, _Link] = {}
         # What is held.
-        self._storms: list[Storm] = []
-        self._by_circle: dict[frozenset[tuple[str, str, str]], Storm] = {}
+        self._storms: dict[Circle, Storm] = {}
         self._held: deque[Held] = deque()
         self._room = limits.storm_held
         self.held_bytes = 0
@@ -173,13 +182,14 @@ class Storms:
         self._mode = mode
         if mode != "hold":
             self.resume()
-        for storm in self._storms:
+        for storm in self._storms.values():
             storm.holds, storm.said = mode == "hold", 0
 
     @property
     def storms(self) -> list[Storm]:
         """The storms whose events are held, or that go on, oldest first."""
-        return [*self._storms]
+        now = self._clock.monotonic()
+        return [storm for storm in self._storms.values() if _is_live(storm, now)]
 
     @property
     def held(self) -> int:
@@ -203,11 +213,14 @@ class Storms:
             self._links = dict([*links.items()][-LINKS_KEPT:])
         if depth < 2 or not (circle := self._circle(link)):
             return False
-        storm = link.chain.storm or self._storm_of(link.chain, depth, circle)
+        storm, now = link.chain.storm, self._clock.monotonic()
+        if storm is None or not _is_live(storm, now):
+            storm = self._storm_of(link.chain, depth, circle, now)
         if storm is None:
             return False
+        storm.last = now
         if storm.holds:
-            self._hold(Held(envelope, size, only, storm))
+            self._hold(Held(envelope, size, only, storm), link.chain.root)
         self._tell(storm, invocation)
         storm.counted += 1
         return storm.holds
@@ -225,23 +238,25 @@ class Storms:
             above = one.above
         return []
 
-    def _storm_of(self, chain: _Chain, depth: int, circle: list[_Link]) -> Storm | None:
+    def _storm_of(self, chain: _Chain, depth: int, circle: list[_Link], now: float) -> Storm | None:
         """Return the storm that a chain has become by an event that repeats; None while it is none."""
         made = frozenset((one.kind, one.worker, one.handler) for one in circle[1:])
-        known = self._by_circle.get(made) if depth >= DEEP else None
-        if known is None:
-            counted = self._count(chain, depth)
+        known = self._storms.get(made)
+        if known is not None and not _is_live(known, now):
+            known = None
+        if known is None or depth < DEEP:
+            counted = self._count(chain, depth, now)
             if not counted:
                 return None
-            known = self._by_circle.get(made) or self._begin(chain, circle, counted)
-            self._by_circle[made] = known
+            if known is None:
+                self._make_room(now)
+                known = self._storms[made] = self._begin(chain, circle, counted)
         chain.storm, chain.deep, chain.wide = known, None, None
         self._notes.note_storm(chain.root, known.text)
         return known
 
-    def _count(self, chain: _Chain, depth: int) -> int:
+    def _count(self, chain: _Chain, depth: int, now: float) -> int:
         """Count an event that repeats, and return how many did before it within the window, if too many."""
-        now = self._clock.monotonic()
         if chain.wide is None:
             chain.wide = deque()
         wide = _within_window(chain.wide, now)
@@ -256,7 +271,7 @@ class Storms:
 
     def _begin(self, chain: _Chain, circle: list[_Link], counted: int) -> Storm:
         below = circle[1:]
-        storm = Storm(
+        return Storm(
             seq=chain.seq,
             kind=chain.kind,
             root=chain.root,
@@ -266,10 +281,15 @@ class Storms:
             counted=counted,
             holds=self._mode == "hold",
         )
-        if len(self._storms) >= STORMS_KEPT:
-            return self._storms[-1]  # so many at once are one disaster
-        self._storms.append(storm)
-        return storm
+
+    def _make_room(self, now: float) -> None:
+        """Forget the storms that are over and, of too many, the quietest that holds nothing."""
+        over = [made for made, storm in self._storms.items() if not _is_live(storm, now)]
+        if not over and len(self._storms) >= STORMS_KEPT:
+            empty = [made for made, storm in self._storms.items() if not storm.held]
+            over = [min(empty, key=lambda made: self._storms[made].last)] if empty else []
+        for made in over:
+            self._storms.pop(made).is_ended = True
 
     def _tell(self, storm: Storm, invocation: Invocation) -> None:
         """Say what happens, once; of one that goes on, again at each tenfold."""
@@ -289,7 +309,7 @@ class Storms:
 
     # -- what is held ----------------------------------------------------------------------------------
 
-    def _hold(self, held: Held) -> None:
+    def _hold(self, held: Held, root: str) -> None:
         storm, event_id = held.storm, held.envelope.event_id
         if len(self._held) >= HELD_KEPT or self.held_bytes + held.size > self._room:
             storm.lost += 1
@@ -301,13 +321,13 @@ class Storms:
         self._held.append(held)
         self.held_bytes += held.size
         storm.held += 1
-        self._notes.note_held(event_id, self._way_out(storm))
+        self._notes.note_held(event_id, self._way_out(storm), root)
 
     def resume(self, worker: str | None = None) -> int:
         """Deliver what is held, of all storms or of those of one worker; returns how many events."""
         taken = self._take(worker)
         for held in taken:
-            self._notes.note_held(held.envelope.event_id, None)
+            self._notes.note_released(held.envelope.event_id)
             self._deliver(held.envelope, held.size, held.only)
         return len(taken)
 
@@ -317,7 +337,7 @@ class Storms:
         self.dropped += len(taken)
         for held in taken:
             event_id = held.envelope.event_id
-            self._notes.note_held(event_id, None)
+            self._notes.note_released(event_id)
             self._notes.note_loss(
                 event_id, f"no worker gets it: it was part of {_name(held.storm)}, and {why}"
             )
@@ -325,17 +345,13 @@ class Storms:
 
     def _take(self, worker: str | None) -> list[Held]:
         """End storms, of all or of one worker, and return what is held of them; they begin to count anew."""
-        ended = [storm for storm in self._storms if worker is None or worker in storm.workers]
-        if not ended:
-            return []
-        taken = [held for held in self._held if held.storm in ended]
-        self._held = deque(held for held in self._held if held.storm not in ended)
-        self.held_bytes = sum(held.size for held in self._held)
-        self._storms = [storm for storm in self._storms if storm not in ended]
-        self._by_circle = {made: one for made, one in self._by_circle.items() if one not in ended}
-        for link in self._links.values():
-            if link.chain.storm in ended:
-                link.chain.storm = None
+        for storm in self._storms.values():
+            storm.is_ended = worker is None or worker in storm.workers
+        self._storms = {made: storm for made, storm in self._storms.items() if not storm.is_ended}
+        taken = [held for held in self._held if held.storm.is_ended]
+        if taken:
+            self._held = deque(held for held in self._held if not held.storm.is_ended)
+            self.held_bytes = sum(held.size for held in self._held)
         return taken
 
     def note_state(self, worker: str, *, is_running: bool) -> None:
@@ -349,9 +365,14 @@ class Storms:
 
     def close(self) -> None:
         """Let go of what is held, and say how much that was; the runtime ends."""
-        circles = sorted({storm.circle for storm in self._storms if storm.held})
+        circles = sorted({storm.circle for storm in self._storms.values() if storm.held})
         if count := self.drop(why="the runtime stopped"):
             log.warning("%d held events were never delivered, of storms of %s", count, "; ".join(circles))
+
+
+def _is_live(storm: Storm, now: float) -> bool:
+    """Return whether a storm holds events, or goes on."""
+    return not storm.is_ended and (storm.held > 0 or now - storm.last <= WINDOW)
 
 
 def _within_window(times: deque[float], now: float) -> int:

@@ -381,8 +381,7 @@ class Trace:
         if (storm := self.storm) is None:
             return
         yield storm
-        ways = [way_out for trace in self._walk() if (way_out := trace.held) is not None]
-        if ways:
+        if ways := self._history.held_below(self._event.event_id):
             count = f"{len(ways):,} of its events {'are' if len(ways) > 1 else 'is'}"
             yield f"{count} held, and not delivered: {ways[0]}"
 

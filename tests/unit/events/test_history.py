@@ -95,7 +95,7 @@ def test_a_task_and_a_sleeper_do_not_keep_a_runtime_from_being_idle(bus, history
 def test_what_is_noted_of_an_event_goes_with_it(bus, history, monkeypatch):
     monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 1)
     held = bus.publish("a")
-    history.note_held(held.event_id, "a restart of w delivers it")
+    history.note_held(held.event_id, "a restart of w delivers it", held.event_id)
     bus.publish("a")
     assert history.event(held.event_id) is None
     assert history.held(held.event_id) is None

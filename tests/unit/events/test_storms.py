@@ -15,7 +15,8 @@ from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.limits import Limits, storm_mode
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
-from dnworker.events.storms import DEEP, HELD_KEPT, LINKS_KEPT, WIDER, WINDOW, Storms
+from dnworker.events.storms import DEEP, HELD_KEPT, LINKS_KEPT, STORMS_KEPT, WIDER, WINDOW, Storms
+from dnworker.events.trace import Trace
 
 LIMIT = 20
 
@@ -232,6 +233,66 @@ def test_another_mode_delivers_what_is_held():
     events = chains.chain(LIMIT + DEEP + 5)
     chains.storms.mode = "warn"
     assert len(chains.worker) == len(events)
+
+
+async def test_a_storm_that_was_only_told_is_over_when_nothing_has_come_for_a_window():
+    chains = Chains("warn")
+    events = chains.chain(LIMIT + DEEP + 5)
+    await chains.advance(WINDOW)
+    assert len(chains.storms.storms) == 1
+    await chains.advance(0.1)
+    assert chains.storms.storms == []
+    later = chains.chain(DEEP + 5)
+    assert chains.history.storm_of(later[0].event_id) is None
+    chains.chain(LIMIT, above=events[-1])
+    assert len(chains.told) == 1
+    chains.publish("a", chains.chain(1, above=events[-1])[-1], "w.on_a")
+    assert len(chains.told) == 2
+
+
+async def test_a_storm_that_goes_on_is_one_and_one_that_holds_stays():
+    for mode, held in (("warn", 0), ("hold", 6)):
+        chains = Chains(mode)
+        event = chains.chain(LIMIT + DEEP + 5)[-1]
+        for _ in range(5 if mode == "warn" else 0):
+            await chains.advance(WINDOW - 1)
+            event = chains.publish("a", event, "w.on_a")
+        if mode == "hold":
+            await chains.advance(5 * WINDOW)
+        assert (len(chains.told), [storm.held for storm in chains.storms.storms]) == (1, [held])
+
+
+def test_storms_that_hold_nothing_are_bounded_and_each_has_its_own_names():
+    chains = Chains("warn", limit=2)
+    for n in range(STORMS_KEPT + 20):
+        chains.chain(DEEP + 3, (f"k{n}",))
+        assert f"repeat k{n} -> k{n}, by n:w.on_k{n}; " in chains.told[n]
+    assert len(chains.storms._storms) == len(chains.storms.storms) == STORMS_KEPT
+    assert chains.storms.storms[-1].kinds == (f"k{n}", f"k{n}")
+
+
+def test_a_worker_that_is_started_again_gets_its_own_however_many_storms_there_are():
+    chains = Chains(limit=2)
+    for n in range(STORMS_KEPT + 20):
+        event = chains.publish("a")
+        for _ in range(DEEP + 3):
+            event = chains.publish("a", event, f"w{n}.on_a")
+    before = chains.storms.held
+    assert chains.storms.resume(f"n:w{n}") == before / (STORMS_KEPT + 20) > 0
+    assert chains.storms.resume() == before - before / (STORMS_KEPT + 20)
+
+
+def test_a_trace_counts_what_is_held_of_its_own_chain_without_a_walk_through_it(monkeypatch):
+    chains = Chains()
+    first, second = chains.chain(LIMIT + DEEP + 5), chains.chain(DEEP)
+    monkeypatch.setattr(chains.history, "invocations_of", None)
+    for events, count in ((first, "6 of its events are"), (second, "1 of its events is")):
+        _, text = Trace(events[0], chains.history)._storm_notes()
+        assert text == f"{count} held, and not delivered: a restart of w delivers them"
+    (text,) = Trace(second[-1], chains.history)._storm_notes()
+    assert text.startswith("held as part of an event storm")
+    chains.storms.drop()
+    assert len([*Trace(first[0], chains.history)._storm_notes()]) == 1
 
 
 def test_at_the_end_it_is_said_how_many_were_never_delivered(caplog):
