@@ -65,7 +65,7 @@ def test_a_check_passes_where_the_export_does_what_the_notebook_does_and_changes
     assert "asked" not in answer.streams.get("stdout", ""), (
         "what handlers print in a check is nobody's output"
     )
-    assert asked.run("dn.runtime().worker('bridge').worker.state").result["text/plain"] == "{'n': 2}"
+    assert asked.run("dict(dn.runtime().worker('bridge').worker.state)").result["text/plain"] == "{'n': 2}"
     assert not (tmp_path / "notebook").exists()
 
 
