@@ -6,6 +6,7 @@ its frames hold.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
+
+log = logging.getLogger("dnworker.history")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class Failures:
     def __init__(self, kept: int = 0) -> None:
         self._kept: deque[Failure] = deque(maxlen=kept)
         self.noted: Listeners[[Failure]] = Listeners()
-        """Called with each failure where it failed, before its end is noted; must not raise."""
+        """Called with each failure where it failed, before its end is noted; what it raises is logged."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -49,7 +52,10 @@ class Failures:
             return
         failure = Failure(invocation, exc)
         self._kept.append(failure)
-        self.noted.notify(failure)
+        try:
+            self.noted.notify(failure)
+        except BaseException:  # what goes wrong in a debugger must not keep the run from ending
+            log.exception("what %s raised could not be told to a debugger", invocation.label)
 
     def exception_of(self, invocation: Invocation) -> BaseException | None:
         """Return what an invocation raised; None where it did not fail, or that is not kept any more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Container
 from itertools import islice
@@ -20,8 +19,6 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
 from dnworker.events.failures import Failures
-
-log = logging.getLogger("dnworker.history")
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
@@ -242,16 +239,10 @@ class History:
         An `expected` one, such as the failure that a script asked for, is not raised by `settle`.
         """
         if exc is not None:
-            self._keep_failure(invocation, exc)
+            self.failures.note(invocation, exc)
             self.finish(invocation, "error", describe(exc), expected=expected)
         else:
             self.finish(invocation, "cancelled" if cancelled else "ok")
-
-    def _keep_failure(self, invocation: Invocation, exc: BaseException) -> None:
-        try:
-            self.failures.note(invocation, exc)
-        except BaseException:  # what goes wrong in a debugger must not keep the run from ending
-            log.exception("what %s raised could not be kept for a debugger", invocation.label)
 
     def finish(
         self,
