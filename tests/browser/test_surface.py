@@ -60,7 +60,7 @@ def test_the_tutorial_runs_in_notebook_7(page, lab):
     page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(timeout=60_000)
     run_all(page)
     page.locator(".dnw-panel").first.scroll_into_view_if_needed()  # what nobody sees is sent nothing
-    page.locator(".dnw-panel").get_by_text("● running").first.wait_for()
+    page.locator(".dnw-panel").get_by_text("● running").filter(visible=True).first.wait_for()
     text = page.locator(".jp-Notebook").inner_text()
     assert "wrote 14 tokens" in text
     assert "Traceback" not in text
