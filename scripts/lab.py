@@ -143,6 +143,22 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
     page.locator(".jp-StatusBar-TextItem", has_text="| Idle").first.wait_for(timeout=240_000)
 
 
+def until_connected(page: Page, lab: Lab, name: str) -> None:
+    """Wait until the kernel of a notebook is idle and its page is connected to it.
+
+    Before that, a front end that is told to run cells asks for a kernel, cell by cell, and starts a new one
+    for each answer. Its indicator says `idle` from the beginning; the server knows better.
+    """
+    url = f"{lab.url}/api/sessions?token={lab.token}"
+    deadline = time.monotonic() + START_LIMIT
+    while time.monotonic() < deadline:
+        kernels = [one["kernel"] for one in page.request.get(url).json() if one["path"] == name]
+        if any(one["connections"] and one["execution_state"] == "idle" for one in kernels):
+            return
+        page.wait_for_timeout(100)  # nothing on the page tells
+    raise TimeoutError(f"no kernel of {name} was connected within {START_LIMIT:g} s: {kernels}")
+
+
 def run_all(page: Page) -> None:
     """Run every cell, and wait until the last has run; a failure tells what the page showed.
 
