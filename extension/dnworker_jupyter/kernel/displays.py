@@ -9,9 +9,6 @@ from __future__ import annotations
 import atexit
 import base64
 import json
-import os
-import shutil
-import tempfile
 import threading
 import weakref
 from collections import deque
@@ -23,6 +20,7 @@ from dnworker.core.invocation import Invocation
 from dnworker.core.logs import LogLine
 from dnworker.engine.engine import Engine
 from dnworker.panel.forms import JSON_FORMS, KEPT, words_of
+from dnworker_jupyter.kernel.directory import Directory, remove_left
 
 DISPLAY_KEPT = 2_000_000
 """Characters of one displayed thing that the log keeps beside its text."""
@@ -120,7 +118,7 @@ class LargeDisplays:
     """A temporary directory of displays that are too large for the log, made when there is one."""
 
     def __init__(self) -> None:
-        self._directory: Path | None = None
+        self._directory: Directory | None = None
         self._files: deque[tuple[Path, int]] = deque()
         self._number = 0
         self._lock = threading.Lock()
@@ -146,18 +144,13 @@ class LargeDisplays:
             return None
         with self._lock:
             if self._directory is None:
-                self._directory = Path(tempfile.mkdtemp(prefix="dnworker-displays-"))
-                atexit.register(_remove, self._directory, os.getpid())
+                self._directory = Directory("displays")
+                atexit.register(self._directory.remove)
+                remove_left()
             self._number += 1
-            path = self._directory / f"{self._number}{_SUFFIXES.get(kind, '.json')}"
+            path = self._directory.path / f"{self._number}{_SUFFIXES.get(kind, '.json')}"
             path.write_bytes(data)
             self._files.append((path, len(data)))
             while len(self._files) > FILES_KEPT or sum(size for _, size in self._files) > FILES_BYTES:
                 self._files.popleft()[0].unlink(missing_ok=True)
         return path
-
-
-def _remove(directory: Path, process: int) -> None:
-    """Remove the directory at the end of the process that made it, and not of one that it forked."""
-    if os.getpid() == process:
-        shutil.rmtree(directory, ignore_errors=True)

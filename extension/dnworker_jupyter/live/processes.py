@@ -14,7 +14,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import Capability
 from dnworker.engine.engine import Engine
 from dnworker.workers.subprocess_worker import SubprocessWorker
-from dnworker_jupyter.live.directory import Directory, remove_left
+from dnworker_jupyter.kernel.directory import Directory, remove_left
 from dnworker_jupyter.syntax.options import Options
 
 ProcessTopology = Literal["python", "uv"]
@@ -112,7 +112,7 @@ class Processes:
     def directory_of(self, name: str) -> Path:
         """Return a new empty directory for a worker's files; what runs keeps those it was started with."""
         if self._directory is None:
-            self._directory = Directory()
+            self._directory = Directory("workers")
             remove_left()
         self._made += 1
         root = self._directory.path / f"{name}-{self._made}"

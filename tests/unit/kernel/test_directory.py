@@ -10,13 +10,13 @@ import tempfile
 
 import pytest
 
-from dnworker_jupyter.live.directory import LOCK, PREFIX, Directory, remove_left
+from dnworker_jupyter.kernel.directory import LOCK, PREFIX, Directory, remove_left
 
 KERNEL = """
 import signal, sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from dnworker_jupyter.live.directory import Directory
-made = Directory()
+from dnworker_jupyter.kernel.directory import Directory
+made = Directory("workers")
 (made.path / "w-1").mkdir()
 (made.path / "w-1" / "w.py").write_text("worker")
 print(made.path, flush=True)
@@ -47,7 +47,7 @@ def test_what_a_killed_kernel_leaves_is_removed_and_what_a_living_one_has_stays(
 
 
 def test_ones_own_is_kept_until_it_is_removed(temporary):
-    made = Directory()
+    made = Directory("workers")
     left()
     assert made.path.is_dir()
     made.remove()

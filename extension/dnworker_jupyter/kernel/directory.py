@@ -1,4 +1,4 @@
-"""`Directory`: the temporary directory of a notebook's worker processes; `Processes` has one.
+"""`Directory`: a temporary directory of a kernel, for the files of worker processes or for large displays.
 
 A kernel that is killed leaves its own behind. It is locked (flock) as long as its kernel lives, so the next
 kernel of the user that makes one removes those that nobody holds.
@@ -18,17 +18,22 @@ from pathlib import Path
 
 log = logging.getLogger("dnworker.notebook")
 
-PREFIX = "dnworker-workers-"
+PREFIX = "dnworker-"
 
 LOCK = ".lock"
 """The file in it that its kernel has locked."""
 
 
 class Directory:
-    """A new temporary directory, which is ours until it is removed."""
+    """A new temporary directory, which is ours until it is removed.
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+    Args:
+        what: is in it, such as `workers`; a part of its name.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{what}-"))
+        self._process = os.getpid()
         # Locked before it has its name: who finds it unlocked knows that its kernel is gone.
         unnamed = self.path / f"{LOCK}-{os.getpid()}"
         self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -37,7 +42,9 @@ class Directory:
             unnamed.rename(self.path / LOCK)
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it with all that is in it; a process that this one has forked leaves it alone."""
+        if os.getpid() != self._process:
+            return
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
