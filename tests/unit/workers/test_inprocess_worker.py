@@ -243,6 +243,19 @@ async def test_whatever_becomes_of_generations_every_event_is_handled_once_and_i
     assert [g for g, _ in handled] == sorted(g for g, _ in handled)
 
 
+async def two_that_wait(runtime, worker):
+    """Add a worker whose startup waits, and publish two events, of which its dispatch holds the first."""
+    adding = asyncio.create_task(runtime.add(worker))
+    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
+        await asyncio.sleep(0)
+    for _ in range(3):  # the dispatch holds the first one
+        await asyncio.sleep(0)
+    events = [runtime.publish("a"), runtime.publish("a")]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return adding, events
+
+
 async def test_what_waits_for_a_startup_that_fails_is_lost_by_name_and_not_in_silence(runtime):
     worker, go = Worker(name="w"), asyncio.Event()
 
@@ -254,14 +267,7 @@ async def test_what_waits_for_a_startup_that_fails_is_lost_by_name_and_not_in_si
     @worker.on_event("a")
     async def handle(event, client): ...
 
-    adding = asyncio.create_task(runtime.add(worker))
-    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
-        await asyncio.sleep(0)
-    for _ in range(3):  # the dispatch holds the first one
-        await asyncio.sleep(0)
-    events = [runtime.publish("a"), runtime.publish("a")]
-    for _ in range(3):
-        await asyncio.sleep(0)
+    adding, events = await two_that_wait(runtime, worker)
     go.set()
     managed = await adding
     assert managed.state is WorkerState.ERROR
@@ -325,14 +331,7 @@ async def test_what_waits_for_a_startup_in_which_the_worker_ends_itself_is_lost_
     @worker.on_event("a")
     async def handle(event, client): ...
 
-    adding = asyncio.create_task(runtime.add(worker))
-    while not runtime.workers() or runtime.workers()[0].state is not WorkerState.STARTING:
-        await asyncio.sleep(0)
-    for _ in range(3):  # the dispatch holds the first one
-        await asyncio.sleep(0)
-    events = [runtime.publish("a"), runtime.publish("a")]
-    for _ in range(3):
-        await asyncio.sleep(0)
+    adding, events = await two_that_wait(runtime, worker)
     go.set()
     managed = await adding
     assert managed.losses == "2 events lost: the worker failed before it had handled them"
