@@ -12,6 +12,7 @@ from types import CoroutineType, FrameType
 from typing import Any, Protocol
 
 from dnworker.core.clock import Clock, current_clock
+from dnworker.core.handler_error import BASE_TRACEBACK
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
@@ -167,6 +168,7 @@ class Invoker:
             if self._is_ended_by(exc):
                 raise
             failure = explain_cancellation(exc)
+            _cut_earlier_runs(failure, invocation)
             cancelled = False
             self._note_way_out(invocation, exc, handler)
         finally:
@@ -254,6 +256,20 @@ class Invoker:
         for task, invocation in launched.items():
             if task.done() and self.in_flight.pop(task, None) is not None:
                 self.recorder.end(invocation, cancelled=True)
+
+
+def _cut_earlier_runs(exc: BaseException, invocation: Invocation) -> None:
+    """Take from an exception what it keeps of earlier runs of the handler, which have raised the same object.
+
+    Each raise of an object adds to its traceback, and with the frames goes whatever they hold: without end.
+    """
+    before, one = None, BASE_TRACEBACK.__get__(exc)
+    while one is not None:
+        run = invocation_run_by(one.tb_frame)
+        if before is not None and run is not None and run is not invocation and run.label == invocation.label:
+            before.tb_next = None
+            return
+        before, one = one, one.tb_next
 
 
 def _why_cancelled(task: asyncio.Task[Any]) -> str:

@@ -194,3 +194,14 @@ def test_a_hostile_exception_is_opened_all_the_same(kernel):
     kernel.run("%fire a")
     assert kernel.run("%debug", answers=["p 1 + 1", "p w", "q"]).status == "ok"
     assert kernel.run("%runtime doctor").status == "ok"
+
+
+def test_a_class_that_lies_about_its_traceback_can_be_entered(kernel):
+    kernel.run(
+        "%%worker bridge\nclass Lies(Exception):\n    __traceback__ = property(lambda self: 1 / 0)\n"
+        "@worker.on_event('a')\nasync def on_a(event, client):\n    wrong = 41\n    raise Lies()\n"
+    )
+    kernel.run("%fire a")
+    reply = kernel.run("%debug", answers=["p wrong", "q"])
+    assert reply.status == "ok"
+    assert "41" in reply.text

@@ -169,7 +169,7 @@ class FreshKernel:
     def _send(self, code: str, cell_id: str | None, *, is_cell: bool) -> str:
         content = {
             "code": code, "silent": False, "store_history": is_cell, "user_expressions": {},
-            "allow_stdin": False, "stop_on_error": True,
+            "allow_stdin": False, "stop_on_error": False,  # each waits for the reply of the one before
         }  # fmt: skip
         metadata = {"cellId": cell_id} if cell_id else {}
         message = self._client.session.msg("execute_request", content, metadata=metadata)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dnworker.core.handler_error import BASE_TRACEBACK
 from dnworker.core.invocation import Invocation
 from dnworker.core.listeners import Listeners
 from dnworker.events.failures import Failure
@@ -94,7 +95,7 @@ def stop_for_uncaught(failure: Failure) -> None:
 
         thread = threading.current_thread()
         exc = failure.exception
-        raised = (type(exc), exc, exc.__traceback__)
+        raised = (type(exc), exc, BASE_TRACEBACK.__get__(exc))
         attached.stop_on_unhandled_exception(attached, thread, set_additional_thread_info(thread), raised)
     except Exception:
         log.exception("the debugger could not stop for what %s raised", failure.invocation.label)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from IPython.core.display_trap import DisplayTrap
 
 from dnworker.core.errors import HandlerFailed, UsageError
-from dnworker.core.handler_error import describe
+from dnworker.core.handler_error import BASE_TRACEBACK, describe
 from dnworker.core.invocation import Invocation
 from dnworker.engine.engine import Engine
 from dnworker.events.failures import Failure
@@ -216,7 +217,7 @@ class PostMortem:
         try:
             with DisplayTrap(hook=sys.__displayhook__):
                 debugger.reset()
-                debugger.interaction(None, exc)
+                debugger.interaction(None, _as_it_is(exc))
         finally:
             self._what = ""
 
@@ -274,6 +275,12 @@ def _is_same_event(one: Failure, other: Failure) -> bool:
     return first is not None and second is not None and first.event_id == second.event_id
 
 
+def _as_it_is(exc: BaseException) -> object:
+    """Return what a debugger is given: the exception, or its traceback where its class says another one."""
+    is_own = inspect.getattr_static(type(exc), "__traceback__") is not BASE_TRACEBACK
+    return BASE_TRACEBACK.__get__(exc) if is_own else exc
+
+
 def _set_last(exc: BaseException | None) -> None:
     """Set what `pdb.pm()` looks at, or take it away."""
     names = ("last_type", "last_value", "last_traceback", "last_exc")
@@ -282,6 +289,6 @@ def _set_last(exc: BaseException | None) -> None:
             if hasattr(sys, name):
                 delattr(sys, name)
         return
-    values = (type(exc), exc, exc.__traceback__, exc)
+    values = (type(exc), exc, BASE_TRACEBACK.__get__(exc), exc)
     for name, value in zip(names, values, strict=True):
         setattr(sys, name, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 
 from dnworker import WorkerState
@@ -22,6 +24,27 @@ async def test_what_a_handler_raises_leaves_the_worker_running(stage, exc):
     assert (stage.runner.state, stats.calls, stats.errors) == (WorkerState.RUNNING, 1, 1)
     assert stats.last_error.type == type(exc).__name__
     assert stats.last_error.frames[-1].source == "raise exc"
+
+
+async def test_an_exception_that_is_raised_in_every_run_keeps_the_frames_of_the_last_alone(stage):
+    always = {"a": ValueError("always the same"), "b": ValueError("from another handler")}
+
+    async def fails(event, client):
+        raise always[event.kind]
+
+    async def passes_on(event, client):
+        raise always["a"]
+
+    for kind in always:
+        stage.worker.on_event(kind)(fails)
+    stage.worker.on_event("c")(passes_on)
+    await stage.runner.start()
+    for kind in "aaacacb":
+        stage.bus.publish(kind)
+        await turn_loop()
+    frames = [frame.f_code.co_name for frame, _ in traceback.walk_tb(always["a"].__traceback__)]
+    assert frames.count("fails") == 1
+    assert frames.count("passes_on") == 1
 
 
 @pytest.mark.clause("2.6 grouping")
