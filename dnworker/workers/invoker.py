@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import weakref
 from collections.abc import Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -264,8 +265,9 @@ def _cut_earlier_runs(exc: BaseException, invocation: Invocation) -> None:
     Each raise of an object adds to its traceback, and with the frames goes whatever they hold: without end.
     """
     before, one = None, BASE_TRACEBACK.__get__(exc)
+    running = sys._getframe(1)  # reading the variables of a frame makes a copy that lives as long as it
     while one is not None:
-        run = invocation_run_by(one.tb_frame)
+        run = None if one.tb_frame is running else invocation_run_by(one.tb_frame)
         if before is not None and run is not None and run is not invocation and run.label == invocation.label:
             before.tb_next = None
             return

@@ -20,8 +20,10 @@ def answer(page, cell, text):
     """Type an answer into the input field of a cell."""
     field = cell.locator("input.jp-Stdin-input").last
     field.wait_for()
+    asked = field.element_handle()
     field.fill(text)
     field.press("Enter")
+    asked.wait_for_element_state("hidden")  # else the next answer may be written into this field
 
 
 def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame(tutorial, begin_cell):
