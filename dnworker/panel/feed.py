@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages, state_part
+from dnworker.panel import messages
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
+from dnworker.panel.parts import Wanted
 from dnworker.panel.view import Send, View
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ class Feed:
         view.restart()
         view.show_parts(hello.parts)
         view.events, view.trace, view.session = hello.events, hello.trace, hello.session
-        view.show_state(hello.state)
+        view.looks.clear()
+        for part, wanted in hello.looks.items():
+            self._look(view, part, wanted)
         try:
             view.filter_log(hello.log)
         except UsageError as exc:
@@ -180,10 +183,16 @@ class Feed:
                 view.show_trace(event)
             case messages.ShowSession(session=session):
                 view.show_session(session)
-            case messages.ShowState(worker=worker):
-                view.show_state(worker)
+            case messages.Look(part=part, wanted=wanted):
+                self._look(view, part, wanted)
             case messages.Request():
                 self._start(message, view)
+
+    def _look(self, view: View, part: str, wanted: Wanted | None) -> None:
+        try:
+            view.look(part, wanted)
+        except UsageError as exc:  # a front end of another version
+            log.warning("%s", exc)
 
     def _set_visible(self, view: View, visible: bool) -> None:
         view.visible = visible
@@ -294,16 +303,18 @@ class Feed:
                 elif view.wants_updates:
                     await self._update(view)
             self._unlisten_unless_watched()
-            self._look_again_for_states()
+            self._look_again()
             await asyncio.sleep(INTERVAL)
             if any(view.is_behind for view in self._views.values()):
                 self._changed.set()
 
-    def _look_again_for_states(self) -> None:
-        """Have the views look again soon where one shows a state: nothing is heard of what changes there."""
+    def _look_again(self) -> None:
+        """Have the views look again soon where one shows something of whose changes nobody hears."""
         waits = self._next_look is not None and self._next_look.when() > self._loop.time()
-        if not waits and any(view.state is not None and view.wants_updates for view in self.views):
-            self._next_look = self._loop.call_later(state_part.STATE_INTERVAL, self.notify)
+        looks = [view.next_look for view in self.views if view.wants_updates]
+        soonest = min((one for one in looks if one is not None), default=None)
+        if not waits and soonest is not None:
+            self._next_look = self._loop.call_later(soonest, self.notify)
 
     async def _update(self, view: View) -> None:
         if self._loop.time() < view.paused_until:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Hello(FromView):
     events: EventFilter = EventFilter()
     session: str | None = None
     trace: str | None = None
-    state: str | None = None
+    looks: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     visible: bool = True
 
 
@@ -67,10 +67,11 @@ class ShowSession(FromView, tag="session"):
     session: str | None
 
 
-class ShowState(FromView, tag="state"):
-    """Show the state of a worker, again as it changes; None for no state."""
+class Look(FromView):
+    """Look at one of `parts.PARTS`, again as it changes; `wanted` says what of it, None ends it."""
 
-    worker: str | None
+    part: str
+    wanted: dict[str, Any] | None
 
 
 class Request(FromView):
@@ -206,7 +207,7 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | ShowState | Ping | Log | Lines | Line
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
     | Events | Control | Remove | Run | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip

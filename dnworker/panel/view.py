@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.panel import serialize, state_part
+from dnworker.core.errors import UsageError
+from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
+from dnworker.panel.parts import PARTS, Wanted
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
@@ -59,7 +62,8 @@ class Sent:
     trace_at: float = 0.0
     trace_interval: float = field(default_factory=lambda: TRACE_INTERVAL)
     payload_of: str | None = None
-    state_at: float = 0.0
+    # when each part was looked at last, in seconds
+    looked_at: dict[str, float] = field(default_factory=dict)
 
 
 class View:
@@ -81,7 +85,7 @@ class View:
         self.events = EventFilter()
         self.trace: str | None = None
         self.session: str | None = None
-        self.state: str | None = None
+        self.looks: dict[str, Wanted] = {}
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
         self._seq = 0
@@ -137,11 +141,26 @@ class View:
         self.session = session_id
         self._sent.parts.pop("session", None)
 
-    def show_state(self, worker: str | None) -> None:
-        """Send the state of a worker, again as it changes."""
-        self.state = worker
-        self._sent.state_at = 0.0
-        self._sent.parts.pop("state", None)
+    def look(self, part: str, wanted: Wanted | None) -> None:
+        """Send a part, again as it changes; `wanted` says what of it, None ends it.
+
+        Raises:
+            UsageError: there is no such part.
+        """
+        if part not in PARTS:
+            raise UsageError(f"no part of the panel: {part!r}")
+        self.looks.pop(part, None)
+        if wanted is not None:
+            self.looks[part] = wanted
+        self._sent.looked_at.pop(part, None)
+        self._sent.parts.pop(part, None)
+
+    @property
+    def next_look(self) -> float | None:
+        """Seconds until it looks again at what nobody hears of; None if it looks at nothing of the kind."""
+        return min(
+            (PARTS[part].interval() for part in self.looks if not PARTS[part].is_heard_of), default=None
+        )
 
     def filter_events(self, wanted: EventFilter) -> None:
         """Show only events that are wanted."""
@@ -206,6 +225,7 @@ class View:
         for part, value in self._changes():
             changes[part] = value
             await pace.rest()
+        changes |= await self._looked_at(pace)
         if "sessions" in self.parts:
             changes |= await self._session_changes(pace)
         if "events" in self.parts and (events := await self._event_changes()) is not None:
@@ -250,8 +270,6 @@ class View:
             yield from self._if_new("fire", fired)
         if "events" in self.parts:
             yield from self._trace_changes()
-        if self.state is not None and self._is_time_for_state():
-            yield from self._if_new("state", state_part.state_to_json(self._engine, self.state))
         yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
 
     def _if_new(self, part: str, value: Any) -> Parts:
@@ -306,12 +324,20 @@ class View:
             await asyncio.sleep(0)
         return builtins(found[:count])
 
-    def _is_time_for_state(self) -> bool:
-        now = time.monotonic()
-        if now - self._sent.state_at < state_part.STATE_INTERVAL:
-            return False  # the feed looks again then
-        self._sent.state_at = now
-        return True
+    async def _looked_at(self, pace: Pace) -> dict[str, Any]:
+        """Return the parts that it looks at, as far as it is time for them and they have changed."""
+        found: dict[str, Any] = {}
+        for name, wanted in list(self.looks.items()):
+            part, now = PARTS[name], time.monotonic()
+            if now - self._sent.looked_at.get(name, -math.inf) < part.interval():
+                self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
+                continue
+            self._sent.looked_at[name] = now
+            value = await part.read(self._model, wanted, pace)
+            if self.looks.get(name) is wanted:
+                found |= self._if_new(name, value)
+            await pace.rest()
+        return found
 
     def _trace_changes(self) -> Parts:
         if self.trace is None:

@@ -128,7 +128,7 @@ class Panel {
       events: events.filter,
       session: sessions.chosen,
       trace: this.state.chosen,
-      state: this.sections.workers.state.wanted,
+      looks: this.sections.workers.state.wanted ? { state: { worker: this.sections.workers.state.wanted } } : {},
       visible: this.visible,
     };
   }

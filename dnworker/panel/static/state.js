@@ -49,7 +49,7 @@ export class StateView {
     this.before = null;
     this.unfolded.clear();
     this.draw();
-    this.panel.send({ type: "state", worker: this.wanted });
+    this.panel.send({ type: "look", part: "state", wanted: this.wanted && { worker: this.wanted } });
     const { workers } = this.panel.sections;
     workers.update(new Set([worker, ...(shown ? [shown] : [])]));
   }
@@ -57,7 +57,7 @@ export class StateView {
   setVisible(isVisible) {
     if (isVisible === this.isVisible) return;
     this.isVisible = isVisible;
-    if (this.worker) this.panel.send({ type: "state", worker: this.wanted });
+    if (this.worker) this.panel.send({ type: "look", part: "state", wanted: this.wanted && { worker: this.wanted } });
   }
 
   take(state) {

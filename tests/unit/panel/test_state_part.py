@@ -27,7 +27,7 @@ def value_of(tree, key):
 async def test_a_state_is_sent_when_it_is_asked_for_and_again_when_it_changes(runtime, counter, screen):
     snapshot = await screen.open()
     assert "state" not in snapshot
-    screen.say("state", worker="notebook:counter")
+    screen.say("look", part="state", wanted={"worker": "notebook:counter"})
     shown = await screen.part("state")
     assert value_of(shown["tree"], '"count"') == "1"
     assert "sk-hidden" not in str(shown)
@@ -37,14 +37,14 @@ async def test_a_state_is_sent_when_it_is_asked_for_and_again_when_it_changes(ru
 
 
 async def test_nothing_is_sent_while_nothing_changes_nor_after_it_is_closed(runtime, counter, screen):
-    await screen.open(state="notebook:counter")
+    await screen.open(looks={"state": {"worker": "notebook:counter"}})
     for _ in range(20):
         await asyncio.sleep(0)
     screen.messages.clear()
     runtime.log_line("w", "said")
     await asyncio.sleep(0.05)
     assert [m for m in screen.messages if "state" in m] == []
-    screen.say("state", worker=None)
+    screen.say("look", part="state", wanted=None)
     counter.state["count"] = 3
     await screen.ask("ping")
     await asyncio.sleep(0.05)
@@ -54,7 +54,7 @@ async def test_nothing_is_sent_while_nothing_changes_nor_after_it_is_closed(runt
 async def test_a_hidden_view_looks_at_no_state(runtime, counter, screen, monkeypatch):
     looks = []
     monkeypatch.setattr(state_part, "state_to_json", lambda *args: looks.append(args) or {"worker": args[1]})
-    await screen.open(state="notebook:counter")
+    await screen.open(looks={"state": {"worker": "notebook:counter"}})
     assert looks
     screen.say("visibility", visible=False)
     await asyncio.sleep(0)
@@ -67,7 +67,7 @@ async def test_a_hidden_view_looks_at_no_state(runtime, counter, screen, monkeyp
 
 async def test_a_state_that_is_not_here_says_why(runtime, screen):
     await screen.open()
-    screen.say("state", worker="notebook:nobody")
+    screen.say("look", part="state", wanted={"worker": "notebook:nobody"})
     shown = await screen.part("state")
     assert shown["tree"] is None
     assert "no worker 'notebook:nobody'" in shown["why"]
