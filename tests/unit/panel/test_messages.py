@@ -52,7 +52,7 @@ async def test_the_front_end_takes_each_part_of_a_snapshot(runtime, bridge, scre
         "fire",
         trace=trace.event.event_id,
         session="s1",
-        state="notebook:bridge",
+        looks={"state": {"worker": "notebook:bridge"}},
     )
     panel = (assets.STATIC / "panel.js").read_text()
     handlers = re.search(r"^  makeHandlers\(\) \{$.*?^  \}$", panel, re.MULTILINE | re.DOTALL)[0]
