@@ -17,6 +17,7 @@ from dnworker.core.handler_error import HandlerError, describe
 from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
+from dnworker.core.series import Series
 from dnworker.core.text import clip
 from dnworker.events.failures import Failures
 
@@ -85,6 +86,7 @@ class History:
         self._failures_not_raised = 0
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
+        self.series = Series()
 
         # What that takes, and what had to go.
         self.limit = limit
@@ -262,6 +264,8 @@ class History:
             self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}{way_out}")
         if self._running.pop(invocation, invocation) is None:
             self._note_ended(invocation)
+        if invocation.key is not None and not invocation.muted:  # a handler's call, and no copy of one
+            self.series.note(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
