@@ -21,6 +21,8 @@ from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+from dnworker.core.listeners import Listeners
+
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
 
@@ -67,6 +69,10 @@ class Buckets:
         self.calls = [0] * BUCKETS
         """By the number of the bucket, modulo 60; counted up after `reach`."""
         self._failed: list[int] | None = None  # most never fail
+
+    def add(self, bucket: int) -> None:
+        """Count a call, of a bucket that was reached."""
+        self.calls[bucket % BUCKETS] += 1
 
     def note_failed(self, bucket: int) -> None:
         """Count one of the calls as failed."""
@@ -152,6 +158,8 @@ class Series:
         self.whole = Buckets()
         self._handlers: dict[str, dict[str, Buckets]] = {}
         self._handler_count = 0
+        self.failed: Listeners[[Invocation]] = Listeners()
+        """Called with each call that failed."""
         self._durations = Samples()
         self._lags = Samples()
 
@@ -174,6 +182,8 @@ class Series:
                     one.note_failed(bucket)
         if invocation.cause != "task":
             self._durations.add(bucket, duration)
+        if outcome == "error":
+            self.failed.notify(invocation)
 
     def note_lag(self, since: float, until: float) -> None:
         """Note that the loop should have turned at one moment, in monotonic seconds, and did at another."""

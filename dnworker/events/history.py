@@ -77,7 +77,6 @@ class History:
         self._held: dict[str, tuple[str, str]] = {}
         self._storms: dict[str, str] = {}
         """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
-
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
@@ -87,13 +86,11 @@ class History:
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
         self.series = Series()
-
         # What that takes, and what had to go.
         self.limit = limit
         self._event_bytes = 0
         self._invocation_bytes = 0
         self.dropped = Dropped()
-
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: Listeners[[Invocation]] = Listeners()
@@ -104,6 +101,11 @@ class History:
     def kept(self) -> int:
         """How many events are kept at most."""
         return EVENTS_KEPT
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries of events to workers are queued."""
+        return sum(self._undelivered.values())
 
     @property
     def used(self) -> int:
