@@ -1,7 +1,8 @@
 """The page of a busy runtime in Chromium: frames, long tasks, the loop's lag, bytes, first picture, memory.
 
-1,000 workers, 10,000 lines and 2,000 events a second, each view of the panel in turn; beside it the same runtime
-with no page, and the same page at rest. `--memory SECONDS` watches the tab's memory under 500 events a second.
+1,000 workers, 10,000 lines and 2,000 events a second, each view of the panel in turn; beside it the same
+runtime with no page, and the same page at rest. `--memory SECONDS` watches the tab's memory under 500 events
+a second.
 """
 
 from __future__ import annotations
