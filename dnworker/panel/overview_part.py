@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
-    from dnworker.panel.parts import Wanted
     from dnworker.workers.managed import ManagedWorker
+
+Wanted = dict[str, Any]
 
 OVERVIEW_INTERVAL = 1.0
 """Seconds between two looks: what leaves the list of failures does so by time alone."""
+
+MINUTE, FEW = 5, 5
+"""Buckets of the last minute, with the one under way; calls in it that are too few to tell anything."""
 
 CHANGES_SHOWN, MARKS_SHOWN = 8, 12
 
@@ -92,7 +96,10 @@ async def _series(series: Series, only: str | None, epoch: float, pace: Pace) ->
     spreads: list[Spread | None] = series.quantiles(now) if only is None else [None] * BUCKETS
     await pace.rest()
     lags = series.lag(now)
+    recent = list(_recent(now, counts))
+    lately = series.spread(recent) if only is None else None
     return {
+        "recent": None if lately is None else {"p50": _duration(lately.p50), "p95": _duration(lately.p95)},
         "step": STEP * 1000,
         "end": _millis((bucket_of(now) + 1) * STEP, epoch),
         "calls": [count.calls for count in counts],
@@ -101,6 +108,13 @@ async def _series(series: Series, only: str | None, epoch: float, pace: Pace) ->
         "p95": [None if one is None else _duration(one.p95) for one in spreads],
         "lag": [None if lag is None else round(max(lag, MIN_LAG) * 1000, 1) for lag in lags],
     }
+
+
+def _recent(now: float, counts: list[Count]) -> range:
+    """Return the buckets of the last minute, and of all 15 minutes where few calls have ended in that."""
+    last = bucket_of(now)
+    few = sum(count.calls for count in counts[-MINUTE:]) < FEW
+    return range(last + 1 - (BUCKETS if few else MINUTE), last + 1)
 
 
 def _total(series: Series, only: str | None) -> Count:
