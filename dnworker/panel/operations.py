@@ -262,7 +262,7 @@ def as_text(line: LogLine) -> str:
 
 
 def _fired(trace: Trace) -> Answer:
-    return {"event": trace.event.event_id, "seq": trace.event.seq}
+    return {"event": trace.event.event_id, "seq": trace.event.seq, "kind": trace.event.kind}
 
 
 def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:

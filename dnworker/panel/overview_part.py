@@ -48,6 +48,7 @@ async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dic
     silent = {failure.worker for failure in failures if failure.key is None} & facts.pop("silent")
     facts["handlers"] += len(silent)  # of a process that failed, the process itself counts as its one handler
     return facts | {
+        "cells": model.actions.has_cells,
         "backlog": engine.history.waiting,
         "calls": (whole := _total(engine.history.series, only)).calls,
         "failed": whole.failed,
