@@ -326,7 +326,7 @@ test("a worker is one lane, and calls that overlap lie side by side", () => {
     ],
   );
   assert.deepEqual(
-    found[0].events.map((one) => one.id),
+    found[0].events.map(({ row }) => row.id),
     ["e2"],
   );
   assert.deepEqual(

@@ -76,7 +76,7 @@ export function layout(rows, source, { width = 0, time }) {
     ...steps.map((_, n) => FIRST + n * STEP),
     ...[...bars.values()].map((b) => b.to),
   );
-  const height = last + 42;
+  const height = last + 24;
   const failed = new Set(steps.filter(({ row }) => row.outcome === "error").map(({ to }) => to));
   const shapes = [
     ...names.flatMap((name) => lifeline(name, x.get(name), height, failed.has(name))),
@@ -243,7 +243,7 @@ function group(row, shapes) {
 }
 
 function head(x, y, side, stroke) {
-  const d = `M${x - side * 6} ${y - 4}l${side * 6} 4${-side * 6} 4`;
+  const d = `M${x - side * 6} ${y - 4}l${side * 6} 4 ${-side * 6} 4`;
   return { tag: "path", attrs: { d, fill: "none", stroke, "stroke-width": 1.25 } };
 }
 

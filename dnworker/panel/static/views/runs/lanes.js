@@ -31,23 +31,16 @@ export function neighbour(lanes, id, key) {
 }
 
 function Lane({ lane, view, now, chosen, tabbed, narrow, onChoose, onHover }) {
-  const height = Math.max(28, lane.subs * SUB + 10);
-  const middle = lane.subs === 1 ? 9 : 5;
+  const height = 28 + (lane.subs - 1) * SUB;
   return html`<div class="wr lane" role="row" style=${{ height: `${height}px` }}>
     <div class="n" role="rowheader" title=${lane.worker}>
       <i class=${`dot ${lane.failed ? "err" : ""}`}></i>
       <span class=${`nw el ${lane.failed ? "bad" : ""}`}>${narrow ? nameParts(lane.worker)[1] : lane.worker}</span>
     </div>
     <div class="tl" role="gridcell">
-      ${lane.events.flatMap((row) =>
-        row.marks.map(
-          (mark) =>
-            html`<i class="ev" key=${mark.id} style=${{ left: `${percentOf(mark.at, view.axis).toFixed(3)}%` }}></i>`,
-        ),
-      )}
       ${lane.calls.map(({ row, sub }) => {
         const end = endOf(row, now);
-        const top = `${middle + sub * SUB}px`;
+        const top = `${9 + sub * SUB}px`;
         return html`<i class="q" key=${`${row.id}q`} style=${{ ...placed(view.axis, row.published, row.started), top }}></i>
           <button
             type="button"
@@ -63,6 +56,16 @@ function Lane({ lane, view, now, chosen, tabbed, narrow, onChoose, onHover }) {
             onPointerLeave=${() => onHover(null)}
           ></button>`;
       })}
+      ${lane.events.flatMap(({ row, sub }) =>
+        row.marks.map(
+          (mark) =>
+            html`<i
+              class="ev"
+              key=${mark.id}
+              style=${{ left: `${percentOf(mark.at, view.axis).toFixed(3)}%`, top: `${10 + sub * SUB}px` }}
+            ></i>`,
+        ),
+      )}
     </div>
     <div class=${`d nw ${lane.failed ? "bad" : "t2"}`} role="gridcell">${lane.calls.length ? plural(lane.calls.length, "call") : ""}</div>
   </div>`;
@@ -98,7 +101,7 @@ export function Lanes({ run, view, now, chosen, onChoose }) {
       ref=${root}
       role="grid"
       aria-label=${`Lanes of #${run.seq}`}
-      style=${gridStyle(view.axis)}
+      style=${gridStyle(view.axis, narrow)}
       onKeyDown=${key}
     >
       <${AxisRow} axis=${view.axis} title="Worker" last="Calls" />

@@ -58,9 +58,9 @@ function isHalf(step) {
   return Math.abs(lead - Math.round(lead)) > 1e-6;
 }
 
-/** The lines of an axis as a background: how wide a part is and where the first begins, both in percent. */
-export function gridOf(axis) {
-  const size = stepFor(axis.to - axis.from) / (axis.to - axis.from);
+/** The lines of an axis as a background, at each tick or at every second: its size and position in percent. */
+export function gridOf(axis, every = 1) {
+  const size = (stepFor(axis.to - axis.from) / (axis.to - axis.from)) * every;
   const first = ticksOf(axis)[0]?.percent ?? 0;
   return { size: size * 100, position: size < 1 ? first / (1 - size) : 0 };
 }

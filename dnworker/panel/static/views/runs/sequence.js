@@ -14,6 +14,9 @@ function timeOf(ms) {
 function draw(shape, key, options) {
   const { chosen, tabbed, words, onChoose } = options;
   const attrs = Object.fromEntries(Object.entries(shape.attrs).map(([name, value]) => [name, colour(value)]));
+  if (shape.tag === "text") {
+    attrs.style = { fill: attrs.fill, fontSize: `${attrs["font-size"]}px` }; // the sheet has rules for texts
+  }
   const children = (shape.children ?? []).map((child, n) => draw(child, n, options));
   if (shape.title) children.push(h("title", { key: "title" }, shape.title));
   if (shape.text !== undefined) children.push(shape.text);

@@ -112,8 +112,8 @@ export function AxisRow({ axis, title, last }) {
 }
 
 /** The lines of the axis, as properties that the rows' backgrounds take. */
-export function gridStyle(axis) {
-  const { size, position } = gridOf(axis);
+export function gridStyle(axis, narrow) {
+  const { size, position } = gridOf(axis, narrow ? 2 : 1);
   return { "--dn-grid": `${size.toFixed(4)}%`, "--dn-grid-at": `${position.toFixed(4)}%` };
 }
 

@@ -113,5 +113,7 @@ function packed({ worker, calls, events }, now) {
       return { row, sub };
     });
   const failed = calls.filter((row) => row.outcome === "error").length;
-  return { worker, calls: laid, events, subs: Math.max(1, ends.length), failed };
+  const subs = new Map(laid.map(({ row, sub }) => [row.id, sub]));
+  const marks = events.map((row) => ({ row, sub: subs.get(row.parent) ?? 0 }));
+  return { worker, calls: laid, events: marks, subs: Math.max(1, ends.length), failed };
 }

@@ -160,7 +160,7 @@ export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) 
       aria-rowcount=${items.length + 1}
       aria-activedescendant=${at >= from && at < until ? id(at) : undefined}
       tabindex="0"
-      style=${gridStyle(view.axis)}
+      style=${gridStyle(view.axis, narrow)}
       onKeyDown=${key}
       onPointerLeave=${() => setHovered(null)}
     >
