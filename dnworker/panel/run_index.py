@@ -142,12 +142,11 @@ class RunIndex:
                 session=event.session_id,
                 at=event.timestamp.timestamp() * 1000,
                 is_own=is_noise(event.kind) or event.kind == STREAMED,
-                events=[],
                 kinds={},
                 workers={},
                 row=empty_row(event, self._engine.history),
             )
-        run.events.append(event.event_id)
+        run.add(event.event_id)
         if len(run.kinds) < KINDS_KEPT:
             run.kinds[event.kind] = None
         self._root_of[event.event_id] = run.id

@@ -26,6 +26,7 @@ BARS_SHOWN = 8
 CALLS_COMPARED = 2_000
 """Calls of which the longest are found for the miniature."""
 
+FEW_EVENTS = 16
 WORDS_TAKEN = 20
 LONGEST_WORD = 200
 
@@ -53,8 +54,11 @@ class RunFilter(msgspec.Struct, kw_only=True, frozen=True):
     order: Literal["newest", "slowest"] = "newest"
 
 
-class RunRow(msgspec.Struct, kw_only=True, frozen=True):
-    """One run: `at` in ms since 1970, `duration` in ms, None until all have ended."""
+class RunRow(msgspec.Struct, kw_only=True, frozen=True, gc=False):
+    """One run: `at` in ms since 1970, `duration` in ms, None until all have ended.
+
+    Thousands are kept, and none of them is in a circle: the collector has no business with them.
+    """
 
     id: str
     seq: int
@@ -67,13 +71,12 @@ class RunRow(msgspec.Struct, kw_only=True, frozen=True):
     failed: int
     duration: float | None
     at: float
-    mini: list[Bar]
+    mini: tuple[Bar, ...]
     why: str | None
     """Why nobody ran."""
 
 
-@dataclass(slots=True, eq=False)
-class Run:
+class Run(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """A first event and what it caused, as far as it is known by now."""
 
     id: str
@@ -83,11 +86,21 @@ class Run:
     at: float
     is_own: bool
     """Whether the runtime published it about itself."""
-    events: list[str]
+    events: Sequence[str] = ()
+    """The ids of its events: a tuple while they are few, which the collector can leave alone, then a list."""
     kinds: dict[str, None]
     workers: dict[str, None]
     row: RunRow
     revision: int = 0
+
+    def add(self, event_id: str) -> None:
+        """Take an event that it has caused."""
+        if isinstance(self.events, list):
+            self.events.append(event_id)
+        elif len(self.events) < FEW_EVENTS:
+            self.events = (*self.events, event_id)
+        else:
+            self.events = [*self.events, event_id]
 
     @property
     def segment(self) -> Segment:
@@ -189,7 +202,7 @@ def empty_row(event: EventEnvelope, history: History) -> RunRow:
         failed=0,
         duration=None,
         at=event.timestamp.timestamp() * 1000,
-        mini=[],
+        mini=(),
         why=None,
     )
 
@@ -262,11 +275,11 @@ def _duration(calls: Sequence[tuple[EventEnvelope, Invocation]], times: SpanTime
 
 def _miniature(
     calls: Sequence[tuple[EventEnvelope, Invocation]], times: SpanTimes, duration: float | None
-) -> list[Bar]:
+) -> tuple[Bar, ...]:
     """Return the bars of those that failed and took longest, in the order in which they began."""
     whole = times.now if duration is None else duration
     if whole <= 0:
-        return []
+        return ()
     bars: list[tuple[bool, float, float, float]] = []
     for event, call in calls:
         started, ended = times.of_call(call)
@@ -278,10 +291,10 @@ def _miniature(
     def share(value: float) -> float:
         return round(min(1.0, max(0.0, value / whole)), 2)
 
-    return [
+    return tuple(
         (share(published), share(started - published), share(ran), failed)
         for failed, ran, published, started in chosen
-    ]
+    )
 
 
 def as_json(row: RunRow) -> dict[str, Any]:

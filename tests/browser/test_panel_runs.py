@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import httpx
@@ -274,6 +275,43 @@ def test_a_run_is_copied_as_mermaid_and_as_svg(runs, publish):
         text = runs.evaluate("navigator.clipboard.readText()")
         assert "shop:stock" in text
         assert "ValueError" in text
+
+
+def test_a_run_is_copied_as_a_cell_and_saved_as_a_test(runs, publish):
+    runs.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    seq = publish("shop.sale", {"order": "ord-5", "lines": [1, 2]})
+    row(runs, seq).click()
+    runs.locator(".phead").get_by_text(f"#{seq}").wait_for()
+    runs.get_by_role("button", name="Copy as %fire").click()
+    runs.get_by_text("Copied; paste it into a cell").wait_for()
+    kind, _, payload = runs.evaluate("navigator.clipboard.readText()").partition("\n")
+    assert kind == "%%fire shop.sale"
+    assert json.loads(payload) == {"order": "ord-5", "lines": [1, 2]}
+    with runs.expect_download() as download:
+        runs.get_by_role("button", name="Save as test").click()
+    assert re.fullmatch(r"test_till_\d+\.py", download.value.suggested_filename)
+    compile(download.value.path().read_text(), "test", "exec")
+    nobody = publish("shop.promo")
+    row(runs, nobody).click()
+    runs.locator(".phead").get_by_text(f"#{nobody}").wait_for()
+    test = runs.get_by_role("button", name="Save as test")
+    assert test.get_attribute("aria-disabled") == "true"
+    assert test.get_attribute("title") == "no handler ran, so there is nothing to test"
+
+
+def test_keys_choose_in_the_list_and_a_slash_goes_to_the_search(runs, publish):
+    first = publish("shop.sale", {"order": "older"})
+    second = publish("shop.sale", {"order": "newer"})
+    row(runs, second).click()
+    head = runs.locator(".phead")
+    head.get_by_text(f"#{second}").wait_for()
+    runs.get_by_role("listbox", name="Runs").focus()
+    runs.keyboard.press("j")
+    head.get_by_text(f"#{first}").wait_for()
+    runs.keyboard.press("k")
+    head.get_by_text(f"#{second}").wait_for()
+    runs.keyboard.press("/")
+    assert runs.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Search runs")
 
 
 def test_the_axis_zooms_by_wheel_and_keys_pans_and_fits(runs, publish):

@@ -1,5 +1,5 @@
 // The view "Runs": the list, and beside it the run that is chosen; below 760 pixels one after the other.
-import { html, useEffect, useMemo, useRef } from "../../vendor/vendor.js";
+import { html, useMemo, useRef } from "../../vendor/vendor.js";
 import { useStore } from "../../base/store.js";
 import { Button, Empty } from "../../base/ui.js";
 import { FilterBar } from "./filter.js";
@@ -45,10 +45,9 @@ export function RunsView() {
     state.filter.value = next;
   };
   const choose = (id) => store.go("runs", { event: id });
-  const chosen = event ?? (isNarrow ? null : rows[0]?.id);
-  useEffect(() => {
-    if (!event && chosen) choose(chosen); // what is shown first stays shown
-  }, [event, chosen]);
+  const first = useRef(null); // what is shown while nobody has chosen, and stays as rows come
+  if (!rows.some((row) => row.id === first.current)) first.current = rows[0]?.id ?? first.current;
+  const chosen = event ?? (isNarrow ? null : first.current);
   const hold = (isHere) => {
     looking.current = isHere;
     if (!isHere && !state.paused.peek()) runs.release();
