@@ -142,6 +142,15 @@ def test_a_failed_run_is_a_row_and_opens_at_the_call_that_failed(runs, publish, 
     assert problems == []
 
 
+def test_one_event_of_several_in_a_row_is_chosen_by_its_diamond(runs, publish):
+    seq = publish("shop.sale", {"bad": 1})
+    row(runs, seq).click()
+    events = runs.get_by_role("treegrid").get_by_role("row").filter(has_text=f"#{seq + 1} to #{seq + 3}")
+    events.locator(".ev").nth(2).click()
+    runs.get_by_label("Inspector").get_by_text('"n": 2').first.wait_for()
+    assert events.get_attribute("aria-selected") == "true"
+
+
 def test_nothing_that_anybody_says_is_markup(runs, publish, problems):
     seq = publish(HOSTILE, {"note": HOSTILE})
     row(runs, seq).get_by_text("<img src=x").first.wait_for()

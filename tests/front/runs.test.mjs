@@ -287,6 +287,18 @@ test("what lies below a folded row is hidden, however deep", () => {
   );
 });
 
+test("the line of siblings goes on beside what lies below the first of them", () => {
+  const rows = [
+    event("e1", null),
+    call("c1", "e1"),
+    event("e2", "c1", { depth: 2 }),
+    call("c2", "e2", { depth: 3 }),
+    call("c3", "e1"),
+  ];
+  const guides = Object.fromEntries(visible(rows, new Set()).map((one) => [one.row.id, one.guides]));
+  assert.deepEqual(guides, { e1: [], c1: [], e2: [2], c2: [2], c3: [] });
+});
+
 test("a run opens at the call that failed, and any event of a row is found", () => {
   assert.equal(firstToSee(RUN).id, "c2");
   assert.equal(rowOf(RUN, "e3").id, "e2");

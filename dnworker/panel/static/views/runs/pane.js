@@ -124,17 +124,20 @@ function Legend() {
   </span>`;
 }
 
+/** A row by the id of it, or of one of its events, which is then the one that is looked at. */
+function namedRow(run, id) {
+  const row = rowOf(run.rows, id);
+  return row && row.id !== id ? { ...row, event: id } : row;
+}
+
 /** The row that is looked at: the one chosen here, else what the link names, else where it failed. */
 function chosenRow(run, chosen, route) {
-  if (chosen.root === run.root) {
-    const row = rowOf(run.rows, chosen.id);
-    if (row) return row;
-  }
-  const linked = rowOf(run.rows, route.call);
+  const here = chosen.root === run.root ? namedRow(run, chosen.id) : null;
+  const linked = here ?? namedRow(run, route.call);
   if (linked) return linked;
   if (route.event && route.event !== run.root) {
     const failed = run.rows.find((row) => row.event === route.event && row.outcome === "error");
-    const named = failed ?? rowOf(run.rows, route.event);
+    const named = failed ?? namedRow(run, route.event);
     if (named) return named;
   }
   return firstToSee(run.rows);

@@ -1,5 +1,7 @@
 // The rows of one run as a tree that folds, and as lanes of its workers. Pure; node tests it.
 
+const GUIDED = 15; // levels that have lines
+
 /** How far the bar of a call reaches; `now` is the end of one that runs. */
 export function endOf(row, now) {
   return row.ended ?? Math.max(now, row.started);
@@ -16,13 +18,14 @@ export function lengthOf(rows, now) {
 }
 
 /**
- * The rows that can be seen, as `[{ row, level, hasBelow, isOpen, isLast }]`: what lies below one of `folded` is not
- * among them. `level` counts from 1.
+ * The rows that can be seen, as `[{ row, level, hasBelow, isOpen, isLast, guides }]`: what lies below one of `folded` is
+ * not among them. `level` counts from 1; `guides` are the levels above at which more rows follow below.
  */
 export function visible(rows, folded) {
   const below = new Map();
   for (const row of rows) if (row.parent) below.set(row.parent, row.id); // the last child of each
   const hidden = new Set();
+  const through = new Map(); // a row's id to the levels whose lines go on below it
   const found = [];
   for (const row of rows) {
     if (hidden.has(row.parent) || folded.has(row.parent)) {
@@ -30,13 +33,12 @@ export function visible(rows, folded) {
       continue;
     }
     const hasBelow = below.has(row.id);
-    found.push({
-      row,
-      level: row.depth + 1,
-      hasBelow,
-      isOpen: hasBelow && !folded.has(row.id),
-      isLast: below.get(row.parent) === row.id,
-    });
+    const isLast = below.get(row.parent) === row.id;
+    const level = row.depth + 1;
+    const guides = through.get(row.parent) ?? [];
+    const goesOn = level > 1 && level <= GUIDED && !isLast;
+    through.set(row.id, goesOn ? [...guides, level] : guides);
+    found.push({ row, level, hasBelow, isOpen: hasBelow && !folded.has(row.id), isLast, guides });
   }
   return found;
 }

@@ -24,12 +24,12 @@ export function numbersOf(row) {
 const DOT = { error: "err", running: "start", cancelled: "stop", warning: "busy" };
 
 function Name({ item, narrow }) {
-  const { row, level, isLast, hasBelow, isOpen } = item;
-  const indent = narrow ? 8 : 9;
-  const left = (narrow ? 16 : 24) + indent * Math.min(level - 1, DEEPEST);
-  const guide =
-    level > 1 &&
-    html`<i class=${`gd ${isLast ? "last" : ""}`} style=${{ left: `${left - (narrow ? 5 : 6)}px` }}></i>`;
+  const { row, level, isLast, hasBelow, isOpen, guides } = item;
+  const at = (one) => (narrow ? 16 : 24) + (narrow ? 8 : 9) * Math.min(one - 1, DEEPEST);
+  const left = at(level);
+  const line = (one, cls) =>
+    html`<i class=${`gd ${cls}`} key=${one} style=${{ left: `${at(one) - (narrow ? 5 : 6)}px` }}></i>`;
+  const guide = [...guides.map((one) => line(one, "")), level > 1 && line(level, isLast ? "last" : "")];
   const fold = hasBelow && !isOpen && html`<span class="s t3 nw">…</span>`;
   const style = { paddingLeft: `${left}px` };
   if (row.type === "note")
@@ -53,13 +53,22 @@ function shortKind(kind, level) {
   return level > 5 && dot > 0 ? kind.slice(dot + 1) : kind;
 }
 
-function Bars({ row, axis, now }) {
+function Bars({ row, axis, now, onChoose }) {
   if (row.type === "event") {
     const last = row.marks.at(-1);
     const says = row.text && percentOf(last.at, axis) < 80;
     return html`${row.marks.map(
       (mark) =>
-        html`<i class="ev" key=${mark.id} style=${{ left: `${percentOf(mark.at, axis).toFixed(3)}%` }}></i>`,
+        html`<i
+          class="ev"
+          key=${mark.id}
+          title=${row.marks.length > 1 ? `#${mark.seq}` : undefined}
+          style=${{ left: `${percentOf(mark.at, axis).toFixed(3)}%` }}
+          onClick=${(event) => {
+            event.stopPropagation(); // the row would choose its first event
+            onChoose(mark.id);
+          }}
+        ></i>`,
     )}${
       says &&
       html`<span class="lb right" style=${{ left: `${percentOf(last.at, axis).toFixed(3)}%` }} title=${row.text}>${row.text}</span>`
@@ -185,7 +194,7 @@ export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) 
             onPointerMove=${(event) => setHovered({ row, x: event.clientX, y: event.clientY })}
           >
             <${Name} item=${item} narrow=${narrow} />
-            <div class="tl" role="gridcell"><${Bars} row=${row} axis=${view.axis} now=${now} /></div>
+            <div class="tl" role="gridcell"><${Bars} row=${row} axis=${view.axis} now=${now} onChoose=${onChoose} /></div>
             <div class=${`d nw ${bad ? "bad" : "t2"}`} role="gridcell">
               ${row.type === "call" ? duration(row.ran ?? endOf(row, now) - row.started) : ""}
             </div>
