@@ -20,6 +20,7 @@ from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
+from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
@@ -66,6 +67,7 @@ from dnworker.sessions.turns import Turns
 from dnworker.workers.forgotten import noticed
 from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
+from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
@@ -117,7 +119,8 @@ class Engine:
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
-        self._worker_log = WorkerLog(self.logs)
+        self._lives = Lives()
+        self._worker_log = WorkerLog(self.logs, self._lives.note_failure)
         self.log_line = self._worker_log.add
         # capabilities and their workers
         self.guard, self.tools = Guard(), Tools()
@@ -158,6 +161,7 @@ class Engine:
             restart=restart,
             process_locals=process_locals,
             log_files=LogFiles(self.limits.log_file),
+            lives=self._lives,
         )
 
     def _connect_parts(self) -> None:
@@ -249,7 +253,8 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
-            await bound.run(self.capabilities.close)
+            with because("The runtime stops"):
+                await bound.run(self.capabilities.close)
         return not bound.is_exceeded
 
     def _kill_what_is_left(self, bound: waiting.Bound) -> None:
@@ -323,7 +328,8 @@ class Engine:
             ValueError: it has no name, or one of this name is there already.
             Conflict: a loaded capability runs in its place.
         """
-        return await self.capabilities.add(worker, capability, when)
+        with because("Added"):
+            return await self.capabilities.add(worker, capability, when)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -331,7 +337,8 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
-        await self.capabilities.remove(self.worker(name))
+        with because("Removed"):
+            await self.capabilities.remove(self.worker(name))
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
@@ -347,7 +354,8 @@ class Engine:
                 already.
         """
         place = Path(path).absolute()
-        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
+        with because("Loaded"):
+            capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 
@@ -366,7 +374,8 @@ class Engine:
             self.reloads.announce(capability)
             return back
 
-        return await self.reloads.alone(unload)
+        with because("Unloaded"):
+            return await self.reloads.alone(unload)
 
     async def declare(self, manifest: CapabilityManifest | None) -> Declared:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
@@ -386,7 +395,8 @@ class Engine:
             return declared
 
         try:
-            declared = await self.reloads.alone(declare)
+            with because("The head of its capability changed"):
+                declared = await self.reloads.alone(declare)
         except asyncio.CancelledError:
             self.capabilities.own.interrupt_starts()
             raise
@@ -395,7 +405,8 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.reloads.alone(self.capabilities.discover)
+        with because("Loaded"):
+            found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 
@@ -405,7 +416,8 @@ class Engine:
         Raises:
             NotFound: there is no such capability, or it has no such flag.
         """
-        await self.capabilities.set_flag(capability, flag, value)
+        with because(f"Flag {flag} is {'on' if value else 'off'}"):
+            await self.capabilities.set_flag(capability, flag, value)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from dnworker.capability.environment import interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import because, cause
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.models import ComponentInfo
@@ -113,6 +115,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return self._spawned_at + limit - time.monotonic()
 
     @property
+    def waiting(self) -> int:
+        """How many events wait for the process, or are not known to have arrived."""
+        return 0 if self._queue is None else self._queue.waiting
+
+    @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start, where the process reports it."""
         return self.remote.stats
@@ -136,11 +143,18 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     @property
     def script(self) -> str | None:
         """The file of Python that it runs; None where its arguments name none."""
-        paths = [
-            self._root / interpolate(one, os.environ, self.qualified_name) for one in self.definition.args
-        ]
-        files = [path for path in paths if path.is_file()]
-        return str(min(files, key=lambda path: path.suffix != ".py")) if files else None
+        args = (interpolate(one, os.environ, self.qualified_name) for one in self.definition.args)
+        file = self._file_among(args)
+        return None if file is None else str(file)
+
+    def _file_among(self, args: Iterable[str]) -> Path | None:
+        files = [path for path in (self._root / one for one in args) if path.is_file()]
+        return min(files, key=lambda path: path.suffix != ".py") if files else None
+
+    def _note_code(self, args: Iterable[str]) -> None:
+        """Note the text of the file that it runs from now on, as a version of its code."""
+        if (file := self._file_among(args)) is not None:
+            self._services.lives.note_code(self.life, file, cause())
 
     def how_to_attach(self) -> str | None:
         """Return how a debugger attaches to the process that runs now, as text; None where none can."""
@@ -205,6 +219,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
+        self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
         self._debug = services.debugged.of(self.qualified_name)
@@ -302,14 +317,17 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start_again(self) -> None:
         """Start it after it failed and the wait is over; what fails then is a failure like any other."""
         try:
+            why = self._restarts.why
             async with self._access.turn():
                 self._restarts.cancel()  # the wait is over, and this is its task
-                await super()._stop()
+                with because(why):
+                    await super()._stop()
                 self._access.give_way()
                 self.restarts += 1
                 self._starts_again = True
                 try:
-                    await to_its_end(super()._start())
+                    with because(why):
+                        await to_its_end(super()._start())
                 finally:
                     self._starts_again = False
         except (GaveWay, Retired):
