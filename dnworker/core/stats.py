@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,6 +99,11 @@ class HandlerStats:
     def note_generation(self) -> None:
         """Note that another generation of handlers runs from now on; the counts go on."""
         self.before = self.calls, self.errors
+
+    @property
+    def durations(self) -> Iterable[float]:
+        """Seconds that the latest runs took."""
+        return self._durations
 
     def quantiles(self) -> Quantiles | None:
         """Return how long runs take; None before the first has ended."""

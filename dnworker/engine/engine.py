@@ -71,7 +71,6 @@ from dnworker.sessions.turns import Turns
 from dnworker.workers.forgotten import noticed
 from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
-from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.services import Changed, Services
@@ -123,8 +122,7 @@ class Engine:
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
-        self._lives = Lives()
-        self._worker_log = WorkerLog(self.logs, self._lives.note_failure)
+        self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools = Guard(), Tools()
@@ -165,7 +163,6 @@ class Engine:
             restart=restart,
             process_locals=process_locals,
             log_files=LogFiles(self.limits.log_file),
-            lives=self._lives,
         )
 
     def _connect_parts(self) -> None:
@@ -176,6 +173,7 @@ class Engine:
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
+        self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again

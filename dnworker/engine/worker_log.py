@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dnworker.core.handler_error import HandlerError
@@ -12,16 +12,10 @@ from dnworker.core.text import clip
 
 
 class WorkerLog:
-    """Writes into a book of lines, for what workers print and for what their handlers raise.
+    """Writes into a book of lines, for what workers print and for what their handlers raise."""
 
-    Args:
-        book: the lines.
-        on_failure: called with the worker of each call that failed.
-    """
-
-    def __init__(self, book: LogBook, on_failure: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, book: LogBook) -> None:
         self._book = book
-        self._on_failure = on_failure
 
     def add(
         self,
@@ -61,7 +55,6 @@ class WorkerLog:
         if invocation.error is not None:
             title = f"{invocation.handler} failed ({invocation.cause}):"
             self.add_error(invocation, title, invocation.error)
-            self._on_failure(invocation.worker)
         if invocation.warnings and invocation.outcome != "running":
             self._add_warnings(invocation)
 

@@ -12,10 +12,12 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
+from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.engine import Engine
+    from dnworker.events.failing import Failure
     from dnworker.panel.actions import Actions
     from dnworker.workers.managed import ManagedWorker
 
@@ -26,6 +28,9 @@ FIRED_KEPT = 30
 
 WORKERS_REMEMBERED = 10_000
 """Workers of which is remembered when they did something; others are looked at less often."""
+
+FAILS_FOR = 60.0
+"""Seconds of success after which a worker that failed counts as failing no longer."""
 
 KINDS_INTERVAL = 5.0
 """Seconds after which kinds are looked up again although no worker has changed."""
@@ -50,6 +55,8 @@ class PanelModel:
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
+        self._failing: dict[str, list[Failure]] = {}
+        self._failing_revision = -1
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
 
     # -- what changed ----------------------------------------------------------------------------------
@@ -122,14 +129,31 @@ class PanelModel:
 
     def worker_to_json(self, worker: ManagedWorker) -> dict[str, Any]:
         """Return a worker as views show it."""
-        return serialize.worker_to_json(
+        row = row_to_json(
             worker,
             self.gate(worker),
-            origins=self.actions.origins(worker),
-            stale=self.actions.stale(worker),
+            series=self.engine.history.series.of_worker(worker.qualified_name),
+            is_failing=self._is_failing(worker),
             why_no_rollback=self.actions.why_no_rollback(worker),
-            now=serialize.Now(time.time(), time.monotonic()),
-        ) | {"storm": self.storm_of(worker)}
+            now=serialize.Now.read(),
+        )
+        storm = self.storm_of(worker)
+        return row if storm is None else row | {"storm": storm}
+
+    def _is_failing(self, worker: ManagedWorker) -> bool:
+        """Return whether something of a worker fails: since its last success, or within the last minute."""
+        failing = self.engine.failing
+        if self._failing_revision != failing.revision:
+            self._failing_revision = failing.revision
+            by_worker: dict[str, list[Failure]] = {}
+            for failure in failing.all():
+                by_worker.setdefault(failure.worker, []).append(failure)
+            self._failing = by_worker
+        now, stats = time.monotonic(), worker.stats
+        return any(
+            now - one.last < FAILS_FOR or (one.key in stats and stats[one.key].is_failing)
+            for one in self._failing.get(worker.qualified_name, ())
+        )
 
     def storm_of(self, worker: ManagedWorker) -> dict[str, Any] | None:
         """Return the newest event storm that a worker takes part in, and how many events of it are held."""

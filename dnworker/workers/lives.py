@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dnworker.capability.reading import read_bytes
 from dnworker.core.errors import DnworkerError
+from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import RECORD_KEPT, Transition
 
 WORKERS_KEPT = 5_000
@@ -88,9 +89,9 @@ class Lives:
         self._lives[worker] = life
         self._lives.move_to_end(worker)
 
-    def note_failure(self, worker: str) -> None:
-        """Count a failed call of a worker."""
-        if (life := self._lives.get(worker)) is not None:
+    def note_failure(self, invocation: Invocation) -> None:
+        """Count a failed call of its worker."""
+        if (life := self._lives.get(invocation.worker)) is not None:
             life.note_failure(time.time())
 
     def note_code(self, life: Life, path: Path, why: str | None) -> None:

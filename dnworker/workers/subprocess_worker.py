@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dnworker.capability.environment import interpolate, worker_environment
+from dnworker.capability.environment import RuntimeAddress, interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
 from dnworker.core.causes import because, cause
@@ -274,6 +274,16 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             path_entries=home.manifest.path_entries,
             child_hook=CHILD_HOOK,
         )
+
+    def variables(self) -> Iterator[tuple[str, str, str]]:
+        """Go through what its process is given beside what it inherits: name, value, and where that is from.
+
+        Sources are `declared` (as the manifest has it), `flag` and `runtime`, whose values are left out.
+        """
+        yield from ((name, value, "declared") for name, value in self.definition.env.items())
+        flags = flag_variables(self._home.name, self._home.flags)
+        yield from ((name, value, "flag") for name, value in flags.items())
+        yield from ((name, "", "runtime") for name in RuntimeAddress("", "", "").variables())
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
