@@ -36,44 +36,65 @@ export function stateWord(worker) {
 const cached = new WeakMap(); // by row, which is another object where it changed
 
 /**
- * The calls of the last 15 minutes up to `now`, in ms: `bars` of `[calls, failed]`, oldest first, the sums, and how
- * many calls a second that is; of a worker that is younger, since its first call.
+ * The calls of the last 15 minutes up to `now`, in ms: how many, how many failed, and how many a second that is; of a
+ * worker that is younger, since its first call. `bars` are `[calls, failed]`, oldest first, made when they are drawn.
  */
 export function figuresOf(worker, now) {
   const bar = Math.floor(now / 1000 / BAR_SECONDS);
   const known = cached.get(worker);
   if (known?.bar === bar) return known;
-  const bars = Array.from({ length: BARS }, () => [0, 0]);
-  let calls = 0;
-  let failed = 0;
-  let first = null;
-  const spark = worker.spark;
-  if (spark)
-    for (const [n, value] of spark.calls.entries()) {
-      const begins = spark.end - (spark.calls.length - n) * STEP;
-      const at = BARS - 1 - (bar - Math.floor(begins / BAR_SECONDS));
-      if (at < 0 || !value) continue;
-      const bad = spark.failed?.[n] ?? 0;
-      const one = bars[Math.min(at, BARS - 1)];
-      one[0] += value;
-      one[1] += bad;
-      calls += value;
-      failed += bad;
-      first ??= begins;
-    }
-  const seconds = first === null ? 0 : Math.min(BARS * BAR_SECONDS, Math.max(YOUNGEST, now / 1000 - first));
-  const found = { bar, bars, calls, failed, rate: seconds ? calls / seconds : 0, path: null };
+  const found = new Figures(worker.spark, bar, now / 1000);
   cached.set(worker, found);
   return found;
+}
+
+class Figures {
+  constructor(spark, bar, now) {
+    this.spark = spark;
+    this.bar = bar;
+    this.calls = 0;
+    this.failed = 0;
+    this.path = null;
+    this.first = null;
+    this.each((_, begins, calls, failed) => {
+      this.calls += calls;
+      this.failed += failed;
+      this.first ??= begins;
+    });
+    const age = this.first === null ? 0 : now - this.first;
+    this.rate = this.calls ? this.calls / Math.min(BARS * BAR_SECONDS, Math.max(YOUNGEST, age)) : 0;
+  }
+
+  /** Call `take(bar, begins, calls, failed)` with each bucket that has calls, the oldest first. */
+  each(take) {
+    const { spark } = this;
+    const length = spark?.calls.length ?? 0;
+    for (let n = 0; n < length; n += 1) {
+      if (!spark.calls[n]) continue;
+      const begins = spark.end - (length - n) * STEP;
+      const at = BARS - 1 - (this.bar - Math.floor(begins / BAR_SECONDS));
+      if (at >= 0) take(Math.min(at, BARS - 1), begins, spark.calls[n], spark.failed?.[n] ?? 0);
+    }
+  }
+
+  get bars() {
+    const bars = Array.from({ length: BARS }, () => [0, 0]);
+    this.each((at, _, calls, failed) => {
+      bars[at][0] += calls;
+      bars[at][1] += failed;
+    });
+    return bars;
+  }
 }
 
 /** The two paths of a sparkline, of calls and of those that have a failed one among them. */
 export function sparkPaths(figures, width, height) {
   if (figures.path?.width === width) return figures.path;
-  const most = Math.max(1, ...figures.bars.map(([calls]) => calls));
+  const { bars } = figures;
+  const most = Math.max(1, ...bars.map(([calls]) => calls));
   const step = width / BARS;
   const draw = (wanted) =>
-    figures.bars
+    bars
       .map(([calls, failed], n) => {
         if (!calls || failed > 0 !== wanted) return "";
         const tall = Math.max(2, (calls / most) * height);

@@ -30,7 +30,7 @@ function Bars({ figures }) {
 /** A group: its name, how many are in it, and what they do together. */
 export function GroupRow({ group, isFolded }) {
   return html`
-    <span role="gridcell" class="w-group" aria-colindex="1">
+    <span role="gridcell" class="w-group" aria-colindex="1" aria-expanded=${String(!isFolded)}>
       <${Icon} name=${isFolded ? "right" : "down"} />
       <bdi class="b el">${group.name}</bdi>
       <span class="t3 nw">${plural(group.workers.length, "worker")}</span>

@@ -72,8 +72,6 @@ function Row({ row, index, top, isCurrent, isOpen, isGrouped, id, now, clockNow,
     class=${cls}
     aria-rowindex=${index + 2}
     aria-selected=${isGroup ? undefined : String(isOpen)}
-    aria-expanded=${isGroup ? String(!row.isFolded) : undefined}
-    aria-level=${isGrouped ? (isGroup ? 1 : 2) : undefined}
     data-id=${row.id}
     style=${{ transform: `translateY(${top}px)` }}
     onClick=${() => onPress(index)}
