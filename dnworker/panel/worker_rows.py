@@ -96,5 +96,6 @@ def _at(share: float, durations: Iterable[Iterable[float]]) -> float | None:
 
 
 def _next_run(worker: ManagedWorker) -> float | None:
+    """Return when a schedule runs next, to the second: it is computed of two clocks, and must not tremble."""
     due = worker.next_runs.values()
-    return millis(min(due)) if due else None
+    return round(millis(min(due)) / 1000) * 1000.0 if due else None

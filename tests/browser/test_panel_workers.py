@@ -495,7 +495,7 @@ def test_in_a_notebook_a_worker_is_rolled_back_and_forth_and_a_panel_shows_it_al
     assert panel.get_by_role("grid").count() == 0
     assert drawer.get_by_role("button", name="Close").count() == 0
     drawer.get_by_text(re.compile(r"Cell \[7\] ran: generation 2")).wait_for()
-    assert "on_more" in drawer.get_by_role("region", name="Generations").inner_text()
+    drawer.get_by_role("region", name="Generations").locator(".add", has_text="on_more").wait_for()
     drawer.get_by_role("button", name="Roll back to 1").click()
     drawer.get_by_text("generation 3, no restarts").wait_for()
     assert drawer.get_by_role("button", name="on_more").count() == 0

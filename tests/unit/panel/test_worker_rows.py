@@ -88,6 +88,13 @@ async def test_a_row_counts_calls_errors_and_what_waits(runtime, bridge, go):
         await asyncio.sleep(0)
 
 
+async def test_a_worker_that_only_waits_for_its_schedule_is_not_sent_again(runtime, bridge):
+    model = runtime.feed.model
+    rows = [model.worker_to_json(bridge) for _ in range(50)]
+    assert all(abs(row["nextRun"] - rows[0]["nextRun"]) in (0, 1000) for row in rows)
+    assert len({row["nextRun"] for row in rows}) <= 2
+
+
 async def test_a_worker_fails_until_it_succeeded_and_a_minute_passed(runtime, bridge, monkeypatch):
     model = runtime.feed.model
     await runtime.fire("demo.ping", {"bad": True})

@@ -25,11 +25,11 @@ function Buttons({ worker, life, onClose, isPage }) {
   </span>`;
 }
 
-function Head({ worker, life, onClose, isPage, isNarrow }) {
+function Head({ worker, isKnown, life, onClose, isPage, isNarrow }) {
   const store = useStore();
   store.tick.value; // its age grows
   const cells = cellsOf(worker);
-  const parts = summaryOf(worker, store.now(), coarse);
+  const parts = isKnown ? summaryOf(worker, store.now(), coarse) : ["\u00a0"];
   return html`<div class="dh">
     <div class="row">
       <${Dot} state=${worker.state} label=${worker.state.replace("_", " ")} />
@@ -131,8 +131,27 @@ function LogTail({ worker }) {
   </section>`;
 }
 
+function Gone({ name, onClose }) {
+  return html`<${Empty} title="This worker is gone">
+    <p><bdi>${name}</bdi> was removed, or its capability was unloaded.</p>
+    ${onClose && html`<${Button} onClick=${onClose}>Close<//>`}
+  <//>`;
+}
+
+function Sections({ worker, life }) {
+  const { name } = worker;
+  return html`<${Troubles} worker=${worker} />
+    <${Lifecycle} key=${`life ${name}`} life=${life} state=${worker.state} />
+    <${Handlers} key=${`handlers ${name}`} worker=${worker} />
+    ${life && html`<${Generations} key=${name} worker=${worker} life=${life} />`}
+    <${State} key=${`state ${name}`} name=${name} />
+    <${LogTail} worker=${worker} />
+    ${life && html`<${Environment} env=${life.env} process=${worker.process} />`}`;
+}
+
 /** The drawer, or, with `isPage`, the same as a page. `onClose` closes it. */
 export function Drawer({ name, onClose, isPage = false, isNarrow = false, before = null }) {
+  const store = useStore();
   const root = useRef(null);
   const found = useLook("worker", { worker: name });
   const lived = useLook("life", { worker: name });
@@ -150,22 +169,21 @@ export function Drawer({ name, onClose, isPage = false, isNarrow = false, before
     event.stopPropagation();
     onClose();
   };
+  const row = store.workers.value.get(name);
   const body = () => {
-    if (!worker) return null;
-    if (worker.gone)
-      return html`<${Empty} title="This worker is gone">
-        <p>${name} was removed, or its capability was unloaded.</p>
-        ${!isPage && html`<${Button} onClick=${onClose}>Close<//>`}
-      <//>`;
-    return html`<${Head} worker=${worker} life=${life} onClose=${onClose} isPage=${isPage} isNarrow=${isNarrow} />
+    if (worker?.gone) return html`<${Gone} name=${name} onClose=${isPage ? null : onClose} />`;
+    if (!worker && !row) return null;
+    // Until it is here, the head shows what the list knows.
+    return html`<${Head}
+        worker=${worker ?? { ...row, handlers: [], process: null }}
+        isKnown=${Boolean(worker)}
+        life=${life}
+        onClose=${onClose}
+        isPage=${isPage}
+        isNarrow=${isNarrow}
+      />
       <div class="w-scroll" tabindex="-1">
-        <${Troubles} worker=${worker} />
-        <${Lifecycle} life=${life} state=${worker.state} />
-        <${Handlers} worker=${worker} />
-        ${life && html`<${Generations} key=${name} worker=${worker} life=${life} />`}
-        <${State} key=${`state ${name}`} name=${name} />
-        <${LogTail} worker=${worker} />
-        ${life && html`<${Environment} env=${life.env} process=${worker.process} />`}
+        ${worker && html`<${Sections} worker=${worker} life=${life} />`}
       </div>`;
   };
   const cls = ["drawer w-drawer", isPage || isNarrow ? "w-page" : ""].join(" ");

@@ -95,6 +95,7 @@ function useSlash(searchRef) {
   const root = useRef(null);
   useEffect(() => {
     const panel = root.current?.closest(".dn");
+    const heard = panel?.closest(".dnw-page") ? document : panel; // a page has no other use for the key
     const key = (event) => {
       const isText = event.target.closest?.("input, textarea, select, [contenteditable]");
       if (event.key !== "/" || isText || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -103,8 +104,8 @@ function useSlash(searchRef) {
       searchRef.current.focus();
       searchRef.current.select();
     };
-    panel?.addEventListener("keydown", key);
-    return () => panel?.removeEventListener("keydown", key);
+    heard?.addEventListener("keydown", key);
+    return () => heard?.removeEventListener("keydown", key);
   }, []);
   return root;
 }
