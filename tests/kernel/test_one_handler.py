@@ -459,8 +459,9 @@ def test_the_panel_removes_one_handler_and_says_which_are_stale(kernel):
     kernel.run(TWO, "c1")
     kernel.run("1 / 0", "c1")
     told = kernel.run(
-        "from dnworker.panel.model import PanelModel\nr = dn.runtime()\nw = r.worker('w')\n"
-        "shown = PanelModel(r, r.actions).worker_to_json(w)['handlers']\n"
+        "from dnworker.panel.model import PanelModel\nfrom dnworker.panel.pace import Pace\n"
+        "from dnworker.panel.worker_parts import read_worker\nr = dn.runtime()\nw = r.worker('w')\n"
+        "shown = (await read_worker(PanelModel(r, r.actions), {'worker': 'w'}, Pace()))['handlers']\n"
         "print(*[(h['origin'], h['stale']) for h in shown], sep='\\n')"
     )
     assert told.text.count("('cell [2]', 'its cell failed when it ran again as cell [3]')") == 2, told.text

@@ -66,7 +66,7 @@ function Troubles({ worker }) {
   return html`
     ${
       worker.error &&
-      html`<${Banner}><bdi class="b">${first}</bdi>${
+      html`<${Banner}><bdi class="b">${first[0]?.toUpperCase() + first.slice(1)}</bdi>${
         output.length > 0 &&
         html`<pre class="m w-output" tabindex="0" aria-label="Output">${output.join("\n").trim()}</pre>`
       }<//>`
