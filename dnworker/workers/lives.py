@@ -86,6 +86,9 @@ class Lives:
 
     def keep(self, worker: str, life: Life) -> None:
         """Keep a life under the name that its worker has now, as it starts."""
+        if (before := self._lives.get(worker)) is not None and before is not life:
+            for version in before.versions:
+                self._forget_text(version)
         self._lives[worker] = life
         self._lives.move_to_end(worker)
 
@@ -103,7 +106,8 @@ class Lives:
         mark, known = hash(data), life.versions
         if known and (known[-1].mark, known[-1].name) == (mark, path.name):
             return
-        text = data.decode(errors="replace") if len(data) <= LONGEST_CODE else None
+        is_text = len(data) <= LONGEST_CODE and b"\0" not in data
+        text = data.decode(errors="replace") if is_text else None
         if len(known) == VERSIONS_KEPT:
             self._forget_text(known[0])
         number = known[-1].number + 1 if known else 1

@@ -226,6 +226,10 @@ def test_the_list_is_used_by_keys_alone_and_the_drawer_gives_the_focus_back(page
     page.keyboard.press("Escape")
     drawer.wait_for(state="detached")
     page.wait_for_function("document.activeElement.getAttribute('role') === 'grid'")
+    grid.press("Enter")
+    drawer.wait_for()
+    grid.press("Escape")
+    drawer.wait_for(state="detached")
     grid.press("ArrowLeft")  # from a worker to its group, which folds
     assert names(page) == ["csvdrop", "calm", "one", "two", "three"]
 
@@ -259,7 +263,7 @@ def test_segments_columns_and_groups_choose_and_sort(page):
     assert names(page) == ["calm", "two", "csvdrop", "parser"]
     choice.get_by_role("radio", name="All 5").click()
     page.get_by_role("button", name="By capability").click()
-    page.get_by_role("columnheader", name="Backlog").get_by_role("button").click()
+    page.get_by_role("columnheader", name="Backlog").get_by_role("button").press("Enter")
     assert names(page)[0] == "calm:three"
     assert page.get_by_role("columnheader", name="Backlog").get_attribute("aria-sort") == "descending"
 

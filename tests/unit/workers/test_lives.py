@@ -131,6 +131,24 @@ def test_a_file_that_is_too_large_is_a_version_without_a_text(monkeypatch, tmp_p
     assert [version.text for version in kept.of("a:w").versions] == [None]
 
 
+def test_a_file_that_is_no_text_is_a_version_without_one(tmp_path):
+    kept, file = Lives(), tmp_path / "program"
+    file.write_bytes(b"\x7fELF\0\0")
+    kept.note_code(kept.of("a:w"), file, None)
+    assert [version.text for version in kept.of("a:w").versions] == [None]
+
+
+def test_a_worker_that_has_another_name_keeps_its_life_and_no_bytes_are_counted_twice(tmp_path):
+    kept, file = Lives(), tmp_path / "w.py"
+    file.write_text("x = 1")
+    life, other = kept.of("a:w"), kept.of("b:w")
+    kept.note_code(other, file, None)
+    kept.note_code(life, file, None)
+    kept.keep("b:w", life)
+    assert kept.of("b:w") is life
+    assert kept._bytes == 5
+
+
 def test_the_lives_of_many_names_are_bounded_and_who_started_last_is_kept(monkeypatch):
     monkeypatch.setattr(lives, "WORKERS_KEPT", 2)
     kept = Lives()

@@ -151,6 +151,11 @@ function List() {
     else folded.delete(group);
     set({ folded });
   };
+  const leaveDrawer = (event) => {
+    if (event.key !== "Escape" || !open || event.defaultPrevented) return;
+    event.preventDefault();
+    close();
+  };
   const leave = (event) => !event.currentTarget.contains(event.relatedTarget) && hold("focus", false);
   const shared = {
     rows,
@@ -168,7 +173,7 @@ function List() {
     before=${isNarrow && html`<${Steps} rows=${rows} open=${open} onOpen=${show} onClose=${close} />`} />`;
   if (isNarrow && open)
     return html`<section class="w-view" aria-label="Workers" ref=${root}>${drawer}</section>`;
-  return html`<section class=${`w-view ${open ? "w-open" : ""}`} aria-label="Workers" ref=${root}>
+  return html`<section class=${`w-view ${open ? "w-open" : ""}`} aria-label="Workers" ref=${root} onKeyDown=${leaveDrawer}>
     ${workers.length > 1 && html`<${Bar} workers=${workers} wanted=${wanted} set=${set} searchRef=${search} onDown=${() => grid.current?.focus()} />`}
     <div
       class="w-list"

@@ -27,7 +27,7 @@ function Heads({ sort, onSort }) {
       return html`<span key=${title} role="columnheader" class=${cls} aria-colindex=${n + 1} aria-sort=${order}>
         ${
           column
-            ? html`<button type="button" tabindex="-1" onClick=${() => onSort(sortAfter(sort, column))}
+            ? html`<button type="button" onClick=${() => onSort(sortAfter(sort, column))}
                 >${title}${isBy && html`<${Icon} name=${sort.up ? "up" : "down"} />`}</button
               >`
             : title
