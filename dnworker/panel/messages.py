@@ -134,6 +134,12 @@ class Run(Request):
     key: list[str]
 
 
+class Dismiss(Request):
+    """Take a row out of what fails now, by its id, until that fails again."""
+
+    row: int
+
+
 class Suggest(Request):
     """Send a payload for a kind."""
 
@@ -210,7 +216,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Suggest | Fire
+    | Events | Control | Remove | Run | Dismiss | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from dnworker.panel import serialize
+from dnworker.panel import failure_rows, serialize
+from dnworker.panel.epoch import Epoch
 from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ FIRED_KEPT = 30
 
 WORKERS_REMEMBERED = 10_000
 """Workers of which is remembered when they did something; others are looked at less often."""
-
-FAILS_FOR = 60.0
-"""Seconds of success after which a worker that failed counts as failing no longer."""
 
 KINDS_INTERVAL = 5.0
 """Seconds after which kinds are looked up again although no worker has changed."""
@@ -55,9 +53,11 @@ class PanelModel:
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
-        self._failing: dict[str, list[Failure]] = {}
-        self._failing_revision = -1
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
+        self.epoch = Epoch()
+        # What fails now by worker, and when that was looked up: revisions of failures and workers, and the second.
+        self._failing: dict[str, set[str]] = {}
+        self._failing_at = (-1, -1, -1)
 
     # -- what changed ----------------------------------------------------------------------------------
 
@@ -133,27 +133,12 @@ class PanelModel:
             worker,
             self.gate(worker),
             series=self.engine.history.series.of_worker(worker.qualified_name),
-            is_failing=self._is_failing(worker),
+            is_failing=worker.qualified_name in self._look_who_fails(),
             why_no_rollback=self.actions.why_no_rollback(worker),
             now=serialize.Now.read(),
         )
         storm = self.storm_of(worker)
         return row if storm is None else row | {"storm": storm}
-
-    def _is_failing(self, worker: ManagedWorker) -> bool:
-        """Return whether something of a worker fails: since its last success, or within the last minute."""
-        failing = self.engine.failing
-        if self._failing_revision != failing.revision:
-            self._failing_revision = failing.revision
-            by_worker: dict[str, list[Failure]] = {}
-            for failure in failing.all():
-                by_worker.setdefault(failure.worker, []).append(failure)
-            self._failing = by_worker
-        now, stats = time.monotonic(), worker.stats
-        return any(
-            now - one.last < FAILS_FOR or (one.key in stats and stats[one.key].is_failing)
-            for one in self._failing.get(worker.qualified_name, ())
-        )
 
     def storm_of(self, worker: ManagedWorker) -> dict[str, Any] | None:
         """Return the newest event storm that a worker takes part in, and how many events of it are held."""
@@ -163,6 +148,25 @@ class PanelModel:
                 return {"text": storms.message(storm), "held": storm.held, "event": storm.root}
         return None
 
+    def failing_now(self) -> list[Failure]:
+        """Return what fails now."""
+        return failure_rows.failing_now(self.engine, {w.qualified_name: w for w in self.engine.workers()})
+
     def attention(self) -> dict[str, Any]:
-        """Return how many prompts wait for a person, in whatever session."""
-        return {"prompts": self.engine.turns.open_prompts()}
+        """Return how many prompts wait for a person, in whatever session, and how many handlers fail now."""
+        return {
+            "prompts": self.engine.turns.open_prompts(),
+            "failing": sum(map(len, self._look_who_fails().values())),
+        }
+
+    def _look_who_fails(self) -> dict[str, set[str]]:
+        """Return which handlers fail now by worker; looked up once a second, and when they may be others."""
+        if not len(self.engine.failing):
+            return {}
+        when = self.engine.failing.revision, self.workers_revision, int(time.monotonic())
+        if self._failing_at != when:
+            self._failing = {}
+            for one in self.failing_now():
+                self._failing.setdefault(one.worker, set()).add(one.handler)
+            self._failing_at = (self.engine.failing.revision, *when[1:])
+        return self._failing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import state_part, worker_parts
+from dnworker.panel import overview_part, state_part, worker_parts
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -41,6 +41,9 @@ async def _state(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 PARTS: dict[str, Part] = {
+    "overview": Part(
+        overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
+    ),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
     "worker": Part(worker_parts.read_worker, lambda: worker_parts.WORKER_INTERVAL),
     "life": Part(worker_parts.read_life, lambda: worker_parts.LIFE_INTERVAL),

@@ -8,7 +8,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.panel import feed as feeds
-from dnworker.panel import state_part, worker_changes, worker_parts
+from dnworker.panel import overview_part, state_part, worker_changes, worker_parts
 from dnworker.panel import view as views
 
 from .screen import Screen
@@ -23,6 +23,7 @@ def without_delays(monkeypatch):
     monkeypatch.setattr(worker_parts, "WORKER_INTERVAL", 0.0)
     monkeypatch.setattr(worker_parts, "LIFE_INTERVAL", 0.0)
     monkeypatch.setattr(worker_parts, "CODE_INTERVAL", 0.0)
+    monkeypatch.setattr(overview_part, "OVERVIEW_INTERVAL", 0.0)
 
 
 @pytest.fixture

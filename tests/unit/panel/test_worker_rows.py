@@ -11,7 +11,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
 from dnworker.core.series import BUCKETS, STEP, Count
 from dnworker.core.stats import HandlerStats
-from dnworker.panel import model as models
+from dnworker.panel import failure_rows
 from dnworker.panel.serialize import Now
 from dnworker.panel.worker_rows import p95_of, spark_to_json
 
@@ -100,7 +100,8 @@ async def test_a_worker_fails_until_it_succeeded_and_a_minute_passed(runtime, br
     await runtime.fire("demo.ping", {"bad": True})
     await runtime.fire("demo.ping", {"n": 1})
     assert model.worker_to_json(bridge)["failing"] == 1
-    monkeypatch.setattr(models, "FAILS_FOR", 0.0)
+    monkeypatch.setattr(failure_rows, "MINUTE", 0.0)
+    model.note_workers()
     assert "failing" not in model.worker_to_json(bridge)
     await runtime.fire("demo.ping", {"bad": True})
     assert model.worker_to_json(bridge)["failing"] == 1
