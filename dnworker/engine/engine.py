@@ -21,6 +21,7 @@ from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
+from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
@@ -173,6 +174,7 @@ class Engine:
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
+        self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
@@ -256,7 +258,8 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
-            await bound.run(self.capabilities.close)
+            with because("The runtime stops"):
+                await bound.run(self.capabilities.close)
         return not bound.is_exceeded
 
     def _kill_what_is_left(self, bound: waiting.Bound) -> None:
@@ -330,7 +333,8 @@ class Engine:
             ValueError: it has no name, or one of this name is there already.
             Conflict: a loaded capability runs in its place.
         """
-        return await self.capabilities.add(worker, capability, when)
+        with because("Added"):
+            return await self.capabilities.add(worker, capability, when)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -338,7 +342,8 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
-        await self.capabilities.remove(self.worker(name))
+        with because("Removed"):
+            await self.capabilities.remove(self.worker(name))
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
@@ -354,7 +359,8 @@ class Engine:
                 already.
         """
         place = Path(path).absolute()
-        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
+        with because("Loaded"):
+            capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 
@@ -373,7 +379,8 @@ class Engine:
             self.reloads.announce(capability)
             return back
 
-        return await self.reloads.alone(unload)
+        with because("Unloaded"):
+            return await self.reloads.alone(unload)
 
     async def declare(self, manifest: CapabilityManifest | None) -> Declared:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
@@ -393,7 +400,8 @@ class Engine:
             return declared
 
         try:
-            declared = await self.reloads.alone(declare)
+            with because("The head of its capability changed"):
+                declared = await self.reloads.alone(declare)
         except asyncio.CancelledError:
             self.capabilities.own.interrupt_starts()
             raise
@@ -402,7 +410,8 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.reloads.alone(self.capabilities.discover)
+        with because("Loaded"):
+            found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 
@@ -412,7 +421,8 @@ class Engine:
         Raises:
             NotFound: there is no such capability, or it has no such flag.
         """
-        await self.capabilities.set_flag(capability, flag, value)
+        with because(f"Flag {flag} is {'on' if value else 'off'}"):
+            await self.capabilities.set_flag(capability, flag, value)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
 from dnworker.engine.suggest import Suggestions
+from dnworker.panel.code_diff import Code, Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,8 +69,24 @@ class Actions:
         """Return why there is no earlier generation to go back to; None where there is one."""
         return f"earlier generations are kept in a notebook; {ONLY_NOTEBOOK}"
 
-    async def roll_back(self, worker: ManagedWorker) -> None:
-        """Go back to the generation before.
+    def generations(self, worker: ManagedWorker) -> list[Code]:
+        """Return the generations of a worker whose code is known, oldest first; the last one runs.
+
+        Outside of a notebook they are the texts that its file had at its starts.
+        """
+        return [
+            Code(one.number, one.at, one.why, (Section(one.name, one.name, one.text),))
+            for one in worker.life.versions
+        ]
+
+    def previous(self, worker: ManagedWorker) -> int | None:
+        """Return the generation that a rollback goes back to, unless another is named; None without one."""
+        return None
+
+    async def roll_back(self, worker: ManagedWorker, generation: int | None = None) -> None:
+        """Go back to an earlier generation, by default to the one before.
+
+        The handlers are those of that generation; the state, the gate and the topology stay.
 
         Raises:
             UsageError: there is none.

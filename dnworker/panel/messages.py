@@ -134,6 +134,8 @@ class Control(Request):
 
     verb: Literal["start", "stop", "restart", "rollback", "resume"]
     worker: str
+    generation: int | None = None
+    """The one to go back to; by default the one before."""
 
 
 class Remove(Request):

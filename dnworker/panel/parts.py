@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import overview_part, run_part, runs_part, state_part
+from dnworker.panel import overview_part, run_part, runs_part, state_part, worker_parts
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -60,6 +60,9 @@ PARTS: dict[str, Part] = {
     ),
     "run": Part(run_part.run_to_json, lambda: run_part.INTERVAL),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
+    "worker": Part(worker_parts.read_worker, lambda: worker_parts.WORKER_INTERVAL),
+    "life": Part(worker_parts.read_life, lambda: worker_parts.LIFE_INTERVAL),
+    "code": Part(worker_parts.read_code, lambda: worker_parts.CODE_INTERVAL),
 }
 
 

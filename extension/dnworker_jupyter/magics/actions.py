@@ -10,12 +10,14 @@ from dnworker.core.errors import ManifestError, NotFound, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.panel.actions import Actions
+from dnworker.panel.code_diff import Code, Section
 from dnworker_jupyter.live.generations import what_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.workers.managed import ManagedWorker
+    from dnworker_jupyter.live.generations import Generation
     from dnworker_jupyter.magics.context import MagicContext
 
 _LOCATION = re.compile(r"cell \[\d+\](?:, line \d+)?")
@@ -82,8 +84,22 @@ class NotebookActions(Actions):
             return "it was not made of cells, so it has no generations here"
         return None if live.previous() is not None else "this is its first generation"
 
-    async def roll_back(self, worker: ManagedWorker) -> None:
-        """Go back to the generation before.
+    def generations(self, worker: ManagedWorker) -> list[Code]:
+        """Return the generations of a worker of cells, with their source; else the texts of its file."""
+        live = self._context.live.running(worker)
+        if live is None:
+            return super().generations(worker)
+        kept = live.kept.values()
+        others = [_code_of(one) for one in kept if one.number != live.generation]
+        return [*others, _code_of(live.current)]
+
+    def previous(self, worker: ManagedWorker) -> int | None:
+        """Return the generation that a rollback goes back to, unless another is named; None without one."""
+        live = self._context.live.running(worker)
+        return None if live is None or live.earlier is None else live.earlier.number
+
+    async def roll_back(self, worker: ManagedWorker, generation: int | None = None) -> None:
+        """Go back to an earlier generation, by default to the one before.
 
         Raises:
             UsageError: there is none.
@@ -91,7 +107,7 @@ class NotebookActions(Actions):
         live = self._context.live.running(worker)
         if live is None:
             raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
-        await live.rollback()
+        await live.rollback(generation)
 
     def why_no_export(self) -> str | None:
         """Return None: an export can always be tried, and reports itself what cannot be exported."""
@@ -118,6 +134,13 @@ class NotebookActions(Actions):
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
         return {"text": result, "problems": []}
+
+
+def _code_of(generation: Generation) -> Code:
+    sections = tuple(
+        Section(key, one.cell.label, one.cell.source) for key, one in generation.registrations.items()
+    )
+    return Code(generation.number, generation.at, generation.why, sections)
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

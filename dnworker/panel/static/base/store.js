@@ -60,9 +60,9 @@ export class Store {
     this.partsWanted = new Map();
     this.greetings = new Map(); // name of a field of the hello, to what gives it
     // what people look at
-    this.route = signal({ view: "overview" });
     this.width = signal("wide");
     this.only = signal(model.get?.("only") ?? null);
+    this.route = signal({ view: this.only.value ? "workers" : "overview" });
     this.visible = true;
     this.toasted = signal(null);
     this.paletteOpen = signal(false);
