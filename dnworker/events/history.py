@@ -18,6 +18,7 @@ from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, curr
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
+from dnworker.events.causes import Causes
 from dnworker.events.failures import Failures
 
 EVENTS_KEPT = 10_000
@@ -70,6 +71,7 @@ class History:
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
+        self.causes = Causes()
         self._lost_runs: dict[str, LostRuns] = {}
         self._losses: dict[str, tuple[str, ...]] = {}
         """By the id of an event: which workers have not got it, and why."""
@@ -120,8 +122,11 @@ class History:
             self._drop_event()
         if (invocation := current_invocation.get()) is not None:
             invocation.note_published(kept)
+            self.causes.note(event_id, invocation)
             if invocation.kept_bytes:
                 self._weigh(invocation)
+        else:
+            self.causes.note_publisher(event_id)
         if self._event_bytes + self._invocation_bytes > self.limit:
             self._shrink()
 
@@ -154,6 +159,7 @@ class History:
             self._drop_payload()  # whose handler published it has the rest still
         self._event_bytes -= _bytes_of(kept)
         self.dropped.events += 1
+        self.causes.forget(oldest)
         if self._lost_runs:
             self._lost_runs.pop(oldest, None)
         if self._losses:

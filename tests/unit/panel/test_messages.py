@@ -10,8 +10,8 @@ import pytest
 
 from dnworker.core.errors import UsageError
 from dnworker.panel import assets, messages
-from dnworker.panel.parts import PARTS
 from dnworker.panel.log_rows import LogFilter
+from dnworker.panel.parts import PARTS
 
 
 def test_a_message_is_read_by_its_type():
