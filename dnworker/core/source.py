@@ -1,4 +1,4 @@
-"""`lines_around`: the code around a location such as `cell [3], line 7`; the panel and traces show errors by it.
+"""`lines_around`: the code around a location such as `cell [3], line 7`; panel and traces show errors by it.
 
 The text of a cell comes from a reader, which a notebook adds; that of a file from the file, if it is Python.
 """

@@ -1,4 +1,4 @@
-"""The error of a call as the inspector shows it: each exception with the user's frames and the lines around."""
+"""The error of a call for the inspector: each exception with the user's frames and the lines around them."""
 
 from __future__ import annotations
 

@@ -153,6 +153,20 @@ class Replay(Request):
     event: str
 
 
+class Payload(Request):
+    """Send a piece of an event's payload as text, from a character on."""
+
+    event: str
+    start: int = 0
+
+
+class Compare(Request):
+    """Send what differs between the payloads of two events."""
+
+    left: str
+    right: str
+
+
 class Copy(Request):
     """Send an event as a cell that fires it, as a test, or as a cell that keeps the test in the notebook."""
 
@@ -209,7 +223,7 @@ class Cancel(Request):
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
     | Events | Control | Remove | Run | Suggest | Fire
- | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+ | Replay | Payload | Compare | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
+from dnworker.panel.comparing import Comparisons
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -44,6 +45,7 @@ class PanelModel:
         self.actions = actions
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
+        self.comparisons = Comparisons()
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()

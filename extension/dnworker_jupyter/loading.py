@@ -14,6 +14,7 @@ import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.core.source import add_reader
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
@@ -207,6 +208,7 @@ def install(notebook: Notebook) -> None:
     shell, undo = notebook.shell, notebook.installed.callback
     add_locator(notebook.cells.locate)
     undo(remove_locator, notebook.cells.locate)
+    undo(add_reader(notebook.cells.text_of))
     undo(add_detail(functools.partial(chosen_detail, shell)))
     notebook.output.install()
     undo(notebook.output.uninstall)
