@@ -1,4 +1,4 @@
-"""`last_good`: the event that a handler handled well before it failed; a failed payload is compared with it."""
+"""`last_good`: the event that a handler handled well before it failed; failed payloads are compared to it."""
 
 from __future__ import annotations
 

@@ -160,6 +160,12 @@ class Payload(Request):
     start: int = 0
 
 
+class Alike(Request):
+    """Send the newest events of the kind of an event, to compare it with."""
+
+    event: str
+
+
 class Compare(Request):
     """Send what differs between the payloads of two events."""
 
@@ -223,7 +229,7 @@ class Cancel(Request):
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
     | Events | Control | Remove | Run | Suggest | Fire
- | Replay | Payload | Compare | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+ | Replay | Payload | Alike | Compare | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 
 

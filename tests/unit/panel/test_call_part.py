@@ -164,6 +164,11 @@ async def test_two_events_are_compared(runtime, screen):
     answer = await screen.ask("compare", left=left.event.event_id, right=f"#{right.event.seq}")
     assert (answer["where"], answer["changes"]) == ("n", 1)
     assert (answer["left"]["seq"], answer["right"]["seq"]) == (left.event.seq, right.event.seq)
+    assert answer["left"]["outcome"] == "none"
+    offered = await screen.ask("alike", event=right.event.event_id)
+    assert [(one["seq"], one["text"]) for one in offered["events"]] == [
+        (left.event.seq, '{"n":1,"same":[1,2]}')
+    ]
     assert "there is no event" in (await screen.ask("compare", left="#99", right="#98"))["text"]
 
 
