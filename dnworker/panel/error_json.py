@@ -31,17 +31,14 @@ def error_to_json(error: HandlerError) -> dict[str, Any]:
 
 
 def _chain(error: HandlerError) -> Iterator[dict[str, Any]]:
-    found: list[tuple[HandlerError, str]] = [(error, "")]
-    while len(found) < EXCEPTIONS_SHOWN:
-        last = found[-1][0]
-        before = last.cause or last.context
-        if before is None:
-            break
-        found.append((before, "cause" if last.cause is not None else "context"))
-    for one, link in reversed(found):
+    found = [error]
+    while len(found) < EXCEPTIONS_SHOWN and (before := found[-1].cause or found[-1].context) is not None:
+        found.append(before)
+    for number, one in enumerate(reversed(found)):
+        link = "cause" if one.cause is not None else "context"
         yield {
             "text": clip(one.text, LONGEST_TEXT),
-            "link": link,
+            "link": link if number else "",
             "notes": [clip(note, 500) for note in one.notes[:5]],
             "frames": [frame_to_json(frame) for frame in one.frames[-FRAMES_SHOWN:]],
             "hidden": one.hidden + max(0, len(one.frames) - FRAMES_SHOWN),

@@ -29,16 +29,16 @@ test("small payloads are open at first, of large ones the outermost part", () =>
 });
 
 test("a long list shows its first parts, and how many more there are", () => {
-  const text = JSON.stringify(Array.from({ length: 450 }, (_, n) => n));
+  const text = JSON.stringify(Array.from({ length: 4500 }, (_, n) => n));
   const open = new Set([idOf([])]);
-  assert.equal(rowsOf(text, open).at(-1).rest, 250);
-  const limits = new Map([[idOf([]), 400]]);
-  assert.equal(rowsOf(text, open, limits).at(-1).rest, 50);
+  assert.equal(rowsOf(text, open).at(-1).rest, 3500);
+  const limits = new Map([[idOf([]), 4000]]);
+  assert.equal(rowsOf(text, open, limits).at(-1).rest, 500);
 });
 
 test("what a search finds is opened down to its row", () => {
-  const text = JSON.stringify({ rows: Array.from({ length: 450 }, (_, n) => ({ n })) });
-  const path = ["rows", 317, "n"];
+  const text = JSON.stringify({ rows: Array.from({ length: 4500 }, (_, n) => ({ n })) });
+  const path = ["rows", 3170, "n"];
   const { open, limits } = openTo(path, new Set(), new Map());
   assert.ok(rowsOf(text, open, limits).some((row) => row.id === idOf(path)));
 });

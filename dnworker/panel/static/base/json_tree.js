@@ -6,7 +6,7 @@
  */
 import { childrenOf, countOf, root } from "./json.js";
 
-export const AT_ONCE = 200;
+export const AT_ONCE = 1000;
 /* Parts of one object or list that are shown at first, and more each time. */
 
 const COUNTED = 1_000_000;

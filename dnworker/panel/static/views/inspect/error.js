@@ -27,7 +27,12 @@ export function ErrorTab({ part }) {
       ${error.chain.map(
         (one, n) => html`${one.link && html`<div class="s t2 then">${LINKS[one.link]}</div>`}
           ${isChain && html`<div class="errline s"><bdi>${one.text}</bdi></div>`}
-          <${Raised} key=${n} one=${one} isLast=${n === error.chain.length - 1} />`,
+          <${Raised}
+            key=${n}
+            one=${one}
+            isLast=${n === error.chain.length - 1}
+            named=${isChain ? null : error.place.text}
+          />`,
       )}
       ${error.others.length > 0 && html`<${Others} texts=${error.others} />`}
       ${error.debug && html`<${Debug} command=${error.debug} />`}
@@ -36,7 +41,7 @@ export function ErrorTab({ part }) {
   </div>`;
 }
 
-function Raised({ one, isLast }) {
+function Raised({ one, isLast, named }) {
   const [isOpen, setOpen] = useState(false);
   const frames = isOpen ? one.frames : one.frames.slice(-1);
   const more = one.frames.length - 1;
@@ -44,6 +49,7 @@ function Raised({ one, isLast }) {
     (frame, n) => html`<${FrameOf}
         key=${frame.place.text}
         frame=${frame}
+        isNamed=${frames.length === 1 && frame.place.text === named}
         title=${n === frames.length - 1 ? (isLast ? "Your line" : "Raised here") : "Called here"}
       >
         ${
@@ -67,9 +73,13 @@ function foldText({ hidden }, more, isOpen) {
   return [own, theirs].filter(Boolean).join(", ");
 }
 
-function FrameOf({ frame, title, children }) {
+function FrameOf({ frame, title, isNamed, children }) {
   return html`<div class="row s t2 hd">
-      <span>${title}</span><${PlaceLink} place=${frame.place} /><span class="el t3">${`in ${frame.function}`}</span>
+      <span class="nw">${title}</span>
+      ${
+        !isNamed &&
+        html`<${PlaceLink} place=${frame.place} /><span class="el t3">${`in ${frame.function}`}</span>`
+      }
       <span class="g"></span>${children}
     </div>
     ${
@@ -77,12 +87,27 @@ function FrameOf({ frame, title, children }) {
         ? html`<${Code} lines=${frame.lines} marked=${[frame.line]} label=${`Code at ${frame.place.text}`} />`
         : html`<div class="s t3">Its code cannot be read</div>`
     }
-    ${frame.locals.length > 0 && html`<${Locals} values=${frame.locals} />`}`;
+    ${frame.locals.length > 0 && html`<${Locals} values=${frame.locals} line=${frame.lines.find(([n]) => n === frame.line)?.[1]} />`}`;
 }
 
-function Locals({ values }) {
+/** The variables that the line names; the others on demand. */
+function Locals({ values, line }) {
+  const [isOpen, setOpen] = useState(false);
+  const words = new Set((line ?? "").match(/[\p{L}_][\p{L}\p{N}_]*/gu) ?? []);
+  const named = values.filter(([name]) => words.has(name));
+  const shown = isOpen || !named.length ? values : named;
+  const more = values.length - named.length;
   return html`<div class="s t2 locals" role="group" aria-label="Locals">
-    Locals: ${values.map(([name, value], n) => html`<span key=${name} class="m"><bdi>${`${name} = ${value}`}</bdi>${n < values.length - 1 ? " " : ""}</span>`)}
+    ${"Locals: "}${shown.map(
+      ([name, value]) => html`<span key=${name} class="m"><bdi>${`${name} = ${value}`}</bdi></span>`,
+    )}
+    ${
+      named.length > 0 &&
+      more > 0 &&
+      html`<${Link} onClick=${() => setOpen(!isOpen)} aria-expanded=${String(isOpen)}
+        >${isOpen ? "Fold" : `${more} more`}<//
+      >`
+    }
   </div>`;
 }
 

@@ -9,7 +9,8 @@ import { Tree } from "../../base/tree.js";
 import { Button, Copy, Search } from "../../base/ui.js";
 import { JsonText } from "./tokens.js";
 
-const LONGEST_VALUE = 500;
+const LONGEST_VALUE = 300; // characters on a row; below the tree, the chosen one is whole
+const LONGEST_WHOLE = 20_000;
 const MOST_FOUND = 1000;
 
 /** A payload by its JSON text; `children` stand at the right of its bar. */
@@ -94,6 +95,19 @@ export function PayloadTree({ text, label = "Payload", children }) {
       onFold=${fold}
       onKey=${key}
     />
+    <${Chosen} text=${text} row=${rows.find((row) => row.id === current)} />
+  </div>`;
+}
+
+/** Where the chosen part is, and all of a long value. */
+function Chosen({ text, row }) {
+  if (!row?.node || !row.path.length) return null;
+  const value = textOf(text, row.node);
+  const isLong = row.node.type === "string" && (value.length > 60 || value.includes("\n"));
+  return html`<div class="chosen s t2">
+    <bdi class="m">${pathText(row.path)}</bdi>
+    ${isLong && html`<pre class="m" tabindex="0" aria-label="The whole text">${value.slice(0, LONGEST_WHOLE)}</pre>`}
+    ${value.length > LONGEST_WHOLE && html`<span class="t3">… ${counted(value.length - LONGEST_WHOLE)} more characters</span>`}
   </div>`;
 }
 
