@@ -228,7 +228,9 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    undo(register_formatters(shell, notebook.stale, notebook.pending.shown))
+    actions = notebook.runtime.actions
+    cell_now = None if actions is None else actions.cell_now
+    undo(register_formatters(shell, notebook.stale, notebook.pending.shown, cell_now))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)

@@ -20,6 +20,7 @@ export function PayloadTab({ part, compareWith }) {
   const picker = html`<${ComparePicker} event=${event} onPick=${pick} />`;
   return html`<div class="insp one">
     ${event.says && html`<blockquote class="says"><bdi>${event.says}</bdi></blockquote>`}
+    ${part.unheard?.map((text) => html`<div key=${text} class="s warn">${text}</div>`)}
     ${other && html`<${Compared} left=${other} right=${event.id} onClose=${() => pick(null)} />`}
     ${
       text === null
