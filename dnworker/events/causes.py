@@ -32,21 +32,39 @@ class Source(NamedTuple):
     trigger: str = ""
     """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
 
+    @property
+    def text(self) -> str:
+        """That call in words, such as `schedule, every 5 min`; empty where no call is the source."""
+        if self.cause is None:
+            return ""
+        how = _every(self.trigger) if self.cause == "schedule" else f"{self.worker}.{self.handler}"
+        return f"{self.cause}, {how}"
+
+
+def _every(label: str) -> str:
+    """Return the label of a schedule in words: `300s` is `every 5 min`."""
+    number, is_interval = label.removesuffix("s"), label.endswith("s")
+    if not is_interval or not number.replace(".", "", 1).isdecimal():
+        return label
+    seconds = float(number)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"every {seconds / size:g} {unit}"
+    return f"every {seconds:g} s"
+
 
 class Causes:
-    """Remembers of each event of a handler the event above it, and of other events their source."""
+    """Remembers of each event of a handler the event above it, and of others the source that is known."""
 
     def __init__(self) -> None:
         self._above: dict[str, str | Source] = {}
 
-    def note(self, event_id: str, invocation: Invocation) -> None:
-        """Note who published an event; every event of a handler pays for this."""
-        event = invocation.event
-        self._above[event_id] = source_of(invocation) if event is None else event.event_id
-
-    def note_publisher(self, event_id: str) -> None:
-        """Note the publisher of an event that no handler has published, where that is known."""
-        if (name := _publisher.get()) is not None:
+    def note(self, event_id: str, invocation: Invocation | None) -> None:
+        """Note who published an event; every event pays for this."""
+        if invocation is not None:
+            event = invocation.event
+            self._above[event_id] = source_of(invocation) if event is None else event.event_id
+        elif (name := _publisher.get()) is not None:
             self._above[event_id] = Source(name)
 
     def forget(self, event_id: str) -> None:

@@ -65,8 +65,7 @@ class History:
     """
 
     def __init__(self, limit: int = Limits().history) -> None:
-        # Events by id, oldest first, and the invocations that each caused. They are our own copies, which
-        # nobody gets: their payloads are dropped in place.
+        # Events by id, oldest first: our own copies, whose payloads are dropped in place. What each caused.
         self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
@@ -120,13 +119,11 @@ class History:
         self._event_bytes += size + _bytes_of(kept)
         if len(self._order) > EVENTS_KEPT:
             self._drop_event()
-        if (invocation := current_invocation.get()) is not None:
+        self.causes.note(event_id, invocation := current_invocation.get())
+        if invocation is not None:
             invocation.note_published(kept)
-            self.causes.note(event_id, invocation)
             if invocation.kept_bytes:
                 self._weigh(invocation)
-        else:
-            self.causes.note_publisher(event_id)
         if self._event_bytes + self._invocation_bytes > self.limit:
             self._shrink()
 
@@ -353,8 +350,11 @@ class History:
 
     def events(self, count: int = 50) -> list[EventEnvelope]:
         """Return the newest `count` events, oldest first; payloads of old ones may be gone."""
-        newest = islice(reversed(self._events.values()), count)
-        return [replace(kept) for kept in newest][::-1]
+        return [replace(kept) for kept in islice(reversed(self._events.values()), count)][::-1]
+
+    def is_queued(self, event_id: str) -> bool:
+        """Return whether the event waits in the queue of some worker."""
+        return event_id in self._undelivered
 
     def runs_lost(self, event_id: str) -> LostRuns:
         """Return how many invocations of a kept event are not kept any more."""

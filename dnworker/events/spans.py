@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dnworker.events.history import History
 
 MARKS_KEPT = 100
-"""Events of one row that are told apart."""
+"""Events of one row; more of a kind are further rows."""
 
 LONGEST_SAYING = 240
 """Characters of what a notification, a prompt or an answer says."""
@@ -97,17 +97,24 @@ class Found:
 
 def spans_of(root: EventEnvelope, history: History, limit: int = 2_000) -> list[Span]:
     """Return an event and what it caused as rows, each below what caused it; the first `limit` of them."""
+    return [span for span in iter_spans(root, history, limit) if span is not None]
+
+
+def iter_spans(root: EventEnvelope, history: History, limit: int) -> Iterator[Span | None]:
+    """Go through the rows of a run; before the first, None comes after each small piece of work."""
     times = SpanTimes(root)
-    found = list(islice(found_below(root, history), limit + 1))
-    for row in found:
+    found: list[Found] = []
+    for row in islice(found_below(root, history), limit + 1):
+        found.append(row)
         if row.call is None and not row.note:
             for event in row.events:
                 times.learn(event, history.invocations_of(event.event_id))
-    spans = [_span(row, times, history) for row in found[:limit]]
+        yield None
+    for row in found[:limit]:
+        yield _span(row, times, history)
     if len(found) > limit:
         text = f"only the first {limit:,} rows are shown"
-        spans.append(Span(id="more", type="note", depth=1, parent=spans[0].id, text=text))
-    return spans
+        yield Span(id="more", type="note", depth=1, parent=root.event_id, text=text)
 
 
 def found_below(root: EventEnvelope, history: History) -> Iterator[Found]:
@@ -137,8 +144,8 @@ def published_by(call: Invocation, row: Found) -> Iterator[Found]:
     handled = call.event.seq if call.event is not None else 0
     newer = (event for event in list(call.published) if event.seq > handled)
     for _, events in groupby(newer, lambda event: event.kind):
-        group = list(events)
-        yield Found(group[0].event_id, row.depth + 1, row.id, group, publisher=call)
+        while group := list(islice(events, MARKS_KEPT)):
+            yield Found(group[0].event_id, row.depth + 1, row.id, group, publisher=call)
 
 
 def _noted(event: EventEnvelope, row: Found, history: History) -> Iterator[Found]:
@@ -165,7 +172,7 @@ def _span(row: Found, times: SpanTimes, history: History) -> Span:
     first, last = row.events[0], row.events[-1]
     marks = [
         Mark(event.event_id, event.seq, round(times.of_event(event, row.publisher), 4))
-        for event in row.events[:MARKS_KEPT]
+        for event in row.events
     ]
     return Span(
         type="event",

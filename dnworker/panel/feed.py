@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.panel import (
-    inspect_operations,  # noqa: F401  registers what it executes
     messages,
+    operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_runs,  # noqa: F401  it says what is done for its requests
 )
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute

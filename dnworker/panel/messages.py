@@ -111,6 +111,24 @@ class Events(Request):
     before: int | None = None
 
 
+class Older(Request):
+    """Send older rows of the list of runs that is looked at, before a number."""
+
+    before: int
+
+
+class Diagram(Request):
+    """Send the run of an event as a sequence diagram in Mermaid's language."""
+
+    event: str
+
+
+class EventPayload(Request):
+    """Send the payload of an event as text."""
+
+    event: str
+
+
 class Control(Request):
     """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
@@ -228,7 +246,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Suggest | Fire
+    | Events | Older | Diagram | EventPayload | Control | Remove | Run | Suggest | Fire
  | Replay | Payload | Alike | Compare | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
 from dnworker.panel.comparing import Comparisons
+from dnworker.panel.run_index import RunIndex
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -49,6 +50,8 @@ class PanelModel:
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
+        self.runs = RunIndex(engine)
+        """The runs, while some view looks at them."""
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
@@ -59,6 +62,7 @@ class PanelModel:
     def note_change(self, event_id: str) -> None:
         """Remember that an event is new, or that what it caused has changed."""
         self.revision += 1
+        self.runs.note(event_id)
         changed = self._changed_events
         changed[event_id] = self.revision
         changed.move_to_end(event_id)
@@ -101,6 +105,7 @@ class PanelModel:
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
         self._changed_events.clear()
+        self.runs.forget()
         self._busy.clear()
         self.note_workers()
 

@@ -14,6 +14,9 @@ const QUIET = [
   "payload",
   "alike",
   "compare",
+  "older",
+  "diagram",
+  "eventpayload",
 ];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;

@@ -42,10 +42,9 @@ const keyOf = (part) => (part ? JSON.stringify([part.wanted.event, part.wanted.i
 
 /**
  * What the chosen row of a run is. `selected` is `{ event, invocation }`: an event, one call of a handler, or with no
- * event a call that nothing caused; null for nothing. `run` is the value of the part `run`, whose first event is compared
- * with where the route says so.
+ * event a call that nothing caused; null for nothing. `store.go("runs", { event, compare })` compares an event with another.
  */
-export function Inspector({ run = null, selected }) {
+export function Inspector({ selected }) {
   const store = useStore();
   const wanted = selected && { event: selected.event ?? null, invocation: selected.invocation ?? null };
   const part = useLook("call", wanted);
@@ -68,8 +67,7 @@ export function Inspector({ run = null, selected }) {
     name,
     html`${TABS[name][0]}${words && html`<span class="t3">${words}</span>`}`,
   ]);
-  const compare = store.route.value.compare;
-  const isRoot = !run || run.event === part.event?.id || run.root === part.event?.id;
+  const { event: routed, compare } = store.route.value;
   const View = TABS[tab][1];
   return html`<section class="inspect" aria-label="Inspector">
     <div class="heads">
@@ -84,7 +82,7 @@ export function Inspector({ run = null, selected }) {
     </div>
     <div class="body" ref=${body} id=${panel} role="tabpanel" aria-label=${TABS[tab][0]} tabindex="-1">
       <${Said} part=${part} tab=${tab} />
-      <${View} part=${part} compareWith=${isRoot ? compare : null} />
+      <${View} part=${part} compareWith=${part.event?.id === routed ? compare : null} />
     </div>
   </section>`;
 }
