@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,4 +88,9 @@ def lines_around(place: str, source: str, before: int = 3, after: int = 1) -> li
         return own
     first = max(1, number - before)
     shown = lines[first - 1 : number + after]
-    return [(first + n, line[:LONGEST_LINE]) for n, line in enumerate(shown)]
+    return [(first + n, line[:LONGEST_LINE]) for n, line in enumerate(without_indent(shown))]
+
+
+def without_indent(lines: list[str]) -> list[str]:
+    """Return lines without the indent that all of them have."""
+    return textwrap.dedent("\n".join(lines)).split("\n")

@@ -6,6 +6,7 @@ event caused.
 
 from __future__ import annotations
 
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import has_payload, is_noise
@@ -149,7 +150,7 @@ def _source(model: PanelModel, call: Invocation) -> dict[str, Any] | None:
     if code is None:
         return None
     return {
-        "text": shorten(code.text, LONGEST_SOURCE),
+        "text": shorten(dedent(code.text), LONGEST_SOURCE),
         "line": code.line,
         "place": place_to_json(code.place),
         "note": code.note,

@@ -6,6 +6,7 @@ import { Button, Icon, Link, Search } from "../../base/ui.js";
 import { Diff, OUTCOMES, SIDES } from "./diff.js";
 import { loadPayload } from "./loading.js";
 
+const LOADING = [];
 const ICONS = { ok: ["check", "ok"], error: ["cross", "bad"], running: ["clock", "acc"] };
 
 /** A button that lists the newest events of the same kind; `onPick(id)` gets the chosen one, or `#12` as it was typed. */
@@ -28,8 +29,9 @@ export function ComparePicker({ event, onPick }) {
   const press = async () => {
     if (list) return close();
     setQuery("");
+    setList(LOADING);
     const answer = await store.request("Compare", { type: "alike", event: event.id });
-    if (answer) setList(answer.events);
+    setList((before) => (before === LOADING ? (answer?.events ?? null) : before));
     return undefined;
   };
   const pick = (id) => {
@@ -67,7 +69,12 @@ export function ComparePicker({ event, onPick }) {
             ><span class="s t3 nw">${ago(one.at, store.now())}</span>
           </button>`;
         })}
-        ${!shown.length && html`<div class="s t3 none">No other event of this kind has its payload</div>`}
+        ${
+          !shown.length &&
+          html`<div class="s t3 none">
+            ${list === LOADING ? "Loading" : "No other event of this kind has its payload"}
+          </div>`
+        }
       </div>`
     }
   </span>`;

@@ -77,8 +77,9 @@ function FrameOf({ frame, title, isNamed, children }) {
   return html`<div class="row s t2 hd">
       <span class="nw">${title}</span>
       ${
-        !isNamed &&
-        html`<${PlaceLink} place=${frame.place} /><span class="el t3">${`in ${frame.function}`}</span>`
+        isNamed
+          ? html`<${PlaceLink} cls="narrow-only" place=${frame.place} />`
+          : html`<${PlaceLink} place=${frame.place} /><span class="el t3">${`in ${frame.function}`}</span>`
       }
       <span class="g"></span>${children}
     </div>
@@ -127,11 +128,14 @@ function Against({ good, event }) {
   const store = useStore();
   const other = { id: good.event, seq: good.seq };
   const isLater = good.seq > event.seq;
+  const isNarrow = store.width.value === "narrow";
+  const link = html`<${EventLink} event=${other} />`;
+  const caption = isNarrow
+    ? html`${`#${event.seq} against `}${link}, which succeeded`
+    : html`${`Payload #${event.seq} against ${isLater ? "a later one" : "the last"} that succeeded, `}${link}`;
   return html`<div class="col">
     <div class="row s t2 hd">
-      <span
-        >${`Payload #${event.seq} against ${isLater ? "a later one" : "the last"} that succeeded, `}<${EventLink} event=${other}
-      /></span>
+      <span>${caption}</span>
     </div>
     ${
       good.changes

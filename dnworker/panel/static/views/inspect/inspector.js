@@ -69,7 +69,8 @@ export function Inspector({ selected }) {
   ]);
   const { event: routed, compare } = store.route.value;
   const View = TABS[tab][1];
-  return html`<section class="inspect" aria-label="Inspector">
+  const isOld = keyOf({ wanted }) !== shownKey; // what was chosen before stays until this one comes
+  return html`<section class="inspect" aria-label="Inspector" aria-busy=${String(isOld)}>
     <div class="heads">
       <${Tabs}
         options=${options}
