@@ -56,6 +56,7 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
@@ -536,9 +537,9 @@ class Engine:
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
         trace = Trace(publish(), self.history)
-        trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
+        note_unheard(trace, late, self.workers(), owner)
         return trace
 
     def _publish_fired(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.panel import (
     messages,
+    operations_inspect,  # noqa: F401  it says what is done for its requests
     operations_runs,  # noqa: F401  it says what is done for its requests
 )
 from dnworker.panel.model import PanelModel

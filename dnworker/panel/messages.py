@@ -179,6 +179,26 @@ class Replay(Request):
     event: str
 
 
+class Payload(Request):
+    """Send a piece of an event's payload as text, from a character on."""
+
+    event: str
+    start: int = 0
+
+
+class Alike(Request):
+    """Send the newest events of the kind of an event, to compare it with."""
+
+    event: str
+
+
+class Compare(Request):
+    """Send what differs between the payloads of two events."""
+
+    left: str
+    right: str
+
+
 class Copy(Request):
     """Send an event as a cell that fires it, as a test, or as a cell that keeps the test in the notebook."""
 
@@ -234,8 +254,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Dismiss | Suggest | Fire | Older | Diagram | EventPayload
- | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    | Events | Control | Remove | Run | Dismiss | Suggest | Fire | Older | Diagram | EventPayload | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import failure_rows, serialize
+from dnworker.panel.comparing import Comparisons
 from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_index import RunIndex
 from dnworker.panel.worker_rows import row_to_json
@@ -48,6 +49,7 @@ class PanelModel:
         self.actions = actions
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
+        self.comparisons = Comparisons()
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
@@ -58,7 +60,7 @@ class PanelModel:
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
         self.epoch = Epoch()
-        # What fails now by worker, and when that was looked up: revisions of failures and workers, and the second.
+        # What fails now by worker, and when that was looked up: revisions of failures and workers, the second.
         self._failing: dict[str, set[str]] = {}
         self._failing_at = (-1, -1, -1)
 

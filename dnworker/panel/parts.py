@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import overview_part, run_part, runs_part, state_part, worker_parts
+from dnworker.panel import call_part, overview_part, run_part, runs_part, state_part, worker_parts
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -53,6 +53,7 @@ PARTS: dict[str, Part] = {
     "overview": Part(
         overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
     ),
+    "call": Part(call_part.call_to_json, lambda: call_part.INTERVAL),
     "runs": Part(
         runs_part.whole,
         lambda: runs_part.INTERVAL,
