@@ -49,6 +49,11 @@ class Panel(anywidget.AnyWidget):
         self.is_closed = False
         self.on_msg(self._receive)
 
+    @property
+    def has_views(self) -> bool:
+        """Whether any view of it is there, visible or not."""
+        return self._channel.has_views
+
     def close(self) -> None:
         """Stop sending and close the views; leaves no listener, task or comm behind."""
         if self.is_closed:
