@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -45,7 +46,9 @@ from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
+from dnworker.engine.changes import Changes
 from dnworker.engine.direct import DirectConnection
+from dnworker.engine.lag import LagSampler
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
@@ -55,6 +58,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
+from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
@@ -119,7 +123,7 @@ class Engine:
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        # capabilities and their workers
+        self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools = Guard(), Tools()
         self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
@@ -135,7 +139,7 @@ class Engine:
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id, self._is_started = 0, False
+        self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
@@ -167,6 +171,7 @@ class Engine:
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
+        self.history.series.failed.add(self.failing.note)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
@@ -208,6 +213,7 @@ class Engine:
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
             taken.enter_context(noticed())
+            taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
@@ -216,7 +222,7 @@ class Engine:
         except BaseException:
             await self.resources.aclose()
             raise
-        self._is_started = True
+        self._is_started, self.started_at = True, time.monotonic()
         self.progress.reach("ready")
 
     async def _open(self) -> None:
@@ -611,6 +617,7 @@ class Engine:
             first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
+        self._note_health(worker, moved=moved)
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -626,6 +633,15 @@ class Engine:
             )
         self.look_again()
 
+    def _note_health(self, worker: Changed, *, moved: bool) -> None:
+        """Note what the overview shows of a change: the step or generation, and whether the worker fails."""
+        name = worker.qualified_name
+        if moved and worker.state is WorkerState.STARTING and not worker.starts_again:
+            self.failing.forget(name)
+        if moved and worker.state is WorkerState.ERROR:
+            self.failing.note_exit(name, worker.error or "", worker.generation)
+        self.changes.note(worker, gate=worker.component().detail or "")
+
     def _note_storm(self, storm: Storm, invocation: Invocation) -> None:
         text = self.storms.message(storm)
         self.log_line(invocation.worker, text, source="runtime", level="error", invocation=invocation)
@@ -637,6 +653,7 @@ class Engine:
         """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
         self.history.unhandled(invocation, error, source)
+        self.failing.note(invocation, error)
         self._worker_log.add_error(invocation, f"{invocation.handler}: {source} failed:", error)
         try:
             stats = self.worker(invocation.worker).stats

@@ -17,6 +17,7 @@ from dnworker.core.handler_error import HandlerError, describe
 from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
+from dnworker.core.series import Series
 from dnworker.core.text import clip
 from dnworker.events.failures import Failures
 
@@ -76,7 +77,6 @@ class History:
         self._held: dict[str, tuple[str, str]] = {}
         self._storms: dict[str, str] = {}
         """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
-
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
@@ -85,13 +85,12 @@ class History:
         self._failures_not_raised = 0
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
-
+        self.series = Series()
         # What that takes, and what had to go.
         self.limit = limit
         self._event_bytes = 0
         self._invocation_bytes = 0
         self.dropped = Dropped()
-
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: Listeners[[Invocation]] = Listeners()
@@ -102,6 +101,11 @@ class History:
     def kept(self) -> int:
         """How many events are kept at most."""
         return EVENTS_KEPT
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries of events to workers are queued."""
+        return sum(self._undelivered.values())
 
     @property
     def used(self) -> int:
@@ -262,6 +266,8 @@ class History:
             self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}{way_out}")
         if self._running.pop(invocation, invocation) is None:
             self._note_ended(invocation)
+        if invocation.key is not None and not invocation.muted:  # a handler's call, and no copy of one
+            self.series.note(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:

@@ -60,7 +60,7 @@ class ManagedWorker(Generic[R]):
         definition: what the manifest says of it.
     """
 
-    topology = ""
+    topology, starts_again = "", False  # the latter: by the restart policy, at the present start
 
     def __init__(self, services: Services, home: Home, definition: WorkerDefinition) -> None:
         self.definition = definition

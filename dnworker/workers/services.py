@@ -71,6 +71,14 @@ class Changed(Protocol):
         """Why it is in `error`, or what its shutdown handlers raised."""
 
     @property
+    def generation(self) -> int:
+        """The version of its handlers."""
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether its present start is one of the restart policy's."""
+
+    @property
     def last_handler_error(self) -> str | None:
         """What a handler raised last, with its location."""
 

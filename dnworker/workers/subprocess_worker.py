@@ -61,7 +61,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._queue: WorkerQueue | None = None
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._is_asked_to_end = False
-        self._starts_again = False
+        self.starts_again = False
         self._debug: ProcessDebug | None = None
         self._restarts = ProcessRestarts(
             services.restart, services.clock, self._start_again, self.qualified_name
@@ -82,6 +82,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if (detail := self._restarts.detail) is None:
             return component
         return msgspec.structs.replace(component, detail="; ".join(filter(None, (detail, self.losses))))
+
+    @property
+    def restart_due(self) -> tuple[float, int] | None:
+        """In how many seconds it is started again, and the number of that restart; None if it is not."""
+        due_in = self._restarts.due_in
+        return None if due_in is None else (due_in, self.restarts + 1)
 
     @property
     def losses(self) -> str | None:
@@ -290,7 +296,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._is_asked_to_end = True
         elif state is WorkerState.RUNNING:
             self._restarts.began()
-        elif state is WorkerState.ERROR and (self._starts_again or self._did_run):
+        elif state is WorkerState.ERROR and (self.starts_again or self._did_run):
             self._restarts.failed()
         super()._moved(state, error)
 
@@ -307,11 +313,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 await super()._stop()
                 self._access.give_way()
                 self.restarts += 1
-                self._starts_again = True
+                self.starts_again = True
                 try:
                     await to_its_end(super()._start())
                 finally:
-                    self._starts_again = False
+                    self.starts_again = False
         except (GaveWay, Retired):
             log.debug("%s: somebody stops or replaces it; it is not started again", self.qualified_name)
 
