@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import state_part
+from dnworker.panel import state_part, tail_part
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -40,8 +40,13 @@ async def _state(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
     return state_part.state_to_json(model.engine, str(wanted.get("worker")))
 
 
+async def _tail(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return tail_part.tail_to_json(model.engine.logs, wanted)
+
+
 PARTS: dict[str, Part] = {
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
+    "tail": Part(_tail, lambda: tail_part.TAIL_INTERVAL),
 }
 
 

@@ -9,6 +9,7 @@ from dnworker.core.errors import UsageError
 from dnworker.engine.watchdog import Block
 from dnworker.runtime import Runtime
 from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.display.widget_hub import WidgetHub
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop import KernelLoop
 
@@ -28,6 +29,7 @@ class Panels:
         self._panels: dict[str | None, Panel] = {}
         self._docks: dict[str | None, Dock] = {}
         self._links: list[PageLink] = []
+        self.widgets = WidgetHub(runtime, loop, self._make_feed)
         runtime.capabilities.own.renamed.add(self._rename)
 
     @property
@@ -87,6 +89,12 @@ class Panels:
         self._links.append(link)
         return link
 
+    def _make_feed(self) -> Panel:
+        """Return what carries the messages of all widgets of `dn.widgets`; nothing displays it."""
+        from dnworker_jupyter.display.panel import Panel
+
+        return Panel(self._runtime, self._loop, self._cells)
+
     def _rename(self, former: str, name: str) -> None:
         """Let panels of one worker go on showing it when its capability has another name."""
         for only, panel in [*self._panels.items()]:
@@ -101,14 +109,16 @@ class Panels:
     def report_paused(self, block: Block | None) -> None:
         """Report to every panel, from any thread, who holds the loop; None when it is free again."""
         docked = [dock.panel for dock in [*self._docks.values()]]
-        for panel in [*self._panels.values(), *docked]:
+        shared = [self.widgets.open_feed] if self.widgets.open_feed is not None else []
+        for panel in [*self._panels.values(), *docked, *shared]:
             panel.report_paused(block)
 
     def close(self) -> None:
-        """Close every panel, dock and link."""
+        """Close every panel, dock, link and widget."""
         shown: list[Panel | Dock | PageLink] = [*self._panels.values(), *self._docks.values(), *self._links]
         for one in shown:
             one.close()
         self._panels.clear()
         self._docks.clear()
         self._links.clear()
+        self.widgets.close()
