@@ -58,6 +58,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
+from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
@@ -539,14 +540,16 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        event = self.bus.publish(
-            kind,
-            payload,
-            session_id=self._session_of(kind, payload, session_id),
-            turn_id=_turn_of(kind, payload, turn_id),
-            terminal=kind in TERMINAL_KINDS,
-            only=only,
-        )
+        session_id = self._session_of(kind, payload, session_id)
+        with published_by("Fired"):
+            event = self.bus.publish(
+                kind,
+                payload,
+                session_id=session_id,
+                turn_id=_turn_of(kind, payload, turn_id),
+                terminal=kind in TERMINAL_KINDS,
+                only=only,
+            )
         self.fired.notify(event)
         return event
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from dnworker.core.detail import detail
 from dnworker.core.envelope import has_payload, own
 from dnworker.core.handler_error import HandlerError
+from dnworker.events.sequence import mermaid, source_name
+from dnworker.events.spans import Span, spans_of
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -69,10 +71,10 @@ def _listed(changes: list[str]) -> str:
 class TracedInvocation:
     """One run of a handler, as a trace shows it."""
 
-    def __init__(self, invocation: Invocation, history: History, above: frozenset[str]) -> None:
+    def __init__(self, invocation: Invocation, history: History, above: int) -> None:
         self._invocation = invocation
         self._history = history
-        self._above = above
+        self._above = above  # the number of the event that it handled: what it published has a higher one
 
     @property
     def worker(self) -> str:
@@ -173,9 +175,7 @@ class TracedInvocation:
     def events(self) -> list[Trace]:
         """The events that it published, each as a trace of its own."""
         return [
-            Trace(event, self._history, self._above)
-            for event in self._invocation.published
-            if event.event_id not in self._above
+            Trace(event, self._history) for event in self._invocation.published if event.seq > self._above
         ]
 
     def folded_events(self) -> tuple[list[Trace], int]:
@@ -217,7 +217,7 @@ def debug_command(event: EventEnvelope) -> str:
 class Trace:
     """An event and everything that it has caused so far."""
 
-    def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
+    def __init__(self, event: EventEnvelope, history: History) -> None:
         self._event = event
         self._own: EventEnvelope | None = None
         self.timed_out = False
@@ -227,7 +227,6 @@ class Trace:
         self.notes: tuple[str, ...] = ()
         """What else is to be said of it, below its event."""
         self._history = history
-        self._above = above | {event.event_id}
 
     @property
     def event(self) -> EventEnvelope:
@@ -250,7 +249,7 @@ class Trace:
     def invocations(self) -> list[TracedInvocation]:
         """The runs of handlers that this event caused, in the order in which they began."""
         found = self._history.invocations_of(self._event.event_id)
-        return [TracedInvocation(i, self._history, self._above) for i in found]
+        return [TracedInvocation(i, self._history, self._event.seq) for i in found]
 
     def events(self) -> list[EventEnvelope]:
         """Return every envelope of the trace, depth first, this one included."""
@@ -317,6 +316,14 @@ class Trace:
             trace = waiting.pop()
             yield trace
             waiting += [below for run in trace.invocations for below in run.events][::-1]
+
+    def spans(self, limit: int = 2_000) -> list[Span]:
+        """Return the tree as rows with times in milliseconds after its event; the first `limit` of them."""
+        return spans_of(self._event, self._history, limit)
+
+    def mermaid(self) -> str:
+        """Return it as a sequence diagram in Mermaid's language, with the workers as lifelines."""
+        return mermaid(self.spans(), source_name(self._event, self._history))
 
     def __repr__(self) -> str:
         return f"<Trace {self._event.kind} #{self._event.seq}: {self.outcome}>"

@@ -111,6 +111,18 @@ class Events(Request):
     before: int | None = None
 
 
+class Older(Request):
+    """Send older rows of the list of runs that is looked at, before a number."""
+
+    before: int
+
+
+class Diagram(Request):
+    """Send the run of an event as a sequence diagram in Mermaid's language."""
+
+    event: str
+
+
 class Control(Request):
     """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
@@ -208,7 +220,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Suggest | Fire
+    | Events | Older | Diagram | Control | Remove | Run | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

@@ -12,6 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
+from dnworker.panel.run_index import RunIndex
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -47,6 +48,8 @@ class PanelModel:
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
+        self.runs = RunIndex(engine)
+        """The runs, while some view looks at them."""
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
@@ -57,6 +60,7 @@ class PanelModel:
     def note_change(self, event_id: str) -> None:
         """Remember that an event is new, or that what it caused has changed."""
         self.revision += 1
+        self.runs.note(event_id)
         changed = self._changed_events
         changed[event_id] = self.revision
         changed.move_to_end(event_id)
@@ -99,6 +103,7 @@ class PanelModel:
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
         self._changed_events.clear()
+        self.runs.forget()
         self._busy.clear()
         self.note_workers()
 
