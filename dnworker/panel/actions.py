@@ -50,6 +50,10 @@ class Actions:
         """Return the front end's id of the cell that had this number when it ran."""
         return None
 
+    def cells(self) -> list[tuple[int, str]]:
+        """Return the number and the first line of each cell that ran, in the order in which they ran last."""
+        return []
+
     @property
     def has_cells(self) -> bool:
         """Whether a test can be put into a cell."""

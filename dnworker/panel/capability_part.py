@@ -1,6 +1,6 @@
-"""The part `capabilities`: each with its flags and what they would start and stop, checks and manifest; for `parts`.
+"""The part `capabilities`: each with its flags and what they would start and stop, checks and manifest.
 
-    {} -> {"all": [capability], "more": 0, "whyNoExport": null}
+{} -> {"all": [capability], "more": 0, "whyNoExport": null}
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from dnworker.capability.flags import gate_is_open
 from dnworker.core.text import shorten, valid_text
 from dnworker.panel.serialize import LONGEST_TEXT
 
 if TYPE_CHECKING:
-    from dnworker.capability.flags import Flag
     from dnworker.engine.capability import Capability
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
@@ -49,16 +47,17 @@ def capability_to_json(capability: Capability) -> dict[str, Any]:
         "description": manifest.description[:LONGEST_DESCRIPTION],
         "root": None if capability.live else valid_text(str(capability.root)),
         "failure": None if capability.failure is None else capability.failure[:LONGEST_TEXT],
-        "flags": [flag_to_json(capability, flag) for flag in capability.flags.values()],
+        "flags": [flag_to_json(capability, name) for name in capability.flags],
         "checks": [*_checks(capability)],
         "facts": [*_facts(capability)],
         "notes": [note[:LONGEST_TEXT] for note in manifest.notes[:NAMES_SHOWN]],
     }
 
 
-def flag_to_json(capability: Capability, flag: Flag) -> dict[str, Any]:
+def flag_to_json(capability: Capability, name: str) -> dict[str, Any]:
     """Return a flag, the workers that it gates, and which of them the switch would start and stop."""
-    starts, stops = effect_of(capability, flag)
+    flag = capability.flags[name]
+    starts, stops = capability.effect_of(name)
     return {
         "name": flag.name,
         "description": flag.description[:LONGEST_DESCRIPTION],
@@ -70,21 +69,6 @@ def flag_to_json(capability: Capability, flag: Flag) -> dict[str, Any]:
         "starts": starts,
         "stops": stops,
     }
-
-
-def effect_of(capability: Capability, flag: Flag) -> tuple[list[str], list[str]]:
-    """Return the workers whose gate the other value of a flag would open, and those whose gate it would close."""
-    others = {name: one for name, one in capability.flags.items() if name != flag.name}
-    starts, stops = [], []
-    for worker in capability.workers.values():
-        when = worker.definition.when
-        if flag.name not in when:
-            continue
-        opened_by_others = gate_is_open([name for name in when if name != flag.name] or ("",), others)
-        if opened_by_others:
-            continue  # another flag keeps it open, whatever this one is
-        (stops if flag.effective else starts).append(worker.name)
-    return starts, stops
 
 
 def why_fixed(source: str) -> str | None:

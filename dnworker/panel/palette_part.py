@@ -1,24 +1,26 @@
 """The part `palette`: what the palette offers beside workers, which every view has; for `parts`.
 
-    {"query": "impo"} -> {
-        "kinds": [kind],                   that can be fired
-        "fired": [[kind, ms]],             what was fired last from the panel, newest first
-        "handlers": [[worker, name]],
-        "failing": [[worker, handler, place, event]],
-        "runs": [[event, seq, kind, ms, outcome]],     newest first
-        "count": 212,                      runs of the last 15 minutes whose kind has the query in it
-        "sessions": [[id, title, prompts]],
-        "flags": [[capability, flag, value, fixed, starts, stops]],
-        "checks": [capability],
-        "cells": [[number, first line]],
-    }
+{"query": "impo"} -> {
+    "kinds": [kind],                   that can be fired
+    "fired": [[kind, ms]],             what was fired last from the panel, newest first
+    "handlers": [[worker, name]],
+    "failing": [[worker, handler, place, event]],
+    "runs": [[event, seq, kind, ms, outcome]],     newest first
+    "count": 212,                      runs of the last 15 minutes whose kind has the query in it
+    "sessions": [[id, title, prompts]],
+    "flags": [[capability, flag, value, fixed, starts, stops]],
+    "checks": [capability],
+    "cells": [[number, first line]],
+}
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dnworker.panel.capability_part import effect_of, why_fixed
+from dnworker.core.envelope import is_noise
+from dnworker.events.trace import STREAMED
+from dnworker.panel.capability_part import why_fixed
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.serialize import millis
 
@@ -63,7 +65,7 @@ async def palette_to_json(model: PanelModel, query: str, now: float, pace: Pace)
             [s.session_id, (s.title or s.session_id)[:LONGEST_NAME], len(queue(s).prompts)] for s in sessions
         ],
         "flags": [
-            [c.name, f.name, f.effective, why_fixed(f.source), *effect_of(c, f)]
+            [c.name, f.name, f.effective, why_fixed(f.source), *c.effect_of(f.name)]
             for c in capabilities
             for f in c.flags.values()
         ][:FLAGS_SHOWN],
@@ -100,10 +102,9 @@ async def _runs(model: PanelModel, query: str, now: float, pace: Pace) -> tuple[
 
 
 def _is_root(model: PanelModel, event: EventEnvelope) -> bool:
-    """Return whether nothing here published an event; the runtime's own and an agent's pieces are no runs."""
-    if event.kind.startswith(("component.", "capability.", "runtime.")) or event.kind == "turn.event":
-        return False
-    return model.engine.history.publisher_of(event.event_id) is None
+    """Return whether a run begins with an event; what a runtime says about itself is no run."""
+    is_said = is_noise(event.kind) or event.kind == STREAMED
+    return not is_said and model.engine.history.causes.above(event.event_id) is None
 
 
 async def _handlers(model: PanelModel, query: str, pace: Pace) -> tuple[list[Any], list[Any]]:

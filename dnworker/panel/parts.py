@@ -6,12 +6,21 @@ interval, and sent whole where it is not as it was sent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import run_part, runs_part, state_part, tail_part
+from dnworker.panel import (
+    capability_part,
+    palette_part,
+    run_part,
+    runs_part,
+    session_parts,
+    state_part,
+    tail_part,
+)
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -53,6 +62,23 @@ async def _tail(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
     return tail_part.tail_to_json(model.engine.logs, wanted)
 
 
+async def _capabilities(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return await capability_part.capabilities_to_json(model, pace)
+
+
+async def _sessions(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return await session_parts.sessions_to_json(model.engine, pace)
+
+
+async def _session(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return session_parts.one_to_json(model.engine, str(wanted.get("session")))
+
+
+async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    query = str(wanted.get("query") or "")[: palette_part.LONGEST_NAME]
+    return await palette_part.palette_to_json(model, query, time.time() * 1000, pace)
+
+
 PARTS: dict[str, Part] = {
     "runs": Part(
         runs_part.whole,
@@ -61,6 +87,10 @@ PARTS: dict[str, Part] = {
     ),
     "run": Part(run_part.run_to_json, lambda: run_part.INTERVAL),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
+    "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
+    "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),
+    "session": Part(_session, lambda: session_parts.SESSIONS_INTERVAL),
+    "palette": Part(_palette, lambda: palette_part.PALETTE_INTERVAL),
     "tail": Part(_tail, lambda: tail_part.TAIL_INTERVAL),
 }
 

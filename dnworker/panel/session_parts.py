@@ -1,7 +1,7 @@
 """The parts `sessions`, the list, and `session`, one of them with its messages and prompts; for `parts`.
 
-    sessions: {} -> {"newest": [brief], "all": 12}
-    session: {"session": id} -> {"id": id, "detail": brief + {"history", "underWay", "openPrompts"} or null}
+sessions: {} -> {"newest": [brief], "all": 12}
+session: {"session": id} -> {"id": id, "detail": brief + {"history", "underWay", "openPrompts"} or null}
 """
 
 from __future__ import annotations

@@ -65,6 +65,10 @@ class NotebookActions(Actions):
         """Return the front end's id of the cell that had this number when it ran."""
         return self._context.cells.ids.get(number)
 
+    def cells(self) -> list[tuple[int, str]]:
+        """Return the number and the first line of each cell that ran."""
+        return [(cell.number, _first_line(cell.source)) for cell in self._context.cells.all()]
+
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
         """Return why there is no earlier generation to go back to."""
         live = self._context.live.running(worker)
@@ -108,6 +112,10 @@ class NotebookActions(Actions):
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
         return {"text": result, "problems": []}
+
+
+def _first_line(source: str) -> str:
+    return source.strip().partition("\n")[0]
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:
