@@ -116,6 +116,12 @@ class Diagram(Request):
     event: str
 
 
+class EventPayload(Request):
+    """Send the payload of an event as text."""
+
+    event: str
+
+
 class Control(Request):
     """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
@@ -213,7 +219,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line
-    | Events | Older | Diagram | Control | Remove | Run | Suggest | Fire
+    | Events | Older | Diagram | EventPayload | Control | Remove | Run | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

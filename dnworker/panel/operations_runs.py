@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dnworker.core.envelope import has_payload
 from dnworker.core.errors import NotFound
 from dnworker.events.sequence import mermaid, source_name
 from dnworker.events.spans import Span, iter_spans
@@ -11,6 +12,7 @@ from dnworker.panel.operations import Answer, operation
 from dnworker.panel.pace import Pace
 from dnworker.panel.run_part import ROWS_SHOWN
 from dnworker.panel.runs_part import OLDER_AT_ONCE, RunsFollower
+from dnworker.panel.serialize import payload_to_json
 from dnworker.panel.view import View
 
 
@@ -34,3 +36,14 @@ async def _diagram(request: messages.Diagram, view: View, model: PanelModel) -> 
             spans.append(span)
         await pace.rest()
     return {"text": mermaid(spans, source_name(root, history))}
+
+
+@operation(messages.EventPayload)
+async def _payload(request: messages.EventPayload, view: View, model: PanelModel) -> Answer:
+    event = model.engine.history.event(request.event)
+    if event is None:
+        raise NotFound("this event is kept no longer; %replay finds it in the journal")
+    if not has_payload(event):
+        raise NotFound(f"the payload of #{event.seq} is kept no longer; %replay finds it in the journal")
+    await view.room()
+    return payload_to_json(event)

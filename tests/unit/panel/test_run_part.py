@@ -128,3 +128,12 @@ async def test_a_diagram_of_an_event_that_is_not_kept_is_refused(runtime, screen
     await screen.open()
     answer = await screen.ask("diagram", event="f" * 32)
     assert answer["text"] == "this event is kept no longer; fire it again"
+
+
+async def test_the_payload_of_an_event_is_sent_as_text_on_request(runtime, screen):
+    trace = await runtime.fire("demo.none", {"n": 12345678901234567890})
+    await screen.open()
+    answer = await screen.ask("eventpayload", event=trace.event.event_id)
+    assert answer["payload"] == '{\n  "n": 12345678901234567890\n}'
+    refused = await screen.ask("eventpayload", event="f" * 32)
+    assert "kept no longer" in refused["text"]

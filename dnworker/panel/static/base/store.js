@@ -2,7 +2,19 @@
 import { computed, createContext, signal, useContext, useEffect } from "../vendor/vendor.js";
 import { Link } from "./link.js";
 
-const QUIET = ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"];
+const QUIET = [
+  "ping",
+  "lines",
+  "line",
+  "events",
+  "log",
+  "copy",
+  "suggest",
+  "locate",
+  "older",
+  "diagram",
+  "eventpayload",
+];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;
 const NARROW = 760;
