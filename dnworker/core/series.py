@@ -35,6 +35,9 @@ BUCKETS = 60
 SAMPLES = 256
 """Durations of a bucket that are kept: all of them up to so many, then a fair sample of all."""
 
+LOOKED_AT = 4_000
+"""Values of several buckets that quantiles are computed of."""
+
 HANDLERS_KEPT = 5_000
 """Handlers whose calls are counted by bucket; of more, those that were silent for longest go."""
 
@@ -162,6 +165,7 @@ class Series:
         """Called with each call that failed."""
         self._durations = Samples()
         self._lags = Samples()
+        self._spreads: dict[int, tuple[int, Spread | None]] = {}
 
     # -- what is noted ---------------------------------------------------------------------------------
 
@@ -232,7 +236,17 @@ class Series:
 
     def quantiles(self, now: float | None = None) -> list[Spread | None]:
         """Return how long calls took by bucket, oldest first; None for a bucket in which none ended."""
-        return [spread([self._durations.of(bucket)]) for bucket in _kept(now)]
+        kept = _kept(now)
+        self._spreads = {bucket: found for bucket, found in self._spreads.items() if bucket in kept}
+        return [self._spread_of(bucket) for bucket in kept]
+
+    def _spread_of(self, bucket: int) -> Spread | None:
+        """Return the quantiles of a bucket, computed anew where more calls have ended in it."""
+        values, count = self._durations.of(bucket)
+        known = self._spreads.get(bucket)
+        if known is None or known[0] != count:
+            known = self._spreads[bucket] = count, spread([(values, count)])
+        return known[1]
 
     def spread(self, buckets: Iterable[int]) -> Spread | None:
         """Return how long calls took in some buckets together, by their numbers."""
@@ -269,10 +283,13 @@ def spread(samples: Iterable[tuple[array[float], int]]) -> Spread | None:
 
 
 def _weighed(samples: Iterable[tuple[array[float], int]]) -> Iterator[tuple[float, float]]:
-    for values, count in samples:
-        weight = count / len(values) if values else 0.0
-        for value in values:
-            yield value, weight
+    """Go through the values with their weights; of very many, through some: it must not take long."""
+    some = [(values, count) for values, count in samples if values]
+    step = 1 + sum(len(values) for values, _ in some) // LOOKED_AT
+    for values, count in some:
+        taken = values[::step]
+        for value in taken:
+            yield value, count / len(taken)
 
 
 def _kept(now: float | None) -> range:

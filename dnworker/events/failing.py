@@ -123,7 +123,7 @@ class Failing:
         """Note that a worker is in state `error`; a handler's failure that says the same is enough."""
         first, *output = [line for line in text.splitlines() if line.strip()] or ["it failed"]
         for failure in self._of(worker):
-            if failure.key is not None and failure.text[:LONGEST_PLACE] in text:
+            if failure.key is not None and (failure.text in text or first[:LONGEST_PLACE] in failure.text):
                 return
         head = first.partition("; restarts after")[0].partition("; given up")[0]
         said = f"{head}: {output[-1].strip()}" if output else head

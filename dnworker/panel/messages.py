@@ -143,6 +143,12 @@ class Run(Request):
     key: list[str]
 
 
+class Dismiss(Request):
+    """Take a row out of what fails now, by its id, until that fails again."""
+
+    row: int
+
+
 class Suggest(Request):
     """Send a payload for a kind."""
 
@@ -219,7 +225,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line
-    | Events | Older | Diagram | EventPayload | Control | Remove | Run | Suggest | Fire
+    | Events | Older | Diagram | EventPayload | Control | Remove | Run | Dismiss | Suggest | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

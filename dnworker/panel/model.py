@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from dnworker.panel import serialize
+from dnworker.panel import failure_rows, serialize
+from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_index import RunIndex
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.engine import Engine
+    from dnworker.events.failing import Failure
     from dnworker.panel.actions import Actions
     from dnworker.workers.managed import ManagedWorker
 
@@ -54,6 +56,8 @@ class PanelModel:
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
+        self.epoch = Epoch()
+        self._failing: tuple[tuple[int, int, int], int] = ((-1, -1, -1), 0)
 
     # -- what changed ----------------------------------------------------------------------------------
 
@@ -144,6 +148,20 @@ class PanelModel:
                 return {"text": storms.message(storm), "held": storm.held, "event": storm.root}
         return None
 
+    def failing_now(self) -> list[Failure]:
+        """Return what fails now."""
+        return failure_rows.failing_now(self.engine, {w.qualified_name: w for w in self.engine.workers()})
+
     def attention(self) -> dict[str, Any]:
-        """Return how many prompts wait for a person, in whatever session."""
-        return {"prompts": self.engine.turns.open_prompts()}
+        """Return how many prompts wait for a person, in whatever session, and how many handlers fail now."""
+        return {"prompts": self.engine.turns.open_prompts(), "failing": self._count_failing()}
+
+    def _count_failing(self) -> int:
+        """Return how many handlers fail now; looked up once a second, and when it may be another number."""
+        if not len(self.engine.failing):
+            return 0
+        when = self.engine.failing.revision, self.workers_revision, int(time.monotonic())
+        if self._failing[0] != when:
+            found = len({(one.worker, one.handler) for one in self.failing_now()})
+            self._failing = (self.engine.failing.revision, *when[1:]), found
+        return self._failing[1]

@@ -13,7 +13,7 @@ from dnworker.core.models import iso
 from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace, debug_command
-from dnworker.panel import messages, serialize
+from dnworker.panel import failure_rows, messages, serialize
 from dnworker.panel.budget import size_of
 from dnworker.panel.log_rows import LogWindow, plain_text
 from dnworker.panel.model import PanelModel
@@ -132,6 +132,15 @@ async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)
     worker.run_schedule(serialize.key_of(worker, request.key))
     return None
+
+
+@operation(messages.Dismiss)
+async def _dismiss(request: messages.Dismiss, view: View, model: PanelModel) -> Answer:
+    for group in failure_rows.grouped(model.failing_now()):
+        if group[0].number == request.row:
+            model.engine.failing.drop(group)
+            return {"count": len(group)}
+    raise NotFound("it does not fail any more")
 
 
 @operation(messages.Flag)
@@ -253,7 +262,7 @@ def as_text(line: LogLine) -> str:
 
 
 def _fired(trace: Trace) -> Answer:
-    return {"event": trace.event.event_id, "seq": trace.event.seq}
+    return {"event": trace.event.event_id, "seq": trace.event.seq, "kind": trace.event.kind}
 
 
 def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dnworker.core.errors import UsageError
 from dnworker.panel import (
     capability_part,
+    overview_part,
     palette_part,
     run_part,
     runs_part,
@@ -86,6 +87,9 @@ PARTS: dict[str, Part] = {
         follow=lambda model, wanted: runs_part.follow(model, wanted),
     ),
     "run": Part(run_part.run_to_json, lambda: run_part.INTERVAL),
+    "overview": Part(
+        overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
+    ),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
     "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
     "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),

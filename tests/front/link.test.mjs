@@ -91,7 +91,7 @@ test("a kernel that does not answer is called busy, with who holds it", async ()
   const { link, sent, shown, kernel } = stage();
   link.request("stop w", { type: "control" });
   kernel({ type: "queued", id: sent[0].id, by: "cell [3]" });
-  assert.deepEqual(shown, ["stop w: queued: kernel is busy (cell [3])"]);
+  assert.deepEqual(shown, ["stop w: waits for cell [3]"]);
   link.close();
 });
 

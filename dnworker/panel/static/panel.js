@@ -4,8 +4,8 @@ import { Store } from "./base/store.js";
 import { App } from "./shell/app.js";
 
 function render({ model, el }) {
-  const store = new Store(model);
   const inNotebook = !el.closest?.(".dnw-page");
+  const store = new Store(model, { inNotebook });
   el.dnwPanel = {
     link: store.link,
     showStatus: (text, bad) => text && store.toast(text, { bad }),

@@ -137,7 +137,7 @@ class LiveWorker:
         if len(self._generations) == 1:
             raise UsageError(f"worker {self.name!r} has no earlier generation to go back to")
         *earlier, previous, _ = self._generations
-        again = self.current.followed_by(previous.registrations, None)
+        again = replace(self.current.followed_by(previous.registrations, None), back_to=previous.number)
         return await self._become((*earlier, again))
 
     async def move(self, topology: Topology) -> None:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dnworker.core.errors import ManifestError, UsageError
+from dnworker.core.errors import ManifestError, NotFound, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.panel.actions import Actions
+from dnworker_jupyter.live.generations import what_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,15 @@ class NotebookActions(Actions):
     def __init__(self, context: MagicContext) -> None:
         super().__init__(context.runtime, context.suggestions)
         self._context = context
+        context.runtime.changes.describe = self._what_made
+
+    def _what_made(self, worker: str) -> str | None:
+        """Return what made the present generation of a worker."""
+        try:
+            live = self._context.live.running(self.engine.worker(worker))
+        except NotFound:
+            return None
+        return None if live is None else what_made(live.earlier, live.current)
 
     @property
     def paused_by(self) -> str | None:

@@ -9,6 +9,7 @@ import pytest
 from dnworker import Runtime, Worker
 from dnworker.panel import (
     capability_part,
+    overview_part,
     palette_part,
     run_part,
     runs_part,
@@ -35,6 +36,7 @@ def without_delays(monkeypatch):
     monkeypatch.setattr(tail_part, "TAIL_INTERVAL", 0.0)
     monkeypatch.setattr(runs_part, "INTERVAL", 0.0)
     monkeypatch.setattr(run_part, "INTERVAL", 0.0)
+    monkeypatch.setattr(overview_part, "OVERVIEW_INTERVAL", 0.0)
 
 
 @pytest.fixture

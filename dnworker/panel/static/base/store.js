@@ -1,6 +1,7 @@
 // `Store`: what one view of the panel knows and asks for; every component gets it by `useStore()`.
 import { computed, createContext, signal, useContext, useEffect } from "../vendor/vendor.js";
 import { Link } from "./link.js";
+import { BEAT, judge, KernelWatch, kernelOf } from "./liveness.js";
 
 const QUIET = [
   "ping",
@@ -18,7 +19,6 @@ const QUIET = [
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;
 const NARROW = 760;
-const BUSY_AFTER = 1000; // milliseconds without an answer
 
 /** The store of the view that a component is in. */
 export const StoreContext = createContext(null);
@@ -46,8 +46,9 @@ export function usePart(part) {
 
 export class Store {
   /** `model` sends and receives messages: a widget's, or one of the page's socket. */
-  constructor(model) {
+  constructor(model, { inNotebook = false } = {}) {
     this.model = model;
+    this.inNotebook = inNotebook;
     this.skew = 0; // milliseconds by which the kernel's clock is ahead
     // what the kernel sent
     this.values = new Map();
@@ -72,7 +73,7 @@ export class Store {
     // whether somebody is there
     this.tick = signal(0);
     this.liveness = signal({ state: "live", since: Date.now(), by: null });
-    this.disabled = computed(() => (this.liveness.value.state === "gone" ? "nobody answers" : null));
+    this.disabled = computed(() => (this.liveness.value.state === "gone" ? this.whyGone : null));
     this.held = null; // messages that wait until a button is let go; null while none is pressed
     this.link = new Link(model, {
       greet: () => this.greet(),
@@ -84,11 +85,14 @@ export class Store {
       this.only.value = model.get?.("only") ?? null;
     };
     model.on?.("change:only", this.onOnly);
-    this.timer = setInterval(() => this.beat(), 1000);
+    this.kernel = new KernelWatch(model);
+    this.link.onHeard = () => this.heard();
+    this.timer = setInterval(() => this.beat(), BEAT);
   }
 
   close() {
     clearInterval(this.timer);
+    this.kernel.close();
     this.model.off?.("change:only", this.onOnly);
     this.link.close();
   }
@@ -227,13 +231,58 @@ export class Store {
     );
   }
 
+  // -- whether somebody answers --------------------------------------------------------------------------
+
+  /** Who answers here, in a word. */
+  get who() {
+    return this.inNotebook ? "kernel" : "runtime";
+  }
+
+  get whyGone() {
+    return `The ${this.who} is gone; nothing can be done until it is back`;
+  }
+
+  /** Look, each half second, whether somebody answers; a look at nothing else costs nothing. */
   beat() {
-    const isLate = this.link.isLate?.(BUSY_AFTER) ?? false;
-    const { state } = this.liveness.peek();
-    const now = this.link.isOpen ? (isLate ? "busy" : "live") : "gone";
-    if (now !== state) this.liveness.value = { state: now, since: this.link.heardAt, by: null };
-    if (this.visible) this.link.check();
-    if (now !== "gone") this.tick.value += 1;
+    const { link, kernel } = this;
+    const before = this.liveness.peek();
+    const state = judge({ isOpen: link.isOpen, waits: link.waits, kernel: kernel.look() });
+    const by = state === "busy" ? (link.queuedBy ?? this.paused.peek()) : null;
+    if (state !== before.state || by !== before.by) {
+      const since = state === "busy" ? Date.now() - link.waits : link.heardAt;
+      this.liveness.value = { state, since: state === before.state ? before.since : since, by };
+    }
+    if (this.visible) link.check();
+    const second = Math.floor(this.now() / 1000);
+    if (state !== "gone" && second !== this.second) this.tick.value += 1;
+    this.second = second;
+  }
+
+  heard() {
+    this.kernel.heard();
+    if (this.liveness.peek().state === "gone")
+      this.liveness.value = { state: "live", since: Date.now(), by: null };
+  }
+
+  /** What stops the cell that keeps the kernel busy; null where the front end offers none. */
+  get interrupt() {
+    const kernel = this.inNotebook ? kernelOf(this.model) : null;
+    return kernel?.interrupt ? () => kernel.interrupt() : null;
+  }
+
+  /** Try again whether somebody is there. */
+  connectAgain() {
+    if (this.model.connectAgain) {
+      this.model.connectAgain();
+      return;
+    }
+    this.link.lost();
+    this.link.hello();
+    const since = this.link.heardAt;
+    const check = () => {
+      if (this.link.heardAt === since) this.toast("Nobody answers; run %panel again", { bad: true });
+    };
+    setTimeout(check, 3 * BEAT);
   }
 }
 

@@ -19,7 +19,7 @@ export const VIEW_NAMES = VIEWS.map(([name]) => name);
 
 function Failing() {
   const store = useStore();
-  const failing = [...store.workers.value.values()].reduce((n, worker) => n + (worker.failing ?? 0), 0);
+  const failing = store.value("attention").value?.failing ?? 0;
   if (!failing || store.route.value.view === "overview") return null;
   return html`<button type="button" class="fail-pill" onClick=${() => store.go("overview")}>
     <${Dot} state="error" />${failing} failing
