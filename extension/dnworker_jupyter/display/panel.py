@@ -34,11 +34,12 @@ class Panel(anywidget.AnyWidget):
     """
 
     _esm = assets.stub()
+    version = Unicode("").tag(sync=True)
     still = Unicode("").tag(sync=True)
     only = Unicode(None, allow_none=True).tag(sync=True)
 
     def __init__(self, runtime: Runtime, loop: KernelLoop, cells: CellBook, only: str | None = None) -> None:
-        super().__init__(only=only)
+        super().__init__(only=only, version=assets.version())
         self._runtime = runtime
         self._loop = loop
         self._cells = cells

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from html import escape
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -31,6 +33,7 @@ from dnworker_jupyter.display.widget_hub import active_hub
 __all__ = ["Chart", "FireForm", "FlowMap", "LogTail", "Waterfall", "WorkerState", "close_all"]
 
 MOST_LINES = 200
+MOST_FLOWS = 200
 BARS = " ▁▂▃▄▅▆▇█"
 RATE_BUCKETS = 4
 """Buckets, a minute, that the number of a chart is of."""
@@ -221,6 +224,8 @@ class FlowMap(LiveWidget):
     workers = Int(0).tag(sync=True)
     failing = List(Unicode()).tag(sync=True)
     errors = Int(0).tag(sync=True)
+    flows = List().tag(sync=True)
+    """`[kind, worker, handler, calls, errors]` of each handler that listens, the first 200."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,14 +239,16 @@ class FlowMap(LiveWidget):
             if str(one.state) == "error" or any(stats.is_failing for stats in one.stats.values())
         ]
         self.errors = len(self.failing)
+        self.flows = [*islice(self._flows(), MOST_FLOWS)]
+
+    def _flows(self) -> Iterator[list[Any]]:
+        for worker in self._runtime.workers():
+            for key, stats in worker.stats.items():
+                if key.decorator == "on_event":
+                    yield [key.trigger, worker.qualified_name, key.name, stats.calls, stats.errors]
 
     def _text(self) -> str:
-        lines = [
-            f"{key.trigger} -> {worker.qualified_name}.{key.name}"
-            for worker in self._runtime.workers()
-            for key in worker.stats
-            if key.decorator == "on_event"
-        ]
+        lines = [f"{kind} -> {worker}.{handler}" for kind, worker, handler, *_ in self._flows()]
         return "\n".join(lines) or "no worker listens to anything yet"
 
     def _html(self) -> str:
