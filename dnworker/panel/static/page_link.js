@@ -7,6 +7,8 @@ function render({ model, el }) {
   link.target = "_blank";
   link.rel = "noopener";
   link.textContent = model.get("text");
+  link.style.color = "var(--jp-content-link-color, LinkText)"; // JupyterLab takes colour and line from links
+  link.style.textDecoration = "underline";
   const note = document.createElement("span");
   note.setAttribute("role", "status");
   el.append(link, " ", note);

@@ -130,7 +130,10 @@ function controls(worker, { why }, act) {
     id: `${verb} ${name}`,
     icon,
     short,
-    title: verb === "rollback" ? `${short} of ${name}` : `${short} ${name}`,
+    title:
+      verb === "rollback"
+        ? `Roll back ${name}${more.generation ? ` to generation ${more.generation}` : ""}`
+        : `${short} ${name}`,
     detail,
     why: why ?? disabled[verb] ?? null,
     run: () => act.control(name, verb, more),

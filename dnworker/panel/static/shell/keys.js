@@ -82,15 +82,19 @@ export function pressed(event, store, root) {
  * Returns what ends that.
  */
 export function listenForKeys(store, root, inNotebook) {
-  const target = inNotebook ? root : root.ownerDocument;
+  const page = root.ownerDocument;
   const take = (event) => {
-    if (!inNotebook && event.target !== root.ownerDocument.body && !root.contains(event.target)) return;
     if (!pressed(event, store, root)) return;
     event.preventDefault();
     event.stopPropagation(); // neither the notebook nor the browser has a use for it now
   };
-  target.addEventListener("keydown", take);
-  return () => target.removeEventListener("keydown", take);
+  const takeOfPage = (event) => event.target === page.body && take(event); // nothing has the focus
+  root.addEventListener("keydown", take);
+  if (!inNotebook) page.addEventListener("keydown", takeOfPage);
+  return () => {
+    root.removeEventListener("keydown", take);
+    page.removeEventListener("keydown", takeOfPage);
+  };
 }
 
 /** The list of the keys. */

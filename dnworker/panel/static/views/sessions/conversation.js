@@ -15,7 +15,11 @@ function Message({ message }) {
   return html`<li class=${`said ${kind}`}>
     <span class=${`who el s ${tool ? "m" : ""}`} title=${who}>${who}</span>
     <div class="g">
-      <div class=${`text ${kind === "tool" ? "m" : ""}`} dir="auto">${content}</div>
+      ${
+        kind === "tool"
+          ? html`<div class="text m" dir="auto" role="group" aria-label=${who} tabindex="0">${content}</div>`
+          : html`<div class="text" dir="auto">${content}</div>`
+      }
       ${cut > 0 && html`<div class="s t3">${plural(cut, "more character")}</div>`}
     </div>
     <time class="s t3 nw">${at ? clockSeconds(Date.parse(at)) : ""}</time>

@@ -72,6 +72,7 @@ function selection(shows, params) {
 /** Draw a widget; returns what takes it away again. */
 export function mount({ model, el }) {
   const shows = model.get("shows");
+  el.classList.add("dnw-widget");
   let isGone = false;
   let close = () => {};
   acquire(model).then(

@@ -48,7 +48,7 @@ export function Waterfall({ model }) {
   const kept = useRef(null);
   if (found) kept.current = found;
   const run = kept.current;
-  return html`<div class="wrun">
+  return html`<div class="wrun runs">
     <div class="row">
       <span class="m b el" title=${kind}>${kind}</span><span class="t3">#${seq}</span>
       <span class="g"></span>
