@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ONLY_NOTEBOOK = "only a notebook can do this"
 
 
-class Code(NamedTuple):
+class HandlerSource(NamedTuple):
     """The source of a handler: its text, and where that begins."""
 
     text: str
@@ -77,7 +77,7 @@ class Actions:
         """Return where the cell is that had this number when it ran."""
         return CellNow(None, number, ONLY_NOTEBOOK)
 
-    def source_of(self, worker: str, key: HandlerKey, generation: int) -> Code | None:
+    def source_of(self, worker: str, key: HandlerKey, generation: int) -> HandlerSource | None:
         """Return the source of a handler as a generation of its worker has it; None where nobody has it."""
         managed = next((one for one in self.engine.workers() if one.qualified_name == worker), None)
         if managed is None:
@@ -91,6 +91,10 @@ class Actions:
         if code is None or managed.generation == generation:
             return code
         return code._replace(note=f"generation {generation} ran; this is generation {managed.generation}")
+
+    def cells(self) -> list[tuple[int, str]]:
+        """Return the number and the first line of each cell that ran, in the order in which they ran last."""
+        return []
 
     @property
     def has_cells(self) -> bool:
@@ -162,7 +166,7 @@ class Actions:
         return await self._suggestions.suggest(kind)
 
 
-def code_of(function: Any) -> Code | None:
+def source_of(function: Any) -> HandlerSource | None:
     """Return the source of a function; None where Python has none."""
     try:
         plain = inspect.unwrap(function)
@@ -170,10 +174,10 @@ def code_of(function: Any) -> Code | None:
         file = inspect.getsourcefile(plain) or ""
     except (OSError, TypeError, ValueError):
         return None
-    return Code("".join(lines).rstrip("\n"), location_of(file, first), first)
+    return HandlerSource("".join(lines).rstrip("\n"), location_of(file, first), first)
 
 
-def _code_in(script: Path | None, name: str) -> Code | None:
+def _code_in(script: Path | None, name: str) -> HandlerSource | None:
     """Return the source of the function of a name in a script."""
     lines = text_of(str(script)) if script is not None else []
     try:
@@ -184,5 +188,5 @@ def _code_in(script: Path | None, name: str) -> Code | None:
         if isinstance(one, ast.AsyncFunctionDef) and one.name == name.partition("#")[0]:
             first = min([one.lineno, *(decorator.lineno for decorator in one.decorator_list)])
             text = "\n".join(lines[first - 1 : one.end_lineno])
-            return Code(text, location_of(str(script), first), first)
+            return HandlerSource(text, location_of(str(script), first), first)
     return None

@@ -22,7 +22,7 @@ from dnworker.panel.payload_text import head_of, short_payload
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
-    from dnworker.panel.actions import Code
+    from dnworker.panel.actions import HandlerSource
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
 
@@ -158,7 +158,7 @@ def _source(model: PanelModel, call: Invocation) -> dict[str, Any] | None:
     }
 
 
-def _marked(call: Invocation, code: Code) -> list[int]:
+def _marked(call: Invocation, code: HandlerSource) -> list[int]:
     """Return the lines of the source at which it failed."""
     error = call.error or next(iter(call.unhandled), None)
     if error is None or code.note:

@@ -84,7 +84,6 @@ class View:
         self.parts: frozenset[str] = frozenset()
         self.events = EventFilter()
         self.trace: str | None = None
-        self.session: str | None = None
         self.looks: dict[str, Wanted] = {}
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
@@ -135,11 +134,6 @@ class View:
         self._sent.trace_at = 0.0
         self._sent.payload_of = None
         self._sent.parts.pop("trace", None)
-
-    def show_session(self, session_id: str | None) -> None:
-        """Send a session, again as it goes on."""
-        self.session = session_id
-        self._sent.parts.pop("session", None)
 
     def look(self, part: str, wanted: Wanted | None) -> None:
         """Send a part, again as it changes; `wanted` says what of it, None ends it.
@@ -233,8 +227,6 @@ class View:
             changes[part] = value
             await pace.rest()
         changes |= await self._looked_at(pace)
-        if "sessions" in self.parts:
-            changes |= await self._session_changes(pace)
         if "events" in self.parts and (events := await self._event_changes()) is not None:
             changes["events"] = events
         size = sum(map(size_of, changes.values()))
@@ -270,8 +262,6 @@ class View:
 
     def _changes(self) -> Parts:
         """Go through the other parts that changed, without timeline and log."""
-        if "capabilities" in self.parts:
-            yield from self._if_new("capabilities", self._capabilities())
         if "fire" in self.parts:
             fired = {"kinds": self._model.kinds(), "history": [*self._model.fired]}
             yield from self._if_new("fire", fired)
@@ -284,24 +274,6 @@ class View:
         if part not in sent or sent[part] != value:
             sent[part] = value
             yield part, value
-
-    def _capabilities(self) -> dict[str, Any]:
-        found = [serialize.capability_to_json(c) for c in self._engine.capabilities.all()]
-        return {"all": found, "whyNoExport": self._model.actions.why_no_export()}
-
-    async def _session_changes(self, pace: Pace) -> dict[str, Any]:
-        sessions, queue = self._engine.sessions, self._engine.turns.queue
-        briefs = []
-        for session in sessions.newest(serialize.SESSIONS_SHOWN):
-            briefs.append(serialize.session_brief(session, queue(session)))
-            await pace.rest()
-        found = dict(self._if_new("sessions", {"newest": briefs, "all": len(sessions)}))
-        shown = self.session
-        if shown is not None:
-            one = sessions.get(shown) if shown in sessions else None
-            detail = None if one is None else serialize.session_to_json(one, queue(one))
-            found |= self._if_new("session", {"id": shown, "detail": detail})
-        return found
 
     # -- events ----------------------------------------------------------------------------------------
 

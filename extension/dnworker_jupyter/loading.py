@@ -21,6 +21,7 @@ from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
+from dnworker_jupyter.display.widget_hub import activate
 from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.debugging import Debugging
@@ -185,6 +186,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         states=notebook.states,
     )
     runtime.actions = NotebookActions(notebook.magics)
+    notebook.panels.widgets.suggest = runtime.actions.suggest
     notebook.hooks = CellHooks(
         notebook.shell,
         startup=notebook.startup,
@@ -234,6 +236,7 @@ def install(notebook: Notebook) -> None:
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)
+    undo(activate(notebook.panels.widgets))
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

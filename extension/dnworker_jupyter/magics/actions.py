@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from dnworker.core.errors import ManifestError, NotFound, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
-from dnworker.panel.actions import Actions, CellNow, Code, code_of
+from dnworker.panel.actions import Actions, CellNow, HandlerSource, source_of
 from dnworker.panel.code_diff import Code, Section
 from dnworker_jupyter.live.generations import what_made
 
@@ -85,7 +85,7 @@ class NotebookActions(Actions):
         note = "" if cell.number == number else f"cell [{number}] ran again as [{cell.number}]"
         return CellNow(cell.id, cell.number, note)
 
-    def source_of(self, worker: str, key: HandlerKey, generation: int) -> Code | None:
+    def source_of(self, worker: str, key: HandlerKey, generation: int) -> HandlerSource | None:
         """Return the source of a handler of a cell, or as elsewhere."""
         live = next((one for one in self._context.live if _name_of(one) == worker), None)
         if live is None:
@@ -94,11 +94,15 @@ class NotebookActions(Actions):
         among = live.current if ran is None else ran
         for handler, cell in among.handlers():
             if handler.key == key:
-                code = code_of(handler.function)
+                code = source_of(handler.function)
                 line = 1 if code is None else code.line
                 note = "" if ran is not None else f"generation {generation} ran; this is {among.number}"
-                return Code(handler.source.rstrip("\n"), f"{cell.label}, line {line}", line, note)
+                return HandlerSource(handler.source.rstrip("\n"), f"{cell.label}, line {line}", line, note)
         return None
+
+    def cells(self) -> list[tuple[int, str]]:
+        """Return the number and the first line of each cell that ran."""
+        return [(cell.number, _first_line(cell.source)) for cell in self._context.cells.all()]
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
         """Return why there is no earlier generation to go back to."""
@@ -168,6 +172,10 @@ def _code_of(generation: Generation) -> Code:
 
 def _name_of(live: LiveWorker) -> str | None:
     return None if live.managed is None else live.managed.qualified_name
+
+
+def _first_line(source: str) -> str:
+    return source.strip().partition("\n")[0]
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

@@ -69,6 +69,7 @@ export class Store {
     this.visible = true;
     this.toasted = signal(null);
     this.paletteOpen = signal(false);
+    this.keysOpen = signal(false);
     this.fireWanted = signal(null);
     this.logWanted = signal(null);
     this.commands = new Commands();
