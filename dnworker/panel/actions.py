@@ -85,7 +85,7 @@ class Actions:
         if isinstance(managed, InProcessWorker):
             registry = managed.worker_of(generation)
             found = [one for one in handlers_of(registry) if one.key == key] if registry is not None else []
-            code = code_of(found[0].function) if found else None
+            code = source_of(found[0].function) if found else None
         else:
             code = _code_in(self._script(managed), key.name)
         if code is None or managed.generation == generation:

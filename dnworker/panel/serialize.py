@@ -14,7 +14,7 @@ import msgspec
 
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
-from dnworker.events.trace import Row, Trace
+from dnworker.events.trace import Trace
 from dnworker.events.trace_rows import Row
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url

@@ -27,7 +27,7 @@ from dnworker.events.trace import Trace
 from dnworker.panel.log_rows import plain_text
 from dnworker_jupyter.display.live_widget import LONGEST_TEXT, LiveWidget, moved
 from dnworker_jupyter.display.tables import workers_table
-from dnworker_jupyter.display.traces import trace_html
+from dnworker_jupyter.display.trace_html import trace_html
 from dnworker_jupyter.display.widget_hub import active_hub
 
 __all__ = ["Chart", "FireForm", "FlowMap", "LogTail", "Waterfall", "WorkerState", "close_all"]
