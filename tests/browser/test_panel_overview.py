@@ -268,6 +268,7 @@ workers:
 """
 TILL = """
 import time
+from pathlib import Path
 
 from dnworker import Worker
 
@@ -276,7 +277,6 @@ worker = Worker(name="till")
 
 @worker.on_event("shop.sale")
 async def on_sale(event, client):
-    time.sleep(event.payload.get("blocks", 0))
     print(event.payload["price"] * event.payload["count"])
 
 
@@ -288,13 +288,13 @@ async def close(client): ...
 async def first(client):
     if not worker.state.get("sold"):
         worker.state["sold"] = 1
-        await client.publish("shop.sale", {"price": 3, "count": None, "blocks": 0})
+        await client.publish("shop.sale", {"price": 3, "count": None})
 
 
-@worker.every(seconds=6)
+@worker.every(seconds=1)
 async def block(client):
-    if not worker.state.get("blocked"):
-        worker.state["blocked"] = 1
+    if (wish := Path(__file__).with_name("block")).exists():
+        wish.unlink()
         time.sleep(5)
 """
 
@@ -308,6 +308,19 @@ def shop(tmp_path):
     return root
 
 
+LOSE_SOCKET = """() => new Promise((done) => {
+    const { link } = document.getElementById("panel").dnwPanel;
+    const before = link.model.socket;
+    before.close();
+    const timer = setInterval(() => {
+        if (link.model.socket === before || !link.isOpen) return;
+        clearInterval(timer);
+        done();
+    }, 20);
+})"""
+"""Closes the socket of the page, and returns when it has another one."""
+
+
 def badge(page, state: str):
     return page.locator(f'.live[data-state="{state}"]')
 
@@ -318,12 +331,11 @@ def test_a_page_tells_live_busy_and_gone_and_comes_back(page, shop, tmp_path):
         badge(page, "live").wait_for()
         page.get_by_role("heading", name="1 of 4 handlers is failing").wait_for()
         page.get_by_text("TypeError: unsupported operand").first.wait_for()
+        (shop / "block").touch()
         badge(page, "busy").wait_for()  # a schedule holds the loop for 5 s
         page.get_by_text(re.compile(r"Busy since \d\d:\d\d:\d\d\. .*wait in line\.")).wait_for()
         badge(page, "live").wait_for()
-        page.evaluate("window.link = document.getElementById('panel').dnwPanel.link")
-        page.evaluate("window.before = window.link.model.socket; window.before.close()")
-        page.wait_for_function("window.link.model.socket !== window.before && window.link.isOpen")
+        page.evaluate(LOSE_SOCKET)
         page.get_by_role("button", name="Fire again").click()
         page.get_by_text(re.compile(r"Fired shop\.sale #\d+")).wait_for()
         page.get_by_text("2 of 2").wait_for()
