@@ -21,6 +21,7 @@ from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
+from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
@@ -55,9 +56,11 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
+from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
@@ -172,6 +175,7 @@ class Engine:
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
         self.history.series.failed.add(self.failing.note)
+        self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
@@ -255,7 +259,8 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
-            await bound.run(self.capabilities.close)
+            with because("The runtime stops"):
+                await bound.run(self.capabilities.close)
         return not bound.is_exceeded
 
     def _kill_what_is_left(self, bound: waiting.Bound) -> None:
@@ -329,7 +334,8 @@ class Engine:
             ValueError: it has no name, or one of this name is there already.
             Conflict: a loaded capability runs in its place.
         """
-        return await self.capabilities.add(worker, capability, when)
+        with because("Added"):
+            return await self.capabilities.add(worker, capability, when)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -337,7 +343,8 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
-        await self.capabilities.remove(self.worker(name))
+        with because("Removed"):
+            await self.capabilities.remove(self.worker(name))
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
@@ -353,7 +360,8 @@ class Engine:
                 already.
         """
         place = Path(path).absolute()
-        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
+        with because("Loaded"):
+            capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 
@@ -372,7 +380,8 @@ class Engine:
             self.reloads.announce(capability)
             return back
 
-        return await self.reloads.alone(unload)
+        with because("Unloaded"):
+            return await self.reloads.alone(unload)
 
     async def declare(self, manifest: CapabilityManifest | None) -> Declared:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
@@ -392,7 +401,8 @@ class Engine:
             return declared
 
         try:
-            declared = await self.reloads.alone(declare)
+            with because("The head of its capability changed"):
+                declared = await self.reloads.alone(declare)
         except asyncio.CancelledError:
             self.capabilities.own.interrupt_starts()
             raise
@@ -401,7 +411,8 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.reloads.alone(self.capabilities.discover)
+        with because("Loaded"):
+            found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 
@@ -411,7 +422,8 @@ class Engine:
         Raises:
             NotFound: there is no such capability, or it has no such flag.
         """
-        await self.capabilities.set_flag(capability, flag, value)
+        with because(f"Flag {flag} is {'on' if value else 'off'}"):
+            await self.capabilities.set_flag(capability, flag, value)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:
@@ -525,9 +537,9 @@ class Engine:
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
         trace = Trace(publish(), self.history)
-        trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
+        note_unheard(trace, late, self.workers(), owner)
         return trace
 
     def _publish_fired(
@@ -539,14 +551,16 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        event = self.bus.publish(
-            kind,
-            payload,
-            session_id=self._session_of(kind, payload, session_id),
-            turn_id=_turn_of(kind, payload, turn_id),
-            terminal=kind in TERMINAL_KINDS,
-            only=only,
-        )
+        session_id = self._session_of(kind, payload, session_id)
+        with published_by("Fired"):
+            event = self.bus.publish(
+                kind,
+                payload,
+                session_id=session_id,
+                turn_id=_turn_of(kind, payload, turn_id),
+                terminal=kind in TERMINAL_KINDS,
+                only=only,
+            )
         self.fired.notify(event)
         return event
 

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages
+from dnworker.panel import (
+    messages,
+    operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_runs,  # noqa: F401  it says what is done for its requests
+)
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.parts import Wanted

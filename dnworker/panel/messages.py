@@ -111,11 +111,31 @@ class Events(Request):
     before: int | None = None
 
 
+class Older(Request):
+    """Send older rows of the list of runs that is looked at, before a number."""
+
+    before: int
+
+
+class Diagram(Request):
+    """Send the run of an event as a sequence diagram in Mermaid's language."""
+
+    event: str
+
+
+class EventPayload(Request):
+    """Send the payload of an event as text."""
+
+    event: str
+
+
 class Control(Request):
     """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
     verb: Literal["start", "stop", "restart", "rollback", "resume"]
     worker: str
+    generation: int | None = None
+    """The one to go back to; by default the one before."""
 
 
 class Remove(Request):
@@ -157,6 +177,26 @@ class Replay(Request):
     """Fire a recorded event again."""
 
     event: str
+
+
+class Payload(Request):
+    """Send a piece of an event's payload as text, from a character on."""
+
+    event: str
+    start: int = 0
+
+
+class Alike(Request):
+    """Send the newest events of the kind of an event, to compare it with."""
+
+    event: str
+
+
+class Compare(Request):
+    """Send what differs between the payloads of two events."""
+
+    left: str
+    right: str
 
 
 class Copy(Request):
@@ -214,8 +254,7 @@ class Cancel(Request):
 
 Message = (
     Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Dismiss | Suggest | Fire
- | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    | Events | Control | Remove | Run | Dismiss | Suggest | Fire | Older | Diagram | EventPayload | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 
 

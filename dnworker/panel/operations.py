@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
+from dnworker.core.causes import because
 from dnworker.core.errors import NotFound, UsageError
 from dnworker.core.models import iso
 from dnworker.engine.replay import find
@@ -106,18 +107,25 @@ async def _events(request: messages.Events, view: View, model: PanelModel) -> An
 @operation(messages.Control)
 async def _control(request: messages.Control, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)
-    match request.verb:
-        case "stop":
-            await worker.stop()
-        case "rollback":
-            await model.actions.roll_back(worker)
-        case "resume":
-            model.engine.storms.resume(worker.qualified_name)
-            model.engine.look_again()
-        case verb:
-            await worker.restart(force=verb == "restart")
+    before = worker.generation
+    with because(_BY_HAND.get(request.verb, "")):
+        match request.verb:
+            case "stop":
+                await worker.stop()
+            case "rollback":
+                await model.actions.roll_back(worker, request.generation)
+            case "resume":
+                model.engine.storms.resume(worker.qualified_name)
+                model.engine.look_again()
+            case verb:
+                await worker.restart(force=verb == "restart")
     worker = model.engine.worker(request.worker)
-    return {"state": str(worker.state), "error": worker.error}
+    generations = {"before": before, "generation": worker.generation}
+    return {"state": str(worker.state), "error": worker.error} | generations
+
+
+_BY_HAND = {"start": "Started by hand", "stop": "Stopped by hand", "restart": "Restart by hand"}
+"""Why a worker is started and stopped, by what was asked for; the others say so themselves."""
 
 
 @operation(messages.Remove)
@@ -164,7 +172,8 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 
 @operation(messages.Locate)
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
-    return {"cell": model.actions.cell_id(request.number)}
+    cell = model.actions.cell_now(request.number)
+    return {"cell": cell.id, "number": cell.number, "note": cell.note}
 
 
 # -- events --------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
 """Turns what a view shows into JSON, each text cut to size; `model`, `view` and `operations` send it.
 
-These are functions of their arguments alone: they read no clock and ask for nothing.
+These are functions of their arguments alone: they read no clock (`Now.read` does) and ask for nothing.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,8 @@ import msgspec
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.text import valid_text
-from dnworker.events.trace import Row, Trace
+from dnworker.events.trace import Trace
+from dnworker.events.trace_rows import Row
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
 
@@ -69,51 +71,10 @@ class Now(NamedTuple):
     since_epoch: float
     monotonic: float
 
-
-def worker_to_json(
-    worker: ManagedWorker,
-    gate: Mapping[str, bool],
-    *,
-    origins: Mapping[HandlerKey, str],
-    stale: Mapping[HandlerKey, str],
-    why_no_rollback: str | None,
-    now: Now,
-) -> dict[str, Any]:
-    """Return a worker with its handlers.
-
-    Args:
-        worker: the worker.
-        gate: the flags that gate it, with their values.
-        origins: where its handlers are from, such as `cell [3]`.
-        stale: why handlers are stale, of those that are.
-        why_no_rollback: why there is no earlier generation; None where there is one.
-        now: the present.
-    """
-    next_runs = worker.next_runs
-    return {
-        "name": worker.qualified_name,
-        "state": str(worker.state),
-        "transitions": _since_load(worker),
-        "topology": worker.topology_label,
-        "inProcess": worker.topology == "in-process",
-        "generation": worker.generation,
-        "restarts": worker.restarts,
-        "error": None if (error := worker.error or worker.losses) is None else error[:LONGEST_TEXT],
-        "gate": dict(gate),
-        "disabled": why_disabled(worker, gate, why_no_rollback),
-        "handlers": [
-            handler_to_json(key, stats, next_runs.get(key), origins.get(key), now, stale.get(key))
-            for key, stats in worker.stats.items()
-        ],
-    }
-
-
-def _since_load(worker: ManagedWorker) -> list[dict[str, Any]]:
-    """Return the transitions since the worker was loaded last."""
-    all_of_them = list(worker.transitions)
-    loads = [n for n, one in enumerate(all_of_them) if one.state is WorkerState.LOADING]
-    since = all_of_them[loads[-1] if loads else 0 :]
-    return [{"state": str(one.state), "at": millis(one.at)} for one in since]
+    @classmethod
+    def read(cls) -> Now:
+        """Return what time it is."""
+        return cls(time.time(), time.monotonic())
 
 
 def why_disabled(

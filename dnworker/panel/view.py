@@ -17,7 +17,7 @@ from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
-from dnworker.panel.parts import Wanted, part_named
+from dnworker.panel.parts import Follower, Wanted, part_named
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Sent:
     payload_of: str | None = None
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
+    followers: dict[str, Follower] = field(default_factory=dict)
 
 
 class View:
@@ -144,14 +145,22 @@ class View:
         """Send a part, again as it changes; `wanted` says what of it, None ends it.
 
         Raises:
-            UsageError: there is no such part.
+            UsageError: there is no such part, or what is wanted of it makes no sense.
         """
-        part_named(part)
+        follow = part_named(part).follow
+        follower = follow(self._model, wanted) if follow is not None and wanted is not None else None
         self.looks.pop(part, None)
         if wanted is not None:
             self.looks[part] = wanted
         self._sent.looked_at.pop(part, None)
         self._sent.parts.pop(part, None)
+        self._sent.followers.pop(part, None)
+        if follower is not None:
+            self._sent.followers[part] = follower
+
+    def follower(self, part: str) -> Follower | None:
+        """Return what follows a part that is sent as changes; None while it is not looked at."""
+        return self._sent.followers.get(part)
 
     @property
     def next_look(self) -> float | None:
@@ -331,9 +340,17 @@ class View:
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
             self._sent.looked_at[name] = now
-            value = await part.read(self._model, wanted, pace)
-            if self.looks.get(name) is wanted:
-                found |= self._if_new(name, value)
+            if part.follow is not None:
+                follower = self._sent.followers.get(name)
+                if follower is None:  # filled anew
+                    follower = self._sent.followers[name] = part.follow(self._model, wanted)
+                value = await follower.changes(pace)
+                if value is not None and self.looks.get(name) is wanted:
+                    found[name] = value
+            else:
+                value = await part.read(self._model, wanted, pace)
+                if self.looks.get(name) is wanted:
+                    found |= self._if_new(name, value)
             await pace.rest()
         return found
 

@@ -14,6 +14,7 @@ import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.core.source import add_reader
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
@@ -207,6 +208,7 @@ def install(notebook: Notebook) -> None:
     shell, undo = notebook.shell, notebook.installed.callback
     add_locator(notebook.cells.locate)
     undo(remove_locator, notebook.cells.locate)
+    undo(add_reader(notebook.cells.text_of))
     undo(add_detail(functools.partial(chosen_detail, shell)))
     notebook.output.install()
     undo(notebook.output.uninstall)
@@ -226,7 +228,9 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    undo(register_formatters(shell, notebook.stale, notebook.pending.shown))
+    actions = notebook.runtime.actions
+    cell_now = None if actions is None else actions.cell_now
+    undo(register_formatters(shell, notebook.stale, notebook.pending.shown, cell_now))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)

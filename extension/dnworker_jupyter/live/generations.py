@@ -21,6 +21,10 @@ class Generation:
     number: int = 0
     registrations: Mapping[str, Registration] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
+    at: float = 0.0
+    """When it took effect, in seconds since 1970."""
+    why: str = ""
+    """What it came of, such as `Cell [9] ran again`."""
     back_to: int | None = None
     """The generation that it brings back, if it does."""
 

@@ -3,7 +3,22 @@ import { computed, createContext, signal, useContext, useEffect } from "../vendo
 import { Link } from "./link.js";
 import { BEAT, judge, KernelWatch, kernelOf } from "./liveness.js";
 
-const QUIET = ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"];
+const QUIET = [
+  "ping",
+  "lines",
+  "line",
+  "events",
+  "log",
+  "copy",
+  "suggest",
+  "locate",
+  "payload",
+  "alike",
+  "compare",
+  "older",
+  "diagram",
+  "eventpayload",
+];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;
 const NARROW = 760;
@@ -48,9 +63,9 @@ export class Store {
     this.partsWanted = new Map();
     this.greetings = new Map(); // name of a field of the hello, to what gives it
     // what people look at
-    this.route = signal({ view: "overview" });
     this.width = signal("wide");
     this.only = signal(model.get?.("only") ?? null);
+    this.route = signal({ view: this.only.value ? "workers" : "overview" });
     this.visible = true;
     this.toasted = signal(null);
     this.paletteOpen = signal(false);
