@@ -35,7 +35,7 @@ BUCKETS = 60
 SAMPLES = 256
 """Durations of a bucket that are kept: all of them up to so many, then a fair sample of all."""
 
-LOOKED_AT = 4_000
+LOOKED_AT = 2_000
 """Values of several buckets that quantiles are computed of."""
 
 HANDLERS_KEPT = 5_000

@@ -45,6 +45,8 @@ async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dic
     await pace.rest()
     facts, due = await _facts(model, workers, pace)
     failing = await failure_rows.rows(engine, failures, epoch, pace)
+    series = await _series(engine.history.series, only, epoch, pace)
+    await pace.rest()
     silent = {failure.worker for failure in failures if failure.key is None} & facts.pop("silent")
     facts["handlers"] += len(silent)  # of a process that failed, the process itself counts as its one handler
     return facts | {
@@ -53,7 +55,7 @@ async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dic
         "calls": (whole := _total(engine.history.series, only)).calls,
         "failed": whole.failed,
         "since": _millis(engine.started_at, epoch),
-        "series": await _series(engine.history.series, only, epoch, pace),
+        "series": series,
         "marks": _marks(engine, workers, epoch),
         "failures": failing,
         "due": due,
@@ -97,7 +99,8 @@ async def _series(series: Series, only: str | None, epoch: float, pace: Pace) ->
     spreads: list[Spread | None] = series.quantiles(now) if only is None else [None] * BUCKETS
     await pace.rest()
     lags = series.lag(now)
-    recent = list(_recent(now, counts))
+    await pace.rest()
+    recent = _recent(now, counts)
     lately = series.spread(recent) if only is None else None
     return {
         "recent": None if lately is None else {"p50": _duration(lately.p50), "p95": _duration(lately.p95)},

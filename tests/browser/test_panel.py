@@ -199,14 +199,6 @@ def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab
     answer.get_by_text("models 1 views True").wait_for()
 
 
-def test_a_panel_whose_kernel_is_gone_says_so(shown):
-    link = "document.querySelector('.dnw-panel').parentElement.dnwPanel.link"
-    shown.evaluate(f"Object.defineProperty({link}, 'silence', {{ get: () => 41_000, configurable: true }})")
-    shown.panel.get_by_text("no word from the kernel for 41 s").wait_for()
-    shown.evaluate(f"delete {link}.silence")
-    shown.panel.get_by_text("no word from the kernel").wait_for(state="hidden")
-
-
 def test_a_panel_out_of_sight_costs_nothing_and_comes_back_up_to_date(shown):
     answer = run_cell(shown, "print('listens', dn.runtime().feed.is_listening)")
     answer.get_by_text("listens True").wait_for()

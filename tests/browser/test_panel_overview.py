@@ -268,6 +268,7 @@ workers:
 """
 TILL = """
 import time
+from pathlib import Path
 
 from dnworker import Worker
 
@@ -276,7 +277,6 @@ worker = Worker(name="till")
 
 @worker.on_event("shop.sale")
 async def on_sale(event, client):
-    time.sleep(event.payload.get("blocks", 0))
     print(event.payload["price"] * event.payload["count"])
 
 
@@ -288,13 +288,13 @@ async def close(client): ...
 async def first(client):
     if not worker.state.get("sold"):
         worker.state["sold"] = 1
-        await client.publish("shop.sale", {"price": 3, "count": None, "blocks": 0})
+        await client.publish("shop.sale", {"price": 3, "count": None})
 
 
-@worker.every(seconds=6)
+@worker.every(seconds=1)
 async def block(client):
-    if not worker.state.get("blocked"):
-        worker.state["blocked"] = 1
+    if (wish := Path(__file__).with_name("block")).exists():
+        wish.unlink()
         time.sleep(5)
 """
 
@@ -308,6 +308,19 @@ def shop(tmp_path):
     return root
 
 
+LOSE_SOCKET = """() => new Promise((done) => {
+    const { link } = document.getElementById("panel").dnwPanel;
+    const before = link.model.socket;
+    before.close();
+    const timer = setInterval(() => {
+        if (link.model.socket === before || !link.isOpen) return;
+        clearInterval(timer);
+        done();
+    }, 20);
+})"""
+"""Closes the socket of the page, and returns when it has another one."""
+
+
 def badge(page, state: str):
     return page.locator(f'.live[data-state="{state}"]')
 
@@ -318,9 +331,14 @@ def test_a_page_tells_live_busy_and_gone_and_comes_back(page, shop, tmp_path):
         badge(page, "live").wait_for()
         page.get_by_role("heading", name="1 of 4 handlers is failing").wait_for()
         page.get_by_text("TypeError: unsupported operand").first.wait_for()
+        (shop / "block").touch()
         badge(page, "busy").wait_for()  # a schedule holds the loop for 5 s
         page.get_by_text(re.compile(r"Busy since \d\d:\d\d:\d\d\. .*wait in line\.")).wait_for()
         badge(page, "live").wait_for()
+        page.evaluate(LOSE_SOCKET)
+        page.get_by_role("button", name="Fire again").click()
+        page.get_by_text(re.compile(r"Fired shop\.sale #\d+")).wait_for()
+        page.get_by_text("2 of 2").wait_for()
         fire = page.get_by_role("button", name="Fire event")
         assert fire.get_attribute("aria-disabled") is None
         served.process.kill()
@@ -335,22 +353,25 @@ def test_a_page_tells_live_busy_and_gone_and_comes_back(page, shop, tmp_path):
         assert "kernel" not in page.locator(".dn").inner_text().lower()
         served.process.wait()
         port = int(served.url.rpartition(":")[2])
-        with running_serve(shop, home=tmp_path, port=port):
+        with running_serve(shop, home=tmp_path, port=port) as second:
             page.get_by_role("button", name="Connect again").click()
             page.get_by_text("the session is over; give the token again").wait_for()
+            page.get_by_label("token").fill(second.token_file.read_text().strip())
+            page.keyboard.press("Enter")
+            badge(page, "live").wait_for()
 
 
 # -- a notebook ------------------------------------------------------------------------------------------
 
 CELLS = [
     "%load_ext dnworker",
-    "import os, time; print('pid', os.getpid())",
     """%%worker bridge
 @worker.on_event("demo.order")
 async def on_order(event, client):
     return sum(event.payload["prices"])""",
     """%%fire demo.order
 {"prices": [1, null]}""",
+    "import os, time; print('pid', os.getpid())",
     "%panel",
 ]
 
@@ -364,20 +385,22 @@ def notebook(page, lab, request):
     run_all(page)
     page.panel = page.locator(".jp-Notebook .dn")
     page.panel.scroll_into_view_if_needed()
-    page.panel.get_by_role("heading", name="1 of 1 handlers is failing").wait_for()
-    page.pid = int(re.search(r"pid (\d+)", page.locator(".jp-Notebook").inner_text())[1])
+    page.panel.get_by_role("heading", name="The handler is failing").wait_for()
+    said = page.locator(".jp-OutputArea").filter(has_text=re.compile(r"pid \d+")).first.inner_text()
+    page.pid = int(re.search(r"pid (\d+)", said)[1])
     return page
 
 
 def run_below(page, code: str) -> None:
-    """Put code into a new cell above the panel's, and run it without scrolling the panel away."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(1)
-    cell.locator(".cm-content").click()
+    """Put code into a new last cell, run it, and show the panel again."""
+    page.locator(".jp-Notebook .jp-CodeCell").last.click()
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Enter")
     page.keyboard.insert_text(code)
     page.keyboard.press("Control+Enter")
+    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code).last
+    cell.locator(".jp-InputPrompt", has_text="[*]").wait_for()
     page.panel.scroll_into_view_if_needed()
 
 
@@ -397,6 +420,7 @@ def test_a_panel_tells_a_busy_kernel_interrupts_it_and_tells_a_killed_one(notebo
     fire = panel.get_by_role("button", name="Fire event")
     assert "The kernel is gone" in fire.get_attribute("title")
     panel.get_by_text(re.compile(r"No word from the kernel since \d\d:\d\d:\d\d")).wait_for()
+    notebook.locator(".jp-Dialog").get_by_role("button", name="Ok").click()  # the kernel appears to have died
     panel.get_by_role("button", name="Connect again").click()
     panel.get_by_text("Nobody answers; run %panel again").wait_for()
     badge(notebook, "gone").wait_for()

@@ -25,6 +25,11 @@ test("a kernel that is busy is busy, and one that is idle and does not answer is
   );
 });
 
+test("a kernel that takes requests on a thread beside shows life, and is busy though it is said to be idle", () => {
+  assert.equal(judge({ isOpen: true, waits: 60_000, lifeless: 900, kernel: idle }), "busy");
+  assert.equal(judge({ isOpen: true, waits: 60_000, lifeless: 1_300, kernel: idle }), "gone");
+});
+
 /** A kernel whose status the test sets. */
 function kernel() {
   const listeners = new Set();

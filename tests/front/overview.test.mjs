@@ -123,6 +123,7 @@ const said = (found, options) =>
 test("the first line says how many fail of how many", () => {
   assert.equal(words.headline(overview([row()]), LIVE), "1 of 128 handlers is failing");
   assert.equal(words.headline(overview([row(), row({ count: 2 })]), LIVE), "3 of 128 handlers are failing");
+  assert.equal(words.headline(overview([row()], { handlers: 1 }), LIVE), "The handler is failing");
   assert.equal(words.headline(overview(), LIVE), "All 128 handlers succeed");
   assert.equal(words.headline(overview([], { handlers: 0 }), LIVE), "48 workers, no handlers yet");
   assert.match(

@@ -1,7 +1,7 @@
 // The way to the kernel: a view's name, answers by number, and everything anew when an update was lost.
 
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
-const CHECK_AFTER = 900; // milliseconds of silence, after which a ping asks whether somebody is there
+const CHECK_AFTER = 750; // milliseconds of silence, after which a ping asks whether somebody is there
 const ACK_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
 
 export class Link {
@@ -24,6 +24,7 @@ export class Link {
     this.ackTimer = null;
     // the kernel
     this.heardAt = Date.now();
+    this.lifeAt = Date.now(); // of any sign of life, such as that a request is queued
     this.isBroken = false;
     this.queuedBy = null; // what the kernel runs while requests wait
     this.closed = false;
@@ -55,6 +56,11 @@ export class Link {
     return [...this.waiting.values()].some(({ begun, since }) => !begun && now - since > patience);
   }
 
+  /** Milliseconds since the last sign that its process runs, though nothing may be answered. */
+  get lifeless() {
+    return Date.now() - this.lifeAt;
+  }
+
   /** For how long the oldest request waits without being begun, in milliseconds; 0 without any. */
   get waits() {
     const since = [...this.waiting.values()].filter(({ begun }) => !begun).map((waiting) => waiting.since);
@@ -63,9 +69,13 @@ export class Link {
 
   /** Find out whether somebody is there, once nothing was heard for a second. */
   check() {
-    const isAsked = [...this.waiting.values()].some(({ request }) => request.type === "ping");
-    if (this.silence > CHECK_AFTER && this.isOpen && !isAsked) {
-      this.request("the kernel", { type: "ping" }, null);
+    if (!this.isOpen) return;
+    const asked = [...this.waiting.values()].find(({ request }) => request.type === "ping");
+    if (!asked) {
+      if (this.silence > CHECK_AFTER) this.request("the kernel", { type: "ping" }, null);
+    } else if (asked.isQueued && this.lifeless > CHECK_AFTER) {
+      asked.isQueued = false; // it was taken by a thread beside: that tells again whether the process runs
+      this.send(asked.request);
     }
   }
 
@@ -148,12 +158,14 @@ export class Link {
 
   dispatch(message) {
     if (message.type === "paused") {
+      this.lifeAt = Date.now();
       this.receive(message); // for all views
       return;
     }
     if (message.view !== this.view || this.closed) return;
-    this.heardAt = Date.now();
-    if (message.type !== "queued") this.onHeard?.();
+    this.lifeAt = Date.now();
+    if (message.type !== "queued") this.heardAt = this.lifeAt;
+    this.onHeard?.();
     this.handlers[message.type]?.(message);
   }
 
@@ -165,7 +177,9 @@ export class Link {
 
   noteQueued({ id, by }) {
     const waiting = this.waiting.get(id);
-    if (!waiting || !by) return;
+    if (!waiting) return;
+    waiting.isQueued = true;
+    if (!by) return;
     this.queuedBy = by;
     if (waiting.request.type === "ping") return;
     waiting.shown = true;

@@ -4,21 +4,23 @@
  * page of a server an open socket without answers is a busy server, and a closed one is gone. In a notebook the
  * kernel's status tells the two apart, where the front end gives it (JupyterLab, Notebook 7): a kernel that is said to
  * be idle and does not answer is gone, one that is said to be busy is busy, and one that restarts has lost the runtime.
- * Without a status an unanswered kernel counts as busy, for as long as that lasts.
+ * Where a kernel takes messages of widgets on a thread beside, its status says "idle" though a cell runs; that thread
+ * tells that a request is queued, which is a sign of life. Without a status an unanswered kernel counts as busy, for as long as that lasts.
  */
 
-export const BEAT = 500; // milliseconds between two looks
+export const BEAT = 250; // milliseconds between two looks
 const BUSY_AFTER = 1000; // milliseconds for which a request waits
-const GONE_AFTER = 1200; // the same, of a kernel that is idle: it would answer at once
+const GONE_AFTER = 1100; // the same, of a kernel that is idle: it would answer at once
 const OVER = new Set(["dead", "terminating", "restarting", "autorestarting", "starting"]);
 
 /**
  * The state by what is known: `isOpen` (the socket), `waits` (milliseconds for which the oldest request has waited),
- * `kernel` (`{ status, isOver, isConnected }`, or null where nothing is known of it).
+ * `lifeless` (milliseconds since a sign that the process runs, such as a thread of it that takes requests), `kernel` (`{ status, isOver, isConnected }`, or null where nothing is known of it).
  */
-export function judge({ isOpen, waits, kernel }) {
+export function judge({ isOpen, waits, lifeless = waits, kernel }) {
   if (!isOpen || kernel?.isOver) return "gone";
-  if (waits > GONE_AFTER && kernel && (kernel.status === "idle" || !kernel.isConnected)) return "gone";
+  const isSilent = Math.min(waits, lifeless) > GONE_AFTER;
+  if (isSilent && kernel && (kernel.status === "idle" || !kernel.isConnected)) return "gone";
   return waits > BUSY_AFTER ? "busy" : "live";
 }
 

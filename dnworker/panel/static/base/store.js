@@ -245,11 +245,16 @@ export class Store {
     return `The ${this.who} is gone; nothing can be done until it is back`;
   }
 
-  /** Look, each half second, whether somebody answers; a look at nothing else costs nothing. */
+  /** Look, four times a second, whether somebody answers; a look at nothing else costs nothing. */
   beat() {
     const { link, kernel } = this;
     const before = this.liveness.peek();
-    const state = judge({ isOpen: link.isOpen, waits: link.waits, kernel: kernel.look() });
+    const state = judge({
+      isOpen: link.isOpen,
+      waits: link.waits,
+      lifeless: link.lifeless,
+      kernel: kernel.look(),
+    });
     const by = state === "busy" ? (link.queuedBy ?? this.paused.peek()) : null;
     if (state !== before.state || by !== before.by) {
       const since = state === "busy" ? Date.now() - link.waits : link.heardAt;
@@ -285,7 +290,7 @@ export class Store {
     const check = () => {
       if (this.link.heardAt === since) this.toast("Nobody answers; run %panel again", { bad: true });
     };
-    setTimeout(check, 3 * BEAT);
+    setTimeout(check, 6 * BEAT);
   }
 }
 

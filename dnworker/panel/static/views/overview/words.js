@@ -28,6 +28,7 @@ export function headline(overview, { state, since }) {
   const { handlers } = overview;
   const failing = overview.failures.handlers;
   if (state === "gone") return `${plural(handlers, "handler")}, as of ${clockSeconds(since)}`;
+  if (failing && handlers === 1) return "The handler is failing";
   if (failing)
     return `${count(failing)} of ${plural(handlers, "handler")} ${failing === 1 ? "is" : "are"} failing`;
   if (!handlers) return `${plural(workersOf(overview), "worker")}, no handlers yet`;
