@@ -91,6 +91,7 @@ class Engine:
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
+        observe: whether worker processes that run the reference's SDK are made to report what handlers do.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Engine:
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
+        observe: bool = True,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -121,7 +123,7 @@ class Engine:
         self.log_line = self._worker_log.add
         # capabilities and their workers
         self.guard, self.tools = Guard(), Tools()
-        self.services = self._make_services(restart_policy(restart), process_locals)
+        self.services = self._make_services(restart_policy(restart), process_locals, observe)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -142,7 +144,9 @@ class Engine:
     def _make_journal(self, path: Path) -> Journal:
         return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
+    def _make_services(
+        self, restart: RestartPolicy | None, process_locals: bool, observe: bool
+    ) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -157,6 +161,7 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
+            observe=observe,
             log_files=LogFiles(self.limits.log_file),
         )
 

@@ -26,6 +26,9 @@ VARIABLE = "DNWORKER_REPORTS"
 LOCALS = "DNWORKER_LOCALS"
 """Says whether errors have the values of variables: `0` if not."""
 
+OBSERVE = "DNWORKER_OBSERVE"
+"""Says whether a worker of the reference's SDK is made to report: `1` if so."""
+
 LONGEST = 1_000_000
 """Bytes after which something that began like a report is taken for text."""
 
@@ -83,7 +86,18 @@ class Says(msgspec.Struct, tag="says", tag_field="is", frozen=True, omit_default
     by: int = 0
 
 
-Report = Hello | Begin | End | Delivered | Says
+class Notice(msgspec.Struct, tag="notice", tag_field="is"):
+    """Something about the reports themselves, for the log.
+
+    With `is_over` the process reports nothing from now on; `lost` reports did not get through.
+    """
+
+    text: str
+    is_over: bool = False
+    lost: int = 0
+
+
+Report = Hello | Begin | End | Delivered | Says | Notice
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

@@ -146,6 +146,8 @@ class Services:
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
+    observe: bool = True
+    """Whether worker processes that run the reference's SDK are made to report."""
     debugged: Debugged = field(default_factory=Debugged)
     """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None
