@@ -68,7 +68,7 @@ from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.services import Changed, Services
+from dnworker.workers.services import Changed, Observation, Services
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -144,9 +144,7 @@ class Engine:
     def _make_journal(self, path: Path) -> Journal:
         return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(
-        self, restart: RestartPolicy | None, process_locals: bool, observe: bool
-    ) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool, observe: bool) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -161,7 +159,7 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
-            observe=observe,
+            observation=Observation(observe),
             log_files=LogFiles(self.limits.log_file),
         )
 

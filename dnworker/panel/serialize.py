@@ -17,6 +17,7 @@ from dnworker.core.text import valid_text
 from dnworker.events.trace import Row, Trace
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
+from dnworker.workers.subprocess_worker import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -60,7 +61,8 @@ def millis(moment: datetime) -> float:
 def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
     """Return what is sent at once when it changes; the rest may wait for half a second."""
     error = worker.error or worker.losses
-    return (worker.state, error, worker.generation, worker.restarts, worker.topology_label)
+    how = (worker.generation, worker.restarts, worker.topology_label, why_silent(worker))
+    return (worker.state, error, *how)
 
 
 class Now(NamedTuple):
@@ -96,6 +98,8 @@ def worker_to_json(
         "transitions": _since_load(worker),
         "topology": worker.topology_label,
         "inProcess": worker.topology == "in-process",
+        "reporting": "reports" if (why := why_silent(worker)) is None else "none",
+        "why": why,
         "generation": worker.generation,
         "restarts": worker.restarts,
         "error": None if (error := worker.error or worker.losses) is None else error[:LONGEST_TEXT],

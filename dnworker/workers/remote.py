@@ -27,7 +27,7 @@ LOOKED_AT = 16
 """Invocations that are looked at to forget one; tasks run for ever."""
 
 RUNNING_KEPT = 50_000
-"""Invocations of one process that may run at once; of a process that reports more, the oldest count as ended."""
+"""Invocations of one process that may run at once; of more, the oldest count as ended."""
 
 HANDLERS_KEPT = 2_000
 """Handlers of one process that are counted; of more, runs are noted and not counted."""

@@ -183,6 +183,7 @@ class Channel:
         try:
             here, failed = self._running.get(), self._failed.get()
             is_told = False
+            whose: str | None
             if failed is not None and here is None and OF_RUNNER in text[:HEAD]:
                 self._failed.set(None)
                 whose, is_told = failed, True

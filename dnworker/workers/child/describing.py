@@ -9,7 +9,6 @@ from __future__ import annotations
 import linecache
 import os
 import re
-import sys
 import sysconfig
 import types
 from typing import Any
@@ -120,7 +119,7 @@ def _valid(text: Any, longest: int) -> str:
 
 def _frames(traceback: Any, *, with_locals: bool) -> tuple[list[dict[str, Any]], list[str], int]:
     """Return the user's frames, what is not shown after them, and how many frames are not shown."""
-    steps = []
+    steps: list[tuple[Any, int, str | None]] = []
     while traceback is not None and len(steps) < WALKED:
         frame = traceback.tb_frame
         module = frame.f_globals.get("__name__")
@@ -166,7 +165,9 @@ def _note(libraries: dict[str, int], before: list[str]) -> None:
     """Say how many frames of libraries stood here."""
     if libraries:
         count, names = sum(libraries.values()), ", ".join([*libraries][:3])
-        before.append(f"({count:,} frame{'s' if count > 1 else ''} of {names} {'are' if count > 1 else 'is'} not shown)")
+        before.append(
+            f"({count:,} frame{'s' if count > 1 else ''} of {names} {'are' if count > 1 else 'is'} not shown)"
+        )
         libraries.clear()
 
 
@@ -292,7 +293,3 @@ def _opaque(value: object) -> str:
         if issubclass(kind, base):
             return f"<{_kind(value)} of {base.__len__(value):,}>"  # type: ignore[arg-type]
     return f"<{_kind(value)}>"
-
-
-if sys.version_info < (3, 11):  # groups of exceptions came with it
-    BaseExceptionGroup = ()

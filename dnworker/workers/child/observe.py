@@ -1,9 +1,9 @@
 """Makes workers of the reference's SDK report what handlers do, as ours do (`dnworker.workers.reports`).
 
-`sitecustomize` loads it when the SDK's worker module is imported, where the runtime wants that. Nothing of the
-script or of the SDK is changed on disk. What it wraps calls on at once: no frame of it is in a traceback of a
-handler, no task and no wait is added, and what fails in it ends the reports alone. It uses the standard library
-only: the environment is not ours.
+`sitecustomize` loads it when the SDK's worker module is imported, where the runtime wants that. Nothing of
+the script or of the SDK is changed on disk. What it wraps calls on at once: no task and no wait is added, no
+frame of it is in what the SDK says of a handler, and what fails in it ends the reports alone. It uses the
+standard library only: the environment is not ours.
 """
 
 from __future__ import annotations
@@ -160,15 +160,15 @@ class Observer:
             event = args[0] if is_event and args else None
             try:
                 group = group_here.get()
-                if group is not None and group.run is None:
+                is_apart = (
+                    group is None or group.run is not None
+                )  # then nothing of the SDK's tells how it ends
+                if group is not None and not is_apart:
                     group.run = self.begin(head, kind, event)
-                    group = None
-                else:
-                    group = self._apart  # nothing of the SDK's tells how it ends
             except Exception as exc:
                 self._channel.give_up(exc)
-                group = None
-            return handler(*args) if group is None else group(handler, args, head, kind, event)
+                is_apart = False
+            return self._apart(handler, args, head, kind, event) if is_apart else handler(*args)
 
         return called
 
@@ -214,7 +214,9 @@ class Observer:
             took = time.perf_counter() - run.began
             running.reset(run.token)
             if exc is None:
-                self._channel.end(run.id, f'{{"is":"end","outcome":"ok","duration":{took:.6f},"id":"{run.id}"}}')
+                self._channel.end(
+                    run.id, f'{{"is":"end","outcome":"ok","duration":{took:.6f},"id":"{run.id}"}}'
+                )
                 return
             report: dict[str, Any] = {"is": "end", "id": run.id, "duration": took, "outcome": "cancelled"}
             if not isinstance(exc, CancelledError):

@@ -111,7 +111,7 @@ class WhenImported(MetaPathFinder):
             spec = importlib.util.find_spec(fullname)
         finally:
             self._is_busy = False
-        if spec is None or not hasattr(spec.loader, "exec_module"):
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
             return None  # asked again at the next attempt
         sys.meta_path.remove(self)
         spec.loader = ThenChange(spec.loader, self._change)
@@ -173,7 +173,9 @@ def beside(name: str) -> types.ModuleType:
 def observe() -> None:
     """Have the first Worker of the SDK that runs here report; a child of multiprocessing is left alone."""
     if "--multiprocessing-fork" not in sys.argv:
-        WhenImported("dreadnode.capabilities.worker", lambda module: beside("observe").install(module, beside))
+        WhenImported(
+            "dreadnode.capabilities.worker", lambda module: beside("observe").install(module, beside)
+        )
 
 
 def forget_directory() -> None:
