@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from dnworker.core.frames import LONGEST_NAME, LONGEST_SOURCE
-from dnworker.core.handler_error import within_bounds
+from dnworker.core.handler_error import HandlerError, within_bounds
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation
+from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation, Outcome
 from dnworker.core.stats import HandlerStats
 from dnworker.core.text import clip, shorten
 from dnworker.workers import reports
@@ -117,12 +117,13 @@ class RemoteInvocations:
                 self.stats = {_within(key): HandlerStats() for key in handlers[:HANDLERS_KEPT]}
             case reports.Begin():
                 self._begin(report)
+            case reports.Ran():
+                if (begun := self._begin(report)) is not None:
+                    self._finish(begun, "ok", report.duration)
             case reports.End():
                 self._end(report)
             case reports.Delivered(event_id=event_id):
-                self._left.pop(event_id, None)
-                for stream in self._streams:
-                    stream.done(event_id)
+                self._delivered(event_id)
             case reports.Notice(is_over=True, text=text):
                 self._silence(text)
             case reports.Notice(lost=lost) if lost:
@@ -204,10 +205,16 @@ class RemoteInvocations:
 
     # -- reports ---------------------------------------------------------------------------------------
 
-    def _begin(self, report: reports.Begin) -> None:
+    def _delivered(self, event_id: str) -> None:
+        self._left.pop(event_id, None)
+        for stream in self._streams:
+            stream.done(event_id)
+
+    def _begin(self, report: reports.Begin | reports.Ran) -> Invocation | None:
+        """Note that a handler begins; returns its invocation, None where the report makes no sense."""
         early = self._invocations.get(report.id)
         if not _ID.fullmatch(report.id) or (early is not None and report.id not in self._early):
-            return
+            return None
         key = _within(report.key)
         if key not in self.stats and len(self.stats) < HANDLERS_KEPT:
             self.stats[key] = HandlerStats()
@@ -218,10 +225,17 @@ class RemoteInvocations:
             self._early.discard(report.id)
             early.handler, early.cause, early.key = key[2], report.cause, key
             self._history.reopen(early)
-            return
-        event = None if report.event_id is None else self._history.event(report.event_id)
-        made = Invocation(self._worker, key[2], report.cause, event, self._generation, key=key)
-        self._history.begin(self._keep(made, report.id))
+            made = early
+        else:
+            event = self._event(report.event_id)
+            made = Invocation(self._worker, key[2], report.cause, event, self._generation, key=key)
+            self._history.begin(self._keep(made, report.id))
+        if report.delivered and report.event_id is not None:
+            self._delivered(report.event_id)
+        return made
+
+    def _event(self, event_id: str | None) -> EventEnvelope | None:
+        return None if event_id is None else self._history.event(event_id)
 
     def _end(self, report: reports.End) -> None:
         invocation = self._invocations.get(report.id)
@@ -231,9 +245,15 @@ class RemoteInvocations:
         for one in report.warnings[:WARNINGS_KEPT]:
             place, text = clip(one.place, LONGEST_SOURCE), clip(one.text, LONGEST_SOURCE)
             invocation.note_warning(HandlerWarning(place, text, one.times))
-        duration = min(max(0.0, report.duration), time.monotonic() - self._made_at)
-        self._history.finish(invocation, report.outcome, error, duration=duration)
-        if (stats := self.stats.get(invocation.key)) is not None:
+        self._finish(invocation, report.outcome, report.duration, error)
+
+    def _finish(
+        self, invocation: Invocation, outcome: Outcome, duration: float, error: HandlerError | None = None
+    ) -> None:
+        """Note how an invocation ended; what a process says of the time is bounded by how long it runs."""
+        duration = min(max(0.0, duration), time.monotonic() - self._made_at)
+        self._history.finish(invocation, outcome, error, duration=duration)
+        if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
             stats.ended(invocation)
 
     def _keep(self, invocation: Invocation, its_id: str) -> Invocation:

@@ -52,6 +52,19 @@ class Begin(msgspec.Struct, tag="begin", tag_field="is"):
     key: HandlerKey
     cause: Cause
     event_id: str | None = None
+    delivered: bool = False
+    """Whether all invocations of the event have begun."""
+
+
+class Ran(msgspec.Struct, tag="ran", tag_field="is"):
+    """A handler has begun, and has ended well, after `duration` seconds."""
+
+    id: str
+    key: HandlerKey
+    cause: Cause
+    duration: float
+    event_id: str | None = None
+    delivered: bool = False
 
 
 class End(msgspec.Struct, tag="end", tag_field="is"):
@@ -97,7 +110,7 @@ class Notice(msgspec.Struct, tag="notice", tag_field="is"):
     lost: int = 0
 
 
-Report = Hello | Begin | End | Delivered | Says | Notice
+Report = Hello | Begin | Ran | End | Delivered | Says | Notice
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

@@ -1,17 +1,20 @@
-"""`Channel`: the reports of a process that `observe.py` observes, and whose text is in its output between them.
+"""`Channel`: writes the reports of a process that `observe.py` observes into its output, between its text.
 
-The format is that of `dnworker.workers.reports`. It uses the standard library only: the environment is not ours.
+The format is that of `dnworker.workers.reports`. It uses the standard library only: the environment is not
+ours.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 LONGEST_QUEUE = 1_000_000
@@ -25,6 +28,12 @@ OF_RUNNER = "dreadnode.capabilities.worker_runner"
 
 HEAD = 300
 """Characters of a text in which that is looked for."""
+
+BEGIN = '"is":"begin",'
+
+SPACED = 0.005
+MOST_AT_ONCE = 256
+"""Seconds after a write within which others wait for the end of their step of the loop, and how many do."""
 
 _NOBODY: tuple[str | None, str, int, bool] = (None, "stdout", 0, False)
 
@@ -60,7 +69,12 @@ class Channel:
         self._streams = [one for one in (sys.stdout, sys.stderr) if one is not None]
         self._files = [sys.stdout.fileno(), *_numbers(sys.stderr)]
         self._pipe = _identity(self._files[0])
-        # what waits
+        # what waits for the end of this step
+        self._batch: list[str] = []
+        self._batches = 0
+        self._written_at = 0.0
+        self._nothing = Context()
+        # what waits for room
         self._waiting: deque[bytes] = deque()
         self._waits = 0
         self._lost = 0
@@ -72,31 +86,78 @@ class Channel:
     # -- reports ---------------------------------------------------------------------------------------
 
     def report(self, report: dict[str, Any]) -> None:
-        """Write one report."""
-        self.send(json.dumps(report))
-
-    def send(self, *reports: str) -> None:
-        """Write reports, as JSON, at once."""
+        """Write one report at once, and those before it that wait for the others of their step."""
         if self.is_over or os.getpid() != self._pid:
             return
-        start, end = self._start, self._end
-        if len(reports) == 1:
-            data = f"{start}{reports[0]}{end}"
-        else:
-            data = "".join([f"{start}{one}{end}" for one in reports])
         with self._lock:
-            if self._has_text:
-                self._flush()
-            self._write(data.encode())
+            self._batch.append(json.dumps(report)[1:-1])
+            self._write_batch()
 
-    def end(self, run_id: str, report: str) -> None:
-        """Write the report that a handler has ended; text that follows is not its own."""
-        if self._last[0] == run_id:
-            with self._lock:
+    def begin(self, report: str) -> tuple[int, int]:
+        """Write that a handler begins, as the inside of JSON; returns where that is, for `end`.
+
+        Of many in a short time, those of one step of the loop are written at once.
+        """
+        if self.is_over or os.getpid() != self._pid:
+            return -1, 0
+        with self._lock:
+            position = self._batches, len(self._batch)
+            self._batch.append(BEGIN + report)
+            self._write_soon(position[1])
+            return position
+
+    def end(self, run_id: str, position: tuple[int, int], duration: float) -> None:
+        """Write that a handler has ended well; `position` is where it began."""
+        if self.is_over or os.getpid() != self._pid:
+            return
+        with self._lock:
+            number, index = position
+            if self._last[0] == run_id:  # text that follows is not its own
                 self._last = _NOBODY
-                self.send(_says(_NOBODY), report)
-        else:
-            self.send(report)
+                self._batch.append(_says(_NOBODY))
+            elif number == self._batches:
+                begun = self._batch[index][len(BEGIN) :]
+                self._batch[index] = f'"is":"ran","duration":{duration:.6f},{begun}'
+                return
+            self._batch.append(f'"is":"end","outcome":"ok","id":"{run_id}","duration":{duration:.6f}')
+            self._write_soon(len(self._batch) - 1)
+
+    def fail(self, run_id: str, report: dict[str, Any]) -> None:
+        """Write that a handler was cancelled, or raised."""
+        with self._lock:
+            if self._last[0] == run_id:
+                self._last = _NOBODY
+                self._batch.append(_says(_NOBODY))
+            self.report(report)
+
+    def _write_soon(self, before: int) -> None:
+        """Write the reports of this step at its end; at once where nothing was written for a while."""
+        if 0 < before < MOST_AT_ONCE:
+            return
+        if before == 0 and time.monotonic() < self._written_at + SPACED:
+            loop = asyncio._get_running_loop()
+            if loop is not None:
+                loop.call_soon(self._write_late, context=self._nothing)
+                return
+        self._write_batch()
+
+    def _write_late(self) -> None:
+        try:
+            with self._lock:
+                self._write_batch()
+        except Exception as exc:
+            self.give_up(exc)
+
+    def _write_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        self._batches += 1
+        self._written_at = time.monotonic()
+        if self._has_text:
+            self._flush()
+        start, end = self._start, self._end
+        self._write("".join([f"{start}{{{one}}}{end}" for one in batch]).encode())
 
     def notice(self, text: str) -> None:
         """Have the runtime log something about the reports; never raises."""
@@ -112,7 +173,7 @@ class Channel:
         try:
             why = f"observing it failed: {type(exc).__name__}: {exc}"[:LONGEST_TEXT]
             self.report({"is": "notice", "text": why, "is_over": True})
-        except Exception:  # where it would be said cannot be written to
+        except Exception:  # noqa: S110  where it would be said cannot be written to
             pass
         finally:
             self.is_over = True
@@ -161,7 +222,7 @@ class Channel:
         for name, file in zip(("stdout", "stderr"), self._files, strict=False):
             stream = getattr(sys, name)
             if "\x1b_a".encode(stream.encoding or "utf-8") == b"\x1b_a":
-                # On the instance: whoever holds the stream already, as the SDK's logger does, is followed too.
+                # On the instance: who holds the stream already, as the SDK's logger does, is followed too.
                 stream.write = self._writer(stream.write, name, file)
 
     def _writer(self, write: Callable[[str], int], source: str, file: int) -> Callable[[str], int]:
@@ -193,9 +254,10 @@ class Channel:
             says = (whose, source, 0 if thread == self._main else thread, is_told)
             if says == self._last or _identity(file) != self._pipe:
                 return ""
+            self._write_batch()
             self._flush()
             self._last = says
-            return f"{self._start}{_says(says)}{self._end}"
+            return f"{self._start}{{{_says(says)}}}{self._end}"
         except Exception as exc:
             self.give_up(exc)
             return ""
@@ -215,7 +277,7 @@ def _says(says: tuple[str | None, str, int, bool]) -> str:
     told = ',"told":true' if is_told else ""
     source, level = ("runtime", "error") if is_told else (source, "info")
     who = "null" if whose is None else f'"{whose}"'
-    return f'{{"is":"says","id":{who},"source":"{source}","level":"{level}","by":{by}{told}}}'
+    return f'"is":"says","id":{who},"source":"{source}","level":"{level}","by":{by}{told}'
 
 
 def _written(file: int, data: bytes) -> int:

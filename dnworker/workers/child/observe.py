@@ -152,7 +152,7 @@ class Observer:
         if len(self._keys) >= HANDLERS_TOLD:
             return handler
         key, cause = self._key(decorator, trigger, handler), CAUSES.get(decorator, "task")
-        head = f'{{"is":"begin","key":{json.dumps(key)},"cause":"{cause}","id":"'
+        head = f'"key":{json.dumps(key)},"cause":"{cause}","id":"'
         is_event, kind = decorator == "on_event", trigger
 
         @functools.wraps(handler)
@@ -185,45 +185,37 @@ class Observer:
 
     def begin(self, head: str, kind: str, event: Any) -> Run | None:
         """Report that a handler begins; returns what `end` takes."""
-        channel = self._channel
-        if channel.is_over:
-            return None
         try:
-            mine = self._new_id()
+            self._newest = newest = max(time.time_ns(), self._newest + 1)  # ids of 16 digits that rise
+            mine = f"{newest:016x}"
             event_id = None if event is None else event.event_id
             token = running.set((event_id or mine * 2, mine))
             if event_id is None:
-                channel.send(f'{head}{mine}"}}')
-                return Run(mine, token)
+                return Run(mine, token, self._channel.begin(f'{head}{mine}"'))
             named = f'"{event_id}"' if event_id.isalnum() else json.dumps(event_id)
-            begun = f'{head}{mine}","event_id":{named}}}'
-            if self._is_delivered(event_id, kind):
-                channel.send(begun, f'{{"is":"delivered","event_id":{named}}}')
-            else:
-                channel.send(begun)
-            return Run(mine, token)
+            delivered = ',"delivered":true' if self._is_delivered(event_id, kind) else ""
+            begun = f'{head}{mine}","event_id":{named}{delivered}'
+            return Run(mine, token, self._channel.begin(begun))
         except Exception as exc:
-            channel.give_up(exc)
+            self._channel.give_up(exc)
             return None
 
     def end(self, run: Run | None, exc: BaseException | None) -> None:
         """Report how a handler ended."""
         if run is None:
             return
+        took = time.perf_counter() - run.began
         try:
-            took = time.perf_counter() - run.began
             running.reset(run.token)
             if exc is None:
-                self._channel.end(
-                    run.id, f'{{"is":"end","outcome":"ok","duration":{took:.6f},"id":"{run.id}"}}'
-                )
+                self._channel.end(run.id, run.position, took)
                 return
             report: dict[str, Any] = {"is": "end", "id": run.id, "duration": took, "outcome": "cancelled"}
             if not isinstance(exc, CancelledError):
                 failed.set(run.id)
                 error = self._load("describing").describe(exc, with_locals=self._with_locals)
                 report |= {"outcome": "error", "error": error}
-            self._channel.end(run.id, json.dumps(report))
+            self._channel.fail(run.id, report)
         except Exception as broken:
             self._channel.give_up(broken)
 
@@ -239,11 +231,6 @@ class Observer:
         if len(self._begun) > UNFINISHED_KEPT:
             del self._begun[next(iter(self._begun))]
         return False
-
-    def _new_id(self) -> str:
-        """Return 16 hexadecimal digits that rise."""
-        self._newest = newest = max(time.time_ns(), self._newest + 1)
-        return f"{newest:016x}"
 
     def _wrap_client(self) -> None:
         """Have the SDK's client say when a group around a handler ends, and which handler asks."""
@@ -281,11 +268,12 @@ class Observer:
 class Run:
     """One run of a handler that has begun."""
 
-    __slots__ = ("began", "id", "token")
+    __slots__ = ("began", "id", "position", "token")
 
-    def __init__(self, run_id: str, token: Any) -> None:
+    def __init__(self, run_id: str, token: Any, position: tuple[int, int]) -> None:
         self.id = run_id
         self.token = token
+        self.position = position
         self.began = time.perf_counter()
 
 
