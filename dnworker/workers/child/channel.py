@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -29,13 +30,16 @@ OF_RUNNER = "dreadnode.capabilities.worker_runner"
 HEAD = 300
 """Characters of a text in which that is looked for."""
 
-BEGIN = '"is":"begin",'
+DELIVERED = ',"delivered":true'
 
-SPACED = 0.005
+SPACED, LATER = 0.005, 0.02
 MOST_AT_ONCE = 256
-"""Seconds after a write within which others wait for the end of their step of the loop, and how many do."""
+"""Seconds after a write within which others wait: the beginnings of runs for the end of their step of the
+loop, the ends for as long as `LATER`, both no longer than until there are so many, or something is printed.
 
-_NOBODY: tuple[str | None, str, int, bool] = (None, "stdout", 0, False)
+Each write wakes the runtime, which costs a process more than all else here."""
+
+_NOBODY: tuple[Any, str, int, bool] = (None, "stdout", 0, False)
 
 
 class Gone(Exception):
@@ -49,20 +53,18 @@ class Channel:
 
     Args:
         word: that the runtime knows reports by.
-        running: the ids of the event and the invocation that run here.
-        failed: the invocation that failed here, which the SDK is about to log.
+        here: the run of a handler that goes on here.
+        failed: the run that failed here, which the SDK is about to log.
 
     Raises:
         OSError, ValueError, AttributeError: standard output is no file.
     """
 
-    def __init__(
-        self, word: str, running: ContextVar[tuple[str, str] | None], failed: ContextVar[str | None]
-    ) -> None:
+    def __init__(self, word: str, here: ContextVar[Any], failed: ContextVar[Any]) -> None:
         self.is_over = False
         """Whether it has given up."""
         self._start, self._end = f"\x1b_dnworker:{word}:", "\x1b\\"
-        self._running, self._failed = running, failed
+        self._here, self._failed = here, failed
         # where reports go
         self._pid = os.getpid()
         self._lock = threading.RLock()
@@ -70,8 +72,9 @@ class Channel:
         self._files = [sys.stdout.fileno(), *_numbers(sys.stderr)]
         self._pipe = _identity(self._files[0])
         # what waits for the end of this step
-        self._batch: list[str] = []
-        self._batches = 0
+        self._batch: list[Any] = []
+        self._is_due = False
+        self._timer: Any = None
         self._written_at = 0.0
         self._nothing = Context()
         # what waits for room
@@ -93,55 +96,57 @@ class Channel:
             self._batch.append(json.dumps(report)[1:-1])
             self._write_batch()
 
-    def begin(self, report: str) -> tuple[int, int]:
-        """Write that a handler begins, as the inside of JSON; returns where that is, for `end`.
-
-        Of many in a short time, those of one step of the loop are written at once.
-        """
-        if self.is_over or os.getpid() != self._pid:
-            return -1, 0
-        with self._lock:
-            position = self._batches, len(self._batch)
-            self._batch.append(BEGIN + report)
-            self._write_soon(position[1])
-            return position
-
-    def end(self, run_id: str, position: tuple[int, int], duration: float) -> None:
-        """Write that a handler has ended well; `position` is where it began."""
+    def begin(self, run: Any) -> None:
+        """Write that a handler begins; of many in a short time, those of one step of the loop at once."""
         if self.is_over or os.getpid() != self._pid:
             return
         with self._lock:
-            number, index = position
-            if self._last[0] == run_id:  # text that follows is not its own
+            self._batch.append(run)
+            self._write_soon()
+
+    def end(self, run: Any, took: float) -> None:
+        """Write that a handler has ended well, after `took` seconds."""
+        if self.is_over or os.getpid() != self._pid:
+            return
+        with self._lock:
+            if self._last[0] is run:  # text that follows is not its own
                 self._last = _NOBODY
                 self._batch.append(_says(_NOBODY))
-            elif number == self._batches:
-                begun = self._batch[index][len(BEGIN) :]
-                self._batch[index] = f'"is":"ran","duration":{duration:.6f},{begun}'
+            elif not run.is_told:
+                run.took = took
                 return
-            self._batch.append(f'"is":"end","outcome":"ok","id":"{run_id}","duration":{duration:.6f}')
-            self._write_soon(len(self._batch) - 1)
+            self._batch.append(f'"is":"end","outcome":"ok","id":"{run.id}","duration":{took:.6f}')
+            if run.event_id is None:
+                self._write_batch()
+            else:
+                self._write_soon(is_end=True)
 
-    def fail(self, run_id: str, report: dict[str, Any]) -> None:
+    def fail(self, run: Any, report: dict[str, Any]) -> None:
         """Write that a handler was cancelled, or raised."""
         with self._lock:
-            if self._last[0] == run_id:
+            if self._last[0] is run:
                 self._last = _NOBODY
                 self._batch.append(_says(_NOBODY))
             self.report(report)
 
-    def _write_soon(self, before: int) -> None:
-        """Write the reports of this step at its end; at once where nothing was written for a while."""
-        if 0 < before < MOST_AT_ONCE:
+    def _write_soon(self, *, is_end: bool = False) -> None:
+        """Write now, at the end of this step, or a little later; see `SPACED`."""
+        if self._is_due and len(self._batch) < MOST_AT_ONCE:
             return
-        if before == 0 and time.monotonic() < self._written_at + SPACED:
-            loop = asyncio._get_running_loop()
-            if loop is not None:
-                loop.call_soon(self._write_late, context=self._nothing)
-                return
+        now = time.monotonic()
+        if now < self._written_at + SPACED and (loop := asyncio._get_running_loop()) is not None:
+            if not is_end:
+                self._is_due = True
+                loop.call_soon(self.write_late, context=self._nothing)
+            elif self._timer is None:
+                self._timer = loop.call_later(LATER, self.write_late, context=self._nothing)
+            return
         self._write_batch()
 
-    def _write_late(self) -> None:
+    def write_late(self) -> None:
+        """Write what waits; never raises."""
+        self._is_due = False
+        self._timer = None
         try:
             with self._lock:
                 self._write_batch()
@@ -149,15 +154,29 @@ class Channel:
             self.give_up(exc)
 
     def _write_batch(self) -> None:
-        batch, self._batch = self._batch, []
-        if not batch:
+        if not self._batch:
             return
-        self._batches += 1
-        self._written_at = time.monotonic()
         if self._has_text:
             self._flush()
-        start, end = self._start, self._end
-        self._write("".join([f"{start}{{{one}}}{end}" for one in batch]).encode())
+        self._write(self._taken().encode())
+
+    def _taken(self) -> str:
+        """Return the reports that wait, as they stand in the output, and forget them."""
+        batch, self._batch = self._batch, []
+        self._written_at = time.monotonic()
+        return "".join(map(self._text, batch))
+
+    def _text(self, one: Any) -> str:
+        """Return one report as it stands in the output: the inside of JSON, or a run that begins."""
+        if type(one) is str:
+            return f"{self._start}{{{one}}}{self._end}"
+        event_id, one.is_told = one.event_id, True
+        how = '"is":"begin"' if one.took is None else f'"is":"ran","duration":{one.took:.6f}'
+        if event_id is None:
+            return f'{self._start}{{{how},{one.head},"id":"{one.number:016x}"}}{self._end}'
+        named = f'"{event_id}"' if event_id.isalnum() else json.dumps(event_id)
+        event = f'"event_id":{named}{DELIVERED if one.is_delivered else ""}'
+        return f'{self._start}{{{how},{one.head},"id":"{one.number:016x}",{event}}}{self._end}'
 
     def notice(self, text: str) -> None:
         """Have the runtime log something about the reports; never raises."""
@@ -223,10 +242,12 @@ class Channel:
             stream = getattr(sys, name)
             if "\x1b_a".encode(stream.encoding or "utf-8") == b"\x1b_a":
                 # On the instance: who holds the stream already, as the SDK's logger does, is followed too.
-                stream.write = self._writer(stream.write, name, file)
+                stream.write = self._writer(stream, name, file)
 
-    def _writer(self, write: Callable[[str], int], source: str, file: int) -> Callable[[str], int]:
-        def write_on(text: str) -> int:
+    def _writer(self, stream: Any, source: str, file: int) -> Callable[[str], Any]:
+        write, flush = stream.write, stream.flush
+
+        def write_on(text: str) -> Any:
             if not isinstance(text, str) or self.is_over or os.getpid() != self._pid:
                 return write(text)
             with self._lock:
@@ -235,6 +256,8 @@ class Channel:
                 if not mark:
                     return write(text)
                 write(mark + text)
+                if not text.endswith("\n"):
+                    flush()  # the reports before it
                 return len(text)
 
         return write_on
@@ -242,22 +265,23 @@ class Channel:
     def _mark(self, source: str, file: int, text: str) -> str:
         """Return the report that the text is whose it is, if it is another's than the one before."""
         try:
-            here, failed = self._running.get(), self._failed.get()
+            here, failed = self._here.get(), self._failed.get()
             is_told = False
-            whose: str | None
+            whose: Any
             if failed is not None and here is None and OF_RUNNER in text[:HEAD]:
                 self._failed.set(None)
                 whose, is_told = failed, True
             else:
-                whose = None if here is None else here[1]
+                whose = None if here is None or not here.number else here
             thread = threading.get_ident()
             says = (whose, source, 0 if thread == self._main else thread, is_told)
             if says == self._last or _identity(file) != self._pipe:
                 return ""
-            self._write_batch()
             self._flush()
+            if self._waiting:
+                self._write_batch()
             self._last = says
-            return f"{self._start}{{{_says(says)}}}{self._end}"
+            return f"{self._taken()}{self._start}{{{_says(says)}}}{self._end}"
         except Exception as exc:
             self.give_up(exc)
             return ""
@@ -266,17 +290,15 @@ class Channel:
         """Write the text that came before."""
         self._has_text = False
         for stream in self._streams:
-            try:
+            with suppress(OSError, ValueError):  # it is the script's to notice that
                 stream.flush()
-            except (OSError, ValueError):  # it is the script's to notice that
-                pass
 
 
-def _says(says: tuple[str | None, str, int, bool]) -> str:
+def _says(says: tuple[Any, str, int, bool]) -> str:
     whose, source, by, is_told = says
     told = ',"told":true' if is_told else ""
     source, level = ("runtime", "error") if is_told else (source, "info")
-    who = "null" if whose is None else f'"{whose}"'
+    who = "null" if whose is None else f'"{whose.id}"'
     return f'"is":"says","id":{who},"source":"{source}","level":"{level}","by":{by}{told}'
 
 

@@ -210,7 +210,7 @@ def _locals(frame: Any) -> list[tuple[str, str]]:
             break
         try:
             value = held[name]
-        except Exception:  # it has no value yet, or is a builtin
+        except Exception:  # noqa: S112  it has no value yet, or is a builtin
             continue
         if not (is_module and issubclass(type(value), _CODE)):
             shown.append((_valid(name, LONGEST_NAME), short_value(value, name)))

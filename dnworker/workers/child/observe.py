@@ -16,6 +16,7 @@ import os
 import time
 from asyncio import CancelledError
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 WORKER_MODULE = "dreadnode.capabilities.worker"
@@ -33,14 +34,11 @@ CAUSES = {"on_startup": "startup", "on_shutdown": "shutdown", "on_event": "event
 Load = Callable[[str], Any]
 """Returns a module beside this one."""
 
-running: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("observed", default=None)
-"""The ids of the event and of the invocation that run here."""
+here: contextvars.ContextVar[Run | None] = contextvars.ContextVar("observed", default=None)
+"""The run of a handler that goes on here, or is about to begin."""
 
-failed: contextvars.ContextVar[str | None] = contextvars.ContextVar("observed_failed", default=None)
-"""The invocation that failed here, until the SDK has logged that."""
-
-group_here: contextvars.ContextVar[Group | None] = contextvars.ContextVar("observed_group", default=None)
-"""The group that the SDK puts around the run of a handler here."""
+failed: contextvars.ContextVar[Run | None] = contextvars.ContextVar("observed_failed", default=None)
+"""The run that failed here, until the SDK has logged that."""
 
 
 class Unobservable(Exception):
@@ -85,7 +83,7 @@ def _begin(load: Load, worker: Any) -> None:
         return
     channel = None
     try:
-        channel = load("channel").Channel(word, running, failed)
+        channel = load("channel").Channel(word, here, failed)
         _channels.append(channel)
         Observer(worker, channel, load, with_locals=with_locals)
     except Exception as exc:
@@ -108,7 +106,7 @@ class Observer:
         self._channel = channel
         self._load = load
         self._with_locals = with_locals
-        self._newest = 0
+        self._newest = time.time_ns()
         self._begun: dict[str, int] = {}
         self._keys: dict[tuple[str, str, str], None] = {}
         wrapped = self._wrapped()
@@ -152,70 +150,65 @@ class Observer:
         if len(self._keys) >= HANDLERS_TOLD:
             return handler
         key, cause = self._key(decorator, trigger, handler), CAUSES.get(decorator, "task")
-        head = f'"key":{json.dumps(key)},"cause":"{cause}","id":"'
-        is_event, kind = decorator == "on_event", trigger
+        head = f'"key":{json.dumps(key)},"cause":"{cause}"'
+        begin, is_event = self.begin, decorator == "on_event"
 
         @functools.wraps(handler)
         def called(*args: Any) -> Any:
-            event = args[0] if is_event and args else None
-            try:
-                group = group_here.get()
-                is_apart = (
-                    group is None or group.run is not None
-                )  # then nothing of the SDK's tells how it ends
-                if group is not None and not is_apart:
-                    group.run = self.begin(head, kind, event)
-            except Exception as exc:
-                self._channel.give_up(exc)
-                is_apart = False
-            return self._apart(handler, args, head, kind, event) if is_apart else handler(*args)
+            run = here.get()
+            if run is None or run.number:  # then nothing of the SDK's tells how it ends
+                return self._apart(handler, args, head)
+            if is_event:
+                begin(run, head, args[0], trigger)
+            else:
+                begin(run, head)
+            return handler(*args)
 
         return called
 
-    async def _apart(self, handler: Any, args: tuple[Any, ...], head: str, kind: str, event: Any) -> Any:
+    async def _apart(self, handler: Any, args: tuple[Any, ...], head: str) -> Any:
         """Run a handler that the SDK puts no group around, such as a task."""
-        run = self.begin(head, kind, event)
+        run = Run(None, self)
+        token = here.set(run)
+        self.begin(run, head, *args[:-1])
         try:
             result = await handler(*args)
         except BaseException as exc:
+            here.reset(token)
             self.end(run, exc)
             raise
+        here.reset(token)
         self.end(run, None)
         return result
 
-    def begin(self, head: str, kind: str, event: Any) -> Run | None:
-        """Report that a handler begins; returns what `end` takes."""
+    def begin(self, run: Run, head: str, event: Any = None, kind: str = "") -> None:
+        """Report that a handler begins; never raises."""
         try:
-            self._newest = newest = max(time.time_ns(), self._newest + 1)  # ids of 16 digits that rise
-            mine = f"{newest:016x}"
-            event_id = None if event is None else event.event_id
-            token = running.set((event_id or mine * 2, mine))
-            if event_id is None:
-                return Run(mine, token, self._channel.begin(f'{head}{mine}"'))
-            named = f'"{event_id}"' if event_id.isalnum() else json.dumps(event_id)
-            delivered = ',"delivered":true' if self._is_delivered(event_id, kind) else ""
-            begun = f'{head}{mine}","event_id":{named}{delivered}'
-            return Run(mine, token, self._channel.begin(begun))
+            self._newest += 1
+            run.number, run.head = self._newest, head
+            if event is not None:
+                run.event_id = event.event_id
+                run.is_delivered = self._is_delivered(run.event_id, kind)
+            run.began = time.perf_counter()
+            self._channel.begin(run)
         except Exception as exc:
             self._channel.give_up(exc)
-            return None
 
-    def end(self, run: Run | None, exc: BaseException | None) -> None:
-        """Report how a handler ended."""
-        if run is None:
+    def end(self, run: Run, exc: BaseException | None) -> None:
+        """Report how a handler ended; never raises."""
+        if not run.number:
             return
-        took = time.perf_counter() - run.began
         try:
-            running.reset(run.token)
+            took = time.perf_counter() - run.began
             if exc is None:
-                self._channel.end(run.id, run.position, took)
+                self._channel.end(run, took)
                 return
             report: dict[str, Any] = {"is": "end", "id": run.id, "duration": took, "outcome": "cancelled"}
             if not isinstance(exc, CancelledError):
-                failed.set(run.id)
+                failed.set(run)
                 error = self._load("describing").describe(exc, with_locals=self._with_locals)
                 report |= {"outcome": "error", "error": error}
-            self._channel.fail(run.id, report)
+            self._channel.fail(run, report)
         except Exception as broken:
             self._channel.give_up(broken)
 
@@ -242,22 +235,30 @@ class Observer:
             @functools.wraps(session_group)
             def group(client: Any, *args: Any, **fields: Any) -> Any:
                 made = session_group(client, *args, **fields)
-                return Group(made, self) if fields.get("kind") == "worker_run" else made
+                return Run(made, self) if fields.get("kind") == "worker_run" else made
 
             client_class.session_group = group
+        close = client_class.close
+
+        @functools.wraps(close)
+        def closing(client: Any, *args: Any, **fields: Any) -> Any:
+            self._channel.write_late()
+            return close(client, *args, **fields)
+
+        client_class.close = closing
         if (auth := getattr(module, "_RuntimeTokenAuth", None)) is not None:
             auth.auth_flow = self._naming(auth.auth_flow)
 
     def _naming(self, auth_flow: Any) -> Any:
         """Have requests say which event they answer (W3C Trace Context), as our own client has them."""
-        url = os.environ.get("DREADNODE_RUNTIME_URL", "")
+        ours = os.environ.get("DREADNODE_RUNTIME_URL", "").rpartition("//")[2].partition("/")[0].encode()
 
         @functools.wraps(auth_flow)
         def naming(auth: Any, request: Any) -> Any:
             try:
-                here = running.get()
-                if here is not None and url and str(request.url).startswith(url):
-                    request.headers["traceparent"] = f"00-{here[0]}-{here[1]}-01"
+                run = here.get()
+                if run is not None and run.number and request.url.netloc == ours:
+                    request.headers["traceparent"] = f"00-{run.event_id or run.id * 2}-{run.id}-01"
             except Exception as exc:
                 self._channel.give_up(exc)
             return auth_flow(auth, request)
@@ -266,39 +267,59 @@ class Observer:
 
 
 class Run:
-    """One run of a handler that has begun."""
+    """One run of a handler, and the group that the SDK puts around it, whose end tells how it ended.
 
-    __slots__ = ("began", "id", "position", "token")
+    Args:
+        group: what the SDK enters and leaves; None where it puts nothing around the handler.
+        observer: is notified of the end.
+    """
 
-    def __init__(self, run_id: str, token: Any, position: tuple[int, int]) -> None:
-        self.id = run_id
-        self.token = token
-        self.position = position
-        self.began = time.perf_counter()
+    __slots__ = (
+        *("began", "event_id", "head", "is_delivered", "is_told", "number", "took"),
+        *("_group", "_observer", "_token"),
+    )
 
-
-class Group:
-    """The group that the SDK puts around the run of a handler: its end tells how the handler ended."""
-
-    __slots__ = ("_inner", "_observer", "_token", "run")
-
-    def __init__(self, inner: Any, observer: Observer) -> None:
-        self.run: Run | None = None
-        self._inner = inner
+    def __init__(self, group: Any, observer: Observer) -> None:
+        self.number = 0
+        """Rises by one a run of this process; 0 until its handler begins."""
+        self.head = ""
+        self.event_id: str | None = None
+        self.is_delivered = False
+        """Whether it is the last of its event to begin."""
+        self.began = 0.0
+        self.took: float | None = None
+        self.is_told = False
+        """Whether the report that it began is written."""
+        self._group = group
         self._observer = observer
         self._token: Any = None
 
+    @property
+    def id(self) -> str:
+        """Its id, of 16 hexadecimal digits that rise."""
+        return f"{self.number:016x}"
+
     def __aenter__(self) -> Any:
-        self._token = group_here.set(self)
-        return self._inner.__aenter__()
+        self._token = here.set(self)
+        return DONE if type(self._group) is nullcontext else self._group.__aenter__()
 
     def __aexit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> Any:
-        self._observer.end(self.run, exc)
         try:
-            group_here.reset(self._token)
+            here.reset(self._token)
         except ValueError:  # it was entered in another context
-            group_here.set(None)
-        return self._inner.__aexit__(kind, exc, traceback)
+            here.set(None)
+        self._observer.end(self, exc)
+        return DONE if type(self._group) is nullcontext else self._group.__aexit__(kind, exc, traceback)
+
+
+class Done:
+    """Is awaited, and over at once; `once.py` leaves the groups out."""
+
+    def __await__(self) -> Any:
+        return iter(())
+
+
+DONE = Done()
 
 
 def _label(schedule: Any) -> str:
