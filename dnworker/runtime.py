@@ -77,9 +77,9 @@ class Runtime(Engine):
             limits=limits,
             restart=restart,
             process_locals=process_locals,
-            observe=observe,
         )
         self.tokens.worker_scope = worker_scope
+        self.services.observation.is_on = observe
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

@@ -68,7 +68,7 @@ from dnworker.workers.guard import Guard
 from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
-from dnworker.workers.services import Changed, Observation, Services
+from dnworker.workers.services import Changed, Services
 from dnworker.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ class Engine:
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
-        observe: whether worker processes that run the reference's SDK are made to report what handlers do.
     """
 
     def __init__(
@@ -107,7 +106,6 @@ class Engine:
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
-        observe: bool = True,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -123,7 +121,7 @@ class Engine:
         self.log_line = self._worker_log.add
         # capabilities and their workers
         self.guard, self.tools = Guard(), Tools()
-        self.services = self._make_services(restart_policy(restart), process_locals, observe)
+        self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -144,7 +142,7 @@ class Engine:
     def _make_journal(self, path: Path) -> Journal:
         return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool, observe: bool) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -159,7 +157,6 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
-            observation=Observation(observe),
             log_files=LogFiles(self.limits.log_file),
         )
 

@@ -102,7 +102,10 @@ class Channel:
             return
         with self._lock:
             self._batch.append(run)
-            self._write_soon()
+            if run.event_id is None:
+                self._write_batch()
+            else:
+                self._write_soon()
 
     def end(self, run: Any, took: float) -> None:
         """Write that a handler has ended well, after `took` seconds."""

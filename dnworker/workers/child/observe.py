@@ -123,17 +123,19 @@ class Observer:
     def _wrapped(self) -> list[tuple[list[Any], list[Any]]]:
         """Return each registry with what it is to have; nothing is changed yet."""
         worker, reporting = self._worker, self._reporting
-        every = [(s, reporting("every", _label(s), h)) for s, h in worker._every_handlers]
-        return [
-            (worker._startup_handlers, [reporting("on_startup", "", h) for h in worker._startup_handlers]),
-            *(
-                (found, [reporting("on_event", kind, h) for h in found])
-                for kind, found in worker._event_handlers.items()
-            ),
-            (worker._every_handlers, every),
-            (worker._task_handlers, [reporting("task", "", h) for h in worker._task_handlers]),
-            (worker._shutdown_handlers, [reporting("on_shutdown", "", h) for h in worker._shutdown_handlers]),
-        ]
+        found: list[tuple[list[Any], list[Any]]] = []
+
+        def take(registry: list[Any], decorator: str, trigger: str = "") -> None:
+            found.append((registry, [reporting(decorator, trigger, handler) for handler in registry]))
+
+        take(worker._startup_handlers, "on_startup")
+        for kind, registry in worker._event_handlers.items():
+            take(registry, "on_event", kind)
+        every = worker._every_handlers
+        found.append((every, [(one, reporting("every", _label(one), handler)) for one, handler in every]))
+        take(worker._task_handlers, "task")
+        take(worker._shutdown_handlers, "on_shutdown")
+        return found
 
     def _key(self, decorator: str, trigger: str, handler: Any) -> tuple[str, str, str]:
         name = getattr(handler, "__name__", None)
