@@ -83,6 +83,10 @@ class WorkerQueue:
         """Bytes of events that wait, or are not known to have arrived."""
         return self._size
 
+    def hears(self, kind: str) -> bool:
+        """Return whether a stream of the process is for events of this kind."""
+        return any(stream.kinds is None or kind in stream.kinds for stream in self._streams)
+
     async def forget_dead(self, kinds: Collection[str] | None) -> None:
         """Look whether a socket of these kinds is broken without our knowing, and let go of it.
 

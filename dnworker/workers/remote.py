@@ -31,6 +31,9 @@ RUNNING_KEPT = 50_000
 HANDLERS_KEPT = 2_000
 """Handlers of one process that are counted; of more, runs are noted and not counted."""
 
+HELLOS_HEARD = 20
+"""How often a process may say anew what its handlers are."""
+
 UNKNOWN = "(process)"
 
 
@@ -92,6 +95,7 @@ class RemoteInvocations:
         self.why_silent: str | None = None
         """Why the process, which reported or was to, does so no more."""
         self._observed = False
+        self._hellos = 0
         self._history = history
         self._worker = worker
         self._generation = generation
@@ -111,6 +115,9 @@ class RemoteInvocations:
         """Note one report; one that makes no sense is left aside."""
         match report:
             case reports.Hello(handlers=handlers, observed=observed):
+                self._hellos += 1
+                if self._hellos > HELLOS_HEARD:
+                    return
                 self.reports = True
                 self.why_silent = None
                 self._observed = observed

@@ -121,6 +121,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             return None
         return self.remote.why_silent or silence.reason(self.definition, is_observed=self._is_observed)
 
+    def hears_silently(self, kind: str) -> bool:
+        """Return whether it gets events of a kind, and nobody knows what it does with them."""
+        silent = self.state is WorkerState.RUNNING and not self.remote.reports
+        return silent and self._queue is not None and self._queue.hears(kind)
+
     @property
     def _may_report_yet(self) -> bool:
         if self.connected.is_set():

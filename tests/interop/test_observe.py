@@ -163,6 +163,7 @@ async def test_without_observing_it_runs_says_that_it_does_not_report_and_fire_d
         worker = await up(runtime, root)
         trace = await runtime.fire("demo.count", {"n": 1}, timeout=60)
         assert trace.invocations == []
+        assert "(w runs without reporting: what it does with this is not known)" in str(trace)
         await until(lambda: worker.why_silent is not None)
         found = shown(runtime, worker)
         assert (found["reporting"], found["handlers"]) == ("none", [])

@@ -158,6 +158,8 @@ class Channel:
 
     def _write_batch(self) -> None:
         if not self._batch:
+            if self._waiting:
+                self._write(b"")
             return
         if self._has_text:
             self._flush()
@@ -212,8 +214,9 @@ class Channel:
             if written == len(data):
                 return
             data = data[written:]
-        self._waiting.append(data)
-        self._waits += len(data)
+        if data:
+            self._waiting.append(data)
+            self._waits += len(data)
         while self._waiting:
             first = self._waiting[0]
             written = _written(file, first)
@@ -225,6 +228,8 @@ class Channel:
         while self._waits > LONGEST_QUEUE and len(self._waiting) > 1:  # the first may be half written
             self._waits -= len(self._waiting.pop())
             self._lost += 1
+        if self._waiting and self._timer is None and (loop := asyncio._get_running_loop()) is not None:
+            self._timer = loop.call_later(LATER, self.write_late, context=self._nothing)
         if self._lost and not self._waiting:
             lost, self._lost = self._lost, 0
             text = f"reports were lost, as its output was full: {lost:,}"
