@@ -537,6 +537,7 @@ class Engine:
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
         trace = Trace(publish(), self.history)
+        trace.not_listening, trace.notes = late, starting.silent_notes(self.workers(), kind, owner)
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
         note_unheard(trace, late, self.workers(), owner)

@@ -90,6 +90,10 @@ class WorkerQueue:
             return len(self._backlog)
         return sum(stream.waiting for stream in self._streams)
 
+    def hears(self, kind: str) -> bool:
+        """Return whether a stream of the process is for events of this kind."""
+        return any(stream.kinds is None or kind in stream.kinds for stream in self._streams)
+
     async def forget_dead(self, kinds: Collection[str] | None) -> None:
         """Look whether a socket of these kinds is broken without our knowing, and let go of it.
 

@@ -18,6 +18,7 @@ from dnworker.events.trace import Trace
 from dnworker.events.trace_rows import Row
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
+from dnworker.workers.subprocess_worker import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -59,7 +60,8 @@ def millis(moment: datetime) -> float:
 def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
     """Return what is sent at once when it changes; the rest may wait for half a second."""
     error = worker.error or worker.losses
-    return (worker.state, error, worker.generation, worker.restarts, worker.topology_label)
+    how = (worker.generation, worker.restarts, worker.topology_label, why_silent(worker))
+    return (worker.state, error, *how)
 
 
 class Now(NamedTuple):

@@ -17,7 +17,7 @@ from dnworker.panel import serialize
 from dnworker.panel.code_diff import diff_of, plain
 from dnworker.panel.serialize import Now, millis
 from dnworker.workers.lives import FAILURE_STEP
-from dnworker.workers.subprocess_worker import SubprocessWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker, why_silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ async def read_worker(model: PanelModel, wanted: Part, pace: Pace) -> Part:
     return row | {
         "since": millis(worker.transitions[-1].at),
         "process": _process(worker),
-        "reports": worker.remote.reports if isinstance(worker, SubprocessWorker) else None,
+        "silent": why_silent(worker),
         "handlers": handlers,
         "allHandlers": len(worker.stats),
         "failure": failure_of(model, worker),

@@ -127,6 +127,13 @@ class WorkerTokens(Protocol):
         """Accept this token no longer."""
 
 
+@dataclass(slots=True)
+class Observation:
+    """Whether worker processes that start from now on are observed, where they run the reference's SDK."""
+
+    is_on: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of a runtime that its workers use; an engine makes one for all its workers."""
@@ -157,6 +164,8 @@ class Services:
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
+    observation: Observation = field(default_factory=Observation)
+    """Whether worker processes that run the reference's SDK are made to report."""
     debugged: Debugged = field(default_factory=Debugged)
     """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None

@@ -22,7 +22,7 @@ from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
-from dnworker.workers import debugging, reports
+from dnworker.workers import debugging, reports, silence
 from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.losses import Losses
@@ -48,6 +48,9 @@ PYTHON_LIMIT = 20.0
 PROGRAM_LIMIT = 2.0
 """Seconds in which any other program is expected to connect, if it ever does."""
 
+HELLO_LIMIT = 1.0
+"""Seconds after its connection in which a process that reports has said so: its output may be read later."""
+
 
 class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     """A worker that is a process of its own."""
@@ -64,7 +67,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._is_asked_to_end = False
         self.starts_again = False
+        self._is_observed = False
+        self._notices = 0
         self._debug: ProcessDebug | None = None
+        self._connected_at = 0.0
+        self._looks_again: asyncio.TimerHandle | None = None
         self._restarts = ProcessRestarts(
             services.restart, services.clock, self._start_again, self.qualified_name
         )
@@ -112,6 +119,26 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         """Seconds for which a program that says nothing is expected to connect; None where it is known."""
         unknown = self.state is WorkerState.RUNNING and not self.remote.reports
         return max(0.0, self._patience_left) if unknown and not self.connected.is_set() else None
+
+    @property
+    def why_silent(self) -> str | None:
+        """Why nobody knows what its handlers do, while it runs; None where it reports, or may yet say so."""
+        if self.state is not WorkerState.RUNNING or self.remote.reports:
+            return None
+        if self.remote.why_silent is None and self._may_report_yet:
+            return None
+        return self.remote.why_silent or silence.reason(self.definition, is_observed=self._is_observed)
+
+    def hears_silently(self, kind: str) -> bool:
+        """Return whether it gets events of a kind, and nobody knows what it does with them."""
+        silent = self.state is WorkerState.RUNNING and not self.remote.reports
+        return silent and self._queue is not None and self._queue.hears(kind)
+
+    @property
+    def _may_report_yet(self) -> bool:
+        if self.connected.is_set():
+            return time.monotonic() < self._connected_at + HELLO_LIMIT
+        return self._patience_left > 0
 
     @property
     def _patience_left(self) -> float:
@@ -191,6 +218,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         )
         if not self.connected.is_set():
             self.connected.set()
+            self._connected_at = time.monotonic()
+            self._look_again(HELLO_LIMIT)
             self._services.on_change(self, announce=False, moved=False)
         return reader
 
@@ -209,6 +238,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.debug is not None:
             process["debug"] = {"host": debugging.HOST, "port": self.debug.port, "wait": self.debug.wait}
         detail = super().detail() | {"kind": "subprocess", "process": process}
+        if (why := self.why_silent) is not None:
+            detail |= {"reporting": "none", "why_not_reporting": why}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
 
     def _make_runner(self) -> SubprocessWorkerRunner:
@@ -219,6 +250,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
         self._is_asked_to_end = False
+        self._notices = 0
+        self._look_again(self._patience_left)
         self._queue = WorkerQueue(
             services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
         )
@@ -255,7 +288,24 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _reporting(self, variables: dict[str, str], word: str) -> dict[str, str]:
         """Return the environment with what a process that reports goes by."""
         has_locals = self._services.process_locals and variables.get(reports.LOCALS) != "0"
-        return variables | {reports.VARIABLE: word, reports.LOCALS: "1" if has_locals else "0"}
+        self._is_observed = self._services.observation.is_on and variables.get(reports.OBSERVE) != "0"
+        return variables | {
+            reports.VARIABLE: word,
+            reports.LOCALS: "1" if has_locals else "0",
+            reports.OBSERVE: "1" if self._is_observed else "0",
+        }
+
+    def _look_again(self, seconds: float) -> None:
+        """Notify the runtime when it is known that the process does not report."""
+        if self._looks_again is not None:
+            self._looks_again.cancel()
+        loop = asyncio.get_running_loop()
+        self._looks_again = loop.call_later(max(0.0, seconds) + 0.05, self._note_silence)
+
+    def _note_silence(self) -> None:
+        self._looks_again = None
+        if self.why_silent is not None:
+            self._services.on_change(self, announce=False, moved=False)
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:
         """Return the environment of the process; an error about a variable begins with `where`."""
@@ -287,7 +337,15 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
-        if isinstance(report, reports.Hello):  # it has said what it runs
+        if isinstance(report, reports.Notice):
+            self._notices += 1
+            if self._notices > silence.NOTICES_TOLD:
+                return
+            text = silence.told(report)
+            self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
+        if isinstance(
+            report, reports.Hello | reports.Notice
+        ):  # it has said what it runs, or that it does not
             self._services.on_change(self, announce=False, moved=False)
 
     def _take_line(self, text: str, says: reports.Says) -> None:
@@ -356,6 +414,13 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             queue.close(why, *self.remote.left())
             self._losses.flush()
         self.remote.close()
+        if self._looks_again is not None:
+            self._looks_again.cancel()
         if self._token is not None:
             self._services.tokens.revoke(self._token)
             self._token = None
+
+
+def why_silent(worker: ManagedWorker) -> str | None:
+    """Return why nobody knows what a worker's handlers do; None where it reports, or does not run."""
+    return worker.why_silent if isinstance(worker, SubprocessWorker) else None

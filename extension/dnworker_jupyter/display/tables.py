@@ -9,7 +9,9 @@ from html import escape
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import SILENT
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import why_silent
 from dnworker_jupyter.display.html import SHEET, coloured
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
@@ -98,7 +100,7 @@ def workers_table(workers: list[ManagedWorker]) -> Table:
                 str(sum(one.calls for one in stats)),
                 str(sum(one.errors for one in stats)),
                 str(worker.restarts),
-                worker.error or worker.losses or worker.last_handler_error or "",
+                worker.error or worker.losses or worker.last_handler_error or silent_note(worker),
             ]
         )
     headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]
@@ -147,7 +149,14 @@ def worker_table(
     title = f"{managed.qualified_name} is {managed.state}, {how}{why}{wayout}"
     note = "\n".join(one.text for one in stale)
     bad = [n for n, one in enumerate(managed.stats.values()) if one.is_failing]
-    return Table(headings, rows, "no handlers", title=title, note=note, bad=bad)
+    empty = silent_note(managed) or "no handlers"
+    return Table(headings, rows, empty, title=title, note=note, bad=bad)
+
+
+def silent_note(worker: ManagedWorker) -> str:
+    """Return that a worker runs without reporting, and why; empty where it reports."""
+    why = why_silent(worker)
+    return "" if why is None else f"{SILENT}: {why}"
 
 
 def until(clock: Clock, when: datetime) -> str:

@@ -162,7 +162,7 @@ export function summaryOf(worker, now, age) {
   parts.push(
     worker.restarts ? `${worker.restarts} ${worker.restarts === 1 ? "restart" : "restarts"}` : "no restarts",
   );
-  if (worker.reports === false && worker.state === "running") parts.push("runs without reporting");
+  if (worker.silent) parts.push("runs without reporting");
   return parts;
 }
 

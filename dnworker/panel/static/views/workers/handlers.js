@@ -119,9 +119,8 @@ export function Handlers({ worker }) {
   store.tick.value; // what is due comes nearer
   const { handlers } = worker;
   const rest = worker.allHandlers - handlers.length;
-  const silent = worker.reports === false;
-  const why = silent
-    ? "It runs without reporting: what its handlers do is not known here. Its events and its output are."
+  const why = worker.silent
+    ? `It runs without reporting: ${worker.silent}. Its events and its output are known.`
     : "It has no handlers yet.";
   return html`<section class="ds" aria-label="Handlers">
     <h3>Handlers</h3>
