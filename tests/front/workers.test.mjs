@@ -138,7 +138,7 @@ test("the sentence below the name says since when, how, and that nothing is repo
     since: NOW - 300_000,
     process: { pid: 7 },
     topology: "subprocess (node)",
-    reports: false,
+    silent: "it is a program",
   });
   assert.deepEqual(
     summaryOf(one, NOW, (ms) => `${ms} ms`),
