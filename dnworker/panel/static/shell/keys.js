@@ -1,5 +1,5 @@
 // The keys of the whole panel: what each does, and the list of them that `?` shows.
-import { html, useEffect, useRef } from "../vendor/vendor.js";
+import { html, useLayoutEffect, useRef } from "../vendor/vendor.js";
 import { useStore } from "../base/store.js";
 import { Button, Kbd } from "../base/ui.js";
 
@@ -102,14 +102,16 @@ export function Keys() {
   const store = useStore();
   const root = useRef(null);
   const isOpen = store.keysOpen.value;
-  useEffect(() => {
-    if (!isOpen) return undefined;
-    const before = root.current.getRootNode().activeElement;
+  const before = useRef(null);
+  useLayoutEffect(() => {
+    if (!isOpen) return;
+    before.current ??= root.current.getRootNode().activeElement;
     root.current.querySelector("button").focus();
-    return () => before?.isConnected && before.focus();
   }, [isOpen]);
   if (!isOpen) return null;
   const close = () => {
+    if (before.current?.isConnected) before.current.focus(); // now: the next key is meant for that
+    before.current = null;
     store.keysOpen.value = false;
   };
   const key = (event) => {

@@ -117,7 +117,7 @@ function Open({ close, near }) {
   );
   const items = groups.flatMap((group) => group.items);
   const [at, choose] = useChosen(query, items);
-  useEffect(() => input.current.focus(), []);
+  useLayoutEffect(() => input.current.focus(), []);
   useLayoutEffect(() => {
     root.current.querySelector(".it.on")?.scrollIntoView({ block: "nearest" });
   }, [at, query]);
@@ -202,13 +202,11 @@ export function Palette() {
   const before = useRef(null);
   const anchor = useRef(null);
   const isOpen = store.paletteOpen.value;
-  useLayoutEffect(() => {
-    if (isOpen) before.current ??= anchor.current.getRootNode().activeElement;
-  }, [isOpen]);
+  if (isOpen && anchor.current) before.current ??= anchor.current.getRootNode().activeElement;
   const close = () => {
-    store.paletteOpen.value = false;
-    if (before.current?.isConnected) before.current.focus();
+    if (before.current?.isConnected) before.current.focus(); // now: the next key is meant for that
     before.current = null;
+    store.paletteOpen.value = false;
   };
   return html`<span ref=${anchor} hidden></span>${isOpen && html`<${Open} close=${close} near=${() => anchor.current} />`}`;
 }
