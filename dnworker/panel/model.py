@@ -55,7 +55,7 @@ class PanelModel:
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
         self.epoch = Epoch()
-        # What fails now by worker, and when that was looked up: revisions of failures and workers, and the second.
+        # What fails now by worker, and when that was looked up: both revisions, and the second.
         self._failing: dict[str, set[str]] = {}
         self._failing_at = (-1, -1, -1)
 
