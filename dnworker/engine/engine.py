@@ -56,9 +56,11 @@ from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
+from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
@@ -535,9 +537,9 @@ class Engine:
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
         trace = Trace(publish(), self.history)
-        trace.not_listening = late
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
+        note_unheard(trace, late, self.workers(), owner)
         return trace
 
     def _publish_fired(
@@ -549,14 +551,16 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        event = self.bus.publish(
-            kind,
-            payload,
-            session_id=self._session_of(kind, payload, session_id),
-            turn_id=_turn_of(kind, payload, turn_id),
-            terminal=kind in TERMINAL_KINDS,
-            only=only,
-        )
+        session_id = self._session_of(kind, payload, session_id)
+        with published_by("Fired"):
+            event = self.bus.publish(
+                kind,
+                payload,
+                session_id=session_id,
+                turn_id=_turn_of(kind, payload, turn_id),
+                terminal=kind in TERMINAL_KINDS,
+                only=only,
+            )
         self.fired.notify(event)
         return event
 

@@ -12,7 +12,9 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import failure_rows, serialize
+from dnworker.panel.comparing import Comparisons
 from dnworker.panel.epoch import Epoch
+from dnworker.panel.run_index import RunIndex
 from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
@@ -47,15 +49,18 @@ class PanelModel:
         self.actions = actions
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
+        self.comparisons = Comparisons()
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
+        self.runs = RunIndex(engine)
+        """The runs, while some view looks at them."""
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
         self.epoch = Epoch()
-        # What fails now by worker, and when that was looked up: both revisions, and the second.
+        # What fails now by worker, and when that was looked up: two revisions and a second.
         self._failing: dict[str, set[str]] = {}
         self._failing_at = (-1, -1, -1)
 
@@ -64,6 +69,7 @@ class PanelModel:
     def note_change(self, event_id: str) -> None:
         """Remember that an event is new, or that what it caused has changed."""
         self.revision += 1
+        self.runs.note(event_id)
         changed = self._changed_events
         changed[event_id] = self.revision
         changed.move_to_end(event_id)
@@ -106,6 +112,7 @@ class PanelModel:
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
         self._changed_events.clear()
+        self.runs.forget()
         self._busy.clear()
         self.note_workers()
 

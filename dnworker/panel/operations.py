@@ -172,7 +172,8 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 
 @operation(messages.Locate)
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
-    return {"cell": model.actions.cell_id(request.number)}
+    cell = model.actions.cell_now(request.number)
+    return {"cell": cell.id, "number": cell.number, "note": cell.note}
 
 
 # -- events --------------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ import msgspec
 
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.text import valid_text
 from dnworker.events.trace import Row, Trace
+from dnworker.events.trace_rows import Row
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
-    from dnworker.sessions.queue import TurnQueue
-    from dnworker.sessions.session import Session
     from dnworker.workers.managed import ManagedWorker
 
 LONGEST_LINE = 500
@@ -238,94 +236,13 @@ def row_to_json(row: Row) -> dict[str, Any]:
     }
 
 
-# -- capabilities and sessions -------------------------------------------------------------------------
-
-
-def capability_to_json(capability: Capability) -> dict[str, Any]:
-    """Return a capability with its flags, what each gates, and its checks."""
-    manifest = capability.manifest
-    return {
-        "name": capability.name,
-        "version": manifest.version,
-        "description": manifest.description,
-        "root": None if capability.live else valid_text(str(capability.root)),
-        "failure": capability.failure,
-        "flags": [
-            {
-                "name": flag.name,
-                "description": flag.description,
-                "value": flag.effective,
-                "default": flag.default,
-                "source": flag.source,
-                "fixed": why_fixed(flag.source),
-                "gates": [w.name for w in capability.workers.values() if flag.name in w.definition.when],
-            }
-            for flag in capability.flags.values()
-        ],
-        "checks": [
-            {"name": check.name, "command": check.command, "status": found.status, "error": found.error}
-            if found is not None
-            else {"name": check.name, "command": check.command, "status": "not run", "error": None}
-            for check in manifest.checks
-            for found in [next((c for c in capability.checks if c.name == check.name), None)]
-        ],
-    }
-
-
-def why_fixed(source: str) -> str | None:
-    """Return why a switch has no effect: a stronger layer sets the flag (contract 4.5); None if it has."""
-    return {
-        "env": "set by an environment variable, which wins",
-        "cli": "set on the command line, which wins",
-    }.get(source)
+# -- capabilities -------------------------------------------------------------------------
 
 
 def gate_of(worker: ManagedWorker, capability: Capability) -> dict[str, bool]:
     """Return the flags that gate a worker, with their values."""
     flags = capability.flags
     return {name: name in flags and flags[name].effective for name in worker.definition.when}
-
-
-def session_brief(session: Session, queue: TurnQueue) -> dict[str, Any]:
-    """Return a session as the list shows it."""
-    return {
-        "id": session.session_id,
-        "title": session.title,
-        "agent": session.agent,
-        "phase": queue.phase,
-        "messages": len(session.messages),
-        "turns": session.completed_turns,
-        "waiting": len(queue.waiting),
-        "prompts": len(queue.prompts),
-        "updated": session.updated_at,
-    }
-
-
-def session_to_json(session: Session, queue: TurnQueue) -> dict[str, Any]:
-    """Return a session with its newest messages, its turns, and its open prompts."""
-    answering = queue.active.agent if queue.active is not None else session.agent
-    return session_brief(session, queue) | {
-        "agent": answering,
-        "history": [
-            {
-                "role": message.role,
-                "content": message.content[:LONGEST_TEXT],
-                "tool": message.tool_name,
-                "at": message.created_at,
-            }
-            for message in session.messages[-MESSAGES_SHOWN:]
-        ],
-        "underWay": [
-            {
-                "id": turn.id,
-                "agent": turn.agent,
-                "message": turn.message[:LONGEST_TEXT],
-                "active": turn is queue.active,
-            }
-            for turn in queue.turns
-        ],
-        "openPrompts": [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()],
-    }
 
 
 def clock_to_json(clock: Clock) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -104,26 +103,6 @@ def test_an_event_is_fired_from_the_panel_with_help(shown):
     fire.locator(".dnw-history").get_by_role("button", name=re.compile("demo.order")).click()
     assert '"o3"' in payload.input_value()
     assert shown.locator("datalist option[value='demo.total']").count() >= 1
-
-
-def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
-    shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    events = tab(shown, "Events")
-    events.get_by_role("option", name=re.compile("demo.order")).last.click()
-    events.get_by_role("button", name="copy as %fire").click()
-    shown.panel.get_by_text("copied: %%fire demo.order").wait_for()
-    assert json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2]) == {
-        "id": "o1",
-        "prices": [1, 2],
-    }
-    events.get_by_role("button", name="copy as test cell").click()
-    shown.panel.get_by_text("copied: %%worker bridge --test; paste it into a cell").wait_for()
-    case = json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2])
-    assert (case["event"], case["payload"]) == ("demo.order", {"id": "o1", "prices": [1, 2]})
-    with shown.expect_download() as download:
-        events.get_by_role("button", name="save as test").click()
-    assert re.fullmatch(r"test_bridge_\d+\.py", download.value.suggested_filename)
-    compile(download.value.path().read_text(), "test", "exec")
 
 
 def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):

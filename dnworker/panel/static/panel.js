@@ -2,8 +2,10 @@
 import { html, render as draw } from "./vendor/vendor.js";
 import { Store } from "./base/store.js";
 import { App } from "./shell/app.js";
+import { mount } from "./views/widgets/mount.js";
 
 function render({ model, el }) {
+  if (model.get?.("shows")) return mount({ model, el }); // one widget of a notebook, not the whole panel
   const inNotebook = !el.closest?.(".dnw-page");
   const store = new Store(model, { inNotebook });
   el.dnwPanel = {

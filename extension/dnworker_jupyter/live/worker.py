@@ -84,6 +84,10 @@ class LiveWorker:
         """The worker's options, from the lines of its cells."""
         return self.current.options
 
+    def numbered(self, number: int) -> Generation | None:
+        """Return the generation of a number, where it can be gone back to."""
+        return next((one for one in self._generations if one.number == number), None)
+
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
         """Go through the handlers of the present generation, in the order of their cells."""
         return self.current.handlers()

@@ -17,11 +17,9 @@ async def test_hello_is_answered_with_all_there_is(runtime, bridge, screen):
     told = await screen.open(
         "log",
         "events",
-        "capabilities",
-        "sessions",
         "fire",
         trace=trace.event.event_id,
-        looks={"life": {"worker": "notebook:bridge"}},
+        looks={"capabilities": {}, "sessions": {}, "life": {"worker": "notebook:bridge"}},
     )
     assert told["seq"] == 1
     assert told["workers"]["order"] == ["notebook:bridge"]

@@ -108,7 +108,7 @@ async def test_a_flag_opens_its_gate_and_checks_are_run(runtime, screen, tmp_pat
     (root / "capability.yaml").write_text(GATED)
     (root / "w.py").write_text("from dnworker import Worker\nworker = Worker(name='w')\n")
     await runtime.load(root)
-    told = await screen.open("capabilities")
+    told = await screen.open(looks={"capabilities": {}})
     (gated,) = told["capabilities"]["all"]
     assert [(c["name"], c["status"]) for c in gated["checks"]] == [("fine", "ok"), ("broken", "error")]
     assert gated["flags"][0]["gates"] == ["w"]
@@ -129,7 +129,7 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1")
-    told = await screen.open("sessions", session="s1")
+    told = await screen.open(looks={"session": {"session": "s1"}})
     assert told["session"]["detail"]["openPrompts"] == []
 
     runtime.turns.start(session, TurnRequest(message="paint it"))
@@ -160,7 +160,7 @@ async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1", policy="guard")
-    await screen.open("sessions", session="s1")
+    await screen.open(looks={"session": {"session": "s1"}})
     runtime.turns.start(session, TurnRequest(message="wipe it"))
     asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
     (prompt,) = asked["openPrompts"]
@@ -183,7 +183,7 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1")
-    await screen.open("sessions", session="s1")
+    await screen.open(looks={"session": {"session": "s1"}})
     runtime.turns.start(session, TurnRequest(message="one"))
     second = runtime.turns.start(session, TurnRequest(message="two"))
     detail = (await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 2))["detail"]

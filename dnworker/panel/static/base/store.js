@@ -3,7 +3,22 @@ import { computed, createContext, signal, useContext, useEffect } from "../vendo
 import { Link } from "./link.js";
 import { BEAT, judge, KernelWatch, kernelOf } from "./liveness.js";
 
-const QUIET = ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"];
+const QUIET = [
+  "ping",
+  "lines",
+  "line",
+  "events",
+  "log",
+  "copy",
+  "suggest",
+  "locate",
+  "payload",
+  "alike",
+  "compare",
+  "older",
+  "diagram",
+  "eventpayload",
+];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;
 const NARROW = 760;
@@ -54,6 +69,7 @@ export class Store {
     this.visible = true;
     this.toasted = signal(null);
     this.paletteOpen = signal(false);
+    this.keysOpen = signal(false);
     this.fireWanted = signal(null);
     this.logWanted = signal(null);
     this.commands = new Commands();

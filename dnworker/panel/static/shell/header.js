@@ -29,7 +29,23 @@ function Failing() {
 /** What can be done from everywhere and seldom is. */
 function More() {
   const store = useStore();
-  return html`<${Menu} items=${store.moreItems?.() ?? []} />`;
+  const items = [
+    {
+      label: "Show failed runs",
+      icon: "filter",
+      run: () => store.go("runs", { filter: { outcome: "failed" } }),
+    },
+    { label: "Show the log", icon: "group", run: () => store.openLog() },
+    { label: "Export the capability", icon: "download", run: () => store.go("capability") },
+    {
+      label: "Show the keys",
+      icon: "more",
+      run: () => {
+        store.keysOpen.value = true;
+      },
+    },
+  ];
+  return html`<${Menu} items=${items} />`;
 }
 
 export function Header({ controls }) {

@@ -102,7 +102,7 @@ export function chartsOf(overview, now) {
 }
 
 /** Where generations changed, from 0 to 1, the newest first. */
-function marksOf({ series, marks }) {
+export function marksOf({ series, marks }) {
   const begin = beginOf(series, 0);
   const whole = series.end - begin;
   return marks
@@ -153,7 +153,7 @@ function useBrush(brush, setBrush) {
   return { onPointerDown: down, onPointerMove: move, onPointerUp: up, onPointerCancel: up };
 }
 
-function Chart({ data, overview, brush, setBrush, marks, onOpen }) {
+export function Chart({ data, overview, brush, setBrush, marks, onOpen }) {
   const pointer = useBrush(brush, setBrush);
   const { title, value, sub, bad, ticks, top } = data;
   const key = (event) => {
