@@ -173,7 +173,7 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 @operation(messages.Locate)
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
     cell = model.actions.cell_now(request.number)
-    return {"cell": cell.id, "number": cell.number, "note": cell.note}
+    return {"cell": cell.id, "newest": cell.number, "note": cell.note}
 
 
 # -- events --------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import { Link } from "./ui.js";
 export async function goToCell(store, near, number) {
   const found = await store.request(`Cell [${number}]`, { type: "locate", number });
   if (!found) return;
-  const { cell: id, number: now, note } = found;
+  const { cell: id, newest: now, note } = found;
   const notebook = near.closest(".jp-Notebook");
   const cell = notebook && cellNumbered(notebook, now);
   if (note) store.toast(sentence(note), { bad: !cell && !id });
