@@ -23,6 +23,7 @@ from dnworker.workers.around import Around
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.debugging import Debugged
 from dnworker.workers.guard import Guard
+from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.recorders import OnUnhandled
 
@@ -69,6 +70,14 @@ class Changed(Protocol):
     @property
     def error(self) -> str | None:
         """Why it is in `error`, or what its shutdown handlers raised."""
+
+    @property
+    def generation(self) -> int:
+        """The version of its handlers."""
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether its present start is one of the restart policy's."""
 
     @property
     def last_handler_error(self) -> str | None:
@@ -149,6 +158,8 @@ class Services:
     """Notes what something that a handler started has raised, and nobody caught."""
     log_files: LogFiles
     """The files of what worker processes print."""
+    lives: Lives = field(default_factory=Lives)
+    """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dnworker.capability.environment import interpolate, worker_environment
+from dnworker.capability.environment import RuntimeAddress, interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import because, cause
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.models import ComponentInfo
@@ -64,9 +66,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._queue: WorkerQueue | None = None
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._is_asked_to_end = False
+        self.starts_again = False
         self._is_observed = False
         self._notices = 0
-        self._starts_again = False
         self._debug: ProcessDebug | None = None
         self._connected_at = 0.0
         self._looks_again: asyncio.TimerHandle | None = None
@@ -89,6 +91,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if (detail := self._restarts.detail) is None:
             return component
         return msgspec.structs.replace(component, detail="; ".join(filter(None, (detail, self.losses))))
+
+    @property
+    def restart_due(self) -> tuple[float, int] | None:
+        """In how many seconds it is started again, and the number of that restart; None if it is not."""
+        due_in = self._restarts.due_in
+        return None if due_in is None else (due_in, self.restarts + 1)
 
     @property
     def losses(self) -> str | None:
@@ -140,6 +148,11 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return self._spawned_at + limit - time.monotonic()
 
     @property
+    def waiting(self) -> int:
+        """How many events wait for the process, or are not known to have arrived."""
+        return 0 if self._queue is None else self._queue.waiting
+
+    @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
         """How each handler has done since the last start, where the process reports it."""
         return self.remote.stats
@@ -163,11 +176,18 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     @property
     def script(self) -> str | None:
         """The file of Python that it runs; None where its arguments name none."""
-        paths = [
-            self._root / interpolate(one, os.environ, self.qualified_name) for one in self.definition.args
-        ]
-        files = [path for path in paths if path.is_file()]
-        return str(min(files, key=lambda path: path.suffix != ".py")) if files else None
+        args = (interpolate(one, os.environ, self.qualified_name) for one in self.definition.args)
+        file = self._file_among(args)
+        return None if file is None else str(file)
+
+    def _file_among(self, args: Iterable[str]) -> Path | None:
+        files = [path for path in (self._root / one for one in args) if path.is_file()]
+        return min(files, key=lambda path: path.suffix != ".py") if files else None
+
+    def _note_code(self, args: Iterable[str]) -> None:
+        """Note the text of the file that it runs from now on, as a version of its code."""
+        if (file := self._file_among(args)) is not None:
+            self._services.lives.note_code(self.life, file, cause())
 
     def how_to_attach(self) -> str | None:
         """Return how a debugger attaches to the process that runs now, as text; None where none can."""
@@ -238,6 +258,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
+        self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
         self._debug = services.debugged.of(self.qualified_name)
@@ -304,6 +325,16 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             child_hook=CHILD_HOOK,
         )
 
+    def variables(self) -> Iterator[tuple[str, str, str]]:
+        """Go through what its process is given beside what it inherits: name, value, and where that is from.
+
+        Sources are `declared` (as the manifest has it), `flag` and `runtime`, whose values are left out.
+        """
+        yield from ((name, value, "declared") for name, value in self.definition.env.items())
+        flags = flag_variables(self._home.name, self._home.flags)
+        yield from ((name, value, "flag") for name, value in flags.items())
+        yield from ((name, "", "runtime") for name in RuntimeAddress("", "", "").variables())
+
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
         if isinstance(report, reports.Notice):
@@ -348,7 +379,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._is_asked_to_end = True
         elif state is WorkerState.RUNNING:
             self._restarts.began()
-        elif state is WorkerState.ERROR and (self._starts_again or self._did_run):
+        elif state is WorkerState.ERROR and (self.starts_again or self._did_run):
             self._restarts.failed()
         super()._moved(state, error)
 
@@ -360,16 +391,19 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start_again(self) -> None:
         """Start it after it failed and the wait is over; what fails then is a failure like any other."""
         try:
+            why = self._restarts.why
             async with self._access.turn():
                 self._restarts.cancel()  # the wait is over, and this is its task
-                await super()._stop()
+                with because(why):
+                    await super()._stop()
                 self._access.give_way()
                 self.restarts += 1
-                self._starts_again = True
+                self.starts_again = True
                 try:
-                    await to_its_end(super()._start())
+                    with because(why):
+                        await to_its_end(super()._start())
                 finally:
-                    self._starts_again = False
+                    self.starts_again = False
         except (GaveWay, Retired):
             log.debug("%s: somebody stops or replaces it; it is not started again", self.qualified_name)
 
