@@ -29,7 +29,7 @@ async def test_a_drawer_is_sent_handlers_with_their_times_and_the_runs_of_a_sche
     ((at, took, outcome),) = schedule["runs"]
     assert (at > 1e12, took >= 0, outcome) == (True, True, "ok")
     assert [line["text"] for line in found["log"]] == ["ticked"]
-    assert found["reports"] is None
+    assert found["silent"] is None
 
 
 async def test_a_banner_counts_what_failed_since_the_generation_took_over(runtime, bridge):
@@ -116,7 +116,6 @@ async def test_no_value_of_a_variable_that_may_be_a_secret_is_sent(served, tmp_p
     assert values["DREADNODE_RUNTIME_TOKEN"] == ("***", "runtime")
     worker = await read(served, "worker", worker="demo:job")
     assert worker["process"]["pid"] > 0
-    assert worker["reports"] is False
 
 
 async def test_a_drawer_of_a_worker_of_many_handlers_is_bounded(runtime):
