@@ -79,7 +79,7 @@ def detail(worker: dict[str, Any], **fields: Any) -> dict[str, Any]:
         | {
             "since": NOW_MS - 300_000,
             "process": {"pid": 4182, "command": "python importer.py", "restartIn": None},
-            "reports": True,
+            "silent": None,
             "handlers": [handler, schedule],
             "allHandlers": 2,
             "failure": {
@@ -333,13 +333,18 @@ def test_what_cannot_be_done_says_why_and_does_nothing(page):
 def test_a_worker_that_reports_nothing_is_said_to_run_without_reporting(page):
     what = scene()
     what["looks"]["worker"] = detail(
-        WORKERS[3], reports=False, handlers=[], allHandlers=0, failure=None, topology="subprocess (node)"
+        WORKERS[3],
+        silent="node reports nothing",
+        handlers=[],
+        allHandlers=0,
+        failure=None,
+        topology="subprocess (node)",
     )
     open_view(page, what)
     page.get_by_role("row", name="importer").click()
     text = page.get_by_role("complementary", name="csvdrop:importer").inner_text()
     assert "Node process 4182, generation 7, no restarts, runs without reporting" in text
-    assert "It runs without reporting: what its handlers do is not known here" in text
+    assert "It runs without reporting: node reports nothing. Its events and its output are known" in text
 
 
 def test_a_worker_that_is_removed_while_its_drawer_is_open_leaves_a_sentence_and_the_list(page):

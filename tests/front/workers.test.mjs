@@ -38,7 +38,6 @@ import {
   segmentCounts,
   sortAfter,
 } from "../../dnworker/panel/static/views/workers/order.js";
-import { pieces } from "../../dnworker/panel/static/views/workers/python.js";
 import { choices } from "../../dnworker/panel/static/views/workers/generations.js";
 import { changesOf, valuesOf } from "../../dnworker/panel/static/views/workers/state.js";
 
@@ -354,27 +353,6 @@ test("the choices are the last generations alone and the last change", () => {
   );
   assert.deepEqual(choices([4]), [["4", "4", null, 4]]);
   assert.deepEqual(choices([]), []);
-});
-
-test("code is in colours by pieces, and no text is lost", () => {
-  const line = `    await client.publish("a # no", {1: x})  # yes <script>`;
-  const found = pieces(line);
-  assert.equal(found.map(([text]) => text).join(""), line);
-  assert.deepEqual(
-    found.filter(([, kind]) => kind),
-    [
-      ["await", "kw"],
-      [`"a # no"`, "js"],
-      ["1", "jn"],
-      ["# yes <script>", "t3"],
-    ],
-  );
-  assert.equal(
-    pieces(`x = "${"\\\\".repeat(200)}`)
-      .map(([text]) => text)
-      .join("").length,
-    405,
-  );
 });
 
 test("a number says by how much it changed, anything else that it is another", () => {

@@ -1,11 +1,12 @@
 // The generations of a worker: the code of each, what changed between two, and the way back to any.
 import { html, useState } from "../../vendor/vendor.js";
 import { clockSeconds, plural } from "../../base/format.js";
+import { linesOf } from "../../base/python.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Button, Seg } from "../../base/ui.js";
 import { rollBack } from "./actions.js";
-import { pieces } from "./python.js";
 
+const KINDS = { keyword: "kw", string: "js", number: "jn", comment: "t3" };
 const SIGNS = { "+": ["add", "+", "added: "], "-": ["del", "−", "removed: "], " ": ["", " ", ""] };
 
 /** One line of code, in colours, with its sign. */
@@ -14,8 +15,8 @@ function Line({ sign, text }) {
   const [cls, shown, words] = SIGNS[sign];
   return html`<div class=${cls}>
     <span class="ln" aria-hidden="true">${shown}</span
-    ><span>${words && html`<span class="offscreen">${words}</span>`}${pieces(text).map(([piece, kind]) =>
-      kind ? html`<span class=${kind}>${piece}</span>` : piece,
+    ><span>${words && html`<span class="offscreen">${words}</span>`}${(linesOf(text)[0] ?? []).map(
+      ([kind, piece]) => (kind ? html`<span class=${KINDS[kind]}>${piece}</span>` : piece),
     )}</span>
   </div>`;
 }
