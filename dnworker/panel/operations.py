@@ -164,7 +164,7 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 
 @operation(messages.Locate)
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
-    return {"cell": model.actions.cell_id(request.number)}
+    return {"cell": model.actions.cell_id(request.number), "number": request.number, "note": None}
 
 
 # -- events --------------------------------------------------------------------------------------------

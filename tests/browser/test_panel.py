@@ -164,44 +164,6 @@ def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
     compile(download.value.path().read_text(), "test", "exec")
 
 
-def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):
-    capability = tab(shown, "Capability")
-    switch = capability.get_by_role("switch", name="flag beta")
-    assert switch.get_attribute("aria-checked") == "false"
-    switch.click()
-    shown.locator("[role=switch][aria-checked=true]").wait_for()
-    shown.panel.get_by_text("2 running").wait_for()
-    switch.click()
-    shown.panel.get_by_text("1 gated_off").wait_for()
-    capability.get_by_role("button", name="run the checks of demo").click()
-    capability.get_by_text("✓ python: ok").wait_for()
-    run_cell(shown, "stream = open('/dev/null', 'w')\n")
-    run_cell(shown, "%%worker bad\n@worker.on_event('x')\nasync def on_x(event, client): stream.write('x')")
-    capability.get_by_role("button", name="export the notebook").click()
-    capability.get_by_role("button", name=re.compile(r"go to cell \[\d+\], line 3")).click()
-    shown.locator(".jp-CodeCell.dnw-found", has_text="stream.write").wait_for()
-
-
-def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
-    run_cell(
-        shown,
-        "%%agent painter\nasync def reply(turn):\n    colour = await turn.ask('which colour?', ['red', 'blue'])\n    return f'painted {colour}'",
-    )
-    run_cell(
-        shown,
-        "client = dn.runtime().client()\nsession = await client.create_session(agent='painter')\n"
-        "import asyncio\nturn = asyncio.create_task(client.run_turn(session_id=session.session_id, message='paint it'))\n",
-    )
-    shown.panel.get_by_role("tab", name="Sessions ?1").click()
-    sessions = shown.panel.get_by_role("tabpanel", name=re.compile("Sessions"))
-    question = sessions.get_by_role("region", name="question")
-    question.get_by_role("button", name="answer", exact=True).click()
-    question.get_by_text("each question wants an answer").wait_for()
-    question.get_by_label("blue").check()
-    question.get_by_role("button", name="answer", exact=True).click()
-    sessions.get_by_text("painted blue").wait_for()
-
-
 def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it(shown):
     cells = shown.locator(".jp-Notebook .jp-Cell").count()
     panel = shown.panel
