@@ -141,6 +141,24 @@ def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
     question.get_by_label("blue").check()
     question.get_by_role("button", name="answer", exact=True).click()
     sessions.get_by_text("painted blue").wait_for()
+def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
+    shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    events = tab(shown, "Events")
+    events.get_by_role("option", name=re.compile("demo.order")).last.click()
+    events.get_by_role("button", name="copy as %fire").click()
+    shown.panel.get_by_text("copied: %%fire demo.order").wait_for()
+    assert json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2]) == {
+        "id": "o1",
+        "prices": [1, 2],
+    }
+    events.get_by_role("button", name="copy as test cell").click()
+    shown.panel.get_by_text("copied: %%worker bridge --test; paste it into a cell").wait_for()
+    case = json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2])
+    assert (case["event"], case["payload"]) == ("demo.order", {"id": "o1", "prices": [1, 2]})
+    with shown.expect_download() as download:
+        events.get_by_role("button", name="save as test").click()
+    assert re.fullmatch(r"test_bridge_\d+\.py", download.value.suggested_filename)
+    compile(download.value.path().read_text(), "test", "exec")
 
 
 def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it(shown):
