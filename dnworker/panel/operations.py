@@ -174,7 +174,6 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
     cell = model.actions.cell_now(request.number)
     return {"cell": cell.id, "newest": cell.number, "note": cell.note}
-    return {"cell": model.actions.cell_id(request.number), "number": request.number, "note": None}
 
 
 # -- events --------------------------------------------------------------------------------------------

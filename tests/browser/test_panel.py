@@ -105,24 +105,6 @@ def test_an_event_is_fired_from_the_panel_with_help(shown):
     assert shown.locator("datalist option[value='demo.total']").count() >= 1
 
 
-def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):
-    capability = tab(shown, "Capability")
-    switch = capability.get_by_role("switch", name="flag beta")
-    assert switch.get_attribute("aria-checked") == "false"
-    switch.click()
-    shown.locator("[role=switch][aria-checked=true]").wait_for()
-    shown.panel.get_by_text("2 running").wait_for()
-    switch.click()
-    shown.panel.get_by_text("1 gated_off").wait_for()
-    capability.get_by_role("button", name="run the checks of demo").click()
-    capability.get_by_text("✓ python: ok").wait_for()
-    run_cell(shown, "stream = open('/dev/null', 'w')\n")
-    run_cell(shown, "%%worker bad\n@worker.on_event('x')\nasync def on_x(event, client): stream.write('x')")
-    capability.get_by_role("button", name="export the notebook").click()
-    capability.get_by_role("button", name=re.compile(r"go to cell \[\d+\], line 3")).click()
-    shown.locator(".jp-CodeCell.dnw-found", has_text="stream.write").wait_for()
-
-
 def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
     run_cell(
         shown,
@@ -141,24 +123,6 @@ def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
     question.get_by_label("blue").check()
     question.get_by_role("button", name="answer", exact=True).click()
     sessions.get_by_text("painted blue").wait_for()
-def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
-    shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    events = tab(shown, "Events")
-    events.get_by_role("option", name=re.compile("demo.order")).last.click()
-    events.get_by_role("button", name="copy as %fire").click()
-    shown.panel.get_by_text("copied: %%fire demo.order").wait_for()
-    assert json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2]) == {
-        "id": "o1",
-        "prices": [1, 2],
-    }
-    events.get_by_role("button", name="copy as test cell").click()
-    shown.panel.get_by_text("copied: %%worker bridge --test; paste it into a cell").wait_for()
-    case = json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2])
-    assert (case["event"], case["payload"]) == ("demo.order", {"id": "o1", "prices": [1, 2]})
-    with shown.expect_download() as download:
-        events.get_by_role("button", name="save as test").click()
-    assert re.fullmatch(r"test_bridge_\d+\.py", download.value.suggested_filename)
-    compile(download.value.path().read_text(), "test", "exec")
 
 
 def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it(shown):
