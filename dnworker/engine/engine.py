@@ -47,6 +47,7 @@ from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.own import Declared
+from dnworker.engine.flow import FlowMeter
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
@@ -113,7 +114,7 @@ class Engine:
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
-        self.history = History(self.limits.history)
+        self.history, self.flow = History(self.limits.history), FlowMeter(self)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
@@ -163,6 +164,8 @@ class Engine:
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
         self.bus.tap(self.history.note_event)
+        self.bus.tap(self.flow.published.note_event)
+        self.fired.add(self.flow.published.note_fired)
         self.bus.gate = self.storms
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
@@ -208,6 +211,7 @@ class Engine:
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
             taken.enter_context(noticed())
+            taken.callback(self.flow.start())
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)

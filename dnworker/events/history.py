@@ -390,6 +390,14 @@ class History:
             for below in self._by_event.get(event.event_id, ())
         )
 
+    def waiting_kinds(self, most: int = 2_000) -> dict[str, int]:
+        """Return how many deliveries to workers wait, by kind; of the first so many events that have not arrived."""
+        found: dict[str, int] = {}
+        for event_id, count in islice(self._undelivered.items(), most):
+            if (event := self._events.get(event_id)) is not None:
+                found[event.kind] = found.get(event.kind, 0) + count
+        return found
+
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""
         while not self.is_quiet(event_id):

@@ -95,7 +95,9 @@ def place(
     deep = depths(graph, back)
     for band in graph.bands:
         names = [node.id for node in graph.nodes.values() if node.band == band]
-        shift = max(0, (min(deep[name] for name in names if graph.nodes[name].category != "source") - 1) // 2 * 2)
+        shift = max(
+            0, (min(deep[name] for name in names if graph.nodes[name].category != "source") - 1) // 2 * 2
+        )
         cells = {n: cell_of(deep[n] - shift if graph.nodes[n].category != "source" else 0) for n in names}
         for name in names:
             known = (before or {}).get(name)
@@ -123,7 +125,11 @@ def _fits(
         return False
     here = (cell.run, -cell.column if cell.run % 2 else cell.column)
     for source, target in graph.edges:
-        if target == name and (source, target) not in back and graph.nodes[source].band == graph.nodes[name].band:
+        if (
+            target == name
+            and (source, target) not in back
+            and graph.nodes[source].band == graph.nodes[name].band
+        ):
             other = before.get(source)
             if other is not None and (other.run, -other.column if other.run % 2 else other.column) >= here:
                 return False
@@ -134,7 +140,11 @@ class _Rows:
     """The rows of one pass of a band; `kept` are middles that stay."""
 
     def __init__(
-        self, graph: Graph, columns: Mapping[str, int], kept: Mapping[str, float], back: Collection[tuple[str, str]]
+        self,
+        graph: Graph,
+        columns: Mapping[str, int],
+        kept: Mapping[str, float],
+        back: Collection[tuple[str, str]],
     ) -> None:
         self._kept = kept
         self._column = columns

@@ -74,9 +74,7 @@ def find_cycles(graph: Graph, back: Collection[tuple[str, str]]) -> None:
         graph.cycles.append(Cycle(name, way, (source, target)))
 
 
-def _way(
-    graph: Graph, start: str, end: str, left_out: Collection[tuple[str, str]] = ()
-) -> list[str] | None:
+def _way(graph: Graph, start: str, end: str, left_out: Collection[tuple[str, str]] = ()) -> list[str] | None:
     """Return the shortest way between two nodes; None where there is none."""
     out_of = graph.out_of()
     came: dict[str, str | None] = {start: None}

@@ -39,7 +39,9 @@ def draw(graph: Graph, layout: Layout) -> dict[str, Any]:
         "width": layout.width,
         "height": round(layout.height, 1),
         "minutes": graph.minutes,
-        "bands": [{"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)} for b in layout.bands],
+        "bands": [
+            {"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)} for b in layout.bands
+        ],
         "nodes": [_node(graph, node, layout.boxes[node.id]) for node in graph.nodes.values()],
         "edges": [_edge(graph, e, layout.routes[e.key], e.key in alone) for e in graph.edges.values()],
     }
@@ -88,7 +90,10 @@ def _detail(graph: Graph, node: Node) -> tuple[str, str]:
     """Return the second line of a box and its tone: `bad` for red all over, `failing`, `gated`, `quiet` or none."""
     flow = node.flow
     if node.category == "fold":
-        return f"{counted(node.workers, 'worker')}, {counted(node.kinds, 'kind')}", "failing" if flow.failed else ""
+        return (
+            f"{counted(node.workers, 'worker')}, {counted(node.kinds, 'kind')}",
+            "failing" if flow.failed else "",
+        )
     if node.category == "source":
         return (rate(graph.per_minute(flow)) if graph.minutes else ""), ""
     if node.category == "kind":
@@ -173,7 +178,11 @@ def _label(graph: Graph, edge: Edge, route: Route, per_minute: float, is_told: b
         text = f"Cycle “{cycle.name}”: {' → '.join(short(graph.nodes[name]) for name in way)}{often}"
         text, tone = fit(text, 60), "cycle"
     elif per_minute and (route.leftwards or (is_told and route.is_straight)):
-        text = rate(per_minute) if per_minute >= 60 and edge.source.startswith("source/") else bare_rate(per_minute)
+        text = (
+            rate(per_minute)
+            if per_minute >= 60 and edge.source.startswith("source/")
+            else bare_rate(per_minute)
+        )
     if not text:
         return None
     width = round(columns(text) * 5.6 + (18 if columns(text) < 12 else 24))

@@ -30,7 +30,14 @@ class Finding(msgspec.Struct):
 
 def findings(graph: Graph) -> list[Finding]:
     """Return what is to be said, the worst first."""
-    found = [*_failing(graph), *_down(graph), *_cycles(graph), *_unheard(graph), *_unpublished(graph), *_gates(graph)]
+    found = [
+        *_failing(graph),
+        *_down(graph),
+        *_cycles(graph),
+        *_unheard(graph),
+        *_unpublished(graph),
+        *_gates(graph),
+    ]
     for one in found:
         one.title, one.text = _short(one.title), _short(one.text)
     return found[:MOST]

@@ -76,7 +76,9 @@ def _between(graph: Graph, folded: Collection[str]) -> list[str]:
     for edge in graph.edges.values():
         source, target = graph.nodes[edge.source], graph.nodes[edge.target]
         if source.band != target.band:
-            found |= {one.id: None for one in (source, target) if one.category == "kind" and one.band in hidden}
+            found |= {
+                one.id: None for one in (source, target) if one.category == "kind" and one.band in hidden
+            }
     return list(found)
 
 
@@ -125,7 +127,9 @@ def _joined(graph: Graph, inside: Mapping[str, str]) -> Graph:
             del found.edges[target, source]
     used = {node.band for node in found.nodes.values()}
     found.bands = [band for band in graph.bands if band in used] + [b for b in ("more",) if b in used]
-    found.cycles = [c for c in graph.cycles if c.back in found.edges and all(n in found.nodes for n in c.nodes)]
+    found.cycles = [
+        c for c in graph.cycles if c.back in found.edges and all(n in found.nodes for n in c.nodes)
+    ]
     return found
 
 

@@ -244,7 +244,7 @@ class _Builder:
         band, me, gated = self._bands[facts.capability], worker_id(facts.name), bool(facts.gate)
         for kind in sorted(facts.hears):
             node = self._kind(kind, band)
-            node.waiting += facts.waiting.get(kind, 0)
+            node.waiting = max(node.waiting, facts.waiting.get(kind, 0))
             self._join(node.id, me, facts.hears[kind], written=kind in facts.written, gated=gated)
         for label in sorted(facts.schedules):
             flow, written = facts.schedules[label], label in facts.written

@@ -112,7 +112,9 @@ def _stack(graph: Graph, layout: Layout, tracks: Mapping[tuple[str, int], int]) 
                 if cell.run != run:
                     continue
                 size = size_of(graph.nodes[name], cell.column)
-                box = Box(COLUMNS[cell.column][0], at + cell.middle - size.height / 2, size.width, size.height)
+                box = Box(
+                    COLUMNS[cell.column][0], at + cell.middle - size.height / 2, size.width, size.height
+                )
                 layout.boxes[name] = box
                 bottom = max(bottom, box.y + box.height + size.below)
             at = bottom + _PASS_GAP + tracks.get((band, run), 0) * _TRACK
@@ -247,7 +249,9 @@ class _Router:
         )
         if any(between):
             x = self._gutter(one.right + 9)
-            return self._bent([(one.right, one.middle), (x, one.middle), (x, end[1]), end], key, (x - 60, end[1]))
+            return self._bent(
+                [(one.right, one.middle), (x, one.middle), (x, end[1]), end], key, (x - 60, end[1])
+            )
         start = (x, one.y if up else one.y + one.height)
         bend = (x, start[1] + (end[1] - start[1]) * 0.7)
         path = f"M{_xy(start)}C{_xy(bend, (x - 31, end[1]), end)}"

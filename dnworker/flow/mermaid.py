@@ -81,5 +81,8 @@ def _marks(graph: Graph, names: dict[str, str], with_rates: bool) -> list[str]:
         if with_rates and node.category == "worker" and (node.state == "error" or node.flow.failed)
     ]
     if failing:
-        found += ["  classDef failing stroke:#d93a42,stroke-width:2px", f"  class {','.join(failing)} failing"]
+        found += [
+            "  classDef failing stroke:#d93a42,stroke-width:2px",
+            f"  class {','.join(failing)} failing",
+        ]
     return found

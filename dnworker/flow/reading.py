@@ -47,7 +47,9 @@ def handlers_in(tree: ast.Module, beside: Mapping[str, ast.Module] | None = None
     return found
 
 
-def published_by(tree: ast.Module, line: int, beside: Mapping[str, ast.Module] | None = None) -> frozenset[str]:
+def published_by(
+    tree: ast.Module, line: int, beside: Mapping[str, ast.Module] | None = None
+) -> frozenset[str]:
     """Return what the function publishes whose first line, decorators among them, is this; nothing if none is."""
     scope = _Scope(tree, beside or {})
     for node in ast.walk(tree):
@@ -75,8 +77,14 @@ def _registered(tree: ast.Module) -> Iterator[tuple[Function, ast.Attribute, ast
             inner = node.func if isinstance(node.func, ast.Call) else None  # worker.on_event("kind")(handler)
             attribute = inner.func if inner is not None else node.func
             named = node.args[0]
-            if isinstance(attribute, ast.Attribute) and attribute.attr in DECORATORS and isinstance(named, ast.Name):
-                if named.id in functions and (inner is not None or attribute.attr not in ("on_event", "every")):
+            if (
+                isinstance(attribute, ast.Attribute)
+                and attribute.attr in DECORATORS
+                and isinstance(named, ast.Name)
+            ):
+                if named.id in functions and (
+                    inner is not None or attribute.attr not in ("on_event", "every")
+                ):
                     yield functions[named.id], attribute, inner
 
 
@@ -155,7 +163,13 @@ class _Scope:
             for node in _body_of(current):
                 if isinstance(node, ast.Call) and _is_publish(node):
                     kinds |= {kind for kind in self._published_by(node) if kind.strip("*")}
-                name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+                name = (
+                    node.id
+                    if isinstance(node, ast.Name)
+                    else node.attr
+                    if isinstance(node, ast.Attribute)
+                    else ""
+                )
                 waiting += self.functions.get(name, ())
         return kinds
 

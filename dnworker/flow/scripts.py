@@ -68,7 +68,9 @@ def handlers_of_file(file: Path) -> list[Handled]:
 
 def beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
     """Return the files beside one that it imports names from, parsed."""
-    names = {(node.module or "").rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names = {
+        (node.module or "").rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    }
     found = {}
     for name in sorted(names)[:MOST_FILES]:
         if name.isidentifier() and (other := parsed(file.with_name(f"{name}.py"))) is not None:

@@ -43,7 +43,9 @@ def svg(drawing: Mapping[str, Any], title: str = "What flows where") -> str:
         f'<rect class="page" width="{width:g}" height="{height:g}"/>',
     ]
     for band in drawing["bands"]:
-        parts.append(f'<rect class="band" x="8" y="{band["y"]:g}" width="1180" height="{band["height"]:g}" rx="6"/>')
+        parts.append(
+            f'<rect class="band" x="8" y="{band["y"]:g}" width="1180" height="{band["height"]:g}" rx="6"/>'
+        )
         parts.append(f'<text x="20" y="{band["y"] + 18:g}">{_text(band["name"])}</text>')
     order = {"run": 0, "idle": 1, "gated": 2, "cycle": 3, "bad": 4}
     edges = sorted(drawing["edges"], key=lambda edge: (bool(edge["core"]), order[edge["tone"]]))
@@ -85,7 +87,9 @@ def _node(node: Mapping[str, Any]) -> str:
     ]
     if is_kind:
         middle = x + width / 2
-        parts.append(f'<text class="label" x="{middle:g}" y="{y + 16:g}" text-anchor="middle">{_text(node["label"])}</text>')
+        parts.append(
+            f'<text class="label" x="{middle:g}" y="{y + 16:g}" text-anchor="middle">{_text(node["label"])}</text>'
+        )
         if node["caption"]:
             at = f'x="{middle:g}" y="{y + height + 14:g}"'
             parts.append(f'<text class="caption" {at} text-anchor="middle">{_text(node["caption"])}</text>')

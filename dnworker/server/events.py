@@ -19,6 +19,7 @@ from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publ
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.events.flow_counts import published_by
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
@@ -53,6 +54,7 @@ class Published(msgspec.Struct):
 async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
+    _note_publisher(call)
     await _room(call, call.body.kind, None)
     envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
@@ -71,9 +73,15 @@ async def publish_to_session(call: ApiCall) -> object:
     session_id = call.path["session_id"]
     body = call.body
     check_publishable(body.kind)
+    _note_publisher(call)
     await _room(call, body.kind, session_id)
     envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
+
+
+def _note_publisher(call: ApiCall) -> None:
+    """Note who publishes, where no handler is known to: each request has a task of its own, and so a context."""
+    published_by.set(call.scope.get("worker") or "HTTP")
 
 
 async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:

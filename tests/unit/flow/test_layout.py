@@ -27,12 +27,17 @@ def ends(path):
 def on_border(point, box):
     x, y = point
     inside = box.x - 0.1 <= x <= box.right + 0.1 and box.y - 0.1 <= y <= box.y + box.height + 0.1
-    return inside and min(abs(x - box.x), abs(x - box.right), abs(y - box.y), abs(y - box.y - box.height)) < 0.1
+    return (
+        inside and min(abs(x - box.x), abs(x - box.right), abs(y - box.y), abs(y - box.y - box.height)) < 0.1
+    )
 
 
 def clash(one, other):
     return (
-        one.x < other.right and other.x < one.right and one.y < other.y + other.height and other.y < one.y + one.height
+        one.x < other.right
+        and other.x < one.right
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
     )
 
 
@@ -100,7 +105,9 @@ def test_boxes_that_stay_keep_their_place_in_their_band_when_a_worker_comes(fact
     boxes = list(after.boxes.items())
     for (name, one), (other, two) in combinations(boxes, 2):
         assert not clash(one, two), (name, other)
-    stayed = [n for n in before.cells.keys() & after.cells.keys() if before.cells[n].column == after.cells[n].column]
+    stayed = [
+        n for n in before.cells.keys() & after.cells.keys() if before.cells[n].column == after.cells[n].column
+    ]
     assert len(stayed) >= len(before.cells) // 2
 
 
@@ -163,7 +170,11 @@ def test_a_small_map_is_not_folded(workers):
 def crowd(workers, capabilities, kinds=3):
     return Facts(
         [
-            worker(f"c{n % capabilities}:w-{n}", [f"c{n % capabilities}.k{n % kinds}"], [f"c{n * 7 % capabilities}.k0"])
+            worker(
+                f"c{n % capabilities}:w-{n}",
+                [f"c{n % capabilities}.k{n % kinds}"],
+                [f"c{n * 7 % capabilities}.k0"],
+            )
             for n in range(workers)
         ],
         {},
