@@ -14,12 +14,11 @@ from statistics import fmean
 
 from dnworker.flow.graph import Graph, Node
 
-COLUMNS = ((24, 84), (155, 122), (324, 138), (509, 122), (678, 138), (863, 122), (1032, 138))
-"""Left edge and width of each column, in px."""
+LAST = 6
+"""The last column."""
 
-LAST = len(COLUMNS) - 1
 GAP = 10
-CAPTION = 18
+CAPTION = 16
 """Px between two boxes of a column, and of the line below a kind."""
 
 SWEEPS = 6
@@ -45,10 +44,10 @@ class Size:
     below: float = 0.0
 
 
-def size_of(node: Node, column: int) -> Size:
+def size_of(graph: Graph, node: Node, column: int) -> Size:
     """Return the size of a node's box in a column."""
     below = CAPTION if node.category == "kind" and (node.mark or node.waiting) else 0.0
-    return Size(COLUMNS[column][1], 24.0 if node.category == "kind" else 36.0, below)
+    return Size(graph.grid[column][1], 24.0 if node.category == "kind" else 36.0, below)
 
 
 def depths(graph: Graph, back: Collection[tuple[str, str]]) -> dict[str, int]:
@@ -68,9 +67,9 @@ def depths(graph: Graph, back: Collection[tuple[str, str]]) -> dict[str, int]:
             missing[target] -= 1
             if not missing[target]:
                 ready.append(target)
-    for node in graph.nodes.values():  # a fold stands where workers do
-        if node.category != "source" and found[node.id] % 2 != first[node.category] % 2:
-            found[node.id] += 1
+    for box in graph.nodes.values():  # a fold stands where workers do
+        if box.category != "source" and found[box.id] % 2 != first[box.category] % 2:
+            found[box.id] += 1
     return found
 
 
@@ -148,7 +147,7 @@ class _Rows:
     ) -> None:
         self._kept = kept
         self._column = columns
-        self._sizes = {name: size_of(graph.nodes[name], column) for name, column in columns.items()}
+        self._sizes = {name: size_of(graph, graph.nodes[name], column) for name, column in columns.items()}
         self._near: dict[str, list[str]] = {name: [] for name in columns}
         for source, target in graph.edges:
             if source in columns and target in columns and (source, target) not in back:
@@ -276,7 +275,8 @@ class _Rows:
                 for other in there
             )
         ]
-        return float(round(min(free, key=lambda one: (abs(one - wanted), one))))
+        nearest: float = min(free, key=lambda one: (abs(one - wanted), one))
+        return float(round(nearest))
 
 
 def connected(near: Mapping[str, Iterable[str]]) -> list[list[str]]:

@@ -40,9 +40,10 @@ def draw(graph: Graph, layout: Layout) -> dict[str, Any]:
         "height": round(layout.height, 1),
         "minutes": graph.minutes,
         "bands": [
-            {"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)} for b in layout.bands
+            {"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)} for b in layout.bands if b.name
         ],
         "nodes": [_node(graph, node, layout.boxes[node.id]) for node in graph.nodes.values()],
+        "findings": [],
         "edges": [_edge(graph, e, layout.routes[e.key], e.key in alone) for e in graph.edges.values()],
     }
 
@@ -75,6 +76,7 @@ def _node(graph: Graph, node: Node, box: Box) -> dict[str, Any]:
         "told": shown(detail)[:LONGEST_NAME],
         "tone": tone,
         "state": node.state,
+        "band": node.band[:LONGEST_NAME],
         "mark": node.mark,
         "caption": _caption(node),
         "rate": round(graph.per_minute(node.flow), 2),

@@ -21,6 +21,10 @@ Mark = Literal["", "unheard", "unpublished"]
 SESSIONS, RUNTIME, SCHEDULES = "Sessions", "Runtime", "Schedules"
 """The sources that the runtime itself is: it publishes the reserved kinds, and starts schedules."""
 
+GRID = ((24, 84), (155, 122), (324, 138), (509, 122), (678, 138), (863, 122), (1032, 138))
+COMPACT = ((0, 84), (151, 122), (336, 138), (541, 122), (720, 138), (925, 122), (1110, 138))
+"""Left edge and width of each column, in px: of a whole map, and of one of few flows without bands."""
+
 MERGED = 6
 """Workers of several capabilities that share one band at most, where they hear the same kind from outside."""
 
@@ -134,6 +138,7 @@ class Graph(msgspec.Struct):
     bands: list[str] = []
     cycles: list[Cycle] = []
     minutes: float = 0.0
+    grid: tuple[tuple[int, int], ...] = GRID
 
     def per_minute(self, flow: Flow) -> float:
         """Return a count as a rate."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from dnworker.flow.boxes import COLUMNS, LAST, Cell, place, size_of
+from dnworker.flow.boxes import LAST, Cell, place, size_of
 from dnworker.flow.cycles import backwards
 from dnworker.flow.graph import Graph
 
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 WIDTH = 1196
 """Px of a map, whatever it shows."""
 
-_MARGIN, _BAND_GAP, _BAND_TOP, _BAND_BOTTOM = 8, 12, 28, 18
+_MARGIN, _BAND_GAP, _BAND_TOP, _BAND_BOTTOM = 8, 12, 28, 16
 _TRACK = 20
 """Px of a channel below a pass, in which one ribbon runs past the boxes."""
 
@@ -104,16 +104,16 @@ def _stack(graph: Graph, layout: Layout, tracks: Mapping[tuple[str, int], int]) 
     y = float(_MARGIN + 8)
     for band in graph.bands:
         names = [node.id for node in graph.nodes.values() if node.band == band]
-        top, at = y, y + _BAND_TOP
+        top, at = y, y + (_BAND_TOP if band else -_MARGIN)
         for run in sorted({layout.cells[name].run for name in names}):
             bottom = at
             for name in names:
                 cell = layout.cells[name]
                 if cell.run != run:
                     continue
-                size = size_of(graph.nodes[name], cell.column)
+                size = size_of(graph, graph.nodes[name], cell.column)
                 box = Box(
-                    COLUMNS[cell.column][0], at + cell.middle - size.height / 2, size.width, size.height
+                    graph.grid[cell.column][0], at + cell.middle - size.height / 2, size.width, size.height
                 )
                 layout.boxes[name] = box
                 bottom = max(bottom, box.y + box.height + size.below)
@@ -165,11 +165,11 @@ class _Router:
         return self._cells[name].run % 2 == 1
 
     def _exit(self, name: str) -> float:
-        left, width = COLUMNS[self._cells[name].column]
+        left, width = self._graph.grid[self._cells[name].column]
         return left if self._is_leftwards(name) else left + width
 
     def _entry(self, name: str) -> float:
-        left, width = COLUMNS[self._cells[name].column]
+        left, width = self._graph.grid[self._cells[name].column]
         return left + width if self._is_leftwards(name) else left
 
     def _kind_of_way(self, key: tuple[str, str]) -> str:
@@ -262,7 +262,7 @@ class _Router:
     ) -> Route:
         zone, number = self._track[key]
         bottom = max(
-            layout.boxes[name].y + layout.boxes[name].height + size_of(node, self._cells[name].column).below
+            layout.boxes[name].y + layout.boxes[name].height + size_of(self._graph, node, self._cells[name].column).below
             for name, node in self._graph.nodes.items()
             if self._place(name) == zone
         )

@@ -10,13 +10,12 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from dnworker.core.envelope import is_reserved
 from dnworker.core.text import valid_text
 from dnworker.engine.flow import LIVE, RECENT
 from dnworker.events.flow_counts import QUARTER
+from dnworker.flow.busiest import busiest
 from dnworker.flow.graph import Facts
 from dnworker.flow.maps import Place, make
-from dnworker.flow.words import bare_rate, rate
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -29,7 +28,7 @@ PLACES_KEPT = 20
 """Ways to look at a map, by what is hidden and unfolded, of which is remembered where things are."""
 
 HIDDEN_KEPT, LONGEST_HIDDEN = 200, 300
-BUSIEST, MOST_BUSIEST = 4, 50
+MOST_BUSIEST = 50
 
 _places: WeakKeyDictionary[PanelModel, OrderedDict[object, Place]] = WeakKeyDictionary()
 
@@ -59,8 +58,10 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
-        flows = await asyncio.to_thread(busiest, shown, min(asked.busiest, MOST_BUSIEST))
-        return {"window": asked.window, "minutes": round(facts.minutes, 2), "busiest": flows}
+        most = max(1, min(asked.busiest, MOST_BUSIEST))
+        place = _place(model, (frozenset(asked.hide), most))
+        flows = await asyncio.to_thread(busiest, shown, most, place)
+        return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
     place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
@@ -112,37 +113,6 @@ def without(facts: Facts, hidden: Iterable[str]) -> Facts:
         for name, kinds in facts.sources.items()
     }
     return Facts(workers, sources, facts.minutes)
-
-
-def busiest(facts: Facts, most: int) -> list[dict[str, Any]]:
-    """Return the flows with the most events, as rows: kind, the worker that hears it, rate, and what failed.
-
-    A kind that nobody hears is a row, too. Without counts, all are in the order in which they were found.
-    """
-    heard = {kind for worker in facts.workers for kind in worker.hears}
-    published: dict[str, int] = {}
-    for kinds in (*facts.sources.values(), *(worker.published for worker in facts.workers)):
-        for kind, count in kinds.items():
-            published[kind] = published.get(kind, 0) + count
-    rows = [(kind, w.name, flow.count, flow.failed) for w in facts.workers for kind, flow in w.hears.items()]
-    rows += [
-        (kind, None, count, 0)
-        for kind, count in published.items()
-        if kind not in heard and not is_reserved(kind)
-    ]
-    rows = sorted(rows, key=lambda row: (-row[2], -row[3]))[:most]
-    return [
-        {
-            "kind": valid_text(kind),
-            "worker": worker,
-            "rate": round(count / facts.minutes, 2) if facts.minutes else 0,
-            "text": rate(count / facts.minutes) if facts.minutes else "",
-            "bare": bare_rate(count / facts.minutes) if facts.minutes else "",
-            "count": count,
-            "failed": failed,
-        }
-        for kind, worker, count, failed in rows
-    ]
 
 
 def _selected(model: PanelModel, node: str | None, drawing: dict[str, Any]) -> dict[str, Any] | None:
