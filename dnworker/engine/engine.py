@@ -46,8 +46,8 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.direct import DirectConnection
-from dnworker.engine.own import Declared
 from dnworker.engine.flow import FlowMeter
+from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
@@ -114,7 +114,7 @@ class Engine:
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
-        self.history, self.flow = History(self.limits.history), FlowMeter(self)
+        self.history = History(self.limits.history)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
@@ -176,6 +176,11 @@ class Engine:
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
 
     @cached_property
+    def flow(self) -> FlowMeter:
+        """What flows where: who publishes which kind, and who handles it."""
+        return FlowMeter(self.workers, self.history.waiting_kinds)
+
+    @cached_property
     def usage(self) -> Usage:
         """What is used of the limits now; parts that have a budget add a gauge."""
         usage, history, scopes, queues = Usage(self.limits), self.history, self.bus.scopes, self.bus.queues
@@ -211,7 +216,7 @@ class Engine:
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
             taken.enter_context(noticed())
-            taken.callback(self.flow.start())
+            taken.callback(self.flow.start(self._loop))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)

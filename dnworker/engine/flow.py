@@ -1,7 +1,7 @@
-"""`FlowMeter`: what flows where, as facts for a map: counted events and runs, and what handlers' sources say.
+"""`FlowMeter`: what flows where, as facts for a map: counted events and runs, and what sources say.
 
-The panel's map, `dn.map()` and `runtime.map()` ask it. While the runtime runs it notes every quarter of a minute
-where the counters of handlers are; a handler's run costs nothing more for that.
+The panel's map, `dn.map()` and `runtime.map()` ask it. While the runtime runs it notes every few seconds where
+the counters of handlers are; a handler's run costs nothing more for that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.core.handlers import HandlerKey
-    from dnworker.engine.engine import Engine
     from dnworker.workers.managed import ManagedWorker
 
 LIVE, RECENT = 1.0, 15.0
@@ -48,41 +47,47 @@ class Handled(NamedTuple):
 
 
 class FlowMeter:
-    """What one runtime's flow map is made of. Call it on the runtime's loop."""
+    """What one runtime's flow map is made of. Call it on the runtime's loop.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    Args:
+        workers: returns the workers that there are.
+        waiting: returns how many events wait for workers, by kind.
+    """
+
+    def __init__(
+        self, workers: Callable[[], list[ManagedWorker]], waiting: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._workers, self._waiting = workers, waiting
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
         self._handled_rings: Rings[Handled] = Rings()
         self._written: dict[str, tuple[object, WorkerFacts]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> Callable[[], None]:
+    def start(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """Note the counters every few seconds; returns what ends it."""
-        self._plan()
+        self._plan(loop)
         return self._end
 
-    def _plan(self) -> None:
-        self._timer = self._engine.loop.call_later(QUARTER / 2, self._tick)
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(QUARTER / 2, self._tick, loop)
 
-    def _tick(self) -> None:
-        totals = self.published.totals
-        self._published_rings.note(list(totals.items()))
-        self._note_some(self._engine.workers(), 0)
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._published_rings.note(list(self.published.totals.items()))
+        self._note_some(loop, self._workers(), 0)
 
-    def _note_some(self, workers: list[ManagedWorker], start: int) -> None:
+    def _note_some(self, loop: asyncio.AbstractEventLoop, workers: list[ManagedWorker], start: int) -> None:
         """Note what some workers have done, and go on with the others when the loop has turned."""
         if self._timer is None:
             return  # ended meanwhile
         for worker in workers[start : start + AT_ONCE]:
             self._handled_rings.note(_handled(worker))
         if start + AT_ONCE < len(workers):
-            self._timer = self._engine.loop.call_later(0, self._note_some, workers, start + AT_ONCE)
+            self._timer = loop.call_later(0, self._note_some, loop, workers, start + AT_ONCE)
             return
         names = {worker.qualified_name for worker in workers}
         self._handled_rings.forget(lambda key: key.worker in names)
-        self._plan()
+        self._plan(loop)
 
     def _end(self) -> None:
         timer, self._timer = self._timer, None
@@ -97,7 +102,7 @@ class FlowMeter:
         Args:
             minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
         """
-        unread = [(w, key) for w in self._engine.workers() if (key := self._source_key(w)) is not None]
+        unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
         unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
         for worker, key in unread:
             self._keep(worker, key, await asyncio.to_thread(_read, *_to_read(worker)))
@@ -112,7 +117,7 @@ class FlowMeter:
 
     def facts_now(self, minutes: float) -> Facts:
         """Return the same at once, for who holds the loop anyhow."""
-        for worker in self._engine.workers():
+        for worker in self._workers():
             key = self._source_key(worker)
             if key is not None and self._written.get(worker.qualified_name, (None,))[0] != key:
                 self._keep(worker, key, _read(*_to_read(worker)))
@@ -136,7 +141,7 @@ class FlowMeter:
 
     def _collect(self, minutes: float) -> Generator[None, None, Facts]:
         """Yield after each worker; returns the facts of all."""
-        workers = self._engine.workers()
+        workers = self._workers()
         for worker in workers:
             self._handled_rings.note(_handled(worker))
             yield
@@ -148,7 +153,7 @@ class FlowMeter:
             if seen:  # else it was long ago; what was seen lately stays in its place
                 kinds = published.setdefault(publisher_of(publisher, kind), {})
                 kinds[kind] = kinds.get(kind, 0) + counts[publisher, kind]
-        waiting = self._engine.history.waiting_kinds() if minutes else {}
+        waiting = self._waiting() if minutes else {}
         yield
         arrived: dict[str, int] = {}
         for kinds in published.values():
@@ -171,7 +176,7 @@ class FlowMeter:
         arrived: Mapping[str, int],
         waiting: Mapping[str, int],
     ) -> WorkerFacts:
-        """Return the facts of one worker; of one that reports no runs, what was published counts as handled."""
+        """Return the facts of one worker; where no runs are reported, what was published counts."""
         name, stats = worker.qualified_name, worker.stats
         read = self._written.get(name, (None, WorkerFacts(name, worker.capability)))[1]
         is_silent = not stats and worker.state is WorkerState.RUNNING
@@ -201,7 +206,7 @@ class FlowMeter:
         )
 
     def series(self, worker: str | None = None, kind: str | None = None) -> list[tuple[int, int]]:
-        """Return calls and failed calls of a worker, or events of a kind, of each of the last 60 quarters."""
+        """Return calls and failed calls of a worker, or events of a kind, in each quarter of a minute."""
         if worker is None:
             return [(count, 0) for count in self._published_rings.series(lambda key: key[1] == kind)]
         calls = self._handled_rings.series(lambda key: key.worker == worker and not key.is_failed)
@@ -210,7 +215,7 @@ class FlowMeter:
 
 
 def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:
-    """Return the totals of a worker: the runs that have ended, and those that failed, of each thing it handles."""
+    """Return the totals of a worker: ended and failed runs of each thing that it handles."""
     totals: dict[Handled, int] = {}
     name = worker.qualified_name
     for key, stats in worker.stats.items():

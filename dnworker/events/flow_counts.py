@@ -1,4 +1,4 @@
-"""`PublishedCounts` counts who publishes which kind, all the time; `Rings` keep counts of the last fifteen minutes.
+"""`PublishedCounts` counts who publishes which kind; `Rings` keep counts of the last fifteen minutes.
 
 The engine's `flow.py` has both for the flow map. An event pays for one addition.
 """
@@ -21,10 +21,10 @@ MOST = 4_000
 """Pairs of publisher and kind, or of worker and kind, that are counted; further ones are not."""
 
 published_by: ContextVar[str | None] = ContextVar("dnworker_published_by", default=None)
-"""Who publishes here, where no handler does: `HTTP`, or the name of a worker that does not report its runs."""
+"""Who publishes here, where no handler does: `HTTP`, or a worker that does not report its runs."""
 
 PROGRAM, OPERATOR, SESSIONS, RUNTIME = "Program", "By hand", "Sessions", "Runtime"
-"""What publishes where nobody else is known to: the program that holds the runtime, who fires, the runtime."""
+"""What publishes where nobody else is known to: the program of the runtime, who fires, the runtime."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -32,7 +32,7 @@ K = TypeVar("K", bound=Hashable)
 class PublishedCounts:
     """How many events each publisher has published of each kind so far; `totals` only grow.
 
-    The publisher is the name of a worker or of an agent, what `published_by` says, or None; `publisher_of` names it.
+    The publisher is a worker or an agent, what `published_by` says, or None; `publisher_of` names it.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class PublishedCounts:
 
 
 def publisher_of(name: str | None, kind: str) -> str:
-    """Return how a publisher is called: agents of all turns are `Sessions`, and who is not known goes by the kind."""
+    """Return how a publisher is called: agents are `Sessions`, and who is not known goes by the kind."""
     if name is not None:
         return SESSIONS if name.startswith("agent ") else name
     if is_reserved(kind):

@@ -391,7 +391,7 @@ class History:
         )
 
     def waiting_kinds(self, most: int = 2_000) -> dict[str, int]:
-        """Return how many deliveries to workers wait, by kind; of the first so many events that have not arrived."""
+        """Return how many deliveries to workers wait, by kind; of so many events at most."""
         found: dict[str, int] = {}
         for event_id, count in islice(self._undelivered.items(), most):
             if (event := self._events.get(event_id)) is not None:

@@ -1,7 +1,7 @@
-"""Places the boxes of a map: columns by depth, passes where a chain is longer, rows by neighbours; `layout` calls it.
+"""Places the boxes of a map: columns by depth, rows by neighbours; `layout` calls it.
 
-Column 0 holds sources, odd columns kinds, even columns workers. What is deeper than the last column goes on below
-in a pass of its own that runs the other way, so that a map never gets wider than it is drawn.
+Column 0 holds sources, odd columns kinds, even columns workers. What is deeper than the last column goes on
+below in a pass of its own that runs the other way, so that a map never gets wider than it is drawn.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 
 from dnworker.flow.graph import Graph, Node
@@ -28,7 +29,7 @@ NEARLY = 16.0
 
 @dataclass(frozen=True)
 class Cell:
-    """Where a node is in its band: the pass, the column, and the middle of its box in px from the top of the pass."""
+    """Where a node is in its band: pass, column, and the middle of its box in px from the top of the pass."""
 
     run: int
     column: int
@@ -51,7 +52,7 @@ def size_of(graph: Graph, node: Node, column: int) -> Size:
 
 
 def depths(graph: Graph, back: Collection[tuple[str, str]]) -> dict[str, int]:
-    """Return how deep each node is: one more than the deepest that leads to it, edges that run backwards left out."""
+    """Return how deep each node is: one more than what leads to it; edges of `back` do not count."""
     first = {"source": 0, "kind": 1, "worker": 2, "fold": 2}
     found = {node.id: first[node.category] for node in graph.nodes.values()}
     forward = [key for key in graph.edges if key not in back]
@@ -117,7 +118,7 @@ def place(
 def _fits(
     graph: Graph, name: str, cell: Cell, back: Collection[tuple[str, str]], before: Mapping[str, Cell]
 ) -> bool:
-    """Return whether a node may stay where it was: behind all that lead to it, in a column of its category."""
+    """Return whether a node may stay where it was: behind all that lead to it, in such a column."""
     if cell.column % 2 != (graph.nodes[name].category == "kind") or (cell.column == 0) != (
         graph.nodes[name].category == "source"
     ):
@@ -228,7 +229,7 @@ class _Rows:
     def _spread(self, names: list[str], wanted: Mapping[str, float]) -> None:
         """Put boxes of a column as near to where they are wanted as their order and size allow."""
         offset, offsets = 0.0, [0.0]
-        for upper, lower in zip(names, names[1:], strict=False):
+        for upper, lower in pairwise(names):
             offset += self._apart(upper, lower)
             offsets.append(offset)
         blocks: list[list[float]] = []  # the sum of what is wanted, less the offset, and how many
@@ -256,7 +257,7 @@ class _Rows:
 
     def _push_apart(self, names: list[str]) -> None:
         """Move down what has no room any more, as the one above has a line below it now."""
-        for upper, lower in zip(names, names[1:], strict=False):
+        for upper, lower in pairwise(names):
             self._middle[lower] = max(self._middle[lower], self._middle[upper] + self._apart(upper, lower))
 
     def _room(self, name: str, there: list[str], wanted: float) -> float:
@@ -316,7 +317,7 @@ def uncrossed(columns: Mapping[int, list[str]], near: Mapping[str, list[str]]) -
 
             order[column].sort(key=wanted)
         count = crossings(order, near)
-        if count < fewest or number == 0 and count == fewest:
+        if count < fewest or (number == 0 and count == fewest):
             best, fewest = order, count
     return best
 

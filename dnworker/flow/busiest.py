@@ -1,4 +1,4 @@
-"""`busiest`: the flows with the most events, as rows and as a small map without bands; the overview shows them."""
+"""`busiest`: the flows with the most events, as rows and as a small map; the overview shows them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _row(graph: Graph, node: Node) -> dict[str, Any]:
 
 
 def _around(graph: Graph, kinds: list[Node], most: int) -> Graph:
-    """Return the part of the graph that begins at the busiest kinds; at those from outside where there are some."""
+    """Return the part of the graph that begins at the busiest kinds, first those from outside."""
     into, out_of = graph.into(), graph.out_of()
     outside = {
         node.id: name for node in kinds for name in into[node.id] if graph.nodes[name].category == "source"
@@ -90,8 +90,12 @@ def _around(graph: Graph, kinds: list[Node], most: int) -> Graph:
             begun += 1
             kept |= dict.fromkeys([outside[kind.id]] if kind.id in outside else [])
             _follow(graph, out_of, kind.id, kept)
-    few = Graph(nodes={}, edges={}, bands=[""] if kept else [], cycles=[], minutes=graph.minutes, grid=COMPACT)
-    few.nodes = {name: msgspec.structs.replace(graph.nodes[name], band="") for name in graph.nodes if name in kept}
+    few = Graph(
+        nodes={}, edges={}, bands=[""] if kept else [], cycles=[], minutes=graph.minutes, grid=COMPACT
+    )
+    few.nodes = {
+        name: msgspec.structs.replace(graph.nodes[name], band="") for name in graph.nodes if name in kept
+    }
     few.edges = {key: edge for key, edge in graph.edges.items() if key[0] in kept and key[1] in kept}
     return few
 
@@ -103,7 +107,7 @@ def _follow(graph: Graph, out_of: dict[str, list[str]], start: str, kept: dict[s
     for _ in range(DEEPEST - 1):
         following = []
         for name in level:
-            ways = sorted(out_of[name], key=lambda other: -graph.edges[name, other].flow.count)  # noqa: B023
+            ways = sorted(out_of[name], key=lambda other: -graph.edges[name, other].flow.count)
             following += [way for way in ways[:BESIDE] if way not in kept]
             kept |= dict.fromkeys(following)
         level = following

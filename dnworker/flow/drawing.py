@@ -1,4 +1,4 @@
-"""`draw`: what a map shows, as data: boxes with their texts, ribbons with width and colour; panel and `svg` draw it."""
+"""`draw`: what a map shows, as data: boxes with texts, ribbons with widths; panel and `svg` draw it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def draw(graph: Graph, layout: Layout) -> dict[str, Any]:
         "height": round(layout.height, 1),
         "minutes": graph.minutes,
         "bands": [
-            {"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)} for b in layout.bands if b.name
+            {"name": fit(b.name, 120), "y": round(b.y, 1), "height": round(b.height, 1)}
+            for b in layout.bands
+            if b.name
         ],
         "nodes": [_node(graph, node, layout.boxes[node.id]) for node in graph.nodes.values()],
         "findings": [],
@@ -49,7 +51,7 @@ def draw(graph: Graph, layout: Layout) -> dict[str, Any]:
 
 
 def _only_listeners(graph: Graph) -> set[tuple[str, str]]:
-    """Return the edges whose rate is told best beside them: from sources, and to the one worker that hears a kind."""
+    """Return the edges whose rate stands beside them: from sources, and the only ones of their node."""
     out_of = graph.out_of()
     return {
         edge.key
@@ -89,7 +91,7 @@ def _node(graph: Graph, node: Node, box: Box) -> dict[str, Any]:
 
 
 def _detail(graph: Graph, node: Node) -> tuple[str, str]:
-    """Return the second line of a box and its tone: `bad` for red all over, `failing`, `gated`, `quiet` or none."""
+    """Return the second line of a box and its tone: `bad` (all red), `failing`, `gated`, `quiet` or none."""
     flow = node.flow
     if node.category == "fold":
         return (
@@ -145,7 +147,7 @@ def _edge(graph: Graph, edge: Edge, route: Route, is_told: bool) -> dict[str, An
         "count": edge.flow.count,
         "failed": edge.flow.failed,
         "written": edge.is_written,
-        "told": _told(graph, edge, per_minute),
+        "told": told(graph, edge, per_minute),
     }
 
 
@@ -191,7 +193,7 @@ def _label(graph: Graph, edge: Edge, route: Route, per_minute: float, is_told: b
     return {"x": route.label[0], "y": route.label[1], "width": width, "text": text, "tone": tone}
 
 
-def _told(graph: Graph, edge: Edge, per_minute: float) -> str:
+def told(graph: Graph, edge: Edge, per_minute: float) -> str:
     """Return an edge in words, for its tooltip and for who does not see it."""
     source, target = shown(graph.nodes[edge.source].label), shown(graph.nodes[edge.target].label)
     words = [f"{source[:LONGEST_NAME]} → {target[:LONGEST_NAME]}"]

@@ -1,4 +1,4 @@
-"""What is to be said about a map, in words: failures, cycles, dead ends, closed gates; the map's list shows it."""
+"""What is to be said about a map, in words: failures, cycles, dead ends, closed gates; `maps` asks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`fold`: a graph of many nodes with capabilities, and workers that are alike, as one box each; `maps` folds."""
+"""`fold`: a large graph with capabilities, and workers that are alike, as one box each; `maps` folds."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from os.path import commonprefix
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -39,7 +39,7 @@ def fold(graph: Graph, opened: Collection[str] = (), closed: Collection[str] = (
         closed: those that a reader has folded, however small.
     """
     inside = {name: name for name in graph.nodes}
-    sizes = {band: 0 for band in graph.bands}
+    sizes = dict.fromkeys(graph.bands, 0)
     for node in graph.nodes.values():
         sizes[node.band] += 1
     if len(graph.nodes) > FROM:
@@ -70,7 +70,7 @@ def _alike(graph: Graph) -> dict[str, str]:
 
 
 def _between(graph: Graph, folded: Collection[str]) -> list[str]:
-    """Return the kinds of folded bands that others publish or hear: they stay, to tell what is between them."""
+    """Return the kinds of folded bands that others publish or hear: they tell what is between them."""
     hidden = set(folded)
     found: dict[str, None] = {}
     for edge in graph.edges.values():
@@ -143,10 +143,16 @@ def _box(name: str, nodes: list[Node]) -> Node:
     if name == "rest":
         band, label = "more", f"{counted(len(nodes), 'more box', 'more boxes')}"
     elif name.startswith("alike/"):
-        stem = commonprefix([short(node) for node in workers]).rstrip("-0123456789") or short(workers[0])
-        label = f"{stem} × {len(workers):,}"
+        stem = _stem([short(node) for node in workers]) or short(workers[0])
+        label = f"{stem} \N{MULTIPLICATION SIGN} {len(workers):,}"
     else:
         label = band
     state = "error" if any(node.state == "error" for node in workers) else ""
     made = Node(name, "fold", label, band=band, flow=flow, state=state, workers=len(workers), kinds=kinds)
     return msgspec.structs.replace(made, is_written=any(node.is_written for node in nodes))
+
+
+def _stem(names: list[str]) -> str:
+    """Return what names begin with in common, without the number that tells them apart."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike).rstrip("-0123456789")

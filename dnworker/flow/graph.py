@@ -1,7 +1,7 @@
-"""`Graph`: who publishes which kind and who hears it; the engine and `reading` make one, layout and texts show it.
+"""`Graph`: who publishes which kind and who hears it; `build` makes it of facts, layout and texts show it.
 
-A node is a source (such as HTTP), a kind, a worker, or several that are folded into one. An edge leads from who
-publishes to the kind, and from the kind to the worker that hears it.
+A node is a source (such as HTTP), a kind, a worker, or several that are folded into one. An edge leads from
+who publishes to the kind, and from the kind to the worker that hears it.
 """
 
 from __future__ import annotations
@@ -315,7 +315,7 @@ class _Builder:
 
 
 def _bands_of(facts: Facts) -> dict[str, str]:
-    """Return the band of each capability: its own, or one that small ones share which hear the same from outside."""
+    """Return the band of each capability: its own, or one of small ones that hear the same from outside."""
     sizes = Counter(worker.capability for worker in facts.workers)
     published = {kind for worker in facts.workers for kind in (*worker.published, *worker.writes)}
     together = {capability: [capability] for capability in sizes}
@@ -329,7 +329,7 @@ def _bands_of(facts: Facts) -> dict[str, str]:
             if together[capability] not in groups:
                 groups.append(together[capability])
         joined = [one for group in groups for one in group]
-        if kind not in published and 1 < len(groups) and sum(sizes[one] for one in joined) <= MERGED:
+        if kind not in published and len(groups) > 1 and sum(sizes[one] for one in joined) <= MERGED:
             joined.sort(key=list(sizes).index)
             together |= dict.fromkeys(joined, joined)
     return {capability: in_words(group) for capability, group in together.items()}

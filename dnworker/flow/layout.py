@@ -1,6 +1,6 @@
 """`Layout`: where boxes, ribbons and bands of a map are drawn, in px; the panel and `svg` draw it as it is.
 
-It depends on the graph alone, never on rates, and takes an earlier layout into account: what stays, stays there.
+It depends on the graph alone, never on rates, and on an earlier layout: what stays, stays there.
 """
 
 from __future__ import annotations
@@ -148,11 +148,13 @@ class _Router:
             zone = min((self._place(end) for end in key), key=lambda one: (self._rank[one[0]], one[1]))
             low, high = sorted((self._exit(key[0]), self._entry(key[1])))
             lanes = taken.setdefault(zone, [])
-            for number, lane in enumerate(lanes):
-                if all(high + 24 < one or low - 24 > other for one, other in lane):
-                    break
-            else:
-                number = len(lanes)
+            free = (
+                n
+                for n, lane in enumerate(lanes)
+                if all(high + 24 < one or low - 24 > other for one, other in lane)
+            )
+            number = next(free, len(lanes))
+            if number == len(lanes):
                 lanes.append([])
             lanes[number].append((low, high))
             self._track[key] = zone, number
@@ -239,7 +241,7 @@ class _Router:
         return Route(path, ((first[0] + last[0]) / 2, row), end, self._is_leftwards(key[1]))
 
     def _turn(self, key: tuple[str, str], one: Box, end: tuple[float, float], layout: Layout) -> Route:
-        """Return the way from the last column into the pass that runs back, out of the box's top or bottom."""
+        """Return the way from the last column into the pass that runs back, out of the top or bottom."""
         x, up = one.x + one.width / 2, end[1] < one.y
         low, high = sorted((one.middle, end[1]))
         between = (
@@ -262,7 +264,9 @@ class _Router:
     ) -> Route:
         zone, number = self._track[key]
         bottom = max(
-            layout.boxes[name].y + layout.boxes[name].height + size_of(self._graph, node, self._cells[name].column).below
+            layout.boxes[name].y
+            + layout.boxes[name].height
+            + size_of(self._graph, node, self._cells[name].column).below
             for name, node in self._graph.nodes.items()
             if self._place(name) == zone
         )

@@ -1,5 +1,4 @@
-"""`make`: a drawing of facts, folded where there is much, in the places of an earlier one; panel, notebook and
-command line all draw their maps by it."""
+"""`make`: a drawing of facts, folded where there is much, in the places of an earlier one; all maps are."""
 
 from __future__ import annotations
 

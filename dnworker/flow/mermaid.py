@@ -1,4 +1,4 @@
-"""`mermaid`: a graph as the text of a Mermaid flowchart, which GitHub and JupyterLab draw; README and `%map` use it."""
+"""`mermaid`: a graph as a Mermaid flowchart, which GitHub draws; the README of an export has one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _arrow(graph: Graph, edge: Edge, with_rates: bool) -> str:
 
 
 def _marks(graph: Graph, names: dict[str, str], with_rates: bool) -> list[str]:
-    """Return the styles of what nobody hears or publishes, and of what fails; colours that are read on any ground."""
+    """Return the styles of what nobody hears or publishes, and of what fails."""
     styles = {
         "unheard": "stroke:#c98412,stroke-dasharray:4 3",
         "unpublished": "stroke:#666d7c,stroke-dasharray:4 3",

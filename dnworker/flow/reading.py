@@ -1,7 +1,7 @@
-"""Reads from source, without running it, what handlers listen to and publish; the map before anything ran is of this.
+"""Reads from source, without running it, what handlers listen to and publish; for maps before anything ran.
 
-`client.publish("orders.taken")` is read, also with a constant, an f-string or a choice of two; what varies in it
-is `*`. A handler publishes what the functions of its file do that it names.
+`client.publish("orders.taken")` is read, also with a constant, an f-string or a choice of two; what varies
+in it is `*`. A handler publishes what the functions of its file do that it names.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def handlers_in(tree: ast.Module, beside: Mapping[str, ast.Module] | None = None
 def published_by(
     tree: ast.Module, line: int, beside: Mapping[str, ast.Module] | None = None
 ) -> frozenset[str]:
-    """Return what the function publishes whose first line, decorators among them, is this; nothing if none is."""
+    """Return what the function publishes that begins in a line, with its decorators; nothing if none does."""
     scope = _Scope(tree, beside or {})
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -77,15 +77,11 @@ def _registered(tree: ast.Module) -> Iterator[tuple[Function, ast.Attribute, ast
             inner = node.func if isinstance(node.func, ast.Call) else None  # worker.on_event("kind")(handler)
             attribute = inner.func if inner is not None else node.func
             named = node.args[0]
-            if (
-                isinstance(attribute, ast.Attribute)
-                and attribute.attr in DECORATORS
-                and isinstance(named, ast.Name)
-            ):
-                if named.id in functions and (
-                    inner is not None or attribute.attr not in ("on_event", "every")
-                ):
-                    yield functions[named.id], attribute, inner
+            if not isinstance(attribute, ast.Attribute) or attribute.attr not in DECORATORS:
+                continue
+            takes_none = attribute.attr not in ("on_event", "every")
+            if isinstance(named, ast.Name) and named.id in functions and (inner is not None or takes_none):
+                yield functions[named.id], attribute, inner
 
 
 def _triggers(decorator: str, call: ast.Call | None, scope: _Scope) -> Iterable[str]:
@@ -131,7 +127,7 @@ class _Scope:
         self._take(tree, None)
 
     def _take(self, tree: ast.Module, names: Mapping[str, str] | None) -> None:
-        """Take definitions of a file; of one that is imported from, constants of these names and all functions."""
+        """Take definitions; of a file that is imported from, constants of these names and all functions."""
         for node in ast.walk(tree):
             if isinstance(node, Function):
                 name = (names or {}).get(node.name, node.name)

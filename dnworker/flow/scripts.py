@@ -1,4 +1,4 @@
-"""`read_capability`: the facts of a capability's directory, from its manifest and the text of its workers' files.
+"""`facts_of`: the facts of a capability's directory, from its manifest and the text of its workers' files.
 
 Nothing of it is executed. The command `dnworker map` and the engine, for workers that run elsewhere, use it.
 """

@@ -1,4 +1,4 @@
-"""`svg`: a drawing as an SVG file that stands alone, light or dark as its reader prefers; `%map` and the command use it."""
+"""`svg`: a drawing as an SVG file that stands alone, light or dark as its reader prefers."""
 
 from __future__ import annotations
 
@@ -7,36 +7,41 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 _STYLE = """
-svg.dnmap{--bg:#fff;--sunken:#f7f7f8;--text:#171a21;--t2:#4f5666;--t3:#666d7c;--line:#e6e6e8;--line2:#d1d1d3;--ok:#2fa36b;--bad:#d93a42;
---badt:#c22129;--tint:#fcefef;--warn:#c98412;--warnt:#8a5600;--run:#6f86e8;--run2:#9fafef;--off:#666d7c;--wait:#c3c4c6;
+svg.dnmap{--bg:#fff;--sunken:#f7f7f8;--text:#171a21;--t2:#4f5666;--t3:#666d7c;--line:#e6e6e8;
+--line2:#d1d1d3;--ok:#2fa36b;--bad:#d93a42;--badt:#c22129;--tint:#fcefef;--warn:#c98412;--warnt:#8a5600;
+--run:#6f86e8;--run2:#9fafef;--off:#666d7c;--wait:#c3c4c6;
 font-family:-apple-system,BlinkMacSystemFont,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
-@media (prefers-color-scheme:dark){svg.dnmap{--bg:#14171d;--sunken:#1d2025;--text:#eceef2;--t2:#b0b7c4;--t3:#8f97a6;--line:#2e3136;
---line2:#44474c;--ok:#3fb27a;--bad:#f0585f;--badt:#ff8a8a;--tint:#332027;--warn:#dc9c2e;--warnt:#f2b955;--run:#7288ee;--run2:#55639f;
---off:#8f97a6;--wait:#4c4f54}}
-.dnmap .page{fill:var(--bg)}.dnmap .band{fill:var(--sunken)}.dnmap text{font-size:11px;fill:var(--t3);unicode-bidi:isolate}
-.dnmap .name{font-size:12px;font-weight:600;fill:var(--text)}
-.dnmap .kind text.label{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;fill:var(--text)}
-.dnmap .box{fill:var(--bg);stroke:var(--line2)}.dnmap .source .box{fill:none}.dnmap .kind .box{fill:var(--sunken)}
-.dnmap .bad>.box{fill:var(--tint);stroke:var(--bad);stroke-width:1.5}.dnmap .failing>.box{stroke:var(--bad)}
+@media (prefers-color-scheme:dark){svg.dnmap{--bg:#14171d;--sunken:#1d2025;--text:#eceef2;--t2:#b0b7c4;
+--t3:#8f97a6;--line:#2e3136;--line2:#44474c;--ok:#3fb27a;--bad:#f0585f;--badt:#ff8a8a;--tint:#332027;
+--warn:#dc9c2e;--warnt:#f2b955;--run:#7288ee;--run2:#55639f;--off:#8f97a6;--wait:#4c4f54}}.dnmap .page{
+fill:var(--bg)}.dnmap .band{fill:var(--sunken)}.dnmap text{font-size:11px;fill:var(--t3);
+unicode-bidi:isolate}.dnmap .name{font-size:12px;font-weight:600;fill:var(--text)}
+.dnmap .kind text.label{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
+fill:var(--text)}.dnmap .box{fill:var(--bg);stroke:var(--line2)}.dnmap .source .box{fill:none}
+.dnmap .kind .box{fill:var(--sunken)}.dnmap .bad>.box{fill:var(--tint);stroke:var(--bad);
+stroke-width:1.5}.dnmap .failing>.box{stroke:var(--bad)}
 .dnmap .bad text.detail,.dnmap .failing text.detail,.dnmap .pill.bad text{fill:var(--badt)}
-.dnmap .gated>.box{stroke:var(--off);stroke-dasharray:4 3}.dnmap .unheard>.box{stroke:var(--warn);stroke-dasharray:3 3}
-.dnmap .unpublished>.box{stroke:var(--off);stroke-dasharray:3 3}.dnmap .unheard text.caption,.dnmap .pill.cycle text{fill:var(--warnt)}
-.dnmap .flow{fill:none;stroke:var(--run2);stroke-opacity:.75}.dnmap .flow.idle{stroke:var(--wait);stroke-dasharray:2 3;stroke-opacity:1}
-.dnmap .flow.gated{stroke:var(--off);stroke-dasharray:4 4;stroke-opacity:1}.dnmap .flow.cycle{stroke:var(--warn);stroke-opacity:1}
-.dnmap .flow.bad,.dnmap .core{stroke:var(--bad);stroke-opacity:1;fill:none}.dnmap .head{fill:none;stroke:var(--run);stroke-width:1.4}
-.dnmap .head.idle{stroke:var(--wait)}.dnmap .head.gated{stroke:var(--off)}.dnmap .head.cycle{stroke:var(--warn)}.dnmap .head.bad{stroke:var(--bad)}
-.dnmap .pill rect{fill:var(--bg);stroke:var(--line)}.dnmap .pill text{fill:var(--t2)}
-.dnmap .dot{fill:var(--ok)}.dnmap .dot.error{fill:var(--bad)}.dnmap .dot.hollow{fill:none;stroke:var(--off);stroke-width:1.5}
-.dnmap .dot.gated{stroke-dasharray:2 1.5}.dnmap .dot.starting{stroke:var(--run)}
+.dnmap .gated>.box{stroke:var(--off);stroke-dasharray:4 3}.dnmap .unheard>.box{stroke:var(--warn);
+stroke-dasharray:3 3}.dnmap .unpublished>.box{stroke:var(--off);stroke-dasharray:3 3}
+.dnmap .unheard text.caption,.dnmap .pill.cycle text{fill:var(--warnt)}.dnmap .flow{fill:none;
+stroke:var(--run2);stroke-opacity:.75}.dnmap .flow.idle{stroke:var(--wait);stroke-dasharray:2 3;
+stroke-opacity:1}.dnmap .flow.gated{stroke:var(--off);stroke-dasharray:4 4;stroke-opacity:1}
+.dnmap .flow.cycle{stroke:var(--warn);stroke-opacity:1}.dnmap .flow.bad,.dnmap .core{stroke:var(--bad);
+stroke-opacity:1;fill:none}.dnmap .head{fill:none;stroke:var(--run);stroke-width:1.4}.dnmap .head.idle{
+stroke:var(--wait)}.dnmap .head.gated{stroke:var(--off)}.dnmap .head.cycle{stroke:var(--warn)}
+.dnmap .head.bad{stroke:var(--bad)}.dnmap .pill rect{fill:var(--bg);stroke:var(--line)}
+.dnmap .pill text{fill:var(--t2)}.dnmap .dot{fill:var(--ok)}.dnmap .dot.error{fill:var(--bad)}
+.dnmap .dot.hollow{fill:none;stroke:var(--off);stroke-width:1.5}.dnmap .dot.gated{
+stroke-dasharray:2 1.5}.dnmap .dot.starting{stroke:var(--run)}
 """
 
 
 def svg(drawing: Mapping[str, Any], title: str = "What flows where") -> str:
-    """Return a drawing of `drawing.draw` as the text of an SVG file; nothing anybody named is markup in it."""
+    """Return a drawing of `drawing.draw` as the text of an SVG file; no name is markup in it."""
     width, height = drawing["width"], drawing["height"]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="dnmap" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-labelledby="dnmap-title dnmap-desc">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="dnmap" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img" aria-labelledby="dnmap-title dnmap-desc">',
         f'<title id="dnmap-title">{_text(title)}</title>',
         f'<desc id="dnmap-desc">{_text(in_words(drawing))}</desc>',
         f"<style>{_STYLE}</style>",
@@ -83,12 +88,14 @@ def _node(node: Mapping[str, Any]) -> str:
     told = ", ".join(filter(None, [node["name"], node["told"], node["caption"]]))
     parts = [
         f'<g class="{node["category"]} {node["tone"]} {node["mark"]}"><title>{_text(told)}</title>',
-        f'<rect class="box" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{12 if is_kind else 6}"/>',
+        f'<rect class="box" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
+        f'rx="{12 if is_kind else 6}"/>',
     ]
     if is_kind:
         middle = x + width / 2
         parts.append(
-            f'<text class="label" x="{middle:g}" y="{y + 16:g}" text-anchor="middle">{_text(node["label"])}</text>'
+            f'<text class="label" x="{middle:g}" y="{y + 16:g}" text-anchor="middle">'
+            f"{_text(node['label'])}</text>"
         )
         if node["caption"]:
             at = f'x="{middle:g}" y="{y + height + 14:g}"'
@@ -115,6 +122,7 @@ def _dot(state: str, x: float, y: float) -> str:
 def _pill(label: Mapping[str, Any]) -> str:
     x, y, width = label["x"], label["y"], label["width"]
     return (
-        f'<g class="pill {label["tone"]}"><rect x="{x - width / 2:g}" y="{y - 8:g}" width="{width:g}" height="16" rx="8"/>'
+        f'<g class="pill {label["tone"]}">'
+        f'<rect x="{x - width / 2:g}" y="{y - 8:g}" width="{width:g}" height="16" rx="8"/>'
         f'<text x="{x:g}" y="{y + 4:g}" text-anchor="middle">{_text(label["text"])}</text></g>'
     )

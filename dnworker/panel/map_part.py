@@ -1,4 +1,4 @@
-"""The flow map as `view` sends it: boxes, ribbons and findings, each in its place; it stays there between updates."""
+"""The flow map as `view` sends it: boxes, ribbons and findings; they stay in place between updates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INTERVAL = 2.0
 """Seconds between two looks at a map."""
 
 PLACES_KEPT = 20
-"""Ways to look at a map, by what is hidden and unfolded, of which is remembered where things are."""
+"""Ways to look at a map, by what is hidden and unfolded, whose places are remembered."""
 
 HIDDEN_KEPT, LONGEST_HIDDEN = 200, 300
 MOST_BUSIEST = 50
@@ -34,9 +34,9 @@ _places: WeakKeyDictionary[PanelModel, OrderedDict[object, Place]] = WeakKeyDict
 
 
 class Wanted(msgspec.Struct):
-    """What a view wants to see; unknown fields are ignored, and what makes no sense is as if it were not given.
+    """What a view wants to see; unknown fields are ignored.
 
-    `window` is `live`, `15m` or `code`. `hide` has capabilities, workers and kinds that are left out; `open` and
+    `window` is `live`, `15m` or `code`. `hide` has capabilities, workers and kinds to leave out; `open` and
     `fold` the capabilities that are unfolded and folded; `node` is the one of which the last 15 minutes are
     shown. `busiest` is how many flows are wanted instead of a map.
     """

@@ -80,7 +80,7 @@ async def publish_to_session(call: ApiCall) -> object:
 
 
 def _note_publisher(call: ApiCall) -> None:
-    """Note who publishes, where no handler is known to: each request has a task of its own, and so a context."""
+    """Note who publishes where no handler is known to; each request has a context of its own."""
     published_by.set(call.scope.get("worker") or "HTTP")
 
 
