@@ -1,7 +1,7 @@
 """`FlowMeter`: what flows where, as facts for a map: counted events and runs, and what sources say.
 
-The panel's map, `dn.map()` and `runtime.map()` ask it. While the runtime runs it notes every few seconds where
-the counters of handlers are; a handler's run costs nothing more for that.
+The panel's map, `dn.map()` and `runtime.map()` ask it. While the runtime runs it notes every few seconds
+where the counters of handlers are; a handler's run costs nothing more for that.
 """
 
 from __future__ import annotations

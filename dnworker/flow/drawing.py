@@ -204,5 +204,5 @@ def told(graph: Graph, edge: Edge, per_minute: float) -> str:
     if edge.is_gated:
         words.append("gated")
     if edge.cycle is not None:
-        words.append(f"part of cycle “{edge.cycle}”")
+        words.append(f"part of cycle “{shown(edge.cycle)}”")
     return ", ".join(words)

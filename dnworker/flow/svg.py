@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from dnworker.flow.words import shown
+
 _STYLE = """
 svg.dnmap{--bg:#fff;--sunken:#f7f7f8;--text:#171a21;--t2:#4f5666;--t3:#666d7c;--line:#e6e6e8;
 --line2:#d1d1d3;--ok:#2fa36b;--bad:#d93a42;--badt:#c22129;--tint:#fcefef;--warn:#c98412;--warnt:#8a5600;
@@ -68,7 +70,7 @@ def in_words(drawing: Mapping[str, Any]) -> str:
 
 
 def _text(text: object) -> str:
-    return escape(str(text), {'"': "&quot;"})
+    return escape(shown(str(text)), {'"': "&quot;"})
 
 
 def _edge(edge: Mapping[str, Any]) -> str:

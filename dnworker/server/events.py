@@ -54,10 +54,8 @@ class Published(msgspec.Struct):
 async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
-    _note_publisher(call)
     await _room(call, call.body.kind, None)
-    envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
-    return Published(envelope.event_id, envelope.seq)
+    return _publish(call, None)
 
 
 @endpoint(
@@ -73,15 +71,20 @@ async def publish_to_session(call: ApiCall) -> object:
     session_id = call.path["session_id"]
     body = call.body
     check_publishable(body.kind)
-    _note_publisher(call)
     await _room(call, body.kind, session_id)
-    envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
+    return _publish(call, session_id)
+
+
+def _publish(call: ApiCall, session_id: str | None) -> Published:
+    """Publish, and note by whom where no handler is known to: by a worker, or from outside."""
+    token = published_by.set(call.scope.get("worker") or "HTTP")
+    try:
+        envelope = call.engine.publish(
+            call.body.kind, call.body.payload, session_id=session_id, size=call.size
+        )
+    finally:
+        published_by.reset(token)
     return Published(envelope.event_id, envelope.seq)
-
-
-def _note_publisher(call: ApiCall) -> None:
-    """Note who publishes where no handler is known to; each request has a context of its own."""
-    published_by.set(call.scope.get("worker") or "HTTP")
 
 
 async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:
