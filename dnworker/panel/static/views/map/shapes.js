@@ -9,29 +9,26 @@ export function inOrder(edges) {
   return [...edges].sort((one, other) => rank(one) - rank(other));
 }
 
-/** The node that an arrow key leads to from another: the nearest in that direction; null if there is none. */
+/**
+ * The node that an arrow key leads to from another, null if none: up and down go through the column, left and right to
+ * the nearest of the next column. So every box is reached from every other.
+ */
 export function nextNode(nodes, id, key) {
   const here = nodes.find((node) => node.id === id);
   if (!here) return nodes[0]?.id ?? null;
-  const middle = (node) => [node.x + node.width / 2, node.y + node.height / 2];
-  const [x, y] = middle(here);
-  const ahead = {
-    ArrowRight: (dx) => dx,
-    ArrowLeft: (dx) => -dx,
-    ArrowDown: (_, dy) => dy,
-    ArrowUp: (_, dy) => -dy,
-  }[key];
-  if (!ahead) return null;
-  let best = null;
-  let least = Infinity;
-  for (const node of nodes) {
-    const [dx, dy] = [middle(node)[0] - x, middle(node)[1] - y];
-    const far = ahead(dx, dy);
-    if (far <= 4) continue;
-    const aside = Math.abs(key === "ArrowLeft" || key === "ArrowRight" ? dy : dx);
-    if (far + 3 * aside < least) [best, least] = [node.id, far + 3 * aside];
+  const middle = (node) => node.y + node.height / 2;
+  const step = { ArrowDown: 1, ArrowUp: -1 }[key];
+  if (step) {
+    const column = nodes.filter((node) => node.x === here.x).sort((one, other) => one.y - other.y);
+    return column[column.indexOf(here) + step]?.id ?? null;
   }
-  return best;
+  const side = { ArrowRight: 1, ArrowLeft: -1 }[key];
+  if (!side) return null;
+  const beyond = nodes.filter((node) => (node.x - here.x) * side > 0);
+  const next = Math.min(...beyond.map((node) => (node.x - here.x) * side));
+  const column = beyond.filter((node) => (node.x - here.x) * side === next);
+  const far = (node) => Math.abs(middle(node) - middle(here));
+  return column.sort((one, other) => far(one) - far(other))[0]?.id ?? null;
 }
 
 export function Band({ band }) {
