@@ -51,8 +51,15 @@ def box(page, name):
     return page.locator(f"[data-node='{name}']")
 
 
-def sent(page, kind):
-    return page.evaluate("kind => window.model.sent.filter(m => m.type === kind)", kind)
+WANTS = """fields => {
+  const last = window.model.sent.filter(m => m.type === "look" && m.wanted).at(-1)?.wanted ?? {};
+  return Object.entries(fields).every(([name, value]) => JSON.stringify(last[name]) === JSON.stringify(value));
+}"""
+
+
+def wait_for_look(page, **fields):
+    """Wait until the panel looks at these."""
+    page.wait_for_function(WANTS, arg=fields)
 
 
 def test_a_box_is_chosen_by_a_click_and_says_what_it_hears_and_publishes(opened):
@@ -62,7 +69,7 @@ def test_a_box_is_chosen_by_a_click_and_says_what_it_hears_and_publishes(opened)
     about.get_by_text("Hears orders.taken, 2.0/min").wait_for()
     about.get_by_text("Publishes orders.paid, 2.0/min; orders.retry, 2.0/min").wait_for()
     about.get_by_role("img", name="480 calls in 15 minutes, 100 failed").wait_for()
-    assert sent(page, "look")[-1]["wanted"]["node"] == "worker/orders:payment"
+    wait_for_look(page, node="worker/orders:payment")
     about.get_by_role("button", name="Open worker").click()
     assert page.get_by_role("tab", name="Workers").get_attribute("aria-selected") == "true"
     assert page.problems == []
@@ -110,8 +117,7 @@ def test_windows_and_what_is_hidden_are_asked_for(opened):
     page.get_by_role("radio", name="By code").click()
     page.get_by_role("button", name="Hide noise").click()
     page.get_by_role("menuitem", name="Hide orders").click()
-    wanted = sent(page, "look")[-1]["wanted"]
-    assert (wanted["window"], wanted["hide"]) == ("code", ["orders"])
+    wait_for_look(page, window="code", hide=["orders"])
 
 
 def test_a_fold_is_unfolded(opened):
@@ -120,7 +126,7 @@ def test_a_fold_is_unfolded(opened):
     page = opened(facts)
     box(page, "fold/many").click()
     page.get_by_role("button", name="Unfold").click()
-    assert sent(page, "look")[-1]["wanted"]["open"] == ["many"]
+    wait_for_look(page, open=["many"])
 
 
 def test_a_narrow_panel_lists_the_busiest_flows(opened):

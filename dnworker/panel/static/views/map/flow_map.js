@@ -4,6 +4,14 @@ import { useLook, useStore } from "../../base/store.js";
 import { Button } from "../../base/ui.js";
 import { Band, Box, Pill, Ribbon, inOrder, nextNode } from "./shapes.js";
 
+/** Look at a part, and go on showing what was there while something else of it is asked for. */
+export function useSteadyLook(part, wanted) {
+  const value = useLook(part, wanted);
+  const last = useRef(null);
+  if (value) last.current = { part, value };
+  return value ?? (last.current?.part === part ? last.current.value : null);
+}
+
 const SMALLEST = 0.8; // of its size: below, texts are too small to be read, and the map scrolls
 const LARGEST = 2;
 
@@ -180,7 +188,7 @@ export function FlowMap({ busiest = 0, window = "live", hide = [] }) {
   const store = useStore();
   const [chosen, setChosen] = useState(null);
   const part = busiest ? "map#busiest" : "map#alone";
-  const value = useLook(part, busiest ? { window, hide, busiest } : { window, hide });
+  const value = useSteadyLook(part, busiest ? { window, hide, busiest } : { window, hide });
   if (!value) return html`<p class="t3">Looking at what flows …</p>`;
   if (!busiest)
     return html`<${Canvas}

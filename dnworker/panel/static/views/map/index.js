@@ -1,9 +1,9 @@
 // The view "Map": what flows where, what of it is wrong, and what is known of the chosen box.
 import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.js";
-import { useLook, useStore } from "../../base/store.js";
+import { useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
 import { Findings, Selected } from "./aside.js";
-import { Canvas, FlowList, open } from "./flow_map.js";
+import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
 
 const WINDOWS = [
   ["live", "Live"],
@@ -44,7 +44,7 @@ export function MapView() {
   const wanted = isNarrow
     ? { ...looked, busiest: ROWS }
     : { ...looked, open: mine.open.value, fold: mine.fold.value, node: mine.chosen.value };
-  const value = useLook(isNarrow ? "map#rows" : "map", wanted);
+  const value = useSteadyLook(isNarrow ? "map#rows" : "map", wanted);
   const key = (event) => {
     if (event.key === "/" && !event.target.closest("input, textarea")) {
       event.preventDefault();
