@@ -178,7 +178,7 @@ class Engine:
     @cached_property
     def flow(self) -> FlowMeter:
         """What flows where: who publishes which kind, and who handles it."""
-        return FlowMeter(self.workers, self.history.waiting_kinds)
+        return FlowMeter(self.workers, self.history)
 
     @cached_property
     def usage(self) -> Usage:

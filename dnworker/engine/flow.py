@@ -25,6 +25,7 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.core.handlers import HandlerKey
+    from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
 
 LIVE, RECENT = 1.0, 15.0
@@ -32,6 +33,9 @@ LIVE, RECENT = 1.0, 15.0
 
 AT_ONCE = 100
 """Workers that are looked at before the loop turns."""
+
+WAITING_COUNTED = 2_000
+"""Events that wait for workers, of which kinds are counted."""
 
 READ_KEPT = 2_000
 """Workers of which is kept what their source says."""
@@ -51,13 +55,11 @@ class FlowMeter:
 
     Args:
         workers: returns the workers that there are.
-        waiting: returns how many events wait for workers, by kind.
+        history: knows which events wait for workers.
     """
 
-    def __init__(
-        self, workers: Callable[[], list[ManagedWorker]], waiting: Callable[[], Mapping[str, int]]
-    ) -> None:
-        self._workers, self._waiting = workers, waiting
+    def __init__(self, workers: Callable[[], list[ManagedWorker]], history: History) -> None:
+        self._workers, self._history = workers, history
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
         self._handled_rings: Rings[Handled] = Rings()
@@ -153,7 +155,7 @@ class FlowMeter:
             if seen:  # else it was long ago; what was seen lately stays in its place
                 kinds = published.setdefault(publisher_of(publisher, kind), {})
                 kinds[kind] = kinds.get(kind, 0) + counts[publisher, kind]
-        waiting = self._waiting() if minutes else {}
+        waiting = _waiting(self._history) if minutes else {}
         yield
         arrived: dict[str, int] = {}
         for kinds in published.values():
@@ -212,6 +214,15 @@ class FlowMeter:
         calls = self._handled_rings.series(lambda key: key.worker == worker and not key.is_failed)
         failed = self._handled_rings.series(lambda key: key.worker == worker and key.is_failed)
         return list(zip(calls, failed, strict=True))
+
+
+def _waiting(history: History) -> dict[str, int]:
+    """Return how often events wait for a worker, by kind."""
+    found: dict[str, int] = {}
+    for event_id, times in history.undelivered(WAITING_COUNTED).items():
+        if (event := history.event(event_id)) is not None:
+            found[event.kind] = found.get(event.kind, 0) + times
+    return found
 
 
 def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:

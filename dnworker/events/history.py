@@ -390,13 +390,9 @@ class History:
             for below in self._by_event.get(event.event_id, ())
         )
 
-    def waiting_kinds(self, most: int = 2_000) -> dict[str, int]:
-        """Return how many deliveries to workers wait, by kind; of so many events at most."""
-        found: dict[str, int] = {}
-        for event_id, count in islice(self._undelivered.items(), most):
-            if (event := self._events.get(event_id)) is not None:
-                found[event.kind] = found.get(event.kind, 0) + count
-        return found
+    def undelivered(self, most: int) -> dict[str, int]:
+        """Return how many workers still have to take each of so many events, by id."""
+        return dict(islice(self._undelivered.items(), most))
 
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""

@@ -24,7 +24,11 @@ def scene(facts):
         "selected": {"id": "worker/orders:payment", "seconds": 15, "series": series},
     }
     workers = {"order": [], "changed": []}
-    parts = {"workers": workers, "runtime": {"id": "rt", "url": None, "events": 1}, "attention": {"prompts": 0}}
+    parts = {
+        "workers": workers,
+        "runtime": {"id": "rt", "url": None, "events": 1},
+        "attention": {"prompts": 0},
+    }
     rows = busiest(facts, 50)
     return {"parts": parts, "looks": {"map": drawing, "map#rows": rows, "map#busiest": rows}}
 
@@ -145,7 +149,9 @@ def test_axe_finds_nothing_serious(opened, size, dark):
     page = opened(size=size, dark=dark)
     page.locator(".map .flow-list, .map .flowmap .node").first.wait_for()
     found = Axe().run(page, context=".map").response["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")] == []
+    assert [
+        (v["id"], [n["html"] for n in v["nodes"]]) for v in found if v["impact"] in ("serious", "critical")
+    ] == []
 
 
 def test_no_name_is_markup(opened):

@@ -111,3 +111,11 @@ async def test_the_runtime_gives_a_map_at_once(runtime):
     assert "By hand" not in str(runtime.map(0))
     with pytest.raises(ValueError, match="15 minutes at most"):
         runtime.map(16)
+
+
+async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):
+    for _ in range(3):
+        runtime.publish("demo.ping", {})  # no handler has begun yet
+    assert runtime.flow.facts_now(1).workers[0].waiting == {"demo.ping": 3}
+    await runtime.settle()
+    assert runtime.flow.facts_now(1).workers[0].waiting == {}
