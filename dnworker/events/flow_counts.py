@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Hashable, Iterable
-from contextvars import ContextVar
 from typing import Generic, TypeVar
 
 from dnworker.core.envelope import EventEnvelope, is_noise, is_reserved
 from dnworker.core.invocation import current_invocation
+from dnworker.events.causes import publisher
 
 QUARTER, QUARTERS = 15.0, 60
 """Seconds that are counted together, and how many of those are kept."""
@@ -20,11 +20,8 @@ QUARTER, QUARTERS = 15.0, 60
 MOST = 4_000
 """Pairs of publisher and kind, or of worker and kind, that are counted; further ones are not."""
 
-published_by: ContextVar[str | None] = ContextVar("dnworker_published_by", default=None)
-"""Who publishes here, where no handler does: `HTTP`, or a worker that does not report its runs."""
-
-PROGRAM, OPERATOR, SESSIONS, RUNTIME = "Program", "By hand", "Sessions", "Runtime"
-"""What publishes where nobody else is known to: the program of the runtime, who fires, the runtime."""
+PROGRAM, SESSIONS, RUNTIME = "Program", "Sessions", "Runtime"
+"""What publishes where nobody else is known to: the program of the runtime, or the runtime."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -41,21 +38,11 @@ class PublishedCounts:
     def note_event(self, envelope: EventEnvelope) -> None:
         """Count an event by who publishes it."""
         invocation, totals = current_invocation.get(), self.totals  # every event pays for these lines
-        key = published_by.get() if invocation is None else invocation.worker, envelope.kind
+        key = publisher() if invocation is None else invocation.worker, envelope.kind
         if key in totals:
             totals[key] += 1
         elif len(totals) < MOST:
             totals[key] = 1
-
-    def note_fired(self, envelope: EventEnvelope) -> None:
-        """Count an event that was just counted as one that somebody fired."""
-        if current_invocation.get() is not None or published_by.get() is not None:
-            return
-        totals, key = self.totals, (None, envelope.kind)
-        if totals.get(key):
-            totals[key] -= 1
-            fired = OPERATOR, envelope.kind
-            totals[fired] = totals.get(fired, 0) + 1
 
 
 def publisher_of(name: str | None, kind: str) -> str:

@@ -13,7 +13,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages
+from dnworker.panel import (
+    messages,
+    operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_runs,  # noqa: F401  it says what is done for its requests
+)
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.parts import Wanted
@@ -160,7 +164,7 @@ class Feed:
         view.send = send
         view.restart()
         view.show_parts(hello.parts)
-        view.events, view.trace, view.session = hello.events, hello.trace, hello.session
+        view.events, view.trace = hello.events, hello.trace
         view.looks.clear()
         for part, wanted in hello.looks.items():
             self._look(view, part, wanted)
@@ -181,8 +185,6 @@ class Feed:
                 self._set_visible(view, visible)
             case messages.ShowTrace(event=event):
                 view.show_trace(event)
-            case messages.ShowSession(session=session):
-                view.show_session(session)
             case messages.Look(part=part, wanted=wanted):
                 self._look(view, part, wanted)
             case messages.Request():

@@ -19,7 +19,7 @@ from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publ
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
-from dnworker.events.flow_counts import published_by
+from dnworker.events.causes import published_by
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
@@ -55,7 +55,9 @@ async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
     await _room(call, call.body.kind, None)
-    return _publish(call, None)
+    with published_by(_publisher(call)):
+        envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
+    return Published(envelope.event_id, envelope.seq)
 
 
 @endpoint(
@@ -72,19 +74,14 @@ async def publish_to_session(call: ApiCall) -> object:
     body = call.body
     check_publishable(body.kind)
     await _room(call, body.kind, session_id)
-    return _publish(call, session_id)
-
-
-def _publish(call: ApiCall, session_id: str | None) -> Published:
-    """Publish, and note by whom where no handler is known to: by a worker, or from outside."""
-    token = published_by.set(call.scope.get("worker") or "HTTP")
-    try:
-        envelope = call.engine.publish(
-            call.body.kind, call.body.payload, session_id=session_id, size=call.size
-        )
-    finally:
-        published_by.reset(token)
+    with published_by(_publisher(call)):
+        envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
+
+
+def _publisher(call: ApiCall) -> str:
+    """Return who publishes where no handler is known to: a worker that reports no runs, or `HTTP`."""
+    return call.scope.get("worker") or "HTTP"
 
 
 async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:

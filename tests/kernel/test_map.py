@@ -22,6 +22,6 @@ def test_a_map_is_a_picture_and_text_before_anything_ran_and_after(kernel):
     assert "! Nobody publishes order: notebook:counter waits for it" in shown["text/plain"]
     kernel.run("%fire order")
     text = kernel.run("print(dn.map())").text
-    assert "By hand → order, " in text
+    assert "Fired → order, " in text
     assert "! Nobody listens to summed" in text
     assert kernel.run("print(dn.map(0).mermaid)").text.startswith("flowchart LR\n")

@@ -57,7 +57,7 @@ async def test_what_ran_is_counted_with_what_failed(runtime):
     facts, worker = await only(runtime)
     assert (worker.hears["demo.ping"].count, worker.hears["demo.ping"].failed) == (2, 1)
     assert worker.published == {"demo.pong": 1}
-    assert facts.sources["By hand"] == {"demo.ping": 2}
+    assert facts.sources["Fired"] == {"demo.ping": 2}
     assert "demo.ping" not in facts.sources.get("Program", {})
 
 
@@ -108,7 +108,7 @@ async def test_the_runtime_gives_a_map_at_once(runtime):
     text = str(runtime.map())
     assert "demo.ping → notebook:bridge" in text
     assert "notebook:bridge → demo.pong" in text
-    assert "By hand" not in str(runtime.map(0))
+    assert "Fired" not in str(runtime.map(0))
     with pytest.raises(ValueError, match="15 minutes at most"):
         runtime.map(16)
 

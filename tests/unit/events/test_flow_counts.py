@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.events import flow_counts
+from dnworker.events.causes import published_by
 from dnworker.events.flow_counts import (
-    OPERATOR,
     PROGRAM,
     QUARTER,
     QUARTERS,
@@ -20,7 +20,6 @@ from dnworker.events.flow_counts import (
     SESSIONS,
     PublishedCounts,
     Rings,
-    published_by,
     publisher_of,
 )
 
@@ -43,16 +42,9 @@ def test_an_event_counts_for_the_handler_that_publishes_it(counts):
 
 def test_an_event_without_a_handler_counts_for_whom_it_comes_by(counts):
     counts.note_event(event())
-    token = published_by.set("HTTP")
-    counts.note_event(event())
-    published_by.reset(token)
+    with published_by("HTTP"):
+        counts.note_event(event())
     assert counts.totals == {(None, "a.b"): 1, ("HTTP", "a.b"): 1}
-
-
-def test_what_was_fired_counts_for_who_fires_and_not_twice(counts):
-    counts.note_event(event())
-    counts.note_fired(event())
-    assert counts.totals == {(None, "a.b"): 0, (OPERATOR, "a.b"): 1}
 
 
 @pytest.mark.parametrize(
