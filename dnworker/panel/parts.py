@@ -15,6 +15,7 @@ from dnworker.core.errors import UsageError
 from dnworker.panel import (
     call_part,
     capability_part,
+    map_part,
     overview_part,
     palette_part,
     run_part,
@@ -83,6 +84,7 @@ async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 PARTS: dict[str, Part] = {
+    "map": Part(map_part.read, lambda: map_part.INTERVAL, is_heard_of=False),
     "overview": Part(
         overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
     ),
