@@ -117,6 +117,7 @@ class Engine:
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
         self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
+        self.logs.clock = self.clock
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
         # capabilities and their workers
