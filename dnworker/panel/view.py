@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dnworker.core.errors import UsageError
 from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
-from dnworker.panel.parts import PARTS, Wanted
+from dnworker.panel.parts import Wanted, part_named
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
@@ -147,8 +146,7 @@ class View:
         Raises:
             UsageError: there is no such part.
         """
-        if part not in PARTS:
-            raise UsageError(f"no part of the panel: {part!r}")
+        part_named(part)
         self.looks.pop(part, None)
         if wanted is not None:
             self.looks[part] = wanted
@@ -159,7 +157,7 @@ class View:
     def next_look(self) -> float | None:
         """Seconds until it looks again at what nobody hears of; None if it looks at nothing of the kind."""
         return min(
-            (PARTS[part].interval() for part in self.looks if not PARTS[part].is_heard_of), default=None
+            (part.interval() for part in map(part_named, self.looks) if not part.is_heard_of), default=None
         )
 
     def filter_events(self, wanted: EventFilter) -> None:
@@ -328,7 +326,7 @@ class View:
         """Return the parts that it looks at, as far as it is time for them and they have changed."""
         found: dict[str, Any] = {}
         for name, wanted in list(self.looks.items()):
-            part, now = PARTS[name], time.monotonic()
+            part, now = part_named(name), time.monotonic()
             if now - self._sent.looked_at.get(name, -math.inf) < part.interval():
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue

@@ -1,7 +1,7 @@
 // The way to the kernel, with a model that the tests speak for.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Link } from "../../dnworker/panel/static/link.js";
+import { Link } from "../../dnworker/panel/static/base/link.js";
 
 /** A model that keeps what is sent, and lets the test speak as the kernel. */
 function stage(more = {}) {

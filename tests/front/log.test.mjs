@@ -1,7 +1,7 @@
 // The lines of the log that the browser knows.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { LineCache, missing } from "../../dnworker/panel/static/log.js";
+import { LineCache, missing } from "../../dnworker/panel/static/old/log.js";
 
 test("the cache of lines forgets those farthest from where people look", () => {
   const cache = new LineCache(4);

@@ -1,7 +1,7 @@
 // The picture of a lifecycle: the steps that were taken, its lines, its description.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { description, lineEnds, stepsTaken } from "../../dnworker/panel/static/machine.js";
+import { description, lineEnds, stepsTaken } from "../../dnworker/panel/static/old/machine.js";
 
 const transitions = (...states) => states.map((state, n) => ({ state, at: n }));
 

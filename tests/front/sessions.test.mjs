@@ -1,7 +1,7 @@
 // The answers to the questions of a prompt.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { answersOf } from "../../dnworker/panel/static/sessions.js";
+import { answersOf } from "../../dnworker/panel/static/old/sessions.js";
 
 test("answers are of the question's form, and an empty one is none", () => {
   const form = (picked, text) => ({ picked: () => picked, text: () => text });

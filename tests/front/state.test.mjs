@@ -1,7 +1,7 @@
 // The tree of a worker's state: what stands behind a key, and which values are new.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { detailOf, restOf, valuesOf } from "../../dnworker/panel/static/state.js";
+import { detailOf, restOf, valuesOf } from "../../dnworker/panel/static/old/state.js";
 
 const tree = {
   key: "",

@@ -16,7 +16,7 @@ import {
   pausedText,
   failures,
   visible,
-} from "../../dnworker/panel/static/text.js";
+} from "../../dnworker/panel/static/base/text.js";
 
 const texts = (line) => ansi(line).map((piece) => piece.text);
 const styleOf = (line) => ansi(line)[0].style;

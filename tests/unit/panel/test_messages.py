@@ -11,6 +11,7 @@ import pytest
 from dnworker.core.errors import UsageError
 from dnworker.panel import assets, messages
 from dnworker.panel.log_rows import LogFilter
+from dnworker.panel.parts import PARTS
 
 
 def test_a_message_is_read_by_its_type():
@@ -41,23 +42,6 @@ def test_the_front_end_sends_each_message(kind):
     assert f'type: "{tag}"' in assets.module()
 
 
-async def test_the_front_end_takes_each_part_of_a_snapshot(runtime, bridge, screen):
-    trace = await runtime.fire("demo.ping", {})
-    runtime.sessions.create("s1")
-    told = await screen.open(
-        "log",
-        "events",
-        "capabilities",
-        "sessions",
-        "fire",
-        trace=trace.event.event_id,
-        session="s1",
-        looks={"state": {"worker": "notebook:bridge"}},
-    )
-    panel = (assets.STATIC / "panel.js").read_text()
-    handlers = re.search(r"^  makeHandlers\(\) \{$.*?^  \}$", panel, re.MULTILINE | re.DOTALL)[0]
-    assert told.keys() - {"type", "view", "now", "seq"} == {
-        name
-        for name in re.findall(r"^        (\w+): \(", handlers, re.MULTILINE)
-        if name not in ("snapshot", "update")
-    }
+@pytest.mark.parametrize("part", PARTS)
+def test_the_front_end_looks_at_each_part(part):
+    assert re.search(rf"""(useLook|look)\(\s*["'`]{part}["'`#]""", assets.module())

@@ -1,8 +1,8 @@
 // One event: its payload, and everything it caused as a waterfall.
-import { button, copy, download, element, redraw } from "./dom.js";
+import { button, copy, download, element, redraw } from "../base/dom.js";
 import { shownElement } from "./shown.js";
 import { locationLink } from "./workers.js";
-import { ansi, barExtent, count, timeOfDay } from "./text.js";
+import { ansi, barExtent, count, timeOfDay } from "../base/text.js";
 
 export const OUTCOMES = { ok: "✓", warning: "!", error: "✗", running: "…", cancelled: "–", none: "·" };
 

@@ -1,8 +1,8 @@
 // The log: the visible lines are in the document, all others in the kernel.
-import { VirtualList, button, download, element, select, setOptions } from "./dom.js";
+import { VirtualList, button, download, element, select, setOptions } from "../base/dom.js";
 import { shownElement } from "./shown.js";
 import { coloured } from "./trace.js";
-import { ansi, count, marked, timeOfDay } from "./text.js";
+import { ansi, count, marked, timeOfDay } from "../base/text.js";
 
 const CACHED = 4000;
 const PAGE = 200;

@@ -1,6 +1,6 @@
 // The state of a worker as a tree: it is sent again while it is shown, and never otherwise.
-import { element, redraw } from "./dom.js";
-import { count } from "./text.js";
+import { element, redraw } from "../base/dom.js";
+import { count } from "../base/text.js";
 
 const OPEN_LEVELS = 1; // levels of the tree that are open at first
 const STEP = "\u0000"; // between the keys of a path
@@ -57,7 +57,8 @@ export class StateView {
   setVisible(isVisible) {
     if (isVisible === this.isVisible) return;
     this.isVisible = isVisible;
-    if (this.worker) this.panel.send({ type: "look", part: "state", wanted: this.wanted && { worker: this.wanted } });
+    if (this.worker)
+      this.panel.send({ type: "look", part: "state", wanted: this.wanted && { worker: this.wanted } });
   }
 
   take(state) {

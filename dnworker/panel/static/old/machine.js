@@ -1,5 +1,5 @@
 // A worker's lifecycle as a picture: seven states, the way it took lit.
-import { shape } from "./dom.js";
+import { shape } from "../base/dom.js";
 
 export const MARKS = {
   running: "●",

@@ -48,6 +48,12 @@ export class Link {
     return Date.now() - this.heardAt;
   }
 
+  /** Whether a request has waited for longer than this, in milliseconds, without being begun. */
+  isLate(patience) {
+    const now = Date.now();
+    return [...this.waiting.values()].some(({ begun, since }) => !begun && now - since > patience);
+  }
+
   /** Find out whether the kernel is there, once it has been silent for long. */
   check() {
     const isAsked = [...this.waiting.values()].some(({ request }) => request.type === "ping");
@@ -96,7 +102,17 @@ export class Link {
     const request = { ...message, id: this.number };
     const isQuiet = this.quiet.has(message.type);
     return new Promise((resolve) => {
-      const waiting = { title, request, isQuiet, resolve, refuse, begun: false, shown: false, timer: null };
+      const waiting = {
+        title,
+        request,
+        isQuiet,
+        resolve,
+        refuse,
+        since: Date.now(),
+        begun: false,
+        shown: false,
+        timer: null,
+      };
       this.waiting.set(request.id, waiting);
       if (request.type !== "ping") this.showLater(waiting, `${title}: queued: kernel is busy`);
       this.send(request);

@@ -1,7 +1,7 @@
 // Firing by hand: a kind, a payload, and what became of it.
-import { button, element, field, redraw, select, setOptions } from "./dom.js";
+import { button, element, field, redraw, select, setOptions } from "../base/dom.js";
 import { TraceView } from "./trace.js";
-import { jsonProblem, timeOfDay } from "./text.js";
+import { jsonProblem, timeOfDay } from "../base/text.js";
 
 export class FireSection {
   constructor(panel) {

@@ -1,7 +1,7 @@
 // The timeline: newest first, each event with what became of it.
-import { VirtualList, element, field, select, setOptions } from "./dom.js";
+import { VirtualList, element, field, select, setOptions } from "../base/dom.js";
 import { OUTCOMES, TraceView } from "./trace.js";
-import { duration, mergeEvents, timeOfDay } from "./text.js";
+import { duration, mergeEvents, timeOfDay } from "../base/text.js";
 
 const KEPT = 2000;
 const ANY = ["", "any"];

@@ -1,8 +1,17 @@
 // The workers: lifecycle, handlers with their stats, buttons.
-import { button, element, keepFocus, redraw, shape } from "./dom.js";
+import { button, element, keepFocus, redraw, shape } from "../base/dom.js";
 import { MARKS, machine } from "./machine.js";
 import { StateView } from "./state.js";
-import { age, cellOf, count, countdown, duration, minuteColumns, pausedText, failures } from "./text.js";
+import {
+  age,
+  cellOf,
+  count,
+  countdown,
+  duration,
+  minuteColumns,
+  pausedText,
+  failures,
+} from "../base/text.js";
 
 const VERBS = [
   ["start", "start"],

@@ -1,5 +1,5 @@
 // Sessions: their messages, turns under way, and open prompts.
-import { button, element, redraw } from "./dom.js";
+import { button, element, redraw } from "../base/dom.js";
 
 const PHASES = {
   idle: "○ idle",

@@ -1,5 +1,5 @@
 // Capabilities: flags, checks, export.
-import { button, element, field, redraw, select } from "./dom.js";
+import { button, element, field, redraw, select } from "../base/dom.js";
 import { locationLink } from "./workers.js";
 
 const CHECK_MARKS = { ok: "✓", error: "✗" };

@@ -1,5 +1,5 @@
 // What handlers displayed. HTML is in a sandboxed frame, with an origin of its own: nothing in it reaches the panel.
-import { element } from "./dom.js";
+import { element } from "../base/dom.js";
 
 /** The element of something displayed: its type, content, height and whether it runs scripts come from the kernel. */
 export function shownElement(shown, label) {

@@ -1,5 +1,5 @@
 // The way from a failure to its frame: a line for a cell, which opens the debugger there.
-import { button, copy } from "./dom.js";
+import { button, copy } from "../base/dom.js";
 
 /** A button that copies `%debug #12` for the event on which a handler failed. */
 export function debugButton({ event, handler }, panel, near) {

@@ -1,8 +1,8 @@
 // What failed, above all tabs: seen by those who look, announced to those who listen.
 import { debugButton } from "./debug.js";
-import { button, element, redraw } from "./dom.js";
+import { button, element, redraw } from "../base/dom.js";
 import { locationLink } from "./workers.js";
-import { cellOf, count, failures } from "./text.js";
+import { cellOf, count, failures } from "../base/text.js";
 
 const SHOWN = 5;
 const ANNOUNCE_EVERY = 5000; // milliseconds: not more often than people can listen

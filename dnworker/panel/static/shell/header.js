@@ -1,0 +1,81 @@
+// The header: mark, tabs, how many fail, whether somebody answers, search, and the event to fire.
+import { html } from "../vendor/vendor.js";
+import { useStore } from "../base/store.js";
+import { Button, Dot, Icon, Mark, Menu, Tabs } from "../base/ui.js";
+import { Liveness } from "./liveness.js";
+
+const VIEWS = [
+  ["overview", "Overview"],
+  ["runs", "Runs"],
+  ["workers", "Workers"],
+  ["map", "Map"],
+  ["capability", "Capability"],
+  ["sessions", "Sessions"],
+];
+const IS_MAC = /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? "");
+
+/** The views by name, in the order of their tabs. */
+export const VIEW_NAMES = VIEWS.map(([name]) => name);
+
+function Failing() {
+  const store = useStore();
+  const failing = [...store.workers.value.values()].reduce((n, worker) => n + (worker.failing ?? 0), 0);
+  if (!failing || store.route.value.view === "overview") return null;
+  return html`<button type="button" class="fail-pill" onClick=${() => store.go("overview")}>
+    <${Dot} state="error" />${failing} failing
+  </button>`;
+}
+
+/** What can be done from everywhere and seldom is. */
+function More() {
+  const store = useStore();
+  return html`<${Menu} items=${store.moreItems?.() ?? []} />`;
+}
+
+export function Header({ controls }) {
+  const store = useStore();
+  const { view } = store.route.value;
+  const width = store.width.value;
+  const prompts = store.value("attention").value?.prompts;
+  const tabs = VIEWS.map(([name, title]) => [
+    name,
+    name === "sessions" && prompts ? html`${title} <span class="chip">${prompts}</span>` : title,
+  ]);
+  const list = html`<${Tabs}
+    cls="tabs"
+    options=${tabs}
+    value=${view}
+    onChange=${(one) => store.go(one)}
+    label="Views"
+    controls=${controls}
+  />`;
+  const isNarrow = width === "narrow";
+  const keys = IS_MAC ? "⌘ K" : "Ctrl K";
+  const openPalette = () => {
+    store.paletteOpen.value = true;
+  };
+  return html`<header class=${`top ${isNarrow ? "narrow" : ""}`}>
+      <span class="mark"><${Mark} />${width === "wide" && html`<span>${store.value("runtime").value?.name ?? ""}</span>`}</span>
+      ${!isNarrow && list}
+      ${isNarrow && html`<${Liveness} />`}
+      <span class="g"></span>
+      ${!isNarrow && html`<${Failing} /><${Liveness} />`}
+      ${
+        isNarrow
+          ? html`<${Button} icon="search" label=${`Search or run, ${keys}`} onClick=${openPalette} />`
+          : html`<button type="button" class="btn gh search" aria-label="Search or run a command" onClick=${openPalette}>
+              <${Icon} name="search" />${width === "wide" && html`<span class="g">Search or run</span>`}<kbd>${keys}</kbd>
+            </button>`
+      }
+      ${isNarrow && html`<${More} />`}
+      <${Button}
+        icon="fire"
+        primary=${["overview", "map"].includes(view)}
+        why=${store.disabled.value}
+        onClick=${() => store.openFire({})}
+        >${isNarrow ? "Fire" : "Fire event"}<//
+      >
+      ${!isNarrow && html`<${More} />`}
+    </header>
+    ${isNarrow && html`<div class="top second">${list}</div>`}`;
+}

@@ -1,0 +1,6 @@
+// The view "Runs".
+import { html } from "../../vendor/vendor.js";
+
+export function RunsView() {
+  return html`<section aria-label="Runs"></section>`;
+}
