@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice, takewhile
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.core.text import clip
-
-if TYPE_CHECKING:
-    from dnworker.core.clock import Clock
 
 LINES_KEPT = 50_000
 """Lines that a log keeps, as long as its bytes allow it."""
@@ -77,6 +74,19 @@ def _bytes_of_data(data: object) -> int:
     return total
 
 
+class LogClock(Protocol):
+    """What `core/clock.py` has: a clock whose time may be virtual."""
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether its time is virtual."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        ...
+
+
 class LogBook:
     """The log of every worker of one runtime; the oldest lines go first, and are counted.
 
@@ -85,9 +95,12 @@ class LogBook:
     Args:
         lines_kept: how many lines are kept at most.
         limit: how many bytes are kept at most; the newest line is kept in any case.
+        clock: whose time lines have besides, while it is virtual.
     """
 
-    def __init__(self, lines_kept: int = LINES_KEPT, *, limit: int = Limits().log) -> None:
+    def __init__(
+        self, lines_kept: int = LINES_KEPT, *, limit: int = Limits().log, clock: LogClock | None = None
+    ) -> None:
         self._lines: deque[LogLine] = deque()
         self._sizes: deque[int] = deque()  # of each line when it was added: what is displayed may change
         self._lines_kept = lines_kept
@@ -103,8 +116,7 @@ class LogBook:
         self._heads: deque[int] = deque()  # the numbers of the first lines of entries
         self._parts: dict[int, list[int]] = {}  # those of the others, by that of the first
         self._entries_dropped = 0
-        self.clock: Clock | None = None
-        """Whose time lines have besides, while it is virtual."""
+        self.clock = clock
         self.dropped = 0
         """Lines that are not kept any more."""
         self.used = 0

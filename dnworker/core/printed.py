@@ -1,4 +1,4 @@
-"""What a printed line says of itself: its level, and whether it begins or continues a traceback; for `engine/worker_log`.
+"""What a printed line says of itself: its level, and whether it is of a traceback; for `engine/worker_log`.
 
 Programs print their log and their tracebacks as text: `logging`, `loguru`, uvicorn, pino and others put the
 level first, after the time; Python and Node print a traceback line by line.
@@ -18,6 +18,7 @@ _FIRST = re.compile(rf"(?:{_TIME})?{_NAME}?[\[(<|]?\s*({_WORD})(?=[\s:|\])>-]|$)
 _GLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s")
 _FIELD = re.compile(r"""["']?\b(?:level|levelname|severity|lvl)["']?\s*[=:]\s*["']?(\w+)""", re.IGNORECASE)
 _FIELDS_FIRST = ("{", "level=", "lvl=", "time=", "ts=")
+_LOWER_FIRST = (*_FIELDS_FIRST, "error", "warning")
 _COMPILER = re.compile(r"(error|warning)(?:\[\w+\])?: ")
 _PYTHON_WARNING = re.compile(r"\S+:\d+: \w*Warning: ")
 
@@ -50,6 +51,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 def level_of(text: str) -> str | None:
     """Return the level that a line names where log lines have it; None if it names none."""
     head = text[:LOOKED_AT]
+    if head[:1].islower() and not head.startswith(_LOWER_FIRST) and " - " not in head:
+        return "warning" if "Warning: " in head and _PYTHON_WARNING.match(head) else None
     if "\x1b" in head:
         head = _ANSI.sub("", head)
     if found := _FIRST.match(head):
@@ -71,6 +74,7 @@ _PYTHON_STARTS = (
     "Exception Group Traceback",
 )
 _BROKEN_FILE = re.compile(r'  File ".+", line \d+$')
+_DIGITS = tuple("0123456789")
 _BOX = "\u256d"  # rich draws its tracebacks into a box
 _BOX_SIDES = ("\u2502", "\u2570", "\u256d", "\u2771")
 _LINKS = (
@@ -91,9 +95,9 @@ def begins_traceback(text: str) -> bool:
         return True
     if text.startswith(_BOX):
         return "Traceback" in text
-    return (text.startswith("  File ") and _BROKEN_FILE.match(text) is not None) or (
-        text.endswith(tuple("0123456789")) and _NODE_PLACE.match(text) is not None
-    )
+    if not text.endswith(_DIGITS):
+        return False
+    return bool(_BROKEN_FILE.match(text) or ("s" in text[-12:] and _NODE_PLACE.match(text)))
 
 
 def is_node_frame(text: str) -> bool:
@@ -103,7 +107,7 @@ def is_node_frame(text: str) -> bool:
 
 def is_node_error(text: str) -> bool:
     """Return whether the line is an error's, so that frames of Node may follow."""
-    return _NODE_ERROR.match(text) is not None
+    return ("Error" in text or "Exception" in text) and _NODE_ERROR.match(text) is not None
 
 
 class Traceback:

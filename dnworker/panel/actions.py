@@ -95,3 +95,7 @@ class Actions:
     async def suggest(self, kind: str) -> tuple[dict[str, Any], str]:
         """Return a payload for a kind, and its source: a template, the last event, what handlers read."""
         return await self._suggestions.suggest(kind)
+
+    def reads(self, kind: str) -> dict[str, Any]:
+        """Return what handlers of a kind read of its payload, as far as their source is known."""
+        return self._suggestions.reads(kind)

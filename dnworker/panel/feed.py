@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import messages
+from dnworker.panel import fire_operations, log_operations, messages
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.parts import Wanted
@@ -35,6 +35,10 @@ RETRY_PAUSE = 5.0
 """Seconds after which a view whose update failed is updated again."""
 
 VIEWS_KEPT = 50
+
+
+REQUESTS = (fire_operations, log_operations)
+"""Modules that are imported for the requests that they register."""
 
 
 class Channel:

@@ -12,7 +12,8 @@ from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
 
-Part = Literal["events", "log", "capabilities", "sessions", "fire"]
+Part = Literal["events", "log", "logbar", "capabilities", "sessions"]
+"""What is sent piece by piece, or by the view itself; `parts.PARTS` has the others."""
 
 
 class FromView(msgspec.Struct, kw_only=True, tag=str.lower, tag_field="type"):
@@ -91,7 +92,7 @@ class Log(Request):
 
 
 class Lines(Request):
-    """Send lines from a position on; `whole` as the text of a file."""
+    """Send entries from a position on; `whole` as the text of a file."""
 
     position: int
     count: int
@@ -99,9 +100,16 @@ class Lines(Request):
 
 
 class Line(Request):
-    """Send one line in full."""
+    """Send one entry in full, by the number of its first line."""
 
     number: int
+
+
+class Find(Request):
+    """Send the position of the next entry, or the one before, that has the text of the filter."""
+
+    position: int
+    backward: bool = False
 
 
 class Events(Request):
@@ -136,6 +144,15 @@ class Suggest(Request):
     """Send a payload for a kind."""
 
     kind: str
+
+
+class Draft(Request):
+    """Send what would be fired as a cell that fires it."""
+
+    kind: str
+    payload: str
+    session: str | None = None
+    worker: str | None = None
 
 
 class Fire(Request):
@@ -207,8 +224,8 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line
-    | Events | Control | Remove | Run | Suggest | Fire
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line | Find
+    | Events | Control | Remove | Run | Suggest | Draft | Fire
  | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
 )  # fmt: skip
 

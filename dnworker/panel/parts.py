@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import state_part
+from dnworker.panel import fire_part, state_part
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -41,6 +41,7 @@ async def _state(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 PARTS: dict[str, Part] = {
+    "fire": Part(fire_part.fire_to_json, lambda: fire_part.FIRE_INTERVAL),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
 }
 
