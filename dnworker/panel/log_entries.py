@@ -31,7 +31,7 @@ def entry_to_json(book: LogBook, window: LogWindow, position: int, head: LogLine
     that is folded has it.
     """
     found = serialize.line_to_json(position, head) | {
-        "clock": None if head.clock is None else serialize.millis(head.clock),
+        **_times(head),
         "lines": 1 + book.count_parts(head.number),
         "marks": [],
         "within": False,
@@ -45,6 +45,14 @@ def entry_to_json(book: LogBook, window: LogWindow, position: int, head: LogLine
         found["marks"] = finder.spans(found["text"])
         found["within"] = not found["marks"] and any(finder.spans(text) for text in texts)
     return found
+
+
+def _times(line: LogLine) -> dict[str, Any]:
+    """Return when a line was written, and the time of a virtual clock then."""
+    return {
+        "at": serialize.millis(line.timestamp),
+        "clock": None if line.clock is None else serialize.millis(line.clock),
+    }
 
 
 def whole_entry(book: LogBook, window: LogWindow, head: LogLine, room: int) -> dict[str, Any]:
@@ -67,7 +75,7 @@ def bar_of(window: LogWindow, dropped: int) -> dict[str, Any]:
         for _, line in reversed(window.entries(max(first, start), end - max(first, start))):
             if line.level not in ERRORS:
                 text = plain_text(line.text[:BRIEF])
-                last = {"worker": line.worker, "level": line.level, "text": text}
+                last = {"worker": line.worker, "level": line.level, "text": text} | _times(line)
                 return {"count": end - first, "dropped": dropped, "last": last}
     return {"count": end - first, "dropped": dropped, "last": None}
 

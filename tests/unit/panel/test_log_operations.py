@@ -151,7 +151,9 @@ async def test_the_closed_log_says_how_many_lines_there_are_and_the_last_that_is
     runtime.log_line("w", "\x1b[32mfine\x1b[0m")
     print_traceback(runtime)
     bar = await screen.part("logbar", lambda part: part["count"] == 2)
-    assert bar["last"] == {"worker": "w", "level": "info", "text": "fine"}
+    first = runtime.logs.tail()[0]
+    at = first.timestamp.timestamp() * 1000
+    assert bar["last"] == {"worker": "w", "level": "info", "text": "fine", "at": at, "clock": None}
 
 
 async def test_an_entry_of_many_long_lines_is_sent_as_far_as_there_is_room(runtime, screen):
