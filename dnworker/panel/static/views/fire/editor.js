@@ -84,6 +84,7 @@ function useView(area, measure) {
   const [view, setView] = useState({ top: 0, left: 0, height: 200 });
   const [width, setWidth] = useState(7.2);
   const look = () => {
+    if (!area.current) return;
     const { scrollTop: top, scrollLeft: left, clientHeight: height } = area.current;
     setView((old) =>
       old.top === top && old.left === left && old.height === height ? old : { top, left, height },

@@ -4,7 +4,7 @@ import { usePart, useStore } from "../../base/store.js";
 import { download } from "../../base/dom.js";
 import { clockMillis, count, plural } from "../../base/format.js";
 import { Button } from "../../base/ui.js";
-import { Find } from "./find.js";
+import { Find, useChanges } from "./find.js";
 import { copySelection } from "./lines.js";
 
 const LEVELS = [
@@ -41,6 +41,7 @@ function Fold({ isOpen, toggle, controls }) {
 }
 
 export function ClosedBar({ model, toggle, controls }) {
+  useChanges(model);
   usePart("logbar");
   const store = useStore();
   const bar = store.value("logbar").value;
@@ -65,6 +66,7 @@ function Choice({ label, value, options, onChange }) {
 
 /** What lines are shown, and how. */
 function Filter({ model }) {
+  useChanges(model);
   const store = useStore();
   const [open, setOpen] = useState(false);
   const root = useRef(null);
@@ -113,6 +115,7 @@ function Filter({ model }) {
 
 /** The filters that are on, each with the way to be rid of it. */
 function Chips({ model }) {
+  useChanges(model);
   const store = useStore();
   const { worker, level, source, invocation } = model.filter;
   const chips = [
@@ -141,6 +144,7 @@ async function save(model, store) {
 }
 
 export function OpenBar({ model, toggle, controls, findRef }) {
+  useChanges(model);
   const store = useStore();
   const isNarrow = store.width.value === "narrow";
   const { following, count: shown, dropped, problem } = model;

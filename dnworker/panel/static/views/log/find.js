@@ -18,7 +18,11 @@ function Toggle({ label, pressed, onToggle, children }) {
   </button>`;
 }
 
+/** Have a component drawn again whenever the log has changed: the model stays the same object. */
+export const useChanges = (model) => model.version.value;
+
 export function Find({ model, inputRef }) {
+  useChanges(model);
   const { filter, problem, hits } = model;
   const [text, setText] = useState(filter.text);
   const timer = useRef(null);

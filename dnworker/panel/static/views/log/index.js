@@ -36,7 +36,7 @@ function useModel(store) {
   useEffect(() => {
     if (only !== model.filter.worker) model.narrow({ worker: only });
   }, [only, model]);
-  version.value; // draw it again whenever it has changed
+  model.version = version;
   return [model, version];
 }
 

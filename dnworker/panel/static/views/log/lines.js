@@ -90,6 +90,7 @@ export function LogLines({ model, version, isBrief }) {
   const store = useStore();
   const root = useRef(null);
   const own = useRef(0);
+  version.value; // the model stays the same object: it is drawn again when its version is another
   const [, redraw] = useState(0);
   const bump = () => redraw((n) => n + 1);
   const actions = actionsOf(model, store);

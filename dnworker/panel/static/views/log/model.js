@@ -50,6 +50,7 @@ export class LogModel {
   constructor({ request, changed }) {
     this.request = request;
     this.changed = changed;
+    this.version = null; // the signal by which components hear of changes
     this.cache = new LineCache();
     this.heights = new Heights(ROW);
     // what the kernel said
