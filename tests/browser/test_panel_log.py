@@ -83,7 +83,9 @@ def fire(page, kind: str, payload: str) -> None:
     drawer.get_by_role("combobox", name="Kind").fill(kind)
     page.keyboard.press("Tab")
     written = drawer.get_by_role("textbox", name="Payload")
-    page.wait_for_function("area => area.value !== '{}'", arg=written.element_handle())  # a suggestion, or a draft
+    page.wait_for_function(
+        "area => area.value !== '{}'", arg=written.element_handle()
+    )  # a suggestion, or a draft
     written.fill(payload)
     drawer.get_by_role("button", name=f"Fire {kind}", exact=True).click()
     page.locator(".toast", has_text=f"Fired {kind}").wait_for()
@@ -149,7 +151,7 @@ def test_a_text_and_a_pattern_are_marked_with_and_without_only_matches(opened):
     search(opened, "s[old")
     opened.get_by_role("alert").filter(has_text="is no regular expression").wait_for()
     search(opened, "", regex=False, only=True)
-    opened.log.get_by_text(re.compile(r"^\d+ lines$")).wait_for()
+    opened.log.get_by_text(re.compile(r"^\d+ lines$")).first.wait_for()
 
 
 def test_f3_goes_from_match_to_match_among_ten_thousand_lines(opened):
@@ -212,7 +214,7 @@ def test_the_log_is_filtered_by_level_worker_and_source_and_each_filter_can_be_r
     opened.log.get_by_text("1 matching line", exact=True).wait_for()
     for text in ("shop:process", "Errors", "Standard output"):
         opened.get_by_role("button", name=f"Remove filter {text}").click()
-    opened.log.get_by_text(re.compile(r"^\d[\d,]* lines$")).wait_for()
+    opened.log.get_by_text(re.compile(r"^\d[\d,]* lines$")).first.wait_for()
 
 
 def test_a_line_leads_to_its_run_and_to_its_worker(opened):

@@ -80,7 +80,7 @@ export function Combo({
         aria-describedby=${describedBy}
         placeholder=${placeholder}
         value=${value}
-        spellcheck="false"
+        spellcheck=${false}
         autocomplete="off"
         onFocus=${() => {
           before.current = value;

@@ -182,7 +182,7 @@ export function JsonEditor({ value, onInput, problem, reads, label, describedBy,
       aria-autocomplete="list"
       aria-controls=${offer ? `${id}-offers` : undefined}
       aria-activedescendant=${offer ? `${id}-offers-${offer.chosen}` : undefined}
-      spellcheck="false"
+      spellcheck=${false}
       autocomplete="off"
       autocapitalize="off"
       wrap="off"

@@ -57,7 +57,7 @@ export function Find({ model, inputRef }) {
       aria-label="Find in log"
       placeholder="Find in log"
       value=${text}
-      spellcheck="false"
+      spellcheck=${false}
       autocomplete="off"
       aria-invalid=${problem ? "true" : undefined}
       onInput=${type}

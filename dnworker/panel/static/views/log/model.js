@@ -72,6 +72,7 @@ export class LogModel {
     this.current = null; // the position of the chosen entry
     this.rangeFrom = null; // where the selection began
     this.isFetching = false;
+    this.finding = Promise.resolve();
     this.height = 0; // of what can be seen, in pixels
   }
 
@@ -217,8 +218,13 @@ export class LogModel {
     this.changed();
   }
 
-  /** Choose the next entry that has the text, or the one before. */
-  async find(backward) {
+  /** Choose the next entry that has the text, or the one before; one after the other. */
+  find(backward) {
+    this.finding = this.finding.then(() => this.findNext(backward));
+    return this.finding;
+  }
+
+  async findNext(backward) {
     const [from, until] = this.visible;
     const start = this.current ?? (backward ? until : from - 1);
     const position = Math.max(0, start);
