@@ -43,6 +43,7 @@ class Runtime(Engine):
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
+        observe: whether worker processes that run the reference's SDK are made to report what handlers do.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
             what docs/reference.md lists.
     """
@@ -62,6 +63,7 @@ class Runtime(Engine):
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
+        observe: bool = True,
         worker_scope: WorkerScope = "operator",
     ) -> None:
         super().__init__(
@@ -77,6 +79,7 @@ class Runtime(Engine):
             process_locals=process_locals,
         )
         self.tokens.worker_scope = worker_scope
+        self.services.observation.is_on = observe
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

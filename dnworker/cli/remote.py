@@ -23,6 +23,7 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.models import LogRecord
 from dnworker.core.text import clip
+from dnworker.core.topology import SILENT
 
 LOG_POLL = 0.5
 """Seconds between two requests for a log that had nothing new."""
@@ -163,6 +164,8 @@ async def _ps(client: RuntimeClient, options: argparse.Namespace) -> int:
         process = row.get("process")
         runs_as = f"process {process['pid'] or '-'}" if process else "in-process"
         why = row["error"] or (f"needs {', '.join(row['when'])}" if row["state"] == "gated_off" else "")
+        if not why and row.get("reporting") == "none":
+            why = f"{SILENT}: {row['why_not_reporting']}"
         lines = (why or "").strip().splitlines() or [""]
         shown = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"  # its last line
         table.append([row["qualified_name"], row["state"], runs_as, shown])

@@ -78,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_restart_arguments(parser)
     add_storm_arguments(parser)
     add_debug_arguments(parser)
+    parser.add_argument(
+        "--no-observe",
+        action="store_true",
+        help="let workers of the reference's SDK run without reporting what their handlers do",
+    )
     parser.add_argument("--verbose", action="store_true", help="log what the runtime does to stderr")
     parser.set_defaults(command=serve)
 
@@ -206,6 +211,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         limits=parse_limits(options.limit),
         restart=policy_of(options),
         process_locals=options.locals,
+        observe=not options.no_observe,
     )
     apply_storm_options(options, runtime)
     return runtime

@@ -113,6 +113,12 @@ def bytes_of_payload(envelope: EventEnvelope) -> int:
     return len(memoryview(held)) if held.__class__ is msgspec.Raw and held is not _NOT_KEPT else 0
 
 
+def payload_json(envelope: EventEnvelope) -> bytes:
+    """Return the JSON of a payload, without parsing it where the envelope holds it as that."""
+    held = _get_payload(envelope)
+    return bytes(held) if held.__class__ is msgspec.Raw else msgspec.json.encode(held)
+
+
 NOT_KEPT: dict[str, Any] = {"dreadnode_truncated": True, "reason": "the payload is not kept any more"}
 """The payload of an event whose own the history has dropped; marked like one that was cut (contract 7)."""
 

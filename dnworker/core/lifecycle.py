@@ -50,14 +50,19 @@ ALIVE = frozenset({_S.STARTING, _S.RUNNING})
 """The states in which handlers may run and the worker may fail."""
 
 TRANSITIONS_KEPT = 12
+RECORD_KEPT = 200
+"""Steps that are kept of all runs of one worker."""
+
+LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A step that a worker took: into which state, and when, by the time of day."""
+    """A step that a worker took: into which state, when by the time of day, and why where that is known."""
 
     state: WorkerState
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    reason: str | None = None
 
 
 def move(now: WorkerState, to: WorkerState) -> WorkerState:
@@ -72,13 +77,20 @@ def move(now: WorkerState, to: WorkerState) -> WorkerState:
 
 
 class Lifecycle:
-    """Where a worker is, how it came there, and what went wrong; the only place that changes its state."""
+    """Where a worker is, how it came there, and what went wrong; the only place that changes its state.
 
-    def __init__(self) -> None:
+    Args:
+        record: gets every step; it may have those of other lifecycles of the same worker, from before.
+    """
+
+    def __init__(self, record: deque[Transition] | None = None) -> None:
         self.transitions: deque[Transition] = deque([Transition(_S.LOADING)], maxlen=TRANSITIONS_KEPT)
         """The newest steps, oldest first; the last one is the state that it is in."""
         self.error: str | None = None
         """Why it is in `error`, or what its shutdown handlers raised."""
+        self.cause: str | None = None
+        """Why it is started or stopped at present."""
+        self._record: deque[Transition] = deque(maxlen=RECORD_KEPT) if record is None else record
         self._listeners: Listeners[[WorkerState, str | None]] = Listeners()
 
     @property
@@ -86,17 +98,57 @@ class Lifecycle:
         """The state that it is in."""
         return self.transitions[-1].state
 
-    def to(self, state: WorkerState, error: str | None = None, *, quiet: bool = False) -> None:
+    def begin(self) -> None:
+        """Note that its first start begins: it was in `loading` before, and nobody had started it."""
+        self.transitions[-1] = Transition(self.state, reason=self.cause)
+        self._record.append(self.transitions[-1])
+
+    def note(self, reason: str | None) -> None:
+        """Note what happened without a step, such as another generation of its handlers."""
+        self._record.append(Transition(self.state, reason=reason))
+
+    def to(
+        self,
+        state: WorkerState,
+        error: str | None = None,
+        *,
+        quiet: bool = False,
+        reason: str | None = None,
+    ) -> None:
         """Take a step, and tell the listeners unless it is `quiet`.
+
+        Args:
+            state: the next state.
+            error: what went wrong.
+            quiet: whether nobody is told.
+            reason: why; else what is known of it: the error, how long the start took, who asked.
 
         Raises:
             InvalidTransition: there is no such step; nothing has changed then.
         """
-        self.transitions.append(Transition(move(self.state, state)))
-        self.error = None if error is None else valid_text(error)
+        text = None if error is None else valid_text(error)
+        now = datetime.now(UTC)
+        step = Transition(move(self.state, state), now, reason or self._reason(state, text, now))
+        self.transitions.append(step)
+        self._record.append(step)
+        self.error = text
         if not quiet:
             self._listeners.notify(state, self.error)
 
     def listen(self, listener: Callable[[WorkerState, str | None], object]) -> Callable[[], None]:
         """Call `listener` with each new state and its error text; returns what ends it."""
         return self._listeners.add(listener)
+
+    def _reason(self, state: WorkerState, error: str | None, now: datetime) -> str | None:
+        if error is not None:
+            first = error.partition("\n")[0][:LONGEST_REASON]
+            return first[:1].upper() + first[1:]
+        if state is _S.RUNNING:
+            begun = next((one.at for one in reversed(self.transitions) if one.state is _S.LOADING), now)
+            return f"Started in {_short((now - begun).total_seconds())}"
+        return None if state is _S.STARTING else self.cause
+
+
+def _short(seconds: float) -> str:
+    """Return a duration as people write it: `410 ms`, `3.2 s`."""
+    return f"{max(0.0, seconds) * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 DURATIONS_KEPT = 500
 """Runs that the quantiles are computed of: enough for a meaningful 95th percentile."""
+
+RUNS_KEPT = 20
+"""Runs of a schedule that are kept."""
 
 MINUTE = 60
 """Seconds whose ended runs are counted one by one."""
@@ -43,6 +47,11 @@ class HandlerStats:
     missed: int = 0
     """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
     longest: float = 0.0
+    before: tuple[int, int] = (0, 0)
+    """Calls and errors at the time at which the present generation took over."""
+    runs: deque[tuple[float, float | None, str]] | None = None
+    """The latest runs by its schedule: when each began, in seconds of the monotonic clock, its duration,
+    and its outcome; None before the first has ended."""
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
     _seconds: deque[list[int]] = field(default_factory=lambda: deque(maxlen=MINUTE))
     """One entry a second in which runs ended: the second, the number of ended and of failed runs."""
@@ -62,6 +71,10 @@ class HandlerStats:
         if failed:
             self.failed(invocation, invocation.error)
         duration = invocation.duration
+        if invocation.cause == "schedule":
+            if self.runs is None:
+                self.runs = deque(maxlen=RUNS_KEPT)
+            self.runs.append((invocation.started_at, duration, invocation.outcome))
         if duration is None:
             return
         self._durations.append(duration)
@@ -82,6 +95,15 @@ class HandlerStats:
         self.is_failing = True
         self.last_error = error
         self.last_failed_event = None if invocation.event is None else invocation.event.event_id
+
+    def note_generation(self) -> None:
+        """Note that another generation of handlers runs from now on; the counts go on."""
+        self.before = self.calls, self.errors
+
+    @property
+    def durations(self) -> Iterable[float]:
+        """Seconds that the latest runs took."""
+        return self._durations
 
     def quantiles(self) -> Quantiles | None:
         """Return how long runs take; None before the first has ended."""

@@ -9,3 +9,6 @@ Topology = Literal["uv", "python", "in-process"]
 
 TOPOLOGIES: tuple[Topology, ...] = ("uv", "python", "in-process")
 """All of them, the default of an export first."""
+
+SILENT = "runs without reporting"
+"""What is shown of a process in the place of handlers and figures, where it reports none."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.capability.components import Components, read_components
-from dnworker.capability.flags import Flag, read_persisted, resolve_flags, write_persisted
+from dnworker.capability.flags import Flag, gate_is_open, read_persisted, resolve_flags, write_persisted
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.core.files import home_directory, working_directory
 from dnworker.core.models import CapabilityInfo, ComponentInfo
@@ -108,6 +108,20 @@ class Capability:
         if self.is_declared and self.failure is None:
             self.parts = read_components(self.manifest)
         self.resolve_flags()
+
+    def effect_of(self, flag: str) -> tuple[list[str], list[str]]:
+        """Return the workers that the other value of a flag would start, and those that it would stop.
+
+        Where another flag of its gate is on, a worker runs whatever this one is.
+        """
+        starts: list[str] = []
+        stops: list[str] = []
+        for worker in self.workers.values():
+            others = [name for name in worker.definition.when if name != flag]
+            is_alone = flag in worker.definition.when and not (others and gate_is_open(others, self.flags))
+            if is_alone:
+                (stops if self.flags[flag].effective else starts).append(worker.name)
+        return starts, stops
 
     def resolve_flags(self) -> None:
         """Resolve the flags from their four layers as they are now."""

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
@@ -20,6 +21,7 @@ from dnworker._version import __version__
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.manifest import CapabilityManifest
 from dnworker.client.client import RuntimeClient
+from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
 from dnworker.core.errors import Invalid, NotFound
@@ -45,16 +47,21 @@ from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
+from dnworker.engine.changes import Changes
 from dnworker.engine.direct import DirectConnection
+from dnworker.engine.lag import LagSampler
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
+from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
 from dnworker.events.bus import EventBus
+from dnworker.events.causes import published_by
+from dnworker.events.failing import Failing
 from dnworker.events.history import History
 from dnworker.events.journal_writer import Journal
 from dnworker.events.storms import Storm, Storms
@@ -119,7 +126,7 @@ class Engine:
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
-        # capabilities and their workers
+        self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools = Guard(), Tools()
         self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
@@ -135,7 +142,7 @@ class Engine:
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread_id, self._is_started = 0, False
+        self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
@@ -171,6 +178,8 @@ class Engine:
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.history.listen(self._worker_log.add_failure)
+        self.history.series.failed.add(self.failing.note)
+        self.history.series.failed.add(self.services.lives.note_failure)
         self.history.hints.add(self._worker_log.add_hint)
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
@@ -212,6 +221,7 @@ class Engine:
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
             taken.enter_context(noticed())
+            taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
@@ -220,7 +230,7 @@ class Engine:
         except BaseException:
             await self.resources.aclose()
             raise
-        self._is_started = True
+        self._is_started, self.started_at = True, time.monotonic()
         self.progress.reach("ready")
 
     async def _open(self) -> None:
@@ -253,7 +263,8 @@ class Engine:
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
             steps.push_async_callback(bound.run, self.turns.stop)
-            await bound.run(self.capabilities.close)
+            with because("The runtime stops"):
+                await bound.run(self.capabilities.close)
         return not bound.is_exceeded
 
     def _kill_what_is_left(self, bound: waiting.Bound) -> None:
@@ -327,7 +338,8 @@ class Engine:
             ValueError: it has no name, or one of this name is there already.
             Conflict: a loaded capability runs in its place.
         """
-        return await self.capabilities.add(worker, capability, when)
+        with because("Added"):
+            return await self.capabilities.add(worker, capability, when)
 
     async def remove(self, name: str) -> None:
         """Stop a worker and forget it.
@@ -335,7 +347,8 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
-        await self.capabilities.remove(self.worker(name))
+        with because("Removed"):
+            await self.capabilities.remove(self.worker(name))
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
@@ -351,7 +364,8 @@ class Engine:
                 already.
         """
         place = Path(path).absolute()
-        capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
+        with because("Loaded"):
+            capability = await self.reloads.alone(partial(self.capabilities.load, place, instead=instead))
         self.look_again()
         return capability
 
@@ -370,7 +384,8 @@ class Engine:
             self.reloads.announce(capability)
             return back
 
-        return await self.reloads.alone(unload)
+        with because("Unloaded"):
+            return await self.reloads.alone(unload)
 
     async def declare(self, manifest: CapabilityManifest | None) -> Declared:
         """Give the capability of added workers its head, or take it back; see `OwnCapability.declare`.
@@ -390,7 +405,8 @@ class Engine:
             return declared
 
         try:
-            declared = await self.reloads.alone(declare)
+            with because("The head of its capability changed"):
+                declared = await self.reloads.alone(declare)
         except asyncio.CancelledError:
             self.capabilities.own.interrupt_starts()
             raise
@@ -399,7 +415,8 @@ class Engine:
 
     async def discover(self) -> list[Capability]:
         """Load what the capability directories hold; one that fails is listed with its error."""
-        found = await self.reloads.alone(self.capabilities.discover)
+        with because("Loaded"):
+            found = await self.reloads.alone(self.capabilities.discover)
         self.look_again()
         return found
 
@@ -409,7 +426,8 @@ class Engine:
         Raises:
             NotFound: there is no such capability, or it has no such flag.
         """
-        await self.capabilities.set_flag(capability, flag, value)
+        with because(f"Flag {flag} is {'on' if value else 'off'}"):
+            await self.capabilities.set_flag(capability, flag, value)
         self.look_again()
 
     def capability(self, name: str | None = None) -> Capability:
@@ -523,9 +541,10 @@ class Engine:
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
         trace = Trace(publish(), self.history)
-        trace.not_listening = late
+        trace.not_listening, trace.notes = late, starting.silent_notes(self.workers(), kind, owner)
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
+        note_unheard(trace, late, self.workers(), owner)
         return trace
 
     def _publish_fired(
@@ -537,14 +556,16 @@ class Engine:
         only: str | None,
     ) -> EventEnvelope:
         payload = sample(kind, session_id) if payload is None else payload
-        event = self.bus.publish(
-            kind,
-            payload,
-            session_id=self._session_of(kind, payload, session_id),
-            turn_id=_turn_of(kind, payload, turn_id),
-            terminal=kind in TERMINAL_KINDS,
-            only=only,
-        )
+        session_id = self._session_of(kind, payload, session_id)
+        with published_by("Fired"):
+            event = self.bus.publish(
+                kind,
+                payload,
+                session_id=session_id,
+                turn_id=_turn_of(kind, payload, turn_id),
+                terminal=kind in TERMINAL_KINDS,
+                only=only,
+            )
         self.fired.notify(event)
         return event
 
@@ -615,6 +636,7 @@ class Engine:
             first = worker.error.partition("\n")[0]  # the rest is output, which the log has already
             self.log_line(worker.qualified_name, first, source="runtime", level="error")
         self.storms.note_state(worker.qualified_name, is_running=worker.state is WorkerState.RUNNING)
+        self._note_health(worker, moved=moved)
         if announce and worker.state in STATUS:
             component = worker.component()
             self.bus.publish(
@@ -630,6 +652,15 @@ class Engine:
             )
         self.look_again()
 
+    def _note_health(self, worker: Changed, *, moved: bool) -> None:
+        """Note what the overview shows of a change: the step or generation, and whether the worker fails."""
+        name = worker.qualified_name
+        if moved and worker.state is WorkerState.STARTING and not worker.starts_again:
+            self.failing.forget(name)
+        if moved and worker.state is WorkerState.ERROR:
+            self.failing.note_exit(name, worker.error or "", worker.generation)
+        self.changes.note(worker, gate=worker.component().detail or "")
+
     def _note_storm(self, storm: Storm, invocation: Invocation) -> None:
         text = self.storms.message(storm)
         self.log_line(invocation.worker, text, source="runtime", level="error", invocation=invocation)
@@ -641,6 +672,7 @@ class Engine:
         """Note what came of something that a handler started and nobody awaited: nothing must vanish."""
         error = describe(exc)
         self.history.unhandled(invocation, error, source)
+        self.failing.note(invocation, error)
         self._worker_log.add_error(invocation, f"{invocation.handler}: {source} failed:", error)
         try:
             stats = self.worker(invocation.worker).stats

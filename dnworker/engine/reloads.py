@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from dnworker.core.causes import because
 from dnworker.core.errors import Conflict
 from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.progress import Progress
@@ -118,10 +119,11 @@ class Reloads:
     async def _reload(self, capability: str | None) -> None:
         self._progress.reload_begins()
         try:
-            if capability is None:
-                await self._capabilities.reload()
-            else:
-                await self._capabilities.reload_one(capability)
+            with because("Reloaded"):
+                if capability is None:
+                    await self._capabilities.reload()
+                else:
+                    await self._capabilities.reload_one(capability)
         finally:
             self._progress.reload_ends()
         self.announce(capability)

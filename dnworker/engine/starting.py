@@ -10,9 +10,11 @@ from typing import Protocol
 from dnworker.core.errors import UsageError
 from dnworker.core.invocation import Invocation, current_invocation
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import SILENT
 from dnworker.events.history import History
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import SubprocessWorker
 
 STARTING_LIMIT = 10.0
 """Seconds that `fire` waits for workers that do not listen yet; they get the event later all the same."""
@@ -96,6 +98,17 @@ async def _until_listening(
 
 def _starting(workers: Iterable[ManagedWorker], kind: str, only: str | None) -> list[ManagedWorker]:
     return [w for w in workers if only in (None, w.qualified_name) and w.is_starting and w.may_hear(kind)]
+
+
+def silent_notes(workers: Iterable[ManagedWorker], kind: str, only: str | None) -> tuple[str, ...]:
+    """Return, for a trace, which workers get events of a kind and do not report what they do with them."""
+    return tuple(
+        f"{worker.name} {SILENT}: what it does with this is not known"
+        for worker in workers
+        if only in (None, worker.qualified_name)
+        and isinstance(worker, SubprocessWorker)
+        and worker.hears_silently(kind)
+    )
 
 
 def _is_subscribed(worker: ManagedWorker) -> bool:

@@ -98,6 +98,10 @@ class Backlog:
         """The bytes of the events that it keeps."""
         return self._total
 
+    def __len__(self) -> int:
+        """Return how many events it keeps."""
+        return sum(map(len, self._held.values()))
+
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Keep an event, and cut others where it must; called by the bus."""
         kind = envelope.kind

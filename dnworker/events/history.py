@@ -17,7 +17,9 @@ from dnworker.core.handler_error import HandlerError, describe
 from dnworker.core.invocation import INVOCATION_BYTES, Invocation, Outcome, current_invocation
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
+from dnworker.core.series import Series
 from dnworker.core.text import clip
+from dnworker.events.causes import Causes
 from dnworker.events.failures import Failures
 
 EVENTS_KEPT = 10_000
@@ -64,19 +66,18 @@ class History:
     """
 
     def __init__(self, limit: int = Limits().history) -> None:
-        # Events by id, oldest first, and the invocations that each caused. They are our own copies, which
-        # nobody gets: their payloads are dropped in place.
+        # Events by id, oldest first: our own copies, whose payloads are dropped in place. What each caused.
         self._events: dict[str, EventEnvelope] = {}
         self._order: deque[str] = deque()  # a dict would search for its first key, once many are gone
         self._with_payload: deque[tuple[EventEnvelope, int]] = deque()
         self._by_event: dict[str, list[Invocation]] = {}
+        self.causes = Causes()
         self._lost_runs: dict[str, LostRuns] = {}
         self._losses: dict[str, tuple[str, ...]] = {}
         """By the id of an event: which workers have not got it, and why."""
         self._held: dict[str, tuple[str, str]] = {}
         self._storms: dict[str, str] = {}
         """By the id of an event: what delivers it, where it is held, and what began its chain; its storm."""
-
         # Invocations, and events that no worker has taken yet.
         self._ended: deque[Invocation] = deque()
         self._running: dict[Invocation, None] = {}
@@ -85,13 +86,12 @@ class History:
         self._failures_not_raised = 0
         self.failures = Failures()
         """What the newest failed invocations raised; none is kept unless somebody asks for it."""
-
+        self.series = Series()
         # What that takes, and what had to go.
         self.limit = limit
         self._event_bytes = 0
         self._invocation_bytes = 0
         self.dropped = Dropped()
-
         # Who waits, and who listens.
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: Listeners[[Invocation]] = Listeners()
@@ -102,6 +102,11 @@ class History:
     def kept(self) -> int:
         """How many events are kept at most."""
         return EVENTS_KEPT
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries of events to workers are queued."""
+        return sum(self._undelivered.values())
 
     @property
     def used(self) -> int:
@@ -118,7 +123,8 @@ class History:
         self._event_bytes += size + _bytes_of(kept)
         if len(self._order) > EVENTS_KEPT:
             self._drop_event()
-        if (invocation := current_invocation.get()) is not None:
+        self.causes.note(event_id, invocation := current_invocation.get())
+        if invocation is not None:
             invocation.note_published(kept)
             if invocation.kept_bytes:
                 self._weigh(invocation)
@@ -154,6 +160,7 @@ class History:
             self._drop_payload()  # whose handler published it has the rest still
         self._event_bytes -= _bytes_of(kept)
         self.dropped.events += 1
+        self.causes.forget(oldest)
         if self._lost_runs:
             self._lost_runs.pop(oldest, None)
         if self._losses:
@@ -262,6 +269,8 @@ class History:
             self._note_failure(f"{invocation.label} ({invocation.cause}): {error.brief()}{way_out}")
         if self._running.pop(invocation, invocation) is None:
             self._note_ended(invocation)
+        if invocation.key is not None and not invocation.muted:  # a handler's call, and no copy of one
+            self.series.note(invocation)
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
@@ -347,8 +356,11 @@ class History:
 
     def events(self, count: int = 50) -> list[EventEnvelope]:
         """Return the newest `count` events, oldest first; payloads of old ones may be gone."""
-        newest = islice(reversed(self._events.values()), count)
-        return [replace(kept) for kept in newest][::-1]
+        return [replace(kept) for kept in islice(reversed(self._events.values()), count)][::-1]
+
+    def is_queued(self, event_id: str) -> bool:
+        """Return whether the event waits in the queue of some worker."""
+        return event_id in self._undelivered
 
     def runs_lost(self, event_id: str) -> LostRuns:
         """Return how many invocations of a kept event are not kept any more."""

@@ -327,6 +327,11 @@ class WorkerStream:
         outstanding = self.watcher.outstanding()
         return [envelope for envelope in queued if envelope.event_id in outstanding]
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait, or are not known to have arrived."""
+        return len(self._unsent) + len(self._sent)
+
     def wants(self, kind: str) -> bool:
         """Return whether events of a kind come into it."""
         return self.kinds is None or kind in self.kinds

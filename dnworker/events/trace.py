@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from dnworker.core.detail import detail
 from dnworker.core.envelope import has_payload, own
 from dnworker.core.handler_error import HandlerError
+from dnworker.events.sequence import mermaid, source_name
+from dnworker.events.spans import Span, conversation, said_by, spans_of
+from dnworker.events.trace_rows import Paint, Row, as_it_is, in_colours, lines_of, rich_text
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
@@ -27,15 +30,8 @@ if TYPE_CHECKING:
 STREAMED = "turn.event"
 """The kind whose events are counted instead of shown: an agent's answer comes in many."""
 
-BAR_WIDTH = 20
-"""Characters of a waterfall's bar."""
-
 LEVELS_SHOWN = 50
 """Levels of events that a trace shows."""
-
-LONGEST_ALIGNED = 96
-"""Characters of the longest line that the bars are aligned after."""
-
 
 CHANGES_SHOWN = 10
 """Changes of a worker's state that a trace shows of one run; the run itself has more."""
@@ -69,10 +65,30 @@ def _listed(changes: list[str]) -> str:
 class TracedInvocation:
     """One run of a handler, as a trace shows it."""
 
-    def __init__(self, invocation: Invocation, history: History, above: frozenset[str]) -> None:
+    def __init__(self, invocation: Invocation, history: History, above: int) -> None:
         self._invocation = invocation
         self._history = history
-        self._above = above
+        self._above = above  # the number of the event that it handled: what it published has a higher one
+
+    @property
+    def invocation(self) -> Invocation:
+        """The run as the history keeps it."""
+        return self._invocation
+
+    @property
+    def id(self) -> str:
+        """Its id, by which spans name it."""
+        return self._invocation.id
+
+    @property
+    def event(self) -> EventEnvelope | None:
+        """The event that it handled."""
+        return self._invocation.event
+
+    @property
+    def label(self) -> str:
+        """Worker and handler, such as `bridge.on_turn`."""
+        return self._invocation.label
 
     @property
     def worker(self) -> str:
@@ -173,9 +189,7 @@ class TracedInvocation:
     def events(self) -> list[Trace]:
         """The events that it published, each as a trace of its own."""
         return [
-            Trace(event, self._history, self._above)
-            for event in self._invocation.published
-            if event.event_id not in self._above
+            Trace(event, self._history) for event in self._invocation.published if event.seq > self._above
         ]
 
     def folded_events(self) -> tuple[list[Trace], int]:
@@ -183,30 +197,6 @@ class TracedInvocation:
         events = self.events
         shown = [below for below in events if below._event.kind != STREAMED or below.invocations]
         return shown, len(events) - len(shown)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a trace, as text and HTML show it.
-
-    `depth` counts the invocations and events above it. `bar` is the begin and the end of an invocation as
-    shares of the trace's duration; None where there is only one invocation.
-    """
-
-    depth: int
-    category: Literal["event", "invocation", "log", "error", "value", "warning", "note"]
-    text: str
-    outcome: Outcome = "ok"
-    line: LogLine | None = None
-    bar: tuple[float, float] | None = None
-
-    def bar_text(self) -> str:
-        """Return the bar as text of a fixed width; empty without one."""
-        if self.bar is None:
-            return ""
-        first = min(int(self.bar[0] * BAR_WIDTH), BAR_WIDTH - 1)
-        length = max(1, round((self.bar[1] - self.bar[0]) * BAR_WIDTH))
-        return f"{' ' * first}{'█' * length}"[:BAR_WIDTH].ljust(BAR_WIDTH)
 
 
 def debug_command(event: EventEnvelope) -> str:
@@ -217,7 +207,7 @@ def debug_command(event: EventEnvelope) -> str:
 class Trace:
     """An event and everything that it has caused so far."""
 
-    def __init__(self, event: EventEnvelope, history: History, above: frozenset[str] = frozenset()) -> None:
+    def __init__(self, event: EventEnvelope, history: History) -> None:
         self._event = event
         self._own: EventEnvelope | None = None
         self.timed_out = False
@@ -227,7 +217,6 @@ class Trace:
         self.notes: tuple[str, ...] = ()
         """What else is to be said of it, below its event."""
         self._history = history
-        self._above = above | {event.event_id}
 
     @property
     def event(self) -> EventEnvelope:
@@ -250,7 +239,7 @@ class Trace:
     def invocations(self) -> list[TracedInvocation]:
         """The runs of handlers that this event caused, in the order in which they began."""
         found = self._history.invocations_of(self._event.event_id)
-        return [TracedInvocation(i, self._history, self._above) for i in found]
+        return [TracedInvocation(i, self._history, self._event.seq) for i in found]
 
     def events(self) -> list[EventEnvelope]:
         """Return every envelope of the trace, depth first, this one included."""
@@ -309,7 +298,17 @@ class Trace:
 
     def runs(self) -> list[TracedInvocation]:
         """Return every run of the trace, those that the events below caused among them."""
-        return [run for trace in self._walk() for run in trace.invocations]
+        return [*self.iter_runs()]
+
+    def iter_runs(self) -> Iterator[TracedInvocation]:
+        """Go through the runs of the trace, one event after the other."""
+        for trace in self._walk():
+            yield from trace.invocations
+
+    @property
+    def history(self) -> History:
+        """The history that it is a view of."""
+        return self._history
 
     def _walk(self) -> Iterator[Trace]:
         waiting = [self]  # not by recursion: a chain may be of any length
@@ -317,6 +316,14 @@ class Trace:
             trace = waiting.pop()
             yield trace
             waiting += [below for run in trace.invocations for below in run.events][::-1]
+
+    def spans(self, limit: int = 2_000) -> list[Span]:
+        """Return the tree as rows with times in milliseconds after its event; the first `limit` of them."""
+        return spans_of(self._event, self._history, limit)
+
+    def mermaid(self) -> str:
+        """Return it as a sequence diagram in Mermaid's language, with the workers as lifelines."""
+        return mermaid(self.spans(), source_name(self._event, self._history))
 
     def __repr__(self) -> str:
         return f"<Trace {self._event.kind} #{self._event.seq}: {self.outcome}>"
@@ -335,25 +342,19 @@ class Trace:
         event = self._event
         scope = f"  session {event.session_id}" if event.session_id else ""
         again = f"  (again, as #{self.replayed.seq})" if self.replayed is not None else ""
-        yield Row(depth, "event", f"{event.kind}  #{event.seq}{scope}{again}")
+        said = f"  {says}" if (says := said_by(event)) else ""
+        yield Row(depth, "event", f"{event.kind}  #{event.seq}{scope}{again}{said}")
         yield from (Row(depth + 1, "error", text, "error") for text in self._storm_notes())
         if depth > 2 * LEVELS_SHOWN:
             yield Row(depth + 1, "note", f"(what it caused is {LEVELS_SHOWN} levels down, and not shown)")
             return
         for loss in self.losses:
             yield Row(depth + 1, "error", loss, "error")
-        if self.timed_out:
-            yield Row(depth + 1, "note", "(still running when the time was up)")
-        elif depth == 0 and self.is_under_way:
-            yield Row(depth + 1, "note", "(under way: this is how far it is)")
-        for note in self.notes:
-            yield Row(depth + 1, "note", f"({note})")
-        for note in self._what_is_lost():
-            yield Row(depth + 1, "note", note)
-        for name in self.not_listening:
-            yield Row(depth + 1, "note", f"({name} was still starting; it may get this when it listens)")
+        for remark in self.remarks(is_root=depth == 0):
+            yield Row(depth + 1, "note", remark)
         for run in self.invocations:
-            text = f"{run.worker}.{run.handler}  {run.outcome}  {run.took}"
+            said = f"  {conversation(run.invocation)}" if run.invocation.cause == "turn" else ""
+            text = f"{run.label}  {run.outcome}  {run.took}{said}".rstrip()
             bar = ((run.started_at - start) / span, (run.ended_at - start) / span) if span else None
             yield Row(depth + 1, "invocation", text, run.outcome, bar=bar)
             if run.lines_lost:
@@ -373,6 +374,17 @@ class Trace:
                 yield from below._rows(depth + 2, start, span)
             if folded:
                 yield Row(depth + 2, "event", f"{STREAMED}  x{folded}")
+
+    def remarks(self, *, is_root: bool = True) -> Iterator[str]:
+        """Yield what is to be said of the event itself: how far it is, and who has not got it."""
+        if self.timed_out:
+            yield "(still running when the time was up)"
+        elif is_root and self.is_under_way:
+            yield "(under way: this is how far it is)"
+        yield from (f"({note})" for note in self.notes)
+        yield from self._what_is_lost()
+        for name in self.not_listening:
+            yield f"({name} was still starting; it may get this when it listens)"
 
     def _storm_notes(self) -> Iterator[str]:
         """Say what storm the event has begun, or that it is held as part of one."""
@@ -394,23 +406,18 @@ class Trace:
             bad = f", {failed:,} of which did not end well" if failed else ""
             yield f"({runs:,} of its runs are not kept any more{bad})"
 
-    def lines(self) -> list[str]:
-        """Return the tree as lines of plain text."""
-        marks = {"ok": "+", "warning": "!", "error": "x", "running": "~", "cancelled": "-"}
-        shown = []
-        for row in self.rows():
-            indent = "  " * row.depth
-            match row.category:
-                case "event":
-                    shown.append((f"{indent}> {row.text}" if row.depth else row.text, ""))
-                case "invocation":
-                    shown.append((f"{indent}{marks[row.outcome]} {row.text}", row.bar_text()))
-                case "log":
-                    shown.append((f"{indent}  | {row.text}", ""))
-                case _:
-                    shown.append((f"{indent}  {row.text}", ""))
-        width = max((len(text) for text, bar in shown if bar and len(text) <= LONGEST_ALIGNED), default=0)
-        return [f"{text:<{width}}  {bar}".rstrip() if bar else text for text, bar in shown]
+    def lines(self, limit: int | None = None, paint: Paint = as_it_is) -> list[str]:
+        """Return the tree as lines of text, the first `limit` rows of it; `paint` colours each."""
+        rows = self.rows(None if limit is None else limit + 1)
+        shown = lines_of(rows[:limit], paint)
+        more = limit is not None and len(rows) > limit
+        return (
+            [*shown, f"(only the first {limit:,} rows are shown; print the trace for all)"] if more else shown
+        )
+
+    def __rich__(self) -> object:
+        """Return it as rich shows it: in colours."""
+        return rich_text(self.lines(paint=in_colours))
 
 
 def _error_rows(error: TracedError, depth: int) -> Iterator[Row]:

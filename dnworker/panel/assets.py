@@ -92,6 +92,12 @@ def stub() -> str:
 
 
 @cache
+def page_link() -> str:
+    """Return the module of the link to the page of a notebook's runtime."""
+    return (STATIC / "page_link.js").read_text(encoding="utf-8")
+
+
+@cache
 def version() -> str:
     """Return a hash of these files, by which a page knows whether it has loaded them."""
     return hashlib.sha256((module() + style()).encode()).hexdigest()[:16]

@@ -13,7 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
-from dnworker.panel import fire_operations, log_operations, messages
+from dnworker.panel import (
+    fire_operations,  # noqa: F401  it says what is done for its requests
+    log_operations,  # noqa: F401  it says what is done for its requests
+    messages,
+    operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_runs,  # noqa: F401  it says what is done for its requests
+)
 from dnworker.panel.model import PanelModel
 from dnworker.panel.operations import execute
 from dnworker.panel.parts import Wanted
@@ -35,10 +41,6 @@ RETRY_PAUSE = 5.0
 """Seconds after which a view whose update failed is updated again."""
 
 VIEWS_KEPT = 50
-
-
-REQUESTS = (fire_operations, log_operations)
-"""Modules that are imported for the requests that they register."""
 
 
 class Channel:
@@ -164,7 +166,7 @@ class Feed:
         view.send = send
         view.restart()
         view.show_parts(hello.parts)
-        view.events, view.trace, view.session = hello.events, hello.trace, hello.session
+        view.events, view.trace = hello.events, hello.trace
         view.looks.clear()
         for part, wanted in hello.looks.items():
             self._look(view, part, wanted)
@@ -185,8 +187,6 @@ class Feed:
                 self._set_visible(view, visible)
             case messages.ShowTrace(event=event):
                 view.show_trace(event)
-            case messages.ShowSession(session=session):
-                view.show_session(session)
             case messages.Look(part=part, wanted=wanted):
                 self._look(view, part, wanted)
             case messages.Request():

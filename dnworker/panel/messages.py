@@ -12,7 +12,7 @@ from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
 
-Part = Literal["events", "log", "logbar", "capabilities", "sessions"]
+Part = Literal["events", "log", "logbar"]
 """What is sent piece by piece, or by the view itself; `parts.PARTS` has the others."""
 
 
@@ -28,7 +28,6 @@ class Hello(FromView):
     parts: list[Part] = msgspec.field(default_factory=list)
     log: LogFilter = LogFilter()
     events: EventFilter = EventFilter()
-    session: str | None = None
     trace: str | None = None
     looks: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     visible: bool = True
@@ -60,12 +59,6 @@ class ShowTrace(FromView, tag="trace"):
     """Show the trace of an event, again as it goes on; None for no trace."""
 
     event: str | None
-
-
-class ShowSession(FromView, tag="session"):
-    """Show a session, again as it goes on; None for no session."""
-
-    session: str | None
 
 
 class Look(FromView):
@@ -119,11 +112,31 @@ class Events(Request):
     before: int | None = None
 
 
+class Older(Request):
+    """Send older rows of the list of runs that is looked at, before a number."""
+
+    before: int
+
+
+class Diagram(Request):
+    """Send the run of an event as a sequence diagram in Mermaid's language."""
+
+    event: str
+
+
+class EventPayload(Request):
+    """Send the payload of an event as text."""
+
+    event: str
+
+
 class Control(Request):
     """Start, stop, restart a worker, roll it back, or deliver what is held of an event storm."""
 
     verb: Literal["start", "stop", "restart", "rollback", "resume"]
     worker: str
+    generation: int | None = None
+    """The one to go back to; by default the one before."""
 
 
 class Remove(Request):
@@ -138,6 +151,12 @@ class Run(Request):
 
     worker: str
     key: list[str]
+
+
+class Dismiss(Request):
+    """Take a row out of what fails now, by its id, until that fails again."""
+
+    row: int
 
 
 class Suggest(Request):
@@ -168,6 +187,26 @@ class Replay(Request):
     """Fire a recorded event again."""
 
     event: str
+
+
+class Payload(Request):
+    """Send a piece of an event's payload as text, from a character on."""
+
+    event: str
+    start: int = 0
+
+
+class Alike(Request):
+    """Send the newest events of the kind of an event, to compare it with."""
+
+    event: str
+
+
+class Compare(Request):
+    """Send what differs between the payloads of two events."""
+
+    left: str
+    right: str
 
 
 class Copy(Request):
@@ -224,9 +263,10 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | ShowSession | Look | Ping | Log | Lines | Line | Find
-    | Events | Control | Remove | Run | Suggest | Draft | Fire
- | Replay | Copy | Locate | Flag | Checks | Export | Respond | Cancel
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line
+    | Find | Events | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
+    | Older | Diagram | EventPayload | Replay
+    | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 
 

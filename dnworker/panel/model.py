@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from dnworker.panel import serialize
+from dnworker.panel import failure_rows, serialize
+from dnworker.panel.comparing import Comparisons
+from dnworker.panel.epoch import Epoch
+from dnworker.panel.run_index import RunIndex
+from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.engine import Engine
+    from dnworker.events.failing import Failure
     from dnworker.panel.actions import Actions
     from dnworker.workers.managed import ManagedWorker
 
@@ -44,19 +49,27 @@ class PanelModel:
         self.actions = actions
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
+        self.comparisons = Comparisons()
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
+        self.runs = RunIndex(engine)
+        """The runs, while some view looks at them."""
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
+        self.epoch = Epoch()
+        # What fails now by worker, and when that was looked up: two revisions and a second.
+        self._failing: dict[str, set[str]] = {}
+        self._failing_at = (-1, -1, -1)
 
     # -- what changed ----------------------------------------------------------------------------------
 
     def note_change(self, event_id: str) -> None:
         """Remember that an event is new, or that what it caused has changed."""
         self.revision += 1
+        self.runs.note(event_id)
         changed = self._changed_events
         changed[event_id] = self.revision
         changed.move_to_end(event_id)
@@ -99,6 +112,7 @@ class PanelModel:
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
         self._changed_events.clear()
+        self.runs.forget()
         self._busy.clear()
         self.note_workers()
 
@@ -122,14 +136,16 @@ class PanelModel:
 
     def worker_to_json(self, worker: ManagedWorker) -> dict[str, Any]:
         """Return a worker as views show it."""
-        return serialize.worker_to_json(
+        row = row_to_json(
             worker,
             self.gate(worker),
-            origins=self.actions.origins(worker),
-            stale=self.actions.stale(worker),
+            series=self.engine.history.series.of_worker(worker.qualified_name),
+            is_failing=worker.qualified_name in self._look_who_fails(),
             why_no_rollback=self.actions.why_no_rollback(worker),
-            now=serialize.Now(time.time(), time.monotonic()),
-        ) | {"storm": self.storm_of(worker)}
+            now=serialize.Now.read(),
+        )
+        storm = self.storm_of(worker)
+        return row if storm is None else row | {"storm": storm}
 
     def storm_of(self, worker: ManagedWorker) -> dict[str, Any] | None:
         """Return the newest event storm that a worker takes part in, and how many events of it are held."""
@@ -139,6 +155,25 @@ class PanelModel:
                 return {"text": storms.message(storm), "held": storm.held, "event": storm.root}
         return None
 
+    def failing_now(self) -> list[Failure]:
+        """Return what fails now."""
+        return failure_rows.failing_now(self.engine, {w.qualified_name: w for w in self.engine.workers()})
+
     def attention(self) -> dict[str, Any]:
-        """Return how many prompts wait for a person, in whatever session."""
-        return {"prompts": self.engine.turns.open_prompts()}
+        """Return how many prompts wait for a person, in whatever session, and how many handlers fail now."""
+        return {
+            "prompts": self.engine.turns.open_prompts(),
+            "failing": sum(map(len, self._look_who_fails().values())),
+        }
+
+    def _look_who_fails(self) -> dict[str, set[str]]:
+        """Return which handlers fail now by worker; looked up once a second, and when they may be others."""
+        if not len(self.engine.failing):
+            return {}
+        when = self.engine.failing.revision, self.workers_revision, int(time.monotonic())
+        if self._failing_at != when:
+            self._failing = {}
+            for one in self.failing_now():
+                self._failing.setdefault(one.worker, set()).add(one.handler)
+            self._failing_at = (self.engine.failing.revision, *when[1:])
+        return self._failing

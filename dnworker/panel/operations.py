@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
-from dnworker.core.errors import UsageError
+from dnworker.core.causes import because
+from dnworker.core.errors import NotFound, UsageError
 from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace, debug_command
-from dnworker.panel import messages, serialize
+from dnworker.panel import failure_rows, messages, serialize
 from dnworker.panel.model import PanelModel
 from dnworker.panel.view import View
 from dnworker.sessions.prompts import Response
@@ -62,18 +63,25 @@ async def _events(request: messages.Events, view: View, model: PanelModel) -> An
 @operation(messages.Control)
 async def _control(request: messages.Control, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)
-    match request.verb:
-        case "stop":
-            await worker.stop()
-        case "rollback":
-            await model.actions.roll_back(worker)
-        case "resume":
-            model.engine.storms.resume(worker.qualified_name)
-            model.engine.look_again()
-        case verb:
-            await worker.restart(force=verb == "restart")
+    before = worker.generation
+    with because(_BY_HAND.get(request.verb, "")):
+        match request.verb:
+            case "stop":
+                await worker.stop()
+            case "rollback":
+                await model.actions.roll_back(worker, request.generation)
+            case "resume":
+                model.engine.storms.resume(worker.qualified_name)
+                model.engine.look_again()
+            case verb:
+                await worker.restart(force=verb == "restart")
     worker = model.engine.worker(request.worker)
-    return {"state": str(worker.state), "error": worker.error}
+    generations = {"before": before, "generation": worker.generation}
+    return {"state": str(worker.state), "error": worker.error} | generations
+
+
+_BY_HAND = {"start": "Started by hand", "stop": "Stopped by hand", "restart": "Restart by hand"}
+"""Why a worker is started and stopped, by what was asked for; the others say so themselves."""
 
 
 @operation(messages.Remove)
@@ -88,6 +96,15 @@ async def _run(request: messages.Run, view: View, model: PanelModel) -> Answer:
     worker = model.engine.worker(request.worker)
     worker.run_schedule(serialize.key_of(worker, request.key))
     return None
+
+
+@operation(messages.Dismiss)
+async def _dismiss(request: messages.Dismiss, view: View, model: PanelModel) -> Answer:
+    for group in failure_rows.grouped(model.failing_now()):
+        if group[0].number == request.row:
+            model.engine.failing.drop(group)
+            return {"count": len(group)}
+    raise NotFound("it does not fail any more")
 
 
 @operation(messages.Flag)
@@ -111,7 +128,8 @@ async def _export(request: messages.Export, view: View, model: PanelModel) -> An
 
 @operation(messages.Locate)
 async def _locate(request: messages.Locate, view: View, model: PanelModel) -> Answer:
-    return {"cell": model.actions.cell_id(request.number)}
+    cell = model.actions.cell_now(request.number)
+    return {"cell": cell.id, "newest": cell.number, "note": cell.note}
 
 
 # -- events --------------------------------------------------------------------------------------------
@@ -175,4 +193,5 @@ async def _cancel(request: messages.Cancel, view: View, model: PanelModel) -> An
 
 
 def fired(trace: Trace) -> Answer:
-    return {"event": trace.event.event_id, "seq": trace.event.seq}
+    """Return what is told of an event that was fired."""
+    return {"event": trace.event.event_id, "seq": trace.event.seq, "kind": trace.event.kind}

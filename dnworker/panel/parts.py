@@ -6,12 +6,25 @@ interval, and sent whole where it is not as it was sent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dnworker.core.errors import UsageError
-from dnworker.panel import fire_part, state_part
+from dnworker.panel import (
+    call_part,
+    capability_part,
+    fire_part,
+    overview_part,
+    palette_part,
+    run_part,
+    runs_part,
+    session_parts,
+    state_part,
+    tail_part,
+    worker_parts,
+)
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -19,6 +32,13 @@ if TYPE_CHECKING:
 
 Wanted = dict[str, Any]
 """What a view wants of a part, such as the worker or the event that it shows."""
+
+
+class Follower(Protocol):
+    """What one view was sent of a part that is too long to be sent whole each time."""
+
+    async def changes(self, pace: Pace) -> Any:
+        """Return what has changed since the last call, all at the first; None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +49,61 @@ class Part:
         read: returns the part as JSON; it calls `pace.rest` between small pieces of work.
         interval: returns the seconds between two looks. It is called each time: a test sets it to 0.
         is_heard_of: whether the feed hears of every change; else it is looked at again after the interval.
+        follow: makes what sends changes only, in place of `read`; one for each view that looks.
     """
 
     read: Callable[[PanelModel, Wanted, Pace], Awaitable[Any]]
     interval: Callable[[], float]
     is_heard_of: bool = True
+    follow: Callable[[PanelModel, Wanted], Follower] | None = None
 
 
 async def _state(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
     return state_part.state_to_json(model.engine, str(wanted.get("worker")))
 
 
+async def _tail(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return tail_part.tail_to_json(model.engine.logs, wanted)
+
+
+async def _capabilities(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return await capability_part.capabilities_to_json(model, pace)
+
+
+async def _sessions(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return await session_parts.sessions_to_json(model.engine, pace)
+
+
+async def _session(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    return session_parts.one_to_json(model.engine, str(wanted.get("session")))
+
+
+async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
+    query = str(wanted.get("query") or "")[: palette_part.LONGEST_NAME]
+    return await palette_part.palette_to_json(model, query, time.time() * 1000, pace)
+
+
 PARTS: dict[str, Part] = {
+    "overview": Part(
+        overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
+    ),
+    "call": Part(call_part.call_to_json, lambda: call_part.INTERVAL),
+    "runs": Part(
+        runs_part.whole,
+        lambda: runs_part.INTERVAL,
+        follow=lambda model, wanted: runs_part.follow(model, wanted),
+    ),
+    "run": Part(run_part.run_to_json, lambda: run_part.INTERVAL),
+    "worker": Part(worker_parts.read_worker, lambda: worker_parts.WORKER_INTERVAL),
+    "life": Part(worker_parts.read_life, lambda: worker_parts.LIFE_INTERVAL),
+    "code": Part(worker_parts.read_code, lambda: worker_parts.CODE_INTERVAL),
     "fire": Part(fire_part.fire_to_json, lambda: fire_part.FIRE_INTERVAL),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
+    "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
+    "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),
+    "session": Part(_session, lambda: session_parts.SESSIONS_INTERVAL),
+    "palette": Part(_palette, lambda: palette_part.PALETTE_INTERVAL),
+    "tail": Part(_tail, lambda: tail_part.TAIL_INTERVAL),
 }
 
 

@@ -1,10 +1,11 @@
 """Turns what a view shows into JSON, each text cut to size; `model`, `view` and `operations` send it.
 
-These are functions of their arguments alone: they read no clock and ask for nothing.
+These are functions of their arguments alone: they read no clock (`Now.read` does) and ask for nothing.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,10 +14,11 @@ import msgspec
 
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
-from dnworker.core.text import valid_text
-from dnworker.events.trace import Row, Trace
+from dnworker.events.trace import Trace
+from dnworker.events.trace_rows import Row
 from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
+from dnworker.workers.subprocess_worker import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.clock import Clock
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
     from dnworker.events.history import History
-    from dnworker.sessions.queue import TurnQueue
-    from dnworker.sessions.session import Session
     from dnworker.workers.managed import ManagedWorker
 
 LONGEST_LINE = 500
@@ -60,7 +60,8 @@ def millis(moment: datetime) -> float:
 def worker_brief(worker: ManagedWorker) -> tuple[object, ...]:
     """Return what is sent at once when it changes; the rest may wait for half a second."""
     error = worker.error or worker.losses
-    return (worker.state, error, worker.generation, worker.restarts, worker.topology_label)
+    how = (worker.generation, worker.restarts, worker.topology_label, why_silent(worker))
+    return (worker.state, error, *how)
 
 
 class Now(NamedTuple):
@@ -69,51 +70,10 @@ class Now(NamedTuple):
     since_epoch: float
     monotonic: float
 
-
-def worker_to_json(
-    worker: ManagedWorker,
-    gate: Mapping[str, bool],
-    *,
-    origins: Mapping[HandlerKey, str],
-    stale: Mapping[HandlerKey, str],
-    why_no_rollback: str | None,
-    now: Now,
-) -> dict[str, Any]:
-    """Return a worker with its handlers.
-
-    Args:
-        worker: the worker.
-        gate: the flags that gate it, with their values.
-        origins: where its handlers are from, such as `cell [3]`.
-        stale: why handlers are stale, of those that are.
-        why_no_rollback: why there is no earlier generation; None where there is one.
-        now: the present.
-    """
-    next_runs = worker.next_runs
-    return {
-        "name": worker.qualified_name,
-        "state": str(worker.state),
-        "transitions": _since_load(worker),
-        "topology": worker.topology_label,
-        "inProcess": worker.topology == "in-process",
-        "generation": worker.generation,
-        "restarts": worker.restarts,
-        "error": None if (error := worker.error or worker.losses) is None else error[:LONGEST_TEXT],
-        "gate": dict(gate),
-        "disabled": why_disabled(worker, gate, why_no_rollback),
-        "handlers": [
-            handler_to_json(key, stats, next_runs.get(key), origins.get(key), now, stale.get(key))
-            for key, stats in worker.stats.items()
-        ],
-    }
-
-
-def _since_load(worker: ManagedWorker) -> list[dict[str, Any]]:
-    """Return the transitions since the worker was loaded last."""
-    all_of_them = list(worker.transitions)
-    loads = [n for n, one in enumerate(all_of_them) if one.state is WorkerState.LOADING]
-    since = all_of_them[loads[-1] if loads else 0 :]
-    return [{"state": str(one.state), "at": millis(one.at)} for one in since]
+    @classmethod
+    def read(cls) -> Now:
+        """Return what time it is."""
+        return cls(time.time(), time.monotonic())
 
 
 def why_disabled(
@@ -278,94 +238,13 @@ def row_to_json(row: Row) -> dict[str, Any]:
     }
 
 
-# -- capabilities and sessions -------------------------------------------------------------------------
-
-
-def capability_to_json(capability: Capability) -> dict[str, Any]:
-    """Return a capability with its flags, what each gates, and its checks."""
-    manifest = capability.manifest
-    return {
-        "name": capability.name,
-        "version": manifest.version,
-        "description": manifest.description,
-        "root": None if capability.live else valid_text(str(capability.root)),
-        "failure": capability.failure,
-        "flags": [
-            {
-                "name": flag.name,
-                "description": flag.description,
-                "value": flag.effective,
-                "default": flag.default,
-                "source": flag.source,
-                "fixed": why_fixed(flag.source),
-                "gates": [w.name for w in capability.workers.values() if flag.name in w.definition.when],
-            }
-            for flag in capability.flags.values()
-        ],
-        "checks": [
-            {"name": check.name, "command": check.command, "status": found.status, "error": found.error}
-            if found is not None
-            else {"name": check.name, "command": check.command, "status": "not run", "error": None}
-            for check in manifest.checks
-            for found in [next((c for c in capability.checks if c.name == check.name), None)]
-        ],
-    }
-
-
-def why_fixed(source: str) -> str | None:
-    """Return why a switch has no effect: a stronger layer sets the flag (contract 4.5); None if it has."""
-    return {
-        "env": "set by an environment variable, which wins",
-        "cli": "set on the command line, which wins",
-    }.get(source)
+# -- capabilities -------------------------------------------------------------------------
 
 
 def gate_of(worker: ManagedWorker, capability: Capability) -> dict[str, bool]:
     """Return the flags that gate a worker, with their values."""
     flags = capability.flags
     return {name: name in flags and flags[name].effective for name in worker.definition.when}
-
-
-def session_brief(session: Session, queue: TurnQueue) -> dict[str, Any]:
-    """Return a session as the list shows it."""
-    return {
-        "id": session.session_id,
-        "title": session.title,
-        "agent": session.agent,
-        "phase": queue.phase,
-        "messages": len(session.messages),
-        "turns": session.completed_turns,
-        "waiting": len(queue.waiting),
-        "prompts": len(queue.prompts),
-        "updated": session.updated_at,
-    }
-
-
-def session_to_json(session: Session, queue: TurnQueue) -> dict[str, Any]:
-    """Return a session with its newest messages, its turns, and its open prompts."""
-    answering = queue.active.agent if queue.active is not None else session.agent
-    return session_brief(session, queue) | {
-        "agent": answering,
-        "history": [
-            {
-                "role": message.role,
-                "content": message.content[:LONGEST_TEXT],
-                "tool": message.tool_name,
-                "at": message.created_at,
-            }
-            for message in session.messages[-MESSAGES_SHOWN:]
-        ],
-        "underWay": [
-            {
-                "id": turn.id,
-                "agent": turn.agent,
-                "message": turn.message[:LONGEST_TEXT],
-                "active": turn is queue.active,
-            }
-            for turn in queue.turns
-        ],
-        "openPrompts": [msgspec.to_builtins(pending.prompt) for pending in queue.prompts.values()],
-    }
 
 
 def clock_to_json(clock: Clock) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching,
 from dnworker.panel.log_entries import bar_of, entry_to_json
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
-from dnworker.panel.parts import Wanted, part_named
+from dnworker.panel.parts import Follower, Wanted, part_named
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Sent:
     payload_of: str | None = None
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
+    followers: dict[str, Follower] = field(default_factory=dict)
 
 
 class View:
@@ -84,7 +85,6 @@ class View:
         self.parts: frozenset[str] = frozenset()
         self.events = EventFilter()
         self.trace: str | None = None
-        self.session: str | None = None
         self.looks: dict[str, Wanted] = {}
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
@@ -136,23 +136,26 @@ class View:
         self._sent.payload_of = None
         self._sent.parts.pop("trace", None)
 
-    def show_session(self, session_id: str | None) -> None:
-        """Send a session, again as it goes on."""
-        self.session = session_id
-        self._sent.parts.pop("session", None)
-
     def look(self, part: str, wanted: Wanted | None) -> None:
         """Send a part, again as it changes; `wanted` says what of it, None ends it.
 
         Raises:
-            UsageError: there is no such part.
+            UsageError: there is no such part, or what is wanted of it makes no sense.
         """
-        part_named(part)
+        follow = part_named(part).follow
+        follower = follow(self._model, wanted) if follow is not None and wanted is not None else None
         self.looks.pop(part, None)
         if wanted is not None:
             self.looks[part] = wanted
         self._sent.looked_at.pop(part, None)
         self._sent.parts.pop(part, None)
+        self._sent.followers.pop(part, None)
+        if follower is not None:
+            self._sent.followers[part] = follower
+
+    def follower(self, part: str) -> Follower | None:
+        """Return what follows a part that is sent as changes; None while it is not looked at."""
+        return self._sent.followers.get(part)
 
     @property
     def next_look(self) -> float | None:
@@ -225,8 +228,6 @@ class View:
             changes[part] = value
             await pace.rest()
         changes |= await self._looked_at(pace)
-        if "sessions" in self.parts:
-            changes |= await self._session_changes(pace)
         if "events" in self.parts and (events := await self._event_changes()) is not None:
             changes["events"] = events
         if "logbar" in self.parts:
@@ -264,8 +265,6 @@ class View:
 
     def _changes(self) -> Parts:
         """Go through the other parts that changed, without timeline and log."""
-        if "capabilities" in self.parts:
-            yield from self._if_new("capabilities", self._capabilities())
         if "events" in self.parts:
             yield from self._trace_changes()
         yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
@@ -275,24 +274,6 @@ class View:
         if part not in sent or sent[part] != value:
             sent[part] = value
             yield part, value
-
-    def _capabilities(self) -> dict[str, Any]:
-        found = [serialize.capability_to_json(c) for c in self._engine.capabilities.all()]
-        return {"all": found, "whyNoExport": self._model.actions.why_no_export()}
-
-    async def _session_changes(self, pace: Pace) -> dict[str, Any]:
-        sessions, queue = self._engine.sessions, self._engine.turns.queue
-        briefs = []
-        for session in sessions.newest(serialize.SESSIONS_SHOWN):
-            briefs.append(serialize.session_brief(session, queue(session)))
-            await pace.rest()
-        found = dict(self._if_new("sessions", {"newest": briefs, "all": len(sessions)}))
-        shown = self.session
-        if shown is not None:
-            one = sessions.get(shown) if shown in sessions else None
-            detail = None if one is None else serialize.session_to_json(one, queue(one))
-            found |= self._if_new("session", {"id": shown, "detail": detail})
-        return found
 
     # -- events ----------------------------------------------------------------------------------------
 
@@ -331,9 +312,17 @@ class View:
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
             self._sent.looked_at[name] = now
-            value = await part.read(self._model, wanted, pace)
-            if self.looks.get(name) is wanted:
-                found |= self._if_new(name, value)
+            if part.follow is not None:
+                follower = self._sent.followers.get(name)
+                if follower is None:  # filled anew
+                    follower = self._sent.followers[name] = part.follow(self._model, wanted)
+                value = await follower.changes(pace)
+                if value is not None and self.looks.get(name) is wanted:
+                    found[name] = value
+            else:
+                value = await part.read(self._model, wanted, pace)
+                if self.looks.get(name) is wanted:
+                    found |= self._if_new(name, value)
             await pace.rest()
         return found
 

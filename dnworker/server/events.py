@@ -19,6 +19,7 @@ from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publ
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.events.causes import published_by
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
@@ -54,7 +55,8 @@ async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
     await _room(call, call.body.kind, None)
-    envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
+    with published_by("HTTP"):
+        envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -72,7 +74,8 @@ async def publish_to_session(call: ApiCall) -> object:
     body = call.body
     check_publishable(body.kind)
     await _room(call, body.kind, session_id)
-    envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
+    with published_by("HTTP"):
+        envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
 

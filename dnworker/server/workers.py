@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dnworker.core.causes import because
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right, demand, is_limited
 
@@ -30,7 +31,9 @@ class RestartQuery(Fields):
 async def restart(call: ApiCall) -> object:
     """Start a worker again that is not running; a running one is left alone."""
     worker = call.engine.capabilities.find(**call.path)
-    restarted = await worker.restart(force=call.query.force)
+    by = call.scope.get("worker")
+    with because(f"{by} asked for a restart" if by else "Restart by the API"):
+        restarted = await worker.restart(force=call.query.force)
     present = call.engine.capabilities.present(worker)  # a reload may have replaced it meanwhile
     detail = present.detail() | {"restarted": restarted}
     if not _is_own(call) and is_limited(call.scope, call.engine.tokens):

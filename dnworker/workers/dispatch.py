@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,12 @@ class Dispatch:
         if events is not None:
             self._events = events
             self.task = self._invoker.spawn(self._dispatch(events), "events")
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for their handlers to be started."""
+        queued = len(self._events) if isinstance(self._events, Sized) else 0
+        return len(self._diverted) + (self._taken is not None) + queued
 
     def take_waiting(self) -> list[EventEnvelope]:
         """Return the events that were to be handled and that no handler was started for; only once."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import cause
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
@@ -171,6 +172,7 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 await self._start_unless_stopped()
                 return
             self.begin_with(new)
+            self._lifecycle.note(cause())
             await self._runner.swap(new.make_now(), generation=new.number)
             self._services.on_change(self, announce=False, moved=False)
 
@@ -328,8 +330,15 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         elif self._runner is not None:
             await self._runner.stop()
 
+    @property
+    def waiting(self) -> int:
+        """How many events are queued for its handlers."""
+        return 0 if self._runner is None else self._runner.waiting
+
     def _make_runner(self) -> WorkerRunner:
         generation = self._generation
+        if (path := self.definition.path) is not None:
+            self._services.lives.note_code(self.life, path, cause())
         return self._runner_of(generation, generation.make_now if self._keeps_state else generation.make)
 
     def _runner_of(self, generation: Generation, make: Callable[[], HandlerRegistry]) -> WorkerRunner:

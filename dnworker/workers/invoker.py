@@ -13,7 +13,7 @@ from types import CoroutineType, FrameType
 from typing import Any, Protocol
 
 from dnworker.core.clock import Clock, current_clock
-from dnworker.core.handler_error import BASE_TRACEBACK
+from dnworker.core.handler_error import BASE_TRACEBACK, describe, says_something
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
 from dnworker.core.owners import Owner, current_owner
@@ -87,6 +87,8 @@ class Invoker:
     def count(self, keys: Iterable[HandlerKey]) -> None:
         """Have stats for exactly these handlers; those that stay keep theirs."""
         self.stats = {key: self.stats.get(key) or HandlerStats() for key in keys}
+        for stats in self.stats.values():
+            stats.note_generation()
         self._told.clear()
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
@@ -297,3 +299,10 @@ def invocation_run_by(frame: FrameType) -> Invocation | None:
         return None
     found = frame.f_locals.get("invocation")
     return found if isinstance(found, Invocation) else None
+
+
+def said_by(failure: BaseException) -> str:
+    """Return what an exception says (contract 2.1); with its place where that alone tells nothing."""
+    error = describe(failure)
+    is_plain = issubclass(type(failure), Exception) or not error.frames
+    return error.message if error.message and is_plain and says_something(failure) else str(error)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dnworker.capability.reading import LONGEST_MODULE, read_bytes
+from dnworker.core.handler_error import describe
 from dnworker.core.owners import forget_module, note_module
 from dnworker.workers.worker import Worker
 
@@ -227,3 +228,22 @@ def _make_package(qualified: str, directory: Path) -> None:
         except BaseException:
             del sys.modules[qualified]
             raise
+
+
+EXIT_CODE: Any = SystemExit.__dict__["code"]
+"""What the interpreter itself knows of a SystemExit, whose class may put a property in its place."""
+
+
+def why_not_loaded(exc: BaseException) -> str:
+    """Return why a worker could not be loaded, as the text of its error."""
+    kind, error = type(exc), describe(exc)
+    if issubclass(kind, SystemExit):
+        code = EXIT_CODE.__get__(exc)
+        shown = repr(code) if type(code) in (int, str, type(None)) else f"an object of {type(code)}"
+        return (
+            f"the module ended itself on import with SystemExit({shown:.200}) ({error.place}); "
+            "put what runs it under: if __name__ == '__main__':"
+        )
+    if issubclass(kind, OSError | ValueError) and not error.frames:
+        return error.message or error.type  # our own errors name file and rule already
+    return str(error)

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from dnworker.capability.flags import gate_is_open
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import cause
 from dnworker.core.errors import Conflict
-from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import current_invocation
 from dnworker.core.lifecycle import ALIVE, STATUS, Lifecycle, Transition, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.access import Access, GaveWay, Retired
+from dnworker.workers.loading import why_not_loaded
 from dnworker.workers.services import Home, Services
 
 log = logging.getLogger("dnworker.workers")
@@ -37,9 +38,6 @@ class Runner(Protocol):
     async def stop(self) -> None:
         """End what runs; harmless in any state."""
 
-
-EXIT_CODE: Any = SystemExit.__dict__["code"]
-"""What the interpreter itself knows of a SystemExit, whose class may put a property in its place."""
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # whose default lets others write `ManagedWorker` alone
@@ -60,14 +58,16 @@ class ManagedWorker(Generic[R]):
         definition: what the manifest says of it.
     """
 
-    topology = ""
+    topology, starts_again = "", False  # the latter: by the restart policy, at the present start
 
     def __init__(self, services: Services, home: Home, definition: WorkerDefinition) -> None:
         self.definition = definition
         self.restarts = 0
         self._services = services
         self._home = home
-        self._lifecycle = Lifecycle()
+        self.life = services.lives.of(self.qualified_name)
+        """What is kept of it over restarts and reloads."""
+        self._lifecycle = Lifecycle(self.life.transitions)
         self._lifecycle.listen(self._moved)
         self._runner: R | None = None
         self._access: Access[ManagedWorker] = Access(self)
@@ -333,6 +333,11 @@ class ManagedWorker(Generic[R]):
         raise NotImplementedError
 
     @property
+    def waiting(self) -> int:
+        """How many events are queued for it."""
+        return 0
+
+    @property
     def _is_starting(self) -> bool:
         """Whether a start is under way, which holds the lock."""
         return self.state is WorkerState.STARTING
@@ -359,6 +364,7 @@ class ManagedWorker(Generic[R]):
         """
         if self.state in ALIVE:
             return  # somebody else has started it meanwhile
+        self._lifecycle.cause = cause()
         if self.state is WorkerState.STOPPING:
             await self._stop()  # it goes on stopping, though whoever asked for that has been interrupted
         self._access.give_way()
@@ -369,6 +375,9 @@ class ManagedWorker(Generic[R]):
             return
         if self.state is not WorkerState.LOADING:
             self._lifecycle.to(WorkerState.LOADING)
+        else:
+            self._lifecycle.begin()
+        self._services.lives.keep(self.qualified_name, self.life)
         self._runner = None
         if self.definition.problem is not None:
             self._lifecycle.to(WorkerState.ERROR, self.definition.problem)
@@ -376,12 +385,13 @@ class ManagedWorker(Generic[R]):
         try:
             runner = self._make_runner()
         except BaseException as exc:  # the user's module: it may even say sys.exit(), or be cancelled
-            self._lifecycle.to(WorkerState.ERROR, self._why_not_loaded(exc))
+            self._lifecycle.to(WorkerState.ERROR, why_not_loaded(exc))
             return
         self._runner = runner
         await runner.start()
 
     async def _stop(self) -> None:
+        self._lifecycle.cause = cause()
         if self._runner is not None:
             await self._runner.stop()
         elif self.state is WorkerState.ERROR:
@@ -394,7 +404,8 @@ class ManagedWorker(Generic[R]):
     def _gate_off(self) -> None:
         """Be gated off; health says so without an event (contract 2.7)."""
         if self.state is not WorkerState.GATED_OFF:
-            self._lifecycle.to(WorkerState.GATED_OFF, quiet=True)
+            is_off = f"Flag {' or '.join(self.definition.when)} is off"
+            self._lifecycle.to(WorkerState.GATED_OFF, quiet=True, reason=is_off)
         self._runner = None
 
     def _moved(self, state: WorkerState, error: str | None) -> None:
@@ -418,19 +429,6 @@ class ManagedWorker(Generic[R]):
                 "when": flags,
             }
         )
-
-    def _why_not_loaded(self, exc: BaseException) -> str:
-        kind, error = type(exc), describe(exc)
-        if issubclass(kind, SystemExit):
-            code = EXIT_CODE.__get__(exc)
-            shown = repr(code) if type(code) in (int, str, type(None)) else f"an object of {type(code)}"
-            return (
-                f"the module ended itself on import with SystemExit({shown:.200}) ({error.place}); "
-                "put what runs it under: if __name__ == '__main__':"
-            )
-        if issubclass(kind, OSError | ValueError) and not error.frames:
-            return error.message or error.type  # our own errors name file and rule already
-        return str(error)
 
 
 async def start_all(workers: Iterable[ManagedWorker]) -> None:

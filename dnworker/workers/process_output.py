@@ -70,6 +70,7 @@ class ProcessOutput:
                     await self._take_text(piece)
                 elif isinstance(piece, Says):
                     self._says = piece
+                    await self._pause()
                 elif self._on_report is not None:
                     if isinstance(piece, End):
                         self._end_lines(lambda says, ended=piece.id: says.id == ended)  # type: ignore[misc]

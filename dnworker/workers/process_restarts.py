@@ -38,7 +38,7 @@ class ProcessRestarts:
         self._start_again = start_again
         self._label = label
         self._began = clock.monotonic()
-        self._due = 0.0
+        self._due = self._delay = 0.0
         self._waiting: asyncio.Task[None] | None = None
 
     @property
@@ -52,6 +52,14 @@ class ProcessRestarts:
         if self._count is None or (due_in := self.due_in) is None:
             return None
         return f"restarts in {round(due_in)} s ({self._count.count} of {self._count.policy.max_restarts})"
+
+    @property
+    def why(self) -> str:
+        """Why the process is started by itself: `Restart 3 of 5, 8 s after it failed`."""
+        if self._count is None:
+            return "Restart after it failed"
+        number, most = self._count.count, self._count.policy.max_restarts
+        return f"Restart {number} of {most}, {self._delay:g} s after it failed"
 
     def began(self) -> None:
         """Note that the process runs."""
@@ -67,7 +75,7 @@ class ProcessRestarts:
             self.note = f"given up after {policy.budget} of running"
             return
         self.note = f"restarts after {delay:g} s ({self._count.count} of {policy.max_restarts})"
-        self._due = now + delay
+        self._due, self._delay = now + delay, delay
         # An empty context: the restart is not part of what the worker's runner was started by.
         self._waiting = asyncio.create_task(
             self._wait(delay), name=f"{self._label} restart", context=contextvars.Context()

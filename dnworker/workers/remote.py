@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from dnworker.core.frames import LONGEST_SOURCE
-from dnworker.core.handler_error import within_bounds
+from dnworker.core.frames import LONGEST_NAME, LONGEST_SOURCE
+from dnworker.core.handler_error import HandlerError, within_bounds
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation
+from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation, Outcome
 from dnworker.core.stats import HandlerStats
-from dnworker.core.text import clip
+from dnworker.core.text import clip, shorten
 from dnworker.workers import reports
 
 if TYPE_CHECKING:
@@ -24,8 +25,20 @@ INVOCATIONS_KEPT = 2_000
 LOOKED_AT = 16
 """Invocations that are looked at to forget one; tasks run for ever."""
 
+RUNNING_KEPT = 50_000
+"""Invocations of one process that may run at once; of more, the oldest count as ended."""
+
+HANDLERS_KEPT = 2_000
+"""Handlers of one process that are counted; of more, runs are noted and not counted."""
+
+HELLOS_HEARD = 20
+"""How often a process may say anew what its handlers are."""
+
 UNKNOWN = "(process)"
 
+
+LONGEST_ID = 64
+"""Characters of the id of an invocation: ours have 16."""
 
 LEFT_KEPT = 10_000
 """Events of closed streams that are known by their id and that a process may still begin to handle."""
@@ -79,7 +92,10 @@ class RemoteInvocations:
     def __init__(self, history: History, worker: str, generation: int = 1) -> None:
         self.stats: dict[HandlerKey, HandlerStats] = {}
         self.reports = False
+        self.why_silent: str | None = None
+        """Why the process, which reported or was to, does so no more."""
         self._observed = False
+        self._hellos = 0
         self._history = history
         self._worker = worker
         self._generation = generation
@@ -89,6 +105,7 @@ class RemoteInvocations:
         self._streams: list[HandlerStream] = []
         self._left: dict[str, None] = {}
         self._left_unknown = 0
+        self._made_at = time.monotonic()
 
     def left(self) -> tuple[list[str], int]:
         """Return the events of closed streams whose handlers have not begun, by id, and how many more."""
@@ -98,17 +115,26 @@ class RemoteInvocations:
         """Note one report; one that makes no sense is left aside."""
         match report:
             case reports.Hello(handlers=handlers, observed=observed):
+                self._hellos += 1
+                if self._hellos > HELLOS_HEARD:
+                    return
                 self.reports = True
+                self.why_silent = None
                 self._observed = observed
-                self.stats = {key: HandlerStats() for key in handlers}
+                self.stats = {_within(key): HandlerStats() for key in handlers[:HANDLERS_KEPT]}
             case reports.Begin():
                 self._begin(report)
+            case reports.Ran():
+                if (begun := self._begin(report)) is not None:
+                    self._finish(begun, "ok", report.duration)
             case reports.End():
                 self._end(report)
             case reports.Delivered(event_id=event_id):
-                self._left.pop(event_id, None)
-                for stream in self._streams:
-                    stream.done(event_id)
+                self._delivered(event_id)
+            case reports.Notice(is_over=True, text=text):
+                self._silence(text)
+            case reports.Notice(lost=lost) if lost:
+                self._end_running()  # the ends of some may be among those that were lost
 
     def stream(self) -> HandlerStream | None:
         """Return the watcher of a new stream that feeds the handlers; None if the process does not report."""
@@ -159,31 +185,64 @@ class RemoteInvocations:
     def close(self) -> None:
         """The process is gone: nothing of it is under way any more."""
         self.reports = False
-        for invocation in self._invocations.values():
-            if invocation.outcome == "running":
-                self._history.finish(invocation, "cancelled")
-                if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
-                    stats.ended(invocation)
+        self._end_running()
         self._invocations.clear()
         self._early.clear()
         for stream in [*self._streams]:
             stream.close()
 
+    def _silence(self, why: str) -> None:
+        """Wait for no more reports: the process goes on without them."""
+        self.reports = False
+        self.why_silent = clip(why, LONGEST_SOURCE)
+        self._end_running()
+        for stream in [*self._streams]:
+            stream.close()
+
+    def _end_running(self) -> None:
+        for invocation in self._invocations.values():
+            if invocation.outcome == "running":
+                self._end_unknown(invocation)
+
+    def _end_unknown(self, invocation: Invocation) -> None:
+        """Note that an invocation is over, of which nobody says how it ended."""
+        self._history.finish(invocation, "cancelled")
+        if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
+            stats.ended(invocation)
+
     # -- reports ---------------------------------------------------------------------------------------
 
-    def _begin(self, report: reports.Begin) -> None:
-        stats = self.stats.setdefault(report.key, HandlerStats())
-        stats.began()
-        self._newest = max(self._newest, report.id)
+    def _delivered(self, event_id: str) -> None:
+        self._left.pop(event_id, None)
+        for stream in self._streams:
+            stream.done(event_id)
+
+    def _begin(self, report: reports.Begin | reports.Ran) -> Invocation | None:
+        """Note that a handler begins; returns its invocation, None where the report makes no sense."""
         early = self._invocations.get(report.id)
-        if early is not None and report.id in self._early:
+        if not 0 < len(report.id) <= LONGEST_ID or (early is not None and report.id not in self._early):
+            return None
+        key = _within(report.key)
+        if key not in self.stats and len(self.stats) < HANDLERS_KEPT:
+            self.stats[key] = HandlerStats()
+        if (stats := self.stats.get(key)) is not None:
+            stats.began()
+        self._newest = max(self._newest, report.id)
+        if early is not None:
             self._early.discard(report.id)
-            early.handler, early.cause, early.key = report.key[2], report.cause, report.key
+            early.handler, early.cause, early.key = key[2], report.cause, key
             self._history.reopen(early)
-            return
-        event = None if report.event_id is None else self._history.event(report.event_id)
-        made = Invocation(self._worker, report.key[2], report.cause, event, self._generation, key=report.key)
-        self._history.begin(self._keep(made, report.id))
+            made = early
+        else:
+            event = self._event(report.event_id)
+            made = Invocation(self._worker, key[2], report.cause, event, self._generation, key=key)
+            self._history.begin(self._keep(made, report.id))
+        if report.delivered and report.event_id is not None:
+            self._delivered(report.event_id)
+        return made
+
+    def _event(self, event_id: str | None) -> EventEnvelope | None:
+        return None if event_id is None else self._history.event(event_id)
 
     def _end(self, report: reports.End) -> None:
         invocation = self._invocations.get(report.id)
@@ -193,8 +252,15 @@ class RemoteInvocations:
         for one in report.warnings[:WARNINGS_KEPT]:
             place, text = clip(one.place, LONGEST_SOURCE), clip(one.text, LONGEST_SOURCE)
             invocation.note_warning(HandlerWarning(place, text, one.times))
-        self._history.finish(invocation, report.outcome, error, duration=report.duration)
-        if (stats := self.stats.get(invocation.key)) is not None:
+        self._finish(invocation, report.outcome, report.duration, error)
+
+    def _finish(
+        self, invocation: Invocation, outcome: Outcome, duration: float, error: HandlerError | None = None
+    ) -> None:
+        """Note how an invocation ended; what a process says of the time is bounded by how long it runs."""
+        duration = min(max(0.0, duration), time.monotonic() - self._made_at)
+        self._history.finish(invocation, outcome, error, duration=duration)
+        if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
             stats.ended(invocation)
 
     def _keep(self, invocation: Invocation, its_id: str) -> Invocation:
@@ -212,3 +278,13 @@ class RemoteInvocations:
                 self._early.discard(oldest)
                 return
             self._invocations[oldest] = kept
+        if len(self._invocations) > RUNNING_KEPT:
+            oldest = next(iter(self._invocations))
+            self._end_unknown(self._invocations.pop(oldest))
+
+
+def _within(key: HandlerKey) -> HandlerKey:
+    """Return a key that a process reports, with texts of bounded length."""
+    if max(map(len, key)) <= LONGEST_NAME:
+        return key
+    return HandlerKey(*(shorten(text, LONGEST_NAME) for text in key))

@@ -29,6 +29,7 @@ _telling: contextvars.ContextVar[str | None] = contextvars.ContextVar("dnworker_
 def reporter_from_environment(worker: HandlerRegistry) -> Reporter | None:
     """Return a reporter if the runtime that spawned this process listens; its children do not report."""
     word, wanted = os.environ.pop(reports.VARIABLE, None), os.environ.pop(reports.LOCALS, "0")
+    os.environ.pop(reports.OBSERVE, None)
     return Reporter(worker, word, with_locals=wanted == "1") if word else None
 
 

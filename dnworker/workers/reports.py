@@ -26,9 +26,13 @@ VARIABLE = "DNWORKER_REPORTS"
 LOCALS = "DNWORKER_LOCALS"
 """Says whether errors have the values of variables: `0` if not."""
 
+OBSERVE = "DNWORKER_OBSERVE"
+"""Says whether a worker of the reference's SDK is made to report: `1` if so."""
+
 LONGEST = 1_000_000
 """Bytes after which something that began like a report is taken for text."""
 
+_ESCAPE = b"\x1b"
 _END = b"\x1b\\"
 
 
@@ -49,6 +53,19 @@ class Begin(msgspec.Struct, tag="begin", tag_field="is"):
     key: HandlerKey
     cause: Cause
     event_id: str | None = None
+    delivered: bool = False
+    """Whether all invocations of the event have begun."""
+
+
+class Ran(msgspec.Struct, tag="ran", tag_field="is"):
+    """A handler has begun, and has ended well, after `duration` seconds."""
+
+    id: str
+    key: HandlerKey
+    cause: Cause
+    duration: float
+    event_id: str | None = None
+    delivered: bool = False
 
 
 class End(msgspec.Struct, tag="end", tag_field="is"):
@@ -83,7 +100,18 @@ class Says(msgspec.Struct, tag="says", tag_field="is", frozen=True, omit_default
     by: int = 0
 
 
-Report = Hello | Begin | End | Delivered | Says
+class Notice(msgspec.Struct, tag="notice", tag_field="is"):
+    """Something about the reports themselves, for the log.
+
+    With `is_over` the process reports nothing from now on; `lost` reports did not get through.
+    """
+
+    text: str
+    is_over: bool = False
+    lost: int = 0
+
+
+Report = Hello | Begin | Ran | End | Delivered | Says | Notice
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
@@ -113,30 +141,30 @@ class ReportReader:
     def feed(self, chunk: bytes) -> Iterator[bytes | Report]:
         """Give text and reports in their order; what may be the beginning of a report is held back."""
         data, self._held = self._held + chunk, b""
-        while data:
-            start = data.find(self._start)
-            if start < 0:
-                keep = self._tail_that_may_start(data)
-                text, self._held = (data[:-keep], data[-keep:]) if keep else (data, b"")
-                if text:
-                    yield text
-                return
-            if start:
-                yield data[:start]
-            end = data.find(_END, start)
-            if end < 0 and len(data) - start <= LONGEST:
+        at = text_at = 0  # where to look on, and where text begins that was not given
+        while (start := data.find(self._start, at)) >= 0:
+            inside = start + len(self._start)
+            end = data.find(_ESCAPE, inside)  # JSON has none
+            if end in (-1, len(data) - 1) and len(data) - start <= LONGEST:
+                if start > text_at:
+                    yield data[text_at:start]
                 self._held = data[start:]
                 return
             report = None
-            if end >= 0:
+            if end >= 0 and data.startswith(_END, end):
                 with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                    report = _decoder.decode(data[start + len(self._start) : end])
+                    report = _decoder.decode(data[inside:end])
             if report is None:  # not what `encode` makes: it is text
-                yield self._start
-                data = data[start + len(self._start) :]
-            else:
-                yield report
-                data = data[end + len(_END) :]
+                at = end if end >= 0 else len(data)
+                continue
+            if start > text_at:
+                yield data[text_at:start]
+            yield report
+            at = text_at = end + len(_END)
+        keep = self._tail_that_may_start(data)
+        self._held = data[len(data) - keep :]
+        if len(data) - keep > text_at:
+            yield data[text_at : len(data) - keep]
 
     def rest(self) -> bytes:
         """Return what was held back, at the end of the stream."""

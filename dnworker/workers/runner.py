@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.errors import Conflict
-from dnworker.core.handler_error import describe, says_something
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation
 from dnworker.core.lifecycle import ALIVE, SHUTDOWN_ERRORS, Lifecycle, WorkerState
@@ -27,7 +26,7 @@ from dnworker.core.time_limits import time_limit
 from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
-from dnworker.workers.invoker import HandlerClient, Invoker
+from dnworker.workers.invoker import HandlerClient, Invoker, said_by
 from dnworker.workers.recorders import LoggingRecorder, OnUnhandled, Recorder, log_unhandled
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, keys_of, schedules_of
 from dnworker.workers.schedules import Schedules
@@ -59,7 +58,7 @@ class NotStarted(Exception):
         self.handler = handler
         self.failure = failure
         self.shutdown: list[str] = []
-        super().__init__(_said(failure))
+        super().__init__(said_by(failure))
 
 
 class WorkerRunner:
@@ -156,6 +155,11 @@ class WorkerRunner:
             key: due if isinstance(due, datetime) else now + timedelta(seconds=max(0.0, due - elapsed))
             for key, due in (self._schedules.due | self._supervision.due).items()
         }
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for handlers."""
+        return self._dispatch.waiting
 
     def _hint(self, invocation: Invocation, text: str) -> None:
         self.escapes.tell(partial(self._invoker.recorder.hint, invocation, text))
@@ -388,7 +392,7 @@ class WorkerRunner:
                 failure = await self._run_once(handler, "shutdown")
                 if failure is not None:
                     name = getattr(handler.function, "__qualname__", handler.key.name)
-                    failures.append(valid_text(f"{name}: {_said(failure)}"))
+                    failures.append(valid_text(f"{name}: {said_by(failure)}"))
 
         if not handlers:
             return failures
@@ -426,13 +430,6 @@ class WorkerRunner:
         await self._invoker.end(tasks)
         self._invoker.note_never_run(launched)
         self._dispatch.task = None
-
-
-def _said(failure: BaseException) -> str:
-    """Return what an exception says (contract 2.1); with its place where that alone tells nothing."""
-    error = describe(failure)
-    is_plain = issubclass(type(failure), Exception) or not error.frames
-    return error.message if error.message and is_plain and says_something(failure) else str(error)
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -23,6 +23,7 @@ from dnworker.workers.around import Around
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.debugging import Debugged
 from dnworker.workers.guard import Guard
+from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.recorders import OnUnhandled
 
@@ -69,6 +70,14 @@ class Changed(Protocol):
     @property
     def error(self) -> str | None:
         """Why it is in `error`, or what its shutdown handlers raised."""
+
+    @property
+    def generation(self) -> int:
+        """The version of its handlers."""
+
+    @property
+    def starts_again(self) -> bool:
+        """Whether its present start is one of the restart policy's."""
 
     @property
     def last_handler_error(self) -> str | None:
@@ -118,6 +127,13 @@ class WorkerTokens(Protocol):
         """Accept this token no longer."""
 
 
+@dataclass(slots=True)
+class Observation:
+    """Whether worker processes that start from now on are observed, where they run the reference's SDK."""
+
+    is_on: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of a runtime that its workers use; an engine makes one for all its workers."""
@@ -142,10 +158,14 @@ class Services:
     """Notes what something that a handler started has raised, and nobody caught."""
     log_files: LogFiles
     """The files of what worker processes print."""
+    lives: Lives = field(default_factory=Lives)
+    """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)
     """What is put around the handlers of workers in this process."""
     process_locals: bool = False
     """Whether errors of worker processes have the values of variables."""
+    observation: Observation = field(default_factory=Observation)
+    """Whether worker processes that run the reference's SDK are made to report."""
     debugged: Debugged = field(default_factory=Debugged)
     """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None

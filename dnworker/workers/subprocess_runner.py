@@ -228,7 +228,7 @@ class SubprocessWorkerRunner:
         if self.state is WorkerState.STOPPING:
             return
         if code == 0:
-            self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors())
+            self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors(), reason="Exited with code 0")
         else:
             self.lifecycle.to(WorkerState.ERROR, self._exit_text(code))
 

@@ -6,21 +6,23 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dnworker.capability.environment import interpolate, worker_environment
+from dnworker.capability.environment import RuntimeAddress, interpolate, worker_environment
 from dnworker.capability.flags import flag_variables
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import because, cause
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
-from dnworker.workers import debugging, reports
+from dnworker.workers import debugging, reports, silence
 from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.losses import Losses
@@ -46,6 +48,9 @@ PYTHON_LIMIT = 20.0
 PROGRAM_LIMIT = 2.0
 """Seconds in which any other program is expected to connect, if it ever does."""
 
+HELLO_LIMIT = 1.0
+"""Seconds after its connection in which a process that reports has said so: its output may be read later."""
+
 
 class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     """A worker that is a process of its own."""
@@ -61,8 +66,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._queue: WorkerQueue | None = None
         self._losses = Losses(services.history, self.qualified_name, self._tell_loss)
         self._is_asked_to_end = False
-        self._starts_again = False
+        self.starts_again = False
+        self._is_observed = False
+        self._notices = 0
         self._debug: ProcessDebug | None = None
+        self._connected_at = 0.0
+        self._looks_again: asyncio.TimerHandle | None = None
         self._restarts = ProcessRestarts(
             services.restart, services.clock, self._start_again, self.qualified_name
         )
@@ -82,6 +91,12 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if (detail := self._restarts.detail) is None:
             return component
         return msgspec.structs.replace(component, detail="; ".join(filter(None, (detail, self.losses))))
+
+    @property
+    def restart_due(self) -> tuple[float, int] | None:
+        """In how many seconds it is started again, and the number of that restart; None if it is not."""
+        due_in = self._restarts.due_in
+        return None if due_in is None else (due_in, self.restarts + 1)
 
     @property
     def losses(self) -> str | None:
@@ -106,11 +121,36 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return max(0.0, self._patience_left) if unknown and not self.connected.is_set() else None
 
     @property
+    def why_silent(self) -> str | None:
+        """Why nobody knows what its handlers do, while it runs; None where it reports, or may yet say so."""
+        if self.state is not WorkerState.RUNNING or self.remote.reports:
+            return None
+        if self.remote.why_silent is None and self._may_report_yet:
+            return None
+        return self.remote.why_silent or silence.reason(self.definition, is_observed=self._is_observed)
+
+    def hears_silently(self, kind: str) -> bool:
+        """Return whether it gets events of a kind, and nobody knows what it does with them."""
+        silent = self.state is WorkerState.RUNNING and not self.remote.reports
+        return silent and self._queue is not None and self._queue.hears(kind)
+
+    @property
+    def _may_report_yet(self) -> bool:
+        if self.connected.is_set():
+            return time.monotonic() < self._connected_at + HELLO_LIMIT
+        return self._patience_left > 0
+
+    @property
     def _patience_left(self) -> float:
         program = Path(self.definition.command or "").name
         python = PYTHON_LIMIT if program.startswith("python") else PROGRAM_LIMIT
         limit = UV_LIMIT if program.startswith("uv") else python
         return self._spawned_at + limit - time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for the process, or are not known to have arrived."""
+        return 0 if self._queue is None else self._queue.waiting
 
     @property
     def stats(self) -> dict[HandlerKey, HandlerStats]:
@@ -136,11 +176,18 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     @property
     def script(self) -> str | None:
         """The file of Python that it runs; None where its arguments name none."""
-        paths = [
-            self._root / interpolate(one, os.environ, self.qualified_name) for one in self.definition.args
-        ]
-        files = [path for path in paths if path.is_file()]
-        return str(min(files, key=lambda path: path.suffix != ".py")) if files else None
+        args = (interpolate(one, os.environ, self.qualified_name) for one in self.definition.args)
+        file = self._file_among(args)
+        return None if file is None else str(file)
+
+    def _file_among(self, args: Iterable[str]) -> Path | None:
+        files = [path for path in (self._root / one for one in args) if path.is_file()]
+        return min(files, key=lambda path: path.suffix != ".py") if files else None
+
+    def _note_code(self, args: Iterable[str]) -> None:
+        """Note the text of the file that it runs from now on, as a version of its code."""
+        if (file := self._file_among(args)) is not None:
+            self._services.lives.note_code(self.life, file, cause())
 
     def how_to_attach(self) -> str | None:
         """Return how a debugger attaches to the process that runs now, as text; None where none can."""
@@ -171,6 +218,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         )
         if not self.connected.is_set():
             self.connected.set()
+            self._connected_at = time.monotonic()
+            self._look_again(HELLO_LIMIT)
             self._services.on_change(self, announce=False, moved=False)
         return reader
 
@@ -189,6 +238,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.debug is not None:
             process["debug"] = {"host": debugging.HOST, "port": self.debug.port, "wait": self.debug.wait}
         detail = super().detail() | {"kind": "subprocess", "process": process}
+        if (why := self.why_silent) is not None:
+            detail |= {"reporting": "none", "why_not_reporting": why}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
 
     def _make_runner(self) -> SubprocessWorkerRunner:
@@ -199,12 +250,15 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self.connected.clear()
         self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
         self._is_asked_to_end = False
+        self._notices = 0
+        self._look_again(self._patience_left)
         self._queue = WorkerQueue(
             services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
         )
         word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
+        self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
         self._debug = services.debugged.of(self.qualified_name)
@@ -234,7 +288,24 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _reporting(self, variables: dict[str, str], word: str) -> dict[str, str]:
         """Return the environment with what a process that reports goes by."""
         has_locals = self._services.process_locals and variables.get(reports.LOCALS) != "0"
-        return variables | {reports.VARIABLE: word, reports.LOCALS: "1" if has_locals else "0"}
+        self._is_observed = self._services.observation.is_on and variables.get(reports.OBSERVE) != "0"
+        return variables | {
+            reports.VARIABLE: word,
+            reports.LOCALS: "1" if has_locals else "0",
+            reports.OBSERVE: "1" if self._is_observed else "0",
+        }
+
+    def _look_again(self, seconds: float) -> None:
+        """Notify the runtime when it is known that the process does not report."""
+        if self._looks_again is not None:
+            self._looks_again.cancel()
+        loop = asyncio.get_running_loop()
+        self._looks_again = loop.call_later(max(0.0, seconds) + 0.05, self._note_silence)
+
+    def _note_silence(self) -> None:
+        self._looks_again = None
+        if self.why_silent is not None:
+            self._services.on_change(self, announce=False, moved=False)
 
     def _environment(self, environ: dict[str, str], token: str, where: str) -> dict[str, str]:
         """Return the environment of the process; an error about a variable begins with `where`."""
@@ -254,9 +325,27 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             child_hook=CHILD_HOOK,
         )
 
+    def variables(self) -> Iterator[tuple[str, str, str]]:
+        """Go through what its process is given beside what it inherits: name, value, and where that is from.
+
+        Sources are `declared` (as the manifest has it), `flag` and `runtime`, whose values are left out.
+        """
+        yield from ((name, value, "declared") for name, value in self.definition.env.items())
+        flags = flag_variables(self._home.name, self._home.flags)
+        yield from ((name, value, "flag") for name, value in flags.items())
+        yield from ((name, "", "runtime") for name in RuntimeAddress("", "", "").variables())
+
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
-        if isinstance(report, reports.Hello):  # it has said what it runs
+        if isinstance(report, reports.Notice):
+            self._notices += 1
+            if self._notices > silence.NOTICES_TOLD:
+                return
+            text = silence.told(report)
+            self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
+        if isinstance(
+            report, reports.Hello | reports.Notice
+        ):  # it has said what it runs, or that it does not
             self._services.on_change(self, announce=False, moved=False)
 
     def _take_line(self, text: str, says: reports.Says) -> None:
@@ -290,7 +379,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             self._is_asked_to_end = True
         elif state is WorkerState.RUNNING:
             self._restarts.began()
-        elif state is WorkerState.ERROR and (self._starts_again or self._did_run):
+        elif state is WorkerState.ERROR and (self.starts_again or self._did_run):
             self._restarts.failed()
         super()._moved(state, error)
 
@@ -302,16 +391,19 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start_again(self) -> None:
         """Start it after it failed and the wait is over; what fails then is a failure like any other."""
         try:
+            why = self._restarts.why
             async with self._access.turn():
                 self._restarts.cancel()  # the wait is over, and this is its task
-                await super()._stop()
+                with because(why):
+                    await super()._stop()
                 self._access.give_way()
                 self.restarts += 1
-                self._starts_again = True
+                self.starts_again = True
                 try:
-                    await to_its_end(super()._start())
+                    with because(why):
+                        await to_its_end(super()._start())
                 finally:
-                    self._starts_again = False
+                    self.starts_again = False
         except (GaveWay, Retired):
             log.debug("%s: somebody stops or replaces it; it is not started again", self.qualified_name)
 
@@ -322,6 +414,13 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
             queue.close(why, *self.remote.left())
             self._losses.flush()
         self.remote.close()
+        if self._looks_again is not None:
+            self._looks_again.cancel()
         if self._token is not None:
             self._services.tokens.revoke(self._token)
             self._token = None
+
+
+def why_silent(worker: ManagedWorker) -> str | None:
+    """Return why nobody knows what a worker's handlers do; None where it reports, or does not run."""
+    return worker.why_silent if isinstance(worker, SubprocessWorker) else None

@@ -9,6 +9,7 @@ After the extension is loaded, `dn` in the notebook is this module:
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -197,7 +198,12 @@ def panel() -> Panel | StaticPanel:
 
 
 def __getattr__(name: str) -> Any:
-    """Return `last_failure`: what a handler raised last, with its traceback; None where none is kept."""
+    """Return `widgets`, or `last_failure`: what a handler raised last, with its traceback.
+
+    It is None where none is kept.
+    """
+    if name == "widgets":
+        return import_module("dnworker_jupyter.display.widgets")
     if name != "last_failure":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     entries = _active().debugging.post_mortem.entries()
@@ -205,7 +211,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "last_failure"]  # what Tab offers after `dn.`
+    return [*__all__, "last_failure", "widgets"]  # what Tab offers after `dn.`
 
 
 def _active() -> Notebook:

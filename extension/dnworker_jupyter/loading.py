@@ -14,12 +14,14 @@ import dnworker_jupyter
 from dnworker.core.clock import SwitchClock
 from dnworker.core.detail import add_detail
 from dnworker.core.locations import add_locator, remove_locator
+from dnworker.core.source import add_reader
 from dnworker.engine.state_watch import StateWatch
 from dnworker.runtime import Runtime
 from dnworker.workers import standalone
 from dnworker_jupyter.display.panels import Panels
 from dnworker_jupyter.display.states import register_state_formatter
 from dnworker_jupyter.display.traces import register_formatters
+from dnworker_jupyter.display.widget_hub import activate
 from dnworker_jupyter.kernel.cell_hints import CellHints
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.debugging import Debugging
@@ -184,6 +186,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
         states=notebook.states,
     )
     runtime.actions = NotebookActions(notebook.magics)
+    notebook.panels.widgets.suggest = runtime.actions.suggest
     notebook.hooks = CellHooks(
         notebook.shell,
         startup=notebook.startup,
@@ -207,6 +210,7 @@ def install(notebook: Notebook) -> None:
     shell, undo = notebook.shell, notebook.installed.callback
     add_locator(notebook.cells.locate)
     undo(remove_locator, notebook.cells.locate)
+    undo(add_reader(notebook.cells.text_of))
     undo(add_detail(functools.partial(chosen_detail, shell)))
     notebook.output.install()
     undo(notebook.output.uninstall)
@@ -226,10 +230,13 @@ def install(notebook: Notebook) -> None:
     undo(shell.events.unregister, "pre_run_cell", notebook.location.look)
     undo(install_magics(shell, notebook.magics))
     undo(install_completion(shell, notebook.magics))
-    undo(register_formatters(shell, notebook.stale, notebook.pending.shown))
+    actions = notebook.runtime.actions
+    cell_now = None if actions is None else actions.cell_now
+    undo(register_formatters(shell, notebook.stale, notebook.pending.shown, cell_now))
     undo(register_state_formatter(shell, functools.partial(find_state, notebook.magics)))
     notebook.states.start()
     undo(notebook.states.pause)
+    undo(activate(notebook.panels.widgets))
     undo(_bind_names(shell))
     standalone.attach = notebook.transactions.attach
     undo(_detach)

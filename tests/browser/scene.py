@@ -105,4 +105,4 @@ def show(page: Any, scene: dict[str, Any], *, dark: bool = False) -> None:
     page.route(f"{ORIGIN}/**", answer)
     page.clock.set_fixed_time(NOW_MS)
     page.goto(f"{ORIGIN}/")
-    page.locator(".dn .top").wait_for()
+    page.locator(".dn .top").first.wait_for()

@@ -162,34 +162,6 @@ def test_a_flag_starts_the_worker_that_it_gates(opened):
     extra.get_by_text("● running").wait_for()
 
 
-def test_a_page_comes_back_after_its_server_was_killed(page, shop, tmp_path):
-    with running_serve(shop, home=tmp_path) as first:
-        page.goto(first.ticket_url())
-        page.locator(".dnw-panel").get_by_text("● running").wait_for()
-        first.process.kill()
-        page.get_by_text("not connected; trying again…").wait_for()
-        port = int(first.url.rpartition(":")[2])
-        first.process.wait()
-        with running_serve(shop, home=tmp_path, port=port) as second:
-            page.get_by_text("the session is over; give the token again").wait_for()
-            page.get_by_label("token").fill(second.token_file.read_text().strip())
-            page.keyboard.press("Enter")
-            page.locator(".dnw-panel").get_by_text("● running").wait_for()
-
-
-def test_a_page_that_lost_its_socket_is_filled_again(opened, served):
-    opened.evaluate("window.sockets = document.getElementById('panel').dnwPanel.model.socket")
-    opened.evaluate("window.sockets.close()")
-    fire_by = opened.context.new_page()  # with the same cookie
-    fire_by.goto(f"{served.url}/panel")
-    fire_by.panel = fire_by.locator(".dnw-panel")
-    fire_by.panel.get_by_text("● running").wait_for()
-    fire(fire_by, '{"price": 7}').locator(".dnw-trace").get_by_text("shop.sale").wait_for()
-    opened.bring_to_front()
-    opened.panel.get_by_role("tab", name="Events").click()
-    opened.panel.get_by_role("option", name=re.compile("shop.sale")).wait_for()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [420, 1500])
 def test_axe_finds_nothing_serious_on_the_page(opened, axe, scheme, width):

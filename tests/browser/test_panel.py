@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -62,44 +61,6 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     alert.wait_for(state="hidden")
 
 
-def test_the_workers_are_drawn_with_their_lifecycle_stats_and_gates(shown):
-    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
-    machine = bridge.get_by_role("img", name=re.compile("state machine: running"))
-    assert "loading, starting, running" in machine.get_attribute("aria-label")
-    assert machine.locator("text").all_text_contents() == [
-        "loading",
-        "starting",
-        "running",
-        "stopping",
-        "stopped",
-        "error",
-        "gated off",
-    ]
-    assert machine.locator("line.dnw-taken").count() == 2
-    row = bridge.get_by_role("row", name=re.compile("on_order"))
-    assert "on_event demo.order" in row.first.inner_text()
-    assert "✗ 1" in row.first.inner_text()
-    assert bridge.get_by_text(re.compile(r"in (29|30) min")).count() == 1
-    beta = shown.panel.locator('[data-worker="demo:beta"]')
-    assert "beta off" in beta.inner_text()
-    start = beta.get_by_role("button", name="start demo:beta", exact=True)
-    assert start.get_attribute("aria-disabled") == "true"
-    assert start.get_attribute("title") == "gated off; turn on beta"
-    bridge.get_by_role("button", name="run tick of demo:bridge now").click()
-    shown.panel.get_by_role("log").get_by_text("tick", exact=True).wait_for()
-
-
-def test_a_worker_is_rolled_back_to_the_generation_before(shown):
-    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
-    back = bridge.get_by_role("button", name="roll back demo:bridge")
-    assert back.get_attribute("title") == "this is its first generation"
-    run_cell(shown, "%%worker bridge\n@worker.on_event('demo.more')\nasync def on_more(event, client): pass")
-    bridge.get_by_text("generation 2").wait_for()
-    back.click()
-    bridge.get_by_text("generation 3").wait_for()
-    assert "on_more" not in bridge.inner_text()
-
-
 def test_the_log_is_searched_paused_and_leads_to_the_event(shown):
     panel = shown.panel
     log = panel.get_by_role("log")
@@ -142,26 +103,6 @@ def test_an_event_is_fired_from_the_panel_with_help(shown):
     fire.locator(".dnw-history").get_by_role("button", name=re.compile("demo.order")).click()
     assert '"o3"' in payload.input_value()
     assert shown.locator("datalist option[value='demo.total']").count() >= 1
-
-
-def test_an_event_is_copied_as_a_cell_and_saved_as_a_test(shown):
-    shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    events = tab(shown, "Events")
-    events.get_by_role("option", name=re.compile("demo.order")).last.click()
-    events.get_by_role("button", name="copy as %fire").click()
-    shown.panel.get_by_text("copied: %%fire demo.order").wait_for()
-    assert json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2]) == {
-        "id": "o1",
-        "prices": [1, 2],
-    }
-    events.get_by_role("button", name="copy as test cell").click()
-    shown.panel.get_by_text("copied: %%worker bridge --test; paste it into a cell").wait_for()
-    case = json.loads(shown.evaluate("navigator.clipboard.readText()").partition("\n")[2])
-    assert (case["event"], case["payload"]) == ("demo.order", {"id": "o1", "prices": [1, 2]})
-    with shown.expect_download() as download:
-        events.get_by_role("button", name="save as test").click()
-    assert re.fullmatch(r"test_bridge_\d+\.py", download.value.suggested_filename)
-    compile(download.value.path().read_text(), "test", "exec")
 
 
 def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):
@@ -258,22 +199,6 @@ def test_shown_twice_and_in_two_browsers_it_is_one_model_that_refills(shown, lab
     answer.get_by_text("models 1 views True").wait_for()
 
 
-def test_the_panel_of_one_worker_shows_it_alone_and_the_other_goes_on(shown):
-    run_cell(shown, "%panel beta")
-    both = shown.locator(".dnw-panel")
-    both.nth(1).get_by_text("demo:beta").first.wait_for()
-    assert both.nth(1).locator("[data-worker]").count() == 1
-    assert both.nth(0).locator("[data-worker]").count() == 2
-
-
-def test_a_panel_whose_kernel_is_gone_says_so(shown):
-    link = "document.querySelector('.dnw-panel').parentElement.dnwPanel.link"
-    shown.evaluate(f"Object.defineProperty({link}, 'silence', {{ get: () => 41_000, configurable: true }})")
-    shown.panel.get_by_text("no word from the kernel for 41 s").wait_for()
-    shown.evaluate(f"delete {link}.silence")
-    shown.panel.get_by_text("no word from the kernel").wait_for(state="hidden")
-
-
 def test_a_panel_out_of_sight_costs_nothing_and_comes_back_up_to_date(shown):
     answer = run_cell(shown, "print('listens', dn.runtime().feed.is_listening)")
     answer.get_by_text("listens True").wait_for()
@@ -337,39 +262,3 @@ def test_axe_finds_nothing_serious(shown, axe, theme):
             pane.locator(".dnw-trace").wait_for()
         found += [f"{name}: {problem}" for problem in axe(shown, ".dnw-panel")]
     assert found == []
-
-
-def test_the_state_of_a_worker_is_a_tree_that_refreshes_while_it_is_looked_at(shown, axe):
-    run_cell(
-        shown,
-        "%%worker bridge\nworker.state.update(count=1, users={'ada': {'age': 36}}, api_key='sk-hidden',\n"
-        "                    text='<img src=x onerror=alert(1)>')\n"
-        "@worker.on_event('demo.count')\nasync def on_count(event, client):\n    worker.state['count'] += 1",
-    )
-    bridge = shown.panel.locator('[data-worker="demo:bridge"]')
-    bridge.get_by_role("button", name="state of demo:bridge").click()
-    state = bridge.get_by_role("region", name="state of demo:bridge")
-    state.get_by_text('"count"').wait_for()
-    assert "sk-hidden" not in state.inner_text()
-    assert "<img src=x onerror=alert(1)>" in state.inner_text()
-    assert state.locator("img").count() == 0
-    ada = state.locator("summary", has_text='"ada"')
-    assert not state.get_by_text('"age"').is_visible()
-    ada.click()
-    state.get_by_text('"age"').wait_for()
-    run_cell(shown, "%fire demo.count")
-    count = state.locator("li", has_text='"count"').first
-    count.get_by_text("2", exact=True).wait_for()
-    assert state.get_by_text('"age"').is_visible()  # what was unfolded stays so
-    run_cell(shown, "dn.worker('bridge').state['count'] = 99")  # nobody tells of this
-    count.get_by_text("99", exact=True).wait_for()
-    assert axe(shown, ".dnw-state-view") == []
-    tab(shown, "Events")
-    tab(shown, "Workers")
-    run_cell(shown, "dn.worker('bridge').state['count'] = 100")
-    count.get_by_text("100", exact=True).wait_for()
-    bridge.get_by_role("button", name="state of demo:bridge").click()
-    state.wait_for(state="hidden")
-    events = tab(shown, "Events")
-    events.get_by_text("demo.count").first.click()
-    events.get_by_text("state: count 1 -> 2").wait_for()

@@ -49,7 +49,7 @@ def served(tmp_path_factory):
 def opened(page, served):
     """The page with the drawer open by its key."""
     page.goto(served.ticket_url())
-    page.get_by_text("Live").wait_for()
+    page.get_by_role("status").filter(has_text="Live").wait_for(state="attached")
     page.keyboard.press("f")
     page.drawer = page.get_by_role("complementary", name="Fire event")
     page.kind = page.drawer.get_by_role("combobox", name="Kind")

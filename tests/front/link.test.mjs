@@ -91,7 +91,7 @@ test("a kernel that does not answer is called busy, with who holds it", async ()
   const { link, sent, shown, kernel } = stage();
   link.request("stop w", { type: "control" });
   kernel({ type: "queued", id: sent[0].id, by: "cell [3]" });
-  assert.deepEqual(shown, ["stop w: queued: kernel is busy (cell [3])"]);
+  assert.deepEqual(shown, ["stop w: waits for cell [3]"]);
   link.close();
 });
 
@@ -128,4 +128,23 @@ test("a closed view says so and hears nothing more", async () => {
   assert.equal(await asked, null);
   assert.equal(sent.at(-1).type, "bye");
   assert.equal(received.length, 0);
+});
+
+test("a ping goes out after a second of silence, and again while a thread beside the kernel's loop takes it", () => {
+  const { link, sent, kernel } = stage();
+  const pings = () => sent.filter((message) => message.type === "ping").length;
+  link.check();
+  assert.equal(pings(), 0);
+  link.heardAt -= 1000;
+  link.check();
+  link.check();
+  assert.equal(pings(), 1);
+  kernel({ type: "queued", id: sent[0].id, by: "cell [3]" });
+  assert.ok(link.silence >= 1000 && link.lifeless < 750);
+  link.lifeAt -= 1000;
+  link.check();
+  assert.deepEqual([pings(), sent[0].id], [2, sent[1].id]);
+  kernel({ type: "ack", id: sent[0].id });
+  kernel({ type: "done", id: sent[0].id });
+  assert.equal(link.waits, 0);
 });

@@ -41,7 +41,8 @@ def test_a_trace_is_a_tree_with_a_waterfall_as_text_and_as_html(kernel):
         "+ notebook:counter.on_summed",
     ]
     assert "<script" not in shown["text/html"]
-    assert "█" in shown["text/html"]
+    assert "Event and what it caused" in shown["text/html"]
+    assert "1 change of state" in shown["text/html"]
 
 
 def test_a_kind_without_payload_gets_what_was_fired_before_or_what_handlers_read(kernel):

@@ -405,6 +405,18 @@ def test_after_rollbacks_all_views_show_one_number(kernel):
     assert generations(kernel) == {"8"}
 
 
+def test_a_rollback_goes_to_the_generation_that_it_names_and_forth_again(kernel):
+    for word in ("one", "two", "three"):
+        kernel.run(GOOD.replace("good", word), "c1")
+    told = kernel.run("%worker rollback w 1").text
+    assert "w is running with the handlers of generation 1, as generation 4" in told
+    assert "| one" in kernel.run("%fire a").text
+    assert "as generation 5" in kernel.run("%worker rollback w 3").text
+    assert "| three" in kernel.run("%fire a").text
+    assert "keeps no generation 9; there are: 1, 2, 3, 4" in kernel.run("%worker rollback w 9").error
+    assert generations(kernel) == {"5"}
+
+
 def test_a_generation_that_did_not_start_has_a_number_that_no_other_gets(kernel):
     kernel.run(GOOD, "c1")
     kernel.run(BAD_START, "c2")
@@ -447,8 +459,9 @@ def test_the_panel_removes_one_handler_and_says_which_are_stale(kernel):
     kernel.run(TWO, "c1")
     kernel.run("1 / 0", "c1")
     told = kernel.run(
-        "from dnworker.panel.model import PanelModel\nr = dn.runtime()\nw = r.worker('w')\n"
-        "shown = PanelModel(r, r.actions).worker_to_json(w)['handlers']\n"
+        "from dnworker.panel.model import PanelModel\nfrom dnworker.panel.pace import Pace\n"
+        "from dnworker.panel.worker_parts import read_worker\nr = dn.runtime()\nw = r.worker('w')\n"
+        "shown = (await read_worker(PanelModel(r, r.actions), {'worker': 'w'}, Pace()))['handlers']\n"
         "print(*[(h['origin'], h['stale']) for h in shown], sep='\\n')"
     )
     assert told.text.count("('cell [2]', 'its cell failed when it ran again as cell [3]')") == 2, told.text

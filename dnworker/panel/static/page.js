@@ -50,7 +50,6 @@ class SocketModel {
     );
     this.socket.addEventListener("open", () => {
       this.waiting = 250;
-      el.dnwPanel?.showStatus("");
       el.dnwPanel?.link.lost(); // requests of the socket before are not answered on this one
       el.dnwPanel?.link.hello();
     });
@@ -64,10 +63,15 @@ class SocketModel {
         askForToken("the session is over; give the token again");
         return;
       }
-      el.dnwPanel?.showStatus("not connected; trying again…", true);
-      setTimeout(() => this.again(), this.waiting);
+      this.timer = setTimeout(() => this.again(), this.waiting);
       this.waiting = Math.min(LONGEST_WAIT, this.waiting * 2);
     });
+  }
+
+  /** Connect at once, not only when the next try is due. */
+  connectAgain() {
+    clearTimeout(this.timer);
+    if (this.socket.readyState === WebSocket.CLOSED) this.again();
   }
 
   /** Connect again, if there is still a session: a refused handshake gives no reason. */

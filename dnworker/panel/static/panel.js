@@ -2,10 +2,12 @@
 import { html, render as draw } from "./vendor/vendor.js";
 import { Store } from "./base/store.js";
 import { App } from "./shell/app.js";
+import { mount } from "./views/widgets/mount.js";
 
 function render({ model, el }) {
-  const store = new Store(model);
+  if (model.get?.("shows")) return mount({ model, el }); // one widget of a notebook, not the whole panel
   const inNotebook = !el.closest?.(".dnw-page");
+  const store = new Store(model, { inNotebook });
   el.dnwPanel = {
     link: store.link,
     showStatus: (text, bad) => text && store.toast(text, { bad }),

@@ -16,20 +16,25 @@ function fetchModule(model, waits) {
   });
 }
 
+/** Fetch the module, and make its style sheet one of the page. */
+async function install(model, waits) {
+  const { text, style } = await fetchModule(model, waits);
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(style);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  return await import(url).finally(() => URL.revokeObjectURL(url));
+}
+
+/** Load the module of this version, once a page: ten widgets fetch it once. */
 async function load(model, waits) {
-  const { version, text, style } = await fetchModule(model, waits);
   globalThis.dnworkerPanel ??= new Map();
   const known = globalThis.dnworkerPanel;
+  const version = model.get("version");
   if (!known.has(version)) {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(style);
-    document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    known.set(
-      version,
-      import(url).finally(() => URL.revokeObjectURL(url)),
-    );
-    known.get(version).catch(() => known.delete(version));
+    const loading = install(model, waits);
+    known.set(version, loading);
+    loading.catch(() => known.delete(version));
   }
   return (await known.get(version)).default;
 }

@@ -1,140 +1,327 @@
 """Makes workers of the reference's SDK report what handlers do, as ours do (`dnworker.workers.reports`).
 
-For the check of an export: with `DNWORKER_OBSERVE` in its environment, `sitecustomize` installs this before
-the script begins. Nothing of the script or of the SDK is changed on disk; the registries that are wrapped
-have the names and shapes of contract 1.2. It uses the standard library only: the environment is not ours.
+`sitecustomize` loads it when the SDK's worker module is imported, where the runtime wants that. Nothing of
+the script or of the SDK is changed on disk. What it wraps calls on at once: no task and no wait is added, no
+frame of it is in what the SDK says of a handler, and what fails in it ends the reports alone. It uses the
+standard library only: the environment is not ours.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
+import importlib
 import json
 import os
-import sys
 import time
-import traceback
+from asyncio import CancelledError
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
-VARIABLE = "DNWORKER_OBSERVE"
-MODULE = "dreadnode.capabilities.worker"
-_REPORTS = "DNWORKER_REPORTS"
-_RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
-_NOT_THEIRS = ("dreadnode", "asyncio", "observe", "importlib", "_dnworker_observe")
+WORKER_MODULE = "dreadnode.capabilities.worker"
+CLIENT_MODULE = "dreadnode.app.client.runtime_client"
+WORD, LOCALS, OBSERVE = "DNWORKER_REPORTS", "DNWORKER_LOCALS", "DNWORKER_OBSERVE"
+RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
 
-_running: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("observed", default=None)
-"""The ids of the event and of the invocation that run here."""
+LONGEST_NAME = 200
+HANDLERS_TOLD = 1_000
+UNFINISHED_KEPT = 10_000
+"""Characters of a name, handlers of a worker, and events of which only some handlers have begun."""
+
+CAUSES = {"on_startup": "startup", "on_shutdown": "shutdown", "on_event": "event", "every": "schedule"}
+
+Load = Callable[[str], Any]
+"""Returns a module beside this one."""
+
+here: contextvars.ContextVar[Run | None] = contextvars.ContextVar("observed", default=None)
+"""The run of a handler that goes on here, or is about to begin."""
+
+failed: contextvars.ContextVar[Run | None] = contextvars.ContextVar("observed_failed", default=None)
+"""The run that failed here, until the SDK has logged that."""
 
 
-def wrap(worker_class: Any) -> None:
-    """Have every Worker of this class report from its run on."""
+class Unobservable(Exception):
+    """The SDK of this process lacks what is wrapped; the text says what."""
+
+
+def install(module: Any, load: Load) -> None:
+    """Have every Worker of the SDK report from its run on.
+
+    Raises:
+        Unobservable: this version of the SDK is made otherwise.
+    """
+    worker_class = module.Worker
+    if not str(worker_class.__module__).startswith("dreadnode."):
+        return  # ours in its place, which reports by itself
+    if not hasattr(worker_class, "_run_until"):
+        raise Unobservable("this version of its SDK has no Worker._run_until")
     run_until = worker_class._run_until
+    begin = functools.partial(_begin, load)
 
     @functools.wraps(run_until)
-    async def observed(worker: Any, *args: Any, **kwargs: Any) -> Any:
-        word = os.environ.pop(_REPORTS, None)
-        if word:
-            Observer(worker, word)
-            _name_causes()
-        return await run_until(worker, *args, **kwargs)
+    def observed(worker: Any, *args: Any, **fields: Any) -> Any:
+        begin(worker)
+        return run_until(worker, *args, **fields)
 
     worker_class._run_until = observed
 
 
+_channels: list[Any] = []
+"""That of this process, once a Worker reports."""
+
+
+def _begin(load: Load, worker: Any) -> None:
+    """Have a Worker report, if it is the first of this process that the runtime listens to."""
+    word = os.environ.pop(WORD, None)
+    with_locals = os.environ.pop(LOCALS, "0") == "1"
+    os.environ.pop(OBSERVE, None)  # what the worker starts does not report
+    if word is None:
+        if _channels:
+            which = str(getattr(worker, "name", None))[:LONGEST_NAME]
+            _channels[0].notice(f"{which} runs without reporting: only the first Worker of a process reports")
+        return
+    channel = None
+    try:
+        channel = load("channel").Channel(word, here, failed)
+        _channels.append(channel)
+        Observer(worker, channel, load, with_locals=with_locals)
+    except Exception as exc:
+        if channel is not None:
+            channel.give_up(exc)
+
+
 class Observer:
-    """Wraps the handlers of one Worker."""
+    """Wraps the handlers of one Worker, and what the SDK does around them.
 
-    def __init__(self, worker: Any, word: str) -> None:
-        self._word = word
-        self._stream = sys.stdout
-        self._newest = 0
-        self._counts = {kind: len(found) for kind, found in worker._event_handlers.items()}
+    Args:
+        worker: whose registries have the names and shapes of contract 1.2.
+        channel: takes the reports.
+        load: returns the module that describes errors, when there is one.
+        with_locals: whether errors have the values of variables.
+    """
+
+    def __init__(self, worker: Any, channel: Any, load: Load, *, with_locals: bool) -> None:
+        self._worker = worker
+        self._channel = channel
+        self._load = load
+        self._with_locals = with_locals
+        self._newest = time.time_ns()
         self._begun: dict[str, int] = {}
-        keys: dict[tuple[str, str, str], None] = {}
+        self._keys: dict[tuple[str, str, str], None] = {}
+        wrapped = self._wrapped()
+        self._wrap_client()
+        channel.report({"is": "hello", "handlers": list(map(list, self._keys)), "observed": True})
+        channel.follow_output()
+        for registry, handlers in wrapped:
+            registry[:] = handlers
+        runs_schedules = bool(os.environ.pop(RUN_SCHEDULES, None))
+        if runs_schedules:
+            handlers = [handler for _, handler in worker._every_handlers]
+            worker._startup_handlers.append(load("schedules").starter(handlers))
 
-        def taken(decorator: str, trigger: str, handler: Any) -> Any:
-            key, count = (decorator, trigger, handler.__name__), 2
-            while key in keys:  # as our runner counts them
-                key, count = (decorator, trigger, f"{handler.__name__}#{count}"), count + 1
-            keys[key] = None
-            return self._reporting(handler, key)
+    def _wrapped(self) -> list[tuple[list[Any], list[Any]]]:
+        """Return each registry with what it is to have; nothing is changed yet."""
+        worker, reporting = self._worker, self._reporting
+        found: list[tuple[list[Any], list[Any]]] = []
 
-        worker._startup_handlers[:] = [taken("on_startup", "", h) for h in worker._startup_handlers]
-        worker._startup_handlers.append(self._run_schedules)
-        for kind, found in worker._event_handlers.items():
-            found[:] = [taken("on_event", kind, h) for h in found]
-        worker._every_handlers[:] = [(s, taken("every", _label(s), h)) for s, h in worker._every_handlers]
-        worker._task_handlers[:] = [taken("task", "", h) for h in worker._task_handlers]
-        worker._shutdown_handlers[:] = [taken("on_shutdown", "", h) for h in worker._shutdown_handlers]
-        runs_schedules = bool(os.environ.pop(_RUN_SCHEDULES, None))
-        self._schedules = [handler for _, handler in worker._every_handlers] if runs_schedules else []
-        self._scheduled: set[asyncio.Task[Any]] = set()
-        self._tell({"is": "hello", "handlers": [list(key) for key in keys], "observed": True})
+        def take(registry: list[Any], decorator: str, trigger: str = "") -> None:
+            found.append((registry, [reporting(decorator, trigger, handler) for handler in registry]))
 
-    async def _run_schedules(self, client: Any) -> None:
-        """Begin a run of every schedule's handler: few are due while a check runs."""
-        for handler in self._schedules:
-            task = asyncio.create_task(handler(client))
-            self._scheduled.add(task)
-            task.add_done_callback(self._end_scheduled)
+        take(worker._startup_handlers, "on_startup")
+        for kind, registry in worker._event_handlers.items():
+            take(registry, "on_event", kind)
+        every = worker._every_handlers
+        found.append((every, [(one, reporting("every", _label(one), handler)) for one, handler in every]))
+        take(worker._task_handlers, "task")
+        take(worker._shutdown_handlers, "on_shutdown")
+        return found
 
-    def _end_scheduled(self, task: asyncio.Task[Any]) -> None:
-        self._scheduled.discard(task)
-        if not task.cancelled():
-            task.exception()  # it is reported already
+    def _key(self, decorator: str, trigger: str, handler: Any) -> tuple[str, str, str]:
+        name = getattr(handler, "__name__", None)
+        name = name if type(name) is str else type(handler).__name__
+        name, trigger = name[:LONGEST_NAME], str(trigger)[:LONGEST_NAME]
+        key, count = (decorator, trigger, name), 2
+        while key in self._keys:  # as our runner counts them
+            key, count = (decorator, trigger, f"{name}#{count}"), count + 1
+        self._keys[key] = None
+        return key
 
-    def _reporting(self, handler: Any, key: tuple[str, str, str]) -> Any:
-        causes = {
-            "on_startup": "startup",
-            "on_shutdown": "shutdown",
-            "on_event": "event",
-            "every": "schedule",
-        }
-        cause = causes.get(key[0], "task")
+    def _reporting(self, decorator: str, trigger: str, handler: Any) -> Any:
+        """Return a function that calls a handler, and reports that."""
+        if len(self._keys) >= HANDLERS_TOLD:
+            return handler
+        key, cause = self._key(decorator, trigger, handler), CAUSES.get(decorator, "task")
+        head = f'"key":{json.dumps(key)},"cause":"{cause}"'
+        begin, is_event = self.begin, decorator == "on_event"
 
         @functools.wraps(handler)
-        async def reporting(*args: Any) -> Any:
-            event = args[0] if key[0] == "on_event" else None
-            event_id = getattr(event, "event_id", None)
-            mine = self._new_id()
-            _running.set((event_id or mine * 2, mine))  # as our own invocations name their cause
-            self._tell({"is": "begin", "id": mine, "key": list(key), "cause": cause, "event_id": event_id})
-            if event_id is not None:
-                self._count(event_id, key[1])
-            started = time.monotonic()
-            outcome, error = "ok", None
-            try:
-                return await handler(*args)
-            except asyncio.CancelledError:
-                outcome = "cancelled"
-                raise
-            except BaseException as exc:
-                outcome, error = "error", _described(exc)
-                raise
-            finally:
-                took = time.monotonic() - started
-                self._tell({"is": "end", "id": mine, "outcome": outcome, "duration": took, "error": error})
+        def called(*args: Any) -> Any:
+            run = here.get()
+            if run is None or run.number:  # then nothing of the SDK's tells how it ends
+                return self._apart(handler, args, head)
+            if is_event:
+                begin(run, head, args[0], trigger)
+            else:
+                begin(run, head)
+            return handler(*args)
 
-        return reporting
+        return called
 
-    def _count(self, event_id: str, kind: str) -> None:
-        """Tell when the last handler of an event has begun."""
+    async def _apart(self, handler: Any, args: tuple[Any, ...], head: str) -> Any:
+        """Run a handler that the SDK puts no group around, such as a task."""
+        run = Run(None, self)
+        token = here.set(run)
+        self.begin(run, head, *args[:-1])
+        try:
+            result = await handler(*args)
+        except BaseException as exc:
+            here.reset(token)
+            self.end(run, exc)
+            raise
+        here.reset(token)
+        self.end(run, None)
+        return result
+
+    def begin(self, run: Run, head: str, event: Any = None, kind: str = "") -> None:
+        """Report that a handler begins; never raises."""
+        try:
+            self._newest += 1
+            run.number, run.head = self._newest, head
+            if event is not None:
+                run.event_id = event.event_id
+                run.is_delivered = self._is_delivered(run.event_id, kind)
+            run.began = time.perf_counter()
+            self._channel.begin(run)
+        except Exception as exc:
+            self._channel.give_up(exc)
+
+    def end(self, run: Run, exc: BaseException | None) -> None:
+        """Report how a handler ended; never raises."""
+        if not run.number:
+            return
+        try:
+            took = time.perf_counter() - run.began
+            if exc is None:
+                self._channel.end(run, took)
+                return
+            report: dict[str, Any] = {"is": "end", "id": run.id, "duration": took, "outcome": "cancelled"}
+            if not isinstance(exc, CancelledError):
+                failed.set(run)
+                error = self._load("describing").describe(exc, with_locals=self._with_locals)
+                report |= {"outcome": "error", "error": error}
+            self._channel.fail(run, report)
+        except Exception as broken:
+            self._channel.give_up(broken)
+
+    def _is_delivered(self, event_id: str, kind: str) -> bool:
+        """Return whether the last handler of an event has begun by now."""
+        handlers = self._worker._event_handlers.get(kind, ())
+        if len(handlers) <= 1:
+            return True
         begun = self._begun.pop(event_id, 0) + 1
-        if begun >= self._counts.get(kind, 1):
-            self._tell({"is": "delivered", "event_id": event_id})
-        else:
-            self._begun[event_id] = begun
+        if begun >= len(handlers):
+            return True
+        self._begun[event_id] = begun
+        if len(self._begun) > UNFINISHED_KEPT:
+            del self._begun[next(iter(self._begun))]
+        return False
 
-    def _new_id(self) -> str:
-        """Return 16 hexadecimal digits that rise."""
-        self._newest = max(time.time_ns(), self._newest + 1)
-        return f"{self._newest:016x}"
+    def _wrap_client(self) -> None:
+        """Have the SDK's client say when a group around a handler ends, and which handler asks."""
+        module = importlib.import_module(CLIENT_MODULE)
+        client_class = module.RuntimeClient
+        session_group = getattr(client_class, "session_group", None)
+        if session_group is not None:
 
-    def _tell(self, report: dict[str, Any]) -> None:
-        self._stream.write(f"\x1b_dnworker:{self._word}:{json.dumps(report)}\x1b\\")
-        self._stream.flush()
+            @functools.wraps(session_group)
+            def group(client: Any, *args: Any, **fields: Any) -> Any:
+                made = session_group(client, *args, **fields)
+                return Run(made, self) if fields.get("kind") == "worker_run" else made
+
+            client_class.session_group = group
+        close = client_class.close
+
+        @functools.wraps(close)
+        def closing(client: Any, *args: Any, **fields: Any) -> Any:
+            self._channel.write_late()
+            return close(client, *args, **fields)
+
+        client_class.close = closing
+        if (auth := getattr(module, "_RuntimeTokenAuth", None)) is not None:
+            auth.auth_flow = self._naming(auth.auth_flow)
+
+    def _naming(self, auth_flow: Any) -> Any:
+        """Have requests say which event they answer (W3C Trace Context), as our own client has them."""
+        ours = os.environ.get("DREADNODE_RUNTIME_URL", "").rpartition("//")[2].partition("/")[0].encode()
+
+        @functools.wraps(auth_flow)
+        def naming(auth: Any, request: Any) -> Any:
+            try:
+                run = here.get()
+                if run is not None and run.number and request.url.netloc == ours:
+                    request.headers["traceparent"] = f"00-{run.event_id or run.id * 2}-{run.id}-01"
+            except Exception as exc:
+                self._channel.give_up(exc)
+            return auth_flow(auth, request)
+
+        return naming
+
+
+class Run:
+    """One run of a handler, and the group that the SDK puts around it, whose end tells how it ended.
+
+    Args:
+        group: what the SDK enters and leaves; None where it puts nothing around the handler.
+        observer: is notified of the end.
+    """
+
+    __slots__ = (
+        *("began", "event_id", "head", "is_delivered", "is_told", "number", "took"),
+        *("_group", "_observer", "_token"),
+    )
+
+    def __init__(self, group: Any, observer: Observer) -> None:
+        self.number = 0
+        """Rises by one a run of this process; 0 until its handler begins."""
+        self.head = ""
+        self.event_id: str | None = None
+        self.is_delivered = False
+        """Whether it is the last of its event to begin."""
+        self.began = 0.0
+        self.took: float | None = None
+        self.is_told = False
+        """Whether the report that it began is written."""
+        self._group = group
+        self._observer = observer
+        self._token: Any = None
+
+    @property
+    def id(self) -> str:
+        """Its id, of 16 hexadecimal digits that rise."""
+        return f"{self.number:016x}"
+
+    def __aenter__(self) -> Any:
+        self._token = here.set(self)
+        return DONE if type(self._group) is nullcontext else self._group.__aenter__()
+
+    def __aexit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> Any:
+        try:
+            here.reset(self._token)
+        except ValueError:  # it was entered in another context
+            here.set(None)
+        self._observer.end(self, exc)
+        return DONE if type(self._group) is nullcontext else self._group.__aexit__(kind, exc, traceback)
+
+
+class Done:
+    """Is awaited, and over at once; `once.py` leaves the groups out."""
+
+    def __await__(self) -> Any:
+        return iter(())
+
+
+DONE = Done()
 
 
 def _label(schedule: Any) -> str:
@@ -142,36 +329,3 @@ def _label(schedule: Any) -> str:
     if schedule.interval_seconds is not None:
         return f"{schedule.interval_seconds:g}s"
     return f"cron {schedule.cron_expr}"
-
-
-def _described(exc: BaseException) -> dict[str, Any]:
-    frames = [
-        {"place": f"{frame.f_code.co_filename}, line {line}", "function": frame.f_code.co_name, "source": ""}
-        for frame, line in traceback.walk_tb(exc.__traceback__)
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _NOT_THEIRS
-    ]
-    return {"type": type(exc).__name__, "message": str(exc), "frames": frames[-20:]}
-
-
-def _name_causes() -> None:
-    """Have requests say which event they answer (W3C Trace Context), as our own client has them."""
-    try:
-        import httpx
-    except ImportError:
-        return
-    send = httpx.AsyncClient.send
-    url = os.environ.get("DREADNODE_RUNTIME_URL", "")
-
-    @functools.wraps(send)
-    async def naming(client: Any, request: Any, **kwargs: Any) -> Any:
-        running = _running.get()
-        if running is not None and url and str(request.url).startswith(url):
-            request.headers["traceparent"] = f"00-{running[0]}-{running[1]}-01"
-        return await send(client, request, **kwargs)
-
-    setattr(httpx.AsyncClient, "send", naming)  # noqa: B010  mypy would have the exact signature
-
-
-def install(when_imported: Callable[[str, Callable[[Any], None]], object]) -> None:
-    """Wait for the SDK's worker module, and wrap its Worker when it comes."""
-    when_imported(MODULE, lambda module: wrap(module.Worker))

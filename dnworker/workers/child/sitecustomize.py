@@ -10,7 +10,7 @@ turn.
 - What is printed is in the log line by line, not when a buffer is full.
 - A client of the real package gets no event twice when its socket broke (`once.py`).
 - With `DNWORKER_DEBUG`, which debugging sets, debuggers can attach (`debug.py`).
-- With `DNWORKER_OBSERVE`, which the check of an export sets, a worker of the real package reports as ours do.
+- With `DNWORKER_OBSERVE=1` a worker of the real package reports as ours do (`observe.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 
 # Not pathlib: every worker process pays for what is imported here.
 # ruff: noqa: PTH100, PTH118, PTH119, PTH120, PTH113, PTH206
@@ -87,6 +87,8 @@ class Fallback(MetaPathFinder):
 class WhenImported(MetaPathFinder):
     """Waits for a module, and changes it right after it was executed.
 
+    What fails in that is said on the worker's log, and harms nothing else.
+
     Args:
         name: of the module.
         change: called with it.
@@ -95,26 +97,60 @@ class WhenImported(MetaPathFinder):
     def __init__(self, name: str, change: Callable[[types.ModuleType], None]) -> None:
         self._name = name
         self._change = change
+        self._is_busy = False
         sys.meta_path.insert(0, self)
 
     def find_spec(
         self, fullname: str, path: object, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Find the real module, and have it changed once it is executed."""
-        if fullname != self._name:
+        if fullname != self._name or self._is_busy:
             return None
+        self._is_busy = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._is_busy = False
+        if spec is None or spec.loader is None or not hasattr(spec.loader, "exec_module"):
+            return None  # asked again at the next attempt
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: types.ModuleType) -> None:
-            execute(module)
-            self._change(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        spec.loader = ThenChange(spec.loader, self._change)
         return spec
+
+
+class ThenChange(Loader):
+    """Loads a module by its real loader, which may be that of others too, and changes it then."""
+
+    def __init__(self, loader: Loader, change: Callable[[types.ModuleType], None]) -> None:
+        self._loader = loader
+        self._change = change
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        """Have the real loader make the module."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Execute the module, which names its real loader from now on."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        try:
+            self._change(module)
+        except Exception as exc:
+            say_unobserved(exc)
+
+
+def say_unobserved(exc: Exception) -> None:
+    """Say on the worker's log why the SDK is left as it is."""
+    try:
+        why = f"{exc}" if type(exc).__name__ == "Unobservable" else f"{type(exc).__name__}: {exc}"
+        word = os.environ.get("DNWORKER_REPORTS", "")
+        text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in why[:1000])
+        report = f'{{"is":"notice","text":"{text}","is_over":true}}'
+        os.write(1, f"\x1b_dnworker:{word}:{report}\x1b\\".encode("utf-8", "replace"))
+    except Exception:  # noqa: S110  there is nowhere to say it
+        pass
 
 
 def print_line_by_line() -> None:
@@ -134,6 +170,19 @@ def beside(name: str) -> types.ModuleType:
     return module
 
 
+def observe() -> None:
+    """Have the first Worker of the SDK that runs here report; a child of multiprocessing is left alone."""
+    if "--multiprocessing-fork" not in sys.argv:
+        WhenImported(
+            "dreadnode.capabilities.worker", lambda module: beside("observe").install(module, beside)
+        )
+
+
+def forget_directory() -> None:
+    """Let no import of the script find a file of this directory; its own children get it by `PYTHONPATH`."""
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
+
+
 def next_sitecustomize() -> None:
     """Execute the `sitecustomize` that this one hides, if there is one."""
     others = [entry for entry in sys.path if os.path.abspath(entry or os.curdir) != HERE]
@@ -147,9 +196,10 @@ def next_sitecustomize() -> None:
 print_line_by_line()
 give_package(next(iter(sys.argv), ""))
 sys.meta_path.append(Fallback())
-if os.environ.pop("DNWORKER_OBSERVE", None):
-    beside("observe").install(WhenImported)
 beside("once").install(WhenImported)
+if os.environ.get("DNWORKER_OBSERVE") == "1" and "DNWORKER_REPORTS" in os.environ:
+    observe()
+forget_directory()
 next_sitecustomize()
 if "DNWORKER_DEBUG" in os.environ:  # last: it may wait, and what came before is part of the script's start
     beside("debug").listen()

@@ -34,11 +34,12 @@ class Panel(anywidget.AnyWidget):
     """
 
     _esm = assets.stub()
+    version = Unicode("").tag(sync=True)
     still = Unicode("").tag(sync=True)
     only = Unicode(None, allow_none=True).tag(sync=True)
 
     def __init__(self, runtime: Runtime, loop: KernelLoop, cells: CellBook, only: str | None = None) -> None:
-        super().__init__(only=only)
+        super().__init__(only=only, version=assets.version())
         self._runtime = runtime
         self._loop = loop
         self._cells = cells
@@ -48,6 +49,11 @@ class Panel(anywidget.AnyWidget):
         self.last_thread = ""
         self.is_closed = False
         self.on_msg(self._receive)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether any view of it is there, visible or not."""
+        return self._channel.has_views
 
     def close(self) -> None:
         """Stop sending and close the views; leaves no listener, task or comm behind."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from dnworker.core.errors import UsageError
 from dnworker.engine.watchdog import Block
 from dnworker.runtime import Runtime
+from dnworker_jupyter.display.tables import Note
+from dnworker_jupyter.display.widget_hub import WidgetHub
 from dnworker_jupyter.kernel.cells import CellBook
 from dnworker_jupyter.kernel.loop import KernelLoop
 
 if TYPE_CHECKING:  # anywidget takes long to import, and many notebooks show no panel
+    from dnworker_jupyter.display.docks import Dock
+    from dnworker_jupyter.display.page_link import PageLink
     from dnworker_jupyter.display.panel import Panel, StaticPanel
 
 
@@ -21,6 +27,9 @@ class Panels:
         self._loop = loop
         self._cells = cells
         self._panels: dict[str | None, Panel] = {}
+        self._docks: dict[str | None, Dock] = {}
+        self._links: list[PageLink] = []
+        self.widgets = WidgetHub(runtime, loop, self._make_feed)
         runtime.capabilities.own.renamed.add(self._rename)
 
     @property
@@ -39,20 +48,77 @@ class Panels:
             panel = self._panels[only] = Panel(self._runtime, self._loop, self._cells, only)
         return panel
 
+    def dock(self, only: str | None, place: str) -> Dock:
+        """Open the panel beside the notebook, in the place of the one of the same workers that is docked.
+
+        Raises:
+            UsageError: this is a terminal, or the package for it is missing.
+        """
+        from dnworker_jupyter.display.docks import Dock
+        from dnworker_jupyter.display.panel import Panel
+
+        if self._loop.has_thread:
+            raise UsageError("a terminal has nothing to dock the panel to; %panel --open opens its page")
+        panel = Panel(self._runtime, self._loop, self._cells, only)
+        try:
+            dock = Dock(panel, place, "dnworker" if only is None else only)
+        except UsageError:
+            panel.close()
+            raise
+        if (before := self._docks.pop(only, None)) is not None:
+            before.close()
+        self._docks[only] = dock
+        dock.announce(asyncio.get_running_loop())
+        return dock
+
+    async def open_page(self) -> PageLink | Note:
+        """Open the page of the runtime in a browser of this machine, if it has one that somebody sees.
+
+        Returns a link that opens it, in a terminal the address, good once and for 30 s.
+
+        Raises:
+            UsageError: the runtime has no server.
+        """
+        from dnworker_jupyter.display import page_link
+
+        address = page_link.page_ticket(self._runtime)
+        opened = page_link.has_screen() and await asyncio.to_thread(page_link.open_browser, address)
+        if self._loop.has_thread:
+            return Note("the panel is open in the browser" if opened else f"{address} (once, within 30 s)")
+        link = page_link.PageLink(self._runtime, self._loop, opened=opened)
+        self._links.append(link)
+        return link
+
+    def _make_feed(self) -> Panel:
+        """Return what carries the messages of all widgets of `dn.widgets`; nothing displays it."""
+        from dnworker_jupyter.display.panel import Panel
+
+        return Panel(self._runtime, self._loop, self._cells)
+
     def _rename(self, former: str, name: str) -> None:
         """Let panels of one worker go on showing it when its capability has another name."""
         for only, panel in [*self._panels.items()]:
             if only is not None and only.startswith(f"{former}:"):
                 panel.only = name + only.removeprefix(former)
                 self._panels[panel.only] = self._panels.pop(only)
+        for only, dock in [*self._docks.items()]:
+            if only is not None and only.startswith(f"{former}:"):
+                dock.panel.only = name + only.removeprefix(former)
+                self._docks[dock.panel.only] = self._docks.pop(only)
 
     def report_paused(self, block: Block | None) -> None:
         """Report to every panel, from any thread, who holds the loop; None when it is free again."""
-        for panel in [*self._panels.values()]:
+        docked = [dock.panel for dock in [*self._docks.values()]]
+        shared = [self.widgets.open_feed] if self.widgets.open_feed is not None else []
+        for panel in [*self._panels.values(), *docked, *shared]:
             panel.report_paused(block)
 
     def close(self) -> None:
-        """Close every panel."""
-        for panel in self._panels.values():
-            panel.close()
+        """Close every panel, dock, link and widget."""
+        shown: list[Panel | Dock | PageLink] = [*self._panels.values(), *self._docks.values(), *self._links]
+        for one in shown:
+            one.close()
         self._panels.clear()
+        self._docks.clear()
+        self._links.clear()
+        self.widgets.close()

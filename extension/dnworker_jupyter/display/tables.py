@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from html import escape
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import SILENT
 from dnworker.workers.managed import ManagedWorker
+from dnworker.workers.subprocess_worker import why_silent
+from dnworker_jupyter.display.html import SHEET, coloured
 from dnworker_jupyter.live.stale import Stale, label
 from dnworker_jupyter.live.worker import LiveWorker
 
@@ -27,12 +30,15 @@ class Table:
         *,
         title: str = "",
         note: str = "",
+        bad: Collection[int] = (),
     ) -> None:
+        """`bad` are the numbers of the rows that are marked as failed."""
         self.headings = list(headings)
         self.rows = [list(row) for row in rows]
         self.empty = empty
         self.title = title
         self.note = note
+        self.bad = frozenset(bad)
 
     def __repr__(self) -> str:
         return "\n".join(filter(None, [self.title, self._text(), self.note]))
@@ -41,7 +47,9 @@ class Table:
         if not self.rows:
             return self.empty
         table = [self.headings, *self.rows]
-        widths = [max(len(row[n]) for row in table) for n in range(len(self.headings))]
+        if self.bad:
+            table = [["" if not n else "x" if n - 1 in self.bad else "", *row] for n, row in enumerate(table)]
+        widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
         return "\n".join(
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table
         )
@@ -53,9 +61,18 @@ class Table:
             return f"{above}<p>{escape(self.empty)}</p>{below}"
         head = "".join(f"<th style='text-align:left'>{escape(h)}</th>" for h in self.headings)
         cell = "<td style='text-align:left;vertical-align:top;white-space:pre-wrap'>{}</td>"
-        body = "".join(f"<tr>{''.join(cell.format(escape(c)) for c in row)}</tr>" for row in self.rows)
+        rows = enumerate(self.rows)
+        body = "".join(f"<tr>{''.join(map(cell.format, self._cells(n, row)))}</tr>" for n, row in rows)
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f"{above}{table}{below}"
+        return f"{SHEET if self.bad else ''}<div class='dnt'>{above}{table}{below}</div>"
+
+    def _cells(self, number: int, row: Sequence[str]) -> Iterator[str]:
+        """Yield the cells of a row as HTML; one that has failed has a mark before it, and is red."""
+        if number not in self.bad:
+            yield from map(escape, row)
+            return
+        yield coloured(f"✗ {escape(row[0])}", "bad", title="failed")
+        yield from (coloured(escape(text), "bad") if text else "" for text in row[1:])
 
 
 class Note:
@@ -83,11 +100,17 @@ def workers_table(workers: list[ManagedWorker]) -> Table:
                 str(sum(one.calls for one in stats)),
                 str(sum(one.errors for one in stats)),
                 str(worker.restarts),
-                worker.error or worker.losses or worker.last_handler_error or "",
+                worker.error or worker.losses or worker.last_handler_error or silent_note(worker),
             ]
         )
     headings = ["worker", "state", "topology", "generation", "calls", "errors", "restarts", "last error"]
-    return Table(headings, rows, "no workers yet; define one in a %%worker cell")
+    bad = [n for n, worker in enumerate(workers) if has_failed(worker)]
+    return Table(headings, rows, "no workers yet; define one in a %%worker cell", bad=bad)
+
+
+def has_failed(worker: ManagedWorker) -> bool:
+    """Return whether a worker is in error, or the last call of one of its handlers failed."""
+    return worker.state is WorkerState.ERROR or any(one.is_failing for one in worker.stats.values())
 
 
 def handler_origins(live: LiveWorker, stale: Iterable[Stale]) -> dict[HandlerKey, str]:
@@ -124,7 +147,16 @@ def worker_table(
     wayout = f"; %worker restart {managed.name}" if managed.state is WorkerState.ERROR else ""
     how = f"{managed.topology_label}, generation {managed.generation}"
     title = f"{managed.qualified_name} is {managed.state}, {how}{why}{wayout}"
-    return Table(headings, rows, "no handlers", title=title, note="\n".join(one.text for one in stale))
+    note = "\n".join(one.text for one in stale)
+    bad = [n for n, one in enumerate(managed.stats.values()) if one.is_failing]
+    empty = silent_note(managed) or "no handlers"
+    return Table(headings, rows, empty, title=title, note=note, bad=bad)
+
+
+def silent_note(worker: ManagedWorker) -> str:
+    """Return that a worker runs without reporting, and why; empty where it reports."""
+    why = why_silent(worker)
+    return "" if why is None else f"{SILENT}: {why}"
 
 
 def until(clock: Clock, when: datetime) -> str:

@@ -17,6 +17,7 @@ RUNS_KEPT = 5_000
 """Runs of cells that are kept; one whose text has not run again since is kept beyond."""
 
 _PROMPT = re.compile(r"In\s?\[(\d+)\]")
+_LABEL = re.compile(r"cell \[(\d+)\]")
 _AROUND = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:%%(?:time|capture)\b.*\n)+")
 """The lines of a cell down to where the code of a magic around it begins."""
 
@@ -173,6 +174,22 @@ class CellBook:
     def latest(self, key: str) -> tuple[Cell, bool] | None:
         """Return a cell as it ran last, and whether it ran to its end."""
         return self._latest.get(key)
+
+    def newest_of(self, number: int) -> Cell | None:
+        """Return the newest run of the cell that had this number in one of its runs."""
+        run = next((one for one in reversed(self._runs) if one.number == number), None)
+        if run is None:
+            return None
+        latest = self._latest.get(run.key)
+        return run if latest is None else latest[0]
+
+    def text_of(self, label: str) -> str | None:
+        """Return the text of the run that a label names, such as `cell [3]`."""
+        match = _LABEL.fullmatch(label)
+        number = int(match[1]) if match else 0
+        if self._newest is not None and self._newest.peek().number == number:
+            return self._newest.source
+        return next((one.source for one in reversed(self._runs) if one.number == number), None)
 
     def locate(self, filename: str, line: int) -> str | None:
         """Return `cell [3], line 5` for code that came from a cell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from dnworker.core.errors import WorkerFailed
 from dnworker.core.handler_error import describe
 from dnworker.core.lifecycle import WorkerState
 from dnworker.workers.inprocess_worker import InProcessWorker
@@ -77,3 +78,28 @@ def what_is_back(listed: ManagedWorker | None, *, did_run: bool) -> str:
         return f"{old} is {listed.state}"
     again = "is started again" if listed.state is WorkerState.RUNNING else f"is {listed.state}"
     return f"{old} was stopped for it, and {again}"
+
+
+def check_started(managed: InProcessWorker, before: Generation, now: Generation, name: str) -> None:
+    """Check that a generation started where none ran; a startup handler that was there before may fail.
+
+    Raises:
+        WorkerFailed: it did not start, by what is new in it.
+    """
+    if managed.state is not WorkerState.ERROR:
+        return
+    failure = managed.startup_failure
+    if failure is None:
+        raise WorkerFailed(f"{why_failed(managed)}; {what_was(before)}")
+    if before.cell_of(failure.handler) is None:
+        raise WorkerFailed(f"{reason(name, failure, now)}; {what_was(before)}")
+
+
+def what_runs(before: Generation, managed: InProcessWorker, *, was_stopped: bool) -> str:
+    """Say how the generation before is, after another did not start."""
+    state = managed.state
+    runs = state is WorkerState.RUNNING
+    if not was_stopped:
+        return f"generation {before.number} {'runs on, with its state' if runs else f'is {state}'}"
+    again = "is started again, with its state" if runs else f"does not start again: {managed.error or state}"
+    return f"generation {before.number} was stopped for it, and {again}"

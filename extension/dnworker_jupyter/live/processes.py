@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,9 @@ class ProcessWorker(SubprocessWorker):
     def generation(self) -> int:
         """The version of its handlers."""
         return self._number
+
+    def _note_code(self, args: Iterable[str]) -> None:
+        """Its code is that of cells, whose generations are kept with them."""
 
     @property
     def _root(self) -> Path:

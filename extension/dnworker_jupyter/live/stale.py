@@ -58,6 +58,12 @@ class StaleHandlers:
                 for handler in registration.handlers:
                     yield Stale(live.name, handler, registration.cell, why)
 
+    def is_deleted(self, cell: Cell) -> bool:
+        """Return whether the notebook, as it was saved last, has a cell no more."""
+        if self._saved is None or cell.id is None or ":" in cell.id:
+            return False
+        return cell.id not in self._saved.sources
+
     def among(self, runs: Iterable[tuple[str, HandlerKey | None, int]]) -> list[Stale]:
         """Return those that ran: each run by its worker's qualified name, its handler and its generation."""
         found: dict[tuple[str, HandlerKey], Stale] = {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from dnworker.capability.manifest import WorkerDefinition
+from dnworker.core.causes import because
 from dnworker.core.errors import UsageError, WorkerFailed
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import Topology
@@ -21,13 +23,15 @@ from dnworker.workers.worker import Worker
 from dnworker_jupyter.live.capability_head import check_not_set_aside
 from dnworker_jupyter.live.exchange import AddressInUse, bring_up, take_back
 from dnworker_jupyter.live.generations import Generation, change_between, clashes, life_cycle, namesakes
+from dnworker_jupyter.live.kept_generations import KeptGenerations
 from dnworker_jupyter.live.outcomes import (
+    check_started,
     is_address_in_use,
     reason,
     what_fails,
     what_is_back,
+    what_runs,
     what_was,
-    why_failed,
 )
 from dnworker_jupyter.live.processes import Processes, ProcessWorker
 from dnworker_jupyter.live.records import Change, Handler, Registration, make_worker
@@ -51,6 +55,7 @@ class LiveWorker:
         self._processes = processes
         self._generations: tuple[Generation, ...] = (Generation(),)
         """Those that can be gone back to, and last the present one."""
+        self._kept = KeptGenerations(name, GENERATIONS_KEPT)
         self._newest = 0
         """The highest number that a generation has had, one that did not start among them."""
 
@@ -79,6 +84,10 @@ class LiveWorker:
         """The worker's options, from the lines of its cells."""
         return self.current.options
 
+    def numbered(self, number: int) -> Generation | None:
+        """Return the generation of a number, where it can be gone back to."""
+        return next((one for one in self._generations if one.number == number), None)
+
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
         """Go through the handlers of the present generation, in the order of their cells."""
         return self.current.handlers()
@@ -104,7 +113,14 @@ class LiveWorker:
             return Change((), (), (), (), restarted=False, is_unchanged=True)
         merged, taken = self.current.with_registration(registration)
         generation = self.current.followed_by(merged, options)
-        change = await self._become(self._with(generation), written=registration, stop_first=stop_first)
+        again = " again" if registration.cell.key in self.registrations else ""
+        label = registration.cell.label
+        change = await self._become(
+            self._with(generation),
+            f"{label[:1].upper()}{label[1:]} ran{again}",
+            written=registration,
+            stop_first=stop_first,
+        )
         beside = namesakes(change.added, generation, registration.cell)
         return replace(change, taken_over=tuple(taken), twice=registration.twice, beside=beside)
 
@@ -115,7 +131,9 @@ class LiveWorker:
             WorkerFailed: what is left did not start; the text says what runs now.
         """
         kept = {k: r for k, r in self.registrations.items() if k != key}
-        return await self._become(self._with(self.current.followed_by(kept, None)))
+        gone = self.registrations[key].cell.label if key in self.registrations else "a cell"
+        why = f"What {gone} registered is gone"
+        return await self._become(self._with(self.current.followed_by(kept, None)), why)
 
     async def without(self, handlers: Collection[Handler]) -> Change:
         """Take handlers out, until their cells run again; a worker that is stopped stays so.
@@ -125,20 +143,33 @@ class LiveWorker:
             WorkerFailed: what is left did not start; the text says what runs now.
         """
         kept = self.current.without(handlers)
-        return await self._become(self._with(self.current.followed_by(kept, None)), starts=False)
+        why = f"{', '.join(dict.fromkeys(one.name for one in handlers))} removed"
+        return await self._become(self._with(self.current.followed_by(kept, None)), why, starts=False)
 
-    async def rollback(self) -> Change:
-        """Bring the handlers of the previous generation back, as a generation with a number of its own.
+    async def rollback(self, number: int | None = None) -> Change:
+        """Bring the handlers of an earlier generation back, as a generation with a number of its own.
+
+        The state is kept, unless startup or shutdown handlers differ; so are gate, topology and sessions.
+
+        Args:
+            number: of the generation; the previous one when None.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or none of this number is kept.
             WorkerFailed: it did not start; the text says what runs now.
         """
-        if len(self._generations) == 1:
-            raise UsageError(f"worker {self.name!r} has no earlier generation to go back to")
-        *earlier, previous, _ = self._generations
-        again = self.current.followed_by(previous.registrations, None)
-        return await self._become((*earlier, again))
+        wanted = self._kept.find(self._generations, number)
+        again = replace(self.current.followed_by(wanted.registrations, None), back_to=wanted.number)
+        numbers = [one.number for one in self._generations]
+        generations = self._with(again)
+        if wanted.number in numbers:
+            generations = (*self._generations[: numbers.index(wanted.number)], again)
+        return await self._become(generations, f"Rolled back to generation {wanted.number}")
+
+    @property
+    def kept(self) -> dict[int, Generation]:
+        """The generations that can be looked at and gone back to, by number; the present one is the last."""
+        return self._kept.all(self._generations)
 
     async def move(self, topology: Topology) -> None:
         """Run in another way from now on: a start with empty state, as a deploy would be.
@@ -152,10 +183,11 @@ class LiveWorker:
         before, self.topology = self.topology, topology
         managed, state = self.managed, self.state
         try:
-            if topology == "in-process":
-                await self._exchange(self._in_process(self._generations))
-            else:
-                await self._exchange(self._as_process())
+            with because(f"Topology {topology}"):
+                if topology == "in-process":
+                    await self._exchange(self._in_process(self._generations))
+                else:
+                    await self._exchange(self._as_process())
         except BaseException:
             if self.managed is managed:
                 self.topology, self.state = before, state
@@ -169,6 +201,7 @@ class LiveWorker:
     async def _become(
         self,
         generations: tuple[Generation, ...],
+        why: str,
         *,
         written: Registration | None = None,
         stop_first: bool = False,
@@ -176,20 +209,24 @@ class LiveWorker:
     ) -> Change:
         """Run the last of `generations`; where it does not start, all is as it was before."""
         check_not_set_aside(self._engine, self.name)
-        before, after = self.current, replace(generations[-1], number=self._newest + 1)
+        number = self._newest + 1
+        before, after = self.current, replace(generations[-1], number=number, at=time.time(), why=why)
         restart = stop_first or self._must_restart(before, after)
         ran, error = self.state_now, self.managed.error if self.managed is not None else None
         undo = self._generations, self.state
         try:
-            await self._let_run(
-                (*generations[:-1], after), written, restart=restart, stop_first=stop_first, starts=starts
-            )
+            with because(f"{why}: generation {number}"):
+                await self._let_run(
+                    (*generations[:-1], after), written, restart=restart, stop_first=stop_first, starts=starts
+                )
         except BaseException as exc:
             if not isinstance(exc, UsageError):  # its number has been seen, as by a startup handler that ran
                 self._newest = after.number
-            await to_its_end(self._undo(*undo, ran, error))
+            with because(f"Generation {number} did not start"):
+                await to_its_end(self._undo(*undo, ran, error))
             raise
         self._newest = after.number
+        self._kept.add(self._generations)
         change = change_between(before.plain_handlers(), after.plain_handlers(), restart=restart)
         is_anew = change.restarted or (stop_first and bool(before.registrations))
         return replace(change, failing=what_fails(self.managed, after), restarted=is_anew)
@@ -299,7 +336,7 @@ class LiveWorker:
                 raise
             why = f"the change of worker {self.name!r} was interrupted"
             raise WorkerFailed(f"{why}; generation {self.generation} is {self.state_now}") from None
-        self._check_started(managed, before[-1])
+        check_started(managed, before[-1], self.current, self.name)
 
     async def _start_anew(
         self, managed: InProcessWorker, generations: tuple[Generation, ...], *, stop_first: bool
@@ -310,53 +347,25 @@ class LiveWorker:
             if not stop_first:
                 try:
                     await managed.follow(self._runnable(generations, {}))
-                    self._check_started(managed, before)
+                    check_started(managed, before, self.current, self.name)
                     return
                 except NotStarted as exc:
                     if not is_address_in_use(exc.failure) or managed.state is not WorkerState.RUNNING:
                         raise
                     stop_first = True
             await managed.follow_after_stop(self._runnable(generations, {}))
-            self._check_started(managed, before)
+            check_started(managed, before, self.current, self.name)
         except NotStarted as exc:
             said = reason(self.name, exc, generations[-1])
-            raise WorkerFailed(f"{said}; {self._what_runs(before, stop_first)}") from None
+            raise WorkerFailed(f"{said}; {what_runs(before, managed, was_stopped=stop_first)}") from None
         except asyncio.CancelledError:
             why = f"the startup of worker {self.name!r} was interrupted"
             rest = what_was(before)
             if self.current is before and did_run:
-                rest = self._what_runs(before, stop_first)
+                rest = what_runs(before, managed, was_stopped=stop_first)
             elif managed.state is WorkerState.RUNNING:
                 rest = f"generation {self.generation} is {self.state_now}"
             raise WorkerFailed(f"{why}; {rest}") from None
-
-    def _check_started(self, managed: InProcessWorker, before: Generation) -> None:
-        """Check that a generation started where none ran; a startup handler that was there before may fail.
-
-        Raises:
-            WorkerFailed: it did not start, by what is new in it.
-        """
-        if managed.state is not WorkerState.ERROR:
-            return
-        failure = managed.startup_failure
-        if failure is None:
-            raise WorkerFailed(f"{why_failed(managed)}; {what_was(before)}")
-        if before.cell_of(failure.handler) is None:
-            raise WorkerFailed(f"{reason(self.name, failure, self.current)}; {what_was(before)}")
-
-    def _what_runs(self, before: Generation, was_stopped: bool) -> str:
-        """Say how the generation before is, after another did not start."""
-        runs = self.state_now is WorkerState.RUNNING
-        if not was_stopped:
-            return (
-                f"generation {before.number} {'runs on, with its state' if runs else f'is {self.state_now}'}"
-            )
-        again = "is started again, with its state" if runs else f"does not start again: {self._error}"
-        return f"generation {before.number} was stopped for it, and {again}"
-
-    @property
-    def _error(self) -> str:
-        return (self.managed.error if self.managed is not None else None) or str(self.state_now)
 
     async def _become_process(
         self, generations: tuple[Generation, ...], written: Registration | None, *, starts: bool

@@ -6,15 +6,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dnworker.core.errors import ManifestError, UsageError
+from dnworker.core.errors import ManifestError, NotFound, UsageError
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
-from dnworker.panel.actions import Actions
+from dnworker.panel.actions import Actions, CellNow, HandlerSource, source_of
+from dnworker.panel.code_diff import Code, Section
+from dnworker_jupyter.live.generations import what_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnworker.workers.managed import ManagedWorker
+    from dnworker_jupyter.live.generations import Generation
+    from dnworker_jupyter.live.worker import LiveWorker
     from dnworker_jupyter.magics.context import MagicContext
 
 _LOCATION = re.compile(r"cell \[\d+\](?:, line \d+)?")
@@ -26,6 +30,15 @@ class NotebookActions(Actions):
     def __init__(self, context: MagicContext) -> None:
         super().__init__(context.runtime, context.suggestions)
         self._context = context
+        context.runtime.changes.describe = self._what_made
+
+    def _what_made(self, worker: str) -> str | None:
+        """Return what made the present generation of a worker."""
+        try:
+            live = self._context.live.running(self.engine.worker(worker))
+        except NotFound:
+            return None
+        return None if live is None else what_made(live.earlier, live.current)
 
     @property
     def paused_by(self) -> str | None:
@@ -61,9 +74,35 @@ class NotebookActions(Actions):
             raise UsageError(f"worker {worker.name!r} has no handler {key.name!r} of a cell")
         await live.without(found)
 
-    def cell_id(self, number: int) -> str | None:
-        """Return the front end's id of the cell that had this number when it ran."""
-        return self._context.cells.ids.get(number)
+    def cell_now(self, number: int) -> CellNow:
+        """Return where the cell is that had this number when it ran."""
+        cells = self._context.cells
+        cell = cells.newest_of(number)
+        if cell is None:
+            return CellNow(cells.ids.get(number), number)
+        if self._context.stale.is_deleted(cell):
+            return CellNow(None, cell.number, f"cell [{number}] is not in the notebook any more")
+        note = "" if cell.number == number else f"cell [{number}] ran again as [{cell.number}]"
+        return CellNow(cell.id, cell.number, note)
+
+    def source_of(self, worker: str, key: HandlerKey, generation: int) -> HandlerSource | None:
+        """Return the source of a handler of a cell, or as elsewhere."""
+        live = next((one for one in self._context.live if _name_of(one) == worker), None)
+        if live is None:
+            return super().source_of(worker, key, generation)
+        ran = live.numbered(generation)
+        among = live.current if ran is None else ran
+        for handler, cell in among.handlers():
+            if handler.key == key:
+                code = source_of(handler.function)
+                line = 1 if code is None else code.line
+                note = "" if ran is not None else f"generation {generation} ran; this is {among.number}"
+                return HandlerSource(handler.source.rstrip("\n"), f"{cell.label}, line {line}", line, note)
+        return None
+
+    def cells(self) -> list[tuple[int, str]]:
+        """Return the number and the first line of each cell that ran."""
+        return [(cell.number, _first_line(cell.source)) for cell in self._context.cells.all()]
 
     def why_no_rollback(self, worker: ManagedWorker) -> str | None:
         """Return why there is no earlier generation to go back to."""
@@ -72,8 +111,22 @@ class NotebookActions(Actions):
             return "it was not made of cells, so it has no generations here"
         return None if live.previous() is not None else "this is its first generation"
 
-    async def roll_back(self, worker: ManagedWorker) -> None:
-        """Go back to the generation before.
+    def generations(self, worker: ManagedWorker) -> list[Code]:
+        """Return the generations of a worker of cells, with their source; else the texts of its file."""
+        live = self._context.live.running(worker)
+        if live is None:
+            return super().generations(worker)
+        kept = live.kept.values()
+        others = [_code_of(one) for one in kept if one.number != live.generation]
+        return [*others, _code_of(live.current)]
+
+    def previous(self, worker: ManagedWorker) -> int | None:
+        """Return the generation that a rollback goes back to, unless another is named; None without one."""
+        live = self._context.live.running(worker)
+        return None if live is None or live.earlier is None else live.earlier.number
+
+    async def roll_back(self, worker: ManagedWorker, generation: int | None = None) -> None:
+        """Go back to an earlier generation, by default to the one before.
 
         Raises:
             UsageError: there is none.
@@ -81,7 +134,7 @@ class NotebookActions(Actions):
         live = self._context.live.running(worker)
         if live is None:
             raise UsageError(f"worker {worker.name!r}: {self.why_no_rollback(worker)}")
-        await live.rollback()
+        await live.rollback(generation)
 
     def why_no_export(self) -> str | None:
         """Return None: an export can always be tried, and reports itself what cannot be exported."""
@@ -108,6 +161,21 @@ class NotebookActions(Actions):
         except ManifestError as exc:
             return {"text": "the manifest breaks rules", "problems": [_problem(one) for one in exc.problems]}
         return {"text": result, "problems": []}
+
+
+def _code_of(generation: Generation) -> Code:
+    sections = tuple(
+        Section(key, one.cell.label, one.cell.source) for key, one in generation.registrations.items()
+    )
+    return Code(generation.number, generation.at, generation.why, sections)
+
+
+def _name_of(live: LiveWorker) -> str | None:
+    return None if live.managed is None else live.managed.qualified_name
+
+
+def _first_line(source: str) -> str:
+    return source.strip().partition("\n")[0]
 
 
 def _nobody_watches(text: str, done: int, total: int) -> None:

@@ -164,7 +164,11 @@ class DnworkerMagics(Magics):
 
     @line_magic("panel")
     def panel(self, line: str) -> Any:
-        """Show the panel: every worker's state and handlers, the latest events, and the tail of the log"""
+        """Show the panel: %panel [NAME] [--dock right | bottom | tab], %panel --open
+
+        Every worker's state and handlers, the latest events, and the tail of the log: below the cell,
+        beside the notebook (in JupyterLab, with the package sidecar), or as a page in the browser.
+        """
         return self._run(panel_parser(), PanelOptions, line, run_panel)
 
     @line_magic("runtime")

@@ -1,9 +1,11 @@
-"""`%panel`: shows the panel of all workers, or of one."""
+"""`%panel`: shows the panel, of all workers or one: below the cell, beside the notebook, in the browser."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dnworker.core.errors import UsageError
+from dnworker_jupyter.display.docks import PLACES
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.syntax.options import Parser
 
@@ -13,20 +15,35 @@ class PanelOptions:
     """The options of a `%panel` line."""
 
     name: str | None
+    dock: str | None = None
+    open: bool = False
 
 
 def panel_parser() -> Parser:
     """Return the parser of the `%panel` line."""
     parser = Parser("%panel", "Show the panel.")
     parser.add_argument("name", nargs="?", help="the worker to show; all when left out")
+    parser.add_argument(
+        "--dock", choices=tuple(PLACES), help="open it beside the notebook, in JupyterLab; needs sidecar"
+    )
+    parser.add_argument(
+        "--open", action="store_true", help="open the page of this notebook's runtime in the browser"
+    )
     return parser
 
 
 async def run_panel(context: MagicContext, options: PanelOptions) -> object:
-    """Return the panel, to be displayed.
+    """Return the panel, or a link to its page, to be displayed; None where it opens beside the notebook.
 
     Raises:
-        UsageError: there is no such worker.
+        UsageError: there is no such worker, or what is asked for cannot be had here.
     """
+    if options.open:
+        if options.dock is not None or options.name is not None:
+            raise UsageError("%panel --open opens the page of all workers, and stands alone")
+        return await context.panels.open_page()
     only = None if options.name is None else context.worker(options.name).qualified_name
-    return context.panels.show(only)
+    if options.dock is None:
+        return context.panels.show(only)
+    context.panels.dock(only, options.dock)
+    return None

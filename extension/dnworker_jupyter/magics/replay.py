@@ -16,7 +16,7 @@ from dnworker.events.trace import Trace
 from dnworker.runtime import Runtime
 from dnworker.workers.shadow import Comparison, compare
 from dnworker_jupyter.display.tables import Note
-from dnworker_jupyter.display.traces import trace_html
+from dnworker_jupyter.display.trace_html import trace_html
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.fire import check_debug, check_wait
 from dnworker_jupyter.magics.fork import compare_on_fork, replay_on_fork, with_edits

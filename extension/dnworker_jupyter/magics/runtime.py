@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
+from dnworker.core.topology import SILENT
 from dnworker_jupyter.display.tables import Note
 from dnworker_jupyter.magics.context import MagicContext
 from dnworker_jupyter.magics.doctor import diagnose
 from dnworker_jupyter.magics.storms import show_or_set
 from dnworker_jupyter.syntax.options import Parser
 
-WORDS = ("status", "doctor", "url", "stop", "nest", "storm")
+WORDS = ("status", "doctor", "url", "stop", "nest", "storm", "observe")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ def runtime_parser() -> Parser:
     """Return the parser of the `%runtime` line."""
     parser = Parser("%runtime", "Show the runtime, or examine it.")
     parser.add_argument("what", nargs="?", default="status", choices=WORDS)
-    parser.add_argument("mode", nargs="?", metavar="hold|warn|off", help="with storm: what is done about one")
+    parser.add_argument(
+        "mode",
+        nargs="?",
+        metavar="hold|warn|off|on",
+        help="with storm: what is done about one; with observe: on or off",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="with storm: the events that make one")
     return parser
 
@@ -39,13 +45,19 @@ async def run_runtime(context: MagicContext, options: RuntimeOptions) -> object:
     Raises:
         UsageError: a package is missing, or an option is for something else.
     """
-    if options.what != "storm" and (options.mode is not None or options.limit is not None):
+    takes_mode = options.what in ("storm", "observe")
+    if (options.mode is not None and not takes_mode) or (
+        options.limit is not None and options.what != "storm"
+    ):
         raise UsageError(
-            f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit"
+            f"%runtime {options.what} takes nothing more; %runtime storm takes a mode and --limit, "
+            "and %runtime observe takes on or off"
         )
     match options.what:
         case "storm":
             return show_or_set(context, options.mode, options.limit)
+        case "observe":
+            return _observe(context, options.mode)
         case "url":
             return Note(str(context.runtime.url))
         case "doctor":
@@ -64,6 +76,22 @@ def _status(context: MagicContext) -> Note:
     return Note(
         f"runtime {runtime.runtime_id} at {runtime.url}; {runtime.bus.latest_seq} events; workers: {counts}"
     )
+
+
+def _observe(context: MagicContext, mode: str | None) -> Note:
+    """Set whether workers of the reference's SDK are made to report, where that is said; return what it is.
+
+    Raises:
+        UsageError: the mode is neither on nor off.
+    """
+    observation = context.runtime.services.observation
+    if mode is not None:
+        if mode not in ("on", "off"):
+            raise UsageError(f"%runtime observe {mode}: on or off is wanted")
+        observation.is_on = mode == "on"
+    what = "report what their handlers do" if observation.is_on else SILENT.replace("runs", "run")
+    again = "; those that run now are as they were started: %worker restart" if mode is not None else ""
+    return Note(f"worker processes of the SDK {what}{again}")
 
 
 async def _stop(context: MagicContext) -> Note:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from IPython.core.page import page
 
+from dnworker.core.causes import because
 from dnworker.core.errors import UsageError
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.topology import TOPOLOGIES, Topology
@@ -131,8 +132,11 @@ async def run_worker_line(context: MagicContext, options: WorkerOptions) -> obje
             return await _state_of(context, context.worker(name), options)
         case ["logs", name]:
             return await _logs(context, name, options)
+        case ["rollback", name, number]:
+            return await _roll_back(context, context.worker(name), _generation(number))
         case [verb, name] if verb in _ACTIONS:
-            return await _ACTIONS[verb](context, context.worker(name))
+            with because(_BY_HAND.get(verb, "")):
+                return await _ACTIONS[verb](context, context.worker(name))
         case [verb, *names] if verb in WORKER_VERBS:
             raise UsageError(f"%worker {verb} takes one name, not {' '.join(names)!r}")
     words = " ".join(options.words)
@@ -272,11 +276,12 @@ async def _remove(context: MagicContext, managed: ManagedWorker) -> Note:
     return Note(f"{managed.name} is removed")
 
 
-async def _roll_back(context: MagicContext, managed: ManagedWorker) -> Note:
+async def _roll_back(context: MagicContext, managed: ManagedWorker, number: int | None = None) -> Note:
     live = context.live_worker(managed)
     with notice_of(live):
-        change = await live.rollback()
-    text = f"{live.name} is {live.state_now} with its previous handlers, as generation {live.generation}"
+        change = await live.rollback(number)
+    which = "its previous handlers" if number is None else f"the handlers of generation {number}"
+    text = f"{live.name} is {live.state_now} with {which}, as generation {live.generation}"
     return Note("\n".join([text, *failing(change)]))
 
 
@@ -323,6 +328,21 @@ _ACTIONS: dict[str, Callable[[MagicContext, ManagedWorker], Awaitable[Note]]] = 
 def _state(managed: ManagedWorker) -> Note:
     why = f": {managed.error}" if managed.error else ""
     return Note(f"{managed.name} is {managed.state}{why}")
+
+
+_BY_HAND = {
+    "start": "Started by hand",
+    "stop": "Stopped by hand",
+    "restart": "Restart by hand",
+    "remove": "Removed",
+}
+"""Why a worker is started and stopped, by the verb; the others say so themselves."""
+
+
+def _generation(text: str) -> int:
+    if not text.isdecimal():
+        raise UsageError(f"%worker rollback NAME GENERATION takes the number of a generation, not {text!r}")
+    return int(text)
 
 
 def _topology(text: str) -> Topology:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnworker.core.errors import InvalidTransition
-from dnworker.core.lifecycle import NEXT, TRANSITIONS_KEPT, Lifecycle, WorkerState, move
+from dnworker.core.lifecycle import NEXT, RECORD_KEPT, TRANSITIONS_KEPT, Lifecycle, WorkerState, move
 
 STATES = st.sampled_from(list(WorkerState))
 
@@ -96,3 +98,35 @@ def test_a_step_that_is_not_there_changes_nothing():
     with pytest.raises(InvalidTransition, match="from loading to running"):
         life.to(WorkerState.RUNNING, "why")
     assert (life.state, life.error, told) == (WorkerState.LOADING, None, [])
+
+
+def test_a_step_says_why_it_was_taken():
+    life = Lifecycle()
+    life.cause = "Restart by hand"
+    life.begin()
+    life.to(WorkerState.STARTING)
+    life.to(WorkerState.RUNNING)
+    life.to(WorkerState.STOPPING)
+    life.to(WorkerState.STOPPED, "shutdown errors: x\nmore")
+    reasons = [step.reason for step in life.transitions]
+    assert reasons[:2] == ["Restart by hand", None]
+    assert reasons[2].startswith("Started in ")
+    assert reasons[3:] == ["Restart by hand", "Shutdown errors: x"]
+
+
+def test_a_record_has_the_steps_of_all_lifecycles_of_one_worker_and_is_bounded():
+    record = deque(maxlen=RECORD_KEPT)
+    for _ in range(RECORD_KEPT):
+        life = Lifecycle(record)
+        life.begin()
+        life.to(WorkerState.STOPPED)
+    assert [step.state for step in record][-2:] == [WorkerState.LOADING, WorkerState.STOPPED]
+    assert len(record) == RECORD_KEPT
+
+
+def test_what_happens_without_a_step_is_recorded_and_the_state_stays():
+    record = deque()
+    life = Lifecycle(record)
+    life.note("Cell [9] ran again: generation 7")
+    assert (record[-1].state, record[-1].reason) == (WorkerState.LOADING, "Cell [9] ran again: generation 7")
+    assert len(life.transitions) == 1

@@ -83,3 +83,32 @@ def test_a_time_of_another_day_has_its_date():
     clock = VirtualClock(datetime(2026, 1, 1, 12, tzinfo=UTC))
     assert until(clock, clock.now() + timedelta(minutes=3)) == "12:03:00 (in 3 min)"
     assert until(clock, clock.now() + timedelta(days=1)) == "2026-01-02 12:00:00 (in 1 day, 0:00:00)"
+
+
+def test_rows_that_failed_are_marked_in_text_and_red_in_html():
+    table = Table(["worker", "errors"], [["a", ""], ["b<", "3"]], bad=[1])
+    assert repr(table) == "   worker  errors\n   a\nx  b&lt;      3".replace("&lt;", "<").replace(
+        "b<      3", "b<      3"
+    )
+    html = table._repr_html_()
+    assert "✗ b&lt;" in html
+    assert html.count("color:#d32f2f") == 2
+
+
+async def test_a_worker_whose_last_call_failed_is_marked_until_one_succeeds(runtime):
+    worker = Worker("flaky")
+
+    @worker.on_event("demo.b")
+    async def on_b(event, client):
+        if event.payload.get("bad"):
+            raise ValueError("bad")
+
+    await runtime.add(worker)
+    await runtime.fire("demo.b", {"bad": True})
+    assert [row.split()[:2] for row in repr(workers_table(runtime.workers())).splitlines()][2] == [
+        "x",
+        "notebook:flaky",
+    ]
+    assert worker_table(runtime.worker("flaky"), {}, runtime.clock).bad == {0}
+    await runtime.fire("demo.b", {})
+    assert workers_table(runtime.workers()).bad == frozenset()

@@ -12,7 +12,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.generations import Generation, change_between
+from dnworker_jupyter.live.generations import Generation, change_between, what_made
 from dnworker_jupyter.live.records import Handler, Registration, handler_records
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
@@ -112,6 +112,90 @@ async def test_a_rollback_is_a_generation_of_its_own():
         assert live.state == {"n": 1}
         with pytest.raises(UsageError, match="no earlier generation"):
             await live.rollback()
+
+
+async def test_a_rollback_goes_to_any_generation_that_is_kept_and_can_be_undone():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        for number, name in enumerate("abc", 1):
+            await live.commit(cell(1, handler(name), seeds={"n": number}), Options())
+        live.state["n"] = 7
+        await live.rollback(1)
+        assert [h.name for h, _ in live.handlers()] == ["a"]
+        assert live.state == {"n": 7}
+        await live.rollback(3)
+        assert [h.name for h, _ in live.handlers()] == ["c"]
+        assert [(one.number, one.why) for one in live.kept.values()] == [
+            (1, "Cell [1] ran"),
+            (2, "Cell [1] ran again"),
+            (3, "Cell [1] ran again"),
+            (4, "Rolled back to generation 1"),
+            (5, "Rolled back to generation 3"),
+        ]
+        await live.rollback()  # to what ran before, as ever
+        assert [h.name for h, _ in live.handlers()] == ["a"]
+
+
+async def test_a_rollback_refuses_the_generation_that_runs_and_one_that_is_not_kept():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        for name in "ab":
+            await live.commit(cell(1, handler(name)), Options())
+        with pytest.raises(UsageError, match="runs generation 2 already"):
+            await live.rollback(2)
+        with pytest.raises(UsageError, match="keeps no generation 9; there are: 1"):
+            await live.rollback(9)
+        assert live.generation == 2
+
+
+async def test_a_generation_that_did_not_start_is_not_one_to_go_back_to():
+    def fails() -> Handler:
+        worker = Worker("bridge")
+
+        @worker.on_startup
+        async def open_it(client):
+            raise ValueError("no door")
+
+        return handler_records(worker)[0]
+
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, handler("a")), Options())
+        with pytest.raises(WorkerFailed):
+            await live.commit(cell(2, fails()), Options())
+        assert list(live.kept) == [1]
+        assert live.managed.life.transitions[-1].state is WorkerState.RUNNING
+
+
+async def test_a_worker_tells_which_cell_changed_it():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        await live.commit(cell(1, handler("a")), Options())
+        await live.commit(cell(1, handler("b")), Options())
+        reasons = [one.reason for one in live.managed.life.transitions]
+        assert reasons[0] == "Cell [1] ran: generation 1"
+        assert reasons[-1] == "Cell [1] ran again: generation 2"
+
+
+def test_a_generation_is_told_by_the_cell_that_made_it():
+    first = generation(cell(1, handler("a")))
+    again = Registration(Cell(3, "new", "c1"), (handler("a"),))
+    assert what_made(None, first) == "cell [1] ran"
+    assert what_made(first, first.followed_by({"c1": again}, None)) == "cell [3] ran again"
+    both = {**first.registrations, "c2": cell(2, handler("b"))}
+    assert what_made(first, first.followed_by(both, None)) == "cell [2] ran"
+    assert what_made(generation(*both.values()), first) == "without cell [2]"
+
+
+async def test_the_runtime_is_told_which_generation_a_rollback_brings_back():
+    async with Runtime(port=None) as runtime:
+        live = LiveWorker("bridge", runtime, cast(Any, None))
+        runtime.changes.describe = lambda name: what_made(live.earlier, live.current)
+        await live.commit(cell(1, handler("a")), Options())
+        await live.commit(cell(2, handler("b")), Options())
+        await live.rollback()
+        told = [(one.generation, one.text) for one in runtime.changes.all if one.is_generation]
+        assert told == [(2, "cell [2] ran"), (3, "back to generation 1")]
 
 
 async def test_what_cannot_be_exported_changes_nothing():

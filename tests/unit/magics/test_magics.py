@@ -30,7 +30,7 @@ from dnworker_jupyter.magics.worker import WorkerOptions
         ("%replay", ReplayOptions, ["last", "5", "--edit", "a=1", "--compare"]),
         ("%events", EventsOptions, ["save", "f.jsonl", "--all"]),
         ("%clock", ClockOptions, ["advance", "1h"]),
-        ("%panel", PanelOptions, []),
+        ("%panel", PanelOptions, ["bridge", "--dock", "right"]),
         ("%runtime", RuntimeOptions, ["doctor"]),
         ("%capability", CapabilityOptions, ["export", "out"]),
         ("%%capability", HeadOptions, ["--dir", "out"]),

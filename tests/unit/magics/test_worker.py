@@ -56,6 +56,8 @@ async def test_a_line_shows_or_controls(context, line, shown):
         ("topology bridge pyton", "there is no topology 'pyton'; there are: in-process, python, uv; did you"),
         ("topology bridge uv", "'bridge' was not made of cells with handlers"),
         ("rollback bridge", "'bridge' was not made of cells with handlers"),
+        ("rollback bridge five", "takes the number of a generation, not 'five'"),
+        ("rollback bridge 5", "'bridge' was not made of cells with handlers"),
         ("bridgee", "bridgee"),
     ],
 )

@@ -7,8 +7,19 @@ import asyncio
 import pytest
 
 from dnworker import Runtime, Worker
+from dnworker.panel import (
+    capability_part,
+    overview_part,
+    palette_part,
+    run_part,
+    runs_part,
+    session_parts,
+    state_part,
+    tail_part,
+    worker_changes,
+    worker_parts,
+)
 from dnworker.panel import feed as feeds
-from dnworker.panel import state_part, worker_changes
 from dnworker.panel import view as views
 
 from .screen import Screen
@@ -20,6 +31,19 @@ def without_delays(monkeypatch):
     monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 0.0)
     monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
     monkeypatch.setattr(state_part, "STATE_INTERVAL", 0.0)
+    monkeypatch.setattr(worker_parts, "WORKER_INTERVAL", 0.0)
+    monkeypatch.setattr(worker_parts, "LIFE_INTERVAL", 0.0)
+    monkeypatch.setattr(worker_parts, "CODE_INTERVAL", 0.0)
+    monkeypatch.setattr(overview_part, "OVERVIEW_INTERVAL", 0.0)
+    monkeypatch.setattr(runs_part, "INTERVAL", 0.0)
+    monkeypatch.setattr(run_part, "INTERVAL", 0.0)
+    monkeypatch.setattr(capability_part, "CAPABILITY_INTERVAL", 0.0)
+    monkeypatch.setattr(palette_part, "PALETTE_INTERVAL", 0.0)
+    monkeypatch.setattr(session_parts, "SESSIONS_INTERVAL", 0.0)
+    monkeypatch.setattr(tail_part, "TAIL_INTERVAL", 0.0)
+    monkeypatch.setattr(runs_part, "INTERVAL", 0.0)
+    monkeypatch.setattr(run_part, "INTERVAL", 0.0)
+    monkeypatch.setattr(overview_part, "OVERVIEW_INTERVAL", 0.0)
 
 
 @pytest.fixture

@@ -18,6 +18,6 @@ async def test_a_payload_is_suggested_by_template_last_event_or_what_handlers_re
 
 
 async def test_nothing_can_be_exported_where_there_is_no_notebook(runtime, screen):
-    told = await screen.open("capabilities")
+    told = await screen.open(looks={"capabilities": {}})
     assert "only a notebook" in told["capabilities"]["whyNoExport"]
     assert "only a notebook" in (await screen.ask("export", path="out"))["text"]

@@ -14,14 +14,17 @@ from .screen import Screen
 async def test_hello_is_answered_with_all_there_is(runtime, bridge, screen):
     runtime.log_line("notebook:bridge", "said before")
     trace = await runtime.fire("demo.ping", {"n": 1})
-    looks = {"fire": {}}
     told = await screen.open(
-        "log", "events", "capabilities", "sessions", looks=looks, trace=trace.event.event_id
+        "log",
+        "events",
+        trace=trace.event.event_id,
+        looks={"fire": {}, "capabilities": {}, "sessions": {}, "life": {"worker": "notebook:bridge"}},
     )
     assert told["seq"] == 1
     assert told["workers"]["order"] == ["notebook:bridge"]
     (worker,) = told["workers"]["changed"]
-    assert [one["state"] for one in worker["transitions"]] == ["loading", "starting", "running"]
+    assert (worker["name"], worker["calls"]) == ("notebook:bridge", 1)
+    assert [one["state"] for one in told["life"]["steps"]] == ["loading", "starting", "running"]
     assert told["log"]["lines"][-1]["text"] == "said before"
     assert [row["kind"] for row in told["events"]["rows"]][:2] == ["demo.pong", "demo.ping"]
     assert told["trace"]["payload"] == '{\n  "n": 1\n}'

@@ -61,14 +61,14 @@ async def test_what_was_fired_again_moves_to_the_top(model):
 async def test_the_prompts_of_all_sessions_wait_for_a_person(runtime, model):
     for name in ("s1", "s2", "s3"):
         runtime.sessions.create(name)
-    assert model.attention() == {"prompts": 0}
+    assert model.attention() == {"prompts": 0, "failing": 0}
     for name, count in (("s1", 1), ("s2", 2)):
         prompts = [HumanPrompt() for _ in range(count)]
         pending = {
             p.request_id: PendingPrompt(p, asyncio.get_running_loop().create_future()) for p in prompts
         }
         runtime.turns.queue(runtime.sessions.get(name)).prompts.update(pending)
-    assert model.attention() == {"prompts": 3}
+    assert model.attention() == {"prompts": 3, "failing": 0}
 
 
 async def test_the_runtime_is_shown_with_its_address_and_its_newest_event(runtime, model, publish):

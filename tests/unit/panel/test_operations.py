@@ -21,8 +21,8 @@ async def test_a_worker_is_stopped_started_and_restarted(runtime, bridge, screen
 
 
 async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
-    told = await screen.open("log")
-    (schedule,) = [h for h in told["workers"]["changed"][0]["handlers"] if h["key"][0] == "every"]
+    told = await screen.open("log", looks={"worker": {"worker": "notebook:bridge"}})
+    (schedule,) = [h for h in told["worker"]["handlers"] if h["key"][0] == "every"]
     assert schedule["nextRun"] > told["now"]
     assert (await screen.ask("run", worker="notebook:bridge", key=schedule["key"]))["type"] == "done"
     assert (await screen.part("log"))["lines"][-1]["text"] == "ticked"
@@ -32,8 +32,8 @@ async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
 
 async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):
     await runtime.fire("demo.ping", {"bad": True}, session_id="s1")
-    told = await screen.open("events")
-    (handler,) = [h for h in told["workers"]["changed"][0]["handlers"] if h["errors"]]
+    told = await screen.open("events", looks={"worker": {"worker": "notebook:bridge"}})
+    (handler,) = [h for h in told["worker"]["handlers"] if h["errors"]]
     error = handler["error"]
     assert error["text"] == "ValueError: bad ping"
     assert error["source"] == 'raise ValueError("bad ping")'
@@ -64,7 +64,7 @@ async def test_a_flag_opens_its_gate_and_checks_are_run(runtime, screen, tmp_pat
     (root / "capability.yaml").write_text(GATED)
     (root / "w.py").write_text("from dnworker import Worker\nworker = Worker(name='w')\n")
     await runtime.load(root)
-    told = await screen.open("capabilities")
+    told = await screen.open(looks={"capabilities": {}})
     (gated,) = told["capabilities"]["all"]
     assert [(c["name"], c["status"]) for c in gated["checks"]] == [("fine", "ok"), ("broken", "error")]
     assert gated["flags"][0]["gates"] == ["w"]
@@ -85,7 +85,7 @@ async def test_a_question_of_a_session_is_shown_and_answered(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1")
-    told = await screen.open("sessions", session="s1")
+    told = await screen.open(looks={"session": {"session": "s1"}})
     assert told["session"]["detail"]["openPrompts"] == []
 
     runtime.turns.start(session, TurnRequest(message="paint it"))
@@ -116,7 +116,7 @@ async def test_leave_to_call_a_tool_is_asked_for_and_given(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1", policy="guard")
-    await screen.open("sessions", session="s1")
+    await screen.open(looks={"session": {"session": "s1"}})
     runtime.turns.start(session, TurnRequest(message="wipe it"))
     asked = (await screen.part("session", lambda part: part["detail"]["openPrompts"]))["detail"]
     (prompt,) = asked["openPrompts"]
@@ -139,7 +139,7 @@ async def test_a_waiting_turn_is_cancelled(runtime, screen):
 
     runtime.agents.default(reply)
     session = runtime.sessions.create("s1")
-    await screen.open("sessions", session="s1")
+    await screen.open(looks={"session": {"session": "s1"}})
     runtime.turns.start(session, TurnRequest(message="one"))
     second = runtime.turns.start(session, TurnRequest(message="two"))
     detail = (await screen.part("session", lambda part: len(part["detail"]["underWay"]) == 2))["detail"]
@@ -169,8 +169,8 @@ async def test_an_event_storm_is_shown_at_its_worker_and_what_is_held_is_deliver
     await screen.open()
     await runtime.fire("demo.again")
     before = len(handled)
-    part = await screen.part("workers", lambda sent: any(one["storm"] for one in sent["changed"]))
-    (shown,) = [one["storm"] for one in part["changed"] if one["storm"]]
+    part = await screen.part("workers", lambda sent: any(one.get("storm") for one in sent["changed"]))
+    (shown,) = [one["storm"] for one in part["changed"] if one.get("storm")]
     assert "has caused 31 events within 10 s that repeat demo.again -> demo.again" in shown["text"]
     assert shown["held"] == 1
     await screen.ask("control", verb="resume", worker="notebook:w")
@@ -179,8 +179,8 @@ async def test_an_event_storm_is_shown_at_its_worker_and_what_is_held_is_deliver
 
 
 async def test_a_handler_is_removed_only_where_cells_registered_it(runtime, bridge, screen):
-    told = await screen.open()
-    handler = told["workers"]["changed"][0]["handlers"][0]
+    told = await screen.open(looks={"worker": {"worker": "notebook:bridge"}})
+    handler = told["worker"]["handlers"][0]
     assert (handler["origin"], handler["stale"]) == (None, None)
     answer = await screen.ask("remove", worker="notebook:bridge", key=handler["key"])
     assert (answer["type"], answer["text"]) == ("failed", "only a notebook can do this")

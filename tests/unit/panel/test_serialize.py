@@ -38,7 +38,7 @@ async def test_a_switch_that_would_have_no_effect_says_why(tmp_path, monkeypatch
     (root / "w.py").write_text("from dnworker import Worker\nworker = Worker(name='w')\n")
     async with Runtime(port=None, flags={"gated": {"beta": True}}) as runtime:
         await runtime.load(root)
-        told = await Screen(runtime).open("capabilities")
+        told = await Screen(runtime).open(looks={"capabilities": {}})
     assert told["capabilities"]["all"][0]["flags"][0]["fixed"] == "set on the command line, which wins"
 
 

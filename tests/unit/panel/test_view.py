@@ -184,7 +184,7 @@ async def test_a_renamed_capability_takes_its_workers_along(runtime, bridge, scr
     await runtime.declare(parse_manifest(text, tmp_path, is_head=True))
     workers = await screen.part("workers", lambda part: part["order"] == ["mine:bridge"])
     assert [w["name"] for w in workers["changed"]] == ["mine:bridge"]
-    shown = await screen.open("capabilities")
+    shown = await screen.open(looks={"capabilities": {}})
     assert [c["name"] for c in shown["capabilities"]["all"]] == ["mine"]
     assert (await screen.ask("flag", capability="mine", flag="relay", value=True))["type"] == "done"
     assert (await screen.ask("control", verb="restart", worker="mine:bridge"))["state"] == "running"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from dnworker.core.invocation import WARNINGS_KEPT, HandlerWarning, Invocation, 
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.testing import make_envelope
+from dnworker.workers import reports
 from dnworker.workers.remote import INVOCATIONS_KEPT, LOOKED_AT, RemoteInvocations
 from dnworker.workers.reports import Begin, Delivered, End, Hello, ReportReader, Says, encode
 
@@ -47,6 +49,19 @@ def test_reports_come_out_of_a_stream_wherever_it_is_cut(pieces, size):
 def test_what_only_looks_like_a_report_is_text():
     forged = b"\x1b_dnworker:word:{not json}\x1b\\ and on"
     assert read([forged]) == (forged, [])
+
+
+def test_a_stream_of_beginnings_takes_no_longer_than_its_length(monkeypatch):
+    tried: list[int] = []
+    decode = reports._decoder.decode
+    decoder = SimpleNamespace(decode=lambda data: tried.append(len(data)) or decode(data))
+    monkeypatch.setattr(reports, "_decoder", decoder)
+    beginning = b"\x1b_dnworker:word:"
+    for stream in (beginning * 60_000, (beginning + b"{}\x1b\\") * 40_000, beginning + b"{" * 3_000_000):
+        text, found = read([stream[n : n + 65_536] for n in range(0, len(stream), 65_536)])
+        assert (text, found) == (stream, [])
+        assert sum(tried) <= len(stream)  # nothing is read twice
+        tried.clear()
 
 
 def test_a_report_without_an_end_is_text_at_the_end_of_the_stream():

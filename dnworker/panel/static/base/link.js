@@ -1,8 +1,7 @@
 // The way to the kernel: a view's name, answers by number, and everything anew when an update was lost.
 
 const PATIENCE = 300; // milliseconds without an acknowledgement, after which the kernel is called busy
-const CHECK_AFTER = 30_000;
-export const SILENT = CHECK_AFTER + 10_000; // milliseconds of silence, after which the kernel seems gone
+const CHECK_AFTER = 750; // milliseconds of silence, after which a ping asks whether somebody is there
 const ACK_AFTER = 4000; // the kernel forgets a view after 15 s without an answer
 
 export class Link {
@@ -25,6 +24,9 @@ export class Link {
     this.ackTimer = null;
     // the kernel
     this.heardAt = Date.now();
+    this.lifeAt = Date.now(); // of any sign of life, such as that a request is queued
+    this.isBroken = false;
+    this.queuedBy = null; // what the kernel runs while requests wait
     this.closed = false;
     this.handlers = {
       who: () => this.reintroduce(),
@@ -40,7 +42,7 @@ export class Link {
   }
 
   get isOpen() {
-    return this.model.isOpen !== false && !this.closed;
+    return this.model.isOpen !== false && !this.isBroken && !this.closed;
   }
 
   /** Milliseconds since the last message of the kernel. */
@@ -54,11 +56,26 @@ export class Link {
     return [...this.waiting.values()].some(({ begun, since }) => !begun && now - since > patience);
   }
 
-  /** Find out whether the kernel is there, once it has been silent for long. */
+  /** Milliseconds since the last sign that its process runs, though nothing may be answered. */
+  get lifeless() {
+    return Date.now() - this.lifeAt;
+  }
+
+  /** For how long the oldest request waits without being begun, in milliseconds; 0 without any. */
+  get waits() {
+    const since = [...this.waiting.values()].filter(({ begun }) => !begun).map((waiting) => waiting.since);
+    return since.length ? Date.now() - Math.min(...since) : 0;
+  }
+
+  /** Find out whether somebody is there, once nothing was heard for a second. */
   check() {
-    const isAsked = [...this.waiting.values()].some(({ request }) => request.type === "ping");
-    if (this.silence > CHECK_AFTER && this.isOpen && !isAsked) {
-      this.request("the kernel", { type: "ping" }, null);
+    if (!this.isOpen) return;
+    const asked = [...this.waiting.values()].find(({ request }) => request.type === "ping");
+    if (!asked) {
+      if (this.silence > CHECK_AFTER) this.request("the kernel", { type: "ping" }, null);
+    } else if (asked.isQueued && this.lifeless > CHECK_AFTER) {
+      asked.isQueued = false; // it was taken by a thread beside: that tells again whether the process runs
+      this.send(asked.request);
     }
   }
 
@@ -83,12 +100,13 @@ export class Link {
     try {
       this.model.send({ ...message, view: this.view });
     } catch {
-      this.heardAt = 0; // the way to the kernel is gone, and the panel shows that
+      this.isBroken = true; // there is no way to the kernel, and the panel shows that
     }
   }
 
   hello() {
     this.seq = 0;
+    this.isBroken = false;
     this.send({ type: "hello", ...this.greet() });
   }
 
@@ -114,7 +132,7 @@ export class Link {
         timer: null,
       };
       this.waiting.set(request.id, waiting);
-      if (request.type !== "ping") this.showLater(waiting, `${title}: queued: kernel is busy`);
+      if (request.type !== "ping") this.showLater(waiting, `${title}: waits in line`);
       this.send(request);
     });
   }
@@ -140,11 +158,14 @@ export class Link {
 
   dispatch(message) {
     if (message.type === "paused") {
+      this.lifeAt = Date.now();
       this.receive(message); // for all views
       return;
     }
     if (message.view !== this.view || this.closed) return;
-    this.heardAt = Date.now();
+    this.lifeAt = Date.now();
+    if (message.type !== "queued") this.heardAt = this.lifeAt;
+    this.onHeard?.();
     this.handlers[message.type]?.(message);
   }
 
@@ -156,15 +177,20 @@ export class Link {
 
   noteQueued({ id, by }) {
     const waiting = this.waiting.get(id);
-    if (!waiting || !by) return;
+    if (!waiting) return;
+    waiting.isQueued = true;
+    if (!by) return;
+    this.queuedBy = by;
+    if (waiting.request.type === "ping") return;
     waiting.shown = true;
-    this.showStatus(`${waiting.title}: queued: kernel is busy (${by})`);
+    this.showStatus(`${waiting.title}: waits for ${by}`);
   }
 
   noteBegun({ id }) {
     const waiting = this.waiting.get(id);
     if (!waiting) return;
     waiting.begun = true;
+    this.queuedBy = null;
     clearTimeout(waiting.timer);
     if (!waiting.isQuiet) this.showLater(waiting, `${waiting.title}: working…`);
   }

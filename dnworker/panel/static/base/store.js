@@ -1,12 +1,27 @@
 // `Store`: what one view of the panel knows and asks for; every component gets it by `useStore()`.
 import { computed, createContext, signal, useContext, useEffect } from "../vendor/vendor.js";
 import { Link } from "./link.js";
+import { BEAT, judge, KernelWatch, kernelOf } from "./liveness.js";
 
-const QUIET = ["ping", "lines", "line", "events", "log", "copy", "suggest", "locate"];
+const QUIET = [
+  "ping",
+  "lines",
+  "line",
+  "events",
+  "log",
+  "copy",
+  "suggest",
+  "locate",
+  "payload",
+  "alike",
+  "compare",
+  "older",
+  "diagram",
+  "eventpayload",
+];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
 const WIDE = 1200;
 const NARROW = 760;
-const BUSY_AFTER = 1000; // milliseconds without an answer
 
 /** The store of the view that a component is in. */
 export const StoreContext = createContext(null);
@@ -34,8 +49,9 @@ export function usePart(part) {
 
 export class Store {
   /** `model` sends and receives messages: a widget's, or one of the page's socket. */
-  constructor(model) {
+  constructor(model, { inNotebook = false } = {}) {
     this.model = model;
+    this.inNotebook = inNotebook;
     this.skew = 0; // milliseconds by which the kernel's clock is ahead
     // what the kernel sent
     this.values = new Map();
@@ -47,19 +63,20 @@ export class Store {
     this.partsWanted = new Map();
     this.greetings = new Map(); // name of a field of the hello, to what gives it
     // what people look at
-    this.route = signal({ view: "overview" });
     this.width = signal("wide");
     this.only = signal(model.get?.("only") ?? null);
+    this.route = signal({ view: this.only.value ? "workers" : "overview" });
     this.visible = true;
     this.toasted = signal(null);
     this.paletteOpen = signal(false);
+    this.keysOpen = signal(false);
     this.fireWanted = signal(null);
     this.logWanted = signal(null);
     this.commands = new Commands();
     // whether somebody is there
     this.tick = signal(0);
     this.liveness = signal({ state: "live", since: Date.now(), by: null });
-    this.disabled = computed(() => (this.liveness.value.state === "gone" ? "nobody answers" : null));
+    this.disabled = computed(() => (this.liveness.value.state === "gone" ? this.whyGone : null));
     this.held = null; // messages that wait until a button is let go; null while none is pressed
     this.link = new Link(model, {
       greet: () => this.greet(),
@@ -71,11 +88,14 @@ export class Store {
       this.only.value = model.get?.("only") ?? null;
     };
     model.on?.("change:only", this.onOnly);
-    this.timer = setInterval(() => this.beat(), 1000);
+    this.kernel = new KernelWatch(model);
+    this.link.onHeard = () => this.heard();
+    this.timer = setInterval(() => this.beat(), BEAT);
   }
 
   close() {
     clearInterval(this.timer);
+    this.kernel.close();
     this.model.off?.("change:only", this.onOnly);
     this.link.close();
   }
@@ -214,13 +234,63 @@ export class Store {
     );
   }
 
+  // -- whether somebody answers --------------------------------------------------------------------------
+
+  /** Who answers here, in a word. */
+  get who() {
+    return this.inNotebook ? "kernel" : "runtime";
+  }
+
+  get whyGone() {
+    return `The ${this.who} is gone; nothing can be done until it is back`;
+  }
+
+  /** Look, four times a second, whether somebody answers; a look at nothing else costs nothing. */
   beat() {
-    const isLate = this.link.isLate?.(BUSY_AFTER) ?? false;
-    const { state } = this.liveness.peek();
-    const now = this.link.isOpen ? (isLate ? "busy" : "live") : "gone";
-    if (now !== state) this.liveness.value = { state: now, since: this.link.heardAt, by: null };
-    if (this.visible) this.link.check();
-    if (now !== "gone") this.tick.value += 1;
+    const { link, kernel } = this;
+    const before = this.liveness.peek();
+    const state = judge({
+      isOpen: link.isOpen,
+      waits: link.waits,
+      lifeless: link.lifeless,
+      kernel: kernel.look(),
+    });
+    const by = state === "busy" ? (link.queuedBy ?? this.paused.peek()) : null;
+    if (state !== before.state || by !== before.by) {
+      const since = state === "busy" ? Date.now() - link.waits : link.heardAt;
+      this.liveness.value = { state, since: state === before.state ? before.since : since, by };
+    }
+    if (this.visible) link.check();
+    const second = Math.floor(this.now() / 1000);
+    if (state !== "gone" && second !== this.second) this.tick.value += 1;
+    this.second = second;
+  }
+
+  heard() {
+    this.kernel.heard();
+    if (this.liveness.peek().state === "gone")
+      this.liveness.value = { state: "live", since: Date.now(), by: null };
+  }
+
+  /** What stops the cell that keeps the kernel busy; null where the front end offers none. */
+  get interrupt() {
+    const kernel = this.inNotebook ? kernelOf(this.model) : null;
+    return kernel?.interrupt ? () => kernel.interrupt() : null;
+  }
+
+  /** Try again whether somebody is there. */
+  connectAgain() {
+    if (this.model.connectAgain) {
+      this.model.connectAgain();
+      return;
+    }
+    this.link.lost();
+    this.link.hello();
+    const since = this.link.heardAt;
+    const check = () => {
+      if (this.link.heardAt === since) this.toast("Nobody answers; run %panel again", { bad: true });
+    };
+    setTimeout(check, 6 * BEAT);
   }
 }
 

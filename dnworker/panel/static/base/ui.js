@@ -1,5 +1,5 @@
 // The small components that every view is built of: buttons, segments, dots, sparklines, menus.
-import { html, useEffect, useId, useRef, useState } from "../vendor/vendor.js";
+import { html, useId, useLayoutEffect, useRef, useState } from "../vendor/vendor.js";
 import { copy as copyText } from "./dom.js";
 import { Icon } from "./icons.js";
 
@@ -184,9 +184,9 @@ export function Menu({ items, label = "More", icon = "more", children, align = "
     setOpen(false);
     root.current?.querySelector("button")?.focus();
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return undefined;
-    root.current.querySelector(".menu button")?.focus();
+    root.current.querySelector(".menu button")?.focus(); // before the next key
     const away = (event) => !root.current?.contains(event.target) && setOpen(false);
     document.addEventListener("pointerdown", away, true);
     return () => document.removeEventListener("pointerdown", away, true);

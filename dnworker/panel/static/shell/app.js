@@ -12,6 +12,7 @@ import { SessionsView } from "../views/sessions/index.js";
 import { WorkersView } from "../views/workers/index.js";
 import { Header } from "./header.js";
 import { Banner } from "./banner.js";
+import { Keys, listenForKeys } from "./keys.js";
 import { Palette } from "./palette.js";
 import { Toast } from "./toast.js";
 
@@ -42,6 +43,7 @@ function Body({ inNotebook }) {
   const { view } = store.route.value;
   const gone = store.liveness.value.state === "gone";
   useEffect(() => watch(root.current, store), [store]);
+  useEffect(() => listenForKeys(store, root.current, inNotebook), [store, inNotebook]);
   const key = (event) => {
     // A notebook in command mode takes bare keys for its own: what is typed here is meant for the panel.
     if (!event.ctrlKey && !event.metaKey && !event.altKey && BARE_KEYS.test(event.key))
@@ -57,6 +59,7 @@ function Body({ inNotebook }) {
     <${LogDrawer} />
     <${FireDrawer} />
     <${Palette} />
+    <${Keys} />
     <${Toast} />
   </div>`;
 }

@@ -19,7 +19,7 @@ export const VIEW_NAMES = VIEWS.map(([name]) => name);
 
 function Failing() {
   const store = useStore();
-  const failing = [...store.workers.value.values()].reduce((n, worker) => n + (worker.failing ?? 0), 0);
+  const failing = store.value("attention").value?.failing ?? 0;
   if (!failing || store.route.value.view === "overview") return null;
   return html`<button type="button" class="fail-pill" onClick=${() => store.go("overview")}>
     <${Dot} state="error" />${failing} failing
@@ -29,7 +29,23 @@ function Failing() {
 /** What can be done from everywhere and seldom is. */
 function More() {
   const store = useStore();
-  return html`<${Menu} items=${store.moreItems?.() ?? []} />`;
+  const items = [
+    {
+      label: "Show failed runs",
+      icon: "filter",
+      run: () => store.go("runs", { filter: { outcome: "failed" } }),
+    },
+    { label: "Show the log", icon: "group", run: () => store.openLog() },
+    { label: "Export the capability", icon: "download", run: () => store.go("capability") },
+    {
+      label: "Show the keys",
+      icon: "more",
+      run: () => {
+        store.keysOpen.value = true;
+      },
+    },
+  ];
+  return html`<${Menu} items=${items} />`;
 }
 
 export function Header({ controls }) {

@@ -1,17 +1,22 @@
-// Whether somebody answers: the badge in the header, and the banner below it.
+// Whether somebody answers, as the badge in the header; `base/liveness.js` finds it out.
 import { html } from "../vendor/vendor.js";
 import { clockSeconds, span } from "../base/format.js";
 import { useStore } from "../base/store.js";
 import { Dot } from "../base/ui.js";
 
-/** Live, busy for so long, or gone since. */
+/** Live, busy for so long, or gone since. A screen reader is told of changes, not of each second. */
 export function Liveness() {
   const store = useStore();
   const { state, since } = store.liveness.value;
-  if (state === "live") return html`<span class="live" role="status"><${Dot} />Live</span>`;
-  if (state === "busy") {
-    store.tick.value; // its age grows
-    return html`<span class="live" role="status"><${Dot} state="busy" />Busy ${span(Date.now() - since)}</span>`;
-  }
-  return html`<span class="live" role="status"><${Dot} state="gone" />Gone since ${clockSeconds(since)}</span>`;
+  if (state === "busy") store.tick.value; // its age grows
+  const busy = store.inNotebook ? "Kernel busy" : "Busy";
+  const [shown, dot] = {
+    live: ["Live", "running"],
+    busy: [`${busy} ${span(Date.now() - since)}`, "busy"],
+    gone: [`Gone since ${clockSeconds(since)}`, "gone"],
+  }[state];
+  return html`<span class="live" data-state=${state}>
+    <span class="offscreen" role="status">${state === "busy" ? busy : shown}</span>
+    <${Dot} state=${dot} /><span aria-hidden="true">${shown}</span>
+  </span>`;
 }

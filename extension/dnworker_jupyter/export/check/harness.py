@@ -100,7 +100,7 @@ async def run_export(request: CheckRequest, scene: Callable[[], Awaitable[Scene]
         answer = await _validate(request, root, scripts) if request.examines else {}
         if scripts:
             os.environ["UV_OFFLINE"] = "1"  # what is declared is there; what is missing was not declared
-        os.environ["DNWORKER_OBSERVE"] = os.environ[RUN_SCHEDULES] = "1"
+        os.environ[RUN_SCHEDULES] = "1"
         report_progress(WAITS_FOR_SCENE, 0, 1)
         return answer | await _run_workers(await scene(), root, manifest)
     finally:

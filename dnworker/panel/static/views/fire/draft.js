@@ -35,9 +35,9 @@ function asText(payload) {
   return typeof payload === "string" ? pretty(payload) : JSON.stringify(payload, null, 2);
 }
 
-/** The request that fires a draft, or copies it. */
-export function requestOf(type, { kind, payload, session, worker }) {
-  return { type, kind: kind.trim(), payload, session: session.trim() || null, worker: worker.trim() || null };
+/** The fields of a request that fires a draft, or copies it. */
+export function fieldsOf({ kind, payload, session, worker }) {
+  return { kind: kind.trim(), payload, session: session.trim() || null, worker: worker.trim() || null };
 }
 
 /** What is wrong with a draft before anybody is asked, as `{ field, text }`; null if nothing is. */

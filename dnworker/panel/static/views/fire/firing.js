@@ -1,7 +1,7 @@
 // What the Fire drawer does with its draft: suggest a payload, fire, copy.
 import { useRef, useSignal } from "../../vendor/vendor.js";
 import { copy } from "../../base/dom.js";
-import { requestOf, wrongField } from "./draft.js";
+import { fieldsOf, wrongField } from "./draft.js";
 import { apply } from "./editor.js";
 
 /** What the drawer does with its draft. */
@@ -36,7 +36,7 @@ export function useFiring(store, draft, wrong, source, area) {
   };
   const send = async (one) => {
     const kind = one.kind.trim();
-    const answer = await store.request(`Fire ${kind}`, requestOf("fire", one));
+    const answer = await store.request(`Fire ${kind}`, { type: "fire", ...fieldsOf(one) });
     if (answer?.problem) wrong.value = answer.problem;
     else if (answer)
       store.toast(`Fired ${kind} #${answer.seq}`, {
@@ -52,7 +52,7 @@ export function useFiring(store, draft, wrong, source, area) {
     if (!problem) await send(draft.peek());
   };
   const copyCell = async (near) => {
-    const answer = await store.request("Copy as %fire", requestOf("draft", draft.peek()));
+    const answer = await store.request("Copy as %fire", { type: "draft", ...fieldsOf(draft.peek()) });
     if (answer && (await copy(answer.text, near))) store.toast("Copied as a cell that fires it");
   };
   return { reads, set, write, suggest, send, fire, copyCell };

@@ -1,6 +1,6 @@
 // The drawer in which an event is written and fired.
 import { html, useEffect, useId, useRef, useSignal } from "../../vendor/vendor.js";
-import { useLook, usePart, useStore } from "../../base/store.js";
+import { useLook, useStore } from "../../base/store.js";
 import { plural } from "../../base/format.js";
 import { pretty } from "../../base/json.js";
 import { Button, Kbd } from "../../base/ui.js";
@@ -15,14 +15,14 @@ const JUDGED_AFTER = 300; // milliseconds without a key
 /** What can be chosen in the fields: the kinds with who listens, the workers, the sessions. */
 function useChoices(store) {
   const fire = useLook("fire", {});
-  usePart("sessions");
+  const sessions = useLook("sessions", {});
   const listens = ({ workers, count }) =>
     count === 0 ? "" : count > workers.length ? plural(count, "worker") : workers.join(", ");
   return {
     history: fire?.history ?? [],
     kinds: (fire?.kinds ?? []).map((one) => ({ value: one.kind, detail: listens(one) })),
     workers: [...store.workers.value.values()].map(({ name, state }) => ({ value: name, detail: state })),
-    sessions: (store.value("sessions").value?.newest ?? []).map(({ id, title }) => ({
+    sessions: (sessions?.newest ?? []).map(({ id, title }) => ({
       value: id,
       detail: title ?? "",
     })),

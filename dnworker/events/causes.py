@@ -1,0 +1,91 @@
+"""`Causes`: what published each event, for the history; lists of runs follow it to the first event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from dnworker.core.invocation import Invocation
+
+_publisher: ContextVar[str | None] = ContextVar("dnworker_publisher", default=None)
+
+
+@contextmanager
+def published_by(name: str) -> Iterator[None]:
+    """Name who publishes what no handler publishes, in a word such as `HTTP`."""
+    token = _publisher.set(name)
+    try:
+        yield
+    finally:
+        _publisher.reset(token)
+
+
+class Source(NamedTuple):
+    """Where the first event of a run comes from: a name for people, and the call that no event caused."""
+
+    name: str
+    worker: str | None = None
+    handler: str | None = None
+    cause: str | None = None
+    trigger: str = ""
+    """What started that call: `schedule`, `task`, `startup` or `shutdown`, and the schedule in words."""
+
+    @property
+    def text(self) -> str:
+        """That call in words, such as `schedule, every 5 min`; empty where no call is the source."""
+        if self.cause is None:
+            return ""
+        how = _every(self.trigger) if self.cause == "schedule" else f"{self.worker}.{self.handler}"
+        return f"{self.cause}, {how}"
+
+
+def _every(label: str) -> str:
+    """Return the label of a schedule in words: `300s` is `every 5 min`."""
+    number, is_interval = label.removesuffix("s"), label.endswith("s")
+    if not is_interval or not number.replace(".", "", 1).isdecimal():
+        return label
+    seconds = float(number)
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"every {seconds / size:g} {unit}"
+    return f"every {seconds:g} s"
+
+
+class Causes:
+    """Remembers of each event of a handler the event above it, and of others the source that is known."""
+
+    def __init__(self) -> None:
+        self._above: dict[str, str | Source] = {}
+
+    def note(self, event_id: str, invocation: Invocation | None) -> None:
+        """Note who published an event; every event pays for this."""
+        if invocation is not None:
+            event = invocation.event
+            self._above[event_id] = source_of(invocation) if event is None else event.event_id
+        elif (name := _publisher.get()) is not None:
+            self._above[event_id] = Source(name)
+
+    def forget(self, event_id: str) -> None:
+        """Forget the cause of an event that is not kept any more."""
+        self._above.pop(event_id, None)
+
+    def above(self, event_id: str) -> str | None:
+        """Return the id of the event above; None for the first of a run."""
+        found = self._above.get(event_id)
+        return found if isinstance(found, str) else None
+
+    def source(self, event_id: str) -> Source | None:
+        """Return where the first event of a run comes from, where that is known."""
+        found = self._above.get(event_id)
+        return found if isinstance(found, Source) else None
+
+
+def source_of(invocation: Invocation) -> Source:
+    """Return the source of what a call publishes that no event has caused."""
+    key = invocation.key
+    name = "Schedules" if invocation.cause == "schedule" else invocation.worker
+    return Source(
+        name, invocation.worker, invocation.handler, invocation.cause, key.trigger if key is not None else ""
+    )

@@ -1,0 +1,45 @@
+// What a row of a run says when the pointer is over it: its times, its error, what it said.
+import { html, useLayoutEffect, useRef } from "../../vendor/vendor.js";
+import { duration, plural } from "../../base/format.js";
+import { endOf } from "./tree.js";
+
+function linesOf(row, now) {
+  if (row.type === "event")
+    return [
+      row.marks.length > 1
+        ? `from ${duration(row.marks[0].at)} to ${duration(row.marks.at(-1).at)}`
+        : `at ${duration(row.marks[0].at)}`,
+      row.text,
+    ];
+  const end = endOf(row, now);
+  return [
+    `waited ${duration(Math.max(0, row.started - row.published))}, ran ${duration(row.ran ?? end - row.started)}`,
+    `${duration(row.started)} to ${row.ended === null || row.ended === undefined ? "now" : duration(end)}, for #${row.seq}`,
+    row.error && `${row.error}${row.place ? `, ${row.place}` : ""}`,
+    row.lines ? plural(row.lines, "line") : null,
+    row.text,
+  ];
+}
+
+/** A small card beside the pointer; `hovered` is `{ row, x, y }`, or null for none. */
+export function Hover({ hovered, now }) {
+  const root = useRef(null);
+  const row = hovered?.row;
+  useLayoutEffect(() => {
+    if (!root.current) return;
+    const panel = root.current.closest(".dn").getBoundingClientRect();
+    const { width, height } = root.current.getBoundingClientRect();
+    const x = Math.min(hovered.x - panel.left + 14, panel.width - width - 8);
+    const y = hovered.y - panel.top + 18;
+    root.current.style.left = `${Math.max(8, x)}px`;
+    root.current.style.top = `${y + height > panel.height ? y - height - 28 : y}px`;
+  });
+  if (!row || row.type === "note") return null;
+  const title = row.type === "call" ? `${row.worker}.${row.handler}` : row.kind;
+  return html`<div class="hovercard" ref=${root} aria-hidden="true">
+    <div class="b el">${title}</div>
+    ${linesOf(row, now)
+      .filter(Boolean)
+      .map((text) => html`<div class="t2">${text}</div>`)}
+  </div>`;
+}

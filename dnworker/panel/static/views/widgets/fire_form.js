@@ -1,0 +1,79 @@
+// The widget `FireForm`: an event of one kind, its payload as JSON, and what came of the last one.
+import { html, useId, useSignal } from "../../vendor/vendor.js";
+import { plural } from "../../base/format.js";
+import { useStore } from "../../base/store.js";
+import { Button } from "../../base/ui.js";
+import { setTraits, useTraits } from "./traits.js";
+
+const TRAITS = ["kind", "payload", "session", "worker", "seq", "outcome", "error", "calls"];
+const MOST_ROWS = 12;
+
+/** Why a text is no payload; null where it is one. */
+export function problemOf(text) {
+  try {
+    const value = JSON.parse(text || "{}");
+    if (value === null || typeof value !== "object" || Array.isArray(value))
+      return "A payload is a JSON object";
+    return null;
+  } catch (problem) {
+    return problem.message;
+  }
+}
+
+function Outcome({ seq, outcome, error, calls }) {
+  if (seq === null) return null;
+  const failed = outcome === "not ok";
+  const what = failed ? "failed" : outcome === "ok" ? plural(calls, "call") : outcome;
+  return html`<p class=${`s ${failed ? "bad" : "t2"}`} role="status">
+    Fired #${seq}${what && `: ${what}`}${error && html`<span class="m el block" title=${error}>${error}</span>`}
+  </p>`;
+}
+
+export function FireForm({ model }) {
+  const store = useStore();
+  const id = useId();
+  const { kind, payload, session, worker, ...last } = useTraits(model, TRAITS);
+  const wrong = useSignal("");
+  const isFiring = useSignal(false);
+  const fire = async () => {
+    wrong.value = problemOf(payload) ?? "";
+    if (wrong.value || store.disabled.peek()) return;
+    isFiring.value = true;
+    const message = { type: "fire", kind, payload: payload || "{}", session, worker };
+    const answer = await store.request(`Fire ${kind}`, message, (text) => {
+      wrong.value = text;
+    });
+    isFiring.value = false;
+    if (answer) setTraits(model, { event: answer.event, seq: answer.seq, outcome: "under way", error: null });
+  };
+  const key = (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) fire();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  const rows = Math.min(MOST_ROWS, Math.max(3, payload.split("\n").length));
+  const why = store.disabled.value ?? (isFiring.value ? "It is being fired" : null);
+  return html`<div class="wfire" onKeyDown=${key}>
+    <div class="row">
+      <span class="m b el g" title=${kind}>${kind}</span>
+      ${worker && html`<span class="s t3 el">to ${worker}</span>`}
+      <${Button} primary small icon="fire" why=${why} onClick=${fire}>Fire<//>
+    </div>
+    <textarea
+      class="m"
+      rows=${rows}
+      spellcheck="false"
+      aria-label=${`Payload of ${kind}`}
+      aria-invalid=${wrong.value ? "true" : undefined}
+      aria-describedby=${id}
+      value=${payload}
+      onInput=${(event) => {
+        wrong.value = "";
+        setTraits(model, { payload: event.currentTarget.value });
+      }}
+    ></textarea>
+    <p class="s bad" id=${id} role="alert">${wrong.value}</p>
+    <${Outcome} ...${last} />
+  </div>`;
+}
