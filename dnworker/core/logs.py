@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from sys import getsizeof
-from typing import Any
+from typing import Any, Protocol
 
 from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
@@ -34,7 +35,8 @@ class LogLine:
     """One line of a worker's log.
 
     `source` is `stdout`, `stderr`, `log`, `display` or `runtime`; `number` rises by one a line. A displayed
-    object has its forms by MIME type in `data`, and its plain text in `text`.
+    object has its forms by MIME type in `data`, and its plain text in `text`. The lines of one error are one
+    *entry*: all but the first have that as their `head`. `clock` is the time of a virtual clock.
     """
 
     number: int
@@ -46,6 +48,8 @@ class LogLine:
     event_id: str | None = None
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     data: Mapping[str, Any] | None = field(default=None, compare=False)
+    head: LogLine | None = field(default=None, compare=False, repr=False)
+    clock: datetime | None = field(default=None, compare=False)
 
 
 def bytes_of(line: LogLine) -> int:
@@ -70,6 +74,19 @@ def _bytes_of_data(data: object) -> int:
     return total
 
 
+class LogClock(Protocol):
+    """What `core/clock.py` has: a clock whose time may be virtual."""
+
+    @property
+    def can_advance(self) -> bool:
+        """Whether its time is virtual."""
+        ...
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        ...
+
+
 class LogBook:
     """The log of every worker of one runtime; the oldest lines go first, and are counted.
 
@@ -78,9 +95,12 @@ class LogBook:
     Args:
         lines_kept: how many lines are kept at most.
         limit: how many bytes are kept at most; the newest line is kept in any case.
+        clock: whose time lines have besides, while it is virtual.
     """
 
-    def __init__(self, lines_kept: int = LINES_KEPT, *, limit: int = Limits().log) -> None:
+    def __init__(
+        self, lines_kept: int = LINES_KEPT, *, limit: int = Limits().log, clock: LogClock | None = None
+    ) -> None:
         self._lines: deque[LogLine] = deque()
         self._sizes: deque[int] = deque()  # of each line when it was added: what is displayed may change
         self._lines_kept = lines_kept
@@ -90,9 +110,13 @@ class LogBook:
         self._late: list[LogLine] = []
         self._listeners: Listeners[[LogLine]] = Listeners()
         self._lock = threading.RLock()
-        self._changed: deque[int] = deque(maxlen=CHANGES_KEPT)
+        self._changed: dict[int, int] = {}  # the count of changes when each line changed, the latest last
         self.changes = 0
-        """How often a line was changed."""
+        """How often an entry was changed: what its line shows, or which lines it has."""
+        self._heads: deque[int] = deque()  # the numbers of the first lines of entries
+        self._parts: dict[int, list[int]] = {}  # those of the others, by that of the first
+        self._entries_dropped = 0
+        self.clock = clock
         self.dropped = 0
         """Lines that are not kept any more."""
         self.used = 0
@@ -108,15 +132,21 @@ class LogBook:
         invocation_id: str | None = None,
         event_id: str | None = None,
         data: Mapping[str, Any] | None = None,
+        head: LogLine | None = None,
     ) -> LogLine:
         """Append one line; a line over 64 KiB is cut, with a note of it.
 
-        Of something displayed that alone would take a quarter of the log, only the text is kept.
+        Of something displayed that alone would take a quarter of the log, only the text is kept. A line with
+        a `head` belongs to the entry of that line of this log.
         """
         text = clip(text, LONGEST_LINE)
         if data is not None and (size := _bytes_of_data(data)) > self._limit // 4:
             data, text = None, f"{text} [too large to be kept in the log: {size:,} bytes]"
-        line = LogLine(0, worker, source, text, level, invocation_id, event_id, data=data)
+        clock = self.clock
+        now = clock.now() if clock is not None and clock.can_advance else None
+        line = LogLine(
+            0, worker, source, text, level, invocation_id, event_id, data=data, head=head, clock=now
+        )
         with self._locked():
             self._late.append(line)
         self._listeners.notify(line)
@@ -138,15 +168,27 @@ class LogBook:
                 return
             self.used += bytes_of(line) - self._sizes[at]
             self._sizes[at] = bytes_of(line)
-            self.changes += 1
-            self._changed.append(line.number)
+            self._note_change(line.number)
             self._drop_oldest()
+
+    def promote(self, line: LogLine, level: str) -> None:
+        """Change the level of a line: what follows it shows that it is an error."""
+        with self._locked():
+            object.__setattr__(line, "level", level)
+            self._note_change(line.number)
+
+    def _note_change(self, number: int) -> None:
+        self.changes += 1
+        self._changed.pop(number, None)
+        self._changed[number] = self.changes
+        if len(self._changed) > CHANGES_KEPT:
+            del self._changed[next(iter(self._changed))]
 
     def changed_since(self, changes: int) -> list[int]:
         """Return the numbers of the lines that changed since `changes` was so, as far as those are known."""
         with self._locked():
-            newer = min(self.changes - changes, len(self._changed))
-            return sorted(set(islice(reversed(self._changed), newer)))
+            newer = takewhile(lambda number: self._changed[number] > changes, reversed(self._changed))
+            return sorted(newer)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -169,11 +211,20 @@ class LogBook:
         self._lines.append(line)
         self._sizes.append(bytes_of(line))
         self.used += self._sizes[-1]
+        if line.head is None:
+            self._heads.append(line.number)
+        elif line.head.number >= self._lines[0].number:
+            self._parts.setdefault(line.head.number, []).append(line.number)
+            self._note_change(line.head.number)
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         while len(self._lines) > self._lines_kept or (self.used > self._limit and len(self._lines) > 1):
-            self._lines.popleft()
+            number = self._lines.popleft().number
+            if self._heads and self._heads[0] == number:
+                self._heads.popleft()
+                self._entries_dropped += 1
+                self._parts.pop(number, None)
             self.used -= self._sizes.popleft()
             self.dropped += 1
 
@@ -222,6 +273,40 @@ class LogBook:
         with self._locked():
             oldest = self._lines[0].number if self._lines else self._next
             return [self._lines[n - oldest] for n in numbers if oldest <= n < self._next]
+
+    # -- entries ---------------------------------------------------------------------------------------
+
+    @property
+    def entries(self) -> tuple[int, int]:
+        """The position of the oldest entry among all that ever were, from 1 on, and that of the next."""
+        with self._locked():
+            first = self._entries_dropped + 1
+            return first, first + len(self._heads)
+
+    def entry_positions(self, numbers: Iterable[int]) -> list[int]:
+        """Return the positions of the entries that these numbers are the first lines of."""
+        with self._locked():
+            found = [(number, bisect_left(self._heads, number)) for number in numbers]
+            return [
+                self._entries_dropped + 1 + at
+                for number, at in found
+                if at < len(self._heads) and self._heads[at] == number
+            ]
+
+    def heads(self, position: int, count: int) -> list[LogLine]:
+        """Return the first lines of up to `count` kept entries from a position on, oldest first."""
+        with self._locked():
+            start = max(0, position - self._entries_dropped - 1)
+            return self.pick(list(islice(self._heads, start, start + count)))
+
+    def parts(self, number: int) -> list[LogLine]:
+        """Return the other lines of the entry whose first line has this number."""
+        with self._locked():
+            return self.pick(self._parts.get(number, ()))
+
+    def count_parts(self, number: int) -> int:
+        """Return how many other lines the entry has whose first line has this number."""
+        return len(self._parts.get(number, ()))
 
     def listen(self, listener: Callable[[LogLine], None]) -> Callable[[], None]:
         """Call `listener` with every new line; returns the function that ends it."""

@@ -124,7 +124,7 @@ class Engine:
         self.history = History(self.limits.history)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = None if journal is None else self._make_journal(Path(journal))
-        self.logs, self.log = LogBook(limit=self.limits.log * 3 // 4), RuntimeLog(self.limits.log // 4)
+        self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
@@ -146,6 +146,10 @@ class Engine:
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
         self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
+
+    def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
+        limit = self.limits.log
+        return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
 
     def _make_journal(self, path: Path) -> Journal:
         return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)

@@ -99,6 +99,10 @@ class Suggestions:
         read = in_session(guess_payload(self._sources(kind)), session_id)
         return Suggestion(read, "made of what handlers read" if read else "")
 
+    def reads(self, kind: str) -> dict[str, Any]:
+        """Return a payload with every field that handlers read, as far as their source is known."""
+        return guess_payload(self._sources(kind))
+
     async def newest(self, kind: str) -> EventEnvelope | None:
         """Return the newest event of a kind whose payload is kept, if there is one."""
         history = self._engine.history

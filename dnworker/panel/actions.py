@@ -165,6 +165,10 @@ class Actions:
         """Return a payload for a kind, and its source: a template, the last event, what handlers read."""
         return await self._suggestions.suggest(kind)
 
+    def reads(self, kind: str) -> dict[str, Any]:
+        """Return what handlers of a kind read of its payload, as far as their source is known."""
+        return self._suggestions.reads(kind)
+
 
 def source_of(function: Any) -> HandlerSource | None:
     """Return the source of a function; None where Python has none."""

@@ -12,7 +12,8 @@ from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
 
-Part = Literal["events", "log", "fire"]
+Part = Literal["events", "log", "logbar"]
+"""What is sent piece by piece, or by the view itself; `parts.PARTS` has the others."""
 
 
 class FromView(msgspec.Struct, kw_only=True, tag=str.lower, tag_field="type"):
@@ -84,7 +85,7 @@ class Log(Request):
 
 
 class Lines(Request):
-    """Send lines from a position on; `whole` as the text of a file."""
+    """Send entries from a position on; `whole` as the text of a file."""
 
     position: int
     count: int
@@ -92,9 +93,16 @@ class Lines(Request):
 
 
 class Line(Request):
-    """Send one line in full."""
+    """Send one entry in full, by the number of its first line."""
 
     number: int
+
+
+class Find(Request):
+    """Send the position of the next entry, or the one before, that has the text of the filter."""
+
+    position: int
+    backward: bool = False
 
 
 class Events(Request):
@@ -155,6 +163,15 @@ class Suggest(Request):
     """Send a payload for a kind."""
 
     kind: str
+
+
+class Draft(Request):
+    """Send what would be fired as a cell that fires it."""
+
+    kind: str
+    payload: str
+    session: str | None = None
+    worker: str | None = None
 
 
 class Fire(Request):
@@ -246,8 +263,9 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line | Events
-    | Control | Remove | Run | Dismiss | Suggest | Fire | Older | Diagram | EventPayload | Replay
+    Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line
+    | Find | Events | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
+    | Older | Diagram | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import msgspec
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 from dnworker.core.causes import because
 from dnworker.core.errors import NotFound, UsageError
-from dnworker.core.models import iso
 from dnworker.engine.replay import find
 from dnworker.events import cases
 from dnworker.events.trace import Trace, debug_command
 from dnworker.panel import failure_rows, messages, serialize
-from dnworker.panel.budget import size_of
-from dnworker.panel.log_rows import LogWindow, plain_text
 from dnworker.panel.model import PanelModel
 from dnworker.panel.view import View
 from dnworker.sessions.prompts import Response
 
-if TYPE_CHECKING:
-    from dnworker.core.logs import LogLine
-
-LINES_AT_ONCE = 500
-ANSWER_BYTES = 200_000
-"""What one answer may hold of lines; the view asks for the rest."""
-
-FIRED_LENGTH = 20_000
-"""Characters of a payload that are kept to be fired again from the list of what was fired."""
-
 Answer = dict[str, Any] | None
-T = TypeVar("T")
 R = TypeVar("R", bound=messages.Request)
 Operation = Callable[[R, View, PanelModel], Awaitable[Answer]]
 
@@ -64,34 +47,7 @@ async def _ping(request: messages.Ping, view: View, model: PanelModel) -> Answer
     return None
 
 
-# -- log and timeline ----------------------------------------------------------------------------------
-
-
-@operation(messages.Log)
-async def _log(request: messages.Log, view: View, model: PanelModel) -> Answer:
-    view.filter_log(request.filter)
-    return None
-
-
-@operation(messages.Lines)
-async def _lines(request: messages.Lines, view: View, model: PanelModel) -> Answer:
-    await view.room()
-    window: LogWindow = view.window
-    lines = window.lines(request.position, min(request.count, LINES_AT_ONCE))
-    if request.whole:
-        texts = list(_up_to(ANSWER_BYTES, (as_text(line) for _, line in lines), len))
-        reached = lines[len(texts) - 1][0] + 1 if texts else None
-        return {"window": window.id, "text": "".join(texts), "next": reached}
-    found = (serialize.line_to_json(at, line) for at, line in lines)
-    return {"window": window.id, "lines": list(_up_to(ANSWER_BYTES, found, size_of))}
-
-
-@operation(messages.Line)
-async def _line(request: messages.Line, view: View, model: PanelModel) -> Answer:
-    found = model.engine.logs.pick([request.number])
-    if not found:
-        raise NotFound(f"line {request.number} is kept no longer")
-    return {"line": serialize.line_to_json(0, found[0], whole=True)}
+# -- timeline ---------------------------------------------------------------------------------------
 
 
 @operation(messages.Events)
@@ -179,37 +135,13 @@ async def _locate(request: messages.Locate, view: View, model: PanelModel) -> An
 # -- events --------------------------------------------------------------------------------------------
 
 
-@operation(messages.Suggest)
-async def _suggest(request: messages.Suggest, view: View, model: PanelModel) -> Answer:
-    payload, source = await model.actions.suggest(request.kind)
-    return {"payload": as_json(payload), "source": source}
-
-
-@operation(messages.Fire)
-async def _fire(request: messages.Fire, view: View, model: PanelModel) -> Answer:
-    kind = request.kind.strip()
-    if not kind:
-        raise UsageError("an event needs a kind, such as turn.completed")
-    try:
-        payload = msgspec.json.decode(request.payload, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as exc:
-        raise UsageError(f"the payload is no JSON object: {exc}") from None
-    trace = await model.engine.fire(
-        kind, payload, session_id=request.session or None, only=request.worker, wait=False
-    )
-    kept = request.payload if len(request.payload) <= FIRED_LENGTH else None
-    entry = {"kind": kind, "payload": kept, "session": request.session, "worker": request.worker}
-    model.note_fired(entry, time.time() * 1000)
-    return _fired(trace)
-
-
 @operation(messages.Replay)
 async def _replay(request: messages.Replay, view: View, model: PanelModel) -> Answer:
     event = await find(model.engine, request.event)
     trace = await model.engine.fire(
         event.kind, event.payload, session_id=event.session_id, turn_id=event.turn_id, wait=False
     )
-    return _fired(trace)
+    return fired(trace)
 
 
 @operation(messages.Copy)
@@ -260,25 +192,6 @@ async def _cancel(request: messages.Cancel, view: View, model: PanelModel) -> An
 # -- texts ---------------------------------------------------------------------------------------------
 
 
-def as_json(payload: dict[str, Any]) -> str:
-    """Return a payload as text to edit."""
-    return msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
-
-
-def as_text(line: LogLine) -> str:
-    """Return a line as in a file, without colours."""
-    return f"{iso(line.timestamp)} {line.level:<7} {line.worker}  {plain_text(line.text)}\n"
-
-
-def _fired(trace: Trace) -> Answer:
+def fired(trace: Trace) -> Answer:
+    """Return what is told of an event that was fired."""
     return {"event": trace.event.event_id, "seq": trace.event.seq, "kind": trace.event.kind}
-
-
-def _up_to(limit: int, items: Iterable[T], size: Callable[[T], int]) -> Iterator[T]:
-    """Go through the first items, as many as fit into a size; the first one comes whatever its size."""
-    total = 0
-    for item in items:
-        total += size(item)
-        if total > limit and total > size(item):
-            return
-        yield item

@@ -15,6 +15,7 @@ from dnworker.core.errors import UsageError
 from dnworker.panel import (
     call_part,
     capability_part,
+    fire_part,
     map_part,
     overview_part,
     palette_part,
@@ -98,6 +99,7 @@ PARTS: dict[str, Part] = {
     "worker": Part(worker_parts.read_worker, lambda: worker_parts.WORKER_INTERVAL),
     "life": Part(worker_parts.read_life, lambda: worker_parts.LIFE_INTERVAL),
     "code": Part(worker_parts.read_code, lambda: worker_parts.CODE_INTERVAL),
+    "fire": Part(fire_part.fire_to_json, lambda: fire_part.FIRE_INTERVAL),
     "state": Part(_state, lambda: state_part.STATE_INTERVAL, is_heard_of=False),
     "capabilities": Part(_capabilities, lambda: capability_part.CAPABILITY_INTERVAL),
     "sessions": Part(_sessions, lambda: session_parts.SESSIONS_INTERVAL),

@@ -15,6 +15,7 @@ import msgspec
 from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
+from dnworker.panel.log_entries import bar_of, entry_to_json
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
 from dnworker.panel.parts import Follower, Wanted, part_named
@@ -229,6 +230,8 @@ class View:
         changes |= await self._looked_at(pace)
         if "events" in self.parts and (events := await self._event_changes()) is not None:
             changes["events"] = events
+        if "logbar" in self.parts:
+            changes |= self._if_new("logbar", bar_of(self.window, self._engine.logs.dropped))
         size = sum(map(size_of, changes.values()))
         if "log" in self.parts and (log := self._log_changes()) is not None:
             size += self._add_lines(log, room - size)
@@ -262,9 +265,6 @@ class View:
 
     def _changes(self) -> Parts:
         """Go through the other parts that changed, without timeline and log."""
-        if "fire" in self.parts:
-            fired = {"kinds": self._model.kinds(), "history": [*self._model.fired]}
-            yield from self._if_new("fire", fired)
         if "events" in self.parts:
             yield from self._trace_changes()
         yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
@@ -356,15 +356,20 @@ class View:
     def _log_changes(self) -> dict[str, Any] | None:
         """Return where the log begins and ends, if that has changed, without lines."""
         window = self.window
-        state = (window.id, window.first, window.end, window.problem, self._engine.logs.changes)
-        if self._sent.parts.get("log") == state and self._sent.line:
+        logs = self._engine.logs
+        state = (window.id, window.first, window.end, window.problem, window.hits, logs.changes)
+        before = self._sent.parts.get("log")
+        if before == state and self._sent.line:
             return None
+        if isinstance(before, tuple) and before[0] != window.id:
+            self._sent.line = 0  # its positions are others now
         self._sent.parts["log"] = state
         return {
             "window": window.id,
             "first": window.first,
             "end": window.end,
-            "dropped": self._engine.logs.dropped,
+            "dropped": logs.dropped,
+            "hits": window.hits,
             "problem": window.problem,
             "filter": msgspec.to_builtins(window.wanted),
         }
@@ -376,18 +381,18 @@ class View:
             return []  # nothing was sent yet
         numbers = self._engine.logs.changed_since(changes)
         positions = (at for at in self.window.positions(numbers) if at < before)
-        return [found for at in positions for found in self.window.lines(at, 1)][-LINES_AT_ONCE:]
+        return [found for at in positions for found in self.window.entries(at, 1)][-LINES_AT_ONCE:]
 
     def _add_lines(self, log: dict[str, Any], room: float) -> int:
         """Add as many of the newest lines that are not sent yet as there is room for; returns their bytes."""
         end = log["end"]
         start = max(self._sent.line, end - LINES_AT_ONCE)
-        lines = self._changed_lines(start) + self.window.lines(start, LINES_AT_ONCE)
+        lines = self._changed_lines(start) + self.window.entries(start, LINES_AT_ONCE)
         self._sent.line = end
         found: list[dict[str, Any]] = []
         size = 0
         for position, line in reversed(lines):
-            one = serialize.line_to_json(position, line)
+            one = entry_to_json(self._engine.logs, self.window, position, line)
             cost = size_of(one)
             if found and size + cost > room / 2:  # what is left is for the lines that views ask for
                 break

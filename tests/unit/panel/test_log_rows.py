@@ -23,7 +23,7 @@ def window(book: LogBook, **wanted) -> LogWindow:
 
 
 def texts(made: LogWindow) -> list[str]:
-    return [line.text for _, line in made.lines(made.first, 1_000_000)]
+    return [line.text for _, line in made.entries(made.first, 1_000_000)]
 
 
 @pytest.fixture
@@ -47,6 +47,7 @@ def book():
         ({"text": r"after \d"}, []),
         ({"invocation": "i1"}, ["Timeout after 3 s"]),
         ({"worker": "a", "text": "out", "level": "error"}, []),
+        ({"text": "timeout", "only": False, "worker": "b"}, ["Timeout after 3 s"]),
     ],
 )
 def test_a_filter_takes_what_it_says(book, wanted, found):
@@ -98,12 +99,12 @@ def test_places_stay_what_they_are_while_old_lines_go(workers, kept, data):
         book.add(worker, "x")
         if data.draw(st.booleans()):
             made.catch_up()
-        for place, line in made.lines(made.first, 100):
+        for place, line in made.entries(made.first, 100):
             assert line.worker == "a"
             assert places.setdefault(line.number, place) == place
     made.catch_up()
     expected = [line.number for line in book.tail(kept) if line.worker == "a"]
-    assert [line.number for _, line in made.lines(made.first, 100)] == expected
+    assert [line.number for _, line in made.entries(made.first, 100)] == expected
     assert made.end - made.first == len(expected)
 
 
@@ -173,3 +174,33 @@ def test_what_watches_a_compilation_is_gone_after_it(book):
 def test_a_long_text_is_refused_without_being_a_pattern_too(book):
     with pytest.raises(UsageError, match="1,000 is the most"):
         window(book, text="a" * 1_001)
+
+
+def test_an_entry_that_matches_by_a_later_line_is_found_and_makes_the_positions_new():
+    book = LogBook()
+    head = book.add("a", "Traceback", level="error")
+    made = window(book, text="door")
+    book.add("a", "the door")
+    made.catch_up()
+    before = made.id
+    book.add("a", "ValueError: no door", level="error", head=head)
+    made.catch_up()
+    assert texts(made) == ["Traceback", "the door"]
+    assert made.id != before
+
+
+def test_hits_are_counted_among_all_lines_where_others_are_shown_too(book):
+    made = window(book, text="time", only=False)
+    assert (made.hits, made.end - made.first) == (2, 4)
+    assert window(book).hits is None
+
+
+def test_marks_count_as_browsers_do_and_an_empty_match_is_none():
+    finder = LogFilter(text="b*", is_regex=True).finder()
+    assert finder.spans("\U0001f600b") == [(2, 3)]
+
+
+def test_marks_of_a_pattern_that_takes_too_long_are_given_up_once_and_for_all():
+    finder = LogFilter(text="(a|aa)+$b|(a*)*c", is_regex=True).finder()
+    assert finder.spans("a" * 40) == []
+    assert finder._marks is False

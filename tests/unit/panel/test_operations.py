@@ -12,40 +12,6 @@ from dnworker.sessions.turn import TurnRequest
 from .screen import GATED
 
 
-async def test_a_wrong_filter_is_refused_and_the_one_before_stays(runtime, screen):
-    await screen.open("log")
-    answer = await screen.ask("log", filter={"text": "(", "regex": True})
-    assert answer["type"] == "failed"
-    assert "is no regular expression" in answer["text"]
-    runtime.log_line("w", "goes on")
-    assert (await screen.part("log"))["lines"][-1]["text"] == "goes on"
-
-
-async def test_a_long_line_is_cut_and_comes_whole_when_it_is_looked_at(runtime, screen):
-    runtime.log_line("w", "x" * 600)
-    log = (await screen.open("log"))["log"]
-    assert (len(log["lines"][0]["text"]), log["lines"][0]["cut"]) == (500, 100)
-    answer = await screen.ask("line", number=1)
-    assert answer["line"]["text"] == "x" * 600
-
-
-async def test_the_log_can_be_had_as_a_file_without_its_colours(runtime, screen):
-    runtime.log_line("w", "\x1b[31mred\x1b[0m", level="error")
-    await screen.open("log")
-    answer = await screen.ask("lines", position=1, count=500, whole=True)
-    assert answer["text"].endswith("error   w  red\n")
-    assert answer["next"] == 2
-
-
-async def test_an_answer_holds_no_more_than_its_share_and_the_rest_is_asked_for(runtime, screen):
-    for n in range(20):
-        runtime.log_line("w", f"{n} " + "x" * 30_000)
-    await screen.open("log")
-    answer = await screen.ask("lines", position=1, count=500, whole=True)
-    assert len(answer["text"]) < 250_000
-    assert 1 < answer["next"] < 20
-
-
 async def test_a_worker_is_stopped_started_and_restarted(runtime, bridge, screen):
     await screen.open()
     for verb, state in (("stop", "stopped"), ("start", "running"), ("restart", "running")):
@@ -62,16 +28,6 @@ async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
     assert (await screen.part("log"))["lines"][-1]["text"] == "ticked"
     failed = await screen.ask("run", worker="notebook:bridge", key=["every", "5m", "gone"])
     assert "has no handler ['gone'] any more" in failed["text"]
-
-
-async def test_an_event_is_fired_and_remembered_once(runtime, bridge, screen):
-    await screen.open("fire")
-    for _ in range(2):
-        answer = await screen.ask("fire", kind=" demo.ping ", payload='{"n": 1}')
-    assert runtime.history.event(answer["event"]).kind == "demo.ping"
-    assert len(runtime.feed.model.fired) == 1
-    assert (await screen.ask("fire", kind=" ", payload="{}"))["text"].startswith("an event needs a kind")
-    assert "no worker 'nobody'" in (await screen.ask("fire", kind="a", payload="{}", worker="nobody"))["text"]
 
 
 async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):

@@ -86,7 +86,7 @@ export function Header({ controls }) {
       ${isNarrow && html`<${More} />`}
       <${Button}
         icon="fire"
-        primary=${["overview", "map"].includes(view)}
+        primary=${["overview", "map"].includes(view) && !store.fireWanted.value}
         why=${store.disabled.value}
         onClick=${() => store.openFire({})}
         >${isNarrow ? "Fire" : "Fire event"}<//
