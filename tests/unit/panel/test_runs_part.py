@@ -194,6 +194,20 @@ async def test_an_event_that_only_a_gated_worker_hears_says_so(tmp_path):
     assert by_kind["alert.other"]["why"] is None
 
 
+async def test_many_events_that_nobody_heard_cost_one_look_at_the_workers(runtime, shop, monkeypatch):
+    await runtime.worker("shop").stop()
+    for number in range(40):
+        runtime.publish(f"nobody.{number}", {})
+    runtime.publish("order.placed", {})
+    looks = []
+    workers = runtime.workers
+    monkeypatch.setattr(runtime, "workers", lambda: looks.append(1) or workers())
+    rows = await rows_of(runtime)
+    assert rows[0]["why"] == "notebook:shop is stopped"
+    assert {row["why"] for row in rows[1:]} == {None}
+    assert len(looks) == 1
+
+
 async def test_a_chain_of_events_is_one_run(runtime):
     worker = Worker("chain")
 
