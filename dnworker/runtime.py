@@ -18,6 +18,7 @@ from dnworker.engine.tokens import WorkerScope
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from dnworker.flow.flow_map import FlowMap
     from dnworker.panel.actions import Actions
     from dnworker.panel.feed import Feed
     from dnworker.panel.page import PanelPage
@@ -146,6 +147,23 @@ class Runtime(Engine):
         from dnworker.panel.page import PanelPage
 
         return PanelPage(lambda: self.feed)
+
+    def map(self, minutes: float = 15) -> FlowMap:
+        """Return what flows where: who publishes which kind, and who hears it.
+
+        Args:
+            minutes: of the counts that it shows, at most 15; 0 shows what handlers' sources say alone.
+
+        Raises:
+            ValueError: minutes are not between 0 and 15.
+        """
+        from dnworker.flow.flow_map import FlowMap
+
+        if not 0 <= minutes <= 15:
+            raise ValueError(
+                f"minutes is {minutes!r}; a map shows the last 15 minutes at most, and 0 for none"
+            )
+        return FlowMap(self.flow.facts_now(minutes))
 
     @property
     def feed(self) -> Feed:

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="answer in JSON")
     _add(commands, common, "serve", "run capabilities until Ctrl-C or SIGTERM")
     _add(commands, common, "validate", "check capabilities")
+    _add(commands, common, "map", "show what flows where in a capability")
     remote.add_commands(commands, common)
     export = commands.add_parser("export", parents=[common], help="make a capability of a notebook file")
     exporting.add_arguments(export)

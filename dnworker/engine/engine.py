@@ -49,6 +49,7 @@ from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
 from dnworker.engine.direct import DirectConnection
+from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
@@ -174,6 +175,7 @@ class Engine:
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
         self.bus.tap(self.history.note_event)
+        self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
@@ -184,6 +186,11 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    @cached_property
+    def flow(self) -> FlowMeter:
+        """What flows where: who publishes which kind, and who handles it."""
+        return FlowMeter(self.workers, self.history)
 
     @cached_property
     def usage(self) -> Usage:
@@ -221,6 +228,7 @@ class Engine:
             taken.enter_context(self.log.attached())
             taken.enter_context(lasting(self._loop, self.note_unhandled))
             taken.enter_context(noticed())
+            taken.callback(self.flow.start(self._loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))

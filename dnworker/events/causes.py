@@ -22,6 +22,11 @@ def published_by(name: str) -> Iterator[None]:
         _publisher.reset(token)
 
 
+def publisher() -> str | None:
+    """Return who publishes here as `published_by` names it; None where it does not."""
+    return _publisher.get()
+
+
 class Source(NamedTuple):
     """Where the first event of a run comes from: a name for people, and the call that no event caused."""
 

@@ -402,6 +402,10 @@ class History:
             for below in self._by_event.get(event.event_id, ())
         )
 
+    def undelivered(self, most: int) -> dict[str, int]:
+        """Return how many workers still have to take each of so many events, by id."""
+        return dict(islice(self._undelivered.items(), most))
+
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""
         while not self.is_quiet(event_id):

@@ -36,10 +36,7 @@ def last_good(call: Invocation, history: History) -> EventEnvelope | None:
 
 
 def _handled_well(call: Invocation, event: EventEnvelope, history: History) -> bool:
+    runs = (one for one in history.invocations_of(event.event_id) if one.key == call.key)
     return any(
-        one.outcome in ("ok", "warning")
-        and one.worker == call.worker
-        and one.key == call.key
-        and not one.unhandled
-        for one in history.invocations_of(event.event_id)
+        one.outcome in ("ok", "warning") and one.worker == call.worker and not one.unhandled for one in runs
     )

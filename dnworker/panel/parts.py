@@ -16,6 +16,7 @@ from dnworker.panel import (
     call_part,
     capability_part,
     fire_part,
+    map_part,
     overview_part,
     palette_part,
     run_part,
@@ -84,6 +85,7 @@ async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 PARTS: dict[str, Part] = {
+    "map": Part(map_part.read, lambda: map_part.INTERVAL, is_heard_of=False),
     "overview": Part(
         overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
     ),

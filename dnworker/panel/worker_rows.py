@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.series import STEP, Count, bucket_of
 from dnworker.panel.serialize import LONGEST_TEXT, Now, millis, why_disabled
+from dnworker.workers.subprocess_worker import why_silent
 
 if TYPE_CHECKING:
     from dnworker.core.handlers import HandlerKey
@@ -57,6 +58,7 @@ def row_to_json(
         "errors": sum(one.errors for one in stats.values()),
         "inFlight": sum(one.in_flight for key, one in stats.items() if key.decorator != "task"),
         "backlog": worker.waiting,
+        "silent": why_silent(worker),
         "failing": int(is_failing or worker.state is WorkerState.ERROR),
         "p95": p95_of(stats),
         "nextRun": _next_run(worker),

@@ -55,7 +55,7 @@ async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
     await _room(call, call.body.kind, None)
-    with published_by("HTTP"):
+    with published_by(_publisher(call)):
         envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
     return Published(envelope.event_id, envelope.seq)
 
@@ -74,9 +74,14 @@ async def publish_to_session(call: ApiCall) -> object:
     body = call.body
     check_publishable(body.kind)
     await _room(call, body.kind, session_id)
-    with published_by("HTTP"):
+    with published_by(_publisher(call)):
         envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
     return Published(envelope.event_id, envelope.seq)
+
+
+def _publisher(call: ApiCall) -> str:
+    """Return who publishes where no handler is known to: a worker that reports no runs, or `HTTP`."""
+    return call.scope.get("worker") or "HTTP"
 
 
 async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:

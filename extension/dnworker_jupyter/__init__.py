@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Cause
     from dnworker.events.trace import Trace
+    from dnworker.flow.flow_map import FlowMap
     from dnworker.runtime import Runtime
     from dnworker_jupyter.display.panel import Panel, StaticPanel
     from dnworker_jupyter.live.handles import LiveHandle
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["advance", "agent", "events", "fire", "panel", "replay", "runtime", "settle", "worker"]
+__all__ = ["advance", "agent", "events", "fire", "map", "panel", "replay", "runtime", "settle", "worker"]
 
 
 def runtime() -> Runtime:
@@ -195,6 +196,19 @@ async def settle(timeout: float | None = 5) -> None:
 def panel() -> Panel | StaticPanel:
     """Return the panel, to be displayed; in a terminal, which can show none, a table of now."""
     return _active().panels.show()
+
+
+def map(minutes: float = 15) -> FlowMap:  # noqa: A001  in a notebook it is `dn.map()`
+    """Return what flows where, as a picture; `.svg` and `.mermaid` are its text. See `Runtime.map`."""
+    notebook = _active()
+    if not notebook.loop.has_thread:
+        return notebook.runtime.map(minutes)
+    import asyncio
+
+    async def make() -> FlowMap:
+        return notebook.runtime.map(minutes)
+
+    return asyncio.run_coroutine_threadsafe(make(), notebook.runtime.loop).result()
 
 
 def __getattr__(name: str) -> Any:

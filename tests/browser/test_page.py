@@ -147,10 +147,6 @@ def test_nothing_that_anybody_says_is_markup(opened, problems):
 def test_what_only_a_notebook_can_do_says_so(opened):
     back = opened.panel.get_by_role("button", name="roll back shop:till")
     assert "kept in a notebook" in back.get_attribute("title")
-    opened.panel.get_by_role("tab", name="Capability").click()
-    export = opened.panel.get_by_role("button", name="export the notebook")
-    assert export.get_attribute("aria-disabled") == "true"
-    assert "a capability already" in export.get_attribute("title")
 
 
 def test_a_flag_starts_the_worker_that_it_gates(opened):

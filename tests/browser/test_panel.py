@@ -61,24 +61,6 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     alert.wait_for(state="hidden")
 
 
-def test_a_flag_is_switched_and_a_refused_export_leads_to_its_cell(shown):
-    capability = tab(shown, "Capability")
-    switch = capability.get_by_role("switch", name="flag beta")
-    assert switch.get_attribute("aria-checked") == "false"
-    switch.click()
-    shown.locator("[role=switch][aria-checked=true]").wait_for()
-    shown.panel.get_by_text("2 running").wait_for()
-    switch.click()
-    shown.panel.get_by_text("1 gated_off").wait_for()
-    capability.get_by_role("button", name="run the checks of demo").click()
-    capability.get_by_text("✓ python: ok").wait_for()
-    run_cell(shown, "stream = open('/dev/null', 'w')\n")
-    run_cell(shown, "%%worker bad\n@worker.on_event('x')\nasync def on_x(event, client): stream.write('x')")
-    capability.get_by_role("button", name="export the notebook").click()
-    capability.get_by_role("button", name=re.compile(r"go to cell \[\d+\], line 3")).click()
-    shown.locator(".jp-CodeCell.dnw-found", has_text="stream.write").wait_for()
-
-
 def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
     run_cell(
         shown,

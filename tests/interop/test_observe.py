@@ -122,8 +122,8 @@ async def test_a_default_export_has_handlers_figures_traces_and_failures(sdk, tm
             "capability.quickstart.counted"
         ]
         found = shown(runtime, worker)
-        assert (found["reporting"], found["why"]) == ("reports", None)
-        assert {handler["key"][1]: handler["calls"] for handler in found["handlers"]}["turn.completed"] == 1
+        assert "silent" not in found
+        assert {key.trigger: stats.calls for key, stats in worker.stats.items()}["turn.completed"] == 1
 
 
 async def test_a_trace_has_the_call_its_lines_what_it_published_and_the_failure_of_that(root):
@@ -166,9 +166,9 @@ async def test_without_observing_it_runs_says_that_it_does_not_report_and_fire_d
         assert "(w runs without reporting: what it does with this is not known)" in str(trace)
         await until(lambda: worker.why_silent is not None)
         found = shown(runtime, worker)
-        assert (found["reporting"], found["handlers"]) == ("none", [])
-        assert found["why"].startswith("it is not observed")
-        assert worker.detail()["why_not_reporting"] == found["why"]
+        assert worker.stats == {}
+        assert found["silent"].startswith("it is not observed")
+        assert worker.detail()["why_not_reporting"] == found["silent"]
         await worker.stop()
         assert "counted 1" in worker.detail()["process"]["recent_output"]
 
@@ -194,7 +194,7 @@ async def test_a_process_that_is_killed_leaves_no_run_under_way(root):
         await until(lambda: worker.state is WorkerState.ERROR)
         assert [run.outcome for run in trace.invocations] == ["cancelled"]
         assert not trace.is_under_way
-        assert shown(runtime, worker)["why"] is None  # it does not run
+        assert "silent" not in shown(runtime, worker)  # it does not run
 
 
 async def test_an_observer_that_fails_at_its_import_harms_nothing_and_is_said_once(

@@ -322,9 +322,7 @@ export function nodeAt(text, path) {
 
 /** The same JSON with a line for each part; what is no JSON stays as it is. */
 export function pretty(text, indent = 2) {
-  if (problemOf(text)) {
-    return text;
-  }
+  if (problemOf(text)) return text;
   const out = [];
   let depth = 0;
   const line = () => `\n${" ".repeat(indent * depth)}`;
@@ -345,10 +343,6 @@ export function pretty(text, indent = 2) {
 
 /** The same JSON without blanks; what is no JSON stays as it is. */
 export function compact(text) {
-  if (problemOf(text)) {
-    return text;
-  }
-  return tokens(text)
-    .map(({ start, end }) => text.slice(start, end))
-    .join("");
+  const pieces = () => tokens(text).map(({ start, end }) => text.slice(start, end));
+  return problemOf(text) ? text : pieces().join("");
 }

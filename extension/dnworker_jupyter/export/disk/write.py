@@ -18,9 +18,13 @@ from dnworker_jupyter.export.disk.atomic import STAGING, put_in_place, recover, 
 from dnworker_jupyter.export.planning.files import RECORD
 from dnworker_jupyter.export.planning.manifest import around_workers
 from dnworker_jupyter.export.planning.plan import Plan
+from dnworker_jupyter.export.planning.readme import README, map_of
 
 WORKERS = f"{MANIFEST_NAME}#workers"
-"""The key in the record of the manifest's workers: its other text may be edited and is kept."""
+MAP = f"{README}#map"
+"""The keys in the record of the manifest's workers and of the README's map: other text is kept."""
+
+_PARTS = (WORKERS, MAP)
 
 
 def write(plan: Plan, directory: Path, *, force: bool = False) -> list[str]:
@@ -75,9 +79,13 @@ class _Changes:
 def _changes(plan: Plan, directory: Path) -> _Changes:
     fresh = {name for name, data in plan.files.items() if _bytes(directory / name) != data}
     fresh |= {name for name in plan.executable if not os.access(directory / name, os.X_OK)}
-    gone = {name for name in _read_record(directory) if name not in plan.files and name != WORKERS}
+    gone = {
+        name for name in _read_record(directory) if name not in plan.files and name not in (*_PARTS, README)
+    }
     record = {name: _digest(data) for name, data in plan.files.items()}
     record[WORKERS] = _workers_digest(plan.files[MANIFEST_NAME])
+    if README in plan.files:
+        record[MAP] = _map_digest(plan.files[README])
     files = plan.files | {RECORD: (json.dumps(record, indent=1) + "\n").encode()}
     return _Changes(files, sorted(fresh | gone))
 
@@ -194,7 +202,7 @@ def read_export(directory: Path) -> dict[str, bytes]:
     directory = directory.resolve()
     recover(directory)
     written = _read_record(directory)
-    found = {name: _bytes(directory / name) for name in written if name != WORKERS}
+    found = {name: _bytes(directory / name) for name in written if name not in _PARTS}
     if found.get(MANIFEST_NAME) is None:
         raise UsageError(f"there is no export in {directory} to compare with; %capability export makes one")
     return {name: data for name, data in found.items() if data is not None}
@@ -225,9 +233,11 @@ def _ensure_not_edited(plan: Plan, directory: Path, written: dict[str, str]) -> 
             continue
         if name == MANIFEST_NAME and plan.keeps_head and written.get(WORKERS) == _workers_digest(there):
             continue  # only text was edited that is kept
+        if name == README and MAP in written and written[MAP] == _map_digest(there):
+            continue
         differences.append(_difference(name, there, data))
     for name, digest in written.items():
-        if name == WORKERS:
+        if name in (*_PARTS, README):
             continue
         there = _bytes(directory / name) if name not in plan.files else None
         if there is not None and _digest(there) != digest:
@@ -277,6 +287,10 @@ def _bytes(file: Path) -> bytes | None:
 
 def _workers_digest(manifest: bytes) -> str:
     return _digest(around_workers(manifest.decode(errors="replace"))[1].encode())
+
+
+def _map_digest(readme: bytes) -> str:
+    return _digest((map_of(readme.decode(errors="replace")) or "").encode())
 
 
 def _digest(data: bytes) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from dnworker.capability.manifest import MANIFEST_NAME
+from dnworker.capability.manifest import MANIFEST_NAME, parse_manifest
 from dnworker.core.topology import Topology
 from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
@@ -28,6 +28,7 @@ from dnworker_jupyter.export.planning.manifest import (
     read_head,
     worker_entry,
 )
+from dnworker_jupyter.export.planning.readme import README, readme
 from dnworker_jupyter.export.planning.scripts import add_scripts
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.validation import (
@@ -270,6 +271,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
     entries = _entries(defined, scripts)
     files[MANIFEST_NAME] = manifest_text(head, entries).encode()
     _add_wheel(files, defined, request.target)
+    _add_readme(files, head, scripts, entries, request)
     if files.collisions:
         raise NotExportable(files.collisions)
     return Plan(
@@ -284,6 +286,18 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         slices=tuple(contents.slices),
         shared=shared,
     )
+
+
+def _add_readme(
+    files: Files, head: Head, scripts: Mapping[str, str], entries: Mapping[str, Entry], request: _Request
+) -> None:
+    """Add the README with the map, unless somebody wrote one without it, or one lies beside the notebook."""
+    if request.into is None or README in files:
+        return
+    description = parse_manifest(files[MANIFEST_NAME].decode(), Path("/"), source=MANIFEST_NAME).description
+    text = readme(head.name, description, files, scripts, entries, request.into)
+    if text is not None:
+        files.put(README, text.encode(), "the README")
 
 
 def _add_tests(files: Files, cases: Mapping[str, list[Case]], scripts: Mapping[str, str]) -> None:

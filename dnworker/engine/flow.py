@@ -1,0 +1,277 @@
+"""`FlowMeter`: what flows where, as facts for a map: counted events and runs, and what sources say.
+
+The panel's map, `dn.map()` and `runtime.map()` ask it. While the runtime runs it notes every few seconds
+where the counters of handlers are; a handler's run costs nothing more for that.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from dnworker.core.lifecycle import WorkerState
+from dnworker.core.source_calls import tree_of
+from dnworker.events.flow_counts import QUARTER, PublishedCounts, Rings, publisher_of
+from dnworker.flow.graph import Facts, Flow, WorkerFacts
+from dnworker.flow.reading import published_by
+from dnworker.flow.scripts import beside, worker_facts
+from dnworker.workers.inprocess_worker import InProcessWorker
+from dnworker.workers.registry import handlers_of
+
+if TYPE_CHECKING:
+    from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
+    from dnworker.core.handlers import HandlerKey
+    from dnworker.events.history import History
+    from dnworker.workers.managed import ManagedWorker
+
+LIVE, RECENT = 1.0, 15.0
+"""Minutes of the two windows."""
+
+AT_ONCE = 100
+"""Workers that are looked at before the loop turns."""
+
+WAITING_COUNTED = 2_000
+"""Events that wait for workers, of which kinds are counted."""
+
+READ_KEPT = 2_000
+"""Workers of which is kept what their source says."""
+
+
+class Handled(NamedTuple):
+    """A worker and what it handles: a kind, the label of a schedule, or `task` and the like."""
+
+    worker: str
+    trigger: str
+    is_failed: bool
+    """Whether only the runs that failed are meant."""
+
+
+class FlowMeter:
+    """What one runtime's flow map is made of. Call it on the runtime's loop.
+
+    Args:
+        workers: returns the workers that there are.
+        history: knows which events wait for workers.
+    """
+
+    def __init__(self, workers: Callable[[], list[ManagedWorker]], history: History) -> None:
+        self._workers, self._history = workers, history
+        self.published = PublishedCounts()
+        self._published_rings: Rings[tuple[str | None, str]] = Rings()
+        self._handled_rings: Rings[Handled] = Rings()
+        self._written: dict[str, tuple[object, WorkerFacts]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """Note the counters every few seconds; returns what ends it."""
+        self._plan(loop)
+        return self._end
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(QUARTER / 2, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._published_rings.note(list(self.published.totals.items()))
+        self._note_some(loop, self._workers(), 0)
+
+    def _note_some(self, loop: asyncio.AbstractEventLoop, workers: list[ManagedWorker], start: int) -> None:
+        """Note what some workers have done, and go on with the others when the loop has turned."""
+        if self._timer is None:
+            return  # ended meanwhile
+        for worker in workers[start : start + AT_ONCE]:
+            self._handled_rings.note(_handled(worker))
+        if start + AT_ONCE < len(workers):
+            self._timer = loop.call_later(0, self._note_some, loop, workers, start + AT_ONCE)
+            return
+        names = {worker.qualified_name for worker in workers}
+        self._handled_rings.forget(lambda key: key.worker in names)
+        self._plan(loop)
+
+    def _end(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    # -- facts -----------------------------------------------------------------------------------------
+
+    async def facts(self, minutes: float) -> Facts:
+        """Return what is known of all workers, letting the loop turn meanwhile; files are read by a thread.
+
+        Args:
+            minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
+        """
+        unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
+        unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
+        for worker, key in unread:
+            self._keep(worker, key, await asyncio.to_thread(_read, *_to_read(worker)))
+        steps = self._collect(minutes)
+        while True:
+            try:
+                for _ in range(AT_ONCE // 4):
+                    next(steps)
+            except StopIteration as end:
+                return cast(Facts, end.value)
+            await asyncio.sleep(0)
+
+    def facts_now(self, minutes: float) -> Facts:
+        """Return the same at once, for who holds the loop anyhow."""
+        for worker in self._workers():
+            key = self._source_key(worker)
+            if key is not None and self._written.get(worker.qualified_name, (None,))[0] != key:
+                self._keep(worker, key, _read(*_to_read(worker)))
+        steps = self._collect(minutes)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast(Facts, end.value)
+
+    def _keep(self, worker: ManagedWorker, key: object, read: WorkerFacts) -> None:
+        if len(self._written) >= READ_KEPT:
+            self._written.clear()
+        self._written[worker.qualified_name] = key, read
+
+    def _source_key(self, worker: ManagedWorker) -> object:
+        """Return what tells whether a worker's source is another than it was; None where it has none."""
+        if isinstance(worker, InProcessWorker) and worker.worker is not None:
+            return tuple(id(handler.function) for handler in handlers_of(worker.worker))
+        return worker.definition if worker.definition.path or worker.definition.command else None
+
+    def _collect(self, minutes: float) -> Generator[None, None, Facts]:
+        """Yield after each worker; returns the facts of all."""
+        workers = self._workers()
+        for worker in workers:
+            self._handled_rings.note(_handled(worker))
+            yield
+        self._published_rings.note(list(self.published.totals.items()))
+        handled = self._handled_rings.sums(minutes) if minutes else {}
+        published: dict[str, dict[str, int]] = {}
+        counts = self._published_rings.sums(minutes)
+        for (publisher, kind), seen in (self._published_rings.sums(RECENT) if minutes else {}).items():
+            if seen:  # else it was long ago; what was seen lately stays in its place
+                kinds = published.setdefault(publisher_of(publisher, kind), {})
+                kinds[kind] = kinds.get(kind, 0) + counts[publisher, kind]
+        waiting = _waiting(self._history) if minutes else {}
+        yield
+        arrived: dict[str, int] = {}
+        for kinds in published.values():
+            for kind, count in kinds.items():
+                arrived[kind] = arrived.get(kind, 0) + count
+        found = []
+        for worker in workers:
+            own = published.pop(worker.qualified_name, {})
+            found.append(self._facts_of(worker, handled, own, arrived, waiting))
+            yield
+        sources = {name: kinds for name, kinds in published.items() if ":" not in name}
+        passed = self._published_rings.passed(minutes) if minutes else 0.0
+        return Facts(found, sources, passed)
+
+    def _facts_of(
+        self,
+        worker: ManagedWorker,
+        handled: Mapping[Handled, int],
+        published: dict[str, int],
+        arrived: Mapping[str, int],
+        waiting: Mapping[str, int],
+    ) -> WorkerFacts:
+        """Return the facts of one worker; where no runs are reported, what was published counts."""
+        name, stats = worker.qualified_name, worker.stats
+        read = self._written.get(name, (None, WorkerFacts(name, worker.capability)))[1]
+        is_silent = not stats and worker.state is WorkerState.RUNNING
+
+        def flow(trigger: str) -> Flow:
+            count = arrived.get(trigger, 0) if is_silent else handled.get(Handled(name, trigger, False), 0)
+            return Flow(count, min(count, handled.get(Handled(name, trigger, True), 0)))
+
+        hears = {key.trigger for key in stats if key.decorator == "on_event"} or set(read.hears)
+        schedules = {key.trigger for key in stats if key.decorator == "every"} or set(read.schedules)
+        p95 = [quantiles.p95 for one in stats.values() if (quantiles := one.quantiles()) is not None]
+        return WorkerFacts(
+            name,
+            worker.capability,
+            state=str(worker.state),
+            error=worker.error if worker.state is WorkerState.ERROR else None,
+            gate=worker.definition.when if worker.state is WorkerState.GATED_OFF else (),
+            p95=max(p95, default=None),
+            waiting={kind: waiting[kind] for kind in hears if kind in waiting},
+            hears={kind: flow(kind) for kind in sorted(hears)},
+            schedules={label: flow(label) for label in sorted(schedules)},
+            tasks=flow("task"),
+            published=published,
+            writes=read.writes,
+            written=read.written,
+            handlers=max(read.handlers, len(stats)),
+        )
+
+    def series(self, worker: str | None = None, kind: str | None = None) -> list[tuple[int, int]]:
+        """Return calls and failed calls of a worker, or events of a kind, in each quarter of a minute."""
+        if worker is None:
+            return [(count, 0) for count in self._published_rings.series(lambda key: key[1] == kind)]
+        calls = self._handled_rings.series(lambda key: key.worker == worker and not key.is_failed)
+        failed = self._handled_rings.series(lambda key: key.worker == worker and key.is_failed)
+        return list(zip(calls, failed, strict=True))
+
+
+def _waiting(history: History) -> dict[str, int]:
+    """Return how often events wait for a worker, by kind."""
+    found: dict[str, int] = {}
+    for event_id, times in history.undelivered(WAITING_COUNTED).items():
+        if (event := history.event(event_id)) is not None:
+            found[event.kind] = found.get(event.kind, 0) + times
+    return found
+
+
+def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:
+    """Return the totals of a worker: ended and failed runs of each thing that it handles."""
+    totals: dict[Handled, int] = {}
+    name = worker.qualified_name
+    for key, stats in worker.stats.items():
+        trigger = key.trigger or key.decorator
+        for is_failed, count in ((False, stats.calls - stats.in_flight), (True, stats.errors)):
+            one = Handled(name, trigger, is_failed)
+            totals[one] = totals.get(one, 0) + count
+    return list(totals.items())
+
+
+def _to_read(worker: ManagedWorker) -> tuple[str, str, CapabilityManifest, WorkerDefinition, list[Any]]:
+    registry = worker.worker if isinstance(worker, InProcessWorker) else None
+    handlers = [] if registry is None else [(one.key, one.function) for one in handlers_of(registry)]
+    return worker.qualified_name, worker.capability, worker.home.manifest, worker.definition, handlers
+
+
+def _read(
+    name: str,
+    capability: str,
+    manifest: CapabilityManifest,
+    definition: WorkerDefinition,
+    handlers: Sequence[tuple[HandlerKey, Any]],
+) -> WorkerFacts:
+    """Return what the source of a worker says; on a thread, as files are parsed."""
+    if not handlers:
+        return worker_facts(manifest, definition)
+    writes: set[str] = set()
+    for _, function in handlers:
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if code is None or (tree := tree_of(code.co_filename)) is None:
+            continue
+        writes |= published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
+    hears = {key.trigger: Flow() for key, _ in handlers if key.decorator == "on_event"}
+    schedules = {key.trigger: Flow() for key, _ in handlers if key.decorator == "every"}
+    return WorkerFacts(
+        name,
+        capability,
+        hears=hears,
+        schedules=schedules,
+        writes=frozenset(writes),
+        written=frozenset({*hears, *schedules}),
+        handlers=len(handlers),
+    )
+
+
+def _beside(file: str, tree: ast.Module) -> dict[str, ast.Module]:
+    path = Path(file)
+    return beside(path, tree) if path.is_file() else {}

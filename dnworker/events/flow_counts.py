@@ -1,0 +1,140 @@
+"""`PublishedCounts` counts who publishes which kind; `Rings` keep counts of the last fifteen minutes.
+
+The engine's `flow.py` has both for the flow map. An event pays for one addition.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
+
+from dnworker.core.envelope import EventEnvelope, is_noise, is_reserved
+from dnworker.core.invocation import current_invocation
+from dnworker.events.causes import publisher
+
+QUARTER, QUARTERS = 15.0, 60
+"""Seconds that are counted together, and how many of those are kept."""
+
+MOST = 4_000
+"""Pairs of publisher and kind, or of worker and kind, that are counted; further ones are not."""
+
+PROGRAM, SESSIONS, RUNTIME = "Program", "Sessions", "Runtime"
+"""What publishes where nobody else is known to: the program of the runtime, or the runtime."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class PublishedCounts:
+    """How many events each publisher has published of each kind so far; `totals` only grow.
+
+    The publisher is a worker or an agent, what `published_by` says, or None; `publisher_of` names it.
+    """
+
+    def __init__(self) -> None:
+        self.totals: dict[tuple[str | None, str], int] = {}
+
+    def note_event(self, envelope: EventEnvelope) -> None:
+        """Count an event by who publishes it."""
+        invocation, totals = current_invocation.get(), self.totals  # every event pays for these lines
+        key = publisher() if invocation is None else invocation.worker, envelope.kind
+        if key in totals:
+            totals[key] += 1
+        elif len(totals) < MOST:
+            totals[key] = 1
+
+
+def publisher_of(name: str | None, kind: str) -> str:
+    """Return how a publisher is called: agents are `Sessions`, and who is not known goes by the kind."""
+    if name is not None:
+        return SESSIONS if name.startswith("agent ") else name
+    if is_reserved(kind):
+        return RUNTIME if is_noise(kind) else SESSIONS
+    return PROGRAM
+
+
+class Ring:
+    """How much a total that only grows has grown in each of the last quarters of a minute."""
+
+    __slots__ = ("_grown", "_newest", "total")
+
+    def __init__(self, quarter: int, total: int = 0) -> None:
+        self.total = total
+        self._newest = quarter
+        self._grown = array("L", bytes(array("L").itemsize * QUARTERS))
+
+    def note(self, quarter: int, total: int) -> None:
+        """Note the total at a time in a quarter that is not before the newest; a smaller one began anew."""
+        for passed in range(self._newest + 1, min(quarter, self._newest + QUARTERS) + 1):
+            self._grown[passed % QUARTERS] = 0
+        self._newest = max(self._newest, quarter)
+        self._grown[quarter % QUARTERS] += total - self.total if total >= self.total else total
+        self.total = total
+
+    def series(self, quarter: int, quarters: int = QUARTERS) -> list[int]:
+        """Return the growth of each of so many quarters up to this one, oldest first."""
+        return [
+            self._grown[one % QUARTERS] if self._newest - QUARTERS < one <= self._newest else 0
+            for one in range(quarter - quarters + 1, quarter + 1)
+        ]
+
+
+class Rings(Generic[K]):
+    """The growth of many totals, by key; `clock` gives seconds that only grow.
+
+    What is noted counts for the quarter in which it is noted: note at least once in each.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._rings: dict[K, Ring] = {}
+
+    @property
+    def quarter(self) -> int:
+        """The number of the present quarter of a minute."""
+        return int(self._clock() / QUARTER)
+
+    def note(self, totals: Iterable[tuple[K, int]]) -> None:
+        """Note where totals are now."""
+        quarter = self.quarter
+        for key, total in totals:
+            ring = self._rings.get(key)
+            if ring is None:
+                if len(self._rings) >= MOST:
+                    continue
+                ring = self._rings[key] = Ring(quarter)
+            if total != ring.total:
+                ring.note(quarter, total)
+
+    def forget(self, is_kept: Callable[[K], bool]) -> None:
+        """Forget what has not grown for fifteen minutes, and is not to be kept."""
+        quarter = self.quarter
+        for key in [key for key in self._rings if not is_kept(key)]:
+            if not any(self._rings[key].series(quarter)):
+                del self._rings[key]
+
+    def sums(self, minutes: float) -> dict[K, int]:
+        """Return by how much each has grown in the last minutes; the present quarter counts in full."""
+        quarter, quarters = self.quarter, quarters_of(minutes)
+        return {key: sum(ring.series(quarter, quarters)) for key, ring in self._rings.items()}
+
+    def passed(self, minutes: float) -> float:
+        """Return the minutes of the window that have passed; less than asked for soon after the start."""
+        now = self._clock()
+        first = max(self._began, (self.quarter - quarters_of(minutes) + 1) * QUARTER)
+        return max(now - first, QUARTER / 3) / 60
+
+    def series(self, wanted: Callable[[K], bool]) -> list[int]:
+        """Return the growth of all wanted ones in each of the last quarters, oldest first."""
+        total, quarter = [0] * QUARTERS, self.quarter
+        for key, ring in self._rings.items():
+            if wanted(key):
+                total = [one + other for one, other in zip(total, ring.series(quarter), strict=True)]
+        return total
+
+
+def quarters_of(minutes: float) -> int:
+    """Return how many quarters of a minute a window has."""
+    return min(QUARTERS, max(1, round(minutes * 60 / QUARTER)))

@@ -1,0 +1,121 @@
+"""What flows where in a runtime, of what happened and of what handlers' sources say."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from dnworker import Runtime, Worker
+from dnworker.engine import flow as flows
+
+KIND = "demo.later"
+
+
+def bridge():
+    worker = Worker(name="bridge")
+
+    @worker.on_event("demo.ping")
+    async def on_ping(event, client):
+        if event.payload.get("bad"):
+            raise ValueError("bad ping")
+        await client.publish("demo.pong", {})
+        if event.payload.get("rare"):
+            await client.publish(KIND, {})
+
+    @worker.every(minutes=5)
+    async def tick(client): ...
+
+    return worker
+
+
+@pytest.fixture
+async def runtime():
+    async with Runtime(port=None) as started:
+        await started.add(bridge())
+        yield started
+
+
+async def only(runtime, minutes=1.0):
+    facts = await runtime.flow.facts(minutes)
+    assert len(facts.workers) == 1
+    return facts, facts.workers[0]
+
+
+async def test_before_anything_ran_it_is_known_from_source(runtime):
+    _, worker = await only(runtime, 0)
+    assert set(worker.hears) == {"demo.ping"}
+    assert set(worker.schedules) == {"300s"}
+    assert worker.writes == {"demo.pong", "demo.later"}
+    assert worker.published == {}
+
+
+async def test_what_ran_is_counted_with_what_failed(runtime):
+    await runtime.fire("demo.ping", {})
+    await runtime.fire("demo.ping", {"bad": True})
+    facts, worker = await only(runtime)
+    assert (worker.hears["demo.ping"].count, worker.hears["demo.ping"].failed) == (2, 1)
+    assert worker.published == {"demo.pong": 1}
+    assert facts.sources["Fired"] == {"demo.ping": 2}
+    assert "demo.ping" not in facts.sources.get("Program", {})
+
+
+async def test_what_comes_over_http_comes_from_there(runtime):
+    transport = httpx.ASGITransport(app=runtime.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://in-process") as client:
+        answer = await client.post("/api/events", json={"kind": "demo.ping", "payload": {}})
+    assert answer.status_code == 200
+    await runtime.settle()
+    runtime.publish("demo.ping", {})
+    facts, _ = await only(runtime)
+    assert facts.sources["HTTP"] == {"demo.ping": 1}
+    assert facts.sources["Program"] == {"demo.ping": 1}
+
+
+async def test_the_counters_are_noted_while_nobody_looks(monkeypatch):
+    monkeypatch.setattr(flows, "QUARTER", 0.0)
+    async with Runtime(port=None) as runtime:
+        await runtime.add(bridge())
+        await runtime.fire("demo.ping", {})
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert sum(count for count, _ in runtime.flow.series(worker="notebook:bridge")) == 1
+        assert sum(count for count, _ in runtime.flow.series(kind="demo.ping")) == 1
+
+
+async def test_nothing_is_left_when_the_runtime_stops(runtime):
+    await runtime.stop()
+    assert runtime.flow._timer is None
+
+
+async def test_a_worker_that_changes_is_read_again(runtime):
+    await only(runtime, 0)
+    await runtime.remove("bridge")
+    worker = Worker(name="bridge")
+
+    @worker.on_event("demo.other")
+    async def on_other(event, client):
+        await client.publish("demo.new", {})
+
+    await runtime.add(worker)
+    _, facts = await only(runtime, 0)
+    assert (set(facts.hears), facts.writes) == ({"demo.other"}, {"demo.new"})
+
+
+async def test_the_runtime_gives_a_map_at_once(runtime):
+    await runtime.fire("demo.ping", {})
+    text = str(runtime.map())
+    assert "demo.ping → notebook:bridge" in text
+    assert "notebook:bridge → demo.pong" in text
+    assert "Fired" not in str(runtime.map(0))
+    with pytest.raises(ValueError, match="15 minutes at most"):
+        runtime.map(16)
+
+
+async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):
+    for _ in range(3):
+        runtime.publish("demo.ping", {})  # no handler has begun yet
+    assert runtime.flow.facts_now(1).workers[0].waiting == {"demo.ping": 3}
+    await runtime.settle()
+    assert runtime.flow.facts_now(1).workers[0].waiting == {}
