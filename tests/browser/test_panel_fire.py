@@ -91,7 +91,7 @@ def test_the_place_of_an_error_is_marked_while_it_is_written_and_nothing_is_fire
     opened.payload.fill('{\n  "item": True\n}')
     problem = opened.drawer.get_by_role("button", name=re.compile("Line 2, column 11: True is no value"))
     problem.wait_for()
-    assert opened.drawer.locator(".numbers .bad").inner_text() == "2"
+    assert opened.drawer.locator(".gutter .bad").inner_text() == "2"
     assert opened.payload.get_attribute("aria-invalid") == "true"
     opened.drawer.get_by_role("button", name="Fire shop.sale", exact=True).click()
     assert opened.payload.evaluate("area => area.selectionStart") == 12

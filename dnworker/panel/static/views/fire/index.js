@@ -68,7 +68,7 @@ function Form({ draft, wrong, source, firing, choices, area, kindRef }) {
         onChoose=${() => firing.suggest(false)}
       />
     <//>
-    <div class="pair">
+    <div class="two">
       <${Field} label="Worker" problem=${problemFor("worker")} id=${ids.worker}>
         <${Combo}
           label="Worker"
