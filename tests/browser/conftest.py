@@ -154,7 +154,7 @@ def shown(page, lab, request):
     run_all(page)
     page.panel = page.locator(".dn")
     page.panel.scroll_into_view_if_needed()
-    page.panel.get_by_text("1 gated off").wait_for()
+    page.panel.get_by_text("1 gated off", exact=True).wait_for()
     return page
 
 

@@ -31,7 +31,9 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
     has_run(begin_cell(CELL)).wait_for()
     stopped = begin_cell("%fire stop.here")
     stopped.locator(".jp-Stdin-prompt", has_text="ipdb>").last.wait_for()
-    tutorial.locator(".dn").get_by_text(re.compile(r"Kernel busy since .*, cell \[\d+\] is running")).wait_for()
+    panel = tutorial.locator(".dn")
+    panel.scroll_into_view_if_needed()
+    panel.get_by_text(re.compile(r"Kernel busy since .*, cell \[\d+\]: .*on_stop is in the debugger\.")).wait_for()
     answer(tutorial, stopped, "p x")
     stopped.locator(".jp-OutputArea-output", has_text="41").first.wait_for()
     if (where := os.environ.get("DNWORKER_SCREENSHOTS")) is not None:
@@ -42,7 +44,6 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
 
     failed = begin_cell("%fire fail.here")
     failed.get_by_text("opens the frame that raised").first.wait_for()
-    panel = tutorial.locator(".dn")
     panel.scroll_into_view_if_needed()
     panel.get_by_role("region", name="Failures").get_by_role("button", name="Debug this event").click()
     panel.get_by_text("Inserted %debug #").wait_for()

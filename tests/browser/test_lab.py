@@ -64,6 +64,7 @@ def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell, open_log
     panel.get_by_role("tab", name="Runs").click()
     panel.get_by_role("option").filter(has_text="rude").click()
     run = panel.get_by_role("region", name=re.compile(r"Run #\d+"))
+    run.get_by_role("treegrid").get_by_role("row").filter(has_text="say").click()
     run.get_by_role("tab", name="Log").click()
     run.get_by_text("<img src=x").first.wait_for()
     assert tutorial.evaluate("window.attacked") is False

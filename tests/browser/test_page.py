@@ -74,7 +74,7 @@ def opened(page, served, problems):
     """The page, opened as `dnworker panel` does."""
     page.goto(served.ticket_url())
     page.panel = page.locator(".dn")
-    page.panel.get_by_text("1 running").wait_for()
+    page.panel.get_by_text("1 running", exact=True).wait_for()
     return page
 
 
@@ -83,7 +83,10 @@ def fire(page, payload: str, kind: str = "shop.sale"):
     page.panel.get_by_role("button", name=re.compile("^Fire( event)?$")).click()
     drawer = page.panel.get_by_role("complementary", name="Fire event")
     drawer.get_by_role("combobox", name="Kind").fill(kind)
-    drawer.get_by_role("textbox", name="Payload").fill(payload)
+    page.keyboard.press("Tab")
+    written = drawer.get_by_role("textbox", name="Payload")
+    page.wait_for_function("area => area.value !== '{}'", arg=written.element_handle())  # a suggestion, or a draft
+    written.fill(payload)
     drawer.get_by_role("button", name=f"Fire {kind}", exact=True).click()
     page.panel.get_by_text(re.compile(rf"Fired {re.escape(kind)} #\d+")).wait_for()
     page.panel.get_by_role("button", name="Show", exact=True).click()
@@ -98,7 +101,7 @@ def test_the_ticket_is_gone_from_the_address_and_opens_nothing_twice(opened, ser
     assert opened.evaluate("document.cookie") == ""
     assert opened.evaluate("localStorage.length + sessionStorage.length") == 0
     opened.reload()
-    opened.panel.get_by_text("1 running").wait_for()
+    opened.panel.get_by_text("1 running", exact=True).wait_for()
     assert problems == []
 
 
@@ -126,12 +129,12 @@ def test_another_port_of_the_host_never_gets_the_cookie(opened):
 
 def test_the_token_can_be_given_by_hand(page, served):
     page.goto(f"{served.url}/panel")
-    page.get_by_label("token").fill("wrong")
-    page.get_by_role("button", name="open").click()
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Open", exact=True).click()
     page.get_by_text("that is not the runtime's token").wait_for()
-    page.get_by_label("token").fill(served.token_file.read_text().strip())
+    page.get_by_label("Token").fill(served.token_file.read_text().strip())
     page.keyboard.press("Enter")
-    page.locator(".dn").get_by_text("1 running").wait_for()
+    page.locator(".dn").get_by_text("1 running", exact=True).wait_for()
 
 
 def test_nothing_that_anybody_says_is_markup(opened, problems, open_log):
@@ -146,7 +149,7 @@ def test_nothing_that_anybody_says_is_markup(opened, problems, open_log):
         if name == "Workers":
             view.get_by_role("row").filter(has_text="till").first.click()
         said = "shop.<b>sold</b>" if name == "Map" else "<img src=x"
-        view.get_by_text(said).first.wait_for()
+        view.get_by_text(said).filter(visible=True).first.wait_for()
     log = open_log(panel)
     log.get_by_role("row").filter(has_text="<img src=x").first.locator(".tx").click()
     log.get_by_role("grid").press("Enter")
@@ -168,11 +171,11 @@ def test_what_only_a_notebook_can_do_says_so(opened):
 def test_a_flag_starts_the_worker_that_it_gates(opened):
     opened.panel.get_by_role("tab", name="Workers").click()
     extra = opened.panel.get_by_role("row").filter(has_text="extra")
-    extra.get_by_text("Gated off").wait_for()
+    extra.get_by_text("Gated by beta").wait_for()
     opened.panel.get_by_role("tab", name="Capability").click()
     opened.panel.get_by_role("switch", name="Flag beta").press("Space")
     opened.panel.get_by_role("tab", name="Workers").click()
-    extra.get_by_text("Gated off").wait_for(state="detached")
+    extra.get_by_text("Gated by beta").wait_for(state="detached")
     extra.click()
     opened.panel.get_by_role("complementary", name="shop:extra").get_by_role(
         "img", name="running", exact=True
