@@ -10,7 +10,7 @@ from lab import has_run, open_notebook
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 CODE = 'total = sum(p or 0 for p in event.payload["prices"])'
-SIZES = {"wide": (1700, 1000), "at 700 pixels": (1020, 1000)}
+SIZES = {"wide": (1700, 1000), "at 700 pixels": (870, 1000)}
 """The window in which the panel of a notebook is as wide as that, with JupyterLab's sidebars around it."""
 
 
@@ -21,7 +21,7 @@ def tab(page, name: str) -> None:
 
 def run_cell(page, code: str):
     """Put code into a new last cell, run it to its end, and come back to the panel."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last.click()  # and not into a panel below
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Enter")
@@ -41,7 +41,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     panel = shown.panel
     tab(shown, "Workers")
     panel.get_by_role("button", name="1 failing").click()  # the first of two clicks from the red dot to the line
-    panel.get_by_role("heading", name="1 of 3 handlers is failing").wait_for()
+    panel.get_by_role("heading", name=re.compile(r"^1 of \d handlers is failing$")).wait_for()
     failure = panel.get_by_role("region", name="Failures")
     failure.get_by_text("demo:bridge.on_order").wait_for()  # which handler
     failure.get_by_text("TypeError: unsupported operand").wait_for()
@@ -78,7 +78,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     run.get_by_text(re.compile("1 call$")).wait_for()
     assert run.get_by_role("tab", name="Error").count() == 0
     tab(shown, "Overview")
-    panel.get_by_role("heading", name="All 3 handlers succeed").wait_for()
+    panel.get_by_role("heading", name=re.compile(r"^All \d handlers succeed$")).wait_for()
     assert failure.count() == 0
 
 
@@ -109,7 +109,6 @@ def test_everything_is_reached_by_keyboard_and_the_notebook_takes_no_key_from_it
     shown.keyboard.press("ArrowUp")
     shown.keyboard.press("Enter")
     log.get_by_role("button", name="Show worker").wait_for()
-    log.get_by_role("button", name="Follow the end").wait_for()
     log.get_by_role("grid", name="Lines of the log").focus()
     shown.keyboard.press("End")
     log.get_by_role("button", name="Pause", exact=True).wait_for()
@@ -166,7 +165,7 @@ def test_two_panels_of_a_notebook_have_views_keys_and_focus_of_their_own(shown):
     first.get_by_role("tab", name="Overview", selected=True).wait_for()
     assert first.get_by_role("grid", name="Lines of the log").count() == 0
     first.get_by_role("button", name="Dismiss").first.click()
-    first.get_by_role("heading", name="All 3 handlers succeed").wait_for()
+    first.get_by_role("heading", name=re.compile(r"^All \d handlers succeed$")).wait_for()
     second.scroll_into_view_if_needed()
     second.get_by_role("button", name="1 failing").wait_for(state="detached")
 
@@ -215,7 +214,7 @@ def look_at(page, name: str) -> None:
         page.panel.get_by_role("tabpanel", name="workers").get_by_text("bridge", exact=True).first.click()
         page.panel.get_by_role("region", name="Handlers").wait_for()
     if name == "Map":
-        page.panel.get_by_role("tabpanel", name="map").get_by_text("bridge").first.wait_for()
+        page.panel.get_by_role("tabpanel", name="map").get_by_text("bridge").filter(visible=True).first.wait_for()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -225,6 +224,8 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(shown, axe, theme, siz
     shown.evaluate("light => document.body.dataset.jpThemeLight = String(light)", theme == "light")
     width, height = SIZES[size]
     shown.set_viewport_size({"width": width, "height": height})
+    if size != "wide":
+        assert 650 < shown.panel.evaluate("(node) => node.clientWidth") < 760
     found = []
     for name in ("Overview", "Runs", "Workers", "Map", "Capability", "Sessions"):
         look_at(shown, name)
