@@ -117,10 +117,7 @@ class FlowMeter:
         Args:
             minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
         """
-        unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
-        unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
-        for worker, key in unread:
-            self._keep(worker, key, await asyncio.to_thread(_read, *_to_read(worker)))
+        await self._read_sources()
         steps = self._collect(minutes)
         while True:
             try:
@@ -129,11 +126,24 @@ class FlowMeter:
                 return cast(Facts, end.value)
             await asyncio.sleep(0)
 
+    async def _read_sources(self) -> None:
+        """Read the sources that are new, those of some workers each time a thread is asked."""
+        unread: list[tuple[ManagedWorker, object]] = []
+        for number, worker in enumerate(self._workers(), 1):
+            if (key := self._unread_key(worker)) is not None:
+                unread.append((worker, key))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for start in range(0, len(unread), FACTS_AT_ONCE):
+            some = unread[start : start + FACTS_AT_ONCE]
+            found = await asyncio.to_thread(_read_all, [_to_read(worker) for worker, _ in some])
+            for (worker, key), read in zip(some, found, strict=True):
+                self._keep(worker, key, read)
+
     def facts_now(self, minutes: float) -> Facts:
         """Return the same at once, for who holds the loop anyhow."""
         for worker in self._workers():
-            key = self._source_key(worker)
-            if key is not None and self._written.get(worker.qualified_name, (None,))[0] != key:
+            if (key := self._unread_key(worker)) is not None:
                 self._keep(worker, key, _read(*_to_read(worker)))
         return at_once(self._collect(minutes))
 
@@ -141,6 +151,11 @@ class FlowMeter:
         if len(self._written) >= READ_KEPT:
             self._written.clear()
         self._written[worker.qualified_name] = key, read
+
+    def _unread_key(self, worker: ManagedWorker) -> object:
+        """Return the key of a worker's source if that is not read yet; None where there is nothing to read."""
+        key = self._source_key(worker)
+        return None if self._written.get(worker.qualified_name, (None,))[0] == key else key
 
     def _source_key(self, worker: ManagedWorker) -> object:
         """Return what tells whether a worker's source is another than it was; None where it has none."""
@@ -247,10 +262,18 @@ def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:
     return list(totals.items())
 
 
-def _to_read(worker: ManagedWorker) -> tuple[str, str, CapabilityManifest, WorkerDefinition, list[Any]]:
+ToRead = tuple[str, str, "CapabilityManifest", "WorkerDefinition", list[Any]]
+"""What `_read` takes."""
+
+
+def _to_read(worker: ManagedWorker) -> ToRead:
     registry = worker.worker if isinstance(worker, InProcessWorker) else None
     handlers = [] if registry is None else [(one.key, one.function) for one in handlers_of(registry)]
     return worker.qualified_name, worker.capability, worker.home.manifest, worker.definition, handlers
+
+
+def _read_all(sources: Sequence[ToRead]) -> list[WorkerFacts]:
+    return [_read(*source) for source in sources]
 
 
 def _read(
