@@ -153,7 +153,7 @@ class FlowMeter:
         self._written[worker.qualified_name] = key, read
 
     def _unread_key(self, worker: ManagedWorker) -> object:
-        """Return the key of a worker's source if that is not read yet; None where there is nothing to read."""
+        """Return the key of a worker's source if it is not read yet; None where nothing is to be read."""
         key = self._source_key(worker)
         return None if self._written.get(worker.qualified_name, (None,))[0] == key else key
 
