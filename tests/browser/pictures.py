@@ -135,13 +135,15 @@ def take(browser: Any, name: str, scale: float = 1) -> bytes:
     )
     try:
         page = context.new_page()
-        page.on("console", lambda message: print(f"{name}: {message.text}"))
-        page.on("pageerror", lambda error: print(f"{name}: {error}"))
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
         if name == "states":
             show_states(page, screen.scene())
         else:
             show(page, screen.scene(), dark=screen.dark, hosted=screen.hosted)
         screen.act(page)
+        if problems:
+            raise AssertionError("; ".join(problems))
         page.evaluate("document.fonts.ready")
         return page.screenshot(animations="disabled", caret="hide")
     finally:
@@ -163,7 +165,8 @@ def share(marked: Image.Image) -> float:
 def keep(path: Path, image: Image.Image) -> None:
     """Write a picture in 256 colours, which is enough for a panel and a third of the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE  # which keeps the rare colours
+    image.convert("RGB").quantize(256, method=method, dither=dither).save(path, optimize=True)
 
 
 def main(names: list[str]) -> None:

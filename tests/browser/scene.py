@@ -37,6 +37,13 @@ import panel from "/panel.js";
 
 const scenes = await (await fetch("/scene.json")).json();
 
+/** What a widget's manager knows of a notebook whose kernel is busy or idle. */
+function notebookOf(status) {
+  const statusChanged = { connect() {}, disconnect() {} };
+  const kernel = { status, connectionStatus: "connected", statusChanged, interrupt() {} };
+  return { kernel, context: { model: { sharedModel: { cells: [], insertCell() {} } } } };
+}
+
 /** Looks like the model of a widget, and answers as it is written down. */
 class Model {
   constructor(scene) {
@@ -46,6 +53,11 @@ class Model {
     this.sent = [];
     this.isOpen = true;
     this.isDeaf = false;
+    if (scene.kernel) this.widget_manager = notebookOf(scene.kernel);
+  }
+  /** Send all that is looked at once more, as of now. */
+  again() {
+    if (this.isOpen && !this.isDeaf) this.update(this.view, structuredClone(this.scene.looks));
   }
   change() {
     this.update(this.view, this.scene.later);
@@ -133,10 +145,12 @@ def show_states(page: Any, scenes: dict[str, dict[str, Any]]) -> None:
     page.evaluate("n => { window.models[n].isOpen = false; }", gone)
     page.get_by_text("Gone since 14:31:52").last.wait_for()
     _ping(page, busy, NOW_MS - 4_450)
-    page.evaluate("n => { window.models[n].isDeaf = true; }", busy)
+    say = "window.models[n].say(window.models[n].view, { type: 'paused', by: 'cell [14]' });"
+    page.evaluate(f"n => {{ {say} window.models[n].isDeaf = true; }}", busy)
     _ping(page, busy, NOW_MS - 3_690)
     page.clock.set_fixed_time(NOW_MS / 1000)
     page.get_by_text("Kernel busy 4 s").last.wait_for()
+    page.evaluate("window.models.forEach((one) => one.again())")
 
 
 def _ping(page: Any, panel: int, at: int) -> None:
@@ -146,7 +160,7 @@ def _ping(page: Any, panel: int, at: int) -> None:
 
 
 def _open(page: Any, html: str, scenes: list[dict[str, Any]]) -> None:
-    found = [{"parts": {}, "looks": {}, "answers": {}, "later": {}} | scene for scene in scenes]
+    found = [{"parts": {}, "looks": {}, "answers": {}, "later": {}, "kernel": None} | scene for scene in scenes]
     files = {
         "/": ("text/html", html),
         "/panel.js": ("text/javascript", assets.module()),

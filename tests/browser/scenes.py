@@ -27,7 +27,7 @@ def read(name: str) -> dict[str, Any]:
 
 def scene(failing: int = 3, *, hosted: bool = False, logged: bool = True, **looks: Any) -> Scene:
     """Return a scene with what every view shows; in a notebook nobody names the runtime."""
-    log = read("log") if logged else {}
+    log = read("log") if logged else {"logbar": {"count": 0, "dropped": 0, "last": None}}
     parts = {
         "runtime": {"id": "r", "url": None, "events": 4818, "name": None if hosted else "acme-ops"},
         "attention": {"prompts": 0, "failing": failing},
@@ -64,7 +64,7 @@ def facts() -> Facts:
     often, rows = Flow(PER_S), Flow(52, 41)
     paid = {"orders.paid": PAID, "orders.retry": TURNS}
     workers = [
-        worker("orders:intake", {"orders.placed": often, "orders.retry": Flow(14)}, {"orders.taken": PER_S}, 3.1),
+        worker("orders:intake", {"orders.placed": Flow(1800), "orders.retry": Flow(TURNS)}, {"orders.taken": PER_S}, 3.1),
         worker("orders:fraud", {"orders.placed": often}, None, 12.4),
         worker("orders:audit", {"orders.placed": often}, None, 8.4),
         worker("orders:payment", {"orders.taken": Flow(1904, 6)}, paid, 480),
@@ -120,8 +120,8 @@ def few_facts() -> Facts:
         worker("nightly:report", {"nightly.due": Flow()}, state="gated_off", gate=("mail",)),
     ]
     sources = {
-        "HTTP": {"orders.placed": PER_S},
-        "Files": {"csvdrop.rows": DROPS},
+        "HTTP": {"orders.placed": PER_S + 15},
+        "Files": {"csvdrop.rows": 150},
         "Sessions": {"turn.completed": TURNS},
         "Schedules": {"nightly.due": 30},
     }
@@ -243,17 +243,29 @@ def _storm() -> dict[str, Any]:
     )
 
 
+def _state(failing: int, overview: dict[str, Any], flows: Facts, **more: Any) -> Scene:
+    found = scene(failing, hosted=True, logged=more.pop("logged", True), overview=overview)
+    found["looks"]["map#busiest"] = {"window": "live", "minutes": 15, **busiest(flows, 2)}
+    return found | more
+
+
+def _ends(overview: dict[str, Any], end: int) -> dict[str, Any]:
+    """Return an overview of which the newest bucket ends then."""
+    overview["series"]["end"] = end
+    return overview
+
+
 def states() -> dict[str, Scene]:
     """Return six small panels by their titles."""
-    nobody = _overview_with(
-        workers={}, handlers=0, failures={"rows": [], "all": 0, "handlers": 0}, due={"rows": [], "all": 0}
-    )
+    none = {"rows": [], "all": 0}
+    nobody = _overview_with(workers={}, handlers=0, failures=none | {"handlers": 0}, due=none)
+    till = Facts([worker("shop:till", {"shop.sale": Flow(3, 1)})], {"HTTP": {"shop.sale": 3}}, 15)
+    fired = {"replay": {"event": "e5", "seq": 5, "kind": "shop.sale"}}
     return {
-        "Empty": scene(0, hosted=True, logged=False, overview=nobody),
-        "All well": scene(0, hosted=True, overview=_well()),
-        "One failure": scene(1, hosted=True, logged=False, overview=_one())
-        | {"answers": {"replay": {"event": "e5", "seq": 5, "kind": "shop.sale"}}},
-        "Storm": scene(31, hosted=True, overview=_storm()),
-        "Busy": scene(0, hosted=True, overview=_well()),
-        "Gone": scene(0, hosted=True, overview=_well()),
+        "Empty": _state(0, nobody, Facts(), logged=False, kernel="idle"),
+        "All well": _state(0, _well(), few_facts(), logged=False),
+        "One failure": _state(1, _one(), till, logged=False, answers=fired),
+        "Storm": _state(31, _storm(), few_facts()),
+        "Busy": _state(0, _ends(_well(), NOW_MS - 9_000), few_facts(), kernel="busy"),
+        "Gone": _state(0, _ends(_well(), NOW_MS - 9_000), few_facts()),
     }
