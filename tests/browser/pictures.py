@@ -1,10 +1,13 @@
-"""The pictures of the panel: `python -m tests.browser.pictures` draws and keeps them; a test compares.
+"""The pictures of the panel: `python -m tests.browser.pictures [NAME ...]` draws and keeps them; a test compares.
+
+With `docs` as the only name it draws those of the documentation.
 
 Two machines draw letters a little differently: few pixels may differ, and a little of each.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from . import scenes
 from .scene import NOW_MS, show, show_states
 
 KEPT = Path(__file__).parents[1] / "data" / "pictures"
+DOCS = Path(__file__).parents[2] / "docs"
 MADE = Path(__file__).parents[2] / ".build" / "pictures"
 
 FAR = 40
@@ -24,6 +28,13 @@ FAR = 40
 
 MOST = 0.01
 """Share of the pixels that may differ by more."""
+
+IN_DOCS = {
+    "overview": "panel-overview.png",
+    "runs": "before/panel-events-after.png",
+    "workers": "before/panel-workers-after.png",
+}
+"""The screens that the documentation shows, at one and a half of their size."""
 
 Act = Callable[[Any], None]
 
@@ -170,19 +181,21 @@ def keep(path: Path, image: Image.Image) -> None:
 
 
 def main(names: list[str]) -> None:
-    """Draw the screens of these names, or all, and keep them."""
-    import io
-
+    """Draw the screens of these names, or all, and keep them; those of the documentation where that is asked."""
     from playwright.sync_api import sync_playwright
 
     sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
     from lab import launch
 
+    is_docs = names == ["docs"]
+    paths = {name: KEPT / f"{name}.png" for name in names or SCREENS}
+    if is_docs:
+        paths = {name: DOCS / file for name, file in IN_DOCS.items()}
     with sync_playwright() as playwright:
         browser = launch(playwright)
-        for name in names or SCREENS:
-            keep(KEPT / f"{name}.png", Image.open(io.BytesIO(take(browser, name))))
-            print(name)
+        for name, path in paths.items():
+            keep(path, Image.open(io.BytesIO(take(browser, name, 1.5 if is_docs else 1))))
+            print(path.name)
         browser.close()
 
 

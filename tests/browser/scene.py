@@ -160,7 +160,9 @@ def _ping(page: Any, panel: int, at: int) -> None:
 
 
 def _open(page: Any, html: str, scenes: list[dict[str, Any]]) -> None:
-    found = [{"parts": {}, "looks": {}, "answers": {}, "later": {}, "kernel": None} | scene for scene in scenes]
+    found = [
+        {"parts": {}, "looks": {}, "answers": {}, "later": {}, "kernel": None} | scene for scene in scenes
+    ]
     files = {
         "/": ("text/html", html),
         "/panel.js": ("text/javascript", assets.module()),

@@ -64,7 +64,12 @@ def facts() -> Facts:
     often, rows = Flow(PER_S), Flow(52, 41)
     paid = {"orders.paid": PAID, "orders.retry": TURNS}
     workers = [
-        worker("orders:intake", {"orders.placed": Flow(1800), "orders.retry": Flow(TURNS)}, {"orders.taken": PER_S}, 3.1),
+        worker(
+            "orders:intake",
+            {"orders.placed": Flow(1800), "orders.retry": Flow(TURNS)},
+            {"orders.taken": PER_S},
+            3.1,
+        ),
         worker("orders:fraud", {"orders.placed": often}, None, 12.4),
         worker("orders:audit", {"orders.placed": often}, None, 8.4),
         worker("orders:payment", {"orders.taken": Flow(1904, 6)}, paid, 480),
@@ -89,7 +94,11 @@ def facts() -> Facts:
         worker("nightly:report", {"nightly.due": Flow()}, state="gated_off", gate=("mail",)),
         worker("nightly:sweep", {"nightly.due": Flow(3)}, None, 96),
         worker(
-            "orders:mailer", {"nightly.digest": Flow()}, state="gated_off", gate=("mail",), capability="nightly"
+            "orders:mailer",
+            {"nightly.digest": Flow()},
+            state="gated_off",
+            gate=("mail",),
+            capability="nightly",
         ),
     ]
     sources = {
@@ -176,7 +185,11 @@ def _overview_with(**fields: Any) -> dict[str, Any]:
 
 def _well() -> dict[str, Any]:
     due = read("overview")["due"]["rows"]
-    kept = [due[0], due[1] | {"worker": "sync:crm", "name": "pull", "every": 60, "key": ["every", "60s", "pull"]}, due[2]]
+    kept = [
+        due[0],
+        due[1] | {"worker": "sync:crm", "name": "pull", "every": 60, "key": ["every", "60s", "pull"]},
+        due[2],
+    ]
     return _overview_with(
         failures={"rows": [], "all": 0, "handlers": 0},
         failed=0,
@@ -207,7 +220,13 @@ def _one() -> dict[str, Any]:
         "line": 5,
         "source": 'total = event.payload["price"] * event.payload["count"]',
     }
-    series = {"calls": calls, "failed": failed, "p50": took, "p95": took, "recent": {"p50": 20.0, "p95": 22.4}}
+    series = {
+        "calls": calls,
+        "failed": failed,
+        "p50": took,
+        "p95": took,
+        "recent": {"p50": 20.0, "p95": 22.4},
+    }
     return _overview_with(
         handlers=4,
         workers={"running": 2},
@@ -236,7 +255,9 @@ def _storm() -> dict[str, Any]:
         "last": NOW_MS - 500,
     }
     calls = read("overview")["series"]["calls"]
-    failed = [0] * 55 + [round(n * share) for n, share in zip(calls[55:], (0.2, 0.5, 0.7, 0.75, 0.72), strict=True)]
+    failed = [0] * 55 + [
+        round(n * share) for n, share in zip(calls[55:], (0.2, 0.5, 0.7, 0.75, 0.72), strict=True)
+    ]
     return _overview_with(
         failures={"rows": [cause, *rows[:2]], "all": 3, "handlers": 31},
         series={"failed": failed},
