@@ -166,7 +166,6 @@ class Feed:
         view.send = send
         view.restart()
         view.show_parts(hello.parts)
-        view.events, view.trace = hello.events, hello.trace
         view.looks.clear()
         for part, wanted in hello.looks.items():
             self._look(view, part, wanted)
@@ -185,8 +184,6 @@ class Feed:
             case messages.Visibility(visible=visible):
                 view.refill()
                 self._set_visible(view, visible)
-            case messages.ShowTrace(event=event):
-                view.show_trace(event)
             case messages.Look(part=part, wanted=wanted):
                 self._look(view, part, wanted)
             case messages.Request():

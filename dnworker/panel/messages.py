@@ -8,11 +8,10 @@ import msgspec
 
 from dnworker.core.errors import UsageError
 from dnworker.core.topology import Topology
-from dnworker.panel.event_rows import EventFilter
 from dnworker.panel.log_rows import LogFilter
 from dnworker.sessions.prompts import Decision, QuestionAnswer
 
-Part = Literal["events", "log", "logbar"]
+Part = Literal["log", "logbar"]
 """What is sent piece by piece, or by the view itself; `parts.PARTS` has the others."""
 
 
@@ -27,8 +26,6 @@ class Hello(FromView):
 
     parts: list[Part] = msgspec.field(default_factory=list)
     log: LogFilter = LogFilter()
-    events: EventFilter = EventFilter()
-    trace: str | None = None
     looks: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     visible: bool = True
 
@@ -53,12 +50,6 @@ class Visibility(FromView):
 
 class Bye(FromView):
     """The view is gone."""
-
-
-class ShowTrace(FromView, tag="trace"):
-    """Show the trace of an event, again as it goes on; None for no trace."""
-
-    event: str | None
 
 
 class Look(FromView):
@@ -103,13 +94,6 @@ class Find(Request):
 
     position: int
     backward: bool = False
-
-
-class Events(Request):
-    """Filter the timeline, or send older events, before a number."""
-
-    filter: EventFilter
-    before: int | None = None
 
 
 class Older(Request):
@@ -263,8 +247,8 @@ class Cancel(Request):
 
 
 Message = (
-    Hello | Parts | Ack | Visibility | Bye | ShowTrace | Look | Ping | Log | Lines | Line
-    | Find | Events | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
+    Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
+    | Find | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
     | Older | Diagram | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip

@@ -50,13 +50,6 @@ async def _ping(request: messages.Ping, view: View, model: PanelModel) -> Answer
 # -- timeline ---------------------------------------------------------------------------------------
 
 
-@operation(messages.Events)
-async def _events(request: messages.Events, view: View, model: PanelModel) -> Answer:
-    if request.filter != view.events:
-        view.filter_events(request.filter)
-    return None if request.before is None else {"rows": await view.older(request.before)}
-
-
 # -- workers and capabilities --------------------------------------------------------------------------
 
 

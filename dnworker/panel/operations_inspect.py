@@ -9,8 +9,8 @@ from dnworker.engine.replay import find
 from dnworker.events.last_good import LOOKED_AT
 from dnworker.panel import messages
 from dnworker.panel.call_part import event_to_json
-from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.operations import Answer, operation
+from dnworker.panel.outcomes import outcome_of
 from dnworker.panel.payload_text import piece_of, short_payload
 
 if TYPE_CHECKING:

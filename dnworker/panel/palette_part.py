@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.envelope import is_noise
 from dnworker.events.trace import STREAMED
 from dnworker.panel.capability_part import why_fixed
-from dnworker.panel.event_rows import outcome_of
+from dnworker.panel.outcomes import outcome_of
 from dnworker.panel.serialize import millis
 
 if TYPE_CHECKING:

@@ -14,9 +14,6 @@ import msgspec
 
 from dnworker.core.errors import Conflict
 from dnworker.core.lifecycle import WorkerState
-from dnworker.events.trace import Trace
-from dnworker.events.trace_rows import Row
-from dnworker.panel.event_rows import outcome_of
 from dnworker.panel.forms import PICTURES, form_of, mime_of, picture_url
 from dnworker.workers.subprocess_worker import why_silent
 
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
     from dnworker.core.stats import HandlerStats
     from dnworker.engine.capability import Capability
-    from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
 
 LONGEST_LINE = 500
@@ -42,7 +38,6 @@ LONGEST_THUMB = 20_000
 
 SESSIONS_SHOWN = 200
 
-ROWS_SHOWN = 500
 MESSAGES_SHOWN = 50
 
 UP = (WorkerState.RUNNING, WorkerState.STARTING)
@@ -197,45 +192,6 @@ def payload_to_json(event: EventEnvelope) -> dict[str, Any]:
     """Return the payload as text: a browser would round its numbers."""
     payload = msgspec.json.format(msgspec.json.encode(event.payload), indent=2).decode()
     return {"payload": payload[:LONGEST_PAYLOAD], "cut": max(0, len(payload) - LONGEST_PAYLOAD)}
-
-
-def trace_to_json(event: EventEnvelope, history: History) -> dict[str, Any]:
-    """Return an event and everything it caused, as rows of a waterfall."""
-    trace = Trace(event, history)
-    rows = trace.rows(ROWS_SHOWN + 1)
-    shown = [row_to_json(row) for row in rows[:ROWS_SHOWN]]
-    if len(rows) > ROWS_SHOWN:
-        text = f"(only the first {ROWS_SHOWN} rows are shown; print the trace for all)"
-        shown.append(row_to_json(Row(1, "note", text)))
-    return {
-        "event": event.event_id,
-        "seq": event.seq,
-        "kind": event.kind,
-        "at": millis(event.timestamp),
-        "session": event.session_id,
-        "turn": event.turn_id,
-        "outcome": outcome_of(history.invocations_of(event.event_id)),
-        "workers": list(dict.fromkeys(run.worker for run in trace.invocations)),
-        "running": not history.is_quiet(event.event_id),
-        "rows": shown,
-    }
-
-
-def row_to_json(row: Row) -> dict[str, Any]:
-    """Return one row of a trace; its line's number where there is more to see of it."""
-    line = row.line
-    form, cut = (None, 0) if line is None else (mime_of(line.data), max(0, len(row.text) - LONGEST_TEXT))
-    return {
-        "depth": row.depth,
-        "category": row.category,
-        "text": row.text[:LONGEST_TEXT],
-        "outcome": row.outcome,
-        "bar": row.bar,
-        "level": None if line is None else line.level,
-        "number": line.number if line is not None and (form or cut) and line.number else None,
-        "form": form,
-        "cut": cut,
-    }
 
 
 # -- capabilities -------------------------------------------------------------------------

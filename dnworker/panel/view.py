@@ -7,14 +7,12 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
-from dnworker.panel.event_rows import EventFilter, EventRow, builtins, matching, row_of
 from dnworker.panel.log_entries import bar_of, entry_to_json
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
@@ -26,12 +24,6 @@ if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
 
 LINES_AT_ONCE = 200
-EVENTS_AT_ONCE = 100
-OLDER_EVENTS = 200
-EVENTS_LOOKED_AT = 500
-"""Events that are matched before the loop turns."""
-
-TRACE_INTERVAL = 0.5
 CHUNKS_AT_ONCE = 4
 """Pieces of the log that a filter looks at before other views have their turn."""
 
@@ -57,11 +49,6 @@ class Sent:
     line: int = 0
     changes: int = 0
     revision: int | None = None
-    # the trace
-    trace_revision: int | None = None
-    trace_at: float = 0.0
-    trace_interval: float = field(default_factory=lambda: TRACE_INTERVAL)
-    payload_of: str | None = None
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)
@@ -83,8 +70,6 @@ class View:
         # what it looks at
         self.visible = True
         self.parts: frozenset[str] = frozenset()
-        self.events = EventFilter()
-        self.trace: str | None = None
         self.looks: dict[str, Wanted] = {}
         self.window = LogWindow(self._engine.logs, LogFilter())
         # what it was sent
@@ -105,8 +90,6 @@ class View:
             self._sent.parts.pop(part, None)
             if part == "log":
                 self._sent.line = 0
-            if part == "events":
-                self._sent.revision = None
         self.parts = frozenset(parts)
 
     def restart(self) -> None:
@@ -128,13 +111,6 @@ class View:
         """
         self.window = LogWindow(self._engine.logs, wanted)
         self._sent.line = 0
-
-    def show_trace(self, event_id: str | None) -> None:
-        """Send the trace of an event, again as it goes on."""
-        self.trace = event_id
-        self._sent.trace_at = 0.0
-        self._sent.payload_of = None
-        self._sent.parts.pop("trace", None)
 
     def look(self, part: str, wanted: Wanted | None) -> None:
         """Send a part, again as it changes; `wanted` says what of it, None ends it.
@@ -163,11 +139,6 @@ class View:
         return min(
             (part.interval() for part in map(part_named, self.looks) if not part.is_heard_of), default=None
         )
-
-    def filter_events(self, wanted: EventFilter) -> None:
-        """Show only events that are wanted."""
-        self.events = wanted
-        self._sent.revision = None
 
     def note_alive(self) -> None:
         """Note that the view answers."""
@@ -228,8 +199,6 @@ class View:
             changes[part] = value
             await pace.rest()
         changes |= await self._looked_at(pace)
-        if "events" in self.parts and (events := await self._event_changes()) is not None:
-            changes["events"] = events
         if "logbar" in self.parts:
             changes |= self._if_new("logbar", bar_of(self.window, self._engine.logs.dropped))
         size = sum(map(size_of, changes.values()))
@@ -265,8 +234,6 @@ class View:
 
     def _changes(self) -> Parts:
         """Go through the other parts that changed, without timeline and log."""
-        if "events" in self.parts:
-            yield from self._trace_changes()
         yield from self._if_new("clock", serialize.clock_to_json(self._engine.clock))
 
     def _if_new(self, part: str, value: Any) -> Parts:
@@ -275,33 +242,7 @@ class View:
             sent[part] = value
             yield part, value
 
-    # -- events ----------------------------------------------------------------------------------------
-
-    async def _event_changes(self) -> dict[str, Any] | None:
-        history, model = self._engine.history, self._model
-        revision, self._sent.revision = self._sent.revision, model.revision
-        if revision is not None:
-            changed = list(islice(model.changed_since(revision), EVENTS_AT_ONCE + 1))
-            if len(changed) <= EVENTS_AT_ONCE:
-                rows = [row_of(event, history) for event in changed]
-                wanted = [row for row in rows if self.events.takes(row)]
-                gone = [row.seq for row in rows if not self.events.takes(row)]
-                return {"rows": builtins(wanted), "gone": gone, "whole": False} if wanted or gone else None
-        newest = await self.older(None, EVENTS_AT_ONCE)
-        return {"rows": newest, "gone": [], "whole": True, "filter": msgspec.to_builtins(self.events)}
-
-    async def older(self, before: int | None, count: int = OLDER_EVENTS) -> list[dict[str, Any]]:
-        """Return the rows of the newest events before a number, newest first."""
-        history, wanted = self._engine.history, self.events
-        newest = history.events(history.kept)[::-1]
-        found: list[EventRow] = []
-        for start in range(0, len(newest), EVENTS_LOOKED_AT):
-            some = newest[start : start + EVENTS_LOOKED_AT]
-            found += matching((e for e in some if before is None or e.seq < before), history, wanted)
-            if len(found) >= count:
-                break
-            await asyncio.sleep(0)
-        return builtins(found[:count])
+    # -- what is looked at ------------------------------------------------------------------------------
 
     async def _looked_at(self, pace: Pace) -> dict[str, Any]:
         """Return the parts that it looks at, as far as it is time for them and they have changed."""
@@ -325,31 +266,6 @@ class View:
                     found |= self._if_new(name, value)
             await pace.rest()
         return found
-
-    def _trace_changes(self) -> Parts:
-        if self.trace is None:
-            return
-        sent = self._sent
-        before = sent.parts.get("trace")
-        if isinstance(before, dict) and not before.get("running") and sent.revision == sent.trace_revision:
-            return
-        now = time.monotonic()
-        if now - sent.trace_at < sent.trace_interval:
-            self._is_behind = True
-            return
-        sent.trace_revision = self._model.revision
-        history = self._engine.history
-        event = history.event(self.trace)
-        found: dict[str, Any] = {"event": self.trace, "gone": True}
-        if event is not None:
-            found = serialize.trace_to_json(event, history) | {"cells": self._model.actions.has_cells}
-        sent.trace_at = time.monotonic()
-        sent.trace_interval = max(TRACE_INTERVAL, (sent.trace_at - now) * 10)
-        for part, value in self._if_new("trace", found):
-            if event is not None and sent.payload_of != self.trace:  # once: it does not change
-                sent.payload_of = self.trace
-                value = value | serialize.payload_to_json(event)
-            yield part, value
 
     # -- the log ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from dnworker.panel import (
     worker_parts,
 )
 from dnworker.panel import feed as feeds
-from dnworker.panel import view as views
 
 from .screen import Screen
 
@@ -29,7 +28,6 @@ from .screen import Screen
 def without_delays(monkeypatch):
     monkeypatch.setattr(feeds, "INTERVAL", 0.0)
     monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 0.0)
-    monkeypatch.setattr(views, "TRACE_INTERVAL", 0.0)
     monkeypatch.setattr(state_part, "STATE_INTERVAL", 0.0)
     monkeypatch.setattr(worker_parts, "WORKER_INTERVAL", 0.0)
     monkeypatch.setattr(worker_parts, "LIFE_INTERVAL", 0.0)

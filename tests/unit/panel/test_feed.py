@@ -16,9 +16,14 @@ async def test_hello_is_answered_with_all_there_is(runtime, bridge, screen):
     trace = await runtime.fire("demo.ping", {"n": 1})
     told = await screen.open(
         "log",
-        "events",
-        trace=trace.event.event_id,
-        looks={"fire": {}, "capabilities": {}, "sessions": {}, "life": {"worker": "notebook:bridge"}},
+        looks={
+            "fire": {},
+            "capabilities": {},
+            "sessions": {},
+            "life": {"worker": "notebook:bridge"},
+            "runs": {},
+            "run": {"event": trace.event.event_id},
+        },
     )
     assert told["seq"] == 1
     assert told["workers"]["order"] == ["notebook:bridge"]
@@ -26,9 +31,8 @@ async def test_hello_is_answered_with_all_there_is(runtime, bridge, screen):
     assert (worker["name"], worker["calls"]) == ("notebook:bridge", 1)
     assert [one["state"] for one in told["life"]["steps"]] == ["loading", "starting", "running"]
     assert told["log"]["lines"][-1]["text"] == "said before"
-    assert [row["kind"] for row in told["events"]["rows"]][:2] == ["demo.pong", "demo.ping"]
-    assert told["trace"]["payload"] == '{\n  "n": 1\n}'
-    assert [row["category"] for row in told["trace"]["rows"]] == ["event", "invocation", "event"]
+    assert [row["kind"] for row in told["runs"]["rows"]] == ["demo.ping"]
+    assert [row["type"] for row in told["run"]["rows"]] == ["event", "call", "event"]
     assert told["capabilities"]["all"][0]["name"] == "notebook"
     assert "demo.ping" in [one["kind"] for one in told["fire"]["kinds"]]
     assert told["sessions"] == {"newest": [], "all": 0}
@@ -81,7 +85,7 @@ async def test_one_view_in_sight_is_enough_and_each_gets_its_own(runtime, screen
 
 async def test_closing_leaves_no_listener_and_no_task(runtime, screen):
     before = asyncio.all_tasks()
-    await screen.open("log", "events")
+    await screen.open("log", looks={"runs": {}})
     screen.channel.close()
     await asyncio.sleep(0)
     assert not runtime.feed.is_listening
@@ -158,11 +162,11 @@ async def test_what_comes_to_light_after_its_handler_changes_the_events_row(runt
 
     await runtime.add(worker)
     trace = await runtime.fire("demo.go", {})
-    await screen.open("events")
+    await screen.open(looks={"runs": {}})
     (run,) = runtime.history.invocations_of(trace.event.event_id)
     runtime.note_unhandled(run, ValueError("left behind"))
-    rows = (await screen.part("events", lambda part: not part["whole"]))["rows"]
-    assert [(row["seq"], row["outcome"]) for row in rows] == [(trace.event.seq, "error")]
+    rows = (await screen.part("runs", lambda part: not part["whole"] and part["rows"]))["rows"]
+    assert [(row["seq"], row["outcome"]) for row in rows] == [(trace.event.seq, "failed")]
 
 
 async def test_a_message_that_is_none_is_told_to_who_asked(runtime, screen):

@@ -32,14 +32,13 @@ async def test_a_schedule_is_run_at_once(runtime, bridge, screen):
 
 async def test_what_failed_is_found_and_fired_again(runtime, bridge, screen):
     await runtime.fire("demo.ping", {"bad": True}, session_id="s1")
-    told = await screen.open("events", looks={"worker": {"worker": "notebook:bridge"}})
+    told = await screen.open(looks={"worker": {"worker": "notebook:bridge"}})
     (handler,) = [h for h in told["worker"]["handlers"] if h["errors"]]
     error = handler["error"]
     assert error["text"] == "ValueError: bad ping"
     assert error["source"] == 'raise ValueError("bad ping")'
     assert "conftest.py, line" in error["location"]
-    screen.say("trace", event=error["event"])
-    assert '"bad": true' in (await screen.part("trace"))["payload"]
+    assert '"bad": true' in (await screen.ask("eventpayload", event=error["event"]))["payload"]
     again = runtime.history.event((await screen.ask("replay", event=error["event"]))["event"])
     assert (again.kind, again.payload, again.session_id) == ("demo.ping", {"bad": True}, "s1")
 

@@ -20,7 +20,7 @@ async def test_an_update_has_what_changed_and_nothing_else(runtime, bridge, scre
     update = await screen.until(lambda m: "workers" in m and m["workers"]["changed"][0]["state"] == "stopped")
     assert update["type"] == "update"
     assert [w["name"] for w in update["workers"]["changed"]] == ["notebook:bridge"]
-    assert not {"log", "events", "capabilities", "sessions"} & update.keys()
+    assert not {"log", "runs", "capabilities", "sessions"} & update.keys()
 
 
 async def test_updates_are_numbered_without_a_gap(runtime, bridge, screen):
@@ -33,14 +33,14 @@ async def test_updates_are_numbered_without_a_gap(runtime, bridge, screen):
 async def test_a_hello_in_the_middle_of_an_update_is_answered_by_a_snapshot(runtime, screen):
     for n in range(5_000):
         runtime.logs.add("w", str(n))
-    await screen.open("log", "events")
+    await screen.open("log", looks={"runs": {}})
     screen.say("log", id=1, filter={"text": "9"})
     await asyncio.sleep(0)
     await asyncio.sleep(0)  # the update looks at lines now
     screen.messages.clear()
-    told = await screen.open("log", "events", log={"text": "9"})
+    told = await screen.open("log", looks={"runs": {}}, log={"text": "9"})
     assert told["seq"] == 1
-    assert {"runtime", "workers", "log", "events"} <= told.keys()
+    assert {"runtime", "workers", "log", "runs"} <= told.keys()
 
 
 async def test_states_are_told_although_the_budget_is_spent(runtime, bridge, screen):
@@ -114,68 +114,6 @@ async def test_a_slow_pattern_lets_the_loop_turn_and_gives_up(runtime, screen, m
     screen.say("log", id=1, filter={"text": "(a+)+b", "regex": True})
     log = await screen.part("log", lambda part: part["problem"])
     assert "make the pattern simpler" in log["problem"]
-
-
-async def test_an_event_is_told_again_when_its_outcome_is_known(runtime, go, screen):
-    await screen.open("events")
-    await runtime.fire("demo.slow", {"a": 1}, wait=False)
-    rows = (
-        await screen.part("events", lambda part: part["rows"] and part["rows"][0]["outcome"] == "running")
-    )["rows"]
-    go.set()
-    done = (await screen.part("events", lambda part: part["rows"] and part["rows"][0]["outcome"] == "ok"))[
-        "rows"
-    ]
-    assert rows[0]["seq"] == done[0]["seq"]
-    assert done[0]["duration"] is not None
-
-
-async def test_events_are_filtered_by_kind_worker_session_and_outcome(runtime, bridge, screen):
-    await runtime.fire("demo.ping", {"bad": True}, session_id="s1")
-    await runtime.fire("demo.ping", {"n": 2})
-    await screen.open("events")
-
-    async def kinds(**wanted):
-        screen.say("events", id=1, filter=wanted)
-        rows = (await screen.part("events", lambda part: part["whole"]))["rows"]
-        return [(row["kind"], row["outcome"]) for row in rows]
-
-    assert await kinds(outcome="error") == [("demo.ping", "error")]
-    assert await kinds(session="s1") == [("demo.ping", "error")]
-    assert await kinds(worker="notebook:bridge", outcome="ok") == [("demo.ping", "ok")]
-    assert await kinds(kind="PONG") == [("demo.pong", "none")]
-    assert ("component.state_changed", "none") in await kinds(noise=True)
-
-
-async def test_an_event_that_matches_no_longer_is_taken_back(runtime, go, screen):
-    await screen.open("events", events={"outcome": "running"})
-    trace = await runtime.fire("demo.slow", {"a": 1}, wait=False)
-    await screen.part("events", lambda part: part["rows"])
-    go.set()
-    assert (await screen.part("events", lambda part: part["gone"]))["gone"] == [trace.event.seq]
-
-
-async def test_a_burst_of_events_is_told_by_the_newest_and_the_older_are_asked_for(runtime, screen):
-    await screen.open("events")
-    for n in range(500):
-        runtime.publish("demo.burst", {"n": n})
-    told = await screen.part("events", lambda part: len(part["rows"]) > 1)
-    assert told["whole"]
-    seqs = [row["seq"] for row in told["rows"]]
-    assert seqs == list(range(runtime.bus.latest_seq, runtime.bus.latest_seq - 100, -1))
-    older = (await screen.ask("events", filter={}, before=seqs[-1]))["rows"]
-    assert [row["seq"] for row in older] == list(range(seqs[-1] - 1, seqs[-1] - 201, -1))
-
-
-async def test_a_trace_goes_on_until_all_it_caused_has_ended(runtime, go, screen):
-    await screen.open("events")
-    trace = await runtime.fire("demo.slow", {"fails": True}, wait=False)
-    screen.say("trace", event=trace.event.event_id)
-    assert (await screen.part("trace"))["running"]
-    go.set()
-    ended = await screen.part("trace", lambda part: not part["running"])
-    assert ended["outcome"] == "error"
-    assert any(row["text"] == "ValueError: at last" for row in ended["rows"])
 
 
 async def test_a_renamed_capability_takes_its_workers_along(runtime, bridge, screen, tmp_path):
