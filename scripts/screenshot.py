@@ -97,7 +97,7 @@ def debugger(browser: Browser, directory: Path) -> None:
 
 
 def served(browser: Browser, directory: Path) -> None:
-    """Photograph the page of a served capability whose handler failed: run and map in light, workers in dark."""
+    """Photograph the page of a served capability with a failed run: light, the workers dark."""
     root = directory / "shop"
     root.mkdir()
     for name, text in SHOP.items():

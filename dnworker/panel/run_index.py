@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -116,8 +116,11 @@ class RunIndex:
         self._not_running = None  # what is so now
         try:
             await self._take_new(pace)
-            self._drop_old()
-            for run_id in self._to_look_at():
+            await pace.rest()
+            await self._drop_old(pace)
+            looked_at = self._to_look_at()
+            await pace.rest()
+            for run_id in looked_at:
                 if (run := self.runs.get(run_id)) is not None:
                     await self._look_at(run, pace)
         finally:
@@ -154,7 +157,7 @@ class RunIndex:
         self._root_of[event.event_id] = run.id
         self._noted.add(event.event_id)
 
-    def _drop_old(self) -> None:
+    async def _drop_old(self, pace: Pace) -> None:
         """Drop the runs whose first event the history has dropped."""
         history, gone = self._engine.history, []
         for run_id in self.runs:
@@ -162,12 +165,20 @@ class RunIndex:
                 break
             gone.append(run_id)
         for run_id in gone:
+            if (run := self.runs.pop(run_id, None)) is None:
+                continue  # all was forgotten meanwhile
             self.revision += 1
             self.dropped.append((self.revision, run_id))
             self._changed.pop(run_id, None)
             self._unfinished.pop(run_id, None)
-            for event_id in self.runs.pop(run_id).events:
+            for event_id in run.events:
                 self._root_of.pop(event_id, None)
+            await pace.rest()
+
+    def dropped_since(self, revision: int) -> list[str]:
+        """Return the ids of the runs that are kept no more, the latest last."""
+        newer = takewhile(lambda one: one[0] > revision, reversed(self.dropped))
+        return [run_id for _, run_id in newer][::-1]
 
     def _to_look_at(self) -> list[str]:
         """Return the runs that may have changed; those whose rows take long wait for their time."""
@@ -200,6 +211,8 @@ class RunIndex:
             if self._not_running is None:
                 self._not_running = await self.not_running(pace)
             row = replace(row, why=self._not_running.why(run.kind))
+            if self.runs.get(run.id) is not run:
+                return
         if row != run.row or not run.revision:
             self.revision += 1
             run.row, run.revision = row, self.revision

@@ -33,7 +33,9 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
     stopped.locator(".jp-Stdin-prompt", has_text="ipdb>").last.wait_for()
     panel = tutorial.locator(".dn")
     panel.scroll_into_view_if_needed()
-    panel.get_by_text(re.compile(r"Kernel busy since .*, cell \[\d+\]: .*on_stop is in the debugger\.")).wait_for()
+    panel.get_by_text(
+        re.compile(r"Kernel busy since .*, cell \[\d+\]: .*on_stop is in the debugger\.")
+    ).wait_for()
     answer(tutorial, stopped, "p x")
     stopped.locator(".jp-OutputArea-output", has_text="41").first.wait_for()
     if (where := os.environ.get("DNWORKER_SCREENSHOTS")) is not None:

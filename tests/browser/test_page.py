@@ -85,7 +85,9 @@ def fire(page, payload: str, kind: str = "shop.sale"):
     drawer.get_by_role("combobox", name="Kind").fill(kind)
     page.keyboard.press("Tab")
     written = drawer.get_by_role("textbox", name="Payload")
-    page.wait_for_function("area => area.value !== '{}'", arg=written.element_handle())  # a suggestion, or a draft
+    page.wait_for_function(
+        "area => area.value !== '{}'", arg=written.element_handle()
+    )  # a suggestion, or a draft
     written.fill(payload)
     drawer.get_by_role("button", name=f"Fire {kind}", exact=True).click()
     page.panel.get_by_text(re.compile(rf"Fired {re.escape(kind)} #\d+")).wait_for()

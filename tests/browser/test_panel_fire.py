@@ -147,6 +147,12 @@ def test_what_was_typed_is_there_again_after_the_drawer_was_closed(opened):
     opened.keyboard.press("Escape")
     opened.drawer.wait_for(state="detached")
     opened.get_by_role("button", name="Fire event").click()
+    opened.kind.focus()
+    opened.keyboard.press("Escape")
+    opened.drawer.wait_for(state="detached")
+    opened.get_by_role("tab", name="Overview").focus()
+    opened.keyboard.press("f")  # from within the panel, too
+    opened.drawer.wait_for()
     assert opened.payload.input_value() == '{"item": "typed"}'
     assert opened.kind.input_value() == "shop.sale"
 

@@ -40,7 +40,9 @@ def run_pane(page):
 def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_it_again(shown):
     panel = shown.panel
     tab(shown, "Workers")
-    panel.get_by_role("button", name="1 failing").click()  # the first of two clicks from the red dot to the line
+    panel.get_by_role(
+        "button", name="1 failing"
+    ).click()  # the first of two clicks from the red dot to the line
     panel.get_by_role("heading", name=re.compile(r"^1 of \d handlers is failing$")).wait_for()
     failure = panel.get_by_role("region", name="Failures")
     failure.get_by_text("demo:bridge.on_order").wait_for()  # which handler
@@ -214,7 +216,9 @@ def look_at(page, name: str) -> None:
         page.panel.get_by_role("tabpanel", name="workers").get_by_text("bridge", exact=True).first.click()
         page.panel.get_by_role("region", name="Handlers").wait_for()
     if name == "Map":
-        page.panel.get_by_role("tabpanel", name="map").get_by_text("bridge").filter(visible=True).first.wait_for()
+        page.panel.get_by_role("tabpanel", name="map").get_by_text("bridge").filter(
+            visible=True
+        ).first.wait_for()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

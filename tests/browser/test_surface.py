@@ -31,7 +31,9 @@ def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterw
     row.get_by_text("Paused by cell [").wait_for()
     drawer.get_by_role("button", name="Stop", exact=True).click()
     panel.get_by_text("Stop bridge: waits in line").wait_for()
-    panel.get_by_text(re.compile(r"Kernel busy since .*, cell \[\d+\], line 3 is running\..* wait in line")).wait_for()
+    panel.get_by_text(
+        re.compile(r"Kernel busy since .*, cell \[\d+\], line 3 is running\..* wait in line")
+    ).wait_for()
     (lab.directory / "go-on").touch()
     has_run(busy).wait_for()
     row.get_by_text("Stopped").wait_for()
@@ -75,7 +77,9 @@ def test_the_tutorial_runs_in_notebook_7(page, lab):
     panel.get_by_text("1 running", exact=True).wait_for()
     panel.get_by_role("tab", name="Workers").click()
     panel.get_by_role("row").filter(has_text="bridge").click()
-    panel.get_by_role("complementary", name="quickstart:bridge").get_by_text("turn.completed").first.wait_for()
+    panel.get_by_role("complementary", name="quickstart:bridge").get_by_text(
+        "turn.completed"
+    ).first.wait_for()
     text = page.locator(".jp-Notebook").inner_text()
     assert "wrote 14 tokens" in text
     assert "Traceback" not in text
