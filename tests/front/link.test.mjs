@@ -87,10 +87,12 @@ test("a quiet request clears only what it showed itself", async () => {
   assert.deepEqual(shown, []);
 });
 
-test("a kernel that does not answer is called busy, with who holds it", async () => {
+test("a kernel that does not answer is called busy, with who holds it", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
   const { link, sent, shown, kernel } = stage();
   link.request("stop w", { type: "control" });
   kernel({ type: "queued", id: sent[0].id, by: "cell [3]" });
+  t.mock.timers.tick(10_000);
   assert.deepEqual(shown, ["stop w: waits for cell [3]"]);
   link.close();
 });

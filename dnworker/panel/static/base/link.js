@@ -182,6 +182,7 @@ export class Link {
     if (!by) return;
     this.queuedBy = by;
     if (waiting.request.type === "ping") return;
+    clearTimeout(waiting.timer); // what it waits for says more than that it waits
     waiting.shown = true;
     this.showStatus(`${waiting.title}: waits for ${by}`);
   }
