@@ -149,7 +149,7 @@ class Feed:
             self._drop(name)
 
     def _drop(self, name: str) -> None:
-        del self._views[name]
+        self._views.pop(name).stop_reading()
         self._unlisten_unless_watched()
 
     def _drop_silent(self, view: View) -> None:
@@ -261,6 +261,8 @@ class Feed:
         for unlisten in self._listening:
             unlisten()
         self._listening = []
+        for view in self._views.values():
+            view.stop_reading()
         self.model.forget_changes()
         if self._pump is not None:
             self._pump.cancel()

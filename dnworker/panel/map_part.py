@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -60,12 +60,12 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await asyncio.to_thread(busiest, shown, most, place)
+        flows = await asyncio.to_thread(_alone, place, busiest, shown, most, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
     place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await asyncio.to_thread(make, shown, place, opened, closed)
+    drawing = await asyncio.to_thread(_alone, place, make, shown, place, opened, closed)
     return drawing | {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -80,6 +80,12 @@ def _read(wanted: dict[str, Any]) -> Wanted:
         return msgspec.convert(wanted, Wanted)
     except msgspec.ValidationError:
         return Wanted()
+
+
+def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Draw while nobody else does in this place: several views may look at the same map."""
+    with place.lock:
+        return draw(*args)
 
 
 def _place(model: PanelModel, key: object) -> Place:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,13 @@ Parts = Iterator[tuple[str, Any]]
 """Parts of an update: the name and value of each."""
 
 
+class Reading(NamedTuple):
+    """A slow part that is being read, and what is wanted of it."""
+
+    wanted: Wanted
+    task: asyncio.Task[Any]
+
+
 @dataclass
 class Sent:
     """What a view was sent since it was filled; where this is new, the next update is a snapshot.
@@ -52,6 +59,14 @@ class Sent:
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """The slow parts that are being read, by name."""
+
+    def stop_reading(self, *names: str) -> None:
+        """End the reading of these parts, of all where none is named."""
+        for name in names or tuple(self.readings):
+            if (reading := self.readings.pop(name, None)) is not None:
+                reading.task.cancel()
 
 
 class View:
@@ -99,6 +114,7 @@ class View:
 
     def refill(self) -> None:
         """Send everything again."""
+        self._sent.stop_reading()
         self._sent = Sent(WorkerChanges(self._model))
         self._is_behind = False
         self.note_alive()
@@ -126,6 +142,8 @@ class View:
         self._sent.looked_at.pop(part, None)
         self._sent.parts.pop(part, None)
         self._sent.followers.pop(part, None)
+        if part in self._sent.readings:
+            self._sent.stop_reading(part)
         if follower is not None:
             self._sent.followers[part] = follower
 
@@ -169,6 +187,7 @@ class View:
         else:
             self._is_behind = True
         if sent is not self._sent:  # it was filled anew meanwhile: what was made here is part of that
+            self._sent.stop_reading()
             self._sent = Sent(WorkerChanges(self._model))
             self._is_behind = True
         elif parts:
@@ -182,6 +201,19 @@ class View:
         """Answer the request of this number."""
         self._budget.spend(size_of(fields))
         self._send(type_, id=number, **fields)
+
+    def stop_reading(self) -> None:
+        """End what goes on beside its updates: nobody waits for it any more."""
+        self._sent.stop_reading()
+
+    def _take_read(self, name: str) -> dict[str, Any]:
+        """Return a slow part if it is read by now and has changed."""
+        wanted, task = self._sent.readings[name]
+        if not task.done():
+            self._is_behind = True
+            return {}
+        del self._sent.readings[name]
+        return dict(self._if_new(name, task.result())) if self.looks.get(name) is wanted else {}
 
     async def _match_log(self) -> None:
         """Match the next lines of the log against the filter, as many as other views can wait for."""
@@ -249,6 +281,9 @@ class View:
         found: dict[str, Any] = {}
         for name, wanted in list(self.looks.items()):
             part, now = part_named(name), time.monotonic()
+            if name in self._sent.readings:
+                found |= self._take_read(name)
+                continue
             if now - self._sent.looked_at.get(name, -math.inf) < part.interval():
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
@@ -260,6 +295,10 @@ class View:
                 value = await follower.changes(pace)
                 if value is not None and self.looks.get(name) is wanted:
                     found[name] = value
+            elif part.is_slow:
+                reading = asyncio.ensure_future(part.read(self._model, wanted, Pace()))
+                self._sent.readings[name] = Reading(wanted, reading)
+                self._is_behind = True
             else:
                 value = await part.read(self._model, wanted, pace)
                 if self.looks.get(name) is wanted:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 
 import pytest
 
 from dnworker import Worker
 from dnworker.flow.graph import Facts
-from dnworker.panel import map_part
+from dnworker.panel import map_part, parts
 from dnworker.panel.actions import Actions
 from dnworker.panel.map_part import without
 from dnworker.panel.model import PanelModel
@@ -132,3 +133,37 @@ def _crowd(number):
         await client.publish("done")
 
     return worker
+
+
+async def test_nothing_else_waits_for_a_map_that_takes_long(runtime, bridge, screen, monkeypatch):
+    may_draw, real = threading.Event(), map_part.make
+    monkeypatch.setattr(map_part, "make", lambda *args: may_draw.wait(10) and real(*args))
+    await screen.open()
+    screen.say("look", part="map", wanted={"window": "live"})
+    screen.say("look", part="sessions", wanted={})
+    try:
+        assert "map" not in await screen.until(lambda message: "sessions" in message)
+    finally:
+        may_draw.set()
+    assert (await screen.part("map"))["nodes"]
+
+
+async def test_a_map_that_nobody_waits_for_is_not_drawn_to_its_end(runtime, bridge, screen, monkeypatch):
+    await screen.open()
+    view = next(iter(runtime.feed.views))
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(model, wanted, pace):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    slow = parts.Part(read, lambda: 0.0, is_heard_of=False, is_slow=True)
+    monkeypatch.setitem(parts.PARTS, "map", slow)
+    screen.say("look", part="map", wanted={})
+    await asyncio.wait_for(started.wait(), 10)
+    screen.say("look", part="map", wanted=None)
+    await asyncio.wait_for(ended.wait(), 10)
+    assert "map" not in view.looks
