@@ -526,8 +526,7 @@ class Engine:
             kind: the event's name.
             payload: a known kind gets a realistic one when None.
             session_id: made live if it is not; kinds that belong to a session get one when None.
-            timeout: seconds to wait for everything it causes; None for ever. When it is over, the trace
-                says so and holds what there is.
+            timeout: seconds to wait for all it causes, None for ever; after it, the trace says so.
             wait: False to return at once, also where a worker's queue is full.
             only: the name of the one worker that gets it; None for all that listen.
             turn_id: its turn; by default what the payload names, for kinds that belong to a turn.

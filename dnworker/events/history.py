@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Container
 from itertools import islice
@@ -21,6 +20,7 @@ from dnworker.core.series import Series
 from dnworker.core.text import clip
 from dnworker.events.causes import Causes
 from dnworker.events.failures import Failures
+from dnworker.events.waiters import Waiters
 
 EVENTS_KEPT = 10_000
 INVOCATIONS_KEPT = 20_000
@@ -93,7 +93,7 @@ class History:
         self._invocation_bytes = 0
         self.dropped = Dropped()
         # Who waits, and who listens.
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         self._listeners: Listeners[[Invocation]] = Listeners()
         self.hints: Listeners[[Invocation, str]] = Listeners()
         """Called with what a handler does in vain."""
@@ -214,7 +214,7 @@ class History:
         if left > 1:
             self._undelivered[envelope.event_id] = left - 1
         elif self._waiters:
-            self._changed()
+            self._waiters.wake()
 
     def begin(self, invocation: Invocation) -> None:
         """Note that an invocation is under way."""
@@ -274,7 +274,7 @@ class History:
         for listener in self._listeners.all:  # not notify(): every event pays for it
             listener(invocation)
         if self._waiters:
-            self._changed()
+            self._waiters.wake()
 
     def hint(self, invocation: Invocation, text: str) -> None:
         """Notify of what a handler does in vain."""
@@ -409,12 +409,12 @@ class History:
     async def wait_quiet(self, event_id: str) -> None:
         """Return when everything the event caused has ended."""
         while not self.is_quiet(event_id):
-            await self._wait_change()
+            await self._waiters.wait()
 
     async def wait_idle(self, asleep: Container[Invocation] = ()) -> None:
         """Return when no event is queued and no handler runs, but for tasks and those that are asleep."""
         while not self.is_idle(asleep):
-            await self._wait_change()
+            await self._waiters.wait()
 
     def raise_failures(self) -> None:
         """Raise the failures that were not raised yet, and forget them.
@@ -436,20 +436,7 @@ class History:
 
     def look_again(self) -> None:
         """Let all waiters check again: something changed that is not noted here."""
-        self._changed()
-
-    def _changed(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _wait_change(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        self._waiters.wake()
 
 
 def _bytes_of(kept: EventEnvelope) -> int:

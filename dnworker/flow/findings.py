@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from dnworker.flow.graph import Edge, Graph, Node, in_words, short
-from dnworker.flow.words import counted, rate, shown
+from dnworker.flow.words import counted, rate, shown, span
 
 MOST = 50
 """Findings that are listed."""
@@ -53,7 +53,7 @@ def _failing(graph: Graph) -> Iterator[Finding]:
     for edge in sorted(failing, key=_share):
         source, target = graph.nodes[edge.source], graph.nodes[edge.target]
         text = f"{edge.flow.failed:,} of {counted(edge.flow.count, 'call')} failed"
-        window = f" in {graph.minutes:g} min" if graph.minutes else ""
+        window = f" in {span(graph.minutes * 60)}" if graph.minutes else ""
         title = f"{source.label} → {short(target)}"
         yield Finding("failing", title, text + window, [target.id], [edge.key])
 

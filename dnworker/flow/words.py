@@ -42,6 +42,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
+def span(seconds: float) -> str:
+    """Return a span of whole units: `5 s`, `15 min`, `90 min`, `3 h`."""
+    whole = max(1, round(seconds))
+    if whole < 60 or whole % 60:
+        return f"{whole} s" if whole < 120 else f"{round(whole / 60)} min"
+    return f"{whole // 60} min" if whole % 3600 else f"{whole // 3600} h"
+
+
 def share(failed: int, count: int) -> str:
     """Return a share in percent: `0.3 %`, `79 %`."""
     percent = 100 * failed / count

@@ -128,7 +128,13 @@ class PanelModel:
     def runtime_to_json(self) -> dict[str, Any]:
         """Return what is shown of the runtime itself."""
         engine = self.engine
-        return {"id": engine.runtime_id, "url": engine.url, "events": engine.bus.latest_seq}
+        named = [one.name for one in engine.capabilities.all() if not one.live]
+        return {
+            "id": engine.runtime_id,
+            "name": named[0] if len(named) == 1 else "dnworker",
+            "url": engine.url,
+            "events": engine.bus.latest_seq,
+        }
 
     def gate(self, worker: ManagedWorker) -> dict[str, bool]:
         """Return the flags that gate a worker, with their values."""

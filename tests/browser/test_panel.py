@@ -61,50 +61,6 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     alert.wait_for(state="hidden")
 
 
-def test_the_log_is_searched_paused_and_leads_to_the_event(shown):
-    panel = shown.panel
-    log = panel.get_by_role("log")
-    line = log.get_by_role("option").filter(has_text="o1").first
-    assert line.locator(".dnw-fg-red").inner_text() == "order"
-    assert "<b>not bold</b>" in line.inner_text()
-    panel.get_by_label("find in the log").fill("ORDER o")
-    panel.get_by_text("2 matching lines").wait_for()
-    assert log.locator("mark").first.inner_text() == "order o"
-    panel.get_by_label("regex").check()
-    panel.get_by_label("find in the log").fill("o[2")
-    panel.get_by_text("is no regular expression").wait_for()
-    panel.get_by_label("find in the log").fill("r.* o[2]")
-    panel.get_by_text("1 matching line", exact=True).wait_for()
-    log.get_by_role("option").first.click()
-    panel.get_by_role("button", name="show the event of this line").click()
-    panel.get_by_role("tabpanel", name="Events").locator(".dnw-trace").get_by_text("o2").wait_for()
-    panel.get_by_label("find in the log").fill("")
-    panel.get_by_text(re.compile(r"^\d+ lines$")).wait_for()
-    panel.get_by_role("button", name="pause").click()
-    panel.get_by_role("button", name="▶ follow").wait_for()
-    with shown.expect_download() as download:
-        panel.get_by_role("button", name="download the log").click()
-    text = download.value.path().read_text()
-    assert re.search(r"Z info +demo:bridge  order o1 <b>not bold</b>\n", text)
-
-
-def test_an_event_is_fired_from_the_panel_with_help(shown):
-    fire = tab(shown, "Fire")
-    kind = fire.get_by_label("kind to fire")
-    kind.fill("demo.order")
-    kind.press("Tab")
-    payload = fire.get_by_label("payload")
-    shown.wait_for_function("area => area.value.includes('prices')", arg=payload.element_handle())
-    payload.fill('{"id": "o3",\n "prices": [1, True]}')
-    fire.get_by_text("payload, line 2, column 16: True is no JSON value; write true").wait_for()
-    payload.fill('{"id": "o3", "prices": [4]}')
-    payload.press("Control+Enter")
-    fire.locator(".dnw-trace").get_by_text("order o3").wait_for()
-    fire.locator(".dnw-history").get_by_role("button", name=re.compile("demo.order")).click()
-    assert '"o3"' in payload.input_value()
-    assert shown.locator("datalist option[value='demo.total']").count() >= 1
-
-
 def test_a_question_of_an_agent_is_answered_in_the_panel(shown):
     run_cell(
         shown,
@@ -211,25 +167,6 @@ async def flood(event, client):
         for m in range(500): print(f"line {n * 500 + m}")
         await asyncio.sleep(0.05)
 """.strip().partition("\n")[2]
-
-
-def test_a_flood_of_lines_is_followed_and_what_is_kept_can_be_scrolled_to(shown):
-    run_cell(shown, "import asyncio")
-    run_cell(shown, FLOOD)
-    run_cell(shown, "_ = await dn.fire('flood', {}, wait=False)")
-    log = shown.panel.get_by_role("log")
-    log.get_by_text("line 59999", exact=True).wait_for(timeout=60_000)
-    shown.panel.get_by_text(re.compile(r"50,000 lines · 10,\d\d\d older ones dropped")).wait_for()
-    shown.panel.get_by_label("lines of the log").focus()
-    shown.keyboard.press("Home")
-    first = log.get_by_role("option").first.locator(".dnw-text")
-    first.get_by_text(re.compile(r"line 10\d\d\d")).wait_for()
-    assert first.inner_text() == shown.evaluate(
-        "document.querySelector('.dnw-log .dnw-list-row .dnw-text').textContent"
-    )
-    shown.panel.get_by_label("find in the log").fill("line 3141")
-    shown.panel.get_by_text("10 matching lines").wait_for()
-    log.get_by_text("line 31415", exact=True).wait_for()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -452,7 +452,9 @@ def test_widgets_and_the_docked_panel_live_in_jupyterlab(composed, axe):
 
     # They share one view of one channel, and the panel is docked over all of the side's height.
     views = run_below(page, "print('views', [len(v.looks) for v in dn.runtime().feed.views if v.looks])")
-    views.get_by_text(re.compile(r"views \[\d+, \d+\]")).wait_for()
+    said = views.get_by_text(re.compile(r"^views \["))
+    said.wait_for()
+    assert re.fullmatch(r"views \[\d+, \d+\]", said.inner_text().strip())
     docked = page.locator(".jupyterlab-sidecar .dn")
     docked.get_by_role("tab", name="Overview").wait_for()
     side = page.locator(".jupyterlab-sidecar").evaluate("(node) => node.clientHeight")

@@ -91,7 +91,7 @@ def test_the_place_of_an_error_is_marked_while_it_is_written_and_nothing_is_fire
     opened.payload.fill('{\n  "item": True\n}')
     problem = opened.drawer.get_by_role("button", name=re.compile("Line 2, column 11: True is no value"))
     problem.wait_for()
-    assert opened.drawer.locator(".numbers .bad").inner_text() == "2"
+    assert opened.drawer.locator(".gutter .bad").inner_text() == "2"
     assert opened.payload.get_attribute("aria-invalid") == "true"
     opened.drawer.get_by_role("button", name="Fire shop.sale", exact=True).click()
     assert opened.payload.evaluate("area => area.selectionStart") == 12
@@ -147,6 +147,12 @@ def test_what_was_typed_is_there_again_after_the_drawer_was_closed(opened):
     opened.keyboard.press("Escape")
     opened.drawer.wait_for(state="detached")
     opened.get_by_role("button", name="Fire event").click()
+    opened.kind.focus()
+    opened.keyboard.press("Escape")
+    opened.drawer.wait_for(state="detached")
+    opened.get_by_role("tab", name="Overview").focus()
+    opened.keyboard.press("f")  # from within the panel, too
+    opened.drawer.wait_for()
     assert opened.payload.input_value() == '{"item": "typed"}'
     assert opened.kind.input_value() == "shop.sale"
 

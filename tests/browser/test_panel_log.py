@@ -154,22 +154,6 @@ def test_a_text_and_a_pattern_are_marked_with_and_without_only_matches(opened):
     opened.log.get_by_text(re.compile(r"^\d+ lines$")).first.wait_for()
 
 
-def test_f3_goes_from_match_to_match_among_ten_thousand_lines(opened):
-    fire(opened, "shop.flood", '{"lines": 10000}')
-    opened.lines.filter(has_text="flood 9999").wait_for()
-    search(opened, r"flood \d00$", regex=True, only=False)
-    opened.log.get_by_text("9 matches").wait_for()
-    opened.keyboard.press("F3")
-    chosen = opened.grid.locator("[aria-selected=true]")
-    chosen.filter(has_text="flood 100").wait_for()
-    opened.keyboard.press("F3")
-    chosen.filter(has_text="flood 200").wait_for()
-    opened.keyboard.press("Shift+F3")
-    opened.keyboard.press("Shift+F3")
-    chosen.filter(has_text="flood 900").wait_for()
-    search(opened, "", regex=False, only=True)
-
-
 def test_who_scrolls_stays_there_and_is_told_of_new_lines(opened):
     opened.grid.focus()
     opened.keyboard.press("Home")
@@ -253,6 +237,7 @@ def test_the_handle_is_moved_by_keys_and_by_hand_and_each_view_keeps_its_height(
     opened.keyboard.press("ArrowUp")
     opened.wait_for_function("h => document.querySelector('.log').clientHeight > h", arg=before + 10)
     assert int(handle.get_attribute("aria-valuenow")) == round(height())
+    opened.get_by_role("button", name="Pause", exact=True).wait_for()  # the end is followed as before
     box = handle.bounding_box()
     opened.mouse.move(box["x"] + 300, box["y"] + 4)
     opened.mouse.down()
@@ -285,3 +270,24 @@ def test_axe_finds_nothing_serious_in_the_log(opened, axe, scheme, width):
     assert axe(opened, ".log") == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     search(opened, "", only=True)
+
+
+def test_f3_goes_from_match_to_match_in_a_flood_whose_oldest_lines_are_dropped(opened):
+    fire(opened, "shop.flood", '{"lines": 60000}')
+    opened.lines.filter(has_text="flood 59999").wait_for()
+    kept = opened.log.get_by_text("50,000 lines", exact=True)
+    kept.wait_for()
+    assert "older lines are kept no longer" in kept.get_attribute("title")
+    opened.grid.focus()
+    opened.keyboard.press("Home")
+    opened.lines.first.filter(has_text=re.compile(r"flood 1\d{4}")).wait_for()
+    search(opened, r"flood 5\d000$", regex=True, only=False)
+    opened.log.get_by_text("10 matches").wait_for()
+    opened.keyboard.press("F3")
+    chosen = opened.grid.locator("[aria-selected=true]")
+    chosen.filter(has_text="flood 50000").wait_for()
+    opened.keyboard.press("F3")
+    chosen.filter(has_text="flood 51000").wait_for()
+    opened.keyboard.press("Shift+F3")
+    opened.keyboard.press("Shift+F3")
+    chosen.filter(has_text="flood 59000").wait_for()

@@ -213,3 +213,12 @@ test("marks beyond the end of a line that was cut are left out", () => {
     ],
   );
 });
+
+test("what is opened at the lower edge comes into sight", () => {
+  const { model } = made();
+  model.scrolled(1000);
+  model.toggle(54);
+  model.heights.set(54, 80);
+  model.reveal();
+  assert.equal(model.top, 1040);
+});

@@ -9,6 +9,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 ROOTS = (PROJECT, PROJECT / "dnworker", PROJECT / "extension" / "dnworker_jupyter")
+FRONT = PROJECT / "dnworker" / "panel" / "static"
+PLACES = (*ROOTS, FRONT, *(folder for folder in FRONT.iterdir() if folder.is_dir()))
 PATH = re.compile(r"[\w./-]+(?:\.(?:py|md|js|toml)|/)")
 """A code span that is a path: of a file, or of a folder with a slash at its end."""
 
@@ -34,7 +36,7 @@ def test_every_path_of_the_page_exists():
     missing = [
         path
         for path, folder in described()
-        if not any((root / place / path).exists() for root in ROOTS for place in ("", folder))
+        if not any((root / place / path).exists() for root in PLACES for place in ("", folder))
     ]
     assert missing == []
 

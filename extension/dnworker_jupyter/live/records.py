@@ -97,10 +97,12 @@ def handler_records(worker: Worker) -> list[Handler]:
     return [_record(registered) for registered in registry.handlers_of(worker)]
 
 
-def make_worker(name: str, handlers: Iterable[Handler]) -> Worker:
-    """Make a Worker that has these handlers registered."""
+def make_worker(name: str, handlers: Iterable[Handler], state: dict[str, Any] | None = None) -> Worker:
+    """Make a Worker that has these handlers registered, with a state of its own or a given one."""
     worker = Worker(name)
     registry.add_handlers(worker, [Registered(h.key, h.function, h.schedule) for h in handlers])
+    if state is not None:
+        worker.state = state
     return worker
 
 

@@ -417,9 +417,7 @@ class LiveWorker:
         generation = generations[-1]
 
         def make_now() -> Worker:
-            worker = make_worker(self.name, generation.plain_handlers())
-            worker.state = state
-            return worker
+            return make_worker(self.name, generation.plain_handlers(), state)
 
         def make() -> Worker:
             """Make the Worker for a start: its state holds only what cells put there at their top level."""

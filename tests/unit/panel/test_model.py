@@ -75,6 +75,7 @@ async def test_the_runtime_is_shown_with_its_address_and_its_newest_event(runtim
     publish("demo.a")
     assert model.runtime_to_json() == {
         "id": runtime.runtime_id,
+        "name": "dnworker",
         "url": None,
         "events": runtime.bus.latest_seq,
     }

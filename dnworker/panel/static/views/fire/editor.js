@@ -153,7 +153,7 @@ export function JsonEditor({ value, onInput, problem, reads, label, describedBy,
   };
   const marks = [
     ...(problem ? [{ at: problem.at, cls: "err" }] : []),
-    ...(pair ?? []).map((at) => ({ at, cls: "pair" })),
+    ...(pair ?? []).map((at) => ({ at, cls: "mate" })),
   ];
   const first = Math.max(0, Math.floor((view.top - PADDING) / ROW) - 2);
   const last = Math.min(starts.length, Math.ceil((view.top + view.height) / ROW) + 2);
@@ -165,7 +165,7 @@ export function JsonEditor({ value, onInput, problem, reads, label, describedBy,
       html`<div key=${n} class=${problem?.line === n + 1 ? "bad" : ""} style=${{ top: `${n * ROW}px` }}>${n + 1}</div>`,
     );
   return html`<div class=${`editor ${problem ? "wrong" : ""} ${isColoured ? "" : "plain"}`} style=${{ "--gutter": gutter }}>
-    <div class="numbers" aria-hidden="true"><div style=${shift}>${numbers}</div></div>
+    <div class="gutter" aria-hidden="true"><div style=${shift}>${numbers}</div></div>
     <div class="layer" aria-hidden="true">
       <div style=${{ transform: `translate(${PADDING - view.left}px, ${PADDING - view.top}px)` }}>
         ${

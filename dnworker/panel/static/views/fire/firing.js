@@ -31,7 +31,7 @@ export function useFiring(store, draft, wrong, source, area) {
     reads.value = answer.reads;
     if (!isAsked && draft.peek().isTyped) return;
     write(answer.payload, false);
-    source.value = answer.source ? `Payload ${answer.source}` : "";
+    source.value = answer.source.slice(0, 1).toUpperCase() + answer.source.slice(1);
     if (!isAsked) focused?.focus?.();
   };
   const send = async (one) => {

@@ -68,7 +68,7 @@ function Form({ draft, wrong, source, firing, choices, area, kindRef }) {
         onChoose=${() => firing.suggest(false)}
       />
     <//>
-    <div class="pair">
+    <div class="two">
       <${Field} label="Worker" problem=${problemFor("worker")} id=${ids.worker}>
         <${Combo}
           label="Worker"
@@ -190,15 +190,21 @@ const isTyping = (node) => node?.matches?.("input, textarea, select, [contentedi
 function useKey(root, store) {
   useEffect(() => {
     const panel = root.current.closest(".dn");
-    const target = panel.closest(".dnw-page") ? document : panel;
     const key = (event) => {
       const isPlain = event.key === "f" && !event.ctrlKey && !event.metaKey && !event.altKey;
       if (!isPlain || event.defaultPrevented || isTyping(event.composedPath()[0])) return;
       event.preventDefault();
       store.openFire({});
     };
-    target.addEventListener("keydown", key);
-    return () => target.removeEventListener("keydown", key);
+    // Of what is outside of the panel the page alone hears: the panel keeps bare keys from a notebook.
+    const beside = (event) => !panel.contains(event.target) && key(event);
+    const page = panel.closest(".dnw-page");
+    panel.addEventListener("keydown", key);
+    page?.ownerDocument.addEventListener("keydown", beside);
+    return () => {
+      panel.removeEventListener("keydown", key);
+      page?.ownerDocument.removeEventListener("keydown", beside);
+    };
   }, [store]);
 }
 

@@ -79,7 +79,10 @@ function usePlace(model, root, own, bump) {
       const isTall = model.wraps || node.dataset.open;
       isNew = model.heights.set(position, isTall ? node.offsetHeight : ROW) || isNew;
     }
-    if (isNew) bump();
+    if (isNew) {
+      model.reveal();
+      bump();
+    }
     const { top } = model;
     if (Math.abs(root.current.scrollTop - top) > 0.5) root.current.scrollTop = top;
     own.current = root.current.scrollTop;
@@ -109,7 +112,12 @@ export function LogLines({ model, version, isBrief }) {
     model.fetch();
   }, [version.value]);
   const scrolled = () => {
-    const { scrollTop } = root.current;
+    const { scrollTop, clientHeight } = root.current;
+    if (clientHeight !== model.height) {
+      model.height = clientHeight; // the list was made higher, and so the browser moved it
+      bump();
+      return;
+    }
     if (Math.abs(scrollTop - own.current) <= 1) return; // the list itself went there
     own.current = scrollTop;
     model.scrolled(scrollTop);

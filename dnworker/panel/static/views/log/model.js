@@ -71,6 +71,7 @@ export class LogModel {
     this.anchor = { position: 1, offset: 0 };
     this.current = null; // the position of the chosen entry
     this.rangeFrom = null; // where the selection began
+    this.revealing = null; // the position of an entry that was opened
     this.isFetching = false;
     this.finding = Promise.resolve();
     this.height = 0; // of what can be seen, in pixels
@@ -250,8 +251,21 @@ export class LogModel {
     }
     if (this.following && position < this.end - 1) this.follow(false);
     this.opened.set(line.number, null);
+    this.revealing = position;
     this.load(line);
     this.changed();
+  }
+
+  /** Bring what was opened into sight, once it is known how tall it is. */
+  reveal() {
+    const position = this.revealing;
+    if (position === null) return;
+    const { number } = this.cache.get(position) ?? {};
+    if (this.opened.get(number) !== null) this.revealing = null; // all of it is there
+    if (this.following) return;
+    const from = this.heights.top(this.first, position);
+    const until = from + this.heights.get(position);
+    if (until > this.top + this.height) this.keepAt(Math.min(from, until - this.height));
   }
 
   async load(line) {

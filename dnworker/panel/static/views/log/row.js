@@ -1,7 +1,7 @@
 // One entry of the log: time, worker, mark and text, and all of it once it is open.
 import { html } from "../../vendor/vendor.js";
 import { Ansi } from "../../base/ansi.js";
-import { clockMillis, clockSeconds, count, plural } from "../../base/format.js";
+import { clockMillis, clockSeconds, count, nameParts, plural } from "../../base/format.js";
 import { Button, Copy } from "../../base/ui.js";
 import { Shown } from "./shown.js";
 
@@ -46,7 +46,7 @@ export function Row({ line, whole, isOpen, isBrief, actions }) {
   };
   const title = line.clock === null ? null : `${clockMillis(line.at)} by the machine's clock`;
   return html`<span class="t3 at" role="gridcell" title=${title}>${timeOf(line, isBrief)}</span>
-    <span class="t2 el by" role="gridcell" title=${line.worker}>${line.worker}</span>
+    <span class="t2 el by" role="gridcell" title=${line.worker}>${isBrief ? nameParts(line.worker)[1] : line.worker}</span>
     <span class="mk" role="gridcell"
       >${MARKS[line.level]}${NAMES[line.level] && html`<span class="offscreen">${NAMES[line.level]}</span>`}</span
     >

@@ -14,6 +14,7 @@ export function useSteadyLook(part, wanted) {
 
 const SMALLEST = 0.8; // of its size: below, texts are too small to be read, and the map scrolls
 const LARGEST = 2;
+const LEAST = 720; // pixels of a small map, below which it scrolls
 
 /**
  * A drawing that the kernel made, with boxes to choose.
@@ -183,24 +184,30 @@ function Bar({ row, most }) {
   return html`<i class=${row.bad ? "bar bad" : "bar"} style=${{ width: `${Math.round(share * 100)}%` }}></i>`;
 }
 
-/** The whole map live, or with `busiest` the flows with the most events: a small map, rows where it is narrow. */
-export function FlowMap({ busiest = 0, window = "live", hide = [] }) {
+/**
+ * The whole map live, or with `busiest` the flows with the most events: a small map, rows where it is narrow.
+ * `selected` is the name of the box that is chosen; `onSelect(node)` is called with another one, or null.
+ */
+export function FlowMap({ busiest = 0, window = "live", hide = [], selected, onSelect }) {
   const store = useStore();
-  const [chosen, setChosen] = useState(null);
+  const [own, setOwn] = useState(null);
   const part = busiest ? "map#busiest" : "map#alone";
   const value = useSteadyLook(part, busiest ? { window, hide, busiest } : { window, hide });
   if (!value) return html`<p class="t3">Looking at what flows …</p>`;
-  if (!busiest)
-    return html`<${Canvas}
-      drawing=${value}
-      chosen=${chosen}
-      onChoose=${(node) => setChosen(node.id === chosen ? null : node.id)}
-      onOpen=${(node) => open(store, node)}
-    />`;
+  if (!busiest) {
+    const chosen = onSelect ? (value.nodes.find((node) => node.name === selected)?.id ?? null) : own;
+    const choose = (node) => {
+      const next = node.id === chosen ? null : node;
+      if (onSelect) onSelect(next);
+      else setOwn(next?.id ?? null);
+    };
+    return html`<${Canvas} drawing=${value} chosen=${chosen} onChoose=${choose} onOpen=${(node) => open(store, node)} />`;
+  }
   if (!value.rows.length) return html`<p class="t3">Nothing was published yet, and no handler listens.</p>`;
   if (store.width.value === "narrow")
     return html`<${FlowList} rows=${value.rows} onChoose=${(row) => store.go("map", { node: row.id })} />`;
-  return html`<div class="flow-small">
+  const least = `${Math.min(LEAST, value.map.width)}px`;
+  return html`<div class="flow-small" style=${{ "--dn-least": least }}>
     <${Drawing}
       drawing=${value.map}
       label="Busiest flows"

@@ -45,7 +45,7 @@ function Verdict({ overview, width }) {
   const options = { who: store.who, isShort: width !== "wide" };
   const pieces = reason(overview, liveness, store.now(), options);
   return html`<div class="verdict">
-    <div class="g said">
+    <div class="g sentence">
       <h1 class="row">${isFailing && html`<${Dot} state="error" />`}${headline(overview, liveness)}</h1>
       <div class=${`t2 why ${isFailing ? "in" : ""}`}>${pieces.map((piece) => html`<${Piece} piece=${piece} />`)}</div>
     </div>

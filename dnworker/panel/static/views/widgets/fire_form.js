@@ -3,22 +3,11 @@ import { html, useId, useSignal } from "../../vendor/vendor.js";
 import { plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button } from "../../base/ui.js";
+import { problemOfPayload } from "../fire/draft.js";
+import { JsonEditor } from "../fire/editor.js";
 import { setTraits, useTraits } from "./traits.js";
 
 const TRAITS = ["kind", "payload", "session", "worker", "seq", "outcome", "error", "calls"];
-const MOST_ROWS = 12;
-
-/** Why a text is no payload; null where it is one. */
-export function problemOf(text) {
-  try {
-    const value = JSON.parse(text || "{}");
-    if (value === null || typeof value !== "object" || Array.isArray(value))
-      return "A payload is a JSON object";
-    return null;
-  } catch (problem) {
-    return problem.message;
-  }
-}
 
 function Outcome({ seq, outcome, error, calls }) {
   if (seq === null) return null;
@@ -36,7 +25,7 @@ export function FireForm({ model }) {
   const wrong = useSignal("");
   const isFiring = useSignal(false);
   const fire = async () => {
-    wrong.value = problemOf(payload) ?? "";
+    wrong.value = problemOfPayload(payload || "{}")?.text ?? "";
     if (wrong.value || store.disabled.peek()) return;
     isFiring.value = true;
     const message = { type: "fire", kind, payload: payload || "{}", session, worker };
@@ -52,7 +41,6 @@ export function FireForm({ model }) {
     event.preventDefault();
     event.stopPropagation();
   };
-  const rows = Math.min(MOST_ROWS, Math.max(3, payload.split("\n").length));
   const why = store.disabled.value ?? (isFiring.value ? "It is being fired" : null);
   return html`<div class="wfire" onKeyDown=${key}>
     <div class="row">
@@ -60,19 +48,17 @@ export function FireForm({ model }) {
       ${worker && html`<span class="s t3 el">to ${worker}</span>`}
       <${Button} primary small icon="fire" why=${why} onClick=${fire}>Fire<//>
     </div>
-    <textarea
-      class="m"
-      rows=${rows}
-      spellcheck="false"
-      aria-label=${`Payload of ${kind}`}
-      aria-invalid=${wrong.value ? "true" : undefined}
-      aria-describedby=${id}
+    <${JsonEditor}
       value=${payload}
-      onInput=${(event) => {
+      onInput=${(text) => {
         wrong.value = "";
-        setTraits(model, { payload: event.currentTarget.value });
+        setTraits(model, { payload: text });
       }}
-    ></textarea>
+      problem=${problemOfPayload(payload)}
+      reads="{}"
+      label=${`Payload of ${kind}`}
+      describedBy=${id}
+    />
     <p class="s bad" id=${id} role="alert">${wrong.value}</p>
     <${Outcome} ...${last} />
   </div>`;
