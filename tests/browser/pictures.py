@@ -37,6 +37,9 @@ IN_DOCS = {
 }
 """The screens that the documentation shows, at one and a half of their size."""
 
+BLOCK, MOST_OF_BLOCK = 20, 0.7
+"""Px of a square, and how much of one may differ: other letters fill none, a missing button does."""
+
 Act = Callable[[Any], None]
 
 
@@ -172,6 +175,12 @@ def differing(first: Image.Image, second: Image.Image) -> Image.Image:
 def share(marked: Image.Image) -> float:
     """Return the share of white pixels."""
     return marked.histogram()[255] / (marked.width * marked.height)
+
+
+def worst(marked: Image.Image) -> float:
+    """Return the share of white pixels in the square that has the most."""
+    size = max(1, marked.width // BLOCK), max(1, marked.height // BLOCK)
+    return marked.resize(size, Image.Resampling.BOX).getextrema()[1] / 255
 
 
 COMMON, RARE = 176, 80
