@@ -255,10 +255,10 @@ def _read(
         return worker_facts(manifest, definition)
     writes: set[str] = set()
     for _, function in handlers:
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        if code is None or (tree := tree_of(code.co_filename)) is None:
+        try:
+            writes |= _writes_of(function)
+        except (RecursionError, ValueError):  # it wraps itself, or is nested too deep
             continue
-        writes |= published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
     hears = {key.trigger: Flow() for key, _ in handlers if key.decorator == "on_event"}
     schedules = {key.trigger: Flow() for key, _ in handlers if key.decorator == "every"}
     return WorkerFacts(
@@ -270,6 +270,19 @@ def _read(
         written=frozenset({*hears, *schedules}),
         handlers=len(handlers),
     )
+
+
+def _writes_of(function: Any) -> frozenset[str]:
+    """Return the kinds that a handler's source publishes; none where its source is not known.
+
+    Raises:
+        ValueError: it wraps itself.
+        RecursionError: its source is nested too deep.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or (tree := tree_of(code.co_filename)) is None:
+        return frozenset()
+    return published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
 
 
 def _beside(file: str, tree: ast.Module) -> dict[str, ast.Module]:
