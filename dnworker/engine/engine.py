@@ -355,8 +355,10 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
+        worker = self.worker(name)
         with because("Removed"):
-            await self.capabilities.remove(self.worker(name))
+            await self.capabilities.remove(worker)
+        self._worker_log.forget(worker.qualified_name)
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:
