@@ -25,6 +25,7 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.core.handlers import HandlerKey
+    from dnworker.core.side_threads import SideThreads
     from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
 
@@ -56,10 +57,13 @@ class FlowMeter:
     Args:
         workers: returns the workers that there are.
         history: knows which events wait for workers.
+        side_threads: parse files.
     """
 
-    def __init__(self, workers: Callable[[], list[ManagedWorker]], history: History) -> None:
-        self._workers, self._history = workers, history
+    def __init__(
+        self, workers: Callable[[], list[ManagedWorker]], history: History, side_threads: SideThreads
+    ) -> None:
+        self._workers, self._history, self._side_threads = workers, history, side_threads
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
         self._handled_rings: Rings[Handled] = Rings()
@@ -107,7 +111,7 @@ class FlowMeter:
         unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
         unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
         for worker, key in unread:
-            self._keep(worker, key, await asyncio.to_thread(_read, *_to_read(worker)))
+            self._keep(worker, key, await self._side_threads.run(_read, *_to_read(worker)))
         steps = self._collect(minutes)
         while True:
             try:
