@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,17 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from dnworker.core.handler_error import describe
+from dnworker.core.text import shorten
 from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.log_entries import bar_of, entry_to_json
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
-from dnworker.panel.parts import Follower, Wanted, part_named
+from dnworker.panel.parts import Follower, Part, Wanted, part_named
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
     from dnworker.panel.model import PanelModel
+
+log = logging.getLogger("dnworker.panel")
 
 LINES_AT_ONCE = 200
 CHUNKS_AT_ONCE = 4
@@ -29,6 +34,9 @@ CHUNKS_AT_ONCE = 4
 
 SILENCE = 15.0
 """Seconds without an answer after which a view that was sent updates counts as gone."""
+
+LONGEST_FAILURE = 300
+"""Characters that are sent of why a part failed."""
 
 Send = Callable[[dict[str, Any]], None]
 Parts = Iterator[tuple[str, Any]]
@@ -91,6 +99,7 @@ class View:
         self._seq = 0
         self._sent = Sent(WorkerChanges(model))
         self._is_behind = False
+        self._logged: set[tuple[str, type[Exception]]] = set()
 
     # -- what the view sends ----------------------------------------------------------------------------
 
@@ -302,9 +311,39 @@ class View:
             else:
                 value = await part.read(self._model, wanted, pace)
                 if self.looks.get(name) is wanted:
+            try:
+                value = await self._read(name, part, wanted, pace)
+                is_whole = part.follow is None
+                if not is_whole or self._sent.parts.get(name) != value:
+                    size_of(value)  # it raises where there is no form as JSON
+            except Exception as exc:  # one part's trouble must not silence the view
+                value, is_whole = self._failed(name, exc), True
+                self._is_behind |= part.is_heard_of  # it is read again after its interval
+            if self.looks.get(name) is wanted:
+                if is_whole:
                     found |= self._if_new(name, value)
+                elif value is not None:
+                    self._sent.parts.pop(name, None)  # that it failed
+                    found[name] = value
             await pace.rest()
         return found
+
+    async def _read(self, name: str, part: Part, wanted: Wanted, pace: Pace) -> Any:
+        """Return a part, or what has changed of one that is followed; None for nothing."""
+        if part.follow is None:
+            return await part.read(self._model, wanted, pace)
+        follower = self._sent.followers.get(name)
+        if follower is None:  # filled anew
+            follower = self._sent.followers[name] = part.follow(self._model, wanted)
+        return await follower.changes(pace)
+
+    def _failed(self, name: str, exc: Exception) -> dict[str, str]:
+        """Return what is sent of a part that raised; it is logged the first time."""
+        self._sent.followers.pop(name, None)  # it begins anew
+        if (name, type(exc)) not in self._logged:
+            self._logged.add((name, type(exc)))
+            log.exception("the part %r of the panel failed; it is tried again", name)
+        return {"failed": shorten(describe(exc, with_locals=False).summary, LONGEST_FAILURE)}
 
     # -- the log ---------------------------------------------------------------------------------------
 
