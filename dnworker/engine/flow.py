@@ -122,25 +122,6 @@ class FlowMeter:
             minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
         """
         await self._read_sources()
-        unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
-        unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
-        for worker, key in unread:
-            self._keep(worker, key, await self._side_threads.run(_read, *_to_read(worker)))
-        steps = self._collect(minutes)
-        while True:
-            try:
-                for _ in range(AT_ONCE // 4):
-                    next(steps)
-            except StopIteration as end:
-                return cast(Facts, end.value)
-            await asyncio.sleep(0)
-
-    def facts_now(self, minutes: float) -> Facts:
-        """Return the same at once, for who holds the loop anyhow."""
-        for worker in self._workers():
-            key = self._source_key(worker)
-            if key is not None and self._written.get(worker.qualified_name, (None,))[0] != key:
-                self._keep(worker, key, _read(*_to_read(worker)))
         steps = self._collect(minutes)
         while True:
             try:
@@ -159,7 +140,7 @@ class FlowMeter:
                 await asyncio.sleep(0)
         for start in range(0, len(unread), FACTS_AT_ONCE):
             some = unread[start : start + FACTS_AT_ONCE]
-            found = await asyncio.to_thread(_read_all, [_to_read(worker) for worker, _ in some])
+            found = await self._side_threads.run(_read_all, [_to_read(worker) for worker, _ in some])
             for (worker, key), read in zip(some, found, strict=True):
                 self._keep(worker, key, read)
 

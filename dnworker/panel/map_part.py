@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -60,17 +59,12 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await asyncio.to_thread(_alone, place, busiest, shown, most, place)
-        key = (frozenset(asked.hide), most)
-        flows = await side.run(busiest, shown, most, place := _place(model, key))
-        _keep(model, key, place)
+        flows = await side.run(_alone, place, busiest, shown, most, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
-    ways = (frozenset(asked.hide), opened, closed)
+    place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await asyncio.to_thread(_alone, place, make, shown, place, opened, closed)
-    drawing = await side.run(make, shown, place := _place(model, ways), opened, closed)
-    _keep(model, ways, place)
+    drawing = await side.run(_alone, place, make, shown, place, opened, closed)
     return drawing | {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -94,16 +88,12 @@ def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dic
 
 
 def _place(model: PanelModel, key: object) -> Place:
-    """Return a copy of a place: a thread changes it, while another may read the same."""
-    return replace(_places.setdefault(model, OrderedDict()).get(key) or Place())
-
-
-def _keep(model: PanelModel, key: object, place: Place) -> None:
     places = _places.setdefault(model, OrderedDict())
-    places[key] = place
+    place = places.setdefault(key, Place())
     places.move_to_end(key)
     if len(places) > PLACES_KEPT:
         places.popitem(last=False)
+    return place
 
 
 def without(facts: Facts, hidden: Iterable[str]) -> Facts:

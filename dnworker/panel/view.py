@@ -222,7 +222,12 @@ class View:
             self._is_behind = True
             return {}
         del self._sent.readings[name]
-        return dict(self._if_new(name, task.result())) if self.looks.get(name) is wanted else {}
+        try:
+            value = task.result()
+            size_of(value)  # it raises where there is no form as JSON
+        except Exception as exc:  # one part's trouble must not silence the view
+            value = self._failed(name, exc)
+        return dict(self._if_new(name, value)) if self.looks.get(name) is wanted else {}
 
     async def _match_log(self) -> None:
         """Match the next lines of the log against the filter, as many as other views can wait for."""
@@ -297,20 +302,11 @@ class View:
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
             self._sent.looked_at[name] = now
-            if part.follow is not None:
-                follower = self._sent.followers.get(name)
-                if follower is None:  # filled anew
-                    follower = self._sent.followers[name] = part.follow(self._model, wanted)
-                value = await follower.changes(pace)
-                if value is not None and self.looks.get(name) is wanted:
-                    found[name] = value
-            elif part.is_slow:
+            if part.is_slow:
                 reading = asyncio.ensure_future(part.read(self._model, wanted, Pace()))
                 self._sent.readings[name] = Reading(wanted, reading)
                 self._is_behind = True
-            else:
-                value = await part.read(self._model, wanted, pace)
-                if self.looks.get(name) is wanted:
+                continue
             try:
                 value = await self._read(name, part, wanted, pace)
                 is_whole = part.follow is None

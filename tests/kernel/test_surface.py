@@ -118,7 +118,7 @@ def viewing(any_kernel):
     def say(type_, subshell=None, **fields):
         any_kernel.send_to_comm(comm, {"type": type_, "view": "v", **fields}, subshell)
 
-    say("hello", parts=["log", "events"])
+    say("hello", parts=["log"])
     any_kernel.until_comm("snapshot")
     return say
 

@@ -171,6 +171,8 @@ async def test_a_map_that_nobody_waits_for_is_not_drawn_to_its_end(runtime, brid
     screen.say("look", part="map", wanted=None)
     await asyncio.wait_for(ended.wait(), 10)
     assert "map" not in view.looks
+
+
 async def test_a_map_comes_although_a_users_work_fills_the_threads_of_the_loop(runtime, bridge, screen):
     release = threading.Event()
     blocked = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(64)]
@@ -191,23 +193,3 @@ async def test_the_threads_of_the_panel_end_with_the_runtime(bridge, read, runti
         thread.join(10)
     assert own
     assert not any(thread.is_alive() for thread in own)
-
-
-async def test_a_thread_draws_in_a_place_of_its_own(runtime, bridge, read, monkeypatch):
-    places, real = [], map_part.make
-
-    def make(facts, place, *more):
-        before = dataclasses.replace(place)
-        places.append(place)
-        kept = map_part._places.get(model, {}).get(key)
-        drawn = real(facts, place, *more)
-        assert kept is None or kept == before  # what others read has not changed
-        return drawn
-
-    model = read.model
-    key = (frozenset(), frozenset(), frozenset())
-    monkeypatch.setattr(map_part, "make", make)
-    await read()
-    await read()
-    assert places[0] is not places[1]
-    assert map_part._places[model][key] is places[1]
