@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dnworker.core.envelope import EventEnvelope, is_noise
 from dnworker.events.trace import STREAMED
 from dnworker.panel.run_rows import Run, empty_row, row_of
-from dnworker.panel.unheard import Unheard
+from dnworker.panel.unheard import NotRunning, Unheard
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -64,8 +64,7 @@ class RunIndex:
         self._is_followed = False
         self._is_busy = False
         self._unheard = Unheard(engine)
-        self._why: dict[str, str | None] = {}
-        """By kind, why nobody ran, as far as this look has found out: it asks every worker."""
+        self._not_running: NotRunning | None = None
 
     def note(self, event_id: str) -> None:
         """Note that an event is new, or that what it caused has changed; costs nothing while nobody looks."""
@@ -98,14 +97,9 @@ class RunIndex:
         if len(self.shown) > SHOWN_KEPT:
             self.shown.popitem(last=False)
 
-    def why_unheard(self, kind: str) -> str | None:
-        """Return who would have run for a kind, and why not; None if nobody would."""
-        return self._unheard.why(kind)
-
-    def _why_of(self, kind: str) -> str | None:
-        if kind not in self._why:
-            self._why[kind] = self._unheard.why(kind)
-        return self._why[kind]
+    async def not_running(self, pace: Pace) -> NotRunning:
+        """Look who does not run that would have heard something; one look answers for all events."""
+        return await self._unheard.look(pace)
 
     def changed_since(self, revision: int) -> Iterator[Run]:
         """Go through the runs whose rows have changed, the latest change first."""
@@ -119,8 +113,8 @@ class RunIndex:
         if self._is_busy:
             return
         self._is_busy = True
+        self._not_running = None  # what is so now
         try:
-            self._why.clear()
             await self._take_new(pace)
             await pace.rest()
             await self._drop_old(pace)
@@ -214,8 +208,9 @@ class RunIndex:
             pause = took * COST_FACTOR if took > 0.005 else 0.0
             self._unfinished[run.id] = time.monotonic() + pause
         if row.outcome == "none" and not run.is_own:
-            row = replace(row, why=self._why_of(run.kind))
-            await pace.rest()
+            if self._not_running is None:
+                self._not_running = await self.not_running(pace)
+            row = replace(row, why=self._not_running.why(run.kind))
             if self.runs.get(run.id) is not run:
                 return
         if row != run.row or not run.revision:

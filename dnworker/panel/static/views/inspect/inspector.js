@@ -38,11 +38,19 @@ export function tabOf(part, chosen) {
   return chosen && names.includes(chosen.tab) && chosen.tab !== "error" ? chosen.tab : "payload";
 }
 
+/** What was chosen for this thing, else what the link to it names, else what was chosen before. */
+export function choiceOf(part, chosen, { event, tab }) {
+  const key = keyOf(part);
+  if (chosen?.of === key || !tab || !event || part?.event?.id !== event) return chosen;
+  return { of: key, tab };
+}
+
 const keyOf = (part) => (part ? JSON.stringify([part.wanted.event, part.wanted.invocation]) : "");
 
 /**
  * What the chosen row of a run is. `selected` is `{ event, invocation }`: an event, one call of a handler, or with no
- * event a call that nothing caused; null for nothing. `store.go("runs", { event, compare })` compares an event with another.
+ * event a call that nothing caused; null for nothing. `store.go("runs", { event, compare })` compares an event with another,
+ * `{ event, tab }` opens a tab.
  */
 export function Inspector({ selected }) {
   const store = useStore();
@@ -51,7 +59,7 @@ export function Inspector({ selected }) {
   const [chosen, setChosen] = useState(null);
   const body = useRef(null);
   const panel = useId();
-  const tab = tabOf(part, chosen);
+  const tab = tabOf(part, choiceOf(part, chosen, store.route.value));
   const shownKey = keyOf(part);
   useEffect(() => {
     if (body.current) body.current.scrollTop = 0;
