@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -53,19 +53,24 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     """Return the map, or the busiest flows."""
     asked = _read(wanted)
     minutes = {"15m": RECENT, "code": 0.0}.get(asked.window, LIVE)
-    facts = await model.engine.flow.facts(minutes)
+    facts, side = await model.engine.flow.facts(minutes), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await asyncio.to_thread(busiest, shown, most, place)
+        flows = await asyncio.to_thread(_alone, place, busiest, shown, most, place)
+        key = (frozenset(asked.hide), most)
+        flows = await side.run(busiest, shown, most, place := _place(model, key))
+        _keep(model, key, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
-    place = _place(model, (frozenset(asked.hide), opened, closed))
+    ways = (frozenset(asked.hide), opened, closed)
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await asyncio.to_thread(make, shown, place, opened, closed)
+    drawing = await asyncio.to_thread(_alone, place, make, shown, place, opened, closed)
+    drawing = await side.run(make, shown, place := _place(model, ways), opened, closed)
+    _keep(model, ways, place)
     return drawing | {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -82,13 +87,23 @@ def _read(wanted: dict[str, Any]) -> Wanted:
         return Wanted()
 
 
+def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Draw while nobody else does in this place: several views may look at the same map."""
+    with place.lock:
+        return draw(*args)
+
+
 def _place(model: PanelModel, key: object) -> Place:
+    """Return a copy of a place: a thread changes it, while another may read the same."""
+    return replace(_places.setdefault(model, OrderedDict()).get(key) or Place())
+
+
+def _keep(model: PanelModel, key: object, place: Place) -> None:
     places = _places.setdefault(model, OrderedDict())
-    place = places.setdefault(key, Place())
+    places[key] = place
     places.move_to_end(key)
     if len(places) > PLACES_KEPT:
         places.popitem(last=False)
-    return place
 
 
 def without(facts: Facts, hidden: Iterable[str]) -> Facts:

@@ -72,7 +72,8 @@ def test_a_narrow_header_says_how_many_fail_and_shows_the_chosen_tab(page):
     tab = page.get_by_role("tab", name="Sessions", selected=True)
     tab.wait_for()
     box = tab.bounding_box()
-    assert 0 <= box["x"] and box["x"] + box["width"] <= 420
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 420
     pill = page.get_by_role("button", name="12 failing")
     assert pill.inner_text().strip() == "12"
     assert page.evaluate("document.querySelector('.dn .top').scrollWidth") <= 420

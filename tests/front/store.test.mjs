@@ -1,45 +1,38 @@
-// The store of a view: what it looks at, and how widgets share it.
+// What a view keeps of what it is sent.
 import assert from "node:assert/strict";
 import test from "node:test";
 import { Store } from "../../dnworker/panel/static/base/store.js";
-import { selection } from "../../dnworker/panel/static/views/widgets/mount.js";
-import { derive } from "../../dnworker/panel/static/views/widgets/shared.js";
 
-function stage(run) {
-  const sent = [];
-  const model = { send: (message) => sent.push(message), on: () => {}, off: () => {} };
-  const store = new Store(model);
-  const looks = () => sent.filter(({ type }) => type === "look").map(({ part, wanted }) => [part, wanted]);
-  try {
-    run({ store, looks });
-  } finally {
-    store.close();
-  }
+function opened() {
+  const store = new Store({ on() {}, off() {}, send() {}, get: () => null });
+  const toasts = [];
+  store.toast = (text) => toasts.push(text);
+  return { store, toasts };
 }
 
-test("when the newest of two looks at a part ends, what the other one wants is asked for again", () =>
-  stage(({ store, looks }) => {
-    store.look("run", { event: "a" });
-    const end = store.look("run", { event: "b" });
-    end();
-    assert.deepEqual(looks().at(-1), ["run", { event: "a" }]);
-    store.look("run", { event: "a" })();
-    assert.equal(looks().length, 4); // the same is wanted: nothing is to be said
-  }));
+test("a part that failed is null, said once, and no listener takes it for a value", () => {
+  const { store, toasts } = opened();
+  const heard = [];
+  store.on("map", (value) => heard.push(value));
+  const update = (map) => store.take({ type: "update", now: Date.now(), seq: 1, map, clock: { a: 1 } });
+  update({ nodes: [] });
+  update({ failed: "ValueError: odd" });
+  assert.equal(store.value("map").value, null);
+  assert.deepEqual(store.value("clock").value, { a: 1 });
+  update({ failed: "ValueError: odd" });
+  assert.deepEqual(toasts, ["Cannot show map: ValueError: odd"]);
+  update({ nodes: [1] });
+  assert.deepEqual(store.value("map").value, { nodes: [1] });
+  assert.deepEqual(heard, [{ nodes: [] }, { nodes: [1] }]);
+  update({ failed: "ValueError: odd" });
+  assert.equal(toasts.length, 2);
+  store.close();
+});
 
-test("widgets share a part where they want the same of it, and only there", () =>
-  stage(({ store, looks }) => {
-    const [one, two] = [derive(store, () => {}), derive(store, () => {})];
-    const key = (worker) => JSON.stringify({ worker });
-    one.look("tail", { worker: "a" });
-    two.look("tail", { worker: "b" });
-    assert.notEqual(one.value("tail", key("a")), two.value("tail", key("b")));
-    assert.equal(one.value("tail", key("b")), two.value("tail", key("b")));
-    assert.notEqual(looks()[0][0], looks()[1][0]);
-    assert.equal(one.value("workers", key("a")), store.value("workers"));
-  }));
-
-test("a box of the map is selected by its name, whatever its id begins with", () => {
-  assert.deepEqual(selection("FlowMap", { node: "kind/shop.sale" }), { selected: "shop.sale" });
-  assert.deepEqual(selection("FlowMap", { worker: "shop:till" }), { selected: "shop:till" });
+test("a value that counts what failed is a value", () => {
+  const { store, toasts } = opened();
+  store.take({ type: "update", now: Date.now(), seq: 1, call: { failed: "3", calls: 4 } });
+  assert.deepEqual(store.value("call").value, { failed: "3", calls: 4 });
+  assert.deepEqual(toasts, []);
+  store.close();
 });
