@@ -228,24 +228,6 @@ export function FireDrawer() {
     opener.current?.focus?.();
     opener.current = null;
   };
-  useEffect(
-    () =>
-      store.commands.add((query) => {
-        const words = query.trim().toLowerCase();
-        return words && "fire event".includes(words)
-          ? [
-              {
-                group: "Actions",
-                icon: "fire",
-                title: "Fire event",
-                keys: "F",
-                run: () => store.openFire({}),
-              },
-            ]
-          : [];
-      }),
-    [store],
-  );
   return html`<div class="fire-root" ref=${root}>
     ${wanted && html`<${Drawer} draft=${draft} wrong=${wrong} source=${source} close=${close} wanted=${wanted} />`}
   </div>`;

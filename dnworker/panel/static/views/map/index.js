@@ -1,9 +1,9 @@
 // The view "Map": what flows where, what of it is wrong, and what is known of the chosen box.
 import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.js";
-import { useStore } from "../../base/store.js";
+import { useSteadyLook, useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
 import { Findings, Selected } from "./aside.js";
-import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
+import { Canvas, FlowList, open } from "./flow_map.js";
 
 const WINDOWS = [
   ["live", "Live"],
@@ -65,6 +65,7 @@ export function MapView() {
       onInput=${setQuery}
       label="Find a worker or kind"
       shortcut="/"
+      data-search
       width=${isNarrow ? "100%" : "280px"}
       onKeyDown=${(event) => event.key === "Enter" && chooseFirst(value, query, mine, store)}
     />`}

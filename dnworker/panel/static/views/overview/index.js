@@ -1,5 +1,5 @@
 // The view "Overview": what is wrong, the last 15 minutes, what fails, what is due, what has changed.
-import { html, useRef, useState } from "../../vendor/vendor.js";
+import { html, useRef } from "../../vendor/vendor.js";
 import { clockSeconds, count, span } from "../../base/format.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Dot, Kbd, Link } from "../../base/ui.js";
@@ -8,7 +8,8 @@ import { Changed, Due } from "./due.js";
 import { NoWorkers } from "./empty.js";
 import { Failures } from "./failures.js";
 import { BusiestFlows } from "./flows.js";
-import { beginOf, between, bucketAt, spanText } from "./numbers.js";
+import { beginOf, between, spanText } from "./numbers.js";
+import { useSpan } from "./span.js";
 import { headline, reason, stateCounts } from "./words.js";
 
 function Piece({ piece }) {
@@ -71,22 +72,6 @@ function Selected({ series, span: found, brush, onOpen, onClear }) {
     <${Link} onClick=${onOpen}>Show these runs<//><span class="t2">or</span>
     <${Link} onClick=${onClear}>Clear<//><${Kbd}>Esc<//>
   </div>`;
-}
-
-/** The brush, kept by time: it moves to the left as time goes on, and ends where the charts do. */
-function useSpan() {
-  const [chosen, setChosen] = useState(null);
-  const [asked, setAsked] = useState(null);
-  const set = (series) => (brush, isMoving) => {
-    const times = brush && { since: beginOf(series, brush[0]), until: beginOf(series, brush[1]) };
-    setChosen(times);
-    if (!isMoving) setAsked(times);
-  };
-  const inBuckets = (series) => {
-    if (!chosen || chosen.until <= beginOf(series, 0)) return null;
-    return [bucketAt(series, chosen.since), bucketAt(series, chosen.until - 1) + 1];
-  };
-  return { chosen, asked, set, inBuckets };
 }
 
 export function OverviewView() {

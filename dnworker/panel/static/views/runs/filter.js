@@ -57,10 +57,11 @@ function TokenField({ filter, onChange, inputRef }) {
     <input
       ref=${inputRef}
       type="text"
+      data-search
       aria-label="Search runs by kind, worker, session or payload text"
       placeholder=${hint}
       value=${filter.text}
-      spellcheck="false"
+      spellcheck=${false}
       autocomplete="off"
       onInput=${type}
       onKeyDown=${key}

@@ -42,6 +42,7 @@ function Bar({ workers, wanted, set, searchRef, onDown }) {
     <${Search}
       label=${`Filter ${plural(workers.length, "worker")}`}
       shortcut="/"
+      data-search
       value=${wanted.filter}
       onInput=${(filter) => set({ filter })}
       inputRef=${searchRef}
