@@ -3,6 +3,7 @@ import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.j
 import { useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
 import { Findings, Selected } from "./aside.js";
+import { put } from "../runs/actions.js";
 import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
 
 const WINDOWS = [
@@ -68,6 +69,7 @@ export function MapView() {
       width=${isNarrow ? "100%" : "280px"}
       onKeyDown=${(event) => event.key === "Enter" && chooseFirst(value, query, mine, store)}
     />`}
+    wanted=${wanted}
     width=${store.width.value}
   />`;
   const shown = isNarrow
@@ -104,7 +106,22 @@ function chooseFirst(value, query, mine, store) {
   else store.toast(`Nothing on the map is called ${query.trim()}`);
 }
 
-function Bar({ mine, capabilities, find, width }) {
+/** The map as a text for elsewhere. */
+function CopyMenu({ wanted }) {
+  const store = useStore();
+  const item = (form, name) => ({
+    label: `Copy as ${name}`,
+    icon: "copy",
+    why: store.disabled.value,
+    run: async () => {
+      const answer = await store.request(`Map as ${name}`, { type: "maptext", form, wanted });
+      if (answer) await put(store, answer.text, `Copied as ${name}`);
+    },
+  });
+  return html`<${Menu} items=${[item("mermaid", "Mermaid"), item("svg", "SVG")]} />`;
+}
+
+function Bar({ mine, capabilities, find, wanted, width }) {
   const hidden = mine.hide.value;
   const known = [...new Set([...capabilities, ...hidden])];
   const items = known.map((name) => ({
@@ -139,6 +156,7 @@ function Bar({ mine, capabilities, find, width }) {
     }
     <span class="g"></span>
     ${width === "wide" && html`<${Legend} />`}
+    <${CopyMenu} wanted=${wanted} />
   </div>`;
 }
 
