@@ -88,9 +88,12 @@ def show(page: Any, scene: dict[str, Any], *, dark: bool = False) -> None:
     """
     found = {"parts": {}, "looks": {}, "answers": {}, "now": NOW_MS} | scene
     html = HTML.replace('lang="en"', f'lang="en" data-theme="{"dark" if dark else "light"}"')
+    module = assets.module().replace(
+        "el.dnwPanel = {", "window.store = store; el.dnwPanel = {"
+    )  # to go to places
     files = {
         "/": ("text/html", html),
-        "/panel.js": ("text/javascript", assets.module()),
+        "/panel.js": ("text/javascript", module),
         "/panel.css": ("text/css", assets.style()),
         "/scene.js": ("text/javascript", SCENE),
         "/scene.json": ("application/json", json.dumps(found)),
