@@ -9,13 +9,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.source_calls import tree_of
-from dnworker.events.flow_counts import QUARTER, PublishedCounts, Rings, publisher_of
+from dnworker.events.flow_counts import AT_ONCE as RINGS_AT_ONCE
+from dnworker.events.flow_counts import QUARTER, PublishedCounts, Rings, at_once, publisher_of
 from dnworker.flow.graph import Facts, Flow, WorkerFacts
 from dnworker.flow.reading import published_by
 from dnworker.flow.scripts import beside, worker_facts
@@ -25,14 +26,15 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.core.handlers import HandlerKey
+    from dnworker.core.side_threads import SideThreads
     from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
 
 LIVE, RECENT = 1.0, 15.0
 """Minutes of the two windows."""
 
-AT_ONCE = 100
-"""Workers that are looked at before the loop turns."""
+AT_ONCE, FACTS_AT_ONCE = 100, 25
+"""Workers whose counters are noted, and whose facts are made, before the loop turns."""
 
 WAITING_COUNTED = 2_000
 """Events that wait for workers, of which kinds are counted."""
@@ -56,10 +58,13 @@ class FlowMeter:
     Args:
         workers: returns the workers that there are.
         history: knows which events wait for workers.
+        side_threads: parse files.
     """
 
-    def __init__(self, workers: Callable[[], list[ManagedWorker]], history: History) -> None:
-        self._workers, self._history = workers, history
+    def __init__(
+        self, workers: Callable[[], list[ManagedWorker]], history: History, side_threads: SideThreads
+    ) -> None:
+        self._workers, self._history, self._side_threads = workers, history, side_threads
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
         self._handled_rings: Rings[Handled] = Rings()
@@ -75,21 +80,33 @@ class FlowMeter:
         self._timer = loop.call_later(QUARTER / 2, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._published_rings.note(list(self.published.totals.items()))
-        self._note_some(loop, self._workers(), 0)
+        self._go_on(loop, self._noting())
 
-    def _note_some(self, loop: asyncio.AbstractEventLoop, workers: list[ManagedWorker], start: int) -> None:
-        """Note what some workers have done, and go on with the others when the loop has turned."""
+    def _go_on(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None]) -> None:
+        """Take the next step, and the others when the loop has turned; then wait."""
         if self._timer is None:
             return  # ended meanwhile
-        for worker in workers[start : start + AT_ONCE]:
-            self._handled_rings.note(_handled(worker))
-        if start + AT_ONCE < len(workers):
-            self._timer = loop.call_later(0, self._note_some, loop, workers, start + AT_ONCE)
+        for _ in steps:
+            self._timer = loop.call_later(0, self._go_on, loop, steps)
             return
+        self._plan(loop)
+
+    def _noting(self) -> Iterator[None]:
+        """Note what was published, and what the workers have done; yields between small pieces of it."""
+        yield from self._note_published()
+        workers = self._workers()
+        for start in range(0, len(workers), AT_ONCE):
+            for worker in workers[start : start + AT_ONCE]:
+                self._handled_rings.note(_handled(worker))
+            yield
         names = {worker.qualified_name for worker in workers}
         self._handled_rings.forget(lambda key: key.worker in names)
-        self._plan(loop)
+
+    def _note_published(self) -> Iterator[None]:
+        totals = list(self.published.totals.items())
+        for start in range(0, len(totals), RINGS_AT_ONCE):
+            self._published_rings.note(totals[start : start + RINGS_AT_ONCE])
+            yield
 
     def _end(self) -> None:
         timer, self._timer = self._timer, None
@@ -104,10 +121,11 @@ class FlowMeter:
         Args:
             minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
         """
+        await self._read_sources()
         unread = [(w, key) for w in self._workers() if (key := self._source_key(w)) is not None]
         unread = [(w, key) for w, key in unread if self._written.get(w.qualified_name, (None,))[0] != key]
         for worker, key in unread:
-            self._keep(worker, key, await asyncio.to_thread(_read, *_to_read(worker)))
+            self._keep(worker, key, await self._side_threads.run(_read, *_to_read(worker)))
         steps = self._collect(minutes)
         while True:
             try:
@@ -129,11 +147,38 @@ class FlowMeter:
                 next(steps)
             except StopIteration as end:
                 return cast(Facts, end.value)
+            await asyncio.sleep(0)
+
+    async def _read_sources(self) -> None:
+        """Read the sources that are new, those of some workers each time a thread is asked."""
+        unread: list[tuple[ManagedWorker, object]] = []
+        for number, worker in enumerate(self._workers(), 1):
+            if (key := self._unread_key(worker)) is not None:
+                unread.append((worker, key))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for start in range(0, len(unread), FACTS_AT_ONCE):
+            some = unread[start : start + FACTS_AT_ONCE]
+            found = await asyncio.to_thread(_read_all, [_to_read(worker) for worker, _ in some])
+            for (worker, key), read in zip(some, found, strict=True):
+                self._keep(worker, key, read)
+
+    def facts_now(self, minutes: float) -> Facts:
+        """Return the same at once, for who holds the loop anyhow."""
+        for worker in self._workers():
+            if (key := self._unread_key(worker)) is not None:
+                self._keep(worker, key, _read(*_to_read(worker)))
+        return at_once(self._collect(minutes))
 
     def _keep(self, worker: ManagedWorker, key: object, read: WorkerFacts) -> None:
         if len(self._written) >= READ_KEPT:
             self._written.clear()
         self._written[worker.qualified_name] = key, read
+
+    def _unread_key(self, worker: ManagedWorker) -> object:
+        """Return the key of a worker's source if it is not read yet; None where nothing is to be read."""
+        key = self._source_key(worker)
+        return None if self._written.get(worker.qualified_name, (None,))[0] == key else key
 
     def _source_key(self, worker: ManagedWorker) -> object:
         """Return what tells whether a worker's source is another than it was; None where it has none."""
@@ -142,19 +187,21 @@ class FlowMeter:
         return worker.definition if worker.definition.path or worker.definition.command else None
 
     def _collect(self, minutes: float) -> Generator[None, None, Facts]:
-        """Yield after each worker; returns the facts of all."""
+        """Yield after some workers or counts; returns the facts of all."""
         workers = self._workers()
-        for worker in workers:
+        for number, worker in enumerate(workers, 1):
             self._handled_rings.note(_handled(worker))
-            yield
-        self._published_rings.note(list(self.published.totals.items()))
-        handled = self._handled_rings.sums(minutes) if minutes else {}
+            if number % FACTS_AT_ONCE == 0:
+                yield
+        yield from self._note_published()
+        handled = (yield from self._handled_rings.summing(minutes)) if minutes else {}
         published: dict[str, dict[str, int]] = {}
-        counts = self._published_rings.sums(minutes)
-        for (publisher, kind), seen in (self._published_rings.sums(RECENT) if minutes else {}).items():
+        counts = (yield from self._published_rings.summing(minutes)) if minutes else {}
+        lately = (yield from self._published_rings.summing(RECENT)) if minutes else {}
+        for (publisher, kind), seen in lately.items():
             if seen:  # else it was long ago; what was seen lately stays in its place
                 kinds = published.setdefault(publisher_of(publisher, kind), {})
-                kinds[kind] = kinds.get(kind, 0) + counts[publisher, kind]
+                kinds[kind] = kinds.get(kind, 0) + counts.get((publisher, kind), 0)
         waiting = _waiting(self._history) if minutes else {}
         yield
         arrived: dict[str, int] = {}
@@ -162,10 +209,11 @@ class FlowMeter:
             for kind, count in kinds.items():
                 arrived[kind] = arrived.get(kind, 0) + count
         found = []
-        for worker in workers:
+        for number, worker in enumerate(workers, 1):
             own = published.pop(worker.qualified_name, {})
             found.append(self._facts_of(worker, handled, own, arrived, waiting))
-            yield
+            if number % FACTS_AT_ONCE == 0:
+                yield
         sources = {name: kinds for name, kinds in published.items() if ":" not in name}
         passed = self._published_rings.passed(minutes) if minutes else 0.0
         return Facts(found, sources, passed)
@@ -237,10 +285,18 @@ def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:
     return list(totals.items())
 
 
-def _to_read(worker: ManagedWorker) -> tuple[str, str, CapabilityManifest, WorkerDefinition, list[Any]]:
+ToRead = tuple[str, str, "CapabilityManifest", "WorkerDefinition", list[Any]]
+"""What `_read` takes."""
+
+
+def _to_read(worker: ManagedWorker) -> ToRead:
     registry = worker.worker if isinstance(worker, InProcessWorker) else None
     handlers = [] if registry is None else [(one.key, one.function) for one in handlers_of(registry)]
     return worker.qualified_name, worker.capability, worker.home.manifest, worker.definition, handlers
+
+
+def _read_all(sources: Sequence[ToRead]) -> list[WorkerFacts]:
+    return [_read(*source) for source in sources]
 
 
 def _read(
@@ -255,10 +311,10 @@ def _read(
         return worker_facts(manifest, definition)
     writes: set[str] = set()
     for _, function in handlers:
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        if code is None or (tree := tree_of(code.co_filename)) is None:
+        try:
+            writes |= _writes_of(function)
+        except (RecursionError, ValueError):  # it wraps itself, or is nested too deep
             continue
-        writes |= published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
     hears = {key.trigger: Flow() for key, _ in handlers if key.decorator == "on_event"}
     schedules = {key.trigger: Flow() for key, _ in handlers if key.decorator == "every"}
     return WorkerFacts(
@@ -270,6 +326,19 @@ def _read(
         written=frozenset({*hears, *schedules}),
         handlers=len(handlers),
     )
+
+
+def _writes_of(function: Any) -> frozenset[str]:
+    """Return the kinds that a handler's source publishes; none where its source is not known.
+
+    Raises:
+        ValueError: it wraps itself.
+        RecursionError: its source is nested too deep.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or (tree := tree_of(code.co_filename)) is None:
+        return frozenset()
+    return published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
 
 
 def _beside(file: str, tree: ast.Module) -> dict[str, ast.Module]:

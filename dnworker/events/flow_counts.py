@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator, Hashable, Iterable
+from typing import Generic, TypeVar, cast
 
 from dnworker.core.envelope import EventEnvelope, is_noise, is_reserved
 from dnworker.core.invocation import current_invocation
@@ -20,10 +20,16 @@ QUARTER, QUARTERS = 15.0, 60
 MOST = 4_000
 """Pairs of publisher and kind, or of worker and kind, that are counted; further ones are not."""
 
+AT_ONCE = 200
+"""Rings that are summed up before the loop may turn."""
+
 PROGRAM, SESSIONS, RUNTIME = "Program", "Sessions", "Runtime"
 """What publishes where nobody else is known to: the program of the runtime, or the runtime."""
 
+_current = current_invocation.get
+
 K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 
 class PublishedCounts:
@@ -37,12 +43,13 @@ class PublishedCounts:
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Count an event by who publishes it."""
-        invocation, totals = current_invocation.get(), self.totals  # every event pays for these lines
+        invocation = _current()  # every event pays for these lines
         key = publisher() if invocation is None else invocation.worker, envelope.kind
-        if key in totals:
-            totals[key] += 1
-        elif len(totals) < MOST:
-            totals[key] = 1
+        try:
+            self.totals[key] += 1
+        except KeyError:
+            if len(self.totals) < MOST:
+                self.totals[key] = 1
 
 
 def publisher_of(name: str | None, kind: str) -> str:
@@ -78,6 +85,18 @@ class Ring:
             self._grown[one % QUARTERS] if self._newest - QUARTERS < one <= self._newest else 0
             for one in range(quarter - quarters + 1, quarter + 1)
         ]
+
+    def sum(self, quarter: int, quarters: int) -> int:
+        """Return the growth of so many quarters up to this one together."""
+        first, last = max(quarter - quarters, self._newest - QUARTERS) + 1, min(quarter, self._newest)
+        if first > last:
+            return 0
+        if last - first == QUARTERS - 1:
+            return sum(self._grown)
+        start, end = first % QUARTERS, last % QUARTERS + 1
+        if start < end:
+            return sum(self._grown[start:end])
+        return sum(self._grown[start:]) + sum(self._grown[:end])
 
 
 class Rings(Generic[K]):
@@ -117,8 +136,17 @@ class Rings(Generic[K]):
 
     def sums(self, minutes: float) -> dict[K, int]:
         """Return by how much each has grown in the last minutes; the present quarter counts in full."""
+        return at_once(self.summing(minutes))
+
+    def summing(self, minutes: float) -> Generator[None, None, dict[K, int]]:
+        """Yield after some of them, so that the loop may turn; returns what `sums` does."""
         quarter, quarters = self.quarter, quarters_of(minutes)
-        return {key: sum(ring.series(quarter, quarters)) for key, ring in self._rings.items()}
+        sums: dict[K, int] = {}
+        for number, (key, ring) in enumerate(list(self._rings.items()), 1):
+            sums[key] = ring.sum(quarter, quarters)
+            if number % AT_ONCE == 0:
+                yield
+        return sums
 
     def passed(self, minutes: float) -> float:
         """Return the minutes of the window that have passed; less than asked for soon after the start."""
@@ -133,6 +161,15 @@ class Rings(Generic[K]):
             if wanted(key):
                 total = [one + other for one, other in zip(total, ring.series(quarter), strict=True)]
         return total
+
+
+def at_once(steps: Generator[None, None, R]) -> R:
+    """Take all steps, for who holds the loop anyhow; returns what they return."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("R", end.value)
 
 
 def quarters_of(minutes: float) -> int:

@@ -8,6 +8,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+from dnworker.panel import shrink
+
 STATIC = Path(__file__).parent / "static"
 
 SHEETS = ("tokens", "components", "shell")
@@ -35,7 +37,8 @@ def module() -> str:
         source = (STATIC / path).read_text(encoding="utf-8")
         for _, needed in [*_IMPORT.findall(source), *_FORWARDED.findall(source)]:
             add(_resolved(path, needed))
-        texts[path] = (_with_imports if path == "panel.js" else _scoped)(path, source)
+        text = (_with_imports if path == "panel.js" else _scoped)(path, source)
+        texts[path] = text if path.startswith("vendor/") else shrink.script(text)
 
     add("panel.js")
     return "\n".join(texts.values())
@@ -82,7 +85,9 @@ def style() -> str:
     """Return the panel's style sheet."""
     sheets = sorted(file.stem for file in (STATIC / "css").glob("*.css"))
     names = [*SHEETS, *(name for name in sheets if name not in SHEETS)]
-    return "\n".join((STATIC / "css" / f"{name}.css").read_text(encoding="utf-8") for name in names)
+    return "\n".join(
+        shrink.sheet((STATIC / "css" / f"{name}.css").read_text(encoding="utf-8")) for name in names
+    )
 
 
 @cache

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -55,19 +53,19 @@ class Wanted(msgspec.Struct):
 async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[str, Any]:
     """Return the map, or the busiest flows."""
     asked = _read(wanted)
-    facts = await _facts(model, asked)
+    facts, side = await _facts(model, asked), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await asyncio.to_thread(busiest, shown, most, place)
+        flows = await side.run(_alone, place, busiest, shown, most, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
     place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await asyncio.to_thread(make, shown, place, opened, closed)
+    drawing = await side.run(_alone, place, make, shown, place, opened, closed)
     return drawing | {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -80,16 +78,14 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
 async def text(model: PanelModel, wanted: dict[str, Any], form: Literal["mermaid", "svg"], pace: Pace) -> str:
     """Return what is wanted of the map as Mermaid, all of it, or as SVG, folded and placed as it is shown."""
     asked = _read(wanted)
-    facts = await _facts(model, asked)
+    facts, side = await _facts(model, asked), model.engine.side_threads
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if form == "mermaid":
-        return await asyncio.to_thread(lambda: mermaid(graph_of(shown), with_rates=shown.minutes > 0))
+        return await side.run(lambda: mermaid(graph_of(shown), with_rates=shown.minutes > 0))
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
-    place = replace(
-        _place(model, (frozenset(asked.hide), opened, closed))
-    )  # another thread may draw in its own
-    return await asyncio.to_thread(lambda: svg(make(shown, place, opened, closed)))
+    place = _place(model, (frozenset(asked.hide), opened, closed))
+    return await side.run(lambda: svg(_alone(place, make, shown, place, opened, closed)))
 
 
 async def _facts(model: PanelModel, asked: Wanted) -> Facts:
@@ -101,6 +97,12 @@ def _read(wanted: dict[str, Any]) -> Wanted:
         return msgspec.convert(wanted, Wanted)
     except msgspec.ValidationError:
         return Wanted()
+
+
+def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Draw while nobody else does in this place: several views may look at the same map."""
+    with place.lock:
+        return draw(*args)
 
 
 def _place(model: PanelModel, key: object) -> Place:

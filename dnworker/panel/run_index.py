@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -64,6 +64,8 @@ class RunIndex:
         self._is_followed = False
         self._is_busy = False
         self._unheard = Unheard(engine)
+        self._why: dict[str, str | None] = {}
+        """By kind, why nobody ran, as far as this look has found out: it asks every worker."""
 
     def note(self, event_id: str) -> None:
         """Note that an event is new, or that what it caused has changed; costs nothing while nobody looks."""
@@ -100,6 +102,11 @@ class RunIndex:
         """Return who would have run for a kind, and why not; None if nobody would."""
         return self._unheard.why(kind)
 
+    def _why_of(self, kind: str) -> str | None:
+        if kind not in self._why:
+            self._why[kind] = self._unheard.why(kind)
+        return self._why[kind]
+
     def changed_since(self, revision: int) -> Iterator[Run]:
         """Go through the runs whose rows have changed, the latest change first."""
         for run_id, at in reversed(self._changed.items()):
@@ -113,9 +120,13 @@ class RunIndex:
             return
         self._is_busy = True
         try:
+            self._why.clear()
             await self._take_new(pace)
-            self._drop_old()
-            for run_id in self._to_look_at():
+            await pace.rest()
+            await self._drop_old(pace)
+            looked_at = self._to_look_at()
+            await pace.rest()
+            for run_id in looked_at:
                 if (run := self.runs.get(run_id)) is not None:
                     await self._look_at(run, pace)
         finally:
@@ -152,7 +163,7 @@ class RunIndex:
         self._root_of[event.event_id] = run.id
         self._noted.add(event.event_id)
 
-    def _drop_old(self) -> None:
+    async def _drop_old(self, pace: Pace) -> None:
         """Drop the runs whose first event the history has dropped."""
         history, gone = self._engine.history, []
         for run_id in self.runs:
@@ -160,12 +171,20 @@ class RunIndex:
                 break
             gone.append(run_id)
         for run_id in gone:
+            if (run := self.runs.pop(run_id, None)) is None:
+                continue  # all was forgotten meanwhile
             self.revision += 1
             self.dropped.append((self.revision, run_id))
             self._changed.pop(run_id, None)
             self._unfinished.pop(run_id, None)
-            for event_id in self.runs.pop(run_id).events:
+            for event_id in run.events:
                 self._root_of.pop(event_id, None)
+            await pace.rest()
+
+    def dropped_since(self, revision: int) -> list[str]:
+        """Return the ids of the runs that are kept no more, the latest last."""
+        newer = takewhile(lambda one: one[0] > revision, reversed(self.dropped))
+        return [run_id for _, run_id in newer][::-1]
 
     def _to_look_at(self) -> list[str]:
         """Return the runs that may have changed; those whose rows take long wait for their time."""
@@ -195,7 +214,10 @@ class RunIndex:
             pause = took * COST_FACTOR if took > 0.005 else 0.0
             self._unfinished[run.id] = time.monotonic() + pause
         if row.outcome == "none" and not run.is_own:
-            row = replace(row, why=self._unheard.why(run.kind))
+            row = replace(row, why=self._why_of(run.kind))
+            await pace.rest()
+            if self.runs.get(run.id) is not run:
+                return
         if row != run.row or not run.revision:
             self.revision += 1
             run.row, run.revision = row, self.revision

@@ -61,12 +61,13 @@ class RunsFollower:
         changed, gone = await self._take(pace)
         gone += self._expire()
         if self._wanted.order == "slowest":
-            return self._if_new({**self._base(), "rows": self._slowest(), "gone": [], "whole": True})
-        shown = [run for run in changed if self._is_shown(run)]
-        gone += [run.id for run in changed if not self._is_shown(run)]
+            rows = await self._slowest(pace)
+            return self._if_new({**self._base(), "rows": rows, "gone": [], "whole": True})
+        shown = [run for run in changed if self._is_shown(run.id)]
         if is_first or len(shown) > ROWS_AT_ONCE:
             rows = self.older(None, ROWS_AT_ONCE)
             return self._if_new({**self._base(), "rows": rows, "gone": [], "whole": True})
+        await pace.rest()
         rows = [as_json(run.row) for run in sorted(shown, key=lambda run: -run.seq)]
         if not rows and not gone and self._base() == self._sent:
             return None
@@ -77,17 +78,24 @@ class RunsFollower:
         """Return the rows of the newest runs before a number, newest first."""
         found: list[dict[str, Any]] = []
         for run in reversed(self._matched.values()):
-            if (before is None or run.seq < before) and self._is_shown(run):
+            if (before is None or run.seq < before) and self._is_shown(run.id):
                 found.append(as_json(run.row))
                 if len(found) >= count:
                     break
         return found
 
-    def _slowest(self) -> list[dict[str, Any]]:
+    async def _slowest(self, pace: Pace) -> list[dict[str, Any]]:
         now = time.time() * 1000
-        shown = [run for run in self._matched.values() if self._is_shown(run)]
-        longest = heapq.nlargest(ROWS_AT_ONCE, shown, key=lambda run: _lasts(run, now))
-        return [as_json(run.row) for run in longest]
+        longest: list[tuple[float, int, Run]] = []
+        for run in list(self._matched.values()):
+            if self._is_shown(run.id):
+                one = (_lasts(run, now), -run.seq, run)  # of those that took as long, the first come first
+                if len(longest) < ROWS_AT_ONCE:
+                    heapq.heappush(longest, one)
+                elif one > longest[0]:
+                    heapq.heapreplace(longest, one)
+            await pace.rest()
+        return [as_json(run.row) for *_, run in sorted(longest, reverse=True)]
 
     def _base(self) -> dict[str, Any]:
         return {"counts": dict(self._counts), "filter": msgspec.to_builtins(self._wanted)}
@@ -98,30 +106,38 @@ class RunsFollower:
         self._sent = value if value["whole"] and self._wanted.order == "slowest" else self._base()
         return value
 
-    def _is_shown(self, run: Run) -> bool:
+    def _is_shown(self, run_id: str) -> bool:
         wanted = self._wanted.outcome
-        return run.id in self._matched and wanted in ("all", self._segments[run.id])
+        return run_id in self._matched and wanted in ("all", self._segments[run_id])
 
     async def _take(self, pace: Pace) -> tuple[list[Run], list[str]]:
-        """Match what has changed; returns the runs that did, and the ids of those that are kept no more."""
+        """Match what has changed; returns the runs that did, and the ids of those that are shown no more."""
         index, now = self._index, time.time() * 1000
         since = -1 if self._revision is None else self._revision
         changed = list(index.changed_since(since))[::-1]
         if since < 0:
             changed.sort(key=lambda run: run.seq)
-        gone = [run_id for revision, run_id in index.dropped if revision > since]
+        dropped = index.dropped_since(since) if since >= 0 else []
         self._revision = index.revision
-        for run_id in gone:
+        await pace.rest()
+        gone = []
+        for run_id in dropped:
+            if self._is_shown(run_id):
+                gone.append(run_id)
             self._forget(run_id)
             self._matcher.forget(run_id)
+            await pace.rest()
         newest, is_ordered = self._newest_seq(), True
         for run in changed:
+            was_shown = self._is_shown(run.id)
             if not self._matcher.takes(run, now):
                 self._forget(run.id)
             else:
                 is_ordered &= run.id in self._matched or run.seq > newest
                 newest = max(newest, run.seq)
                 self._remember(run)
+            if was_shown and not self._is_shown(run.id):
+                gone.append(run.id)
             await pace.rest()
         if not is_ordered:
             self._matched = {one.id: one for one in sorted(self._matched.values(), key=lambda one: one.seq)}

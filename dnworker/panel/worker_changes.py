@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dnworker.panel import serialize
@@ -19,6 +19,10 @@ STATS_INTERVAL = 0.5
 
 ALL_INTERVAL = 5.0
 """Seconds between two looks at every worker; in between, only at those that have done something."""
+
+AT_ONCE = 100
+"""Rows that have changed and are sent at once; the others follow with the next updates, a tenth of a second
+later: neither the loop nor a page takes a thousand rows without a jerk."""
 
 MINUTE = 61.0
 """Seconds for which the stats of a worker change after it has done something: they have its last minute."""
@@ -41,6 +45,9 @@ class WorkerChanges:
         self._stats_at = 0.0
         self._all_at = 0.0
         self._interval = STATS_INTERVAL
+        # The workers that this look is not through with, the next one last, and the bytes of the others.
+        self._left: list[str] = []
+        self._bytes = 0
         self.is_behind = False
         """Whether stats may have changed that are not sent yet."""
 
@@ -48,14 +55,15 @@ class WorkerChanges:
         """Return the workers in their order and those that are new or have changed; None if nothing has."""
         model, is_first = self._model, self._revision is None
         now = time.monotonic()
-        self.is_behind = now - self._stats_at < self._interval
+        is_due = bool(self._left) or now - self._stats_at >= self._interval
         changed: dict[str, object] = {}
         order_is_new = False
         if model.workers_revision != self._revision:
             self._revision = model.workers_revision
             order_is_new = await self._look_at_states(changed, pace)
-        if not self.is_behind:
-            await self._look_at_stats(changed, now, pace)
+        if is_due:
+            await self._look_at_stats(changed, now, pace, most=math.inf if is_first else AT_ONCE)
+        self.is_behind = bool(self._left) or not is_due
         if not changed and not order_is_new and not is_first:
             return None
         return {"order": [*self._briefs], "changed": [*changed.values()]}
@@ -77,24 +85,38 @@ class WorkerChanges:
             self._sent = {name: self._sent[name] for name in briefs}
         return is_new
 
-    async def _look_at_stats(self, changed: dict[str, object], now: float, pace: Pace) -> None:
-        """Add the workers whose stats have changed, at most a quarter of what a view may be sent."""
+    async def _look_at_stats(
+        self, changed: dict[str, object], now: float, pace: Pace, *, most: float
+    ) -> None:
+        """Add some of the workers whose stats have changed; all looks take a quarter of a view's bytes."""
+        if not self._left:
+            self._left = self._to_look_at(now)[::-1]
+        workers = {worker.qualified_name: worker for worker in self._model.engine.workers()}
+        found = 0
+        while self._left and found < most:
+            name = self._left.pop()
+            if name in self._briefs and name in workers and self._add(workers[name], changed):
+                found += 1
+                self._bytes += size_of(changed[name])
+            await pace.rest()
+        if not self._left:
+            self._interval = max(STATS_INTERVAL, self._bytes * 4 / BYTES_PER_SECOND)
+            self._bytes = 0
+
+    def _to_look_at(self, now: float) -> list[str]:
+        """Return the workers whose stats may have changed since the last look."""
         since, self._stats_at = self._stats_at, now
-        workers: Iterable[ManagedWorker] = self._model.engine.workers()
+        names = [worker.qualified_name for worker in self._model.engine.workers()]
         if now - self._all_at >= min(ALL_INTERVAL, self._interval * 10):
             self._all_at = now
-        else:
-            busy = self._model.busy_since(since - MINUTE)
-            workers = [worker for worker in workers if worker.qualified_name in busy]
-        for worker in workers:
-            if worker.qualified_name in self._briefs:
-                self._add(worker, changed)
-            await pace.rest()
-        seconds = size_of([*changed.values()]) * 4 / BYTES_PER_SECOND
-        self._interval = max(STATS_INTERVAL, seconds)
+            return names
+        busy = self._model.busy_since(since - MINUTE)
+        return [name for name in names if name in busy]
 
-    def _add(self, worker: ManagedWorker, changed: dict[str, object]) -> None:
-        """Add a worker if it is not as it was sent."""
+    def _add(self, worker: ManagedWorker, changed: dict[str, object]) -> bool:
+        """Add a worker if it is not as it was sent; returns whether it is."""
         name, found = worker.qualified_name, self._model.worker_to_json(worker)
-        if found != self._sent.get(name):
-            self._sent[name] = changed[name] = found
+        if found == self._sent.get(name):
+            return False
+        self._sent[name] = changed[name] = found
+        return True

@@ -73,6 +73,24 @@ async def test_what_comes_over_http_comes_from_there(runtime):
     assert facts.sources["Program"] == {"demo.ping": 1}
 
 
+async def test_the_sources_of_many_workers_are_read_some_at_a_time(monkeypatch):
+    batches, real = [], flows._read_all
+    monkeypatch.setattr(flows, "_read_all", lambda sources: batches.append(len(sources)) or real(sources))
+    monkeypatch.setattr(flows, "FACTS_AT_ONCE", 4)
+    async with Runtime(port=None) as runtime:
+        for number in range(10):
+            worker = Worker(f"w{number}")
+
+            @worker.on_event(f"kind.{number}")
+            async def handle(event, client): ...
+
+            await runtime.add(worker)
+        facts = await runtime.flow.facts(1.0)
+        await runtime.flow.facts(1.0)
+    assert batches == [4, 4, 2]
+    assert [set(one.written) for one in facts.workers] == [{f"kind.{n}"} for n in range(10)]
+
+
 async def test_the_counters_are_noted_while_nobody_looks(monkeypatch):
     monkeypatch.setattr(flows, "QUARTER", 0.0)
     async with Runtime(port=None) as runtime:
@@ -119,3 +137,24 @@ async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):
     assert runtime.flow.facts_now(1).workers[0].waiting == {"demo.ping": 3}
     await runtime.settle()
     assert runtime.flow.facts_now(1).workers[0].waiting == {}
+
+
+@pytest.mark.parametrize("wrapped", ["cyclic", "deep"])
+async def test_a_handler_whose_source_cannot_be_read_is_a_fact_without_it(runtime, monkeypatch, wrapped):
+    worker = Worker(name="odd")
+
+    @worker.on_event("demo.odd")
+    async def on_odd(event, client): ...
+
+    if wrapped == "cyclic":
+        on_odd.__wrapped__ = on_odd
+    else:
+
+        def too_deep(*args):
+            raise RecursionError
+
+        monkeypatch.setattr(flows, "published_by", too_deep)
+    await runtime.add(worker)
+    for facts in (await runtime.flow.facts(0), runtime.flow.facts_now(0)):
+        odd = next(one for one in facts.workers if one.name == "notebook:odd")
+        assert (set(odd.hears), odd.writes, odd.handlers) == ({"demo.odd"}, frozenset(), 1)

@@ -93,6 +93,15 @@ def test_growth_is_that_of_the_window(steps):
         clock.now += later
 
 
+def test_the_loop_may_turn_while_many_totals_are_summed_up(monkeypatch):
+    monkeypatch.setattr(flow_counts, "AT_ONCE", 10)
+    rings = Rings(Clock())
+    rings.note((n, n) for n in range(95))
+    rings.note((n, 2 * n) for n in range(95))
+    assert sum(1 for _ in rings.summing(15)) == 9
+    assert rings.sums(15) == {n: 2 * n for n in range(95)}
+
+
 def test_a_total_that_begins_anew_counts_in_full():
     rings = Rings(Clock())
     rings.note([("x", 5)])

@@ -221,6 +221,62 @@ async def test_the_loop_turns_while_thousands_of_runs_are_looked_at(runtime, sho
     assert turns > 5
 
 
+class Rests(Pace):
+    """Counts how often the loop could have turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    async def rest(self):
+        self.count += 1
+
+
+async def test_the_loop_may_turn_after_each_run_that_is_dropped_or_compared(runtime, shop, monkeypatch):
+    monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 50)
+    follower = follow(runtime.feed.model, {"filter": {"order": "slowest"}})
+    for n in range(25):
+        runtime.publish("order.placed", {"id": f"n{n}"})
+    await runtime.settle()
+    await follower.changes(Pace())
+    runs = runtime.feed.model.runs
+    before = len(runs.runs)
+    for n in range(50):
+        runtime.publish("nobody.hears", {"id": f"n{n}"})
+    await runtime.settle()
+    await runs.sync(dropping := Rests())
+    assert dropping.count > before + len(runs.runs)
+    rows = (await follower.changes(comparing := Rests()))["rows"]
+    assert len(rows) == len(runs.runs)
+    assert comparing.count > 2 * len(rows)
+
+
+async def test_what_was_never_shown_is_not_said_to_be_gone(runtime, shop, monkeypatch):
+    monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 20)
+    follower = follow(runtime.feed.model, {"filter": {"outcome": "failed"}})
+    await runtime.fire("order.placed", {"id": "x", "bad": True})
+    (row,) = (await follower.changes(Pace()))["rows"]
+    for n in range(30):
+        await runtime.fire("order.placed", {"id": f"n{n}"})
+    assert (await follower.changes(Pace()))["gone"] == [row["id"]]
+    for n in range(30):
+        await runtime.fire("order.placed", {"id": f"n{n}"})
+    assert (await follower.changes(Pace()) or {"gone": []})["gone"] == []
+
+
+async def test_who_would_have_heard_is_looked_up_once_a_kind_and_look(runtime, shop, monkeypatch):
+    asked = []
+    index = runtime.feed.model.runs
+    monkeypatch.setattr(index._unheard, "why", lambda kind: asked.append(kind))
+    for n in range(40):
+        runtime.publish(f"nobody.hears.{n % 2}", {})
+    await index.sync(Pace())
+    assert sorted(asked) == ["nobody.hears.0", "nobody.hears.1"]
+    runtime.publish("nobody.hears.0", {})
+    await index.sync(Pace())
+    assert len(asked) == 3
+
+
 async def test_a_schedule_is_the_source_of_what_it_publishes(runtime):
     worker = Worker("clockwork")
 

@@ -78,6 +78,51 @@ async def test_between_two_looks_at_all_only_workers_that_did_something_are_look
     assert set(looked.take()) == {"b"}
 
 
+async def test_of_many_changes_some_are_sent_at_once_and_all_of_them_in_the_end(runtime, model, monkeypatch):
+    monkeypatch.setattr(worker_changes, "AT_ONCE", 2)
+    monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 1e9)
+    changes = WorkerChanges(model)
+    assert len((await changes.take(Pace()))["changed"]) == 3  # the first look is whole
+    for name in ("a", "b", "c"):
+        model.note_busy(f"notebook:{name}")
+        await runtime.fire(f"to.{name}")
+    changes._interval = 0.0
+    assert names(await changes.take(Pace())) == ["notebook:a", "notebook:b"]
+    assert changes.is_behind
+    await runtime.worker("b").stop()
+    model.note_workers()
+    assert names(await changes.take(Pace())) == ["notebook:b", "notebook:c"]  # no state waits
+    assert await changes.take(Pace()) is None
+
+
+async def test_a_worker_that_goes_while_others_wait_is_not_sent(runtime, model, monkeypatch):
+    monkeypatch.setattr(worker_changes, "AT_ONCE", 1)
+    changes = WorkerChanges(model)
+    await changes.take(Pace())
+    for name in ("a", "b", "c"):
+        model.note_busy(f"notebook:{name}")
+        await runtime.fire(f"to.{name}")
+    changes._interval = 0.0
+    assert names(await changes.take(Pace())) == ["notebook:a"]
+    await runtime.remove("b")
+    model.note_workers()
+    assert names(await changes.take(Pace())) == ["notebook:c"]
+
+
+async def test_bytes_are_counted_a_row_at_a_time(runtime, model, monkeypatch):
+    counted = []
+    monkeypatch.setattr(worker_changes, "size_of", lambda value: counted.append(value["name"]) or 1e6)
+    changes = WorkerChanges(model)
+    await changes.take(Pace())
+    for name in ("a", "b"):
+        model.note_busy(f"notebook:{name}")
+        await runtime.fire(f"to.{name}")
+    changes._interval = 0.0
+    await changes.take(Pace())
+    assert counted == ["notebook:a", "notebook:b"]
+    assert changes._interval == 2e6 * 4 / worker_changes.BYTES_PER_SECOND
+
+
 async def test_a_worker_that_stops_is_sent_at_once_although_stats_are_not_due(runtime, model, monkeypatch):
     monkeypatch.setattr(worker_changes, "STATS_INTERVAL", 1e9)
     changes = WorkerChanges(model)
