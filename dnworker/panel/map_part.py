@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -14,7 +14,9 @@ from dnworker.engine.flow import LIVE, RECENT
 from dnworker.events.flow_counts import QUARTER
 from dnworker.flow.busiest import busiest
 from dnworker.flow.graph import Facts
-from dnworker.flow.maps import Place, make
+from dnworker.flow.maps import Place, graph_of, make
+from dnworker.flow.mermaid import mermaid
+from dnworker.flow.svg import svg
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -51,8 +53,7 @@ class Wanted(msgspec.Struct):
 async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[str, Any]:
     """Return the map, or the busiest flows."""
     asked = _read(wanted)
-    minutes = {"15m": RECENT, "code": 0.0}.get(asked.window, LIVE)
-    facts, side = await model.engine.flow.facts(minutes), model.engine.side_threads
+    facts, side = await _facts(model, asked), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
@@ -72,6 +73,23 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
         "hidden": asked.hide[:HIDDEN_KEPT],
         "selected": _selected(model, asked.node, drawing),
     }
+
+
+async def text(model: PanelModel, wanted: dict[str, Any], form: Literal["mermaid", "svg"], pace: Pace) -> str:
+    """Return what is wanted of the map as Mermaid, all of it, or as SVG, folded and placed as it is shown."""
+    asked = _read(wanted)
+    facts, side = await _facts(model, asked), model.engine.side_threads
+    shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
+    await pace.rest()
+    if form == "mermaid":
+        return await side.run(lambda: mermaid(graph_of(shown), with_rates=shown.minutes > 0))
+    opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
+    place = _place(model, (frozenset(asked.hide), opened, closed))
+    return await side.run(lambda: svg(_alone(place, make, shown, place, opened, closed)))
+
+
+async def _facts(model: PanelModel, asked: Wanted) -> Facts:
+    return await model.engine.flow.facts({"15m": RECENT, "code": 0.0}.get(asked.window, LIVE))
 
 
 def _read(wanted: dict[str, Any]) -> Wanted:

@@ -139,6 +139,30 @@ def _crowd(number):
     return worker
 
 
+@pytest.mark.parametrize(("form", "begin"), [("mermaid", "flowchart LR\n"), ("svg", "<svg ")])
+async def test_the_map_is_sent_as_text_without_what_is_hidden(runtime, bridge, screen, form, begin):
+    await screen.open()
+    whole = await screen.ask("maptext", form=form)
+    assert whole["text"].startswith(begin)
+    assert "demo.pong" in whole["text"]
+    part = await screen.ask("maptext", form=form, wanted={"hide": ["demo.pong"]})
+    assert "demo.ping" in part["text"]
+    assert "demo.pong" not in part["text"]
+
+
+@pytest.mark.parametrize("form", ["mermaid", "svg"])
+async def test_no_name_is_markup_in_the_text_of_a_map(runtime, screen, form):
+    worker = Worker("bold")
+
+    @worker.on_event("<script>alert(1)</script>")
+    async def bold(event, client): ...
+
+    await runtime.add(worker)
+    await screen.open()
+    answer = await screen.ask("maptext", form=form)
+    assert "<script" not in answer["text"]
+
+
 async def test_nothing_else_waits_for_a_map_that_takes_long(runtime, bridge, screen, monkeypatch):
     may_draw, real = threading.Event(), map_part.make
     monkeypatch.setattr(map_part, "make", lambda *args: may_draw.wait(10) and real(*args))

@@ -17,6 +17,7 @@ const QUIET = [
   "compare",
   "older",
   "diagram",
+  "maptext",
   "eventpayload",
 ];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);

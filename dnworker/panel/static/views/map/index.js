@@ -4,6 +4,8 @@ import { useSteadyLook, useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
 import { Findings, Selected } from "./aside.js";
 import { Canvas, FlowList, open } from "./flow_map.js";
+import { put } from "../runs/actions.js";
+import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
 
 const WINDOWS = [
   ["live", "Live"],
@@ -69,6 +71,7 @@ export function MapView() {
       width=${isNarrow ? "100%" : "280px"}
       onKeyDown=${(event) => event.key === "Enter" && chooseFirst(value, query, mine, store)}
     />`}
+    wanted=${wanted}
     width=${store.width.value}
   />`;
   const shown = isNarrow
@@ -105,7 +108,22 @@ function chooseFirst(value, query, mine, store) {
   else store.toast(`Nothing on the map is called ${query.trim()}`);
 }
 
-function Bar({ mine, capabilities, find, width }) {
+/** The map as a text for elsewhere. */
+function CopyMenu({ wanted }) {
+  const store = useStore();
+  const item = (form, name) => ({
+    label: `Copy as ${name}`,
+    icon: "copy",
+    why: store.disabled.value,
+    run: async () => {
+      const answer = await store.request(`Map as ${name}`, { type: "maptext", form, wanted });
+      if (answer) await put(store, answer.text, `Copied as ${name}`);
+    },
+  });
+  return html`<${Menu} items=${[item("mermaid", "Mermaid"), item("svg", "SVG")]} />`;
+}
+
+function Bar({ mine, capabilities, find, wanted, width }) {
   const hidden = mine.hide.value;
   const known = [...new Set([...capabilities, ...hidden])];
   const items = known.map((name) => ({
@@ -140,6 +158,7 @@ function Bar({ mine, capabilities, find, width }) {
     }
     <span class="g"></span>
     ${width === "wide" && html`<${Legend} />`}
+    <${CopyMenu} wanted=${wanted} />
   </div>`;
 }
 
