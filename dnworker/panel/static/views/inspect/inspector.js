@@ -43,13 +43,6 @@ export function tabOf(part, chosen, route = {}) {
   return chosen && names.includes(chosen.tab) && chosen.tab !== "error" ? chosen.tab : "payload";
 }
 
-/** What was chosen for this thing, else what the link to it names, else what was chosen before. */
-export function choiceOf(part, chosen, { event, tab }) {
-  const key = keyOf(part);
-  if (chosen?.of === key || !tab || !event || part?.event?.id !== event) return chosen;
-  return { of: key, tab };
-}
-
 const keyOf = (part) => (part ? JSON.stringify([part.wanted.event, part.wanted.invocation]) : "");
 
 /**
@@ -64,7 +57,6 @@ export function Inspector({ selected }) {
   const [chosen, setChosen] = useState(null);
   const body = useRef(null);
   const panel = useId();
-  const tab = tabOf(part, choiceOf(part, chosen, store.route.value));
   const route = store.route.value;
   const tab = tabOf(part, chosen, route);
   const shownKey = keyOf(part);

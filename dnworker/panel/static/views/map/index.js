@@ -2,10 +2,9 @@
 import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.js";
 import { useSteadyLook, useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
+import { put } from "../runs/actions.js";
 import { Findings, Selected } from "./aside.js";
 import { Canvas, FlowList, open } from "./flow_map.js";
-import { put } from "../runs/actions.js";
-import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
 
 const WINDOWS = [
   ["live", "Live"],

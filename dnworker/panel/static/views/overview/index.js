@@ -1,6 +1,5 @@
 // The view "Overview": what is wrong, the last 15 minutes, what fails, what is due, what has changed.
 import { html, useRef } from "../../vendor/vendor.js";
-import { html, signal, useRef } from "../../vendor/vendor.js";
 import { clockSeconds, count, span } from "../../base/format.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Dot, Kbd, Link } from "../../base/ui.js";
@@ -75,29 +74,10 @@ function Selected({ series, span: found, brush, onOpen, onClear }) {
   </div>`;
 }
 
-const spans = new WeakMap(); // store: what is selected, and what is asked for, which stay while other views are shown
-
-/** The brush, kept by time: it moves to the left as time goes on, and ends where the charts do. */
-function spanOf(store) {
-  if (!spans.has(store)) spans.set(store, { chosen: signal(null), asked: signal(null) });
-  const kept = spans.get(store);
-  const [chosen, asked] = [kept.chosen.value, kept.asked.value];
-  const set = (series) => (brush, isMoving) => {
-    const times = brush && { since: beginOf(series, brush[0]), until: beginOf(series, brush[1]) };
-    kept.chosen.value = times;
-    if (!isMoving) kept.asked.value = times;
-  };
-  const inBuckets = (series) => {
-    if (!chosen || chosen.until <= beginOf(series, 0)) return null;
-    return [bucketAt(series, chosen.since), bucketAt(series, chosen.until - 1) + 1];
-  };
-  return { chosen, asked, set, inBuckets };
-}
-
 export function OverviewView() {
   const store = useStore();
   const width = store.width.value;
-  const brush = spanOf(store);
+  const brush = useSpan(store);
   const only = store.only.value;
   const found = useLook("overview", { ...(brush.asked ?? {}), ...(only ? { only } : {}) });
   const kept = useRef(null); // between two looks there is none for a moment

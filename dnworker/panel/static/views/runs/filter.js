@@ -76,10 +76,8 @@ function TokenField({ filter, onChange, inputRef }) {
       data-search
       aria-label="Search runs by kind, worker, session or payload text"
       placeholder=${hint}
-      value=${filter.text}
-      spellcheck=${false}
       value=${text}
-      spellcheck="false"
+      spellcheck=${false}
       autocomplete="off"
       onInput=${type}
       onKeyDown=${key}
