@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -15,7 +14,9 @@ from dnworker.engine.flow import LIVE, RECENT
 from dnworker.events.flow_counts import QUARTER
 from dnworker.flow.busiest import busiest
 from dnworker.flow.graph import Facts
-from dnworker.flow.maps import Place, make
+from dnworker.flow.maps import Place, graph_of, make
+from dnworker.flow.mermaid import mermaid
+from dnworker.flow.svg import svg
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -52,20 +53,19 @@ class Wanted(msgspec.Struct):
 async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[str, Any]:
     """Return the map, or the busiest flows."""
     asked = _read(wanted)
-    minutes = {"15m": RECENT, "code": 0.0}.get(asked.window, LIVE)
-    facts = await model.engine.flow.facts(minutes)
+    facts, side = await _facts(model, asked), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await asyncio.to_thread(busiest, shown, most, place)
+        flows = await side.run(_alone, place, busiest, shown, most, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
     place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await asyncio.to_thread(make, shown, place, opened, closed)
+    drawing = await side.run(_alone, place, make, shown, place, opened, closed)
     return drawing | {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -75,11 +75,34 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     }
 
 
+async def text(model: PanelModel, wanted: dict[str, Any], form: Literal["mermaid", "svg"], pace: Pace) -> str:
+    """Return what is wanted of the map as Mermaid, all of it, or as SVG, folded and placed as it is shown."""
+    asked = _read(wanted)
+    facts, side = await _facts(model, asked), model.engine.side_threads
+    shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
+    await pace.rest()
+    if form == "mermaid":
+        return await side.run(lambda: mermaid(graph_of(shown), with_rates=shown.minutes > 0))
+    opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
+    place = _place(model, (frozenset(asked.hide), opened, closed))
+    return await side.run(lambda: svg(_alone(place, make, shown, place, opened, closed)))
+
+
+async def _facts(model: PanelModel, asked: Wanted) -> Facts:
+    return await model.engine.flow.facts({"15m": RECENT, "code": 0.0}.get(asked.window, LIVE))
+
+
 def _read(wanted: dict[str, Any]) -> Wanted:
     try:
         return msgspec.convert(wanted, Wanted)
     except msgspec.ValidationError:
         return Wanted()
+
+
+def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Draw while nobody else does in this place: several views may look at the same map."""
+    with place.lock:
+        return draw(*args)
 
 
 def _place(model: PanelModel, key: object) -> Place:

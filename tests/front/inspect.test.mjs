@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { valueRows } from "../../dnworker/panel/static/base/value_tree.js";
 import { partsOf } from "../../dnworker/panel/static/views/inspect/diff.js";
-import { choiceOf, tabOf, tabsOf } from "../../dnworker/panel/static/views/inspect/inspector.js";
+import { tabOf, tabsOf } from "../../dnworker/panel/static/views/inspect/inspector.js";
 
 const call = (more = {}) => ({
   wanted: { event: "e", invocation: "i" },
@@ -26,18 +26,6 @@ test("a call has its tabs with counts, Error only where it failed, and an event 
   assert.deepEqual(tabsOf(call({ error: {}, state: { count: 1 } }))[0], ["error", ""]);
   assert.deepEqual(tabsOf(call({ state: { count: 1 } })).at(-1), ["state", "1 changed"]);
   assert.deepEqual(tabsOf({ call: null, wanted: {} }), [["payload", ""]]);
-});
-
-test("a link names the tab, until another one is chosen for the same call", () => {
-  const part = call({ event: { id: "e" } });
-  const link = { event: "e", tab: "source" };
-  const own = { of: JSON.stringify(["e", "i"]), tab: "log" };
-  const before = { of: JSON.stringify(["other", "one"]), tab: "log" };
-  assert.equal(tabOf(part, choiceOf(part, null, link)), "source");
-  assert.equal(tabOf(part, choiceOf(part, before, link)), "source");
-  assert.equal(tabOf(part, choiceOf(part, own, link)), "log");
-  assert.equal(tabOf(part, choiceOf(part, before, { event: "another", tab: "source" })), "log");
-  assert.equal(choiceOf(null, null, link), null);
 });
 
 test("Error opens on failure, and otherwise the tab that was chosen before stays", () => {
@@ -80,4 +68,14 @@ test("a state's first level is open where it is small, and what was closed stays
     valueRows(node).map((row) => row.level),
     [1, 1, 2, 2],
   );
+});
+
+test("the tab that a link names opens for its event, until another one is chosen", () => {
+  const part = { ...call({ error: {} }), event: { id: "e1" } };
+  const route = { view: "runs", event: "e1", tab: "source" };
+  assert.equal(tabOf(part, null, route), "source");
+  assert.equal(tabOf({ ...part, event: { id: "e2" } }, null, route), "error");
+  const of = JSON.stringify([part.wanted.event, part.wanted.invocation]);
+  assert.equal(tabOf(part, { of, tab: "payload", route }, route), "payload");
+  assert.equal(tabOf(part, { of, tab: "payload", route: {} }, route), "source"); // the link was followed again
 });

@@ -137,3 +137,24 @@ async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):
     assert runtime.flow.facts_now(1).workers[0].waiting == {"demo.ping": 3}
     await runtime.settle()
     assert runtime.flow.facts_now(1).workers[0].waiting == {}
+
+
+@pytest.mark.parametrize("wrapped", ["cyclic", "deep"])
+async def test_a_handler_whose_source_cannot_be_read_is_a_fact_without_it(runtime, monkeypatch, wrapped):
+    worker = Worker(name="odd")
+
+    @worker.on_event("demo.odd")
+    async def on_odd(event, client): ...
+
+    if wrapped == "cyclic":
+        on_odd.__wrapped__ = on_odd
+    else:
+
+        def too_deep(*args):
+            raise RecursionError
+
+        monkeypatch.setattr(flows, "published_by", too_deep)
+    await runtime.add(worker)
+    for facts in (await runtime.flow.facts(0), runtime.flow.facts_now(0)):
+        odd = next(one for one in facts.workers if one.name == "notebook:odd")
+        assert (set(odd.hears), odd.writes, odd.handlers) == ({"demo.odd"}, frozenset(), 1)

@@ -196,3 +196,9 @@ def test_every_flow_is_drawn_and_in_the_window_counted(facts):
     assert {e["source"] for e in drawing["edges"]} | {e["target"] for e in drawing["edges"]} <= ids
     for finding in drawing["findings"]:
         assert set(finding["nodes"]) <= ids
+
+
+def test_a_schedule_that_a_process_calls_as_it_likes_keeps_its_label():
+    facts = Facts([worker("a:b", schedules={"hourly": Flow(1), "300s": Flow(1), "1e999s": Flow(1)})], {}, 1)
+    labels = {one.label for one in build(facts).nodes.values() if one.category == "kind"}
+    assert labels == {"hourly", "every 5 min", "1e999s"}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from dnworker import Worker
+from dnworker.core.frames import Frame
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation
 from dnworker.panel import call_part
+from dnworker.panel.actions import HandlerSource
 from dnworker.panel.budget import size_of
 
 
@@ -191,3 +197,12 @@ async def test_the_part_of_a_call_with_much_of_everything_is_bounded(runtime, sc
     found = await look(screen, trace.event.event_id, only_call(runtime, trace).id)
     assert found["output"]["count"] == 200
     assert size_of(found) < 60_000
+
+
+def test_a_frame_whose_place_has_no_line_marks_none():
+    error = describe(ValueError("x"))
+    frames = [Frame(place, "f", "") for place in ("<frozen x>", "w.py, line 12", "w.py, line x", "w.py")]
+    call = Invocation("a:w", "h", "event")
+    call.error = dataclasses.replace(error, frames=tuple(frames))
+    code = HandlerSource("def f():\n  g()\n  h()", "w.py, line 11", 11)
+    assert call_part._marked(call, code) == [12]

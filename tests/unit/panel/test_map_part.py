@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import threading
 import time
 
 import pytest
 
 from dnworker import Worker
 from dnworker.flow.graph import Facts
-from dnworker.panel import map_part
+from dnworker.panel import map_part, parts
 from dnworker.panel.actions import Actions
 from dnworker.panel.map_part import without
 from dnworker.panel.model import PanelModel
@@ -25,7 +27,9 @@ def without_interval(monkeypatch):
 @pytest.fixture
 def read(runtime):
     model = PanelModel(runtime, Actions(runtime))
-    return lambda **wanted: map_part.read(model, wanted, Pace())
+    read = functools.partial(lambda model, **wanted: map_part.read(model, wanted, Pace()), model=model)
+    read.model = model
+    return read
 
 
 async def test_a_map_is_sent_when_it_is_looked_at_and_again_when_it_changes(runtime, bridge, screen):
@@ -132,3 +136,83 @@ def _crowd(number):
         await client.publish("done")
 
     return worker
+
+
+@pytest.mark.parametrize(("form", "begin"), [("mermaid", "flowchart LR\n"), ("svg", "<svg ")])
+async def test_the_map_is_sent_as_text_without_what_is_hidden(runtime, bridge, screen, form, begin):
+    await screen.open()
+    whole = await screen.ask("maptext", form=form)
+    assert whole["text"].startswith(begin)
+    assert "demo.pong" in whole["text"]
+    part = await screen.ask("maptext", form=form, wanted={"hide": ["demo.pong"]})
+    assert "demo.ping" in part["text"]
+    assert "demo.pong" not in part["text"]
+
+
+@pytest.mark.parametrize("form", ["mermaid", "svg"])
+async def test_no_name_is_markup_in_the_text_of_a_map(runtime, screen, form):
+    worker = Worker("bold")
+
+    @worker.on_event("<script>alert(1)</script>")
+    async def bold(event, client): ...
+
+    await runtime.add(worker)
+    await screen.open()
+    answer = await screen.ask("maptext", form=form)
+    assert "<script" not in answer["text"]
+
+
+async def test_nothing_else_waits_for_a_map_that_takes_long(runtime, bridge, screen, monkeypatch):
+    may_draw, real = threading.Event(), map_part.make
+    monkeypatch.setattr(map_part, "make", lambda *args: may_draw.wait(10) and real(*args))
+    await screen.open()
+    screen.say("look", part="map", wanted={"window": "live"})
+    screen.say("look", part="sessions", wanted={})
+    try:
+        assert "map" not in await screen.until(lambda message: "sessions" in message)
+    finally:
+        may_draw.set()
+    assert (await screen.part("map"))["nodes"]
+
+
+async def test_a_map_that_nobody_waits_for_is_not_drawn_to_its_end(runtime, bridge, screen, monkeypatch):
+    await screen.open()
+    view = next(iter(runtime.feed.views))
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(model, wanted, pace):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    slow = parts.Part(read, lambda: 0.0, is_heard_of=False, is_slow=True)
+    monkeypatch.setitem(parts.PARTS, "map", slow)
+    screen.say("look", part="map", wanted={})
+    await asyncio.wait_for(started.wait(), 10)
+    screen.say("look", part="map", wanted=None)
+    await asyncio.wait_for(ended.wait(), 10)
+    assert "map" not in view.looks
+
+
+async def test_a_map_comes_although_a_users_work_fills_the_threads_of_the_loop(runtime, bridge, screen):
+    release = threading.Event()
+    blocked = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(64)]
+    try:
+        await screen.open(looks={"map": {}, "overview": {}})
+        await runtime.fire("demo.ping", {})
+        await screen.part("map", lambda shown: any(edge["count"] for edge in shown["edges"]))
+    finally:
+        release.set()
+        await asyncio.gather(*blocked)
+
+
+async def test_the_threads_of_the_panel_end_with_the_runtime(bridge, read, runtime):
+    await read()
+    own = [one for one in threading.enumerate() if one.name.startswith("dnworker side")]
+    await runtime.stop()
+    for thread in own:
+        thread.join(10)
+    assert own
+    assert not any(thread.is_alive() for thread in own)
