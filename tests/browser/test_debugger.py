@@ -49,7 +49,8 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
     panel.scroll_into_view_if_needed()
     panel.get_by_role("region", name="Failures").get_by_role("button", name="Debug this event").click()
     panel.get_by_text("Inserted %debug #").wait_for()
-    opened = tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has_text=re.compile(r"%debug #\d+")).first
+    written = tutorial.locator(".jp-InputArea-editor").filter(has_text=re.compile(r"^%debug #\d+$"))
+    opened = tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has=written)
     opened.locator(".cm-content").click()
     tutorial.keyboard.press("Shift+Enter")
     answer(tutorial, opened, "p wrong")

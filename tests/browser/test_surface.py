@@ -30,7 +30,7 @@ def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterw
     busy = begin_cell(HOLD)
     row.get_by_text("Paused by cell [").wait_for()
     drawer.get_by_role("button", name="Stop", exact=True).click()
-    panel.get_by_text("Stop bridge: waits for cell [").wait_for()
+    panel.get_by_text(re.compile(r"^Stop bridge: waits (in line|for cell)")).wait_for()
     panel.get_by_text(
         re.compile(r"Kernel busy since .*, cell \[\d+\](, line \d)? is running\..* wait in line")
     ).wait_for()
