@@ -132,3 +132,15 @@ def _crowd(number):
         await client.publish("done")
 
     return worker
+
+
+async def test_a_map_that_takes_long_is_made_again_after_ten_times_that(bridge, read, monkeypatch):
+    made, real = [], map_part.make
+    monkeypatch.setattr(map_part, "make", lambda *args: made.append(args) or real(*args))
+    monkeypatch.setattr(map_part, "SHORT", -1.0)
+    monkeypatch.setattr(map_part, "COST_FACTOR", 1e9)
+    first = await read()
+    assert await read() == first
+    assert len(made) == 1
+    await read(window="code")
+    assert len(made) == 2
