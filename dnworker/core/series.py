@@ -119,17 +119,32 @@ class Buckets:
 class Samples:
     """Values by bucket, of which each keeps a fair sample."""
 
-    __slots__ = ("_counts", "_newest", "_random", "_values")
+    __slots__ = ("_count", "_counts", "_latest", "_newest", "_random", "_values")
 
     def __init__(self) -> None:
         self._newest = 0
+        # How many values the newest bucket had, and below those that it keeps: all that a value needs.
+        self._count = 0
         self._values: list[array[float]] = [array("d") for _ in range(BUCKETS)]
+        self._latest = self._values[0]
         self._counts = [0] * BUCKETS
         self._random = random.Random(0).random  # noqa: S311  the user's own generator stays as it was seeded
 
     def add(self, bucket: int, value: float) -> None:
         """Take a value; one of a bucket that is not kept any more is left out."""
-        if bucket != self._newest and not self._reach(bucket):
+        if bucket > self._newest:
+            self._reach(bucket)
+        elif bucket < self._newest:
+            self._add_late(bucket, value)
+            return
+        self._count = count = self._count + 1
+        if count <= SAMPLES:
+            self._latest.append(value)
+        elif (at := int(self._random() * count)) < SAMPLES:
+            self._latest[at] = value
+
+    def _add_late(self, bucket: int, value: float) -> None:
+        if bucket <= self._newest - BUCKETS:
             return
         slot = bucket % BUCKETS
         self._counts[slot] = count = self._counts[slot] + 1
@@ -138,20 +153,19 @@ class Samples:
         elif (at := int(self._random() * count)) < SAMPLES:
             self._values[slot][at] = value
 
-    def _reach(self, bucket: int) -> bool:
-        if bucket < self._newest:
-            return bucket > self._newest - BUCKETS
+    def _reach(self, bucket: int) -> None:
+        self._counts[self._newest % BUCKETS] = self._count
         for number in range(max(self._newest + 1, bucket - BUCKETS + 1), bucket + 1):
             self._values[number % BUCKETS] = array("d")
             self._counts[number % BUCKETS] = 0
-        self._newest = bucket
-        return True
+        self._newest, self._count, self._latest = bucket, 0, self._values[bucket % BUCKETS]
 
     def of(self, bucket: int) -> tuple[array[float], int]:
         """Return what is kept of a bucket, and how many values it had."""
         if not self._newest - BUCKETS < bucket <= self._newest:
             return array("d"), 0
-        return self._values[bucket % BUCKETS], self._counts[bucket % BUCKETS]
+        count = self._count if bucket == self._newest else self._counts[bucket % BUCKETS]
+        return self._values[bucket % BUCKETS], count
 
 
 class Series:
@@ -175,18 +189,22 @@ class Series:
         if duration is None or outcome == "cancelled":
             return
         bucket = int((invocation.started_at + duration) // STEP)
+        slot, whole = bucket % BUCKETS, self.whole
         try:
             handler = self._handlers[invocation.worker][invocation.handler]
         except KeyError:
             handler = self._begin(invocation.worker, invocation.handler)
-        for one in (self.whole, handler):  # without calls where it is not needed: every event pays for it
-            if bucket == one.newest or one.reach(bucket):
-                one.calls[bucket % BUCKETS] += 1
-                if outcome == "error":
-                    one.note_failed(bucket)
+        # Written out, and without calls where none is needed: every event pays for these lines.
+        if bucket == whole.newest or whole.reach(bucket):
+            whole.calls[slot] += 1
+        if bucket == handler.newest or handler.reach(bucket):
+            handler.calls[slot] += 1
         if invocation.cause != "task":
             self._durations.add(bucket, duration)
         if outcome == "error":
+            for one in (whole, handler):
+                if bucket > one.newest - BUCKETS:
+                    one.note_failed(bucket)
             self.failed.notify(invocation)
 
     def note_lag(self, since: float, until: float) -> None:

