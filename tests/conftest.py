@@ -10,9 +10,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from uv import find_uv_bin
 
 from .clauses import CLAUSES
+
+# No test asserts a time, and a machine that is busy is no failure.
+settings.register_profile("dnworker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dnworker")
 
 # jsonschema builds a grammar of IRIs when it is imported, which takes over a second in every process. No schema
 # here uses that format, and jsonschema goes on without the module.

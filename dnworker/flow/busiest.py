@@ -23,6 +23,9 @@ DEEPEST = 5
 
 NAMES = 5
 
+SPARE = 24
+"""Px below the boxes that a band would need."""
+
 
 def busiest(facts: Facts, most: int, place: Place | None = None) -> dict[str, Any]:
     """Return so many flows: `rows`, one a kind, and `map`, the drawing of where they lead."""
@@ -47,7 +50,8 @@ def _small(drawing: dict[str, Any]) -> dict[str, Any]:
             node["detail"] = node["detail"].partition(", ")[0]
     edges = [edge | {"label": None} for edge in drawing["edges"]]
     right = max((node["x"] + node["width"] for node in drawing["nodes"]), default=0)
-    return drawing | {"edges": edges, "width": max(right, 600), "findings": []}
+    height = max(drawing["height"] - SPARE, 44)
+    return drawing | {"edges": edges, "width": max(right, 600), "height": height, "findings": []}
 
 
 def _heard(graph: Graph) -> dict[str, list[Edge]]:

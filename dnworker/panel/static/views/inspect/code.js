@@ -7,7 +7,7 @@ const CLASSES = { keyword: "kw", string: "js", number: "jn", comment: "t3", "": 
 /** Lines as `[number, text]` in order; those of `marked` are red, with a bar. */
 export function Code({ lines, marked = [], label = "Code" }) {
   const coloured = useMemo(() => linesOf(lines.map(([, text]) => text).join("\n")), [lines]);
-  const width = `${Math.max(2, String(lines.at(-1)?.[0] ?? "").length)}ch`;
+  const width = `max(20px, ${String(lines.at(-1)?.[0] ?? "").length}ch)`;
   return html`<div class="code py" role="group" aria-label=${label} tabindex="0">
     ${lines.map(
       ([number], n) => html`<div key=${n} class=${marked.includes(number) ? "h" : ""}>

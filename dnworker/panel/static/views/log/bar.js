@@ -47,11 +47,16 @@ export function ClosedBar({ model, toggle, controls }) {
   const bar = store.value("logbar").value;
   const last = bar?.last;
   const noun = model.isFiltered ? "matching line" : "line";
+  const isEmpty = bar && !bar.count && !model.isFiltered;
   return html`<div class="bar">
     <${Fold} isOpen=${false} toggle=${toggle} controls=${controls} />
     ${last && html`<span class="m t3">${clockMillis(last.clock ?? last.at)}</span>`}
-    <span class="m t2 el g">${last && html`${last.worker}\u2002${last.text}`}</span>
-    ${store.width.value !== "narrow" && html`<span class="s t3 nw">${bar && plural(bar.count, noun)}</span>`}
+    ${
+      isEmpty
+        ? html`<span class="t3 el g">Nothing logged yet</span>`
+        : html`<span class="m t2 el g">${last && html`${last.worker}\u2002${last.text}`}</span>`
+    }
+    ${store.width.value !== "narrow" && !isEmpty && html`<span class="s t3 nw">${bar && plural(bar.count, noun)}</span>`}
   </div>`;
 }
 

@@ -14,6 +14,7 @@ export function useSteadyLook(part, wanted) {
 
 const SMALLEST = 0.8; // of its size: below, texts are too small to be read, and the map scrolls
 const LARGEST = 2;
+const LEAST = 720; // pixels of a small map, below which it scrolls
 
 /**
  * A drawing that the kernel made, with boxes to choose.
@@ -205,7 +206,8 @@ export function FlowMap({ busiest = 0, window = "live", hide = [], selected, onS
   if (!value.rows.length) return html`<p class="t3">Nothing was published yet, and no handler listens.</p>`;
   if (store.width.value === "narrow")
     return html`<${FlowList} rows=${value.rows} onChoose=${(row) => store.go("map", { node: row.id })} />`;
-  return html`<div class="flow-small">
+  const least = `${Math.min(LEAST, value.map.width)}px`;
+  return html`<div class="flow-small" style=${{ "--dn-least": least }}>
     <${Drawing}
       drawing=${value.map}
       label="Busiest flows"
