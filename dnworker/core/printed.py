@@ -77,6 +77,8 @@ _BROKEN_FILE = re.compile(r'  File ".+", line \d+$')
 _DIGITS = tuple("0123456789")
 _BOX = "\u256d"  # rich draws its tracebacks into a box
 _BOX_SIDES = ("\u2502", "\u2570", "\u256d", "\u2771")
+_INSIDE = (" ", "\t", ">", *_BOX_SIDES)
+_GROUP_SIDES = ("| ", "+-")
 _LINKS = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
@@ -134,11 +136,11 @@ class Traceback:
         if text.startswith(_LINKS):
             self._has_ended = False
             return True
-        if text.startswith((" ", "\t", ">", *_BOX_SIDES)):
-            self._has_ended = self._has_ended or _MEMBER_END.match(text) is not None
-            return True
         if self._has_ended:
-            return False
+            return text.startswith("  ") and text.lstrip(" ").startswith(_GROUP_SIDES)
+        if text.startswith(_INSIDE):
+            self._has_ended = _MEMBER_END.match(text) is not None
+            return True
         if text.startswith(_PYTHON_STARTS):
             return True
         self._has_ended = _END.match(text) is not None

@@ -11,6 +11,9 @@ from typing import TypeGuard
 
 from dnworker.core.errors import BadSchedule
 
+LONGEST_INTERVAL = 1e10
+"""Seconds of an interval that its label is read as: three hundred years."""
+
 
 @dataclass(frozen=True)
 class ScheduleSpec:
@@ -44,6 +47,18 @@ class ScheduleSpec:
 
         upcoming: Iterator[datetime] = croniter(self.cron_expr, start.astimezone(UTC)).all_next(datetime)
         return upcoming
+
+
+def seconds_of(label: str) -> float | None:
+    """Return the seconds of an interval's label, such as `30s`; None for another label.
+
+    A process says what its schedules are called, so a label may be anything.
+    """
+    try:
+        seconds = float(label[:-1]) if label.endswith("s") else 0.0
+    except ValueError:
+        return None
+    return seconds if 0 < seconds <= LONGEST_INTERVAL else None
 
 
 def make_schedule(

@@ -31,8 +31,8 @@ def valid_text(text: str) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """Return `text`, cut to `longest` characters with `...` at its end where it is longer."""
-    return text if len(text) <= longest else f"{text[: max(0, longest - 3)]}..."
+    """Return valid text, cut to `longest` characters with `...` at its end where it is longer."""
+    return valid_text(text if len(text) <= longest else f"{text[: max(0, longest - 3)]}...")
 
 
 def clip(text: str, longest: int) -> str:

@@ -42,6 +42,7 @@ from dnworker.core.samples import (
     belongs_to_turn,
     sample,
 )
+from dnworker.core.side_threads import SideThreads
 from dnworker.core.text import is_valid_text
 from dnworker.engine import starting, waiting
 from dnworker.engine.capabilities import CapabilityCollection
@@ -129,6 +130,7 @@ class Engine:
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools = Guard(), Tools()
+        self.side_threads = SideThreads()
         self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
@@ -190,7 +192,7 @@ class Engine:
     @cached_property
     def flow(self) -> FlowMeter:
         """What flows where: who publishes which kind, and who handles it."""
-        return FlowMeter(self.workers, self.history)
+        return FlowMeter(self.workers, self.history, self.side_threads)
 
     @cached_property
     def usage(self) -> Usage:
@@ -267,6 +269,7 @@ class Engine:
         async with AsyncExitStack() as steps:  # last in, first out; each runs whatever became of those before
             steps.push_async_callback(self.guard.aclose)
             steps.callback(self.services.log_files.close)
+            steps.callback(self.side_threads.close)
             steps.callback(self._kill_what_is_left, bound)
             steps.push_async_callback(self.resources.aclose)  # the runtime's log hears nothing afterwards
             steps.callback(self.storms.close)
@@ -355,8 +358,10 @@ class Engine:
         Raises:
             NotFound: there is none of this name.
         """
+        worker = self.worker(name)
         with because("Removed"):
-            await self.capabilities.remove(self.worker(name))
+            await self.capabilities.remove(worker)
+        self._worker_log.forget(worker.qualified_name)
         self.look_again()
 
     async def load(self, path: str | os.PathLike[str], *, instead: bool = False) -> Capability:

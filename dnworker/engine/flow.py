@@ -33,6 +33,7 @@ from dnworker.workers.registry import handlers_of
 if TYPE_CHECKING:
     from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
     from dnworker.core.handlers import HandlerKey
+    from dnworker.core.side_threads import SideThreads
     from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
     from dnworker.workers.registry import HandlerRegistry
@@ -65,10 +66,13 @@ class FlowMeter:
     Args:
         workers: returns the workers that there are.
         history: knows which events wait for workers.
+        side_threads: parse files.
     """
 
-    def __init__(self, workers: Callable[[], list[ManagedWorker]], history: History) -> None:
-        self._workers, self._history = workers, history
+    def __init__(
+        self, workers: Callable[[], list[ManagedWorker]], history: History, side_threads: SideThreads
+    ) -> None:
+        self._workers, self._history, self._side_threads = workers, history, side_threads
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
         self._handled_rings: Rings[Handled] = Rings(most=MOST_HANDLED)
@@ -132,7 +136,8 @@ class FlowMeter:
         steps = self._collect(minutes)
         while True:
             try:
-                next(steps)
+                for _ in range(AT_ONCE // 4):
+                    next(steps)
             except StopIteration as end:
                 return cast(Facts, end.value)
             await asyncio.sleep(0)
@@ -142,7 +147,7 @@ class FlowMeter:
         unread: list[tuple[ManagedWorker, object]] = []
         workers = self._workers()
         files = [_file_of(worker) for worker in workers]
-        stamps = await asyncio.to_thread(_stamps, files) if any(files) else [None] * len(files)
+        stamps = await self._side_threads.run(_stamps, files) if any(files) else [None] * len(files)
         for number, (worker, stamp) in enumerate(zip(workers, stamps, strict=True), 1):
             if (key := self._unread_key(worker, stamp)) is not None:
                 unread.append((worker, key))
@@ -150,7 +155,7 @@ class FlowMeter:
                 await asyncio.sleep(0)
         for start in range(0, len(unread), FACTS_AT_ONCE):
             some = unread[start : start + FACTS_AT_ONCE]
-            found = await asyncio.to_thread(_read_all, [_to_read(worker) for worker, _ in some])
+            found = await self._side_threads.run(_read_all, [_to_read(worker) for worker, _ in some])
             for (worker, key), read in zip(some, found, strict=True):
                 self._keep(worker, key, read)
 
@@ -336,10 +341,10 @@ def _read(
         return worker_facts(manifest, definition)
     writes: set[str] = set()
     for _, function in handlers:
-        code = getattr(inspect.unwrap(function), "__code__", None)
-        if code is None or (tree := tree_of(code.co_filename)) is None:
+        try:
+            writes |= _writes_of(function)
+        except (RecursionError, ValueError):  # it wraps itself, or is nested too deep
             continue
-        writes |= published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
     hears = {key.trigger: Flow() for key, _ in handlers if key.decorator == "on_event"}
     schedules = {key.trigger: Flow() for key, _ in handlers if key.decorator == "every"}
     return WorkerFacts(
@@ -351,6 +356,19 @@ def _read(
         written=frozenset({*hears, *schedules}),
         handlers=len(handlers),
     )
+
+
+def _writes_of(function: Any) -> frozenset[str]:
+    """Return the kinds that a handler's source publishes; none where its source is not known.
+
+    Raises:
+        ValueError: it wraps itself.
+        RecursionError: its source is nested too deep.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or (tree := tree_of(code.co_filename)) is None:
+        return frozenset()
+    return published_by(tree, code.co_firstlineno, _beside(code.co_filename, tree))
 
 
 def _beside(file: str, tree: ast.Module) -> dict[str, ast.Module]:

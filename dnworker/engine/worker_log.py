@@ -57,13 +57,17 @@ class WorkerLog:
             self._book.promote(entry.head, "error")
         return self._add(worker, text, source, entry.head.level, invocation, head=entry.head)
 
+    def forget(self, worker: str) -> None:
+        """Forget what a worker that is gone has printed last."""
+        self._entries.pop(worker, None)
+
     def _entry_of(self, worker: str, source: str, invocation: Invocation | None, text: str) -> _Entry | None:
         """Return the entry that a printed line goes on with, if it does."""
         entry = self._entries.get(worker)
         if entry is None:
             return None
         if not entry.is_by(source, invocation) or not entry.takes(text):
-            del self._entries[worker]
+            self._entries.pop(worker, None)  # another thread of the worker may have ended it
             return None
         return entry
 

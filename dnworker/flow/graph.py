@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from dnworker.core.envelope import is_noise, is_reserved
+from dnworker.core.schedule import seconds_of
 from dnworker.flow.words import span
 
 Category = Literal["source", "kind", "worker", "fold"]
@@ -257,7 +258,8 @@ class _Builder:
         for label in sorted(facts.schedules):
             flow, written = facts.schedules[label], label in facts.written
             name = f"schedule/{band}/{label}"
-            words = label if " " in label else f"every {span(float(label[:-1]))}"
+            seconds = seconds_of(label)
+            words = label if seconds is None else f"every {span(seconds)}"
             node = self._graph.nodes.setdefault(name, Node(name, "kind", words, band=band))
             node.flow.add(flow)
             self._join(name, me, flow, written=written, gated=gated)

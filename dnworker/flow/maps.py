@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ class Place:
     back: set[tuple[str, str]] = field(default_factory=set)
     drawn: int = 0
     """How many boxes there were when all of it was placed anew."""
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """For who draws on threads: two must not place the same map."""
 
 
 STALE = 0.6

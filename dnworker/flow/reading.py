@@ -99,9 +99,8 @@ def _schedule(call: ast.Call) -> str:
     if call.args:
         given.setdefault("seconds", call.args[0])
     for name, value in given.items():
-        text = ast.unparse(value)
-        if isinstance(value, ast.Constant):
-            text = str(value.value)
+        if (text := _written(value)) is None:
+            continue
         if name == "cron":
             return f"cron {text}"[:LONGEST_KIND]
         if name in ("seconds", "minutes"):
@@ -110,6 +109,26 @@ def _schedule(call: ast.Call) -> str:
             except ValueError:
                 return f"{text} {'s' if name == 'seconds' else 'min'}"[:LONGEST_KIND]
     return "a schedule"
+
+
+def _written(value: ast.expr) -> str | None:
+    """Return an expression as text; None for one that is nested too deep, or too long a number."""
+    try:
+        return str(value.value) if isinstance(value, ast.Constant) else ast.unparse(value)
+    except (RecursionError, ValueError):
+        return None
+
+
+def _called(call: ast.Call) -> str:
+    """Return the name of what is called, with the one before it: `dn.Worker`."""
+    match call.func:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(attr=name, value=ast.Name(id=before)):
+            return f"{before}.{name}"
+        case ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 class _Scope:
@@ -141,7 +160,7 @@ class _Scope:
                         self._note_worker(name, node.value)
 
     def _note_worker(self, name: str, value: ast.expr) -> None:
-        if isinstance(value, ast.Call) and "Worker" in ast.unparse(value.func)[-60:]:
+        if isinstance(value, ast.Call) and "Worker" in _called(value):
             given = [*value.args[:1], *(k.value for k in value.keywords if k.arg == "name")]
             if given and isinstance(given[0], ast.Constant) and isinstance(given[0].value, str):
                 self.workers[name] = given[0].value

@@ -61,9 +61,12 @@ def script_of(manifest: CapabilityManifest, worker: WorkerDefinition) -> Path | 
 
 
 def handlers_of_file(file: Path) -> list[Handled]:
-    """Return the handlers in a file; none where it cannot be read or parsed."""
+    """Return the handlers in a file; none where it cannot be read, parsed or looked through."""
     tree = parsed(file)
-    return [] if tree is None else handlers_in(tree, beside(file, tree))
+    try:
+        return [] if tree is None else handlers_in(tree, beside(file, tree))
+    except (RecursionError, ValueError):  # it is nested deeper than it can be looked at
+        return []
 
 
 def beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:

@@ -10,6 +10,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import has_payload, is_noise
+from dnworker.core.source import split_place
 from dnworker.core.text import clip, shorten
 from dnworker.engine.unheard import why_unheard
 from dnworker.events.spans import conversation, is_heard, said_by
@@ -51,7 +52,9 @@ async def call_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) ->
     found: dict[str, Any] = {"wanted": wanted, "gone": False, "event": None, "call": None}
     if event is not None:
         found["event"] = event_to_json(event)
-        found["payload"] = await head_of(event) if has_payload(event) else None
+        found["payload"] = None
+        if has_payload(event):
+            found["payload"] = await head_of(event, model.engine.side_threads)
         if call is None and not is_heard(event, history) and not is_noise(event.kind):
             found["unheard"] = why_unheard(model.engine.workers(), event.kind)
     if call is not None:
@@ -163,7 +166,7 @@ def _marked(call: Invocation, code: HandlerSource) -> list[int]:
     error = call.error or next(iter(call.unhandled), None)
     if error is None or code.note:
         return []
-    where = code.place.rpartition(", line ")[0]
-    places = [frame.place.rpartition(", line ") for frame in error.frames]
+    here = split_place(code.place)
+    places = [place for frame in error.frames if (place := split_place(frame.place)) is not None]
     last = code.line + code.text.count("\n")
-    return [int(line) for file, _, line in places if file == where and code.line <= int(line) <= last]
+    return [line for file, line in places if here and file == here[0] and code.line <= line <= last]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from dnworker.events.last_good import last_good
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
     from dnworker.core.invocation import Invocation
+    from dnworker.core.side_threads import SideThreads
     from dnworker.events.history import History
 
 ROWS_SHOWN = 120
@@ -30,7 +30,8 @@ REMEMBERED = 8
 class Comparisons:
     """The newest differences that views looked at; a payload never changes, so they hold."""
 
-    def __init__(self) -> None:
+    def __init__(self, side_threads: SideThreads) -> None:
+        self._side_threads = side_threads
         self._found: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
 
     async def of(self, left: EventEnvelope, right: EventEnvelope) -> dict[str, Any]:
@@ -38,7 +39,7 @@ class Comparisons:
         key = (left.event_id, right.event_id)
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = to_json(await _compared(left, right))
+            found = self._found[key] = to_json(await self._compared(left, right))
             while len(self._found) > REMEMBERED:
                 self._found.popitem(last=False)
         return found
@@ -52,11 +53,10 @@ class Comparisons:
             return None
         return {"event": good.event_id, "seq": good.seq, **await self.of(good, event)}
 
-
-async def _compared(left: EventEnvelope, right: EventEnvelope) -> Difference:
-    if bytes_of_payload(left) + bytes_of_payload(right) < LARGE:
-        return _difference(left, right)
-    return await asyncio.to_thread(_difference, left, right)
+    async def _compared(self, left: EventEnvelope, right: EventEnvelope) -> Difference:
+        if bytes_of_payload(left) + bytes_of_payload(right) < LARGE:
+            return _difference(left, right)
+        return await self._side_threads.run(_difference, left, right)
 
 
 def _difference(left: EventEnvelope, right: EventEnvelope) -> Difference:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.schedule import seconds_of
 from dnworker.core.text import shorten
 from dnworker.panel.serialize import millis, why_disabled
 from dnworker.workers.subprocess_worker import SubprocessWorker
@@ -51,13 +52,14 @@ def _row(
     why_not_now: str | None = None,
 ) -> Row:
     schedule = key.trigger if key is not None and key.decorator == "every" else ""
-    cron = schedule.removeprefix("cron ") if schedule.startswith("cron ") else None
+    every = seconds_of(schedule)
+    cron = shorten(schedule.removeprefix("cron "), LONGEST_NAME) if schedule and every is None else None
     return {
         "worker": worker.qualified_name,
         "key": None if key is None else list(key),
         "name": shorten(name, LONGEST_NAME),
         "when": None if when is None else millis(when),
-        "every": float(schedule.removesuffix("s")) if schedule and cron is None else None,
+        "every": every,
         "cron": cron,
         "why": why,
         "whyNotNow": why or why_not_now,

@@ -149,7 +149,7 @@ class Feed:
             self._drop(name)
 
     def _drop(self, name: str) -> None:
-        del self._views[name]
+        self._views.pop(name).stop_reading()
         self._unlisten_unless_watched()
 
     def _drop_silent(self, view: View) -> None:
@@ -261,6 +261,8 @@ class Feed:
         for unlisten in self._listening:
             unlisten()
         self._listening = []
+        for view in self._views.values():
+            view.stop_reading()
         self.model.forget_changes()
         if self._pump is not None:
             self._pump.cancel()
@@ -311,11 +313,16 @@ class Feed:
 
     def _look_again(self) -> None:
         """Have the views look again soon where one shows something of whose changes nobody hears."""
-        waits = self._next_look is not None and self._next_look.when() > self._loop.time()
         looks = [view.next_look for view in self.views if view.wants_updates]
         soonest = min((one for one in looks if one is not None), default=None)
-        if not waits and soonest is not None:
-            self._next_look = self._loop.call_later(soonest, self.notify)
+        if soonest is None:
+            return
+        planned, now = self._next_look, self._loop.time()
+        if planned is not None and now < planned.when() <= now + soonest:
+            return
+        if planned is not None:
+            planned.cancel()
+        self._next_look = self._loop.call_at(now + soonest, self.notify)
 
     async def _update(self, view: View) -> None:
         if self._loop.time() < view.paused_until:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -80,19 +80,22 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
 async def _made(model: PanelModel, asked: Wanted, pace: Pace) -> tuple[dict[str, Any], float]:
     """Return what is wanted, and the seconds of work that drawing it has taken."""
     minutes = {"15m": RECENT, "code": 0.0}.get(asked.window, LIVE)
-    facts = await model.engine.flow.facts(minutes)
+    facts, side = await model.engine.flow.facts(minutes), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
-        place = _place(model, (frozenset(asked.hide), most))
-        flows, took = await asyncio.to_thread(_timed, busiest, shown, most, place)
+        place = _place(model, key := (frozenset(asked.hide), most))
+        flows, took = await side.run(_timed, place, busiest, shown, most, place)
+        _keep(model, key, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}, took
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
-    place = _place(model, (frozenset(asked.hide), opened, closed))
+    ways = (frozenset(asked.hide), opened, closed)
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing, took = await asyncio.to_thread(_timed, make, shown, place, opened, closed)
+    place = _place(model, ways)
+    drawing, took = await side.run(_timed, place, make, shown, place, opened, closed)
+    _keep(model, ways, place)
     more = {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -103,12 +106,6 @@ async def _made(model: PanelModel, asked: Wanted, pace: Pace) -> tuple[dict[str,
     return drawing | more, took
 
 
-def _timed(make: Callable[..., dict[str, Any]], *args: Any) -> tuple[dict[str, Any], float]:
-    """Return what a function makes, and the seconds that this thread has worked for it."""
-    began = time.thread_time()
-    return make(*args), time.thread_time() - began
-
-
 def _read(wanted: dict[str, Any]) -> Wanted:
     try:
         return msgspec.convert(wanted, Wanted)
@@ -116,13 +113,24 @@ def _read(wanted: dict[str, Any]) -> Wanted:
         return Wanted()
 
 
+def _timed(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> tuple[dict[str, Any], float]:
+    """Draw while nobody else does in this place; returns also the seconds that this thread has worked."""
+    with place.lock:
+        began = time.thread_time()
+        return draw(*args), time.thread_time() - began
+
+
 def _place(model: PanelModel, key: object) -> Place:
+    """Return a copy of a place: a thread changes it, while another may read the same."""
+    return replace(_places.setdefault(model, OrderedDict()).get(key) or Place())
+
+
+def _keep(model: PanelModel, key: object, place: Place) -> None:
     places = _places.setdefault(model, OrderedDict())
-    place = places.setdefault(key, Place())
+    places[key] = place
     places.move_to_end(key)
     if len(places) > PLACES_KEPT:
         places.popitem(last=False)
-    return place
 
 
 def without(facts: Facts, hidden: Iterable[str]) -> Facts:

@@ -26,7 +26,7 @@ ALIKE_SHOWN = 30
 async def _payload(request: messages.Payload, view: View, model: PanelModel) -> Answer:
     event = await find(model.engine, request.event)
     await view.room()
-    return await piece_of(event, max(0, request.start))
+    return await piece_of(event, max(0, request.start), model.engine.side_threads)
 
 
 @operation(messages.Alike)

@@ -50,12 +50,15 @@ class Part:
         read: returns the part as JSON; it calls `pace.rest` between small pieces of work.
         interval: returns the seconds between two looks. It is called each time: a test sets it to 0.
         is_heard_of: whether the feed hears of every change; else it is looked at again after the interval.
+        is_slow: whether it is read beside the updates of its view, and sent with the next one when it is
+            there: what goes on a thread waits for the interpreter, and nothing else may wait for that.
         follow: makes what sends changes only, in place of `read`; one for each view that looks.
     """
 
     read: Callable[[PanelModel, Wanted, Pace], Awaitable[Any]]
     interval: Callable[[], float]
     is_heard_of: bool = True
+    is_slow: bool = False
     follow: Callable[[PanelModel, Wanted], Follower] | None = None
 
 
@@ -85,7 +88,7 @@ async def _palette(model: PanelModel, wanted: Wanted, pace: Pace) -> Any:
 
 
 PARTS: dict[str, Part] = {
-    "map": Part(map_part.read, lambda: map_part.INTERVAL, is_heard_of=False),
+    "map": Part(map_part.read, lambda: map_part.INTERVAL, is_heard_of=False, is_slow=True),
     "overview": Part(
         overview_part.overview_to_json, lambda: overview_part.OVERVIEW_INTERVAL, is_heard_of=False
     ),

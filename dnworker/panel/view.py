@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from dnworker.core.handler_error import describe
+from dnworker.core.text import shorten
 from dnworker.panel import serialize
 from dnworker.panel.budget import BYTES_PER_SECOND, Budget, size_of
 from dnworker.panel.log_entries import bar_of, entry_to_json
 from dnworker.panel.log_rows import LogFilter, LogWindow
 from dnworker.panel.pace import Pace
-from dnworker.panel.parts import Follower, Wanted, part_named
+from dnworker.panel.parts import Follower, Part, Wanted, part_named
 from dnworker.panel.worker_changes import WorkerChanges
 
 if TYPE_CHECKING:
     from dnworker.core.logs import LogLine
     from dnworker.panel.model import PanelModel
+
+log = logging.getLogger("dnworker.panel")
 
 LINES_AT_ONCE = 200
 CHUNKS_AT_ONCE = 4
@@ -30,9 +35,19 @@ CHUNKS_AT_ONCE = 4
 SILENCE = 15.0
 """Seconds without an answer after which a view that was sent updates counts as gone."""
 
+LONGEST_FAILURE = 300
+"""Characters that are sent of why a part failed."""
+
 Send = Callable[[dict[str, Any]], None]
 Parts = Iterator[tuple[str, Any]]
 """Parts of an update: the name and value of each."""
+
+
+class Reading(NamedTuple):
+    """A slow part that is being read, and what is wanted of it."""
+
+    wanted: Wanted
+    task: asyncio.Task[Any]
 
 
 @dataclass
@@ -52,6 +67,14 @@ class Sent:
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """The slow parts that are being read, by name."""
+
+    def stop_reading(self, *names: str) -> None:
+        """End the reading of these parts, of all where none is named."""
+        for name in names or tuple(self.readings):
+            if (reading := self.readings.pop(name, None)) is not None:
+                reading.task.cancel()
 
 
 class View:
@@ -76,6 +99,7 @@ class View:
         self._seq = 0
         self._sent = Sent(WorkerChanges(model))
         self._is_behind = False
+        self._logged: set[tuple[str, type[Exception]]] = set()
 
     # -- what the view sends ----------------------------------------------------------------------------
 
@@ -99,6 +123,7 @@ class View:
 
     def refill(self) -> None:
         """Send everything again."""
+        self._sent.stop_reading()
         self._sent = Sent(WorkerChanges(self._model))
         self._is_behind = False
         self.note_alive()
@@ -126,6 +151,8 @@ class View:
         self._sent.looked_at.pop(part, None)
         self._sent.parts.pop(part, None)
         self._sent.followers.pop(part, None)
+        if part in self._sent.readings:
+            self._sent.stop_reading(part)
         if follower is not None:
             self._sent.followers[part] = follower
 
@@ -169,6 +196,7 @@ class View:
         else:
             self._is_behind = True
         if sent is not self._sent:  # it was filled anew meanwhile: what was made here is part of that
+            self._sent.stop_reading()
             self._sent = Sent(WorkerChanges(self._model))
             self._is_behind = True
         elif parts:
@@ -182,6 +210,19 @@ class View:
         """Answer the request of this number."""
         self._budget.spend(size_of(fields))
         self._send(type_, id=number, **fields)
+
+    def stop_reading(self) -> None:
+        """End what goes on beside its updates: nobody waits for it any more."""
+        self._sent.stop_reading()
+
+    def _take_read(self, name: str) -> dict[str, Any]:
+        """Return a slow part if it is read by now and has changed."""
+        wanted, task = self._sent.readings[name]
+        if not task.done():
+            self._is_behind = True
+            return {}
+        del self._sent.readings[name]
+        return dict(self._if_new(name, task.result())) if self.looks.get(name) is wanted else {}
 
     async def _match_log(self) -> None:
         """Match the next lines of the log against the filter, as many as other views can wait for."""
@@ -249,23 +290,51 @@ class View:
         found: dict[str, Any] = {}
         for name, wanted in list(self.looks.items()):
             part, now = part_named(name), time.monotonic()
+            if name in self._sent.readings:
+                found |= self._take_read(name)
+                continue
             if now - self._sent.looked_at.get(name, -math.inf) < part.interval():
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
             self._sent.looked_at[name] = now
-            if part.follow is not None:
-                follower = self._sent.followers.get(name)
-                if follower is None:  # filled anew
-                    follower = self._sent.followers[name] = part.follow(self._model, wanted)
-                value = await follower.changes(pace)
-                if value is not None and self.looks.get(name) is wanted:
-                    found[name] = value
-            else:
-                value = await part.read(self._model, wanted, pace)
-                if self.looks.get(name) is wanted:
+            if part.is_slow and part.follow is None:
+                reading = asyncio.ensure_future(part.read(self._model, wanted, Pace()))
+                self._sent.readings[name] = Reading(wanted, reading)
+                self._is_behind = True
+                continue
+            try:
+                value = await self._read(name, part, wanted, pace)
+                is_whole = part.follow is None
+                if not is_whole or self._sent.parts.get(name) != value:
+                    size_of(value)  # it raises where there is no form as JSON
+            except Exception as exc:  # one part's trouble must not silence the view
+                value, is_whole = self._failed(name, exc), True
+                self._is_behind |= part.is_heard_of  # it is read again after its interval
+            if self.looks.get(name) is wanted:
+                if is_whole:
                     found |= self._if_new(name, value)
+                elif value is not None:
+                    self._sent.parts.pop(name, None)  # that it failed
+                    found[name] = value
             await pace.rest()
         return found
+
+    async def _read(self, name: str, part: Part, wanted: Wanted, pace: Pace) -> Any:
+        """Return a part, or what has changed of one that is followed; None for nothing."""
+        if part.follow is None:
+            return await part.read(self._model, wanted, pace)
+        follower = self._sent.followers.get(name)
+        if follower is None:  # filled anew
+            follower = self._sent.followers[name] = part.follow(self._model, wanted)
+        return await follower.changes(pace)
+
+    def _failed(self, name: str, exc: Exception) -> dict[str, str]:
+        """Return what is sent of a part that raised; it is logged the first time."""
+        self._sent.followers.pop(name, None)  # it begins anew
+        if (name, type(exc)) not in self._logged:
+            self._logged.add((name, type(exc)))
+            log.exception("the part %r of the panel failed; it is tried again", name)
+        return {"failed": shorten(describe(exc, with_locals=False).summary, LONGEST_FAILURE)}
 
     # -- the log ---------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ Only what somebody looks at is made. Each is bounded: at most so many handlers, 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -207,5 +206,6 @@ async def read_code(model: PanelModel, wanted: Part, pace: Pace) -> Part:
     if after not in kept or (before is not None and before not in kept):
         return answer | {"why": "this generation is not kept any more"}
     old, new = None if before is None else kept[before].sections, kept[after].sections
-    made = await asyncio.to_thread(plain, new) if old is None else await asyncio.to_thread(diff_of, old, new)
+    side = model.engine.side_threads
+    made = await side.run(plain, new) if old is None else await side.run(diff_of, old, new)
     return answer | made

@@ -23,7 +23,8 @@ LONGEST_CODE = 200_000
 """Bytes of a file that are kept as a version; of a larger one it is kept that it changed."""
 
 CODE_KEPT = 16_000_000
-"""Bytes of all versions; beyond them, the older ones of who has not started for longest lose their text."""
+"""Bytes of all versions. Beyond them, those lose their text that were replaced longest ago, then those of who
+has not started for longest."""
 
 FAILURES_KEPT = 120
 FAILURE_STEP = 15
@@ -72,6 +73,10 @@ class Lives:
     def __init__(self) -> None:
         self._lives: OrderedDict[str, Life] = OrderedDict()
         self._bytes = 0
+        # the versions that have a text, by their id: those that were replaced, longest ago first, and the
+        # newest of each life, the one that has not started for longest first
+        self._replaced: OrderedDict[int, Version] = OrderedDict()
+        self._newest: OrderedDict[int, Version] = OrderedDict()
 
     def of(self, worker: str) -> Life:
         """Return the life of a worker, new for a new name."""
@@ -105,23 +110,28 @@ class Lives:
             return  # the start fails by it, and says so
         mark, known = hash(data), life.versions
         if known and (known[-1].mark, known[-1].name) == (mark, path.name):
+            if id(known[-1]) in self._newest:
+                self._newest.move_to_end(id(known[-1]))
             return
         is_text = len(data) <= LONGEST_CODE and b"\0" not in data
         text = data.decode(errors="replace") if is_text else None
         if len(known) == VERSIONS_KEPT:
             self._forget_text(known[0])
+        if known and self._newest.pop(id(known[-1]), None) is not None:
+            self._replaced[id(known[-1])] = known[-1]
         number = known[-1].number + 1 if known else 1
         known.append(Version(number, time.time(), why or "", path.name, text, mark))
-        self._bytes += len(text or "")
+        if text:
+            self._bytes += len(text)
+            self._newest[id(known[-1])] = known[-1]
         self._shrink()
 
     def _shrink(self) -> None:
-        for life in self._lives.values():
-            if self._bytes <= CODE_KEPT:
-                return
-            for version in [*life.versions][:-1]:
-                self._forget_text(version)
+        while self._bytes > CODE_KEPT:
+            self._forget_text(next(iter((self._replaced or self._newest).values())))
 
     def _forget_text(self, version: Version) -> None:
         self._bytes -= len(version.text or "")
         version.text = None
+        self._replaced.pop(id(version), None)
+        self._newest.pop(id(version), None)

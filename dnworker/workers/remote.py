@@ -258,7 +258,11 @@ class RemoteInvocations:
         self, invocation: Invocation, outcome: Outcome, duration: float, error: HandlerError | None = None
     ) -> None:
         """Note how an invocation ended; what a process says of the time is bounded by how long it runs."""
-        duration = min(max(0.0, duration), time.monotonic() - self._made_at)
+        now = time.monotonic()
+        duration = min(max(0.0, duration), now - self._made_at)
+        invocation.started_at = min(
+            invocation.started_at, now - duration
+        )  # it has ended, so not later than now
         self._history.finish(invocation, outcome, error, duration=duration)
         if invocation.key is not None and (stats := self.stats.get(invocation.key)) is not None:
             stats.ended(invocation)

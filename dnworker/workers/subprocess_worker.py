@@ -38,6 +38,10 @@ log = logging.getLogger("dnworker.workers")
 CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
 
+SOURCES = frozenset(
+    {".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".bash", ".rb", ".pl", ".lua", ".php", ".r"}
+)
+"""Ends of the names of files that are kept and shown as the code of a process."""
 
 UV_LIMIT = 60.0
 """Seconds in which `uv run` is expected to connect: it may have to make an environment first."""
@@ -185,8 +189,14 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         return min(files, key=lambda path: path.suffix != ".py") if files else None
 
     def _note_code(self, args: Iterable[str]) -> None:
-        """Note the text of the file that it runs from now on, as a version of its code."""
-        if (file := self._file_among(args)) is not None:
+        """Note the text of the source that it runs from now on, as a version of its code.
+
+        Other files among its arguments may hold secrets, and so may those outside of the capability.
+        """
+        root = self._root.resolve()
+        files = [path for one in args if (path := (root / one).resolve()).suffix in SOURCES]
+        file = next((path for path in files if path.is_relative_to(root) and path.is_file()), None)
+        if file is not None:
             self._services.lives.note_code(self.life, file, cause())
 
     def how_to_attach(self) -> str | None:

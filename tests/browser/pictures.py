@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageChops
 
 from . import scenes
@@ -35,6 +36,9 @@ IN_DOCS = {
     "workers": "before/panel-workers-after.png",
 }
 """The screens that the documentation shows, at one and a half of their size."""
+
+BLOCK, MOST_OF_BLOCK = 20, 0.7
+"""Px of a square, and how much of one may differ: other letters fill none, a missing button does."""
 
 Act = Callable[[Any], None]
 
@@ -173,11 +177,30 @@ def share(marked: Image.Image) -> float:
     return marked.histogram()[255] / (marked.width * marked.height)
 
 
+def worst(marked: Image.Image) -> float:
+    """Return the share of white pixels in the square that has the most."""
+    size = max(1, marked.width // BLOCK), max(1, marked.height // BLOCK)
+    return marked.resize(size, Image.Resampling.BOX).getextrema()[1] / 255
+
+
+COMMON, RARE = 176, 80
+"""Colours of a kept picture: the most frequent ones as they are, and some that cover the rest."""
+
+
 def keep(path: Path, image: Image.Image) -> None:
     """Write a picture in 256 colours, which is enough for a panel and a third of the bytes."""
+    image = image.convert("RGB")
+    counted = sorted(image.getcolors(image.width * image.height), reverse=True)
+    rare = image.quantize(RARE, method=Image.Quantize.MAXCOVERAGE).getpalette()
+    common = [step for _, colour in counted[:COMMON] for step in colour]
+    palette = np.array(common + rare[: 3 * RARE], dtype=np.int32).reshape(-1, 3)
+    found, places = np.unique(np.asarray(image).reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = ((found[:, None].astype(np.int32) - palette[None]) ** 2).sum(axis=2).argmin(axis=1)
+    indexes = nearest.astype(np.uint8)[places.reshape(-1)].reshape(image.height, image.width)
+    kept = Image.fromarray(indexes)
+    kept.putpalette(palette.astype(np.uint8).tobytes())
     path.parent.mkdir(parents=True, exist_ok=True)
-    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE  # which keeps the rare colours
-    image.convert("RGB").quantize(256, method=method, dither=dither).save(path, optimize=True)
+    kept.save(path, optimize=True)
 
 
 def main(names: list[str]) -> None:

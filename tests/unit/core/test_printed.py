@@ -129,3 +129,14 @@ def test_a_place_in_a_script_alone_is_no_error():
 def test_the_next_traceback_is_another():
     lines = ["Traceback (most recent call last):", '  File "x", line 1, in f', "ValueError: a"]
     assert entry([*lines, *lines]) == lines
+
+
+@pytest.mark.parametrize("text", ["  indented", "\ttable", "> quoted", "\u2502 box", "| row", "    at home"])
+def test_what_is_printed_after_the_end_of_a_traceback_is_none_of_it(text):
+    lines = ["Traceback (most recent call last):", '  File "x", line 1, in f', "ValueError: a"]
+    assert entry([*lines, text]) == lines
+
+
+def test_a_group_goes_on_after_its_headline():
+    lines = printed(sys.executable, "-c", GROUP)
+    assert entry([*lines, "  rows: 3"]) == lines

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnworker.core.schedule import Backoff, ScheduleSpec, make_schedule
+from dnworker.core.schedule import Backoff, ScheduleSpec, make_schedule, seconds_of
 
 NOON = datetime(2030, 1, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -64,3 +64,15 @@ def test_a_task_is_exhausted_when_it_ends_again_after_the_longest_wait():
 def test_every_delay_is_between_one_second_and_five_minutes(runs):
     backoff = Backoff()
     assert all(1 <= backoff.ended(run) <= 300 for run in runs)
+
+
+@pytest.mark.parametrize(
+    ("label", "seconds"),
+    [("30s", 30.0), ("0.5s", 0.5), ("1e+06s", 1e6)]
+    + [
+        (label, None)
+        for label in ("", "s", "hourly", "xs", "nans", "infs", "-5s", "1e300s", "cron * * * * *")
+    ],
+)
+def test_the_seconds_of_a_label_are_none_for_what_is_no_interval(label, seconds):
+    assert seconds_of(label) == seconds

@@ -81,3 +81,8 @@ def test_valid_text_can_be_encoded_and_keeps_its_length(text):
 def test_the_word_that_was_meant_is_the_nearest_if_one_is_near():
     assert closest("dupliate", ["delay", "duplicate"]) == "duplicate"
     assert closest("x", ["delay", "duplicate"]) is None
+
+
+def test_text_that_is_cut_or_short_holds_no_lone_surrogate():
+    assert is_valid_text(shorten("caf\u00e9 \ud800", 50))
+    assert is_valid_text(shorten("\ud800" * 60, 50))

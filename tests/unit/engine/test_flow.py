@@ -208,3 +208,24 @@ async def test_a_thousand_workers_with_three_triggers_are_all_counted(runtime):
     rings.note((flows.Handled(f"w{n}", f"k{m}", False), 1) for n in range(1_000) for m in range(3))
     rings.note((flows.Handled(f"w{n}", f"k{m}", True), 1) for n in range(1_000) for m in range(3))
     assert sum(rings.sums(1).values()) == 6_000
+
+
+@pytest.mark.parametrize("wrapped", ["cyclic", "deep"])
+async def test_a_handler_whose_source_cannot_be_read_is_a_fact_without_it(runtime, monkeypatch, wrapped):
+    worker = Worker(name="odd")
+
+    @worker.on_event("demo.odd")
+    async def on_odd(event, client): ...
+
+    if wrapped == "cyclic":
+        on_odd.__wrapped__ = on_odd
+    else:
+
+        def too_deep(*args):
+            raise RecursionError
+
+        monkeypatch.setattr(flows, "published_by", too_deep)
+    await runtime.add(worker)
+    for facts in (await runtime.flow.facts(0), runtime.flow.facts_now(0)):
+        odd = next(one for one in facts.workers if one.name == "notebook:odd")
+        assert (set(odd.hears), odd.writes, odd.handlers) == ({"demo.odd"}, frozenset(), 1)

@@ -120,3 +120,22 @@ def test_a_line_has_the_time_of_a_virtual_clock(book):
     before = clock.now()
     assert book.add("w", "b").clock == before
     assert book.add("w", "c").timestamp - book.tail()[0].timestamp < timedelta(minutes=1)
+
+
+def test_two_threads_may_end_one_entry_at_once_and_a_worker_that_is_gone_is_forgotten(book):
+    class Racing(dict):
+        """Another thread ends the entry between the look and the end."""
+
+        def get(self, *args):
+            found = super().get(*args)
+            self.clear()
+            return found
+
+    log = WorkerLog(book)
+    log.add("a:w", "ERROR lost")
+    log._entries = Racing(log._entries)
+    log.add("a:w", "plain")
+    log._entries = {}
+    log.add("a:w", "ERROR lost")
+    log.forget("a:w")
+    assert log._entries == {}

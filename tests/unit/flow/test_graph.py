@@ -231,3 +231,9 @@ def test_the_busiest_flows_are_found_without_going_through_all_edges_for_each(mo
     rows = busiest_module.busiest(facts, 5)["rows"]
     assert [row["kind"] for row in rows] == ["k49", "k48", "k47", "k46", "k45"]
     assert graph.edges.count < 5
+
+
+def test_a_schedule_that_a_process_calls_as_it_likes_keeps_its_label():
+    facts = Facts([worker("a:b", schedules={"hourly": Flow(1), "300s": Flow(1), "1e999s": Flow(1)})], {}, 1)
+    labels = {one.label for one in build(facts).nodes.values() if one.category == "kind"}
+    assert labels == {"hourly", "every 5 min", "1e999s"}

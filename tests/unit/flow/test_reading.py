@@ -145,3 +145,33 @@ def test_a_command_leads_to_no_file_outside_of_its_capability(capability, tmp_pa
     outside.write_text(SCRIPT)
     root = capability({}, [f"  bridge:\n    command: python\n    args: [{outside}]"])
     assert facts_of(load_manifest(root)).workers[0].handlers == 0
+
+
+DEEP = "a" + ".b()" * 400
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"worker = {DEEP}.Worker('w')",
+        f"name = {DEEP}",
+        f"@worker.every(seconds={DEEP})\ndef tick(client): pass",
+        f"@worker.every(seconds=0x{'f' * 5_000})\ndef tick(client): pass",
+        f"@worker.every(cron={DEEP})\ndef tick(client): pass",
+    ],
+    ids=["worker", "constant", "seconds", "number", "cron"],
+)
+def test_what_is_nested_deeper_than_python_can_write_is_left_out(source, tmp_path):
+    tree = ast.parse(source + "\n@worker.on_event('a.b')\ndef on(event, client): client.publish('c')\n")
+    found = handlers_in(tree)
+    assert [one.publishes for one in found if one.trigger == "a.b"] == [("c",)]
+    assert [one.trigger for one in found if one.decorator == "every"] in ([], ["a schedule"])
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("Worker('w')", "w"), ("dn.Worker(name='w')", "w"), ("Worker.of('w')", "w"), ("work('w')", "")],
+)
+def test_the_worker_of_a_handler_is_read_from_what_makes_it(call, name):
+    source = f"one = {call}\n@one.on_event('a.b')\ndef on(event, client): ...\n"
+    assert [handler.worker for handler in handlers_in(ast.parse(source))] == [name]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from dnworker import Worker
+from dnworker.core.frames import Frame
+from dnworker.core.handler_error import describe
+from dnworker.core.invocation import Invocation
 from dnworker.panel import call_part
+from dnworker.panel.actions import HandlerSource
 from dnworker.panel.budget import size_of
 
 
@@ -221,3 +227,12 @@ async def test_it_is_not_said_that_nobody_ran_where_calls_were_forgotten(runtime
     await runtime.worker("importer").stop()
     found = await look(screen, trace.event.event_id)
     assert not found.get("unheard")
+
+
+def test_a_frame_whose_place_has_no_line_marks_none():
+    error = describe(ValueError("x"))
+    frames = [Frame(place, "f", "") for place in ("<frozen x>", "w.py, line 12", "w.py, line x", "w.py")]
+    call = Invocation("a:w", "h", "event")
+    call.error = dataclasses.replace(error, frames=tuple(frames))
+    code = HandlerSource("def f():\n  g()\n  h()", "w.py, line 11", 11)
+    assert call_part._marked(call, code) == [12]

@@ -6,6 +6,7 @@ import asyncio
 
 from dnworker import Worker
 from dnworker.panel import feed as feeds
+from dnworker.panel import map_part, state_part
 from dnworker.panel import view as views
 
 from .screen import Screen
@@ -174,3 +175,19 @@ async def test_a_message_that_is_none_is_told_to_who_asked(runtime, screen):
     failed = await screen.until(lambda m: m["type"] == "failed")
     assert failed["id"] == 7
     assert "Invalid enum value 'explode'" in failed["text"]
+
+
+async def test_a_part_that_is_due_sooner_is_looked_at_sooner(runtime, screen, monkeypatch):
+    monkeypatch.setattr(map_part, "INTERVAL", 1_000.0)
+    monkeypatch.setattr(state_part, "STATE_INTERVAL", 2.0)
+    await screen.open(looks={"map": {}})
+    feed = runtime.feed
+    feed._look_again()
+    late = feed._next_look
+    screen.say("look", part="state", wanted={"worker": "notebook:none"})
+    feed._look_again()
+    assert late.cancelled()
+    soon = feed._next_look
+    assert soon.when() < late.when()
+    feed._look_again()
+    assert feed._next_look is soon

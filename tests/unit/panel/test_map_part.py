@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import functools
 import json
+import threading
 import time
 
 import pytest
 
 from dnworker import Worker
 from dnworker.flow.graph import Facts
-from dnworker.panel import map_part
+from dnworker.panel import map_part, parts
 from dnworker.panel.actions import Actions
 from dnworker.panel.map_part import without
 from dnworker.panel.model import PanelModel
@@ -25,7 +28,9 @@ def without_interval(monkeypatch):
 @pytest.fixture
 def read(runtime):
     model = PanelModel(runtime, Actions(runtime))
-    return lambda **wanted: map_part.read(model, wanted, Pace())
+    read = functools.partial(lambda model, **wanted: map_part.read(model, wanted, Pace()), model=model)
+    read.model = model
+    return read
 
 
 async def test_a_map_is_sent_when_it_is_looked_at_and_again_when_it_changes(runtime, bridge, screen):
@@ -144,3 +149,79 @@ async def test_a_map_that_takes_long_is_made_again_after_ten_times_that(bridge, 
     assert len(made) == 1
     await read(window="code")
     assert len(made) == 2
+
+
+async def test_nothing_else_waits_for_a_map_that_takes_long(runtime, bridge, screen, monkeypatch):
+    may_draw, real = threading.Event(), map_part.make
+    monkeypatch.setattr(map_part, "make", lambda *args: may_draw.wait(10) and real(*args))
+    await screen.open()
+    screen.say("look", part="map", wanted={"window": "live"})
+    screen.say("look", part="sessions", wanted={})
+    try:
+        assert "map" not in await screen.until(lambda message: "sessions" in message)
+    finally:
+        may_draw.set()
+    assert (await screen.part("map"))["nodes"]
+
+
+async def test_a_map_that_nobody_waits_for_is_not_drawn_to_its_end(runtime, bridge, screen, monkeypatch):
+    await screen.open()
+    view = next(iter(runtime.feed.views))
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def read(model, wanted, pace):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    slow = parts.Part(read, lambda: 0.0, is_heard_of=False, is_slow=True)
+    monkeypatch.setitem(parts.PARTS, "map", slow)
+    screen.say("look", part="map", wanted={})
+    await asyncio.wait_for(started.wait(), 10)
+    screen.say("look", part="map", wanted=None)
+    await asyncio.wait_for(ended.wait(), 10)
+    assert "map" not in view.looks
+
+
+async def test_a_map_comes_although_a_users_work_fills_the_threads_of_the_loop(runtime, bridge, screen):
+    release = threading.Event()
+    blocked = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(64)]
+    try:
+        await screen.open(looks={"map": {}, "overview": {}})
+        await runtime.fire("demo.ping", {})
+        await screen.part("map", lambda shown: any(edge["count"] for edge in shown["edges"]))
+    finally:
+        release.set()
+        await asyncio.gather(*blocked)
+
+
+async def test_the_threads_of_the_panel_end_with_the_runtime(bridge, read, runtime):
+    await read()
+    own = [one for one in threading.enumerate() if one.name.startswith("dnworker side")]
+    await runtime.stop()
+    for thread in own:
+        thread.join(10)
+    assert own
+    assert not any(thread.is_alive() for thread in own)
+
+
+async def test_a_thread_draws_in_a_place_of_its_own(runtime, bridge, read, monkeypatch):
+    places, real = [], map_part.make
+
+    def make(facts, place, *more):
+        before = dataclasses.replace(place)
+        places.append(place)
+        kept = map_part._places.get(model, {}).get(key)
+        drawn = real(facts, place, *more)
+        assert kept is None or kept == before  # what others read has not changed
+        return drawn
+
+    model = read.model
+    key = (frozenset(), frozenset(), frozenset())
+    monkeypatch.setattr(map_part, "make", make)
+    await read()
+    await read()
+    assert places[0] is not places[1]
+    assert map_part._places[model][key] is places[1]

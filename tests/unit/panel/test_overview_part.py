@@ -12,7 +12,7 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.series import STEP
-from dnworker.panel import failure_rows
+from dnworker.panel import due_rows, failure_rows
 from dnworker.panel.budget import size_of
 from dnworker.workers.inprocess_worker import Generation
 
@@ -309,3 +309,10 @@ async def test_a_thousand_workers_fit_and_let_the_loop_turn(runtime, screen):
     assert found["failures"]["handlers"] <= 1_000
     assert len(found["failures"]["rows"]) == failure_rows.ROWS_SHOWN
     assert size_of(found) < 90_000
+
+
+async def test_a_schedule_with_a_label_that_is_no_interval_keeps_its_label(bridge):
+    row = due_rows._row(bridge, HandlerKey("every", "hourly", "tick"), "tick")
+    assert (row["every"], row["cron"]) == (None, "hourly")
+    assert due_rows._row(bridge, HandlerKey("every", "90s", "t"), "t")["every"] == 90
+    assert due_rows._row(bridge, HandlerKey("every", "cron * * * * *", "t"), "t")["cron"] == "* * * * *"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import msgspec
+import pytest
 
 from dnworker import Worker
 from dnworker.capability.manifest import parse_manifest
 from dnworker.core.logs import LINES_KEPT
-from dnworker.panel import log_rows
+from dnworker.panel import log_rows, parts
 from dnworker.panel.budget import BYTES_PER_SECOND
 
 
@@ -126,3 +128,51 @@ async def test_a_renamed_capability_takes_its_workers_along(runtime, bridge, scr
     assert [c["name"] for c in shown["capabilities"]["all"]] == ["mine"]
     assert (await screen.ask("flag", capability="mine", flag="relay", value=True))["type"] == "done"
     assert (await screen.ask("control", verb="restart", worker="mine:bridge"))["state"] == "running"
+
+
+@pytest.mark.parametrize("part", ["life", "runs"])
+async def test_a_part_that_raises_says_so_and_the_others_go_on_until_it_works_again(
+    runtime, bridge, screen, monkeypatch, caplog, part
+):
+    wanted = {"worker": "notebook:bridge"}
+    is_broken, real = True, parts.PARTS[part]
+
+    def check():
+        if is_broken:
+            raise ValueError("odd")
+
+    async def read(*args):
+        check()
+        return await real.read(*args)
+
+    def follow(*args):
+        follower = real.follow(*args)
+        changes = follower.changes
+
+        async def checked(pace):
+            check()
+            return await changes(pace)
+
+        follower.changes = checked
+        return follower
+
+    changed = dataclasses.replace(real, read=read, follow=follow if real.follow else None)
+    monkeypatch.setitem(parts.PARTS, part, changed)
+    told = await screen.open(looks={part: wanted, "sessions": {}})
+    assert told[part] == {"failed": "ValueError: odd"}
+    assert told["sessions"] == {"newest": [], "all": 0}
+    await runtime.fire("demo.ping", {})
+    assert (await screen.until(lambda m: "workers" in m)).keys().isdisjoint({part})
+    assert caplog.text.count(f"the part '{part}' of the panel failed") == 1
+    is_broken = False
+    assert "failed" not in await screen.part(part)
+
+
+async def test_a_part_that_has_no_form_as_json_says_so(runtime, screen, monkeypatch):
+    async def read(*args):
+        return {"text": "\ud800"}
+
+    monkeypatch.setitem(parts.PARTS, "life", dataclasses.replace(parts.PARTS["life"], read=read))
+    told = await screen.open(looks={"life": {}, "sessions": {}})
+    assert "UnicodeEncodeError" in told["life"]["failed"]
+    assert told["sessions"]["all"] == 0

@@ -119,8 +119,8 @@ def test_the_texts_of_versions_are_bounded_and_the_newest_stays(monkeypatch, tmp
     for number in range(5):
         file.write_text(str(number) * 400)
         kept.note_code(life, file, None)
-    assert [version.text is None for version in life.versions] == [True, True, True, True, False]
-    assert kept._bytes == 400
+    assert [version.text is None for version in life.versions] == [True, True, True, False, False]
+    assert kept._bytes == 800
 
 
 def test_a_file_that_is_too_large_is_a_version_without_a_text(monkeypatch, tmp_path):
@@ -185,3 +185,64 @@ async def test_how_many_events_wait_for_a_worker_is_known(runtime):
     assert managed.waiting == 3
     await runtime.settle()
     assert managed.waiting == 0
+
+
+def test_texts_that_are_all_the_newest_of_their_workers_are_bounded_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(lives, "CODE_KEPT", 1_000)
+    kept, file = Lives(), tmp_path / "w.py"
+    for number in range(5):
+        file.write_text(str(number) * 400)
+        kept.note_code(kept.of(f"a:w{number}"), file, None)
+    file.write_text("3" * 400)
+    kept.note_code(kept.of("a:w3"), file, None)  # it starts again: it goes after the other
+    file.write_text("5" * 400)
+    kept.note_code(kept.of("a:w5"), file, None)
+    texts = {name: kept.of(name).versions[-1].text is not None for name in map("a:w{}".format, range(6))}
+    assert [name for name, has_text in texts.items() if has_text] == ["a:w3", "a:w5"]
+    assert kept._bytes == 800
+
+
+def test_the_replaced_text_goes_before_the_newest_of_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(lives, "CODE_KEPT", 1_000)
+    kept, file = Lives(), tmp_path / "w.py"
+    for worker, text in (("a:old", "0"), ("a:new", "1"), ("a:new", "2")):
+        file.write_text(text * 400)
+        kept.note_code(kept.of(worker), file, None)
+    assert [one.text is None for one in kept.of("a:old").versions] == [False]
+    assert [one.text is None for one in kept.of("a:new").versions] == [True, False]
+
+
+def test_no_life_is_walked_through_when_there_are_many(monkeypatch, tmp_path):
+    monkeypatch.setattr(lives, "CODE_KEPT", 1_000)
+    kept, file = Lives(), tmp_path / "w.py"
+    life = kept.of("a:w")
+    monkeypatch.setattr(kept, "_lives", None)
+    for number in range(5):
+        file.write_text(str(number) * 400)
+        kept.note_code(life, file, None)
+    assert kept._bytes == 800
+
+
+@pytest.mark.parametrize(
+    "argument", ["secrets.env", "key.pem", "data.json", "link.py", "{outside}/out.py", "../out.py"]
+)
+async def test_a_file_that_is_no_source_of_the_capability_is_never_kept_as_code(tmp_path, argument):
+    root, outside = tmp_path / "cap", tmp_path / "elsewhere"
+    outside.mkdir()
+    for file in (outside / "out.py", tmp_path / "out.py"):
+        file.write_text("token = 'hunter2'")
+    argument = argument.format(outside=outside)
+    files = {"secrets.env": "A=hunter2", "key.pem": "hunter2", "data.json": "{}"}
+    root = make_capability(root, f"job: {{command: PYTHON, args: ['-c', 'pass', '{argument}']}}", files)
+    (root / "link.py").symlink_to("secrets.env")
+    async with Runtime(port=0) as served:
+        await served.load(root)
+        assert [*served.worker("job").life.versions] == []
+
+
+async def test_the_source_among_the_arguments_is_kept_as_code_beside_a_file_of_settings(tmp_path):
+    files = {"config.json": "{}", "job.py": "pass"}
+    root = make_capability(tmp_path, "job: {command: PYTHON, args: ['job.py', 'config.json']}", files)
+    async with Runtime(port=0) as served:
+        await served.load(root)
+        assert [one.name for one in served.worker("job").life.versions] == ["job.py"]

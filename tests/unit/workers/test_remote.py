@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
 from dnworker.core.clock import RealClock
 from dnworker.core.handlers import HandlerKey
+from dnworker.core.series import bucket_of
 from dnworker.events.bus import EventBus
 from dnworker.events.history import History
 from dnworker.workers import remote as remote_module
@@ -107,3 +109,17 @@ def test_runs_whose_end_may_be_among_lost_reports_count_as_over(remote, history)
     remote.take(Notice("reports were lost", lost=7))
     assert remote.reports
     assert history.is_quiet(event.event_id)
+
+
+@pytest.mark.parametrize("outcome", ["ok", "error"])
+def test_a_run_that_claims_to_have_lasted_long_ends_now_and_no_chart_is_blank(remote, history, outcome):
+    remote._made_at -= 3_600
+    history.series.note_lag(time.monotonic() - 60, time.monotonic())
+    remote.take(Ran("01", KEY, "event", 3_000.0, None))
+    remote.take(Begin("02", KEY, "event"))
+    remote.take(End("02", outcome, 3_000.0))
+    later = time.monotonic()
+    assert history.series.whole.counts(later)[-1].calls == 2
+    assert history.series.whole.newest <= bucket_of(later)
+    runs = [remote.named(name) for name in ("01", "02")]
+    assert all(one.duration == 3_000 and one.started_at + one.duration <= later for one in runs)

@@ -55,6 +55,7 @@ export class Store {
     this.skew = 0; // milliseconds by which the kernel's clock is ahead
     // what the kernel sent
     this.values = new Map();
+    this.failed = new Map(); // why a part could not be made, as far as that was said
     this.workers = signal(new Map());
     this.paused = signal(null);
     this.listeners = new Map();
@@ -216,13 +217,31 @@ export class Store {
     const isSnapshot = message.type === "snapshot";
     this.skew = message.now - Date.now();
     if (isSnapshot) this.workers.value = new Map();
-    for (const [part, value] of Object.entries(message)) {
+    for (const [part, sent] of Object.entries(message)) {
       if (ENVELOPE.has(part)) continue;
+      const value = this.whole(part, sent);
+      if (value === null && sent !== null) {
+        this.value(part).value = null;
+        continue;
+      }
       if (part === "workers") this.takeWorkers(value);
       else if (part === "paused") this.paused.value = value;
       else this.value(part).value = value;
       for (const listener of [...(this.listeners.get(part) ?? [])]) listener(value, isSnapshot);
     }
+  }
+
+  /** Return a part as it was sent; null for one that the kernel failed to make, which is said once. */
+  whole(part, value) {
+    if (typeof value?.failed !== "string" || Object.keys(value).length > 1) {
+      if (value !== null) this.failed.delete(part);
+      return value;
+    }
+    if (this.failed.get(part) !== value.failed) {
+      this.failed.set(part, value.failed);
+      this.toast(`Cannot show ${part.split("#")[0]}: ${value.failed}`, { bad: true });
+    }
+    return null;
   }
 
   /** Take the order of the workers, and those that have changed. */
