@@ -67,7 +67,9 @@ def tutorial(browser: Browser, directory: Path) -> None:
         page = browser.new_page(viewport={"width": 1180, "height": 1000}, device_scale_factor=1.5)
         open_notebook(page, lab, TUTORIAL)
         run_all(page)
-        page.locator(".dnw-panel").get_by_text("wrote 14 tokens").wait_for()
+        panel = page.locator(".dn")
+        panel.get_by_text("wrote 14 tokens").wait_for()
+        panel.get_by_role("button", name="bridge").first.wait_for()  # the busiest flows
         page.locator(".jp-CodeCell", has_text="%fire turn.completed turn_id").first.evaluate(
             "cell => cell.scrollIntoView({block: 'start'})"
         )
@@ -95,24 +97,25 @@ def debugger(browser: Browser, directory: Path) -> None:
 
 
 def served(browser: Browser, directory: Path) -> None:
-    """Photograph the page of a served capability whose handler failed: events in light, workers in dark."""
+    """Photograph the page of a served capability with a failed run: light, the workers dark."""
     root = directory / "shop"
     root.mkdir()
     for name, text in SHOP.items():
         (root / name).write_text(text.lstrip())
     with running_serve(root, home=directory) as server:
-        for name, is_dark, width, show in (
-            ("panel-events.png", False, 1360, _show_failure),
-            ("panel-workers.png", True, 900, _show_workers),
+        for name, is_dark, show in (
+            ("panel-runs.png", False, _show_failed_run),
+            ("panel-workers.png", True, _show_worker),
+            ("panel-map.png", False, _show_map),
         ):
             context = browser.new_context(
-                viewport={"width": width, "height": 760},
+                viewport={"width": 1440, "height": 860},
                 device_scale_factor=1.5,
                 color_scheme="dark" if is_dark else "light",
             )
             page = context.new_page()
             page.goto(server.ticket_url())
-            page.locator(".dnw-panel").get_by_text("● running").wait_for()
+            page.locator(".dn").get_by_text("1 running", exact=True).wait_for()
             _photograph(page, name, show)
             context.close()
 
@@ -120,23 +123,37 @@ def served(browser: Browser, directory: Path) -> None:
 def _photograph(page: Page, name: str, show: Callable[[Page], None]) -> None:
     show(page)
     page.mouse.move(2, 2)
+    page.locator(".toast").wait_for(state="detached")
     page.screenshot(path=DOCS / name)
 
 
-def _show_failure(page: Page) -> None:
-    page.get_by_role("tab", name="Fire").click()
-    fire = page.get_by_role("tabpanel", name="Fire")
-    for payload in SALES:
-        fire.get_by_label("kind to fire").fill("shop.sale")
-        fire.get_by_label("payload").fill(payload)
-        fire.get_by_role("button", name="fire the event").click()
-        fire.locator(".dnw-payload", has_text=re.search(r"tea|cup", payload)[0]).wait_for()  # type: ignore[index]
-    page.get_by_role("button", name="show the event that made on_sale fail").click()
-    page.get_by_role("tabpanel", name="Events").get_by_text("TypeError").first.wait_for()
+def _show_failed_run(page: Page) -> None:
+    page.get_by_role("button", name="Fire event").click()
+    drawer = page.get_by_role("complementary", name="Fire event")
+    for number, payload in enumerate(SALES, start=1):
+        drawer.get_by_role("combobox", name="Kind").fill("shop.sale")
+        drawer.get_by_role("textbox", name="Payload").fill(payload)
+        drawer.get_by_role("button", name="Fire shop.sale", exact=True).click()
+        drawer.get_by_role("button", name="Fire shop.sale again").nth(number - 1).wait_for()
+    drawer.get_by_role("button", name="Close (Esc)").click()
+    page.get_by_role("tab", name="Overview").click()
+    page.get_by_role("region", name="Failures").get_by_role("button", name="Show the event").click()
+    run = page.get_by_role("region", name=re.compile(r"^Run #\d+"))
+    run.get_by_text("TypeError").first.wait_for()
+    run.get_by_text("Payload #").first.wait_for()
 
 
-def _show_workers(page: Page) -> None:
-    page.get_by_text("in 14 min").or_(page.get_by_text("in 15 min")).first.wait_for()
+def _show_worker(page: Page) -> None:
+    page.get_by_role("tab", name="Workers").click()
+    page.get_by_role("row").filter(has_text="till").last.click()
+    drawer = page.get_by_role("complementary", name="shop:till")
+    drawer.get_by_role("region", name="Handlers").get_by_text("shop.sale").wait_for()
+    drawer.get_by_role("region", name="Generations").wait_for()
+
+
+def _show_map(page: Page) -> None:
+    page.get_by_role("tab", name="Map").click()
+    page.get_by_role("tabpanel", name="map").get_by_role("button", name="till").first.click()
 
 
 def main() -> None:

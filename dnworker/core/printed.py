@@ -16,8 +16,12 @@ _NAME = r"(?:[\w.:<>/-]{1,80}\s+-\s+)"
 _WORD = r"TRACE|DEBUG|INFO|NOTICE|SUCCESS|WARN(?:ING)?|ERROR|CRITICAL|FATAL|PANIC"
 _FIRST = re.compile(rf"(?:{_TIME})?{_NAME}?[\[(<|]?\s*({_WORD})(?=[\s:|\])>-]|$)")
 _GLOG = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s")
-_FIELD = re.compile(r"""["']?\b(?:level|levelname|severity|lvl)["']?\s*[=:]\s*["']?(\w+)""", re.IGNORECASE)
+_FIELD = re.compile(
+    r"""[LlSs](?<!\w[LlSs])(?i:(?<=l)(?:evel|evelname|vl)|(?<=s)everity)["']?\s*[=:]\s*["']?(\w+)"""
+)  # it begins with a set of characters, by which a search is fast
 _FIELDS_FIRST = ("{", "level=", "lvl=", "time=", "ts=")
+_WORD_STARTS = "TDINSWECFP"
+_AFTER_SPACE = f"{_WORD_STARTS}[(<|\x1b"
 _LOWER_FIRST = (*_FIELDS_FIRST, "error", "warning")
 _COMPILER = re.compile(r"(error|warning)(?:\[\w+\])?: ")
 _PYTHON_WARNING = re.compile(r"\S+:\d+: \w*Warning: ")
@@ -51,11 +55,15 @@ _ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 def level_of(text: str) -> str | None:
     """Return the level that a line names where log lines have it; None if it names none."""
     head = text[:LOOKED_AT]
-    if head[:1].islower() and not head.startswith(_LOWER_FIRST) and " - " not in head:
-        return "warning" if "Warning: " in head and _PYTHON_WARNING.match(head) else None
+    first = head[:1]
+    if first.isalpha() and (first not in _WORD_STARTS or head[1:2].islower()):
+        if not head.startswith(_LOWER_FIRST) and " - " not in head:
+            return "warning" if "Warning: " in head and _PYTHON_WARNING.match(head) else None
+    elif first.isspace() and head.lstrip()[:1] not in _AFTER_SPACE:
+        return None
     if "\x1b" in head:
         head = _ANSI.sub("", head)
-    if found := _FIRST.match(head):
+    if not head.startswith("{") and (found := _FIRST.match(head)):
         return _LEVELS[found[1].lower()]
     if head.startswith(_FIELDS_FIRST) and (found := _FIELD.search(head)):
         return _LEVELS.get(found[1].lower())
@@ -74,7 +82,7 @@ _PYTHON_STARTS = (
     "Exception Group Traceback",
 )
 _BROKEN_FILE = re.compile(r'  File ".+", line \d+$')
-_DIGITS = tuple("0123456789")
+_DIGITS = frozenset("0123456789")
 _BOX = "\u256d"  # rich draws its tracebacks into a box
 _BOX_SIDES = ("\u2502", "\u2570", "\u256d", "\u2771")
 _INSIDE = (" ", "\t", ">", *_BOX_SIDES)
@@ -97,9 +105,11 @@ def begins_traceback(text: str) -> bool:
         return True
     if text.startswith(_BOX):
         return "Traceback" in text
-    if not text.endswith(_DIGITS):
+    if text[-1:] not in _DIGITS:
         return False
-    return bool(_BROKEN_FILE.match(text) or ("s" in text[-12:] and _NODE_PLACE.match(text)))
+    if text.startswith("  File "):
+        return _BROKEN_FILE.match(text) is not None
+    return ("s:" in (end := text[-12:]) or "sx:" in end) and _NODE_PLACE.match(text) is not None
 
 
 def is_node_frame(text: str) -> bool:

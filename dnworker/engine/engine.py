@@ -129,8 +129,7 @@ class Engine:
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
-        self.guard, self.tools = Guard(), Tools()
-        self.side_threads = SideThreads()
+        self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
         self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)

@@ -136,8 +136,7 @@ class FlowMeter:
         steps = self._collect(minutes)
         while True:
             try:
-                for _ in range(AT_ONCE // 4):
-                    next(steps)
+                next(steps)
             except StopIteration as end:
                 return cast(Facts, end.value)
             await asyncio.sleep(0)

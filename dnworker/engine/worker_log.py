@@ -49,7 +49,7 @@ class WorkerLog:
             return self._add(worker, text, source, level, invocation, data=data)
         if level == "info":
             level = level_of(text) or level
-        entry = self._entry_of(worker, source, invocation, text)
+        entry = self._entry_of(worker, source, invocation, text) if worker in self._entries else None
         if entry is None:
             return self._begin(worker, text, source, level, invocation)
         entry.count += 1

@@ -18,6 +18,7 @@ from dnworker.panel import (
     log_operations,  # noqa: F401  it says what is done for its requests
     messages,
     operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_map,  # noqa: F401  it says what is done for its requests
     operations_runs,  # noqa: F401  it says what is done for its requests
 )
 from dnworker.panel.model import PanelModel

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -16,7 +15,9 @@ from dnworker.engine.flow import LIVE, RECENT
 from dnworker.events.flow_counts import QUARTER
 from dnworker.flow.busiest import busiest
 from dnworker.flow.graph import Facts
-from dnworker.flow.maps import Place, make
+from dnworker.flow.maps import Place, graph_of, make
+from dnworker.flow.mermaid import mermaid
+from dnworker.flow.svg import svg
 
 if TYPE_CHECKING:
     from dnworker.panel.model import PanelModel
@@ -79,23 +80,19 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
 
 async def _made(model: PanelModel, asked: Wanted, pace: Pace) -> tuple[dict[str, Any], float]:
     """Return what is wanted, and the seconds of work that drawing it has taken."""
-    minutes = {"15m": RECENT, "code": 0.0}.get(asked.window, LIVE)
-    facts, side = await model.engine.flow.facts(minutes), model.engine.side_threads
+    facts, side = await _facts(model, asked), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
     await pace.rest()
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
-        place = _place(model, key := (frozenset(asked.hide), most))
+        place = _place(model, (frozenset(asked.hide), most))
         flows, took = await side.run(_timed, place, busiest, shown, most, place)
-        _keep(model, key, place)
         return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}, took
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
-    ways = (frozenset(asked.hide), opened, closed)
+    place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    place = _place(model, ways)
     drawing, took = await side.run(_timed, place, make, shown, place, opened, closed)
-    _keep(model, ways, place)
     more = {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
@@ -106,6 +103,23 @@ async def _made(model: PanelModel, asked: Wanted, pace: Pace) -> tuple[dict[str,
     return drawing | more, took
 
 
+async def text(model: PanelModel, wanted: dict[str, Any], form: Literal["mermaid", "svg"], pace: Pace) -> str:
+    """Return what is wanted of the map as Mermaid, all of it, or as SVG, folded and placed as it is shown."""
+    asked = _read(wanted)
+    facts, side = await _facts(model, asked), model.engine.side_threads
+    shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
+    await pace.rest()
+    if form == "mermaid":
+        return await side.run(lambda: mermaid(graph_of(shown), with_rates=shown.minutes > 0))
+    opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
+    place = _place(model, (frozenset(asked.hide), opened, closed))
+    return await side.run(lambda: svg(_alone(place, make, shown, place, opened, closed)))
+
+
+async def _facts(model: PanelModel, asked: Wanted) -> Facts:
+    return await model.engine.flow.facts({"15m": RECENT, "code": 0.0}.get(asked.window, LIVE))
+
+
 def _read(wanted: dict[str, Any]) -> Wanted:
     try:
         return msgspec.convert(wanted, Wanted)
@@ -113,24 +127,26 @@ def _read(wanted: dict[str, Any]) -> Wanted:
         return Wanted()
 
 
+def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Draw while nobody else does in this place: several views may look at the same map."""
+    with place.lock:
+        return draw(*args)
+
+
 def _timed(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> tuple[dict[str, Any], float]:
-    """Draw while nobody else does in this place; returns also the seconds that this thread has worked."""
+    """Draw alone; returns also the seconds that this thread has worked for it."""
     with place.lock:
         began = time.thread_time()
         return draw(*args), time.thread_time() - began
 
 
 def _place(model: PanelModel, key: object) -> Place:
-    """Return a copy of a place: a thread changes it, while another may read the same."""
-    return replace(_places.setdefault(model, OrderedDict()).get(key) or Place())
-
-
-def _keep(model: PanelModel, key: object, place: Place) -> None:
     places = _places.setdefault(model, OrderedDict())
-    places[key] = place
+    place = places.setdefault(key, Place())
     places.move_to_end(key)
     if len(places) > PLACES_KEPT:
         places.popitem(last=False)
+    return place
 
 
 def without(facts: Facts, hidden: Iterable[str]) -> Facts:

@@ -108,6 +108,13 @@ class Diagram(Request):
     event: str
 
 
+class MapText(Request):
+    """Send the flow map as text; `wanted` says what of it, as in a look at it."""
+
+    form: Literal["mermaid", "svg"]
+    wanted: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class EventPayload(Request):
     """Send the payload of an event as text."""
 
@@ -249,7 +256,7 @@ class Cancel(Request):
 Message = (
     Hello | Parts | Ack | Visibility | Bye | Look | Ping | Log | Lines | Line
     | Find | Control | Remove | Run | Dismiss | Suggest | Draft | Fire
-    | Older | Diagram | EventPayload | Replay
+    | Older | Diagram | MapText | EventPayload | Replay
     | Copy | Locate | Flag | Checks | Export | Respond | Cancel | Payload | Alike | Compare
 )  # fmt: skip
 

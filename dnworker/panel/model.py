@@ -53,7 +53,7 @@ class PanelModel:
         # The events that changed, the latest change last, each with the revision of its change.
         self.revision = 0
         self._changed_events: OrderedDict[str, int] = OrderedDict()
-        self.runs = RunIndex(engine, lambda: self.workers_revision)
+        self.runs = RunIndex(engine)
         """The runs, while some view looks at them."""
         # The same for workers: their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ from dnworker.core.envelope import EventEnvelope, is_noise
 from dnworker.events.trace import STREAMED
 from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_rows import Run, empty_row, row_of
-from dnworker.panel.unheard import Unheard
+from dnworker.panel.unheard import NotRunning, Unheard
 
 if TYPE_CHECKING:
     from dnworker.engine.engine import Engine
@@ -33,8 +33,8 @@ COST_FACTOR = 10
 
 SHOWN_KEPT = 8
 
-WHYS_KEPT, HEARD_KEPT = 1_000, 20_000
-"""Kinds of which is kept why nobody ran, and events of which is kept when they were heard of."""
+HEARD_KEPT = 20_000
+"""Events of which is kept when they were heard of."""
 
 CLOCKS_DIFFER = 1_000.0
 """Milliseconds by which a timestamp may be ahead of the machine's clock that is from it."""
@@ -56,10 +56,9 @@ class RunIndex:
 
     Args:
         engine: has the history.
-        workers_revision: returns a number that grows when the state or the handlers of a worker change.
     """
 
-    def __init__(self, engine: Engine, workers_revision: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.revision = 0
         self.runs: dict[str, Run] = {}
@@ -80,10 +79,7 @@ class RunIndex:
         self._is_followed = False
         self._is_busy = False
         self._unheard = Unheard(engine)
-        self._workers_revision = workers_revision
-        self._why: OrderedDict[str, str | None] = OrderedDict()
-        self._why_at = -1
-        """By kind, why nobody ran, and of which revision of the workers: every worker is asked."""
+        self._not_running: NotRunning | None = None
 
     def note(self, event_id: str) -> None:
         """Note that an event is new, or that what it caused has changed; costs nothing while nobody looks."""
@@ -100,7 +96,6 @@ class RunIndex:
         self.shown.clear()
         self._run_of.clear()
         self._heard.clear()
-        self._why.clear()
         self._changed.clear()
         self._noted.clear()
         self._unfinished.clear()
@@ -138,16 +133,9 @@ class RunIndex:
         if len(self.shown) > SHOWN_KEPT:
             self.shown.popitem(last=False)
 
-    def why_unheard(self, kind: str) -> str | None:
-        """Return who would have run for a kind, and why not; None if nobody would."""
-        if self._why_at != (revision := self._workers_revision()):
-            self._why.clear()
-            self._why_at = revision
-        if kind not in self._why:
-            self._why[kind] = self._unheard.why(kind)
-            if len(self._why) > WHYS_KEPT:
-                self._why.popitem(last=False)
-        return self._why[kind]
+    async def not_running(self, pace: Pace) -> NotRunning:
+        """Look who does not run that would have heard something; one look answers for all events."""
+        return await self._unheard.look(pace)
 
     def changed_since(self, revision: int) -> Iterator[Run]:
         """Go through the runs whose rows have changed, the latest change first."""
@@ -161,6 +149,7 @@ class RunIndex:
         if self._is_busy:
             return
         self._is_busy = True
+        self._not_running = None  # what is so now
         try:
             await self._take_new(pace)
             await pace.rest()
@@ -278,8 +267,9 @@ class RunIndex:
             pause = took * COST_FACTOR if took > 0.005 else 0.0
             self._unfinished[run.id] = time.monotonic() + pause
         if row.outcome == "none" and not run.is_own:
-            row = replace(row, why=self.why_unheard(run.kind))
-            await pace.rest()
+            if self._not_running is None:
+                self._not_running = await self.not_running(pace)
+            row = replace(row, why=self._not_running.why(run.kind))
             if self.runs.get(run.id) is not run:
                 return
         if row != run.row or not run.revision:

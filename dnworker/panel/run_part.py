@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dnworker.events.history import History
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
+    from dnworker.panel.unheard import NotRunning
 
 INTERVAL = 0.3
 """Seconds between two looks at a run that is shown."""
@@ -105,23 +106,30 @@ async def _bounded(model: PanelModel, spans: list[Span], pace: Pace) -> list[dic
     """Return as many rows as there is room for, and a note where that is not all."""
     rows: list[dict[str, Any]] = []
     size = 0
+    not_running: NotRunning | None = None
     for span in spans:
-        row = _row(model, span)
+        if not_running is None and _is_unheard(span):
+            not_running = await model.runs.not_running(pace)
+        row = _row(span, not_running)
         size += len(msgspec.json.encode(row))
         if size > BYTES_SHOWN and rows:
             text = f"only the first {len(rows):,} rows are shown; print the trace for all"
             note = Span(id="more", type="note", depth=1, parent=spans[0].id, text=text)
-            return [*rows, _row(model, note)]
+            return [*rows, _row(note, not_running)]
         rows.append(row)
         await pace.rest()
     return rows
 
 
-def _row(model: PanelModel, span: Span) -> dict[str, Any]:
+def _is_unheard(span: Span) -> bool:
+    return span.type == "event" and not span.heard and not span.text
+
+
+def _row(span: Span, not_running: NotRunning | None) -> dict[str, Any]:
     """Return one row, without what is not of its type."""
     row: dict[str, Any] = msgspec.to_builtins(span)
-    if span.type == "event" and not span.heard:
-        row["text"] = span.text or _why(model, span)
+    if not_running is not None and _is_unheard(span):
+        row["text"] = _why(not_running, span)
     if span.error is not None:
         row["error"] = shorten(valid_text(span.error), LONGEST_ERROR)
     return {name: value for name, value in row.items() if value not in _EMPTY or name in _ALWAYS}
@@ -130,7 +138,7 @@ def _row(model: PanelModel, span: Span) -> dict[str, Any]:
 _ALWAYS = frozenset({"id", "type", "depth", "parent", "ended", "published", "started", "heard", "generation"})
 
 
-def _why(model: PanelModel, span: Span) -> str:
+def _why(not_running: NotRunning, span: Span) -> str:
     """Say why nobody ran for an event of somebody's own; nobody need hear of what the runtime publishes."""
-    why = model.runs.why_unheard(span.kind)
+    why = not_running.why(span.kind)
     return f"Nobody ran: {why}" if why is not None else "Nobody listens"

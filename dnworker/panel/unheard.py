@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
 
 if TYPE_CHECKING:
+    from dnworker.core.handlers import HandlerKey
     from dnworker.engine.engine import Engine
+    from dnworker.panel.pace import Pace
     from dnworker.workers.managed import ManagedWorker
 
 STATES = {
@@ -27,6 +30,28 @@ KINDS_REMEMBERED = 1_000
 _LISTENS = re.compile(r"""on_event\(\s*(?:kind\s*=\s*)?["']([^"'\n]{1,512})["']""")
 
 
+class NotRunning:
+    """By kind, who would have run and why not, as it was at one look."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[str, tuple[str, int]] = {}
+
+    def add(self, text: str, kinds: Iterable[str]) -> None:
+        """Add a worker, as `ops:alerts is gated off`, with the kinds it listens to."""
+        for kind in kinds:
+            first, count = self._by_kind.get(kind, (text, 0))
+            self._by_kind[kind] = (first, count + 1)
+
+    def why(self, kind: str) -> str | None:
+        """Return who would have run and why not, such as `ops:alerts is gated off`; None if nobody would."""
+        first, count = self._by_kind.get(kind, (None, 0))
+        return f"{first}, and {count - 1} more" if count > 1 else first
+
+
+def _kinds_of(keys: Iterable[HandlerKey]) -> frozenset[str]:
+    return frozenset(key[1] for key in keys if key[0] == "on_event")
+
+
 class Unheard:
     """Looks for the workers that listen to a kind and do not run.
 
@@ -38,33 +63,34 @@ class Unheard:
         self._engine = engine
         self._scripts: dict[tuple[str, float], frozenset[str]] = {}
 
-    def why(self, kind: str) -> str | None:
-        """Return who would have run and why not, such as `ops:alerts is gated off`; None if nobody would."""
-        texts: list[str] = []
+    async def look(self, pace: Pace) -> NotRunning:
+        """Look at each worker once; `NotRunning.why` then answers for any number of kinds."""
+        found = NotRunning()
         for worker in self._engine.workers():
-            if (text := self._why(worker, kind)) is not None:
-                texts.append(f"{worker.qualified_name} {text}")
-        if not texts:
-            return None
-        more = f", and {len(texts) - 1} more" if len(texts) > 1 else ""
-        return f"{texts[0]}{more}"
+            if (listens := self._listens(worker)) is not None:
+                text, kinds = listens
+                found.add(f"{worker.qualified_name} {text}", kinds)
+            await pace.rest()
+        return found
 
-    def _why(self, worker: ManagedWorker, kind: str) -> str | None:
+    def _listens(self, worker: ManagedWorker) -> tuple[str, Iterable[str]] | None:
+        """Return why a worker does not run, or did not, and the kinds it would have heard."""
         if worker.state is WorkerState.RUNNING:
-            if not worker.stats and not isinstance(worker, InProcessWorker):
-                return "runs without reporting" if self._is_written(worker, kind) else None
-            return "did not listen then" if worker.stats and worker.may_hear(kind) else None
+            if worker.stats:
+                return "did not listen then", _kinds_of(worker.stats)
+            if isinstance(worker, InProcessWorker):
+                return None
+            return "runs without reporting", self._written(worker)
         if worker.stats:
-            return STATES[worker.state] if worker.may_hear(kind) else None
+            return STATES[worker.state], _kinds_of(worker.stats)
         registry = worker.worker if isinstance(worker, InProcessWorker) else None
         keys = [handler.key for handler in handlers_of(registry)] if registry is not None else []
-        hears = any(key[:2] == ("on_event", kind) for key in keys) or self._is_written(worker, kind)
-        return STATES[worker.state] if hears else None
+        return STATES[worker.state], _kinds_of(keys) | self._written(worker)
 
-    def _is_written(self, worker: ManagedWorker, kind: str) -> bool:
-        """Return whether the script of a worker that never ran listens to a kind, as far as text tells."""
+    def _written(self, worker: ManagedWorker) -> frozenset[str]:
+        """Return the kinds that the script of a worker that never ran listens to, as far as text tells."""
         path = worker.definition.path
-        return path is not None and kind in self._kinds_in(path)
+        return frozenset() if path is None else self._kinds_in(path)
 
     def _kinds_in(self, path: Path) -> frozenset[str]:
         try:

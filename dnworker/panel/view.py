@@ -222,7 +222,12 @@ class View:
             self._is_behind = True
             return {}
         del self._sent.readings[name]
-        return dict(self._if_new(name, task.result())) if self.looks.get(name) is wanted else {}
+        try:
+            value = task.result()
+            size_of(value)  # it raises where there is no form as JSON
+        except Exception as exc:  # one part's trouble must not silence the view
+            value = self._failed(name, exc)
+        return dict(self._if_new(name, value)) if self.looks.get(name) is wanted else {}
 
     async def _match_log(self) -> None:
         """Match the next lines of the log against the filter, as many as other views can wait for."""
@@ -297,7 +302,7 @@ class View:
                 self._is_behind |= part.is_heard_of  # of the others, the feed knows when to look again
                 continue
             self._sent.looked_at[name] = now
-            if part.is_slow and part.follow is None:
+            if part.is_slow:
                 reading = asyncio.ensure_future(part.read(self._model, wanted, Pace()))
                 self._sent.readings[name] = Reading(wanted, reading)
                 self._is_behind = True

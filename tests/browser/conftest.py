@@ -152,10 +152,23 @@ def shown(page, lab, request):
     write_notebook(lab.directory / page.notebook, CELLS)
     open_notebook(page, lab, page.notebook)
     run_all(page)
-    page.panel = page.locator(".dnw-panel")
+    page.panel = page.locator(".dn")
     page.panel.scroll_into_view_if_needed()
-    page.panel.get_by_text("1 gated_off").wait_for()
+    page.panel.get_by_text("1 gated off", exact=True).wait_for()
     return page
+
+
+@pytest.fixture
+def open_log():
+    """Opens the log of a panel as high as it goes; returns it."""
+
+    def open_(panel):
+        log = panel.get_by_role("region", name="Log", exact=True)
+        log.get_by_role("button", name="Log", exact=True).click()
+        log.get_by_role("separator", name="Height of the log").press("End")
+        return log
+
+    return open_
 
 
 @pytest.fixture

@@ -163,9 +163,11 @@ def _open(page: Any, html: str, scenes: list[dict[str, Any]]) -> None:
     found = [
         {"parts": {}, "looks": {}, "answers": {}, "later": {}, "kernel": None} | scene for scene in scenes
     ]
+    opened = "window.store ??= store; el.dnwPanel = {"  # so that a test goes to any place
+    module = assets.module().replace("el.dnwPanel = {", opened)
     files = {
         "/": ("text/html", html),
-        "/panel.js": ("text/javascript", assets.module()),
+        "/panel.js": ("text/javascript", module),
         "/panel.css": ("text/css", assets.style()),
         "/frame.css": ("text/css", STYLE),
         "/scene.js": ("text/javascript", SCENE),

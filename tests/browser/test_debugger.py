@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
     has_run(begin_cell(CELL)).wait_for()
     stopped = begin_cell("%fire stop.here")
     stopped.locator(".jp-Stdin-prompt", has_text="ipdb>").last.wait_for()
-    tutorial.locator(".dnw-panel").get_by_text("paused by cell [").first.wait_for()
+    panel = tutorial.locator(".dn")
+    panel.scroll_into_view_if_needed()
+    panel.get_by_text(
+        re.compile(r"Kernel busy since .*, cell \[\d+\]: .*on_stop is in the debugger\.")
+    ).wait_for()
     answer(tutorial, stopped, "p x")
     stopped.locator(".jp-OutputArea-output", has_text="41").first.wait_for()
     if (where := os.environ.get("DNWORKER_SCREENSHOTS")) is not None:
@@ -41,12 +46,12 @@ def test_a_breakpoint_asks_in_the_cell_and_a_failure_is_one_click_from_its_frame
 
     failed = begin_cell("%fire fail.here")
     failed.get_by_text("opens the frame that raised").first.wait_for()
-    tutorial.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    tutorial.locator(".dnw-panel").first.scroll_into_view_if_needed()
-    alert = tutorial.locator(".dnw-panel").get_by_role("group", name="what failed")
-    alert.get_by_role("button", name="debug the failure of on_fail").click()
-    tutorial.locator(".dnw-panel").get_by_text("copied: %debug #").wait_for()
-    opened = begin_cell(tutorial.evaluate("navigator.clipboard.readText()"))
+    panel.scroll_into_view_if_needed()
+    panel.get_by_role("region", name="Failures").get_by_role("button", name="Debug this event").click()
+    panel.get_by_text("Inserted %debug #").wait_for()
+    opened = tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has_text=re.compile(r"%debug #\d+")).first
+    opened.locator(".cm-content").click()
+    tutorial.keyboard.press("Shift+Enter")
     answer(tutorial, opened, "p wrong")
     opened.locator(".jp-OutputArea-output", has_text="'this one'").first.wait_for()
     answer(tutorial, opened, "q")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,34 +12,44 @@ from lab import has_run
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab):
+def test_the_tutorial_runs_from_top_to_bottom_and_exports(tutorial, lab, open_log):
     text = tutorial.locator(".jp-Notebook").inner_text()
     assert "Traceback" not in text
     outputs = tutorial.locator(".jp-OutputArea-output")
+    panel = tutorial.locator(".dn")
+    open_log(panel).get_by_text("turn t1 took 147 ms").first.wait_for()
     assert outputs.filter(has_text="turn t1 took 147 ms").count() == 2  # the trace and the panel
-    newest = outputs.filter(has_text="wrote 14 tokens", has_not=tutorial.locator(".dnw-panel")).first
+    newest = outputs.filter(has_text="wrote 14 tokens", has_not=panel).first
     assert "took" not in newest.inner_text()
     script = Path(lab.directory / "out" / "quickstart" / "workers" / "bridge.py").read_text()
     assert "wrote {tokens} tokens" in script
 
 
-def test_the_panel_shows_workers_and_log_and_drives_them(tutorial):
-    panel = tutorial.locator(".dnw-panel")
-    card = panel.locator('[data-worker="quickstart:bridge"]')
-    card.get_by_text("● running").wait_for()
-    assert "on_event turn.completed" in card.inner_text()
-    line = panel.get_by_role("log").get_by_text("turn t1 took 147 ms")
+def test_the_panel_shows_workers_and_log_and_drives_them(tutorial, open_log):
+    panel = tutorial.locator(".dn")
+    panel.get_by_role("tab", name="Workers").click()
+    row = panel.get_by_role("row").filter(has_text="bridge")
+    row.click()
+    drawer = panel.get_by_role("complementary", name="quickstart:bridge")
+    drawer.get_by_role("img", name="running", exact=True).wait_for()
+    handlers = drawer.get_by_role("region", name="Handlers")
+    handlers.get_by_role("row").filter(has_text="turn.completed").filter(has_text="count").wait_for()
+    assert drawer.get_by_role("button", name="Start", exact=True).count() == 0
+    drawer.get_by_role("button", name="Stop", exact=True).click()
+    row.get_by_text("Stopped").wait_for()
+    drawer.get_by_role("button", name="Start", exact=True).wait_for()
+    assert drawer.get_by_role("button", name="Stop", exact=True).count() == 0
+    log = open_log(panel)
+    log.get_by_role("row").filter(has_text="disconnected").first.wait_for()
+    line = log.get_by_text("turn t1 took 147 ms")
     line.first.wait_for()
     assert line.count() == 1
-    assert card.get_by_role("button", name="start quickstart:bridge", exact=True).is_disabled()
-    card.get_by_role("button", name="stop quickstart:bridge", exact=True).click()
-    card.get_by_text("○ stopped").wait_for()
-    panel.get_by_role("log").get_by_text("disconnected").first.wait_for()
-    card.get_by_role("button", name="start quickstart:bridge", exact=True).click()
-    card.get_by_text("● running").wait_for()
+    drawer.get_by_role("button", name="Start", exact=True).click()
+    row.get_by_text("Stopped").wait_for(state="detached")
+    drawer.get_by_role("img", name="running", exact=True).wait_for()
 
 
-def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell):
+def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell, open_log):
     tutorial.evaluate("window.attacked = false")
     has_run(
         begin_cell(
@@ -47,8 +58,15 @@ def test_what_a_handler_says_is_text_in_the_panel(tutorial, begin_cell):
         )
     ).wait_for()
     has_run(begin_cell("%fire rude")).wait_for()
-    tutorial.locator(".dnw-log").scroll_into_view_if_needed()
-    tutorial.locator(".dnw-log").get_by_text("<img src=x").first.wait_for()
+    panel = tutorial.locator(".dn")
+    panel.scroll_into_view_if_needed()
+    open_log(panel).get_by_role("row").get_by_text("<img src=x").first.wait_for()
+    panel.get_by_role("tab", name="Runs").click()
+    panel.get_by_role("option").filter(has_text="rude").click()
+    run = panel.get_by_role("region", name=re.compile(r"Run #\d+"))
+    run.get_by_role("treegrid").get_by_role("row").filter(has_text="say").click()
+    run.get_by_role("tab", name="Log").click()
+    run.get_by_text("<img src=x").first.wait_for()
     assert tutorial.evaluate("window.attacked") is False
 
 

@@ -73,18 +73,27 @@ def problems(page):
 def opened(page, served, problems):
     """The page, opened as `dnworker panel` does."""
     page.goto(served.ticket_url())
-    page.panel = page.locator(".dnw-panel")
-    page.panel.get_by_text("● running").wait_for()
+    page.panel = page.locator(".dn")
+    page.panel.get_by_text("1 running", exact=True).wait_for()
     return page
 
 
 def fire(page, payload: str, kind: str = "shop.sale"):
-    page.panel.get_by_role("tab", name="Fire").click()
-    pane = page.panel.get_by_role("tabpanel", name="Fire")
-    pane.get_by_label("kind to fire").fill(kind)
-    pane.get_by_label("payload").fill(payload)
-    pane.get_by_role("button", name="fire the event").click()
-    return pane
+    """Fire an event from the drawer, and show its run; returns that."""
+    page.panel.get_by_role("button", name=re.compile("^Fire( event)?$")).click()
+    drawer = page.panel.get_by_role("complementary", name="Fire event")
+    drawer.get_by_role("combobox", name="Kind").fill(kind)
+    page.keyboard.press("Tab")
+    written = drawer.get_by_role("textbox", name="Payload")
+    page.wait_for_function(
+        "area => area.value !== '{}'", arg=written.element_handle()
+    )  # a suggestion, or a draft
+    written.fill(payload)
+    drawer.get_by_role("button", name=f"Fire {kind}", exact=True).click()
+    page.panel.get_by_text(re.compile(rf"Fired {re.escape(kind)} #\d+")).wait_for()
+    page.panel.get_by_role("button", name="Show", exact=True).click()
+    drawer.get_by_role("button", name="Close (Esc)").click()
+    return page.panel.get_by_role("region", name=re.compile(r"^Run #\d+"))
 
 
 def test_the_ticket_is_gone_from_the_address_and_opens_nothing_twice(opened, served, browser, problems):
@@ -94,7 +103,7 @@ def test_the_ticket_is_gone_from_the_address_and_opens_nothing_twice(opened, ser
     assert opened.evaluate("document.cookie") == ""
     assert opened.evaluate("localStorage.length + sessionStorage.length") == 0
     opened.reload()
-    opened.panel.get_by_text("● running").wait_for()
+    opened.panel.get_by_text("1 running", exact=True).wait_for()
     assert problems == []
 
 
@@ -122,40 +131,57 @@ def test_another_port_of_the_host_never_gets_the_cookie(opened):
 
 def test_the_token_can_be_given_by_hand(page, served):
     page.goto(f"{served.url}/panel")
-    page.get_by_label("token").fill("wrong")
-    page.get_by_role("button", name="open").click()
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Open", exact=True).click()
     page.get_by_text("that is not the runtime's token").wait_for()
-    page.get_by_label("token").fill(served.token_file.read_text().strip())
+    page.get_by_label("Token").fill(served.token_file.read_text().strip())
     page.keyboard.press("Enter")
-    page.locator(".dnw-panel").get_by_text("● running").wait_for()
+    page.locator(".dn").get_by_text("1 running", exact=True).wait_for()
 
 
-def test_nothing_that_anybody_says_is_markup(opened, problems):
-    pane = fire(opened, '{"price": 3, "note": "<b>x</b>"}')
-    pane.locator(".dnw-trace").get_by_text("shop.<b>sold</b>").wait_for()
-    fire(opened, '{"price": -1}').locator(".dnw-trace").get_by_text("ValueError: <img src=x").wait_for()
-    for name in ("Workers", "Events", "Capability"):
-        opened.panel.get_by_role("tab", name=re.compile(name)).click()
-        opened.panel.get_by_role("tabpanel", name=re.compile(name)).get_by_text("<img src=x").first.wait_for()
-    opened.panel.get_by_role("log").get_by_role("option").first.click()
-    opened.locator(".dnw-line-detail").get_by_text("<img src=x").wait_for()
+def test_nothing_that_anybody_says_is_markup(opened, problems, open_log):
+    run = fire(opened, '{"price": 3, "note": "<b>x</b>"}')
+    run.get_by_text("shop.<b>sold</b>").first.wait_for()
+    run = fire(opened, '{"price": -1}')
+    run.get_by_text("ValueError: <img src=x").first.wait_for()
+    panel = opened.panel
+    for name in ("Overview", "Runs", "Workers", "Map", "Capability"):
+        panel.get_by_role("tab", name=name).click()
+        view = panel.get_by_role("tabpanel", name=name.lower())
+        if name == "Workers":
+            view.get_by_role("row").filter(has_text="till").first.click()
+        said = "shop.<b>sold</b>" if name == "Map" else "<img src=x"
+        view.get_by_text(said).filter(visible=True).first.wait_for()
+    log = open_log(panel)
+    log.get_by_role("row").filter(has_text="<img src=x").first.locator(".tx").click()
+    log.get_by_role("grid").press("Enter")
+    log.locator(".whole").get_by_text("<img src=x").first.wait_for()
     assert opened.evaluate("window.attacked") is None
-    assert opened.locator(".dnw-panel :is(b, script, iframe, a)").count() == 0
+    assert panel.locator(":is(script, iframe, a, img)").count() == 0
+    assert panel.locator("b:not(:empty)").count() == 0
     assert problems == []
 
 
 def test_what_only_a_notebook_can_do_says_so(opened):
-    back = opened.panel.get_by_role("button", name="roll back shop:till")
-    assert "kept in a notebook" in back.get_attribute("title")
+    fire(opened, '{"price": -1}').get_by_role("tab", name="Error").wait_for()
+    opened.panel.get_by_role("tab", name="Overview").click()
+    debug = opened.panel.get_by_role("button", name="Debug this event")
+    assert debug.get_attribute("aria-disabled") == "true"
+    assert "There is no notebook here" in debug.get_attribute("title")
 
 
 def test_a_flag_starts_the_worker_that_it_gates(opened):
-    extra = opened.panel.locator('[data-worker="shop:extra"]')
-    extra.get_by_text("⊘ gated_off").wait_for()
-    opened.panel.get_by_role("tab", name="Capability").click()
-    opened.panel.get_by_role("switch", name="flag beta").press("Space")
     opened.panel.get_by_role("tab", name="Workers").click()
-    extra.get_by_text("● running").wait_for()
+    extra = opened.panel.get_by_role("row").filter(has_text="extra")
+    extra.get_by_text("Gated by beta").wait_for()
+    opened.panel.get_by_role("tab", name="Capability").click()
+    opened.panel.get_by_role("switch", name="Flag beta").press("Space")
+    opened.panel.get_by_role("tab", name="Workers").click()
+    extra.get_by_text("Gated by beta").wait_for(state="detached")
+    extra.click()
+    opened.panel.get_by_role("complementary", name="shop:extra").get_by_role(
+        "img", name="running", exact=True
+    ).wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -164,7 +190,7 @@ def test_axe_finds_nothing_serious_on_the_page(opened, axe, scheme, width):
     opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     opened.set_viewport_size({"width": width, "height": 900})
     found = axe(opened, "body")
-    fire(opened, '{"price": -1}').locator(".dnw-trace").wait_for()
+    fire(opened, '{"price": -1}').get_by_role("tab", name="Error").wait_for()
     found += axe(opened, "body")
     assert found == []
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")

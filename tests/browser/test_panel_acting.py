@@ -546,7 +546,6 @@ def test_flags_checks_export_and_questions_work_in_the_dark_theme_of_jupyterlab(
     found += axe(page, ".dn")
     question.get_by_role("button", name="Answer", exact=True).click()
     panel.get_by_text("painted blue").wait_for()
-    panel.screenshot(path="/tmp/acting/dark-lab.png")  # REMOVE
     assert found == []
 
 

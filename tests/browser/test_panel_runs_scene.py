@@ -91,3 +91,95 @@ def test_a_run_of_two_thousand_rows_draws_those_that_can_be_seen(page, problems)
         page.get_by_role("radio", name=form).click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 1500
     assert problems == []
+
+
+WORKERS = {"workers": {"order": [], "changed": []}, "runtime": {"id": "r", "events": 1}}
+
+
+def row_of(number: int, **fields: object) -> dict:
+    found = {"id": f"e{number}", "seq": number, "kind": f"kind.{number}", "text": "", "session": None}
+    found |= {"outcome": "ok", "events": 3, "calls": 1, "failed": 0, "duration": 100.0, "at": NOW_MS}
+    return found | {"mini": [], "why": None} | fields
+
+
+def small_scene() -> dict:
+    """Three runs, of which the middle one, `e5`, is sent when any event of it is looked at."""
+    rows = [row_of(9), row_of(5), row_of(1)]
+    counts = {"all": 3, "failed": 0, "running": 0, "unheard": 0}
+    run = {"event": "e6", "root": "e5", "seq": 5, "kind": "kind.5", "at": NOW_MS, "session": None}
+    run |= {"turn": None, "source": "HTTP", "row": rows[1], "running": False, "cells": False}
+    run["rows"] = [event(5, None, 0), call(5, "e5", 1), event(6, "c5", 2)]
+    runs = {"rows": rows, "gone": [], "whole": True, "filter": {"order": "newest"}, "counts": counts}
+    return {"parts": WORKERS, "looks": {"runs": runs, "run": run}, "answers": {"maptext": {"text": "x"}}}
+
+
+def go(page, view: str, params: dict) -> None:
+    page.evaluate("([view, params]) => store.go(view, params)", [view, params])
+
+
+def looks_at(page, part: str) -> list:
+    return page.evaluate("part => window.model.sent.filter(m => m.type === 'look' && m.part === part)", part)
+
+
+def test_a_link_to_a_later_event_of_a_run_selects_its_row_and_knows_the_runs_beside(page, problems):
+    page.set_viewport_size({"width": 1500, "height": 900})
+    show(page, small_scene())
+    go(page, "runs", {"event": "e6"})
+    page.locator(".run.sel").get_by_text("kind.5").wait_for()
+    page.set_viewport_size({"width": 420, "height": 900})
+    previous = page.get_by_role("button", name="Previous run")
+    previous.wait_for()
+    assert previous.get_attribute("aria-disabled") is None
+    assert not problems
+
+
+def test_below_760_pixels_a_run_has_the_focus_on_the_way_back_and_escape_takes_it(page, problems):
+    page.set_viewport_size({"width": 420, "height": 900})
+    scene = small_scene()
+    scene["looks"]["run"]["event"] = "e5"
+    show(page, scene)
+    go(page, "runs", {})
+    page.locator(".run").get_by_text("kind.5").click()
+    page.get_by_role("treegrid").wait_for()
+    page.locator('[aria-label="Back to runs"]:focus').wait_for()
+    page.keyboard.press("Escape")
+    page.locator('[role="listbox"][aria-label="Runs"]:focus').wait_for()
+    assert not problems
+
+
+def test_what_is_typed_is_asked_for_once_people_pause_and_kept_when_the_segment_changes(page):
+    page.set_viewport_size({"width": 1500, "height": 900})
+    show(page, small_scene())
+    go(page, "runs", {})
+    page.locator(".run").first.wait_for()
+    before = len(looks_at(page, "runs"))
+    page.get_by_label("Search runs by").press_sequentially("orders")
+    page.wait_for_function(
+        "() => window.model.sent.some(m => m.part === 'runs' && m.wanted?.filter?.words?.[0] === 'orders')"
+    )
+    asked = [one["wanted"]["filter"].get("words") for one in looks_at(page, "runs")[before:] if one["wanted"]]
+    assert asked == [["orders"]]
+    page.keyboard.press("Escape")
+    assert page.get_by_label("Search runs by").input_value() == ""
+
+
+def test_a_suggestion_that_comes_late_leaves_the_focus_where_people_went(page, problems):
+    page.set_viewport_size({"width": 1500, "height": 900})
+    scene = small_scene()
+    scene["answers"]["suggest"] = {"payload": '{"n": 1}', "reads": "{}", "source": "made up"}
+    show(page, scene)
+    page.evaluate(
+        """() => {
+          const send = window.model.send.bind(window.model);
+          window.late = [];
+          window.model.send = (m) => (m.type === "suggest" ? window.late.push(() => send(m)) : send(m));
+          store.openFire({ kind: "orders.placed" });
+        }"""
+    )
+    worker = page.get_by_role("combobox", name="Worker")
+    worker.focus()
+    page.wait_for_function("() => window.late.length > 0")
+    page.evaluate("() => window.late.forEach((go) => go())")
+    page.wait_for_function("() => document.querySelector('.fire textarea').value.includes('1')")
+    page.locator('[role="combobox"][aria-label="Worker"]:focus').wait_for()
+    assert not problems

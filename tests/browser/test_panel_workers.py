@@ -482,7 +482,7 @@ def test_the_page_of_serve_shows_real_calls_a_restart_by_hand_and_what_changed_i
                 price,
             )
         drawer.get_by_text(re.compile(r"1 of 2 calls of on_sale failed since it started")).wait_for()
-        assert "below zero" in drawer.get_by_role("region", name="Log").inner_text()
+        assert "below zero" in drawer.get_by_role("region", name="Newest lines").inner_text()
         drawer.get_by_role("region", name="State").get_by_text("2", exact=True).wait_for()
         (root / "till.py").write_text(TILL.replace("below zero", "less than nothing"))
         drawer.get_by_role("button", name="Restart").click()

@@ -21,31 +21,43 @@ while not pathlib.Path("go-on").exists():
 def test_a_button_pressed_while_a_cell_holds_the_kernel_says_so_and_works_afterwards(
     tutorial, lab, begin_cell
 ):
-    panel = tutorial.locator(".dnw-panel")
-    card = panel.locator('[data-worker="quickstart:bridge"]')
-    card.get_by_text("● running").wait_for()
+    panel = tutorial.locator(".dn")
+    panel.get_by_role("tab", name="Workers").click()
+    row = panel.get_by_role("row").filter(has_text="bridge")
+    row.click()
+    drawer = panel.get_by_role("complementary", name="quickstart:bridge")
+    drawer.get_by_role("region", name="Handlers").wait_for()
     busy = begin_cell(HOLD)
-    card.get_by_text("paused by cell [").wait_for()
-    card.get_by_role("button", name="stop quickstart:bridge", exact=True).click()
-    panel.get_by_role("status").get_by_text("queued: kernel is busy").wait_for()
+    row.get_by_text("Paused by cell [").wait_for()
+    drawer.get_by_role("button", name="Stop", exact=True).click()
+    panel.get_by_text("Stop bridge: waits in line").wait_for()
+    panel.get_by_text(
+        re.compile(r"Kernel busy since .*, cell \[\d+\], line 3 is running\..* wait in line")
+    ).wait_for()
     (lab.directory / "go-on").touch()
     has_run(busy).wait_for()
-    card.get_by_text("○ stopped").wait_for()
-    assert card.get_by_text("paused by").count() == 0
-    panel.get_by_role("status").filter(has_text=re.compile("^$")).wait_for(state="attached")
+    row.get_by_text("Stopped").wait_for()
+    assert row.get_by_text("Paused by").count() == 0
+    panel.get_by_text("bridge is stopped").wait_for()
+    panel.get_by_text("Kernel busy since").wait_for(state="detached")
 
 
-def test_a_click_on_an_event_shows_its_trace_with_bars(tutorial):
-    panel = tutorial.locator(".dnw-panel")
-    panel.get_by_role("tab", name="Events").click()
-    panel.get_by_role("option", name=re.compile("turn.completed")).first.click()
-    trace = panel.locator(".dnw-trace").filter(visible=True)
-    trace.get_by_text("✓ quickstart:bridge.count").wait_for()
-    assert trace.get_by_text("wrote 14 tokens").count() == 1
+def test_a_click_on_an_event_shows_its_run_with_bars_and_what_was_printed(tutorial):
+    panel = tutorial.locator(".dn")
+    panel.get_by_role("tab", name="Runs").click()
+    panel.get_by_role("option").filter(has_text="turn.completed").first.click()
+    run = panel.get_by_role("region", name=re.compile(r"Run #\d+"))
+    call = run.get_by_role("treegrid").get_by_role("row").filter(has_text="count").first
+    call.locator(".bar, svg, i").first.wait_for()
+    call.click()
+    run.get_by_role("tab", name="Log").click()
+    run.get_by_text("wrote 14 tokens").wait_for()
+    assert run.get_by_text("wrote 14 tokens").count() == 1
 
 
 def test_a_trace_in_a_cell_is_a_tree_without_script(tutorial):
     fired = tutorial.locator(".jp-CodeCell").filter(has_text="%fire turn.completed turn_id=t1").first
+    fired.scroll_into_view_if_needed()  # JupyterLab draws only what can be seen
     tree = fired.get_by_role("tree")
     assert "turn t1 took 147 ms" in tree.inner_text()
     assert tree.locator("script").count() == 0
@@ -60,8 +72,14 @@ def test_the_tutorial_runs_in_notebook_7(page, lab):
     page.goto(f"{lab.url}/notebooks/{name}?token={lab.token}")
     until_connected(page, lab, name)
     run_all(page)
-    page.locator(".dnw-panel").first.scroll_into_view_if_needed()  # what nobody sees is sent nothing
-    page.locator(".dnw-panel").get_by_text("● running").first.wait_for()
+    panel = page.locator(".dn")
+    panel.scroll_into_view_if_needed()  # what nobody sees is sent nothing
+    panel.get_by_text("1 running", exact=True).wait_for()
+    panel.get_by_role("tab", name="Workers").click()
+    panel.get_by_role("row").filter(has_text="bridge").click()
+    panel.get_by_role("complementary", name="quickstart:bridge").get_by_text(
+        "turn.completed"
+    ).first.wait_for()
     text = page.locator(".jp-Notebook").inner_text()
     assert "wrote 14 tokens" in text
     assert "Traceback" not in text

@@ -69,3 +69,13 @@ test("a state's first level is open where it is small, and what was closed stays
     [1, 1, 2, 2],
   );
 });
+
+test("the tab that a link names opens for its event, until another one is chosen", () => {
+  const part = { ...call({ error: {} }), event: { id: "e1" } };
+  const route = { view: "runs", event: "e1", tab: "source" };
+  assert.equal(tabOf(part, null, route), "source");
+  assert.equal(tabOf({ ...part, event: { id: "e2" } }, null, route), "error");
+  const of = JSON.stringify([part.wanted.event, part.wanted.invocation]);
+  assert.equal(tabOf(part, { of, tab: "payload", route }, route), "payload");
+  assert.equal(tabOf(part, { of, tab: "payload", route: {} }, route), "source"); // the link was followed again
+});

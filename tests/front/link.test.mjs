@@ -148,3 +148,20 @@ test("a ping goes out after a second of silence, and again while a thread beside
   kernel({ type: "done", id: sent[0].id });
   assert.equal(link.waits, 0);
 });
+
+test("a command under way when the connection is lost says so, and a quiet request does not", async () => {
+  const { link, shown } = stage();
+  const asked = link.request("stop w", { type: "control" });
+  link.quiet.add("lines");
+  const quiet = link.request("lines", { type: "lines" });
+  link.lost();
+  assert.deepEqual([await asked, await quiet], [null, null]);
+  assert.deepEqual(shown, ["the connection was lost; look whether it was done"]);
+});
+
+test("a view that is closed says nothing of what was under way", async () => {
+  const { link, shown } = stage();
+  const asked = link.request("stop w", { type: "control" });
+  link.close();
+  assert.deepEqual([await asked, shown], [null, []]);
+});

@@ -10,6 +10,7 @@ import {
   stepsOf,
   svgText,
 } from "../../dnworker/panel/static/views/runs/diagram.js";
+import { chosenRow } from "../../dnworker/panel/static/views/runs/pane.js";
 import { RunRows } from "../../dnworker/panel/static/views/runs/rows.js";
 import {
   gridOf,
@@ -41,6 +42,7 @@ import {
   rowOf,
   visible,
 } from "../../dnworker/panel/static/views/runs/tree.js";
+import { markBeside } from "../../dnworker/panel/static/views/runs/waterfall.js";
 
 const NOW = 1_795_703_528_000;
 
@@ -416,4 +418,52 @@ test("names that do not fit lose their first part, then their end", () => {
   assert.equal(fitted("csvdrop.dropped"), "csvdrop.dropped");
   assert.equal(fitted("x".repeat(30)), `${"x".repeat(17)}…`);
   assert.deepEqual([lineOf("importer.py:41"), lineOf("cell [3], line 7"), lineOf(null)], [":41", ":7", ""]);
+});
+
+const storm = (from, until) =>
+  Array.from({ length: until - from }, (_, n) => ({ id: `r${until - 1 - n}`, seq: until - 1 - n }));
+const sent = (rows, whole) => ({ rows, gone: [], whole, counts: {}, filter: { order: "newest" } });
+
+test("a storm while the list is held replaces all rows when it is let go: none is missing between", () => {
+  const list = new RunRows();
+  list.take(sent(storm(0, 50), true), false);
+  list.take(sent(storm(400, 500), true), true);
+  list.take(sent(storm(500, 510), false), true);
+  assert.equal(list.rows.length, 50);
+  assert.equal(list.freshText, "110+ new");
+  list.release();
+  assert.deepEqual(
+    list.rows.map((row) => row.seq),
+    storm(400, 510).map((row) => row.seq),
+  );
+  assert.equal(list.complete, false);
+  assert.equal(list.fresh, 0);
+});
+
+test("a whole list that reaches the rows held keeps them", () => {
+  const list = new RunRows();
+  list.take(sent(storm(0, 50), true), false);
+  list.take(sent(storm(20, 120), true), true);
+  assert.equal(list.freshText, "70 new");
+  list.release();
+  assert.equal(list.rows.length, 120);
+});
+
+test("a link within a run leads to its row, also after another row was chosen", () => {
+  const rows = ["e1", "e2", "e3"].map((id) => ({ id, type: "event", marks: [{ id }] }));
+  const run = { root: "e1", rows };
+  const [before, link] = [{ event: "e1" }, { event: "e2" }];
+  const chosen = { root: "e1", id: "e3", route: before };
+  assert.equal(chosenRow(run, chosen, before).id, "e3");
+  assert.equal(chosenRow(run, chosen, link).id, "e2");
+  assert.equal(chosenRow(run, chosen, { event: "e1", call: "e2" }).id, "e2");
+});
+
+test("left and right go through the events that one row stands for", () => {
+  const row = { id: "e1", marks: [{ id: "e1" }, { id: "e2" }] };
+  assert.equal(markBeside(row, "e1", "ArrowRight"), "e2");
+  assert.equal(markBeside(row, "e2", "ArrowLeft"), "e1");
+  assert.equal(markBeside(row, "e2", "ArrowRight"), null);
+  assert.equal(markBeside(row, "e1", "ArrowDown"), null);
+  assert.equal(markBeside({ id: "c1" }, "c1", "ArrowRight"), null);
 });

@@ -118,7 +118,7 @@ def viewing(any_kernel):
     def say(type_, subshell=None, **fields):
         any_kernel.send_to_comm(comm, {"type": type_, "view": "v", **fields}, subshell)
 
-    say("hello", parts=["log", "events"])
+    say("hello", parts=["log"])
     any_kernel.until_comm("snapshot")
     return say
 
@@ -148,10 +148,10 @@ def test_a_button_pressed_while_a_cell_holds_the_loop_waits_and_then_works(any_k
 
 def test_a_trace_is_shown_in_the_panel(any_kernel, panel):
     fired = any_kernel.run("print((await dn.fire('a')).event.event_id)").text.strip()
-    panel("trace", event=fired)
-    while "trace" not in (update := any_kernel.until_comm("update")):
+    panel("look", part="run", wanted={"event": fired})
+    while "run" not in (update := any_kernel.until_comm("update")):
         pass
-    assert [row["category"] for row in update["trace"]["rows"]] == ["event", "invocation"]
+    assert [row["type"] for row in update["run"]["rows"]] == ["event", "call"]
 
 
 BLOCKER = """

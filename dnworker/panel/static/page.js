@@ -45,19 +45,22 @@ class SocketModel {
   }
 
   open() {
-    this.socket = new WebSocket(
+    const socket = new WebSocket(
       `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${home}/ws`,
     );
-    this.socket.addEventListener("open", () => {
+    this.socket = socket;
+    const listen = (name, hear) =>
+      socket.addEventListener(name, (event) => this.socket === socket && hear(event));
+    listen("open", () => {
       this.waiting = 250;
       el.dnwPanel?.link.lost(); // requests of the socket before are not answered on this one
       el.dnwPanel?.link.hello();
     });
-    this.socket.addEventListener("message", (event) => {
+    listen("message", (event) => {
       const message = JSON.parse(event.data);
       for (const listener of [...this.listeners]) listener(message);
     });
-    this.socket.addEventListener("close", (event) => {
+    listen("close", (event) => {
       el.dnwPanel?.link.lost();
       if (event.code === 4401 || event.code === 4402) {
         askForToken("the session is over; give the token again");
@@ -76,7 +79,11 @@ class SocketModel {
 
   /** Connect again, if there is still a session: a refused handshake gives no reason. */
   async again() {
-    if ((await mayLook()) === false) askForToken("the session is over; give the token again");
+    if (this.isTrying) return; // one try at a time, whoever asks for it
+    this.isTrying = true;
+    const may = await mayLook();
+    this.isTrying = false;
+    if (may === false) askForToken("the session is over; give the token again");
     else this.open();
   }
 

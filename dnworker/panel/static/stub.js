@@ -1,13 +1,12 @@
 // What a notebook stores of the panel. The module itself comes from the kernel, once a page.
 const PATIENCE = 10_000; // milliseconds
+const TURN = 1000; // milliseconds after which another widget asks, too: the one that asked may be dead
 
 /** Ask the kernel for the module and its style sheet; a busy one answers when it has the time. */
-function fetchModule(model, waits) {
+function fetchModule(model) {
   return new Promise((resolve) => {
-    const timer = setTimeout(waits, PATIENCE);
     const receive = (message) => {
       if (message.type !== "module") return;
-      clearTimeout(timer);
       model.off("msg:custom", receive);
       resolve(message);
     };
@@ -16,9 +15,8 @@ function fetchModule(model, waits) {
   });
 }
 
-/** Fetch the module, and make its style sheet one of the page. */
-async function install(model, waits) {
-  const { text, style } = await fetchModule(model, waits);
+/** Take a module, and make its style sheet one of the page. */
+async function install({ text, style }) {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(style);
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
@@ -26,17 +24,33 @@ async function install(model, waits) {
   return await import(url).finally(() => URL.revokeObjectURL(url));
 }
 
-/** Load the module of this version, once a page: ten widgets fetch it once. */
+/** The module of a version, which the first answer to any widget brings. */
+function begin() {
+  let take;
+  const module = new Promise((resolve) => {
+    take = resolve;
+  }).then(install);
+  return Object.assign(module, { take, since: Date.now(), asked: 0 });
+}
+
+/** Load the module of this version, once a page: ten widgets fetch it once, and none waits for a dead one. */
 async function load(model, waits) {
   globalThis.dnworkerPanel ??= new Map();
   const known = globalThis.dnworkerPanel;
   const version = model.get("version");
-  if (!known.has(version)) {
-    const loading = install(model, waits);
+  if (!known.get(version)?.take) {
+    const loading = begin();
     known.set(version, loading);
     loading.catch(() => known.delete(version));
   }
-  return (await known.get(version)).default;
+  const loading = known.get(version);
+  const ask = () => fetchModule(model).then(loading.take);
+  const turn = loading.asked ? Math.max(0, loading.since + TURN - Date.now()) : 0;
+  loading.asked += 1;
+  const timers = [setTimeout(waits, PATIENCE)];
+  if (turn) timers.push(setTimeout(ask, turn));
+  else ask();
+  return (await loading.finally(() => timers.forEach(clearTimeout))).default;
 }
 
 async function render({ model, el }) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import json
 import threading
@@ -151,6 +150,30 @@ async def test_a_map_that_takes_long_is_made_again_after_ten_times_that(bridge, 
     assert len(made) == 2
 
 
+@pytest.mark.parametrize(("form", "begin"), [("mermaid", "flowchart LR\n"), ("svg", "<svg ")])
+async def test_the_map_is_sent_as_text_without_what_is_hidden(runtime, bridge, screen, form, begin):
+    await screen.open()
+    whole = await screen.ask("maptext", form=form)
+    assert whole["text"].startswith(begin)
+    assert "demo.pong" in whole["text"]
+    part = await screen.ask("maptext", form=form, wanted={"hide": ["demo.pong"]})
+    assert "demo.ping" in part["text"]
+    assert "demo.pong" not in part["text"]
+
+
+@pytest.mark.parametrize("form", ["mermaid", "svg"])
+async def test_no_name_is_markup_in_the_text_of_a_map(runtime, screen, form):
+    worker = Worker("bold")
+
+    @worker.on_event("<script>alert(1)</script>")
+    async def bold(event, client): ...
+
+    await runtime.add(worker)
+    await screen.open()
+    answer = await screen.ask("maptext", form=form)
+    assert "<script" not in answer["text"]
+
+
 async def test_nothing_else_waits_for_a_map_that_takes_long(runtime, bridge, screen, monkeypatch):
     may_draw, real = threading.Event(), map_part.make
     monkeypatch.setattr(map_part, "make", lambda *args: may_draw.wait(10) and real(*args))
@@ -205,23 +228,3 @@ async def test_the_threads_of_the_panel_end_with_the_runtime(bridge, read, runti
         thread.join(10)
     assert own
     assert not any(thread.is_alive() for thread in own)
-
-
-async def test_a_thread_draws_in_a_place_of_its_own(runtime, bridge, read, monkeypatch):
-    places, real = [], map_part.make
-
-    def make(facts, place, *more):
-        before = dataclasses.replace(place)
-        places.append(place)
-        kept = map_part._places.get(model, {}).get(key)
-        drawn = real(facts, place, *more)
-        assert kept is None or kept == before  # what others read has not changed
-        return drawn
-
-    model = read.model
-    key = (frozenset(), frozenset(), frozenset())
-    monkeypatch.setattr(map_part, "make", make)
-    await read()
-    await read()
-    assert places[0] is not places[1]
-    assert map_part._places[model][key] is places[1]

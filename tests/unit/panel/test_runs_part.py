@@ -9,7 +9,7 @@ import pytest
 
 from dnworker import Runtime, Worker
 from dnworker.core.clock import VirtualClock
-from dnworker.panel import run_index, run_rows, runs_part
+from dnworker.panel import run_rows, runs_part
 from dnworker.panel.pace import Pace
 from dnworker.panel.run_part import run_to_json
 from dnworker.panel.runs_part import follow
@@ -267,17 +267,18 @@ async def test_what_was_never_shown_is_not_said_to_be_gone(runtime, shop, monkey
     assert (await follower.changes(Pace()) or {"gone": []})["gone"] == []
 
 
-async def test_who_would_have_heard_is_looked_up_once_a_kind(runtime, shop, monkeypatch):
-    asked = []
+async def test_who_would_have_heard_is_looked_up_once_a_look(runtime, shop, monkeypatch):
+    looks = []
     index = runtime.feed.model.runs
-    monkeypatch.setattr(index._unheard, "why", lambda kind: asked.append(kind))
+    look = index._unheard.look
+    monkeypatch.setattr(index._unheard, "look", lambda pace: looks.append(1) or look(pace))
     for n in range(40):
-        runtime.publish(f"nobody.hears.{n % 2}", {})
+        runtime.publish(f"nobody.hears.{n}", {})
     await index.sync(Pace())
-    assert sorted(asked) == ["nobody.hears.0", "nobody.hears.1"]
+    assert len(looks) == 1
     runtime.publish("nobody.hears.0", {})
     await index.sync(Pace())
-    assert len(asked) == 2
+    assert len(looks) == 2
 
 
 async def test_a_schedule_is_the_source_of_what_it_publishes(runtime):
@@ -345,22 +346,6 @@ async def test_runs_under_a_virtual_clock_are_filtered_by_the_machines(is_watche
         assert await rows_of(runtime, since=ended + 60_000) == []
         run = await run_to_json(model, {"event": event.event_id}, Pace())
         assert (run["at"], run["virtual"]) == (row["at"], event.timestamp.timestamp() * 1000)
-
-
-async def test_why_nobody_ran_is_found_out_again_when_workers_change(runtime, monkeypatch):
-    asked = []
-    model = runtime.feed.model
-    monkeypatch.setattr(model.runs._unheard, "why", lambda kind: asked.append(kind))
-    model.runs.why_unheard("a")
-    model.runs.why_unheard("a")
-    assert asked == ["a"]
-    model.note_workers()
-    model.runs.why_unheard("a")
-    assert asked == ["a", "a"]
-    monkeypatch.setattr(run_index, "WHYS_KEPT", 2)
-    for kind in "abcd":
-        model.runs.why_unheard(kind)
-    assert len(model.runs._why) == 2
 
 
 async def test_a_row_that_the_view_was_not_sent_is_not_said_to_be_gone(runtime, shop, monkeypatch):

@@ -81,7 +81,11 @@ export class Link {
 
   /** What was requested will not be answered: the socket is another one now. */
   lost() {
-    for (const id of [...this.waiting.keys()]) this.settle(id).resolve(null);
+    for (const id of [...this.waiting.keys()]) {
+      const { isQuiet, refuse, resolve } = this.settle(id);
+      if (!isQuiet && !this.closed) refuse?.("the connection was lost; look whether it was done");
+      resolve(null);
+    }
     clearTimeout(this.ackTimer);
     this.ackTimer = null;
   }

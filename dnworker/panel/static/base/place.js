@@ -9,12 +9,19 @@ import { copy } from "./dom.js";
 import { useStore } from "./store.js";
 import { Link } from "./ui.js";
 
+/** The notebook that an element is in; beside them all, as in the dock, the one that can be seen. */
+export function notebookOf(near) {
+  const isSeen = (node) => node.getBoundingClientRect().width > 0;
+  const all = near.ownerDocument.querySelectorAll(".jp-NotebookPanel .jp-Notebook");
+  return near.closest(".jp-Notebook") ?? [...all].find(isSeen) ?? null;
+}
+
 /** Go to the cell that had this number when it ran; says where that leads if it is another one by now. */
 export async function goToCell(store, near, number) {
   const found = await store.request(`Cell [${number}]`, { type: "locate", number });
   if (!found) return;
   const { cell: id, newest: now, note } = found;
-  const notebook = near.closest(".jp-Notebook");
+  const notebook = notebookOf(near);
   const cell = notebook && cellNumbered(notebook, now);
   if (note) store.toast(sentence(note), { bad: !cell && !id });
   if (cell) show(cell);

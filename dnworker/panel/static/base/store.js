@@ -1,5 +1,5 @@
 // `Store`: what one view of the panel knows and asks for; every component gets it by `useStore()`.
-import { computed, createContext, signal, useContext, useEffect } from "../vendor/vendor.js";
+import { computed, createContext, signal, useContext, useEffect, useRef } from "../vendor/vendor.js";
 import { Link } from "./link.js";
 import { BEAT, judge, KernelWatch, kernelOf } from "./liveness.js";
 
@@ -17,6 +17,7 @@ const QUIET = [
   "compare",
   "older",
   "diagram",
+  "maptext",
   "eventpayload",
 ];
 const ENVELOPE = new Set(["view", "type", "now", "seq"]);
@@ -38,7 +39,15 @@ export function useLook(part, wanted = {}) {
     if (key === null) return undefined;
     return store.look(part, JSON.parse(key));
   }, [store, part, key]);
-  return store.value(part).value;
+  return store.value(part, key).value;
+}
+
+/** Look at a part, and go on showing what was there while something else of it is asked for. */
+export function useSteadyLook(part, wanted) {
+  const value = useLook(part, wanted);
+  const last = useRef(null);
+  if (value) last.current = { part, value };
+  return value ?? (last.current?.part === part ? last.current.value : null);
 }
 
 /** Have one of the parts that are sent piece by piece (`log`, ...) sent while the component is there. */
@@ -161,8 +170,12 @@ export class Store {
     this.link.send({ type: "look", part, wanted });
     return () => {
       const left = (this.looks.get(part) ?? []).filter((one) => one !== look);
-      if (left.length) this.looks.set(part, left);
-      else {
+      if (left.length) {
+        this.looks.set(part, left);
+        const { wanted: still } = left.at(-1);
+        if (JSON.stringify(still) !== JSON.stringify(wanted))
+          this.link.send({ type: "look", part, wanted: still });
+      } else {
         this.looks.delete(part);
         this.value(part).value = null;
         this.link.send({ type: "look", part, wanted: null });
@@ -325,7 +338,5 @@ class Commands {
     return () => this.providers.delete(provider);
   }
 
-  find(query) {
-    return [...this.providers].flatMap((provider) => provider(query));
-  }
+  find = (query) => [...this.providers].flatMap((provider) => provider(query));
 }

@@ -2,6 +2,7 @@
 import { html, useId, useLayoutEffect, useRef, useState } from "../vendor/vendor.js";
 import { copy as copyText } from "./dom.js";
 import { Icon } from "./icons.js";
+import { useStore } from "./store.js";
 
 export { Icon, Mark } from "./icons.js";
 
@@ -43,24 +44,26 @@ export function Link({ children, onClick, cls = "", ...rest }) {
 
 /** One choice of a few, `[value, content]` each: a radio group. */
 export function Seg({ options, value, onChange, label, cls = "" }) {
+  const chosen = options.findIndex(([one]) => one === value);
+  const reached = Math.max(0, chosen); // by Tab
   const choose = (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const here = options.findIndex(([one]) => one === value);
+    const here = Math.max(chosen, step < 0 ? 0 : -1);
     const next = (here + step + options.length) % options.length;
     onChange(options[next][0]);
     event.currentTarget.children[next].focus();
   };
   return html`<div class=${`seg ${cls}`} role="radiogroup" aria-label=${label} onKeyDown=${choose}>
     ${options.map(
-      ([one, content]) => html`<button
+      ([one, content], n) => html`<button
         type="button"
         role="radio"
         key=${one}
         class=${one === value ? "on" : ""}
         aria-checked=${String(one === value)}
-        tabindex=${one === value ? 0 : -1}
+        tabindex=${n === reached ? 0 : -1}
         onClick=${() => onChange(one)}
       >
         ${content}
@@ -135,7 +138,7 @@ export function Search({ value, onInput, label, placeholder = label, shortcut, w
       aria-label=${label}
       placeholder=${placeholder}
       value=${value}
-      spellcheck="false"
+      spellcheck=${false}
       autocomplete="off"
       onInput=${(event) => onInput(event.currentTarget.value)}
       ...${rest}
@@ -239,9 +242,14 @@ export function Menu({ items, label = "More", icon = "more", children, align = "
 
 /** A button that copies a text, which `text()` gives when it is pressed; a check shows that it is done. */
 export function Copy({ text, label = "Copy", small = true, children }) {
+  const store = useStore();
   const [done, setDone] = useState(false);
   const press = async (event) => {
-    if (!(await copyText(await text(), event.currentTarget))) return;
+    const near = event.currentTarget; // gone once the event is over
+    if (!(await copyText(await text(), near))) {
+      store?.toast("The browser does not let this page copy", { bad: true });
+      return;
+    }
     setDone(true);
     setTimeout(() => setDone(false), 1500);
   };

@@ -12,6 +12,7 @@ import { SessionsView } from "../views/sessions/index.js";
 import { WorkersView } from "../views/workers/index.js";
 import { Header } from "./header.js";
 import { Banner } from "./banner.js";
+import { holdWhilePressed } from "./holding.js";
 import { Keys, listenForKeys } from "./keys.js";
 import { Palette } from "./palette.js";
 import { Toast } from "./toast.js";
@@ -77,23 +78,12 @@ function watch(root, store) {
   });
   seen.observe(root);
   document.addEventListener("visibilitychange", look);
-  const hold = () => {
-    store.held ??= [];
-  };
-  const release = () =>
-    setTimeout(() => {
-      const held = store.held ?? [];
-      store.held = null;
-      for (const message of held) store.receive(message);
-    });
-  root.addEventListener("pointerdown", hold, { capture: true });
-  const ends = ["pointerup", "pointercancel", "dragend"];
-  for (const name of ends) window.addEventListener(name, release);
+  const unhold = holdWhilePressed(root, store, window);
   return () => {
     sized.disconnect();
     seen.disconnect();
     document.removeEventListener("visibilitychange", look);
-    for (const name of ends) window.removeEventListener(name, release);
+    unhold();
   };
 }
 

@@ -6,9 +6,15 @@ import { Button, Dot, Icon } from "../base/ui.js";
 
 const OLD = 2000; // milliseconds after which numbers are called old
 
+/** What runs: `cell [4] is running`, or, as it says itself, `cell [4]: shop.on_sale is in the debugger`. */
+function holder(by) {
+  if (!by.startsWith("cell")) return `${by} holds the loop`;
+  return by.includes(": ") ? by : `${by} is running`;
+}
+
 /** Why nothing is answered now: what runs, since when, and how old the numbers are. */
 function busyText(store, { since, by }) {
-  const holds = by && (by.startsWith("cell") ? `, ${by} is running` : `, ${by} holds the loop`);
+  const holds = by && `, ${holder(by)}`;
   const silence = store.link.silence;
   const numbers = silence > OLD ? `Numbers are ${span(silence)} old; buttons` : "Buttons";
   const who = store.inNotebook ? "Kernel busy" : "Busy";

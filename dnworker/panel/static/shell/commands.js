@@ -22,9 +22,25 @@ const NOTHING = {
   cells: [],
 };
 
+/** What other parts of the panel offer for words, in their groups. */
+function provided({ provided: find, why }, words) {
+  const groups = new Map();
+  for (const one of words && find ? find(words) : [])
+    groups.set(one.group, [...(groups.get(one.group) ?? []), one]);
+  return [...groups].map(([title, all]) => ({
+    title,
+    items: all.map((one) => ({
+      ...one,
+      id: `${title} ${one.title}`,
+      ranges: [],
+      why: one.why ?? why ?? null,
+    })),
+  }));
+}
+
 /**
- * The groups `{ title, items }` for a query. `known` has `workers` (a map), `found` (the part `palette`), `now`, and
- * `why` (why no command can be given, or null); `act` has a function for each thing that items do. An item is
+ * The groups `{ title, items }` for a query. `known` has `workers` (a map), `found` (the part `palette`), `now`, `why` (why
+ * no command can be given, or null), and `provided(words)` (what other parts offer); `act` has a function for each thing that items do. An item is
  * `{ id, icon, title, ranges, detail, keys, why, run, background }`.
  */
 export function offer(query, known, act) {
@@ -47,6 +63,7 @@ export function offer(query, known, act) {
     { title: "Runs", items: wanted ? best(runItems({ ...known, found }, act), wanted, MOST.Runs) : [] },
     { title: "Sessions", items: best(sessionItems(found, act, wanted), wanted, MOST.Sessions) },
     { title: "Cells", items: wanted ? best(cellItems(found, act), wanted, MOST.Cells) : [] },
+    ...provided(known, wanted),
     { title: "Commands", items: best(commands({ ...known, found }, act, false), wanted, MOST.Commands) },
   ];
   return groups.filter((group) => group?.items.length);
@@ -237,7 +254,15 @@ function commands(known, act, all) {
   }));
   const own = all ? [...known.workers.values()].flatMap((worker) => controls(worker, known, act)) : [];
   return [
-    { id: "fire", icon: "fire", title: "Fire an event", first: 4, why, run: () => act.openFire(null) },
+    {
+      id: "fire",
+      icon: "fire",
+      title: "Fire an event",
+      keys: "F",
+      first: 4,
+      why,
+      run: () => act.openFire(null),
+    },
     ...VIEWS.map((name) => ({
       id: `go ${name}`,
       icon: "right",

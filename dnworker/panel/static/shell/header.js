@@ -1,5 +1,5 @@
 // The header: mark, tabs, how many fail, whether somebody answers, search, and the event to fire.
-import { html } from "../vendor/vendor.js";
+import { html, useLayoutEffect, useRef } from "../vendor/vendor.js";
 import { useStore } from "../base/store.js";
 import { Button, Dot, Icon, Mark, Menu, Tabs } from "../base/ui.js";
 import { Liveness } from "./liveness.js";
@@ -21,9 +21,22 @@ function Failing() {
   const store = useStore();
   const failing = store.value("attention").value?.failing ?? 0;
   if (!failing || store.route.value.view === "overview") return null;
-  return html`<button type="button" class="fail-pill" onClick=${() => store.go("overview")}>
-    <${Dot} state="error" />${failing} failing
+  const isNarrow = store.width.value === "narrow"; // where there is room for the number alone
+  return html`<button type="button" class="fail-pill" aria-label=${`${failing} failing`} onClick=${() => store.go("overview")}>
+    <${Dot} state="error" />${failing}${!isNarrow && " failing"}
   </button>`;
+}
+
+/** Scroll the tabs, and nothing around them, so that the chosen one is seen. */
+function useTabInSight(root, view, width) {
+  useLayoutEffect(() => {
+    const tab = root.current.querySelector(`[role="tab"][data-tab="${view}"]`);
+    const list = tab?.parentElement;
+    if (!list) return;
+    const [at, room] = [tab.getBoundingClientRect(), list.getBoundingClientRect()];
+    if (at.left < room.left) list.scrollLeft -= room.left - at.left;
+    else if (at.right > room.right) list.scrollLeft += at.right - room.right;
+  }, [view, width]);
 }
 
 /** What can be done from everywhere and seldom is. */
@@ -67,13 +80,15 @@ export function Header({ controls }) {
   />`;
   const isNarrow = width === "narrow";
   const keys = IS_MAC ? "⌘ K" : "Ctrl K";
+  const root = useRef(null);
+  useTabInSight(root, view, width);
   const openPalette = () => {
     store.paletteOpen.value = true;
   };
-  return html`<header class=${`top ${isNarrow ? "narrow" : ""}`}>
+  return html`<header class=${`top ${isNarrow ? "narrow" : ""}`} ref=${isNarrow ? null : root}>
       <span class="mark"><${Mark} />${width === "wide" && html`<span>${store.value("runtime").value?.name ?? ""}</span>`}</span>
       ${!isNarrow && list}
-      ${isNarrow && html`<${Liveness} />`}
+      ${isNarrow && html`<${Liveness} /><${Failing} />`}
       <span class="g"></span>
       ${!isNarrow && html`<${Failing} /><${Liveness} />`}
       ${
@@ -93,5 +108,5 @@ export function Header({ controls }) {
       >
       ${!isNarrow && html`<${More} />`}
     </header>
-    ${isNarrow && html`<div class="top second">${list}</div>`}`;
+    ${isNarrow && html`<div class="top second" ref=${root}>${list}</div>`}`;
 }

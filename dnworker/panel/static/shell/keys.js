@@ -12,8 +12,10 @@ const KEYS = [
     "Everywhere",
     [
       [`${CONTROL} K`, "Search or run"],
-      ["/", "Search in this view"],
+      ["/", "Search in this view, or in the log"],
+      ["F", "Write an event to fire"],
       [`${CONTROL} J`, "Open or close the log"],
+      ["F3", "The next match in the log"],
       ["?", "Show the keys"],
       ["Esc", "Close, or clear"],
     ],
@@ -34,6 +36,18 @@ const KEYS = [
       ["L", "The line"],
       ["D", "Debug"],
       ["F", "Fire again"],
+      ["Delete", "Dismiss"],
+    ],
+  ],
+  [
+    "A run, a payload, the log",
+    [
+      ["+ - 0", "Zoom in, zoom out, all of a run or the map"],
+      ["P", "Copy the path in a payload"],
+      ["C", "Copy the value, or the lines of the log"],
+      ["R", "Show the run of a line"],
+      ["W", "Only the worker of a line"],
+      ["N", "The next match in the log"],
     ],
   ],
 ];
@@ -45,13 +59,15 @@ function isTyping(node) {
   );
 }
 
-/** The field that searches in the view: one that says so, or the first of the view. */
-export function searchOf(root) {
-  return (
-    root.querySelector(".main [data-search]") ??
-    root.querySelector(".main .inp input:not([aria-hidden])") ??
-    null
-  );
+/** The field that searches where a key was pressed: the one of the log within that, else the one of the view. */
+export function searchOf(root, from = null) {
+  const log = from?.closest?.(".log");
+  return log?.querySelector("[data-search]") ?? root.querySelector(".main [data-search]") ?? null;
+}
+
+/** A click in a dialog, beside its fields, leaves the focus where it is: else its keys went nowhere. */
+export function keepFocus(event) {
+  if (!event.target.closest("input, textarea")) event.preventDefault();
 }
 
 /** Do what a key means everywhere in the panel; returns whether it means anything. */
@@ -64,7 +80,7 @@ export function pressed(event, store, root) {
   }
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return false;
   if (event.key === "/") {
-    const field = searchOf(root);
+    const field = searchOf(root, event.target);
     if (field) field.focus();
     else store.paletteOpen.value = true;
     field?.select();
@@ -120,7 +136,7 @@ export function Keys() {
     if (event.key === "Escape" || event.key === "?") close();
   };
   return html`<div class="scrim" onPointerDown=${close}></div>
-    <div class="pal keys" ref=${root} role="dialog" aria-modal="true" aria-label="Keys" onKeyDown=${key}>
+    <div class="pal keys" ref=${root} role="dialog" aria-modal="true" aria-label="Keys" tabindex="-1" onMouseDown=${keepFocus} onKeyDown=${key}>
       <div class="q"><h2 class="g">Keys</h2><${Button} icon="cross" label="Close" onClick=${close} /></div>
       <div class="groups">
         ${KEYS.map(

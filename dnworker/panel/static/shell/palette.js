@@ -1,30 +1,30 @@
 // The palette: everything that can be done or opened, by typing; Ctrl+K opens it.
 import { html, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "../vendor/vendor.js";
 import { control, fireKind, runChecks, setFlag } from "../base/acting.js";
-import { goToCell } from "../base/place.js";
+import { goToCell, notebookOf } from "../base/place.js";
 import { useLook, useStore } from "../base/store.js";
 import { Icon, Kbd } from "../base/ui.js";
 import { offer } from "./commands.js";
 import { pieces } from "./fuzzy.js";
-import { CONTROL } from "./keys.js";
+import { CONTROL, keepFocus } from "./keys.js";
 
 const TYPING = 120; // milliseconds after which what was typed is asked for
 
 /** What items do, in this panel; `near()` is an element of it. */
-function actsOf(store, near) {
+export function actsOf(store, near) {
   return {
     go: (view) => store.go(view),
-    openWorker: (worker) => store.go("workers", { worker }),
+    openWorker: (worker, handler) => store.go("workers", handler ? { worker, handler } : { worker }),
     openRun: (event) => store.go("runs", { event }),
     openRuns: (words, outcome) =>
-      store.go("runs", { filter: { ...(words ? { words: [words] } : {}), ...(outcome ? { outcome } : {}) } }),
+      store.go("runs", { filter: { ...(words ? { text: words } : {}), ...(outcome ? { outcome } : {}) } }),
     openSession: (session) => store.go("sessions", { session }),
     openFire: (kind) => store.openFire(kind ? { kind } : {}),
     openLog: (worker) => store.openLog(worker ? { worker } : {}),
     openCell: (number) => goToCell(store, near(), number),
     openLine: (place, event) => {
       const number = /cell \[(\d+)\]/.exec(place)?.[1];
-      if (number && near().closest(".jp-Notebook")) goToCell(store, near(), Number(number));
+      if (number && notebookOf(near())) goToCell(store, near(), Number(number));
       else store.go("runs", { event });
     },
     control: (worker, verb, more) => control(store, worker, verb, more),
@@ -112,7 +112,7 @@ function Open({ close, near }) {
   const why = store.disabled.value;
   const acts = useMemo(() => actsOf(store, near), [store]);
   const groups = useMemo(
-    () => offer(query, { workers, found, now: store.now(), why }, acts),
+    () => offer(query, { workers, found, now: store.now(), why, provided: store.commands.find }, acts),
     [query, workers, found, why],
   );
   const items = groups.flatMap((group) => group.items);
@@ -136,6 +136,8 @@ function Open({ close, near }) {
       role="dialog"
       aria-modal="true"
       aria-label="Search or run"
+      tabindex="-1"
+      onMouseDown=${keepFocus}
       onKeyDown=${(event) => keyDown({ event, at, items, choose, close, run })}
     >
       <div class="q">
@@ -151,7 +153,7 @@ function Open({ close, near }) {
           aria-autocomplete="list"
           aria-activedescendant=${items.length ? `${prefix}-${at}` : undefined}
           placeholder="Search workers, events, runs, or do something"
-          spellcheck="false"
+          spellcheck=${false}
           autocomplete="off"
           value=${query}
           onInput=${(event) => setQuery(event.currentTarget.value)}

@@ -12,9 +12,10 @@ export function useFiring(store, draft, wrong, source, area) {
     draft.value = { ...draft.peek(), ...change };
     if (wrong.peek() && (wrong.peek().field in change || "kind" in change)) wrong.value = null;
   };
-  const write = (text, isTyped) => {
+  const write = (text, isTyped, isAsked = true) => {
     const node = area.current;
-    if (node && node.value !== text)
+    // What people asked for is written as if they had typed it; else the field takes it from the draft, without the focus.
+    if (isAsked && node && node.value !== text)
       apply(node, { from: 0, to: node.value.length, insert: text, start: 0, end: 0 });
     set({ payload: text, isTyped });
   };
@@ -25,14 +26,12 @@ export function useFiring(store, draft, wrong, source, area) {
       return;
     }
     suggestedFor.current = kind;
-    const focused = area.current?.getRootNode().activeElement;
     const answer = await store.request(`Suggest a payload for ${kind}`, { type: "suggest", kind });
     if (!answer || suggestedFor.current !== kind) return;
     reads.value = answer.reads;
     if (!isAsked && draft.peek().isTyped) return;
-    write(answer.payload, false);
+    write(answer.payload, false, isAsked);
     source.value = answer.source.slice(0, 1).toUpperCase() + answer.source.slice(1);
-    if (!isAsked) focused?.focus?.();
   };
   const send = async (one) => {
     const kind = one.kind.trim();

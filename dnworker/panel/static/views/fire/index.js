@@ -38,7 +38,7 @@ function Field({ label, problem, id, children }) {
 }
 
 /** The kind, who gets it, and the payload. */
-function Form({ draft, wrong, source, firing, choices, area, kindRef }) {
+function Form({ draft, wrong, source, firing, choices, area, kindRef, why }) {
   const id = useId();
   const { kind, worker, session, payload } = draft.value;
   const problemFor = (field) => (wrong.value?.field === field ? wrong.value : null);
@@ -94,7 +94,7 @@ function Form({ draft, wrong, source, firing, choices, area, kindRef }) {
       <div class="row">
         <span class="s t2" aria-hidden="true">Payload</span>
         <span class="s t3 g el">${source.value}</span>
-        <${Button} small ghost onClick=${() => firing.suggest(true)}>Suggest<//>
+        <${Button} small ghost why=${why} onClick=${() => firing.suggest(true)}>Suggest<//>
         <${Button} small ghost onClick=${() => firing.write(pretty(payload), true)}>Format<//>
       </div>
       <${JsonEditor}
@@ -172,11 +172,12 @@ function Drawer({ draft, wrong, source, close, wanted }) {
         choices=${choices}
         area=${area}
         kindRef=${kindRef}
+        why=${why}
       />
       <${History} entries=${choices.history} edit=${edit} fireAgain=${again} why=${why} />
     </div>
     <div class="foot">
-      <${Button} icon="copy" onClick=${(event) => firing.copyCell(event.currentTarget)}>Copy as %fire<//>
+      <${Button} icon="copy" why=${why} onClick=${(event) => firing.copyCell(event.currentTarget)}>Copy as %fire<//>
       <span class="g"></span>
       <${Kbd}>Ctrl Enter<//>
       <${Button} primary icon="fire" why=${why} cls="el" onClick=${firing.fire}>Fire ${kind || "event"}<//>
@@ -228,24 +229,6 @@ export function FireDrawer() {
     opener.current?.focus?.();
     opener.current = null;
   };
-  useEffect(
-    () =>
-      store.commands.add((query) => {
-        const words = query.trim().toLowerCase();
-        return words && "fire event".includes(words)
-          ? [
-              {
-                group: "Actions",
-                icon: "fire",
-                title: "Fire event",
-                keys: "F",
-                run: () => store.openFire({}),
-              },
-            ]
-          : [];
-      }),
-    [store],
-  );
   return html`<div class="fire-root" ref=${root}>
     ${wanted && html`<${Drawer} draft=${draft} wrong=${wrong} source=${source} close=${close} wanted=${wanted} />`}
   </div>`;

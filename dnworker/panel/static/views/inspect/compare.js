@@ -56,7 +56,7 @@ export function ComparePicker({ event, onPick }) {
     pressed.stopPropagation();
   };
   return html`<span class="picker" ref=${root} onKeyDown=${list ? key : undefined}>
-    <${Button} small aria-expanded=${String(Boolean(list))} onClick=${press}>Compare with…<//>
+    <${Button} small why=${list ? null : store.disabled.value} aria-expanded=${String(Boolean(list))} onClick=${press}>Compare with…<//>
     ${
       list &&
       html`<div class="menu pick" role="group" aria-label=${`Events of ${event.kind}`}>

@@ -2,7 +2,7 @@
 import { html, useEffect, useId, useRef, useState } from "../../vendor/vendor.js";
 import { count } from "../../base/format.js";
 import { PlaceLink } from "../../base/place.js";
-import { useLook, useStore } from "../../base/store.js";
+import { useSteadyLook, useStore } from "../../base/store.js";
 import { Tabs } from "../../base/ui.js";
 import { ErrorTab } from "./error.js";
 import { LogTab, OutputTab, PayloadTab, SourceTab, StateTab } from "./tabs.js";
@@ -30,9 +30,14 @@ export function tabsOf(part) {
   ];
 }
 
-/** The tab that is shown: Error opens on failure, another one stays while the chosen thing has it. */
-export function tabOf(part, chosen) {
+/**
+ * The tab that is shown: Error opens on failure, another one stays while the chosen thing has it. The tab that a link
+ * names opens for its event, until somebody chooses another one.
+ */
+export function tabOf(part, chosen, route = {}) {
   const names = tabsOf(part).map(([name]) => name);
+  const isLinked = part?.event?.id === route.event && names.includes(route.tab);
+  if (isLinked && chosen?.route !== route) return route.tab;
   if (chosen && chosen.of === keyOf(part) && names.includes(chosen.tab)) return chosen.tab;
   if (part?.error) return "error";
   return chosen && names.includes(chosen.tab) && chosen.tab !== "error" ? chosen.tab : "payload";
@@ -42,16 +47,18 @@ const keyOf = (part) => (part ? JSON.stringify([part.wanted.event, part.wanted.i
 
 /**
  * What the chosen row of a run is. `selected` is `{ event, invocation }`: an event, one call of a handler, or with no
- * event a call that nothing caused; null for nothing. `store.go("runs", { event, compare })` compares an event with another.
+ * event a call that nothing caused; null for nothing. `store.go("runs", { event, compare })` compares an event with another,
+ * `{ event, tab }` opens a tab.
  */
 export function Inspector({ selected }) {
   const store = useStore();
   const wanted = selected && { event: selected.event ?? null, invocation: selected.invocation ?? null };
-  const part = useLook("call", wanted);
+  const part = useSteadyLook("call", wanted); // the row before stays until this one comes
   const [chosen, setChosen] = useState(null);
   const body = useRef(null);
   const panel = useId();
-  const tab = tabOf(part, chosen);
+  const route = store.route.value;
+  const tab = tabOf(part, chosen, route);
   const shownKey = keyOf(part);
   useEffect(() => {
     if (body.current) body.current.scrollTop = 0;
@@ -67,7 +74,7 @@ export function Inspector({ selected }) {
     name,
     html`${TABS[name][0]}${words && html`<span class="t3">${words}</span>`}`,
   ]);
-  const { event: routed, compare } = store.route.value;
+  const { event: routed, compare } = route;
   const View = TABS[tab][1];
   const isOld = keyOf({ wanted }) !== shownKey; // what was chosen before stays until this one comes
   return html`<section class="inspect" aria-label="Inspector" aria-busy=${String(isOld)}>
@@ -75,7 +82,7 @@ export function Inspector({ selected }) {
       <${Tabs}
         options=${options}
         value=${tab}
-        onChange=${(name) => setChosen({ of: shownKey, tab: name })}
+        onChange=${(name) => setChosen({ of: shownKey, tab: name, route })}
         label="What the call did"
         controls=${panel}
       />

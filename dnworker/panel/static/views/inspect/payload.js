@@ -1,9 +1,9 @@
 // `PayloadTree`: a payload as a tree of its text: numbers are exact, and only what is open is read and drawn.
-import { html, useMemo, useRef, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useMemo, useRef, useState } from "../../vendor/vendor.js";
 import { copy } from "../../base/dom.js";
 import { count as counted, plural } from "../../base/format.js";
 import { find, pathText, stringOf } from "../../base/json.js";
-import { AT_ONCE, idOf, openAtFirst, openTo, rowsOf } from "../../base/json_tree.js";
+import { AT_ONCE, idOf, openAtFirst, openTo, rowsOf, widened } from "../../base/json_tree.js";
 import { useStore } from "../../base/store.js";
 import { Tree } from "../../base/tree.js";
 import { Button, Copy, Search } from "../../base/ui.js";
@@ -12,6 +12,7 @@ import { JsonText } from "./tokens.js";
 const LONGEST_VALUE = 300; // characters on a row; below the tree, the chosen one is whole
 const LONGEST_WHOLE = 20_000;
 const MOST_FOUND = 1000;
+const PAUSE = 150; // milliseconds without a key, after which a search begins
 
 /** A payload by its JSON text; `children` stand at the right of its bar. */
 export function PayloadTree({ text, label = "Payload", children }) {
@@ -19,11 +20,12 @@ export function PayloadTree({ text, label = "Payload", children }) {
   const root = useRef(null);
   const [opened, setOpened] = useState(() => ({ of: text, open: openAtFirst(text), limits: new Map() }));
   const [current, setCurrent] = useState(null);
-  const [query, setQuery] = useState("");
+  const [query, setQuery] = useState(""); // what is typed
+  const [search, setSearch] = useState({ words: "", found: [] }); // what was looked for last
   const [at, setAt] = useState(0);
   const state = opened.of === text ? opened : { of: text, open: openAtFirst(text), limits: new Map() };
   const rows = useMemo(() => rowsOf(text, state.open, state.limits), [text, state]);
-  const found = useMemo(() => (query ? find(text, query, MOST_FOUND) : []), [text, query]);
+  const { found } = search;
   const ids = useMemo(() => new Set(found.map(({ path }) => idOf(path))), [found]);
 
   const goTo = (n, among = found) => {
@@ -33,9 +35,21 @@ export function PayloadTree({ text, label = "Payload", children }) {
     setOpened({ of: text, ...openTo(among[next].path, state.open, state.limits) });
     setCurrent(idOf(among[next].path));
   };
-  const search = (words) => {
+  const look = (words) => {
+    clearTimeout(timer.current);
+    if (words === search.words) return;
+    const all = words ? find(text, words, MOST_FOUND) : [];
+    setSearch({ words, found: all });
+    goTo(0, all);
+  };
+  const timer = useRef(null);
+  const latest = useRef(null);
+  latest.current = look; // the tree may be open in other places by then
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const type = (words) => {
     setQuery(words);
-    goTo(0, words ? find(text, words, MOST_FOUND) : []);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => latest.current(words), words ? PAUSE : 0);
   };
   const fold = (row, isOpen) => {
     const open = new Set(state.open);
@@ -44,9 +58,7 @@ export function PayloadTree({ text, label = "Payload", children }) {
     setOpened({ ...state, open });
   };
   const more = (row) => {
-    const id = idOf(row.path);
-    const limits = new Map(state.limits).set(id, (state.limits.get(id) ?? AT_ONCE) + AT_ONCE);
-    setOpened({ ...state, limits });
+    setOpened({ ...state, limits: widened(state.limits, row) });
   };
   const take = async (words, what) => {
     if (await copy(words, root.current)) store.toast(`Copied ${what}`);
@@ -72,16 +84,17 @@ export function PayloadTree({ text, label = "Payload", children }) {
             <${Button} small icon="copy" label="Copy value (C)" tabindex="-1" onClick=${() => copyValue(row)} />
           </span>`;
   const searchKey = (event) => {
-    if (event.key === "Enter") goTo(at + (event.shiftKey ? -1 : 1));
-    else if (event.key === "Escape" && query) search("");
+    if (event.key === "Enter" && query !== search.words) look(query);
+    else if (event.key === "Enter") goTo(at + (event.shiftKey ? -1 : 1));
+    else if (event.key === "Escape" && query) type("");
     else return;
     event.preventDefault();
     event.stopPropagation();
   };
   return html`<div class="payload" ref=${root}>
     <div class="row bar">
-      <${Search} value=${query} onInput=${search} label="Search the payload" width="220px" onKeyDown=${searchKey} />
-      <span class="s t3 nw" role="status">${query && foundText(found, at)}</span>
+      <${Search} value=${query} onInput=${type} label="Search the payload" width="220px" onKeyDown=${searchKey} />
+      <span class="s t3 nw" role="status">${search.words && foundText(found, at)}</span>
       <span class="g"></span>
       ${children}
       <${Copy} text=${() => text} label="Copy payload" />

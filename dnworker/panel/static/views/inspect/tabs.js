@@ -66,7 +66,7 @@ export function LogTab({ part }) {
       )}
     </div>
     <div>
-      <${Button} small onClick=${() => store.openLog({ worker: part.call.worker, text: "" })}>Open in the log<//>
+      <${Button} small onClick=${() => store.openLog({ worker: part.call.worker, invocation: part.wanted.invocation })}>Open in the log<//>
     </div>
   </div>`;
 }

@@ -165,7 +165,7 @@ export function OpenBar({ model, toggle, controls, findRef }) {
     ${
       range &&
       range[1] - range[0] > 1 &&
-      html`<${Button} small icon="copy" onClick=${(event) => copySelection(model, store, event.currentTarget)}>
+      html`<${Button} small icon="copy" why=${store.disabled.value} onClick=${(event) => copySelection(model, store, event.currentTarget)}>
         Copy ${plural(range[1] - range[0], "line")}<//
       >`
     }
@@ -176,7 +176,7 @@ export function OpenBar({ model, toggle, controls, findRef }) {
       label=${following ? "Pause" : "Follow the end"}
       onClick=${() => model.follow(!following)}
     />
-    ${!isNarrow && html`<${Button} icon="download" label="Download" onClick=${() => save(model, store)} />`}
+    ${!isNarrow && html`<${Button} icon="download" label="Download" why=${store.disabled.value} onClick=${() => save(model, store)} />`}
     ${!isNarrow && html`<span class="s t3 nw" title=${title}>${plural(shown, noun)}</span>`}
   </div>`;
 }

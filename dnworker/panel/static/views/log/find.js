@@ -54,6 +54,7 @@ export function Find({ model, inputRef }) {
     <input
       ref=${inputRef}
       type="text"
+      data-search
       aria-label="Find in log"
       placeholder="Find in log"
       value=${text}

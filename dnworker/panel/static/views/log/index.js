@@ -131,23 +131,6 @@ export function LogDrawer() {
     isOpen.value = true;
     store.logWanted.value = null;
   }, [wanted]);
-  useEffect(
-    () =>
-      store.commands.add((query) =>
-        "log".includes(query.toLowerCase()) || query.toLowerCase().includes("log")
-          ? [
-              {
-                group: "Actions",
-                icon: "group",
-                title: isOpen.peek() ? "Close the log" : "Open the log",
-                keys: "Ctrl J",
-                run: toggle,
-              },
-            ]
-          : [],
-      ),
-    [store],
-  );
   const isBrief = store.width.value === "narrow";
   const shown = Math.min(height, most());
   const style = { height: isOpen.value ? `${shown}px` : undefined };

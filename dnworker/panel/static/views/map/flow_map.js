@@ -1,16 +1,8 @@
 // `FlowMap`: what flows where, as the map view, the overview (`busiest`) and a widget show it.
 import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
-import { useLook, useStore } from "../../base/store.js";
+import { useSteadyLook, useStore } from "../../base/store.js";
 import { Button } from "../../base/ui.js";
 import { Band, Box, Pill, Ribbon, inOrder, nextNode } from "./shapes.js";
-
-/** Look at a part, and go on showing what was there while something else of it is asked for. */
-export function useSteadyLook(part, wanted) {
-  const value = useLook(part, wanted);
-  const last = useRef(null);
-  if (value) last.current = { part, value };
-  return value ?? (last.current?.part === part ? last.current.value : null);
-}
 
 const SMALLEST = 0.8; // of its size: below, texts are too small to be read, and the map scrolls
 const LARGEST = 2;

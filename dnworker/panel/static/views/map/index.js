@@ -1,9 +1,10 @@
 // The view "Map": what flows where, what of it is wrong, and what is known of the chosen box.
 import { html, signal, useEffect, useRef, useState } from "../../vendor/vendor.js";
-import { useStore } from "../../base/store.js";
+import { useSteadyLook, useStore } from "../../base/store.js";
 import { Empty, Menu, Search, Seg } from "../../base/ui.js";
+import { put } from "../runs/actions.js";
 import { Findings, Selected } from "./aside.js";
-import { Canvas, FlowList, open, useSteadyLook } from "./flow_map.js";
+import { Canvas, FlowList, open } from "./flow_map.js";
 
 const WINDOWS = [
   ["live", "Live"],
@@ -65,9 +66,11 @@ export function MapView() {
       onInput=${setQuery}
       label="Find a worker or kind"
       shortcut="/"
+      data-search
       width=${isNarrow ? "100%" : "280px"}
       onKeyDown=${(event) => event.key === "Enter" && chooseFirst(value, query, mine, store)}
     />`}
+    wanted=${wanted}
     width=${store.width.value}
   />`;
   const shown = isNarrow
@@ -104,7 +107,22 @@ function chooseFirst(value, query, mine, store) {
   else store.toast(`Nothing on the map is called ${query.trim()}`);
 }
 
-function Bar({ mine, capabilities, find, width }) {
+/** The map as a text for elsewhere. */
+function CopyMenu({ wanted }) {
+  const store = useStore();
+  const item = (form, name) => ({
+    label: `Copy as ${name}`,
+    icon: "copy",
+    why: store.disabled.value,
+    run: async () => {
+      const answer = await store.request(`Map as ${name}`, { type: "maptext", form, wanted });
+      if (answer) await put(store, answer.text, `Copied as ${name}`);
+    },
+  });
+  return html`<${Menu} items=${[item("mermaid", "Mermaid"), item("svg", "SVG")]} />`;
+}
+
+function Bar({ mine, capabilities, find, wanted, width }) {
   const hidden = mine.hide.value;
   const known = [...new Set([...capabilities, ...hidden])];
   const items = known.map((name) => ({
@@ -139,6 +157,7 @@ function Bar({ mine, capabilities, find, width }) {
     }
     <span class="g"></span>
     ${width === "wide" && html`<${Legend} />`}
+    <${CopyMenu} wanted=${wanted} />
   </div>`;
 }
 

@@ -1,5 +1,5 @@
 // What fails now: a row a cause, with what leads to the event, to the line, to the debugger, and fires it again.
-import { html, useEffect, useRef } from "../../vendor/vendor.js";
+import { html, useEffect, useLayoutEffect, useRef } from "../../vendor/vendor.js";
 import { ago, clockSeconds, plural } from "../../base/format.js";
 import { insertCell } from "../../base/notebook.js";
 import { copy } from "../../base/dom.js";
@@ -185,6 +185,33 @@ function useCalmOrder(rows, list) {
   return order.current.map((id) => known.get(id));
 }
 
+/** The focus goes from a row that is gone to the one that took its place, to the last, or to the section. */
+function useFocus(rows, section) {
+  const at = useRef(null); // the place of the row that has the focus
+  const before = useRef([]);
+  const ids = rows.map((row) => row.id);
+  useLayoutEffect(() => {
+    const id = at.current;
+    const place = before.current.indexOf(id);
+    before.current = ids;
+    if (id === null || place < 0 || ids.includes(id)) return;
+    at.current = null;
+    const next = ids[Math.min(place, ids.length - 1)];
+    const row = [...section.current.querySelectorAll("[data-row]")].find(
+      (one) => one.dataset.row === String(next),
+    );
+    (row ?? section.current).focus();
+  }, [ids.join(" ")]);
+  const note = (event) => {
+    const id = event.target.closest("[data-row]")?.dataset.row;
+    at.current = ids.find((one) => String(one) === id) ?? null;
+  };
+  const leave = (event) => {
+    if (event.relatedTarget) at.current = null; // to none: the row was taken away
+  };
+  return { onFocusIn: note, onFocusOut: leave };
+}
+
 /** The palette offers what can be done about each failure. */
 function useCommands(overview, store) {
   const latest = useRef(overview);
@@ -211,11 +238,13 @@ function useCommands(overview, store) {
 export function Failures({ overview, width }) {
   const store = useStore();
   const list = useRef(null);
+  const section = useRef(null);
   const rows = useCalmOrder(overview.failures.rows, list);
+  const focus = useFocus(rows, section);
   useCommands(overview, store);
   const isAlone = rows.length === 1 && rows[0].count === 1 && overview.failures.all === 1;
   const showRuns = () => store.go("runs", { filter: { outcome: "failed" } });
-  return html`<section class="sec failures" aria-label="Failures">
+  return html`<section class="sec failures" aria-label="Failures" ref=${section} tabindex="-1" ...${focus}>
     ${
       !isAlone &&
       html`<div class="hd">

@@ -1,5 +1,5 @@
 // The view "Overview": what is wrong, the last 15 minutes, what fails, what is due, what has changed.
-import { html, useRef, useState } from "../../vendor/vendor.js";
+import { html, useRef } from "../../vendor/vendor.js";
 import { clockSeconds, count, span } from "../../base/format.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Dot, Kbd, Link } from "../../base/ui.js";
@@ -8,7 +8,8 @@ import { Changed, Due } from "./due.js";
 import { NoWorkers } from "./empty.js";
 import { Failures } from "./failures.js";
 import { BusiestFlows } from "./flows.js";
-import { beginOf, between, bucketAt, spanText } from "./numbers.js";
+import { beginOf, between, spanText } from "./numbers.js";
+import { useSpan } from "./span.js";
 import { headline, reason, stateCounts } from "./words.js";
 
 function Piece({ piece }) {
@@ -73,26 +74,10 @@ function Selected({ series, span: found, brush, onOpen, onClear }) {
   </div>`;
 }
 
-/** The brush, kept by time: it moves to the left as time goes on, and ends where the charts do. */
-function useSpan() {
-  const [chosen, setChosen] = useState(null);
-  const [asked, setAsked] = useState(null);
-  const set = (series) => (brush, isMoving) => {
-    const times = brush && { since: beginOf(series, brush[0]), until: beginOf(series, brush[1]) };
-    setChosen(times);
-    if (!isMoving) setAsked(times);
-  };
-  const inBuckets = (series) => {
-    if (!chosen || chosen.until <= beginOf(series, 0)) return null;
-    return [bucketAt(series, chosen.since), bucketAt(series, chosen.until - 1) + 1];
-  };
-  return { chosen, asked, set, inBuckets };
-}
-
 export function OverviewView() {
   const store = useStore();
   const width = store.width.value;
-  const brush = useSpan();
+  const brush = useSpan(store);
   const only = store.only.value;
   const found = useLook("overview", { ...(brush.asked ?? {}), ...(only ? { only } : {}) });
   const kept = useRef(null); // between two looks there is none for a moment

@@ -3,7 +3,8 @@ import { copy as copyText, download } from "../../base/dom.js";
 import { duration } from "../../base/format.js";
 import { layout, svgText } from "./diagram.js";
 
-async function put(store, text, done) {
+/** Put a text into the clipboard, and say that it is there. */
+export async function put(store, text, done) {
   if (await copyText(text, document.activeElement ?? document.body)) store.toast(done);
   else store.toast("The browser does not let this page copy", { bad: true });
 }
@@ -56,28 +57,30 @@ export function whyNoTest(run) {
 /** The menu of what is seldom done; `forms` are the other forms, where there is no room for their switch. */
 export function moreItems(store, run, forms) {
   const isKernel = run.cells;
+  const gone = store.disabled.value; // what is asked of the kernel cannot be had then
   const failed = run.rows.some((row) => row.outcome === "error");
   return [
     ...forms,
     {
       label: "Copy as %fire",
       icon: "copy",
+      why: gone,
       run: () => copyAs(store, run, "fire", "Copied; paste it into a cell"),
     },
     isKernel && {
       label: "Copy as test cell",
       icon: "cell",
-      why: whyNoTest(run),
+      why: gone ?? whyNoTest(run),
       run: () => copyAs(store, run, "test-cell", "Copied; paste it into a cell"),
     },
-    { label: "Save as test", icon: "test", why: whyNoTest(run), run: () => saveAsTest(store, run) },
+    { label: "Save as test", icon: "test", why: gone ?? whyNoTest(run), run: () => saveAsTest(store, run) },
     isKernel && {
       label: "Copy %debug",
       icon: "bug",
-      why: failed ? null : "nothing failed",
+      why: gone ?? (failed ? null : "nothing failed"),
       run: () => copyAs(store, run, "debug", "Copied; paste it into a cell"),
     },
-    { label: "Copy as Mermaid", icon: "sequence", run: () => copyMermaid(store, run) },
+    { label: "Copy as Mermaid", icon: "sequence", why: gone, run: () => copyMermaid(store, run) },
     { label: "Copy as SVG", icon: "sequence", run: () => copySvg(store, run) },
     run.session && {
       label: "Open session",

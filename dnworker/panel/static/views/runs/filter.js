@@ -1,5 +1,5 @@
 // The bar above the list of runs: what is searched, the segments with their counts, the order, and the pause.
-import { html } from "../../vendor/vendor.js";
+import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
 import { count } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button, Icon, Menu, Seg } from "../../base/ui.js";
@@ -11,31 +11,47 @@ const SEGMENTS = [
   ["running", "Running"],
   ["unheard", "Unheard"],
 ];
+const PAUSE = 150; // milliseconds without a key, after which the kernel is asked
 const ORDERS = { newest: "Newest first", slowest: "Slowest first" };
 
 /** The field: tokens that are understood, then the words that are typed. */
 function TokenField({ filter, onChange, inputRef }) {
   const store = useStore();
+  const [text, setText] = useState(filter.text);
+  const timer = useRef(null);
+  const newest = useRef(filter); // it may be changed by others while people type
+  newest.current = filter;
+  useEffect(() => () => clearTimeout(timer.current), []);
+  useEffect(() => setText(filter.text), [filter.text]);
+  const change = (fields) => {
+    const next = { ...newest.current, text, ...fields };
+    clearTimeout(timer.current);
+    setText(next.text);
+    onChange(next);
+  };
   const type = (event) => {
-    const text = event.currentTarget.value;
-    const { tokens, rest } = /\s$/.test(text) ? takeTokens(text, store.now()) : { tokens: [], rest: text };
-    onChange({ ...filter, tokens: withTokens(filter.tokens, tokens), text: tokens.length ? rest : text });
+    const { value } = event.currentTarget;
+    const { tokens, rest } = /\s$/.test(value) ? takeTokens(value, store.now()) : { tokens: [], rest: value };
+    clearTimeout(timer.current);
+    setText(value);
+    if (tokens.length) change({ tokens: withTokens(filter.tokens, tokens), text: rest });
+    else timer.current = setTimeout(() => change({ text: value }), PAUSE);
   };
   const key = (event) => {
     const { value, selectionEnd } = event.currentTarget;
     if (event.key === "Enter") {
       const { tokens, rest } = takeTokens(value, store.now());
-      onChange({ ...filter, tokens: withTokens(filter.tokens, tokens), text: rest });
+      change({ tokens: withTokens(filter.tokens, tokens), text: rest });
     } else if (event.key === "Backspace" && selectionEnd === 0 && filter.tokens.length) {
-      onChange({ ...filter, tokens: filter.tokens.slice(0, -1) });
+      change({ tokens: filter.tokens.slice(0, -1) });
     } else if (event.key === "Escape" && (value || filter.tokens.length)) {
-      onChange({ ...filter, tokens: [], text: "" });
+      change({ tokens: [], text: "" });
     } else return;
     event.preventDefault();
     event.stopPropagation();
   };
   const remove = (token) => {
-    onChange({ ...filter, tokens: filter.tokens.filter((one) => one !== token) });
+    change({ tokens: filter.tokens.filter((one) => one !== token) });
     inputRef.current?.focus();
   };
   const hint =
@@ -57,10 +73,11 @@ function TokenField({ filter, onChange, inputRef }) {
     <input
       ref=${inputRef}
       type="text"
+      data-search
       aria-label="Search runs by kind, worker, session or payload text"
       placeholder=${hint}
-      value=${filter.text}
-      spellcheck="false"
+      value=${text}
+      spellcheck=${false}
       autocomplete="off"
       onInput=${type}
       onKeyDown=${key}
@@ -94,7 +111,11 @@ export function FilterBar({ filter, counts, paused, inputRef, onChange, onPause 
       onChange=${(outcome) => onChange({ ...filter, outcome })}
     />
     <span class="g"></span>
-    ${width === "wide" && html`<${Menu} items=${orders} icon="down" label="Order">${ORDERS[filter.order]}<//>`}
+    ${
+      width === "wide"
+        ? html`<${Menu} items=${orders} icon="down" label="Order">${ORDERS[filter.order]}<//>`
+        : html`<${Menu} items=${orders} icon="more" label="Order" />`
+    }
     <${Button}
       ghost
       icon=${paused ? "play" : "pause"}

@@ -21,9 +21,10 @@ function linesOf(row, now) {
   ];
 }
 
-/** A small card beside the pointer; `hovered` is `{ row, x, y }`, or null for none. */
-export function Hover({ hovered, now }) {
+/** A small card beside the pointer; `at` is a signal of `{ row, x, y }`, or null for none: only the card is drawn anew. */
+export function Hover({ at, now }) {
   const root = useRef(null);
+  const hovered = at.value;
   const row = hovered?.row;
   useLayoutEffect(() => {
     if (!root.current) return;

@@ -48,6 +48,8 @@ export function RunsView() {
   const first = useRef(null); // what is shown while nobody has chosen, and stays as rows come
   if (!rows.some((row) => row.id === first.current)) first.current = rows[0]?.id ?? first.current;
   const chosen = event ?? (isNarrow ? null : first.current);
+  const run = store.value("run").value;
+  const root = (run?.event === chosen && run?.root) || chosen; // a link may lead to any event of a run
   const hold = (isHere) => {
     looking.current = isHere;
     if (!isHere && !state.paused.peek()) runs.release();
@@ -56,7 +58,17 @@ export function RunsView() {
     state.paused.value = !paused;
     if (paused && !looking.current) runs.release();
   };
+  const back = () => {
+    store.go("runs", {});
+    requestAnimationFrame(() => list.current?.focus());
+  };
+  const isDetail = isNarrow && Boolean(event);
   const key = (pressed) => {
+    if (pressed.key === "Escape" && isDetail && !pressed.defaultPrevented) {
+      pressed.preventDefault();
+      back();
+      return;
+    }
     if (
       pressed.key !== "/" ||
       pressed.ctrlKey ||
@@ -67,11 +79,6 @@ export function RunsView() {
     pressed.preventDefault();
     input.current?.focus();
   };
-  const back = () => {
-    store.go("runs", {});
-    requestAnimationFrame(() => list.current?.focus());
-  };
-  const isDetail = isNarrow && Boolean(event);
   return html`<section class=${`runs ${isDetail ? "detail" : ""}`} aria-label="Runs" onKeyDown=${key}>
     ${
       !isDetail &&
@@ -89,14 +96,14 @@ export function RunsView() {
         !isDetail &&
         html`<${RunList}
           runs=${runs}
-          chosen=${chosen}
+          chosen=${root}
           listRef=${list}
           onChoose=${choose}
           onHold=${hold}
           empty=${html`<${NoRuns} filter=${filter} onChange=${change} />`}
         />`
       }
-      ${(!isNarrow || event) && html`<${RunPane} event=${chosen} steps=${stepsOf(rows, chosen, choose, back)} />`}
+      ${(!isNarrow || event) && html`<${RunPane} event=${chosen} steps=${stepsOf(rows, root, choose, back)} />`}
     </div>
   </section>`;
 }

@@ -1,5 +1,5 @@
 // The lanes of a run: one a worker, with calls that overlap in sub-rows, on the axis of the waterfall.
-import { html, useRef, useState } from "../../vendor/vendor.js";
+import { html, useMemo, useRef, useSignal } from "../../vendor/vendor.js";
 import { duration, nameParts, plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Hover } from "./hover.js";
@@ -75,12 +75,33 @@ export function Lanes({ run, view, now, chosen, onChoose }) {
   const store = useStore();
   const root = useRef(null);
   useAxisGestures(root, view);
-  const [hovered, setHovered] = useState(null);
+  const hovered = useSignal(null);
+  const setHovered = (one) => {
+    hovered.value = one;
+  };
   const narrow = store.width.value === "narrow";
-  const rows = run.rows.length > CALLS_DRAWN ? run.rows.slice(0, CALLS_DRAWN) : run.rows;
-  const lanes = lanesOf(rows, now);
-  const all = lanes.flatMap((lane) => lane.calls.map(({ row }) => row.id));
+  const end = run.running ? now : 0; // what has ended is drawn once
+  const isCut = run.rows.length > CALLS_DRAWN;
+  const lanes = useMemo(() => lanesOf(run.rows.slice(0, CALLS_DRAWN), end), [run.rows, end]);
+  const all = useMemo(() => lanes.flatMap((lane) => lane.calls.map(({ row }) => row.id)), [lanes]);
   const tabbed = all.includes(chosen) ? chosen : all[0];
+  const drawn = useMemo(
+    () =>
+      lanes.map(
+        (lane) => html`<${Lane}
+          key=${lane.worker}
+          lane=${lane}
+          view=${view}
+          now=${end}
+          chosen=${chosen}
+          tabbed=${tabbed}
+          narrow=${narrow}
+          onChoose=${onChoose}
+          onHover=${setHovered}
+        />`,
+      ),
+    [lanes, view.axis, end, chosen, tabbed, narrow, run.root],
+  );
   const key = (event) => {
     if (
       axisKey(event, view) ||
@@ -105,21 +126,9 @@ export function Lanes({ run, view, now, chosen, onChoose }) {
       onKeyDown=${key}
     >
       <${AxisRow} axis=${view.axis} title="Worker" last="Calls" />
-      ${lanes.map(
-        (lane) => html`<${Lane}
-          key=${lane.worker}
-          lane=${lane}
-          view=${view}
-          now=${now}
-          chosen=${chosen}
-          tabbed=${tabbed}
-          narrow=${narrow}
-          onChoose=${onChoose}
-          onHover=${setHovered}
-        />`,
-      )}
-      ${rows !== run.rows && html`<p class="s t2 note">Only the first ${CALLS_DRAWN} rows are drawn here</p>`}
+      ${drawn}
+      ${isCut && html`<p class="s t2 note">Only the first ${CALLS_DRAWN} rows are drawn here</p>`}
       ${!lanes.length && html`<p class="s t2 note">No handler ran</p>`}
     </div>
-    <${Hover} hovered=${hovered} now=${now} />`;
+    <${Hover} at=${hovered} now=${now} />`;
 }

@@ -79,10 +79,18 @@ export function useRuns(filter, held) {
     redraw();
   };
   const older = async () => {
-    if (list.isLoading || list.complete || !list.rows.length || list.filter?.order === "slowest") return;
+    if (
+      store.disabled.peek() ||
+      list.isLoading ||
+      list.complete ||
+      !list.rows.length ||
+      list.filter?.order === "slowest"
+    )
+      return;
     list.isLoading = true;
     const { filter: asked } = list;
-    const answer = await store.request("Older runs", { type: "older", before: list.rows.at(-1).seq });
+    const message = { type: "older", before: list.rows.at(-1).seq };
+    const answer = await store.request("Older runs", message, null); // nobody has pressed anything
     list.isLoading = false;
     if (!answer || asked !== list.filter) return;
     list.append(answer.rows, OLDER_AT_ONCE);
@@ -104,6 +112,9 @@ export function RunList({ runs, chosen, onChoose, onHold, listRef, empty }) {
     where[name] = isHere;
     onHold(where.pointer || where.focus);
   };
+  const leave = useRef(null);
+  leave.current = () => (where.pointer || where.focus) && onHold(false);
+  useEffect(() => () => leave.current(), []); // what goes away hears no pointer leave it
   const showNew = () => {
     release();
     if (listRef.current) listRef.current.scrollTop = 0;
@@ -117,7 +128,7 @@ export function RunList({ runs, chosen, onChoose, onHold, listRef, empty }) {
   >
     ${
       list.fresh > 0 &&
-      html`<button type="button" class="btn sm fresh" onClick=${showNew}>${list.fresh} new</button>`
+      html`<button type="button" class="btn sm fresh" onClick=${showNew}>${list.freshText}</button>`
     }
     ${!rows.length && list.seen ? empty : null}
     <${VirtualList}

@@ -1,6 +1,7 @@
 // One run: its head with what can be done, the form it is drawn in, and what the chosen row holds.
 import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
 import { ago, clockMillis, count, duration, plural } from "../../base/format.js";
+import { useLostFocus } from "../../base/focus.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Button, Empty, Icon, Menu, Seg } from "../../base/ui.js";
 import { copyAs, editAndFire, fireAgain, moreItems, saveAsTest, whyNoTest } from "./actions.js";
@@ -60,7 +61,7 @@ function Edit({ run }) {
 }
 
 /** The head beside the list; below 1,200 pixels the forms are in it. */
-function Head({ run, form, onForm }) {
+function Head({ run, form, onForm, extra }) {
   const store = useStore();
   const wide = store.width.value === "wide";
   const texts = outcomeText(run, store.now());
@@ -77,23 +78,25 @@ function Head({ run, form, onForm }) {
     </div>
     ${!wide && html`<${FormSwitch} form=${form} onForm=${onForm} bare />`}
     <${Edit} run=${run} />
-    ${wide && html`<${Button} icon="copy" label="Copy as %fire" onClick=${copyCell} />`}
-    ${wide && html`<${Button} icon="test" label="Save as test" why=${whyNoTest(run)} onClick=${() => saveAsTest(store, run)} />`}
-    <${Menu} items=${moreItems(store, run, [])} />
+    ${wide && html`<${Button} icon="copy" label="Copy as %fire" why=${store.disabled.value} onClick=${copyCell} />`}
+    ${wide && html`<${Button} icon="test" label="Save as test" why=${store.disabled.value ?? whyNoTest(run)} onClick=${() => saveAsTest(store, run)} />`}
+    <${Menu} items=${moreItems(store, run, wide ? [] : extra)} />
     <${FireAgain} run=${run} />
   </div>`;
 }
 
 /** The head in place of the panel's own, where there is room for one thing at a time. */
-function NarrowHead({ run, form, onForm, steps }) {
+function NarrowHead({ run, form, onForm, steps, extra }) {
   const store = useStore();
+  const root = useRef(null);
+  useLostFocus(root);
   const forms = FORMS.filter(([name]) => name !== form).map(([name, label]) => ({
     label,
     icon: name,
     run: () => onForm(name),
   }));
   const texts = [ago(run.at, store.now()), ...outcomeText(run, store.now())];
-  return html`<header class="top detail-head">
+  return html`<header class="top detail-head" ref=${root}>
       <${Button} icon="left" label="Back to runs" onClick=${steps.back} />
       <span class="g el row"
         ><${OutcomeMark} outcome=${run.row.outcome} /><span class="b el">${run.kind}</span
@@ -101,7 +104,7 @@ function NarrowHead({ run, form, onForm, steps }) {
       >
       <${Button} icon="up" label="Previous run" why=${steps.previous ? null : "this is the newest"} onClick=${steps.previous} />
       <${Button} icon="down" label="Next run" why=${steps.next ? null : "this is the last"} onClick=${steps.next} />
-      <${Menu} items=${moreItems(store, run, forms)} />
+      <${Menu} items=${moreItems(store, run, [...forms, ...extra])} />
     </header>
     <div class="row narrow-about">
       <span class="s t2 g">${texts.join(", ")}</span><${Edit} run=${run} /><${FireAgain} run=${run} />
@@ -134,9 +137,9 @@ function namedRow(run, id) {
   return row && row.id !== id ? { ...row, event: id } : row;
 }
 
-/** The row that is looked at: the one chosen here, else what the link names, else where it failed. */
-function chosenRow(run, chosen, route) {
-  const here = chosen.root === run.root ? namedRow(run, chosen.id) : null;
+/** The row that is looked at: the one chosen since the link that led here, else what the link names, else where it failed. */
+export function chosenRow(run, chosen, route) {
+  const here = chosen.root === run.root && chosen.route === route ? namedRow(run, chosen.id) : null;
   const linked = here ?? namedRow(run, route.call);
   if (linked) return linked;
   if (route.event && route.event !== run.root) {
@@ -151,13 +154,13 @@ function Run({ run, steps }) {
   const store = useStore();
   const state = runsState(store);
   if (run.running) store.tick.value; // its bars grow
-  const [chosen, setChosen] = useState({ root: null, id: null });
+  const [chosen, setChosen] = useState({ root: null, id: null, route: null });
   const [folds, setFolds] = useState({ root: null, ids: new Set() });
   const folded = folds.root === run.root ? folds.ids : new Set();
   const now = Math.max(0, store.now() - run.at);
   const view = useAxis(run.root, lengthOf(run.rows, run.running ? now : 0));
   const selected = chosenRow(run, chosen, store.route.value);
-  const choose = (id) => setChosen({ root: run.root, id });
+  const choose = (id) => setChosen({ root: run.root, id, route: store.route.peek() });
   const fold = (id, isFolded) => {
     const ids = new Set(folded);
     if (isFolded) ids.add(id);
@@ -175,11 +178,9 @@ function Run({ run, steps }) {
   };
   const width = store.width.value;
   const drawn = { run, view, now, chosen: selected?.id, onChoose: choose };
-  return html`${
-    width === "narrow"
-      ? html`<${NarrowHead} run=${run} form=${form} onForm=${onForm} steps=${steps} />`
-      : html`<${Head} run=${run} form=${form} onForm=${onForm} />`
-  }
+  const extra = form === "sequence" ? [] : [{ label: "Fit all", icon: "expand", run: view.fit }];
+  const head = { run, form, onForm, steps, extra };
+  return html`${width === "narrow" ? html`<${NarrowHead} ...${head} />` : html`<${Head} ...${head} />`}
   ${
     width === "wide" &&
     html`<div class="row forms">
@@ -188,10 +189,19 @@ function Run({ run, steps }) {
     </div>`
   }
   ${width === "wide" && form !== "sequence" && html`<${Minimap} rows=${run.rows} view=${view} now=${now} />`}
-  ${form === "waterfall" && html`<${Waterfall} ...${drawn} folded=${folded} onFold=${fold} />`}
+  ${form === "waterfall" && html`<${Waterfall} ...${drawn} mark=${selected?.event ?? selected?.id} folded=${folded} onFold=${fold} />`}
   ${form === "lanes" && html`<${Lanes} ...${drawn} />`}
   ${form === "sequence" && html`<${Sequence} ...${drawn} />`}
   <div class="below"><${Inspector} run=${run} selected=${selected} /></div>`;
+}
+
+/** The way back while there is no run. */
+function Back({ onClick }) {
+  const root = useRef(null);
+  useLostFocus(root);
+  return html`<header class="top detail-head" ref=${root}>
+    <${Button} icon="left" label="Back to runs" onClick=${onClick} />
+  </header>`;
 }
 
 /** The run that is chosen; until it has come, the one before stays. */
@@ -202,9 +212,7 @@ export function RunPane({ event, steps }) {
   if (newest && newest.event === event) kept.current = newest;
   const run = event ? kept.current : null;
   const isNarrow = store.width.value === "narrow";
-  const back =
-    isNarrow &&
-    html`<header class="top detail-head"><${Button} icon="left" label="Back to runs" onClick=${steps.back} /></header>`;
+  const back = isNarrow && html`<${Back} onClick=${steps.back} />`;
   if (!run)
     return html`<section class="pane" aria-label="Run" aria-busy=${String(Boolean(event))}>${back}</section>`;
   if (run.gone)

@@ -1,6 +1,7 @@
 // The rows of the list: those that are shown, and new ones that wait while somebody looks. Pure; node tests it.
 
 export const KEPT = 2000; // rows in the page
+const AT_ONCE = 100; // rows that the kernel sends at once; of more, the newest
 
 const newestFirst = (a, b) => b.seq - a.seq;
 
@@ -8,6 +9,7 @@ export class RunRows {
   constructor() {
     this.rows = []; // as they are shown
     this.waiting = new Map(); // new ones, by id
+    this.isCut = false; // whether there are runs between the rows and what waits
     this.left = new Set(); // those that match no more, and stay while somebody looks
     this.counts = { all: 0, failed: 0, running: 0, unheard: 0 };
     this.filter = null;
@@ -20,6 +22,11 @@ export class RunRows {
     return this.waiting.size;
   }
 
+  /** That in words: of a storm not all were sent. */
+  get freshText() {
+    return `${this.fresh}${this.isCut ? "+" : ""} new`;
+  }
+
   /** Take what came of the kernel; while `held`, no row moves. */
   take({ rows, gone, whole, counts, filter }, held) {
     const anew = JSON.stringify(filter) !== JSON.stringify(this.filter);
@@ -29,7 +36,8 @@ export class RunRows {
       this.rows = rows;
       this.waiting.clear();
       this.left.clear();
-      this.complete = rows.length < 100;
+      this.isCut = false;
+      this.complete = rows.length < AT_ONCE;
     } else this.merge(rows, gone, held, whole);
     this.seen = true;
   }
@@ -41,6 +49,8 @@ export class RunRows {
     const oldest = this.rows.at(-1)?.seq ?? Number.NEGATIVE_INFINITY;
     const news = rows.filter((row) => !known.has(row.id) && (row.seq > oldest || this.complete));
     if (whole) this.waiting.clear();
+    if (whole && this.filter.order !== "slowest" && rows.length >= AT_ONCE)
+      this.isCut = rows.at(-1).seq > (this.rows[0]?.seq ?? Number.NEGATIVE_INFINITY);
     for (const row of news) this.waiting.set(row.id, row);
     for (const id of gone) {
       this.waiting.delete(id);
@@ -53,9 +63,11 @@ export class RunRows {
   /** Show what waited. */
   release() {
     if (!this.waiting.size && !this.left.size) return;
-    const all = [...this.waiting.values(), ...this.rows.filter((row) => !this.left.has(row.id))];
+    const before = this.isCut ? [] : this.rows.filter((row) => !this.left.has(row.id));
+    const all = [...this.waiting.values(), ...before];
     if (this.filter?.order !== "slowest") all.sort(newestFirst);
-    if (all.length > KEPT) this.complete = false;
+    if (all.length > KEPT || this.isCut) this.complete = false;
+    this.isCut = false;
     this.rows = all.slice(0, KEPT);
     this.waiting.clear();
     this.left.clear();

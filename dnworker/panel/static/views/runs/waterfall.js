@@ -1,5 +1,5 @@
 // The waterfall of a run: a tree of events and calls beside the time axis, of which only the rows that can be seen exist.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useSignal, useState } from "../../vendor/vendor.js";
 import { duration, nameParts } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Hover } from "./hover.js";
@@ -53,14 +53,14 @@ function shortKind(kind, level) {
   return level > 5 && dot > 0 ? kind.slice(dot + 1) : kind;
 }
 
-function Bars({ row, axis, now, onChoose }) {
+function Bars({ row, axis, now, mark: chosen, onChoose }) {
   if (row.type === "event") {
     const last = row.marks.at(-1);
     const says = row.text && percentOf(last.at, axis) < 80;
     return html`${row.marks.map(
       (mark) =>
         html`<i
-          class="ev"
+          class=${`ev ${mark.id === chosen ? "on" : ""}`}
           key=${mark.id}
           title=${row.marks.length > 1 ? `#${mark.seq}` : undefined}
           style=${{ left: `${percentOf(mark.at, axis).toFixed(3)}%` }}
@@ -88,9 +88,11 @@ function Bars({ row, axis, now, onChoose }) {
     ${label && html`<span class=${`lb ${label.side} ${label.bad ? "bad" : ""}`} style=${beside}>${label.text}</span>`}`;
 }
 
-function wordsOf(row, now) {
+function wordsOf(row, now, chosen) {
+  const mark = row.marks?.length > 1 && row.marks.find((one) => one.id === chosen);
+  const numbers = mark ? `#${mark.seq} of ${numbersOf(row)}` : row.type === "event" && numbersOf(row);
   if (row.type !== "call")
-    return row.type === "note" ? row.text : `${row.kind} ${numbersOf(row)}${row.text ? `, ${row.text}` : ""}`;
+    return row.type === "note" ? row.text : `${row.kind} ${numbers}${row.text ? `, ${row.text}` : ""}`;
   const how = {
     error: `failed${row.error ? ` with ${row.error}` : ""}`,
     running: "running",
@@ -119,9 +121,17 @@ function useWindow(ref, count, rowHeight) {
   return { from, until: Math.min(count, Math.ceil((view.top + view.height) / rowHeight) + BEYOND) };
 }
 
-/** What the keys of a tree do: arrows move, and fold or unfold. */
-function treeKey(event, items, at, { choose, fold }) {
+/** The event before or after one of those that a row stands for; null at the ends, and of other rows. */
+export function markBeside(row, id, key) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
+  const at = row?.marks?.findIndex((mark) => mark.id === id) ?? -1;
+  return (step && at >= 0 && row.marks[at + step]?.id) || null;
+}
+
+/** What the keys of a tree do: arrows move, from event to event within a row, and fold or unfold. */
+function treeKey(event, items, at, { mark, choose, fold }) {
   const item = items[at];
+  const beside = markBeside(item?.row, mark, event.key);
   const go = (n) => choose(items[Math.min(items.length - 1, Math.max(0, n))].row.id);
   const steps = {
     ArrowDown: at + 1,
@@ -132,6 +142,7 @@ function treeKey(event, items, at, { choose, fold }) {
     End: items.length - 1,
   };
   if (event.key in steps) go(steps[event.key]);
+  else if (beside) choose(beside);
   else if (event.key === "ArrowRight" && item) {
     if (item.hasBelow && !item.isOpen) fold(item.row.id, false);
     else if (item.hasBelow) go(at + 1);
@@ -143,11 +154,14 @@ function treeKey(event, items, at, { choose, fold }) {
   event.preventDefault();
 }
 
-export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) {
+export function Waterfall({ run, view, now, chosen, mark, folded, onChoose, onFold }) {
   const store = useStore();
   const root = useRef(null);
   useAxisGestures(root, view);
-  const [hovered, setHovered] = useState(null);
+  const hovered = useSignal(null);
+  const setHovered = (one) => {
+    hovered.value = one;
+  };
   const narrow = store.width.value === "narrow";
   const rowHeight = store.width.value === "medium" ? 20 : 28;
   const items = visible(run.rows, folded);
@@ -157,9 +171,10 @@ export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) 
   const key = (event) => {
     if (event.target !== root.current || axisKey(event, view)) return;
     if (!event.ctrlKey && !event.metaKey && !event.altKey)
-      treeKey(event, items, at, { choose: onChoose, fold: onFold });
+      treeKey(event, items, at, { mark, choose: onChoose, fold: onFold });
   };
-  const id = (n) => `dn-span-${run.seq}-${n}`;
+  const own = useId();
+  const id = (n) => `${own}-${n}`;
   const shown = items.slice(from, until).map((item, n) => [item, from + n]);
   return html`<div
       class=${`wf ${view.isZoomed ? "zoomed" : ""}`}
@@ -187,14 +202,14 @@ export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) 
             aria-rowindex=${n + 2}
             aria-selected=${String(row.id === chosen)}
             aria-expanded=${item.hasBelow ? String(item.isOpen) : undefined}
-            aria-label=${wordsOf(row, now)}
+            aria-label=${wordsOf(row, now, mark)}
             style=${{ transform: `translateY(${n * rowHeight}px)` }}
             onClick=${() => onChoose(row.id)}
             onDblClick=${() => item.hasBelow && onFold(row.id, item.isOpen)}
             onPointerMove=${(event) => setHovered({ row, x: event.clientX, y: event.clientY })}
           >
             <${Name} item=${item} narrow=${narrow} />
-            <div class="tl" role="gridcell"><${Bars} row=${row} axis=${view.axis} now=${now} onChoose=${onChoose} /></div>
+            <div class="tl" role="gridcell"><${Bars} row=${row} axis=${view.axis} now=${now} mark=${row.id === chosen ? mark : null} onChoose=${onChoose} /></div>
             <div class=${`d nw ${bad ? "bad" : "t2"}`} role="gridcell">
               ${row.type === "call" ? duration(row.ran ?? endOf(row, now) - row.started) : ""}
             </div>
@@ -202,7 +217,7 @@ export function Waterfall({ run, view, now, chosen, folded, onChoose, onFold }) 
         })}
       </div>
     </div>
-    <${Hover} hovered=${hovered} now=${now} />`;
+    <${Hover} at=${hovered} now=${now} />`;
 }
 
 /** Scroll so that a row is seen, below the axis. */

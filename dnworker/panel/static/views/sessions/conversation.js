@@ -1,6 +1,7 @@
 // One session: what it asks, what is under way, and what was said.
 import { html, useLayoutEffect, useRef } from "../../vendor/vendor.js";
 import { clockSeconds, count, plural } from "../../base/format.js";
+import { useLostFocus } from "../../base/focus.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Button, Empty } from "../../base/ui.js";
 import { Phase, PHASES } from "./list.js";
@@ -43,6 +44,12 @@ function Turn({ session, turn }) {
   </li>`;
 }
 
+function Back({ onClick }) {
+  const root = useRef(null);
+  useLostFocus(root);
+  return html`<span ref=${root}><${Button} icon="left" label="Back to the list" onClick=${onClick} /></span>`;
+}
+
 function Head({ detail, back }) {
   const facts = [
     PHASES[detail.phase] ?? detail.phase,
@@ -53,7 +60,7 @@ function Head({ detail, back }) {
     detail.cost > 0 && `$${detail.cost.toFixed(detail.cost < 0.1 ? 4 : 2)}`,
   ];
   return html`<div class="phead">
-    ${back && html`<${Button} icon="left" label="Back to the list" onClick=${back} />`}
+    ${back && html`<${Back} onClick=${back} />`}
     <${Phase} phase=${detail.phase} />
     <h2 class="el" title=${detail.id}>${detail.title ?? detail.id}</h2>
     <span class="s t3 el g">${facts.filter(Boolean).join(" · ")}</span>

@@ -1,5 +1,5 @@
 // The view "Sessions": the list, and the conversation of one with what it asks on top.
-import { html, useEffect, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useRef, useState } from "../../vendor/vendor.js";
 import { ofAll } from "../../base/acting.js";
 import { useLook, useStore } from "../../base/store.js";
 import { Empty, Search } from "../../base/ui.js";
@@ -30,7 +30,17 @@ export function SessionsView() {
   );
   const chosen = route.session ?? null;
   const unread = useUnread(store, all, chosen);
+  const list = useRef(null);
   const go = (session) => store.go("sessions", session ? { session } : {});
+  const back = () => {
+    go(null);
+    requestAnimationFrame(() => list.current?.focus());
+  };
+  const leave = (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented) return;
+    event.preventDefault();
+    back();
+  };
   useEffect(() => {
     if (!chosen && !isNarrow && all.length) go(firstOf(all));
   }, [chosen, isNarrow, all.length]);
@@ -39,16 +49,16 @@ export function SessionsView() {
       <p>A handler, or a client, creates them: <span class="m">await client.create_session()</span></p>
     <//>`;
   const conversation =
-    chosen && html`<${Conversation} key=${chosen} id=${chosen} back=${isNarrow ? () => go(null) : null} />`;
+    chosen && html`<${Conversation} key=${chosen} id=${chosen} back=${isNarrow ? back : null} />`;
   if (isNarrow && conversation)
-    return html`<section class="sessions narrow" aria-label="Sessions">${conversation}</section>`;
+    return html`<section class="sessions narrow" aria-label="Sessions" onKeyDown=${leave}>${conversation}</section>`;
   return html`<section class="sessions" aria-label="Sessions">
     <div class="side">
       <div class="tbar">
         <${Search} label="Filter sessions" shortcut="/" value=${text} onInput=${setText} data-search />
         <span class="s t3 nw">${found ? ofAll(shown.length, found.all, "session") : ""}</span>
       </div>
-      <${SessionList} sessions=${shown} chosen=${chosen} unread=${unread} choose=${go} open=${go} />
+      <${SessionList} listRef=${list} sessions=${shown} chosen=${chosen} unread=${unread} choose=${go} open=${go} />
     </div>
     ${!isNarrow && html`<div class="pane">${conversation}</div>`}
   </section>`;

@@ -39,7 +39,7 @@ function Row({ session, isOn, isUnread, now }) {
   </div>`;
 }
 
-export function SessionList({ sessions, chosen, unread, choose, open }) {
+export function SessionList({ sessions, chosen, unread, listRef, choose, open }) {
   const store = useStore();
   store.tick.value; // ages grow
   const now = store.now();
@@ -47,6 +47,7 @@ export function SessionList({ sessions, chosen, unread, choose, open }) {
     count=${sessions.length}
     rowHeight=${ROW}
     label="Sessions"
+    listRef=${listRef}
     current=${sessions.findIndex((session) => session.id === chosen)}
     onChoose=${(n) => choose(sessions[n].id)}
     onOpen=${(n) => open(sessions[n].id)}

@@ -1,5 +1,5 @@
 // The widget `FireForm`: an event of one kind, its payload as JSON, and what came of the last one.
-import { html, useId, useSignal } from "../../vendor/vendor.js";
+import { html, useEffect, useId, useSignal } from "../../vendor/vendor.js";
 import { plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button } from "../../base/ui.js";
@@ -24,6 +24,16 @@ export function FireForm({ model }) {
   const { kind, payload, session, worker, ...last } = useTraits(model, TRAITS);
   const wrong = useSignal("");
   const isFiring = useSignal(false);
+  const reads = useSignal(null);
+  useEffect(() => {
+    let isOld = false;
+    store.request(`Keys of ${kind}`, { type: "suggest", kind }, null).then((answer) => {
+      if (answer && !isOld) reads.value = answer.reads;
+    });
+    return () => {
+      isOld = true;
+    };
+  }, [store, kind]);
   const fire = async () => {
     wrong.value = problemOfPayload(payload || "{}")?.text ?? "";
     if (wrong.value || store.disabled.peek()) return;
@@ -55,7 +65,7 @@ export function FireForm({ model }) {
         setTraits(model, { payload: text });
       }}
       problem=${problemOfPayload(payload)}
-      reads="{}"
+      reads=${reads.value}
       label=${`Payload of ${kind}`}
       describedBy=${id}
     />

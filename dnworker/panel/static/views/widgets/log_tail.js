@@ -9,9 +9,9 @@ const NEAR = 24; // px from the end within which new lines are followed
 export function LogTail({ model }) {
   const { worker, lines: most } = useTraits(model, ["worker", "lines"]);
   const found = useLook("tail", { worker, lines: most });
-  const kept = useRef({ lines: [] }); // until the next look is answered
-  if (found) kept.current = found;
-  const { lines } = kept.current;
+  const kept = useRef(null); // until the next look is answered, where that is at the same worker
+  if (found) kept.current = { worker, lines: found.lines };
+  const lines = kept.current?.worker === worker ? kept.current.lines : [];
   const root = useRef(null);
   const isAtEnd = useRef(true);
   const scrolled = () => {

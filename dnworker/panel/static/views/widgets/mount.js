@@ -1,6 +1,7 @@
 // Mounts one widget of `dn.widgets` into an element: the component that its model names, on the store that all share.
 import { html, render as draw, useEffect, useErrorBoundary, useRef } from "../../vendor/vendor.js";
 import { StoreContext, useStore } from "../../base/store.js";
+import { useToast } from "../../base/toast.js";
 import { Chart } from "./chart.js";
 import { FireForm } from "./fire_form.js";
 import { FlowMap } from "./flow_map.js";
@@ -11,19 +12,13 @@ import { Waterfall } from "./waterfall.js";
 import { WorkerState } from "./worker_state.js";
 
 const COMPONENTS = { Chart, FireForm, FlowMap, LogTail, Waterfall, WorkerState };
-const WANTS = ["worker", "event", "metric", "lines"]; // what makes two widgets want the same of a part
 const BARE_KEYS = /^(.|Enter|Escape|Arrow.*|Home|End|Page.*|Delete|Backspace)$/u;
 
-/** A name for what a widget looks at: the same for widgets that show the same. */
-function keyOf(model) {
-  return JSON.stringify([model.get("shows"), ...WANTS.map((name) => model.get(name) ?? null)]);
-}
-
 function Note() {
-  const store = useStore();
-  const toast = store.toasted.value;
-  return html`<p class=${`note s ${toast?.bad ? "bad" : "t2"}`} role="status">
-    ${toast?.text}${toast?.action && html` <button type="button" class="lnk" onClick=${toast.action.run}>${toast.action.label}</button>`}
+  const { toast, hold, act } = useToast();
+  const cls = `note s ${toast?.bad ? "bad" : "t2"}`;
+  return html`<p class=${cls} role="status" ...${hold}>
+    ${toast?.text}${toast?.action && html` <button type="button" class="lnk" onClick=${act}>${toast.action.label}</button>`}
   </p>`;
 }
 
@@ -62,9 +57,9 @@ function Frame({ shows, model, setVisible }) {
 }
 
 /** Where a component would lead in the panel, as traits: here it selects. */
-function selection(shows, params) {
+export function selection(shows, params) {
   if (shows === "FlowMap" && (params.worker || params.node))
-    return { selected: params.worker ?? params.node };
+    return { selected: params.worker ?? params.node.replace(/^\w+\//, "") }; // a name, not an id such as kind/NAME
   if (params.event) return { selected_event: params.event };
   return null;
 }
@@ -86,7 +81,7 @@ export function mount({ model, el }) {
         const known = selected && Object.keys(selected).every((name) => model.get(name) !== undefined);
         if (known) setTraits(model, selected);
       };
-      const own = derive(store, keyOf(model), go);
+      const own = derive(store, go);
       draw(
         html`<${StoreContext.Provider} value=${own}><${Frame} shows=${shows} model=${model} setVisible=${setVisible} /><//>`,
         el,

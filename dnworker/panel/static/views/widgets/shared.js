@@ -53,14 +53,14 @@ async function open(model) {
 }
 
 /**
- * A store for one widget on top of the shared one: it has a width and toasts of its own, and looks at parts under a
- * name of its own, so that two widgets may want different things of the same part. Widgets of one `key` share these.
+ * A store for one widget on top of the shared one: it has a width and toasts of its own, and looks at parts under the
+ * name of what it wants of them, so that widgets share a part where they want the same of it, and only there.
  */
-export function derive(shared, key, onGo) {
+export function derive(shared, onGo) {
   const own = Object.create(shared);
-  const named = (part) => (ALWAYS.has(part) ? part : `${part}#${key}`);
-  own.look = (part, wanted) => shared.look(named(part), wanted);
-  own.value = (part) => shared.value(named(part));
+  const named = (part, key) => (ALWAYS.has(part) ? part : `${part}#${key}`);
+  own.look = (part, wanted) => shared.look(named(part, JSON.stringify(wanted)), wanted);
+  own.value = (part, key = null) => shared.value(named(part, key));
   own.width = signal("medium");
   own.only = signal(null);
   own.toasted = signal(null);

@@ -46,8 +46,8 @@ export function Waterfall({ model }) {
   const { event, seq, kind, errors } = useTraits(model, ["event", "seq", "kind", "errors"]);
   const found = useLook("run", { event });
   const kept = useRef(null);
-  if (found) kept.current = found;
-  const run = kept.current;
+  if (found?.event === event) kept.current = found;
+  const run = kept.current?.event === event ? kept.current : null;
   return html`<div class="wrun runs">
     <div class="row">
       <span class="m b el" title=${kind}>${kind}</span><span class="t3">#${seq}</span>

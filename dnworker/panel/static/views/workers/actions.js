@@ -76,7 +76,7 @@ export function actionsOf(store, worker, previous) {
     more: [
       { label: "Fire an event to it", icon: "fire", why: gone, run: () => store.openFire({ worker: name }) },
       { label: "Show its log", icon: "right", run: () => store.openLog({ worker: name }) },
-      { label: "Show on the map", icon: "sequence", run: () => store.go("map", { node: name }) },
+      { label: "Show on the map", icon: "sequence", run: () => store.go("map", { node: `worker/${name}` }) },
       worker.state === "error" && {
         label: "Stop",
         icon: "stop",

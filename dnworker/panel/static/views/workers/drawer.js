@@ -113,7 +113,7 @@ function Environment({ env, process }) {
 
 function LogTail({ worker }) {
   const store = useStore();
-  return html`<section class="ds" aria-label="Log">
+  return html`<section class="ds" aria-label="Newest lines">
     <h3>
       Log<span class="g"></span>
       <${Link} cls="s n" onClick=${() => store.openLog({ worker: worker.name })}>Open in log<//>

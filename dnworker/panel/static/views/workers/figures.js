@@ -120,7 +120,7 @@ export function isIn(segment, worker) {
   return segment === "off" ? OFF.has(worker.state) : true;
 }
 
-/** Whether a worker says all the words of a filter, somewhere. */
+/** Whether a worker says all the words of a filter, somewhere; one that has a next run says `schedules`. */
 export function matches(worker, filter) {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return true;
@@ -129,6 +129,7 @@ export function matches(worker, filter) {
     worker.state.replace("_", " "),
     topologyOf(worker.topology)[0],
     worker.error ?? "",
+    worker.nextRun == null ? "" : "schedules",
     ...Object.keys(worker.gate ?? {}),
   ]
     .join("\n")

@@ -1,5 +1,5 @@
 // The handlers of a worker: when each runs and how it does; a row opens to its error, origin and schedule.
-import { html, useId, useState } from "../../vendor/vendor.js";
+import { html, useEffect, useId, useRef, useState } from "../../vendor/vendor.js";
 import { ago, ahead, clockSeconds, count, duration, plural } from "../../base/format.js";
 import { useStore } from "../../base/store.js";
 import { Button, Link } from "../../base/ui.js";
@@ -87,13 +87,23 @@ function Details({ worker, handler, id, now }) {
 }
 
 function Handler({ worker, handler, now, clockNow }) {
-  const [open, setOpen] = useState(false);
+  const { handler: wanted, worker: wantedOf } = useStore().route.value;
+  const isWanted = wanted === handler.key[2] && wantedOf === worker.name; // by a link
+  const [open, setOpen] = useState(isWanted);
+  const button = useRef(null);
   const id = useId();
+  useEffect(() => {
+    if (!isWanted) return;
+    setOpen(true);
+    button.current.focus({ preventScroll: true });
+    button.current.scrollIntoView({ block: "nearest" });
+  }, [isWanted]);
   const [p50, p95] = handler.key[0] === "task" ? [null, null] : (handler.quantiles ?? [null, null]);
   const due = handler.nextRun && ahead(handler.nextRun, clockNow);
   return html`<tr>
       <td>
         <button
+          ref=${button}
           type="button"
           class="w-opens"
           aria-expanded=${String(open)}

@@ -1,6 +1,7 @@
 // The view "Workers": the list, and one of them in a drawer beside it.
 import { html, useEffect, useMemo, useRef, useState } from "../../vendor/vendor.js";
 import { count, plural } from "../../base/format.js";
+import { useLostFocus } from "../../base/focus.js";
 import { useStore } from "../../base/store.js";
 import { Button, Empty, Search, Seg } from "../../base/ui.js";
 import { Drawer } from "./drawer.js";
@@ -33,7 +34,7 @@ function useRows(workers, wanted, now) {
 }
 
 function Bar({ workers, wanted, set, searchRef, onDown }) {
-  const counts = segmentCounts(workers);
+  const counts = useMemo(() => segmentCounts(workers), [workers]);
   const options = SEGMENTS.map(([name, title]) => [
     name,
     html`${title} <span class=${name === "failing" && counts.failing ? "bad" : "t3"}>${count(counts[name])}</span>`,
@@ -42,6 +43,7 @@ function Bar({ workers, wanted, set, searchRef, onDown }) {
     <${Search}
       label=${`Filter ${plural(workers.length, "worker")}`}
       shortcut="/"
+      data-search
       value=${wanted.filter}
       onInput=${(filter) => set({ filter })}
       inputRef=${searchRef}
@@ -157,6 +159,12 @@ function List() {
     close();
   };
   const leave = (event) => !event.currentTarget.contains(event.relatedTarget) && hold("focus", false);
+  const isDetail = isNarrow && Boolean(open);
+  useEffect(() => {
+    if (!isDetail) return;
+    hold("pointer", false); // a list that goes away hears no pointer leave it
+    hold("focus", false);
+  }, [isDetail]);
   const shared = {
     rows,
     current,
@@ -171,8 +179,8 @@ function List() {
     open &&
     html`<${Drawer} name=${open} onClose=${close} isNarrow=${isNarrow}
     before=${isNarrow && html`<${Steps} rows=${rows} open=${open} onOpen=${show} onClose=${close} />`} />`;
-  if (isNarrow && open)
-    return html`<section class="w-view" aria-label="Workers" ref=${root}>${drawer}</section>`;
+  if (isDetail)
+    return html`<section class="w-view" aria-label="Workers" ref=${root} onKeyDown=${leaveDrawer}>${drawer}</section>`;
   return html`<section class=${`w-view ${open ? "w-open" : ""}`} aria-label="Workers" ref=${root} onKeyDown=${leaveDrawer}>
     ${workers.length > 1 && html`<${Bar} workers=${workers} wanted=${wanted} set=${set} searchRef=${search} onDown=${() => grid.current?.focus()} />`}
     <div
@@ -196,6 +204,8 @@ function List() {
 
 /** Back to the list, and on to the next worker: the head of a detail that fills the panel. */
 function Steps({ rows, open, onOpen, onClose }) {
+  const root = useRef(null);
+  useLostFocus(root);
   const names = rows.filter((row) => row.worker).map((row) => row.worker.name);
   const here = names.indexOf(open);
   const step = (by, label, icon) => html`<${Button}
@@ -204,7 +214,7 @@ function Steps({ rows, open, onOpen, onClose }) {
     why=${names[here + by] === undefined || here < 0 ? "there is none" : null}
     onClick=${() => onOpen(names[here + by])}
   />`;
-  return html`<div class="tbar w-bar">
+  return html`<div class="tbar w-bar" ref=${root}>
     <${Button} ghost icon="left" onClick=${onClose}>Back<//><span class="g"></span>
     ${step(-1, "Previous", "up")}${step(1, "Next", "down")}
   </div>`;

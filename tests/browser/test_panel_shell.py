@@ -1,0 +1,102 @@
+"""The frame of the panel in a real Chromium: the focus, the header, and the search of each view."""
+
+from __future__ import annotations
+
+import pytest
+
+from .scene import show
+from .test_panel_overview import THREE, draw, sent
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+PARTS = {
+    "workers": {"order": [], "changed": []},
+    "runtime": {"id": "r", "url": None, "events": 1},
+    "attention": {"prompts": 0, "failing": 12},
+}
+FOCUSED = "document.activeElement"
+
+
+def say(page, part: dict[str, object]) -> None:
+    """Send an update of the overview."""
+    page.evaluate("overview => model.update(model.sent.at(-1).view, { overview })", part)
+
+
+def without(part: dict[str, object], *ids: int) -> dict[str, object]:
+    rows = [row for row in part["failures"]["rows"] if row["id"] not in ids]
+    return part | {"failures": {"rows": rows, "all": len(rows), "handlers": len(rows)}}
+
+
+def test_a_row_that_is_dismissed_gives_the_focus_to_the_one_that_takes_its_place(page):
+    ov = draw(page, THREE)
+    ov.locator('[data-row="2"]').focus()
+    page.keyboard.press("Delete")
+    page.wait_for_function("model.sent.some((message) => message.type === 'dismiss')")
+    say(page, without(THREE, 2))
+    page.wait_for_function(f"{FOCUSED}.dataset.row === '3'")
+    say(page, without(THREE, 2, 3))
+    page.wait_for_function(f"{FOCUSED}.closest('[data-row]')?.dataset.row === '1'")
+
+
+def test_a_click_in_the_palette_beside_its_field_leaves_the_focus_in_it(page):
+    draw(page, THREE)
+    page.keyboard.press("Control+k")
+    palette = page.get_by_role("dialog", name="Search or run")
+    palette.locator(".ft").click()
+    palette.locator(".gh").first.click()
+    page.keyboard.type("keys")
+    assert palette.get_by_role("combobox").input_value() == "keys"
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    keys = page.get_by_role("dialog", name="Keys")
+    keys.get_by_text("Only the worker of a line").click()
+    page.keyboard.press("Escape")
+    keys.wait_for(state="detached")
+
+
+def test_the_palette_dismisses_a_failure(page):
+    draw(page, THREE)
+    page.keyboard.press("Control+k")
+    page.keyboard.type("charge")
+    page.get_by_role("group", name="Failures").get_by_role("option").click()
+    page.wait_for_function("model.sent.some((message) => message.type === 'dismiss')")
+    assert [one["row"] for one in sent(page, "dismiss")] == [2]
+
+
+def test_a_narrow_header_says_how_many_fail_and_shows_the_chosen_tab(page):
+    page.set_viewport_size({"width": 420, "height": 700})
+    show(page, {"parts": PARTS})
+    page.keyboard.press("Control+k")
+    page.keyboard.type("go to sessions")
+    page.keyboard.press("Enter")
+    tab = page.get_by_role("tab", name="Sessions", selected=True)
+    tab.wait_for()
+    box = tab.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 420
+    pill = page.get_by_role("button", name="12 failing")
+    assert pill.inner_text().strip() == "12"
+    assert page.evaluate("document.querySelector('.dn .top').scrollWidth") <= 420
+    pill.click()
+    tab = page.get_by_role("tab", name="Overview", selected=True)
+    tab.wait_for()
+    assert tab.bounding_box()["x"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("view", "label"),
+    [("Runs", "Search runs by kind, worker, session or payload text"), ("Map", "Find a worker or kind")],
+)
+def test_slash_leads_to_the_search_of_the_view(page, view, label):
+    show(page, {"parts": PARTS})
+    page.get_by_role("tab", name=view).click()
+    page.get_by_label(label).wait_for()
+    page.keyboard.press("/")
+    assert page.evaluate(f"{FOCUSED}.getAttribute('aria-label')") == label
+
+
+def test_slash_opens_the_palette_where_a_view_has_no_search(page):
+    draw(page, THREE)
+    page.get_by_role("tab", name="Overview").focus()
+    page.keyboard.press("/")
+    page.get_by_role("dialog", name="Search or run").wait_for()
