@@ -253,7 +253,7 @@ def _prefix(key: str | None) -> str:
 def _short(value: Any, key: str | None) -> str:
     if key is not None and hides(key, value):
         return _json(MASK)
-    return _cut(_masked(value))
+    return _cut(masked(value))
 
 
 def _cut(value: Any, start: int = 0) -> str:
@@ -266,14 +266,14 @@ def _cut(value: Any, start: int = 0) -> str:
     return f"{before}{text[start : start + LONGEST_TEXT]}{after}"
 
 
-def _masked(value: Any, levels: int = 20) -> Any:
+def masked(value: Any, levels: int = 20) -> Any:
     """Return a value without secrets; what is nested deeper than `levels` is left out."""
     if isinstance(value, dict):
         if not levels:
             return "…"
-        return {k: MASK if hides(k, v) else _masked(v, levels - 1) for k, v in value.items()}
+        return {k: MASK if hides(k, v) else masked(v, levels - 1) for k, v in value.items()}
     if isinstance(value, list):
-        return [_masked(one, levels - 1) for one in value[:LONGEST_TEXT]] if levels else "…"
+        return [masked(one, levels - 1) for one in value[:LONGEST_TEXT]] if levels else "…"
     return value
 
 
@@ -281,7 +281,7 @@ def _pair(left: Any, right: Any, key: str | None) -> tuple[str, str]:
     """Return two values as text; of long ones, from shortly before their first difference on."""
     if key is not None and (hides(key, left) or hides(key, right)):
         return _json(MASK), _json(MASK)
-    old, new = _masked(left), _masked(right)
+    old, new = masked(left), masked(right)
     one, other = (old, new) if isinstance(old, str) and isinstance(new, str) else (_json(old), _json(new))
     least = min(len(one), len(other), 100_000)
     first = next((n for n in range(least) if one[n] != other[n]), least)

@@ -9,17 +9,24 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.source_calls import tree_of
 from dnworker.events.flow_counts import AT_ONCE as RINGS_AT_ONCE
-from dnworker.events.flow_counts import QUARTER, PublishedCounts, Rings, at_once, publisher_of
+from dnworker.events.flow_counts import (
+    MOST_HANDLED,
+    QUARTER,
+    PublishedCounts,
+    Rings,
+    at_once,
+    publisher_of,
+)
 from dnworker.flow.graph import Facts, Flow, WorkerFacts
 from dnworker.flow.reading import published_by
-from dnworker.flow.scripts import beside, worker_facts
+from dnworker.flow.scripts import beside, script_of, worker_facts
 from dnworker.workers.inprocess_worker import InProcessWorker
 from dnworker.workers.registry import handlers_of
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from dnworker.core.side_threads import SideThreads
     from dnworker.events.history import History
     from dnworker.workers.managed import ManagedWorker
+    from dnworker.workers.registry import HandlerRegistry
 
 LIVE, RECENT = 1.0, 15.0
 """Minutes of the two windows."""
@@ -67,7 +75,7 @@ class FlowMeter:
         self._workers, self._history, self._side_threads = workers, history, side_threads
         self.published = PublishedCounts()
         self._published_rings: Rings[tuple[str | None, str]] = Rings()
-        self._handled_rings: Rings[Handled] = Rings()
+        self._handled_rings: Rings[Handled] = Rings(most=MOST_HANDLED)
         self._written: dict[str, tuple[object, WorkerFacts]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -94,6 +102,7 @@ class FlowMeter:
     def _noting(self) -> Iterator[None]:
         """Note what was published, and what the workers have done; yields between small pieces of it."""
         yield from self._note_published()
+        yield from self._published_rings.forget_silent(self.published.totals)
         workers = self._workers()
         for start in range(0, len(workers), AT_ONCE):
             for worker in workers[start : start + AT_ONCE]:
@@ -101,6 +110,8 @@ class FlowMeter:
             yield
         names = {worker.qualified_name for worker in workers}
         self._handled_rings.forget(lambda key: key.worker in names)
+        for name in [name for name in self._written if name not in names]:
+            del self._written[name]
 
     def _note_published(self) -> Iterator[None]:
         totals = list(self.published.totals.items())
@@ -133,8 +144,11 @@ class FlowMeter:
     async def _read_sources(self) -> None:
         """Read the sources that are new, those of some workers each time a thread is asked."""
         unread: list[tuple[ManagedWorker, object]] = []
-        for number, worker in enumerate(self._workers(), 1):
-            if (key := self._unread_key(worker)) is not None:
+        workers = self._workers()
+        files = [_file_of(worker) for worker in workers]
+        stamps = await self._side_threads.run(_stamps, files) if any(files) else [None] * len(files)
+        for number, (worker, stamp) in enumerate(zip(workers, stamps, strict=True), 1):
+            if (key := self._unread_key(worker, stamp)) is not None:
                 unread.append((worker, key))
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -146,26 +160,29 @@ class FlowMeter:
 
     def facts_now(self, minutes: float) -> Facts:
         """Return the same at once, for who holds the loop anyhow."""
-        for worker in self._workers():
-            if (key := self._unread_key(worker)) is not None:
+        workers = self._workers()
+        for worker, stamp in zip(workers, _stamps([_file_of(one) for one in workers]), strict=True):
+            if (key := self._unread_key(worker, stamp)) is not None:
                 self._keep(worker, key, _read(*_to_read(worker)))
         return at_once(self._collect(minutes))
 
     def _keep(self, worker: ManagedWorker, key: object, read: WorkerFacts) -> None:
+        self._written.pop(worker.qualified_name, None)
         if len(self._written) >= READ_KEPT:
-            self._written.clear()
+            del self._written[next(iter(self._written))]
         self._written[worker.qualified_name] = key, read
 
-    def _unread_key(self, worker: ManagedWorker) -> object:
-        """Return the key of a worker's source if it is not read yet; None where nothing is to be read."""
-        key = self._source_key(worker)
+    def _unread_key(self, worker: ManagedWorker, stamp: Stamp) -> object:
+        """Return the key of a worker's source if that is not read yet; None where nothing is to be read."""
+        key = self._source_key(worker, stamp)
         return None if self._written.get(worker.qualified_name, (None,))[0] == key else key
 
-    def _source_key(self, worker: ManagedWorker) -> object:
+    def _source_key(self, worker: ManagedWorker, stamp: Stamp) -> object:
         """Return what tells whether a worker's source is another than it was; None where it has none."""
-        if isinstance(worker, InProcessWorker) and worker.worker is not None:
-            return tuple(id(handler.function) for handler in handlers_of(worker.worker))
-        return worker.definition if worker.definition.path or worker.definition.command else None
+        if (registry := _registry_of(worker)) is not None:
+            return worker.generation, tuple(handler.function for handler in handlers_of(registry))
+        definition = worker.definition
+        return (definition, stamp) if definition.path or definition.command else None
 
     def _collect(self, minutes: float) -> Generator[None, None, Facts]:
         """Yield after some workers or counts; returns the facts of all."""
@@ -266,12 +283,43 @@ def _handled(worker: ManagedWorker) -> list[tuple[Handled, int]]:
     return list(totals.items())
 
 
+Stamp = tuple[int, int] | None
+"""When a file was written, in ns, and its bytes; None where there is none."""
+
+
+def _registry_of(worker: ManagedWorker) -> HandlerRegistry | None:
+    """Return what has the functions of a worker that runs in this process; None of others."""
+    return worker.worker if isinstance(worker, InProcessWorker) else None
+
+
+def _file_of(worker: ManagedWorker) -> tuple[CapabilityManifest, WorkerDefinition] | None:
+    """Return what names the file that a worker's source is read from; None where that is not a file."""
+    definition = worker.definition
+    if _registry_of(worker) is not None or not (definition.path or definition.command):
+        return None
+    return worker.home.manifest, definition
+
+
+def _stamps(files: Iterable[tuple[CapabilityManifest, WorkerDefinition] | None]) -> list[Stamp]:
+    """Return when the files of workers were written; on a thread, as disks may be slow."""
+    return [None if one is None else _stamp(*one) for one in files]
+
+
+def _stamp(manifest: CapabilityManifest, definition: WorkerDefinition) -> Stamp:
+    try:
+        file = script_of(manifest, definition)
+        found = None if file is None else file.stat()
+    except (OSError, ValueError):
+        return None  # the file is gone: nothing is known of it
+    return None if found is None else (found.st_mtime_ns, found.st_size)
+
+
 ToRead = tuple[str, str, "CapabilityManifest", "WorkerDefinition", list[Any]]
 """What `_read` takes."""
 
 
 def _to_read(worker: ManagedWorker) -> ToRead:
-    registry = worker.worker if isinstance(worker, InProcessWorker) else None
+    registry = _registry_of(worker)
     handlers = [] if registry is None else [(one.key, one.function) for one in handlers_of(registry)]
     return worker.qualified_name, worker.capability, worker.home.manifest, worker.definition, handlers
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Generator, Hashable, Iterable
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar, cast
 
 from dnworker.core.envelope import EventEnvelope, is_noise, is_reserved
@@ -18,7 +18,10 @@ QUARTER, QUARTERS = 15.0, 60
 """Seconds that are counted together, and how many of those are kept."""
 
 MOST = 4_000
-"""Pairs of publisher and kind, or of worker and kind, that are counted; further ones are not."""
+"""Pairs of publisher and kind that are counted at a time; further ones are not."""
+
+MOST_HANDLED = 20_000
+"""Pairs of worker and trigger, and those of failed runs, that are counted; further ones are not."""
 
 AT_ONCE = 200
 """Rings that are summed up before the loop may turn."""
@@ -100,13 +103,14 @@ class Ring:
 
 
 class Rings(Generic[K]):
-    """The growth of many totals, by key; `clock` gives seconds that only grow.
+    """The growth of at most so many totals, by key; `clock` gives seconds that only grow.
 
     What is noted counts for the quarter in which it is noted: note at least once in each.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
         self._clock = clock
+        self._most = most
         self._began = clock()
         self._rings: dict[K, Ring] = {}
 
@@ -116,12 +120,12 @@ class Rings(Generic[K]):
         return int(self._clock() / QUARTER)
 
     def note(self, totals: Iterable[tuple[K, int]]) -> None:
-        """Note where totals are now."""
+        """Note where totals are now; one that has not grown yet takes no room."""
         quarter = self.quarter
         for key, total in totals:
             ring = self._rings.get(key)
             if ring is None:
-                if len(self._rings) >= MOST:
+                if not total or len(self._rings) >= self._most:
                     continue
                 ring = self._rings[key] = Ring(quarter)
             if total != ring.total:
@@ -133,6 +137,15 @@ class Rings(Generic[K]):
         for key in [key for key in self._rings if not is_kept(key)]:
             if not any(self._rings[key].series(quarter)):
                 del self._rings[key]
+
+    def forget_silent(self, totals: dict[K, int]) -> Iterator[None]:
+        """Forget what is silent for fifteen minutes, and its total, which begins anew; yields at times."""
+        quarter = self.quarter
+        for number, (key, ring) in enumerate(list(self._rings.items()), 1):
+            if totals.get(key) == ring.total and not ring.sum(quarter, QUARTERS):
+                del self._rings[key], totals[key]
+            if number % AT_ONCE == 0:
+                yield
 
     def sums(self, minutes: float) -> dict[K, int]:
         """Return by how much each has grown in the last minutes; the present quarter counts in full."""

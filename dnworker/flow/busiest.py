@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from dnworker.core.envelope import is_reserved
 from dnworker.flow.cycles import backwards
 from dnworker.flow.drawing import draw
-from dnworker.flow.graph import COMPACT, Facts, Flow, Graph, Node, build, short
+from dnworker.flow.graph import COMPACT, Edge, Facts, Flow, Graph, Node, build, short
 from dnworker.flow.layout import lay_out
 from dnworker.flow.maps import Place
 from dnworker.flow.words import rate, shown
@@ -29,13 +30,17 @@ SPARE = 24
 def busiest(facts: Facts, most: int, place: Place | None = None) -> dict[str, Any]:
     """Return so many flows: `rows`, one a kind, and `map`, the drawing of where they lead."""
     graph = build(facts)
-    kinds = _by_events(graph)
+    heard = _heard(graph)
+    kinds = _by_events(graph, heard)
     few = _around(graph, kinds, most)
     place = place or Place()
     for key in backwards(few):
         del few.edges[key]
     place.layout = lay_out(few, place.layout)
-    return {"rows": [_row(graph, node) for node in kinds[:most]], "map": _small(draw(few, place.layout))}
+    return {
+        "rows": [_row(graph, node, heard.get(node.id, [])) for node in kinds[:most]],
+        "map": _small(draw(few, place.layout)),
+    }
 
 
 def _small(drawing: dict[str, Any]) -> dict[str, Any]:
@@ -49,23 +54,29 @@ def _small(drawing: dict[str, Any]) -> dict[str, Any]:
     return drawing | {"edges": edges, "width": max(right, 600), "height": height, "findings": []}
 
 
-def _by_events(graph: Graph) -> list[Node]:
+def _heard(graph: Graph) -> dict[str, list[Edge]]:
+    """Return the edges that lead from each kind."""
+    found: dict[str, list[Edge]] = {}
+    for edge in graph.edges.values():
+        found.setdefault(edge.source, []).append(edge)
+    return found
+
+
+def _by_events(graph: Graph, heard: Mapping[str, list[Edge]]) -> list[Node]:
     """Return the kinds that somebody hears or publishes, the busiest first."""
     kinds = [n for n in graph.nodes.values() if n.category == "kind" and not n.id.startswith("schedule/")]
     kinds = [n for n in kinds if n.mark != "unheard" or not is_reserved(n.label)]
-    return sorted(kinds, key=lambda node: -_events(graph, node).count)
+    return sorted(kinds, key=lambda node: -_events(node, heard.get(node.id, [])).count)
 
 
-def _events(graph: Graph, node: Node) -> Flow:
+def _events(node: Node, edges: list[Edge]) -> Flow:
     """Return the events of a kind, and how many calls of it failed."""
-    heard = [edge.flow for edge in graph.edges.values() if edge.source == node.id]
-    most = max([node.flow.count, *(flow.count for flow in heard)])
-    return Flow(most, sum(flow.failed for flow in heard))
+    most = max([node.flow.count, *(edge.flow.count for edge in edges)])
+    return Flow(most, sum(edge.flow.failed for edge in edges))
 
 
-def _row(graph: Graph, node: Node) -> dict[str, Any]:
-    flow = _events(graph, node)
-    edges = [edge for edge in graph.edges.values() if edge.source == node.id]
+def _row(graph: Graph, node: Node, edges: list[Edge]) -> dict[str, Any]:
+    flow = _events(node, edges)
     per_minute = graph.per_minute(flow)
     return {
         "id": node.id,

@@ -191,6 +191,8 @@ class _Builder:
         self._heard = {kind for worker in facts.workers for kind in worker.hears}
         published = {kind for worker in facts.workers for kind in worker.published}
         outside = {kind for kinds in facts.sources.values() for kind in kinds}
+        self._matched: dict[str, list[str]] = {}
+        """By pattern, the known kinds that it stands for."""
         self._known = list(dict.fromkeys([*self._all_kinds(), *sorted(published | outside)]))
 
     def _all_kinds(self) -> Iterator[str]:
@@ -277,7 +279,10 @@ class _Builder:
             self._join(me, node.id, Flow(count), written=kind in facts.writes or kind in matched, gated=gated)
 
     def _matching(self, pattern: str) -> list[str]:
-        return [kind for kind in self._known if fnmatchcase(kind, pattern)]
+        found = self._matched.get(pattern)
+        if found is None:
+            found = self._matched[pattern] = [kind for kind in self._known if fnmatchcase(kind, pattern)]
+        return found
 
     def _source(self, name: str, band: str) -> str:
         node_id = f"source/{name}/{band}"
@@ -300,11 +305,9 @@ class _Builder:
                 source = RUNTIME if is_noise(kind) else SESSIONS
                 node = self._graph.nodes[kind_id(kind)]
                 self._join(self._source(source, node.band), node.id, Flow(), written=node.is_written)
-        for node in list(self._graph.nodes.values()):
-            if node.category == "source":
-                for edge in self._graph.edges.values():
-                    if edge.source == node.id:
-                        node.flow.add(edge.flow)
+        for edge in self._graph.edges.values():
+            if (node := self._graph.nodes[edge.source]).category == "source":
+                node.flow.add(edge.flow)
 
     def _mark_kinds(self) -> None:
         into, out_of = self._graph.into(), self._graph.out_of()

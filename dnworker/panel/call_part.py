@@ -13,7 +13,7 @@ from dnworker.core.envelope import has_payload, is_noise
 from dnworker.core.source import split_place
 from dnworker.core.text import clip, shorten
 from dnworker.engine.unheard import why_unheard
-from dnworker.events.spans import conversation, said_by
+from dnworker.events.spans import conversation, is_heard, said_by
 from dnworker.events.trace import debug_command
 from dnworker.panel import serialize
 from dnworker.panel.budget import size_of
@@ -55,7 +55,7 @@ async def call_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) ->
         found["payload"] = None
         if has_payload(event):
             found["payload"] = await head_of(event, model.engine.side_threads)
-        if call is None and not history.invocations_of(event.event_id) and not is_noise(event.kind):
+        if call is None and not is_heard(event, history) and not is_noise(event.kind):
             found["unheard"] = why_unheard(model.engine.workers(), event.kind)
     if call is not None:
         found |= await _of_call(model, call, event, pace)

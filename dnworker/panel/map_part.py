@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -31,6 +32,18 @@ PLACES_KEPT = 20
 HIDDEN_KEPT, LONGEST_HIDDEN = 200, 300
 MOST_BUSIEST = 50
 
+COST_FACTOR, SHORT = 10, 0.05
+"""A map that took longer than so many seconds of work is made again after ten times that."""
+
+
+class Kept(NamedTuple):
+    """A map as it was made last, and until when it is sent again, in seconds."""
+
+    until: float
+    value: dict[str, Any]
+
+
+_kept: WeakKeyDictionary[PanelModel, OrderedDict[bytes, Kept]] = WeakKeyDictionary()
 _places: WeakKeyDictionary[PanelModel, OrderedDict[object, Place]] = WeakKeyDictionary()
 
 
@@ -53,6 +66,20 @@ class Wanted(msgspec.Struct):
 async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[str, Any]:
     """Return the map, or the busiest flows."""
     asked = _read(wanted)
+    kept = _kept.setdefault(model, OrderedDict())
+    key = msgspec.json.encode(asked)
+    if key in kept and time.monotonic() < kept[key].until:
+        return kept[key].value
+    value, took = await _made(model, asked, pace)
+    kept[key] = Kept(time.monotonic() + (took * COST_FACTOR if took > SHORT else 0.0), value)
+    kept.move_to_end(key)
+    if len(kept) > PLACES_KEPT:
+        kept.popitem(last=False)
+    return value
+
+
+async def _made(model: PanelModel, asked: Wanted, pace: Pace) -> tuple[dict[str, Any], float]:
+    """Return what is wanted, and the seconds of work that drawing it has taken."""
     facts, side = await _facts(model, asked), model.engine.side_threads
     capabilities = list(dict.fromkeys(worker.capability for worker in facts.workers))
     shown = without(facts, set(asked.hide[:HIDDEN_KEPT]))
@@ -60,19 +87,20 @@ async def read(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> dict[st
     if asked.busiest:
         most = max(1, min(asked.busiest, MOST_BUSIEST))
         place = _place(model, (frozenset(asked.hide), most))
-        flows = await side.run(_alone, place, busiest, shown, most, place)
-        return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}
+        flows, took = await side.run(_timed, place, busiest, shown, most, place)
+        return {"window": asked.window, "minutes": round(facts.minutes, 2), **flows}, took
     opened, closed = frozenset(asked.open[:HIDDEN_KEPT]), frozenset(asked.fold[:HIDDEN_KEPT])
     place = _place(model, (frozenset(asked.hide), opened, closed))
     # On a thread: of a thousand workers it takes some tenths of a second, for which the loop must not wait.
-    drawing = await side.run(_alone, place, make, shown, place, opened, closed)
-    return drawing | {
+    drawing, took = await side.run(_timed, place, make, shown, place, opened, closed)
+    more = {
         "window": asked.window,
         "minutes": round(facts.minutes, 2),
         "capabilities": [valid_text(name)[:LONGEST_HIDDEN] for name in capabilities[:HIDDEN_KEPT]],
         "hidden": asked.hide[:HIDDEN_KEPT],
         "selected": _selected(model, asked.node, drawing),
     }
+    return drawing | more, took
 
 
 async def text(model: PanelModel, wanted: dict[str, Any], form: Literal["mermaid", "svg"], pace: Pace) -> str:
@@ -103,6 +131,13 @@ def _alone(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> dic
     """Draw while nobody else does in this place: several views may look at the same map."""
     with place.lock:
         return draw(*args)
+
+
+def _timed(place: Place, draw: Callable[..., dict[str, Any]], *args: Any) -> tuple[dict[str, Any], float]:
+    """Draw alone; returns also the seconds that this thread has worked for it."""
+    with place.lock:
+        began = time.thread_time()
+        return draw(*args), time.thread_time() - began
 
 
 def _place(model: PanelModel, key: object) -> Place:

@@ -22,7 +22,6 @@ from dnworker.core.envelope import is_noise
 from dnworker.events.trace import STREAMED
 from dnworker.panel.capability_part import why_fixed
 from dnworker.panel.outcomes import outcome_of
-from dnworker.panel.serialize import millis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +90,7 @@ async def _runs(model: PanelModel, query: str, now: float, pace: Pace) -> tuple[
     for event in reversed(history.events(RUNS_COUNTED)):
         if not _is_root(model, event):
             continue
-        at = millis(event.timestamp)
+        at = model.runs.at_of(event)
         has = folded in event.kind.casefold()
         count += has and now - at <= WINDOW_MS
         if len(found) < RUNS_SHOWN and has and len(event.kind) <= 2 * LONGEST_NAME:

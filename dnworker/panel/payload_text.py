@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dnworker.core.envelope import bytes_of_payload, has_payload
+from dnworker.core.json_rows import masked
 from dnworker.core.text import shorten
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ async def piece_of(event: EventEnvelope, start: int, side_threads: SideThreads) 
 
 
 def short_payload(event: EventEnvelope) -> str:
-    """Return a payload on one line, cut."""
+    """Return a payload on one line, cut; names that say secret hide their values."""
     if not has_payload(event):
         return "(the payload is not kept any more)"
     size = bytes_of_payload(event)
     if size > _PARSED_FOR_SHORT:
         return f"({size:,} bytes)"
-    return shorten(msgspec.json.encode(event.payload).decode(), LONGEST_SHORT)
+    return shorten(msgspec.json.encode(masked(event.payload)).decode(), LONGEST_SHORT)

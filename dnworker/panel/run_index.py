@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope, is_noise
 from dnworker.events.trace import STREAMED
+from dnworker.panel.epoch import Epoch
 from dnworker.panel.run_rows import Run, empty_row, row_of
 from dnworker.panel.unheard import NotRunning, Unheard
 
@@ -32,11 +33,18 @@ COST_FACTOR = 10
 
 SHOWN_KEPT = 8
 
+HEARD_KEPT = 20_000
+"""Events of which is kept when they were heard of."""
+
+CLOCKS_DIFFER = 1_000.0
+"""Milliseconds by which a timestamp may be ahead of the machine's clock that is from it."""
+
 
 class Shown(NamedTuple):
-    """A run as it was sent last: of which revision, and when it may be made again, in seconds."""
+    """A run as it was sent last: of which revision and notes, and when it may be made again, in seconds."""
 
     revision: int
+    notes: int
     until: float
     value: dict[str, Any]
 
@@ -45,6 +53,9 @@ class RunIndex:
     """The runs that the history has, in the order of their first events.
 
     It costs nothing until it is looked at: then it reads the history, and goes on by what is noted.
+
+    Args:
+        engine: has the history.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -56,7 +67,11 @@ class RunIndex:
         """Revision and id of the runs that are kept no more, the latest last."""
         self.shown: OrderedDict[str, Shown] = OrderedDict()
         """The runs that views look at, by the id of the first event."""
-        self._root_of: dict[str, str] = {}
+        self._run_of: dict[str, Run] = {}
+        """By the id of each of its events."""
+        self._heard: dict[str, float] = {}
+        """By id, when an event was heard of in ms since 1970, while the runtime's clock is virtual."""
+        self._epoch = Epoch()
         self._changed: OrderedDict[str, int] = OrderedDict()
         self._noted: set[str] = set()
         self._unfinished: dict[str, float] = {}
@@ -68,15 +83,19 @@ class RunIndex:
 
     def note(self, event_id: str) -> None:
         """Note that an event is new, or that what it caused has changed; costs nothing while nobody looks."""
-        if self._is_followed:
-            self._noted.add(event_id)
+        if not self._is_followed:
+            return
+        self._noted.add(event_id)
+        if self._engine.clock.can_advance and event_id not in self._run_of:
+            self._heard.setdefault(event_id, time.time() * 1000)
 
     def forget(self) -> None:
         """Forget everything: nobody looks."""
         self.runs.clear()
         self.dropped.clear()
         self.shown.clear()
-        self._root_of.clear()
+        self._run_of.clear()
+        self._heard.clear()
         self._changed.clear()
         self._noted.clear()
         self._unfinished.clear()
@@ -84,11 +103,28 @@ class RunIndex:
         self.revision += 1
 
     def root_of(self, event_id: str) -> str:
-        """Return the id of the first event of a run, by any event of it."""
+        """Return the id of the first event of a run that is kept, by any event of it."""
         causes, history = self._engine.history.causes, self._engine.history
-        while (above := causes.above(event_id)) is not None and history.event(above) is not None:
+        while (run := self._run_of.get(event_id)) is None:
+            if (above := causes.above(event_id)) is None or history.event(above) is None:
+                return event_id
             event_id = above
-        return event_id
+        return run.id
+
+    def at_of(self, event: EventEnvelope) -> float:
+        """Return when an event happened in ms since 1970 by the machine's clock, as far as that is known.
+
+        Its timestamp is by the runtime's clock, which may be virtual: then the moment at which it was heard
+        of counts, else that of its first call, else now.
+        """
+        now, stamp = time.time() * 1000, event.timestamp.timestamp() * 1000
+        if (heard := self._heard.get(event.event_id)) is not None:
+            return heard
+        if not self._engine.clock.can_advance and stamp <= now + CLOCKS_DIFFER:
+            return stamp
+        calls = self._engine.history.invocations_of(event.event_id)
+        began = min((call.started_at for call in calls), default=None)
+        return now if began is None else min(now, (began + self._epoch.read()) * 1000)
 
     def keep(self, run_id: str, shown: Shown) -> None:
         """Keep a run as it was sent, for the next look and other views."""
@@ -131,39 +167,43 @@ class RunIndex:
         latest = self._engine.bus.latest_seq
         count = min(latest - self._newest, self._engine.history.kept)
         for event in self._engine.history.events(count):
-            if event.event_id not in self._root_of and event.seq > self._newest:
+            if event.event_id not in self._run_of and event.seq > self._newest:
                 self._take(event)
                 await pace.rest()
         self._newest = max(self._newest, latest)
+        if len(self._heard) > HEARD_KEPT:
+            self._heard.clear()  # of events that were dropped before they were taken
 
     def _take(self, event: EventEnvelope) -> None:
         above = self._engine.history.causes.above(event.event_id)
-        run = self.runs.get(self._root_of.get(above or "", ""))
+        run = self._run_of.get(above or "")
         if run is None:
             run = self.runs[event.event_id] = Run(
                 id=event.event_id,
                 seq=event.seq,
                 kind=event.kind,
                 session=event.session_id,
-                at=event.timestamp.timestamp() * 1000,
-                is_own=is_noise(event.kind) or event.kind == STREAMED,
+                at=(at := self.at_of(event)),
+                is_own=_is_own(event.kind),
                 kinds={},
                 workers={},
-                row=empty_row(event, self._engine.history),
+                row=empty_row(event, self._engine.history, at),
             )
         run.add(event.event_id)
         if len(run.kinds) < KINDS_KEPT:
             run.kinds[event.kind] = None
-        self._root_of[event.event_id] = run.id
+        self._run_of[event.event_id] = run
+        self._heard.pop(event.event_id, None)
         self._noted.add(event.event_id)
 
     async def _drop_old(self, pace: Pace) -> None:
-        """Drop the runs whose first event the history has dropped."""
+        """Drop what the history has dropped; a run goes on at the oldest event of it that is kept."""
         history, gone = self._engine.history, []
         for run_id in self.runs:
             if history.event(run_id) is not None:
                 break
             gone.append(run_id)
+        is_moved = False
         for run_id in gone:
             if (run := self.runs.pop(run_id, None)) is None:
                 continue  # all was forgotten meanwhile
@@ -172,8 +212,27 @@ class RunIndex:
             self._changed.pop(run_id, None)
             self._unfinished.pop(run_id, None)
             for event_id in run.events:
-                self._root_of.pop(event_id, None)
+                if history.event(event_id) is not None:
+                    self._move(run, event_id)
+                    is_moved = True
+                    break
+                self._run_of.pop(event_id, None)
             await pace.rest()
+        if is_moved:
+            self.runs = {run.id: run for run in sorted(self.runs.values(), key=lambda run: run.seq)}
+
+    def _move(self, run: Run, event_id: str) -> None:
+        """Let a run begin at a later event of it, as the history has dropped those before."""
+        event = self._engine.history.event(event_id)
+        assert event is not None
+        run.events = run.events[run.events.index(event_id) :]
+        run.id, run.seq, run.kind, run.session = event_id, event.seq, event.kind, event.session_id
+        run.is_own = _is_own(event.kind)
+        if not self._engine.clock.can_advance:
+            run.at = self.at_of(event)
+        run.row, run.revision = empty_row(event, self._engine.history, run.at), 0
+        self.runs[event_id] = run
+        self._noted.add(event_id)
 
     def dropped_since(self, revision: int) -> list[str]:
         """Return the ids of the runs that are kept no more, the latest last."""
@@ -183,7 +242,7 @@ class RunIndex:
     def _to_look_at(self) -> list[str]:
         """Return the runs that may have changed; those whose rows take long wait for their time."""
         noted, self._noted = self._noted, set()
-        found = {self._root_of[event_id]: None for event_id in noted if event_id in self._root_of}
+        found = {self._run_of[event_id].id: None for event_id in noted if event_id in self._run_of}
         for run_id in islice(self._unfinished, RUNNING_LOOKED_AT):
             found.setdefault(run_id)
         now = time.monotonic()
@@ -218,3 +277,8 @@ class RunIndex:
             run.row, run.revision = row, self.revision
             self._changed[run.id] = self.revision
             self._changed.move_to_end(run.id)
+
+
+def _is_own(kind: str) -> bool:
+    """Return whether the runtime publishes a kind about itself."""
+    return is_noise(kind) or kind == STREAMED

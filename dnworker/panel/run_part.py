@@ -15,6 +15,7 @@ from dnworker.panel.run_rows import Run, as_json
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.events.history import History
     from dnworker.panel.model import PanelModel
     from dnworker.panel.pace import Pace
     from dnworker.panel.unheard import NotRunning
@@ -49,17 +50,33 @@ async def run_to_json(model: PanelModel, wanted: dict[str, Any], pace: Pace) -> 
 
 async def _kept(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) -> dict[str, Any]:
     """Return the run, made anew only where it has changed; one that takes long waits for ten times that."""
-    kept, now = model.runs.shown.get(run.id), time.monotonic()
+    kept, now = model.runs.shown.get(root.event_id), time.monotonic()
+    notes = await _notes(run, model.engine.history, pace)
     is_running = run.row.duration is None
     if kept is not None and (
-        (not is_running and kept.revision == run.revision) or (is_running and now < kept.until)
+        now < kept.until
+        if is_running
+        else kept.revision == run.revision and (kept.notes == notes or now < kept.until)
     ):
         return kept.value
     revision, began = run.revision, time.process_time()
     value = await _whole(model, root, run, pace)
     took = time.process_time() - began
-    model.runs.keep(run.id, Shown(revision, now + took * COST_FACTOR if took > SHORT else now, value))
+    until = now + took * COST_FACTOR if took > SHORT else now
+    model.runs.keep(root.event_id, Shown(revision, notes, until, value))
     return value
+
+
+async def _notes(run: Run, history: History, pace: Pace) -> int:
+    """Return a number that changes with what is noted of the events of a run beside its calls."""
+    found = 0
+    for event_id in run.events:
+        lost, storm = history.runs_lost(event_id), history.storm_of(event_id)
+        held, losses = history.held(event_id), history.losses_of(event_id)
+        if lost.runs or storm or held or losses:
+            found = hash((found, event_id, lost, storm, held, losses))
+        await pace.rest()
+    return found
 
 
 async def _whole(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) -> dict[str, Any]:
@@ -73,7 +90,8 @@ async def _whole(model: PanelModel, root: EventEnvelope, run: Run, pace: Pace) -
         "root": root.event_id,
         "seq": root.seq,
         "kind": root.kind,
-        "at": root.timestamp.timestamp() * 1000,
+        "at": run.at,
+        "virtual": root.timestamp.timestamp() * 1000 if model.engine.clock.can_advance else None,
         "session": root.session_id,
         "turn": root.turn_id,
         "source": source_name(root, history),

@@ -187,8 +187,8 @@ class _Tally:
 _GRADES = {"ok": 0, "warning": 1, "cancelled": 2}
 
 
-def empty_row(event: EventEnvelope, history: History) -> RunRow:
-    """Return the row of an event of which nothing is known yet."""
+def empty_row(event: EventEnvelope, history: History, at: float) -> RunRow:
+    """Return the row of an event of which nothing is known yet; `at` in ms since 1970."""
     source = history.causes.source(event.event_id)
     return RunRow(
         id=event.event_id,
@@ -201,7 +201,7 @@ def empty_row(event: EventEnvelope, history: History) -> RunRow:
         calls=0,
         failed=0,
         duration=None,
-        at=event.timestamp.timestamp() * 1000,
+        at=at,
         mini=(),
         why=None,
     )

@@ -51,6 +51,8 @@ class RunsFollower:
         self._matched: dict[str, Run] = {}
         self._segments: dict[str, Segment] = {}
         self._counts: dict[Segment, int] = dict.fromkeys(SEGMENTS, 0)
+        self._rows_sent: set[str] = set()
+        """The ids of the runs that the view has."""
         self._revision: int | None = None
         self._sent: object = None
 
@@ -61,21 +63,33 @@ class RunsFollower:
         changed, gone = await self._take(pace)
         gone += self._expire()
         if self._wanted.order == "slowest":
-            rows = await self._slowest(pace)
+            rows = self._noted(await self._slowest(pace), whole=True)
             return self._if_new({**self._base(), "rows": rows, "gone": [], "whole": True})
         shown = [run for run in changed if self._is_shown(run.id)]
         if is_first or len(shown) > ROWS_AT_ONCE:
-            rows = self.older(None, ROWS_AT_ONCE)
+            rows = self._noted(self._before(None, ROWS_AT_ONCE), whole=True)
             return self._if_new({**self._base(), "rows": rows, "gone": [], "whole": True})
         await pace.rest()
-        rows = [as_json(run.row) for run in sorted(shown, key=lambda run: -run.seq)]
+        gone = [run_id for run_id in gone if run_id in self._rows_sent]
+        self._rows_sent.difference_update(gone)
+        rows = self._noted([as_json(run.row) for run in sorted(shown, key=lambda run: -run.seq)])
         if not rows and not gone and self._base() == self._sent:
             return None
         self._sent = self._base()
         return {**self._base(), "rows": rows, "gone": gone, "whole": False}
 
     def older(self, before: int | None, count: int) -> list[dict[str, Any]]:
-        """Return the rows of the newest runs before a number, newest first."""
+        """Return the rows of the newest runs before a number, newest first, for the view to keep."""
+        return self._noted(self._before(before, count))
+
+    def _noted(self, rows: list[dict[str, Any]], *, whole: bool = False) -> list[dict[str, Any]]:
+        """Return rows that are sent, and remember them; `whole` ones replace those before."""
+        if whole:
+            self._rows_sent.clear()
+        self._rows_sent.update(row["id"] for row in rows)
+        return rows
+
+    def _before(self, before: int | None, count: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for run in reversed(self._matched.values()):
             if (before is None or run.seq < before) and self._is_shown(run.id):
@@ -153,10 +167,10 @@ class RunsFollower:
             return []
         oldest = time.time() * 1000 - self._wanted.last * 1000
         gone = []
-        for run in self._matched.values():
+        for run_id, run in self._matched.items():
             if run.at >= oldest:
                 break
-            gone.append(run.id)
+            gone.append(run_id)
         for run_id in gone:
             self._forget(run_id)
         return gone

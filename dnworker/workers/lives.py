@@ -97,6 +97,11 @@ class Lives:
         self._lives[worker] = life
         self._lives.move_to_end(worker)
 
+    def rename(self, former: str, name: str) -> None:
+        """Keep the lives of a capability's workers under its new name."""
+        for worker in [one for one in self._lives if one.startswith(f"{former}:")]:
+            self.keep(name + worker.removeprefix(former), self._lives.pop(worker))
+
     def note_failure(self, invocation: Invocation) -> None:
         """Count a failed call of its worker."""
         if (life := self._lives.get(invocation.worker)) is not None:

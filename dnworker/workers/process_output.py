@@ -48,6 +48,8 @@ class ProcessOutput:
     ) -> None:
         self.taken = 0
         """Bytes that were read."""
+        self.has_reports = False
+        """Whether a report was read."""
         self._recent = recent
         self._log_file = log_file
         self._on_line = on_line
@@ -72,6 +74,7 @@ class ProcessOutput:
                     self._says = piece
                     await self._pause()
                 elif self._on_report is not None:
+                    self.has_reports = True
                     if isinstance(piece, End):
                         self._end_lines(lambda says, ended=piece.id: says.id == ended)  # type: ignore[misc]
                     self._on_report(piece)

@@ -156,7 +156,7 @@ class RemoteInvocations:
     def is_fed_by(self, kinds: list[str]) -> bool:
         """Return whether a stream for these kinds feeds the handlers of a process that cannot say so."""
         heard = {key.trigger for key in self.stats if key.decorator == "on_event"}
-        return self._observed and set(kinds) == heard
+        return self._observed and bool(heard) and set(kinds) == heard
 
     def named(self, invocation_id: str | None) -> Invocation | None:
         """Return an invocation of the process."""

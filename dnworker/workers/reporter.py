@@ -30,7 +30,10 @@ def reporter_from_environment(worker: HandlerRegistry) -> Reporter | None:
     """Return a reporter if the runtime that spawned this process listens; its children do not report."""
     word, wanted = os.environ.pop(reports.VARIABLE, None), os.environ.pop(reports.LOCALS, "0")
     os.environ.pop(reports.OBSERVE, None)
-    return Reporter(worker, word, with_locals=wanted == "1") if word else None
+    pipe = os.environ.pop(reports.OUTPUT, None)
+    if not word or (pipe is not None and pipe != _output()):
+        return None
+    return Reporter(worker, word, with_locals=wanted == "1")
 
 
 class Reporter:
@@ -140,6 +143,14 @@ class Reporter:
             if text:
                 self._at_line_start = text.endswith("\n")
             self._flush()
+
+
+def _output() -> str | None:
+    """Return what tells the file of standard output from others; None where it is no file."""
+    try:
+        return reports.identity(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _on_behalf(original: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:

@@ -10,6 +10,7 @@ anybody else sees the output.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from typing import Literal
@@ -28,6 +29,9 @@ LOCALS = "DNWORKER_LOCALS"
 
 OBSERVE = "DNWORKER_OBSERVE"
 """Says whether a worker of the reference's SDK is made to report: `1` if so."""
+
+OUTPUT = "DNWORKER_OUTPUT"
+"""Says which file leads to the runtime, `device:number`: another, such as a pipe of a parent's, gets none."""
 
 LONGEST = 1_000_000
 """Bytes after which something that began like a report is taken for text."""
@@ -115,6 +119,16 @@ Report = Hello | Begin | Ran | End | Delivered | Says | Notice
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+
+
+def identity(file: int) -> str:
+    """Return what tells the file of a descriptor from others, for `OUTPUT`.
+
+    Raises:
+        OSError: it is no open file.
+    """
+    found = os.fstat(file)
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def new_word() -> str:

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from dnworker.client.client import RuntimeClient
     from dnworker.workers.worker import Worker
+
+DIFFERED_WITHIN = 200
+"""Lines up to which similar ones are looked for, so that they stand together; that takes ever longer."""
 
 LIMIT = 30.0
 """Seconds that a handler may take."""
@@ -125,11 +129,16 @@ class Comparison:
     after: list[Observation]
     labels: tuple[str, str]
 
-    @property
+    @cached_property
     def differing(self) -> list[tuple[str, Observation, Observation]]:
         """What the pairs are called in which they differ, and the pairs."""
         pairs = enumerate(zip(self.before, self.after, strict=True))
         return [(_title(n, a.event), a, b) for n, (a, b) in pairs if a.lines != b.lines]
+
+    @cached_property
+    def diffs(self) -> list[list[str]]:
+        """The lines of each pair that differs, each with `- `, `+ ` or two spaces before it."""
+        return [_diff(old.lines, new.lines) for _, old, new in self.differing]
 
     def lines(self) -> list[str]:
         """Return the differences as text; `-` is the generation before, `+` the one of now."""
@@ -138,14 +147,25 @@ class Comparison:
         if not differing:
             return [f"{events} events: no difference between {self.labels[0]} and {self.labels[1]}"]
         shown = [f"--- {self.labels[0]}", f"+++ {self.labels[1]}"]
-        for title, old, new in differing:
-            shown += ["", title]
-            shown += [line for line in difflib.ndiff(old.lines, new.lines) if not line.startswith("? ")]
+        for (title, _, _), diff in zip(differing, self.diffs, strict=True):
+            shown += ["", title, *diff]
         count = sum(1 for _, old, _ in differing if old.event is not None)
         return [*shown, "", f"{count} of {events} events differ"]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
+
+
+def _diff(old: list[str], new: list[str]) -> list[str]:
+    if max(len(old), len(new)) <= DIFFERED_WITHIN:
+        return [line for line in difflib.ndiff(old, new) if not line.startswith("? ")]
+    found: list[str] = []
+    for what, i, j, k, m in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if what == "equal":
+            found += [f"  {line}" for line in old[i:j]]
+        else:
+            found += [*(f"- {line}" for line in old[i:j]), *(f"+ {line}" for line in new[k:m])]
+    return found
 
 
 def _title(index: int, event: EventEnvelope | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from pathlib import Path
 
 from dnworker.capability.manifest import WorkerDefinition
@@ -26,16 +25,30 @@ def reason(definition: WorkerDefinition, *, is_observed: bool) -> str:
         return f"its Python runs with {option}, and so without what makes a worker report"
     if not is_observed:
         return "it is not observed, and no Worker of dnworker, which reports by itself, runs in it"
-    return "no Worker of dnworker or of the SDK runs in it"
+    return "no Worker of dnworker or of the SDK runs in it, or its output goes elsewhere"
 
 
 def _isolated(program: str, args: tuple[str, ...]) -> str | None:
     """Return the option by which Python leaves out `PYTHONPATH` or `sitecustomize`, if it has one."""
     if program.startswith("uv"):
         return None
-    for option in takewhile(lambda one: one.startswith("-") and one not in ("-c", "-m", "--"), args):
-        if not option.startswith("--") and any(letter in option for letter in "IES"):
-            return option
+    left = iter(args)
+    for option in left:
+        if not option.startswith("-") or option in ("-", "--"):
+            return None
+        if option.startswith("--"):
+            if option == "--check-hash-based-pycs":
+                next(left, None)
+            continue
+        for at, letter in enumerate(option[1:], 2):
+            if letter in "IES":
+                return option
+            if letter in "cm":
+                return None
+            if letter in "WX":  # what follows is its value
+                if at == len(option):
+                    next(left, None)
+                break
     return None
 
 

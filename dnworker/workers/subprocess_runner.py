@@ -14,13 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from dnworker.core.lifecycle import SHUTDOWN_ERRORS, Lifecycle, WorkerState
+from dnworker.workers import reports
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.family import VARIABLE
 from dnworker.workers.guard import Guard
 from dnworker.workers.log_file import LogFile
 from dnworker.workers.process_output import LineListener, ProcessOutput
 from dnworker.workers.process_tree import ProcessTree
-from dnworker.workers.reports import Report
+from dnworker.workers.reports import Notice, Report
 from dnworker.workers.tasks import keep
 
 log = logging.getLogger("dnworker.process")
@@ -142,7 +143,7 @@ class SubprocessWorkerRunner:
             child = await asyncio.create_subprocess_exec(
                 program,
                 *self._args,
-                env={**self._env, VARIABLE: tree.run},
+                env={**self._env, VARIABLE: tree.run, **self._output(writing_end)},
                 cwd=self._cwd,
                 stdout=writing_end,
                 stderr=writing_end,
@@ -212,7 +213,7 @@ class SubprocessWorkerRunner:
             report_word=self._report_word,
         )
         reading = keep(output.read(stream), f"{self._label} reader")
-        code = await child.wait()
+        code = await self._exit(child, output, reading)
         # Order matters: what is in the pipe first, then the grandchildren that may be holding it open.
         await asyncio.wait({reading}, timeout=0 if tree.group_is_empty else DRAIN_GRACE)
         await tree.end(0.5 if self.state is not WorkerState.STOPPING else self._grace)
@@ -231,6 +232,24 @@ class SubprocessWorkerRunner:
             self.lifecycle.to(WorkerState.STOPPED, self._shutdown_errors(), reason="Exited with code 0")
         else:
             self.lifecycle.to(WorkerState.ERROR, self._exit_text(code))
+
+    async def _exit(
+        self, child: asyncio.subprocess.Process, output: ProcessOutput, reading: asyncio.Task[None]
+    ) -> int:
+        """Wait for the exit; a process that reported and whose output ends earlier reports no more."""
+        exiting = asyncio.ensure_future(child.wait())
+        try:
+            await asyncio.wait({exiting, reading}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({exiting}, timeout=DRAIN_GRACE)  # it may be known a little later
+            is_early = not exiting.done() and self.state is WorkerState.RUNNING
+            if is_early and output.has_reports and self._on_report is not None:
+                self._on_report(Notice("its output was redirected", is_over=True))
+            return await exiting
+        finally:
+            exiting.cancel()
+
+    def _output(self, writing_end: int) -> dict[str, str]:
+        return {} if self._report_word is None else {reports.OUTPUT: reports.identity(writing_end)}
 
     def _exit_text(self, code: int) -> str:
         text = f"exited with code {code}"

@@ -201,9 +201,11 @@ def panel() -> Panel | StaticPanel:
 def map(minutes: float = 15) -> FlowMap:  # noqa: A001  in a notebook it is `dn.map()`
     """Return what flows where, as a picture; `.svg` and `.mermaid` are its text. See `Runtime.map`."""
     notebook = _active()
-    if not notebook.loop.has_thread:
-        return notebook.runtime.map(minutes)
     import asyncio
+    import threading
+
+    if notebook.loop.thread_id in (None, threading.get_ident()):  # a handler runs on the loop itself
+        return notebook.runtime.map(minutes)
 
     async def make() -> FlowMap:
         return notebook.runtime.map(minutes)

@@ -187,6 +187,7 @@ def _with_magics(notebook: Notebook) -> Notebook:
     )
     runtime.actions = NotebookActions(notebook.magics)
     notebook.panels.widgets.suggest = runtime.actions.suggest
+    notebook.panels.widgets.fire = dnworker_jupyter.fire
     notebook.hooks = CellHooks(
         notebook.shell,
         startup=notebook.startup,

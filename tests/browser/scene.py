@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from dnworker.panel import assets
@@ -163,8 +164,9 @@ def _open(page: Any, html: str, scenes: list[dict[str, Any]]) -> None:
     found = [
         {"parts": {}, "looks": {}, "answers": {}, "later": {}, "kernel": None} | scene for scene in scenes
     ]
-    opened = "window.store ??= store; el.dnwPanel = {"  # so that a test goes to any place
-    module = assets.module().replace("el.dnwPanel = {", opened)
+    # A test goes to any place by the store, which the panel keeps to itself.
+    module, times = re.subn(r"(?=el\.dnwPanel ?= ?\{)", "window.store ??= store; ", assets.module())
+    assert times == 1
     files = {
         "/": ("text/html", html),
         "/panel.js": ("text/javascript", module),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import sys
 import threading
 import time
@@ -19,7 +20,17 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 LONGEST_QUEUE = 1_000_000
-"""Bytes of reports that wait where the pipe takes none and the process made it not block."""
+"""Bytes of reports that wait where the pipe takes none: a handler that prints nothing waits for no reader."""
+
+LONGEST_REPORT = 900_000
+"""Bytes of a report; the runtime takes what is longer than 1,000,000 for text."""
+
+LAST_WAIT = 1.0
+"""Seconds in which what waits may get room at the end, or before text that would cut a report in two."""
+
+AT_ONCE = select.PIPE_BUF
+END = b"\x1b\\"
+"""Bytes that a pipe which has room takes whole, and the end of a report."""
 
 LONGEST_TEXT = 2_000
 """Characters of a notice."""
@@ -43,7 +54,7 @@ _NOBODY: tuple[Any, str, int, bool] = (None, "stdout", 0, False)
 
 
 class Gone(Exception):
-    """The output of the process does not lead to the runtime any more."""
+    """The output of the process does not lead to the runtime, or not any more."""
 
 
 class Channel:
@@ -53,14 +64,16 @@ class Channel:
 
     Args:
         word: that the runtime knows reports by.
+        pipe: the device and the number of the file that leads to the runtime; None where it is not known.
         here: the run of a handler that goes on here.
         failed: the run that failed here, which the SDK is about to log.
 
     Raises:
+        Gone: no output of the process leads to the runtime.
         OSError, ValueError, AttributeError: standard output is no file.
     """
 
-    def __init__(self, word: str, here: ContextVar[Any], failed: ContextVar[Any]) -> None:
+    def __init__(self, word: str, pipe: str | None, here: ContextVar[Any], failed: ContextVar[Any]) -> None:
         self.is_over = False
         """Whether it has given up."""
         self._start, self._end = f"\x1b_dnworker:{word}:", "\x1b\\"
@@ -70,7 +83,8 @@ class Channel:
         self._lock = threading.RLock()
         self._streams = [one for one in (sys.stdout, sys.stderr) if one is not None]
         self._files = [sys.stdout.fileno(), *_numbers(sys.stderr)]
-        self._pipe = _identity(self._files[0])
+        self._pipe = _identity(self._files[0]) if pipe is None else pipe
+        self._file()
         # what waits for the end of this step
         self._batch: list[Any] = []
         self._is_due = False
@@ -81,10 +95,24 @@ class Channel:
         self._waiting: deque[bytes] = deque()
         self._waits = 0
         self._lost = 0
+        self._is_half = False  # whether the first that waits is written in part
         # whose the text is
         self._last = _NOBODY
         self._has_text = False
         self._main = threading.main_thread().ident
+        self._is_shared = False  # whether a forked process may write to the same output
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_parent=self._after_fork, after_in_child=self._after_fork_in_child)
+
+    def _after_fork(self) -> None:
+        self._is_shared = True
+
+    def _after_fork_in_child(self) -> None:
+        self._is_shared = True
+        self._lock = threading.RLock()  # another thread may have held it, which is none of the child's
+        self._batch, self._timer, self._is_due = [], None, False
+        self._waiting.clear()
+        self._waits, self._is_half = 0, False
 
     # -- reports ---------------------------------------------------------------------------------------
 
@@ -93,7 +121,7 @@ class Channel:
         if self.is_over or os.getpid() != self._pid:
             return
         with self._lock:
-            self._batch.append(json.dumps(report)[1:-1])
+            self._batch.append(_as_text(report)[1:-1])
             self._write_batch()
 
     def begin(self, run: Any) -> None:
@@ -126,6 +154,8 @@ class Channel:
 
     def fail(self, run: Any, report: dict[str, Any]) -> None:
         """Write that a handler was cancelled, or raised."""
+        if self.is_over or os.getpid() != self._pid:
+            return
         with self._lock:
             if self._last[0] is run:
                 self._last = _NOBODY
@@ -148,11 +178,26 @@ class Channel:
 
     def write_late(self) -> None:
         """Write what waits; never raises."""
+        if os.getpid() != self._pid:
+            return
         self._is_due = False
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()  # each would make another while the pipe is full
+            self._timer = None
         try:
             with self._lock:
                 self._write_batch()
+        except Exception as exc:
+            self.give_up(exc)
+
+    def write_last(self) -> None:
+        """Write what waits, and let a full pipe have a second for it; never raises."""
+        self.write_late()
+        if self.is_over or os.getpid() != self._pid:
+            return
+        try:
+            with self._lock:
+                self._write_waiting(self._file(), LAST_WAIT)
         except Exception as exc:
             self.give_up(exc)
 
@@ -163,7 +208,7 @@ class Channel:
             return
         if self._has_text:
             self._flush()
-        self._write(self._taken().encode())
+        self._write(self._taken().encode("utf-8", "replace"))
 
     def _taken(self) -> str:
         """Return the reports that wait, as they stand in the output, and forget them."""
@@ -183,10 +228,11 @@ class Channel:
         event = f'"event_id":{named}{DELIVERED if one.is_delivered else ""}'
         return f'{self._start}{{{how},{one.head},"id":"{one.number:016x}",{event}}}{self._end}'
 
-    def notice(self, text: str) -> None:
-        """Have the runtime log something about the reports; never raises."""
+    def notice(self, text: str, *, is_over: bool = False) -> None:
+        """Have the runtime log something about the reports, which may be the last of them; never raises."""
         try:
-            self.report({"is": "notice", "text": text[:LONGEST_TEXT]})
+            self.report({"is": "notice", "text": text[:LONGEST_TEXT], "is_over": is_over})
+            self.is_over = self.is_over or is_over
         except Exception as exc:
             self.give_up(exc)
 
@@ -209,22 +255,10 @@ class Channel:
             Gone: no file of this process leads to the runtime.
         """
         file = self._file()
-        if not self._waiting:
-            written = _written(file, data)
-            if written == len(data):
-                return
-            data = data[written:]
         if data:
             self._waiting.append(data)
             self._waits += len(data)
-        while self._waiting:
-            first = self._waiting[0]
-            written = _written(file, first)
-            self._waits -= written
-            if written < len(first):
-                self._waiting[0] = first[written:]
-                break
-            self._waiting.popleft()
+        self._write_waiting(file)
         while self._waits > LONGEST_QUEUE and len(self._waiting) > 1:  # the first may be half written
             self._waits -= len(self._waiting.pop())
             self._lost += 1
@@ -234,6 +268,32 @@ class Channel:
             lost, self._lost = self._lost, 0
             text = f"reports were lost, as its output was full: {lost:,}"
             self.report({"is": "notice", "text": text, "lost": lost})
+
+    def _write_waiting(self, file: int, seconds: float = 0, *, only_half: bool = False) -> None:
+        """Write what waits, or only the rest of what is half written, as far as there is room in time."""
+        while self._waiting and (self._is_half or not only_half):
+            first = self._waiting[0]
+            end = first.find(END) + len(END) if only_half else len(first)
+            written, is_half = _written(file, first[:end], seconds)
+            self._waits -= written
+            if written == len(first):
+                self._waiting.popleft()
+            else:
+                self._waiting[0] = first[written:]
+            if written:
+                self._is_half = is_half
+            if written < end:
+                return
+
+    def _make_way(self, file: int) -> None:
+        """Write what text must not come before: all where text waits for room, else what is half written."""
+        try:
+            if os.get_blocking(file):
+                self._write_waiting(file, -1)
+            else:
+                self._write_waiting(file, LAST_WAIT, only_half=True)
+        except Exception as exc:
+            self.give_up(exc)
 
     def _file(self) -> int:
         """Return a file that leads to the runtime: the process may have put another in the place of one."""
@@ -256,10 +316,12 @@ class Channel:
         write, flush = stream.write, stream.flush
 
         def write_on(text: str) -> Any:
-            if not isinstance(text, str) or self.is_over or os.getpid() != self._pid:
+            if not isinstance(text, str) or self.is_over:
                 return write(text)
             with self._lock:
                 mark = self._mark(source, file, text)
+                if self._waiting and _identity(file) == self._pipe:
+                    self._make_way(file)
                 self._has_text = True
                 if not mark:
                     return write(text)
@@ -282,8 +344,10 @@ class Channel:
             else:
                 whose = None if here is None or not here.number else here
             thread = threading.get_ident()
-            says = (whose, source, 0 if thread == self._main else thread, is_told)
-            if says == self._last or _identity(file) != self._pipe:
+            # The process's own number is in it, too: a forked child has threads of the same numbers.
+            by = thread ^ os.getpid() if self._is_shared or thread != self._main else 0
+            says = (whose, source, by, is_told)
+            if (says == self._last and not self._is_shared) or _identity(file) != self._pipe:
                 return ""
             self._flush()
             if self._waiting:
@@ -310,15 +374,42 @@ def _says(says: tuple[Any, str, int, bool]) -> str:
     return f'"is":"says","id":{who},"source":"{source}","level":"{level}","by":{by}{told}'
 
 
-def _written(file: int, data: bytes) -> int:
-    """Write what the file takes; returns how many bytes that is."""
-    done = 0
+def _as_text(report: dict[str, Any]) -> str:
+    """Return a report as JSON that the runtime takes: of an error that is too long, what is outermost."""
+    text = json.dumps(report)
+    if len(text) > LONGEST_REPORT:
+        text = json.dumps(report, ensure_ascii=False)  # which has six bytes of each letter of two
+    if len(text.encode("utf-8", "replace")) <= LONGEST_REPORT:
+        return text
+    error = report.get("error")
+    if not error:
+        raise ValueError(f"a report of {len(text):,} characters is too long")
+    alone = {key: value for key, value in error.items() if key not in ("cause", "context", "members")}
+    alone |= {"is_cut": True, "more_members": error.get("more_members", 0) + len(error.get("members", ()))}
+    if alone == error:
+        alone["frames"] = [{**frame, "locals": []} for frame in error["frames"]]
+    return _as_text(report | {"error": alone})
+
+
+def _written(file: int, data: bytes, seconds: float) -> tuple[int, bool]:
+    """Write what the file takes without a wait, or as far as it has room within `seconds`; -1 is for ever.
+
+    Returns how many bytes that is, and whether they end within a report.
+    """
+    done, room = 0, select.poll()
+    room.register(file, select.POLLOUT)
+    until = time.monotonic() + seconds
     while done < len(data):
-        try:
-            done += os.write(file, data[done:] if done else data)
-        except BlockingIOError:
+        wait = None if seconds < 0 else max(0.0, until - time.monotonic()) * 1000 if seconds else 0
+        if not room.poll(wait):
             break
-    return done
+        end = data.rfind(END, done, done + AT_ONCE) + len(END)  # whole reports, where they fit
+        try:
+            done += os.write(file, data[done : end if end > done + 1 else done + AT_ONCE])
+        except BlockingIOError:
+            if not seconds:
+                break
+    return done, not data.endswith(END, 0, done)
 
 
 def _numbers(stream: Any) -> list[int]:
@@ -328,10 +419,10 @@ def _numbers(stream: Any) -> list[int]:
         return []
 
 
-def _identity(file: int) -> tuple[int, int] | None:
-    """Return what tells one file from another; None where the number is no file."""
+def _identity(file: int) -> str | None:
+    """Return what tells one file from another, as the runtime writes it; None where the number is no file."""
     try:
         found = os.fstat(file)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return f"{found.st_dev}:{found.st_ino}"

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import time
+import weakref
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from typing import Any
 WORKER_MODULE = "dreadnode.capabilities.worker"
 CLIENT_MODULE = "dreadnode.app.client.runtime_client"
 WORD, LOCALS, OBSERVE = "DNWORKER_REPORTS", "DNWORKER_LOCALS", "DNWORKER_OBSERVE"
+OUTPUT = "DNWORKER_OUTPUT"
 RUN_SCHEDULES = "DNWORKER_RUN_SCHEDULES"
 
 LONGEST_NAME = 200
@@ -34,6 +36,9 @@ CAUSES = {"on_startup": "startup", "on_shutdown": "shutdown", "on_event": "event
 Load = Callable[[str], Any]
 """Returns a module beside this one."""
 
+Say = Callable[..., None]
+"""Says on the worker's log why nothing is observed."""
+
 here: contextvars.ContextVar[Run | None] = contextvars.ContextVar("observed", default=None)
 """The run of a handler that goes on here, or is about to begin."""
 
@@ -45,8 +50,8 @@ class Unobservable(Exception):
     """The SDK of this process lacks what is wrapped; the text says what."""
 
 
-def install(module: Any, load: Load) -> None:
-    """Have every Worker of the SDK report from its run on.
+def install(module: Any, load: Load, say: Say) -> None:
+    """Have the Workers of the SDK that run one after the other report.
 
     Raises:
         Unobservable: this version of the SDK is made otherwise.
@@ -57,38 +62,61 @@ def install(module: Any, load: Load) -> None:
     if not hasattr(worker_class, "_run_until"):
         raise Unobservable("this version of its SDK has no Worker._run_until")
     run_until = worker_class._run_until
-    begin = functools.partial(_begin, load)
+    begin = functools.partial(_begin, load, say)
 
     @functools.wraps(run_until)
     def observed(worker: Any, *args: Any, **fields: Any) -> Any:
-        begin(worker)
-        return run_until(worker, *args, **fields)
+        observer = begin(worker)
+        running = run_until(worker, *args, **fields)
+        if observer is not None:
+            observer.follow(running)
+        return running
 
     worker_class._run_until = observed
 
 
-_channels: list[Any] = []
-"""That of this process, once a Worker reports."""
+_observers: list[Observer] = []
+"""That of the Worker of this process which reports, or was the last to do so."""
 
 
-def _begin(load: Load, worker: Any) -> None:
-    """Have a Worker report, if it is the first of this process that the runtime listens to."""
-    word = os.environ.pop(WORD, None)
+def _begin(load: Load, say: Say, worker: Any) -> Observer | None:
+    """Have a Worker report; returns its observer, None if it does not report or does so already."""
+    word, pipe = os.environ.pop(WORD, None), os.environ.pop(OUTPUT, None)
     with_locals = os.environ.pop(LOCALS, "0") == "1"
     os.environ.pop(OBSERVE, None)  # what the worker starts does not report
-    if word is None:
-        if _channels:
-            which = str(getattr(worker, "name", None))[:LONGEST_NAME]
-            _channels[0].notice(f"{which} runs without reporting: only the first Worker of a process reports")
-        return
     channel = None
     try:
-        channel = load("channel").Channel(word, here, failed)
-        _channels.append(channel)
-        Observer(worker, channel, load, with_locals=with_locals)
+        if _observers:
+            return _begin_another(_observers[0], load, worker)
+        if word is None:
+            return None
+        channel = load("channel").Channel(word, pipe, here, failed)
+        _observers.append(Observer(worker, channel, load, with_locals=with_locals))
+        return _observers[0]
     except Exception as exc:
         if channel is not None:
             channel.give_up(exc)
+        elif word is not None:
+            say(exc, word, pipe)
+    return None
+
+
+def _begin_another(before: Observer, load: Load, worker: Any) -> Observer | None:
+    """Have a Worker report in the place of one whose run is over; two at once cannot be told apart."""
+    channel = before.channel
+    if before.worker is worker or channel.is_over:
+        return before if before.worker is worker else None
+    try:
+        if before.is_over:
+            _observers[0] = Observer(worker, channel, load, with_locals=before.with_locals, is_first=False)
+            return _observers[0]
+        which = str(getattr(worker, "name", None))[:LONGEST_NAME]
+        text = f"{which} runs without reporting: only one Worker of a process reports at a time"
+        # Nothing tells the stream of one from that of the other, and so whose events are to be waited for.
+        channel.notice(text, is_over={*worker._event_handlers} == before.kinds)
+    except Exception as exc:
+        channel.give_up(exc)
+    return None
 
 
 class Observer:
@@ -99,20 +127,28 @@ class Observer:
         channel: takes the reports.
         load: returns the module that describes errors, when there is one.
         with_locals: whether errors have the values of variables.
+        is_first: whether the process is not observed yet.
     """
 
-    def __init__(self, worker: Any, channel: Any, load: Load, *, with_locals: bool) -> None:
-        self._worker = worker
-        self._channel = channel
+    def __init__(
+        self, worker: Any, channel: Any, load: Load, *, with_locals: bool, is_first: bool = True
+    ) -> None:
+        self.worker = worker
+        self.channel = self._channel = channel
+        self.with_locals = with_locals
         self._load = load
-        self._with_locals = with_locals
+        self._running: Callable[[], Any] = lambda: None
         self._newest = time.time_ns()
         self._begun: dict[str, int] = {}
+        self._wrapped_of: dict[str, int] = {}
+        """How many handlers of a kind report that they begin; others may be registered later."""
         self._keys: dict[tuple[str, str, str], None] = {}
         wrapped = self._wrapped()
-        self._wrap_client()
+        if is_first:
+            self._wrap_client()
         channel.report({"is": "hello", "handlers": list(map(list, self._keys)), "observed": True})
-        channel.follow_output()
+        if is_first:
+            channel.follow_output()
         for registry, handlers in wrapped:
             registry[:] = handlers
         runs_schedules = bool(os.environ.pop(RUN_SCHEDULES, None))
@@ -120,13 +156,35 @@ class Observer:
             handlers = [handler for _, handler in worker._every_handlers]
             worker._startup_handlers.append(load("schedules").starter(handlers))
 
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds that its handlers are for, as it has reported them."""
+        return {trigger for decorator, trigger, _ in self._keys if decorator == "on_event"}
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the Worker runs no more."""
+        running = self._running()
+        return running is None or getattr(running, "cr_frame", running) is None
+
+    def follow(self, running: Any) -> None:
+        """Note what runs the Worker: no frame of ours is to be around it, to learn when it ends."""
+        try:
+            self._running = weakref.ref(running)
+        except TypeError:  # no coroutine, and so nothing tells that it has ended
+            self._running = lambda: running
+
     def _wrapped(self) -> list[tuple[list[Any], list[Any]]]:
         """Return each registry with what it is to have; nothing is changed yet."""
-        worker, reporting = self._worker, self._reporting
+        worker, reporting = self.worker, self._reporting
         found: list[tuple[list[Any], list[Any]]] = []
 
         def take(registry: list[Any], decorator: str, trigger: str = "") -> None:
-            found.append((registry, [reporting(decorator, trigger, handler) for handler in registry]))
+            made = [reporting(decorator, trigger, handler) for handler in registry]
+            found.append((registry, made))
+            if decorator == "on_event":
+                pairs = zip(registry, made, strict=True)
+                self._wrapped_of[trigger] = sum(new is not old for old, new in pairs)
 
         take(worker._startup_handlers, "on_startup")
         for kind, registry in worker._event_handlers.items():
@@ -176,10 +234,12 @@ class Observer:
         try:
             result = await handler(*args)
         except BaseException as exc:
-            here.reset(token)
+            _leave(token)
             self.end(run, exc)
+            if exc.__traceback__ is not None:  # without this frame, which is none of the user's
+                exc.__traceback__ = exc.__traceback__.tb_next
             raise
-        here.reset(token)
+        _leave(token)
         self.end(run, None)
         return result
 
@@ -208,7 +268,7 @@ class Observer:
             report: dict[str, Any] = {"is": "end", "id": run.id, "duration": took, "outcome": "cancelled"}
             if not isinstance(exc, CancelledError):
                 failed.set(run)
-                error = self._load("describing").describe(exc, with_locals=self._with_locals)
+                error = self._load("describing").describe(exc, with_locals=self.with_locals)
                 report |= {"outcome": "error", "error": error}
             self._channel.fail(run, report)
         except Exception as broken:
@@ -216,11 +276,11 @@ class Observer:
 
     def _is_delivered(self, event_id: str, kind: str) -> bool:
         """Return whether the last handler of an event has begun by now."""
-        handlers = self._worker._event_handlers.get(kind, ())
-        if len(handlers) <= 1:
+        handlers = self._wrapped_of.get(kind, 0)
+        if handlers <= 1:
             return True
         begun = self._begun.pop(event_id, 0) + 1
-        if begun >= len(handlers):
+        if begun >= handlers:
             return True
         self._begun[event_id] = begun
         if len(self._begun) > UNFINISHED_KEPT:
@@ -244,7 +304,7 @@ class Observer:
 
         @functools.wraps(close)
         def closing(client: Any, *args: Any, **fields: Any) -> Any:
-            self._channel.write_late()
+            self._channel.write_last()
             return close(client, *args, **fields)
 
         client_class.close = closing
@@ -306,12 +366,16 @@ class Run:
         return DONE if type(self._group) is nullcontext else self._group.__aenter__()
 
     def __aexit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> Any:
-        try:
-            here.reset(self._token)
-        except ValueError:  # it was entered in another context
-            here.set(None)
+        _leave(self._token)
         self._observer.end(self, exc)
         return DONE if type(self._group) is nullcontext else self._group.__aexit__(kind, exc, traceback)
+
+
+def _leave(token: Any) -> None:
+    try:
+        here.reset(token)
+    except ValueError:  # it was entered in another context, as where a collected coroutine is closed
+        here.set(None)
 
 
 class Done:

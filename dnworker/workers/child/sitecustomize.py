@@ -141,16 +141,33 @@ class ThenChange(Loader):
             say_unobserved(exc)
 
 
-def say_unobserved(exc: Exception) -> None:
-    """Say on the worker's log why the SDK is left as it is."""
+def say_unobserved(exc: Exception, word: str | None = None, pipe: str | None = None) -> None:
+    """Say on the worker's log why the SDK is left as it is, if an output of this process leads there.
+
+    Args:
+        exc: what keeps it from being observed.
+        word: that the runtime knows reports by; that of the environment, if it is still there.
+        pipe: the device and the number of the file that leads to the runtime, likewise.
+    """
     try:
         why = f"{exc}" if type(exc).__name__ == "Unobservable" else f"{type(exc).__name__}: {exc}"
-        word = os.environ.get("DNWORKER_REPORTS", "")
+        word = word or os.environ.get("DNWORKER_REPORTS", "")
+        pipe = pipe or os.environ.get("DNWORKER_OUTPUT")
+        file = next(one for one in (1, 2) if pipe in (None, identity(one)))
         text = "".join(c if c.isprintable() and c not in '"\\' else " " for c in why[:1000])
         report = f'{{"is":"notice","text":"{text}","is_over":true}}'
-        os.write(1, f"\x1b_dnworker:{word}:{report}\x1b\\".encode("utf-8", "replace"))
+        os.write(file, f"\x1b_dnworker:{word}:{report}\x1b\\".encode("utf-8", "replace"))
     except Exception:  # noqa: S110  there is nowhere to say it
         pass
+
+
+def identity(file: int) -> str:
+    """Return what tells one file from another, as the runtime writes it; empty where it is no file."""
+    try:
+        found = os.fstat(file)
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def print_line_by_line() -> None:
@@ -174,7 +191,8 @@ def observe() -> None:
     """Have the first Worker of the SDK that runs here report; a child of multiprocessing is left alone."""
     if "--multiprocessing-fork" not in sys.argv:
         WhenImported(
-            "dreadnode.capabilities.worker", lambda module: beside("observe").install(module, beside)
+            "dreadnode.capabilities.worker",
+            lambda module: beside("observe").install(module, beside, say_unobserved),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from html import escape
 
 from dnworker.workers.shadow import Comparison
@@ -29,8 +28,7 @@ def comparison_html(found: Comparison) -> str:
         head = f"{coloured(f'- {before}', 'bad')} {coloured(f'+ {after}', 'ok')}"
         body = [f"<div><b>{count} of {events} events differ</b> {head}</div>"]
     left = LINES_SHOWN
-    for title, old, new in differing:
-        lines = [line for line in difflib.ndiff(old.lines, new.lines) if not line.startswith("? ")]
+    for (title, _, _), lines in zip(differing, found.diffs, strict=True):
         rows = [
             block_row(line[0], escape(line[2:], quote=False), _KINDS[line[0]])
             for line in lines[: max(0, left)]

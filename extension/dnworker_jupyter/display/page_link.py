@@ -116,8 +116,8 @@ class PageLink(anywidget.AnyWidget):
             return
         try:
             self.send({"type": "ticket", "url": page_ticket(self._runtime), "seconds": TICKET_SECONDS})
-        except UsageError as exc:  # the runtime was stopped since
-            self.send({"type": "refused", "text": f"{exc}; %panel --open starts it again"})
+        except UsageError:  # the runtime was stopped since
+            self.send({"type": "refused", "text": "the runtime was stopped; %panel --open makes a new link"})
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Add the address for where no widget can live; the page asks for the token there."""

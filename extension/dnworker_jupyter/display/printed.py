@@ -29,7 +29,9 @@ _LEVELS = {"error": "bad", "critical": "bad", "warning": "warn"}
 class Room:
     """What one trace may still store of displays, and those that the front end draws below it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_below: bool = True) -> None:
+        self.has_below = has_below
+        """Whether the front end draws some below it."""
         self._characters = STORED
         self._forms = FORMS_STORED
         self.below: list[dict[str, Any]] = []
@@ -57,8 +59,8 @@ def printed(runs: Sequence[TracedInvocation], room: Room, *, is_open: bool) -> s
         name = coloured(escape(run.label), "mu") if len(runs) > 1 else ""
         shown.append(f"<div>{name}{''.join(_line(line, room) for line in lines[:left])}</div>")
         left -= len(lines)
-    if left < 0:
-        shown.append(_note(f"({-left:,} more lines; %worker logs shows them)"))
+    if total > LINES_SHOWN:
+        shown.append(_note(f"({total - LINES_SHOWN:,} more lines; %worker logs shows them)"))
     handlers = len({(run.worker, run.handler) for run, _ in wrote})
     by = f"{handlers} handler{'s' if handlers > 1 else ''}"
     title = f"Printed by {by}, {total:,} line{'s' if total > 1 else ''}"
@@ -79,9 +81,12 @@ def _form(line: LogLine, room: Room) -> Iterator[str]:
     if form is None:
         return
     live = live_forms(line.data)
+    where = f"%worker logs {line.worker} --show {line.number} shows it" if line.number else "it is muted"
+    if live and not room.has_below:
+        yield _note(f"({form.mime}: {where})")
+        return
     size = sum(len(str(one)) for one in live.values()) or len(form.content)
     if not room.takes(size):
-        where = f"%worker logs {line.worker} --show {line.number} shows it" if line.number else "it is muted"
         yield _note(f"({form.mime} of {size:,} characters is not stored in the notebook; {where})")
         return
     if live:

@@ -39,9 +39,9 @@ def register_formatters(
     waiting: list[dict[str, Any]] = []
 
     def as_html(trace: Trace) -> str:
-        room = Room()
+        room = Room(has_below=current_invocation.get() is None)  # a handler may look at a trace, too
         html = trace_html(trace, room, stale_notes(trace, stale), cell)
-        if current_invocation.get() is None:  # a handler may look at a trace, too
+        if room.has_below:
             waiting.extend(room.below)
         return html
 

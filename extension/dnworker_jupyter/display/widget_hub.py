@@ -73,6 +73,8 @@ class WidgetHub:
         self._feed: Panel | None = None
         self.suggest: Callable[[str], Awaitable[tuple[dict[str, Any], str]]] | None = None
         """Proposes a payload for a kind, once something can."""
+        self.fire: Callable[..., Awaitable[Any]] | None = None
+        """Fires an event as a cell does, once the runtime is ready."""
         self._widgets: list[Looking] = []
         self._tails: list[Listening] = []  # of these widgets, those that show lines
         self._listening = ExitStack()
@@ -110,11 +112,11 @@ class WidgetHub:
             raise UsageError(
                 f"{MOST} widgets are open already; close some: widget.close(), or dn.widgets.close_all()"
             )
-        if not self._widgets:
-            self._listen()
         self._widgets.append(widget)
         if isinstance(widget, Listening):
             self._tails.append(widget)
+        if len(self._widgets) == 1:  # once it is there: the loop may be another thread's
+            self._listen()
 
     def remove(self, widget: Looking) -> None:
         """Let a widget go; the last one leaves no listener."""
@@ -181,7 +183,10 @@ class WidgetHub:
 
     def _schedule(self) -> None:
         """Look when it is time; on the loop."""
-        if not self._widgets or (self._task is not None and not self._task.done()):
+        if not self._widgets:
+            self._is_due = False
+            return
+        if self._task is not None and not self._task.done():
             return  # the task looks again when it is done
         if self._timer is not None:
             self._timer.cancel()

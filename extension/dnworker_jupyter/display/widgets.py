@@ -26,6 +26,7 @@ from dnworker.core.series import STEP, bucket_of
 from dnworker.events.trace import Trace
 from dnworker.panel.log_rows import plain_text
 from dnworker_jupyter.display.live_widget import LONGEST_TEXT, LiveWidget, moved
+from dnworker_jupyter.display.printed import Room
 from dnworker_jupyter.display.tables import workers_table
 from dnworker_jupyter.display.trace_html import trace_html
 from dnworker_jupyter.display.widget_hub import active_hub
@@ -212,7 +213,7 @@ class Waterfall(LiveWidget):
 
     def _html(self) -> str:
         trace = self._trace()
-        return super()._html() if trace is None else trace_html(trace)
+        return super()._html() if trace is None else trace_html(trace, Room(has_below=False))
 
 
 class FlowMap(LiveWidget):
@@ -395,10 +396,14 @@ class FireForm(LiveWidget):
             payload = msgspec.json.decode(self.payload or "{}", type=dict[str, Any])
         except (msgspec.MsgspecError, RecursionError) as exc:
             raise UsageError(f"the payload is no JSON object: {exc}") from None
-        trace: Trace = await self._runtime.fire(self.kind, payload, session_id=self.session, only=self.worker)
+        fire = self._hub.fire if self._hub.fire is not None else self._fire
+        trace: Trace = await fire(self.kind, payload, session_id=self.session, only=self.worker)
         self.event = trace.event.event_id
         self._look()
         return trace
+
+    async def _fire(self, kind: str, payload: dict[str, Any], **fields: Any) -> Any:
+        return await self._hub.loop.enter(lambda: self._runtime.fire(kind, payload, **fields))
 
     async def _propose(self) -> None:
         if self._hub.suggest is None:

@@ -139,6 +139,77 @@ async def test_what_waits_for_a_worker_is_counted_by_kind(runtime):
     assert runtime.flow.facts_now(1).workers[0].waiting == {}
 
 
+SCRIPT = """
+from dnworker import Worker
+
+worker = Worker()
+
+
+@worker.on_event("demo.in")
+async def handle(event, client):
+    await client.publish({kind!r}, {{}})
+
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+MANIFEST = """
+schema: 1
+name: ops
+version: 0.1.0
+description: d
+flags: {beta: {description: d, default: false}}
+workers:
+  w: {path: w.py, when: [beta]}
+"""
+
+
+@pytest.mark.parametrize("is_at_once", [False, True], ids=["in turns", "at once"])
+async def test_an_edit_of_a_script_is_seen(tmp_path, is_at_once):
+    root = tmp_path / "ops"
+    root.mkdir()
+    (root / "capability.yaml").write_text(MANIFEST)
+
+    async def writes():
+        facts = runtime.flow.facts_now(0) if is_at_once else await runtime.flow.facts(0)
+        return facts.workers[0].writes
+
+    async with Runtime(port=None) as runtime:
+        (root / "w.py").write_text(SCRIPT.format(kind="demo.one"))
+        await runtime.load(root)
+        assert await writes() == {"demo.one"}
+        (root / "w.py").write_text(SCRIPT.format(kind="demo.another"))
+        assert await writes() == {"demo.another"}
+
+
+async def test_of_too_many_sources_the_oldest_are_read_again(monkeypatch):
+    monkeypatch.setattr(flows, "READ_KEPT", 2)
+    async with Runtime(port=None) as runtime:
+        for name in ("one", "two", "three"):
+            worker = bridge()
+            worker.name = name
+            await runtime.add(worker)
+        await runtime.flow.facts(0)
+        assert set(runtime.flow._written) == {"notebook:two", "notebook:three"}
+
+
+async def test_what_a_removed_worker_says_is_forgotten(runtime):
+    await only(runtime)
+    assert set(runtime.flow._written) == {"notebook:bridge"}
+    await runtime.remove("notebook:bridge")
+    for _ in runtime.flow._noting():
+        pass
+    assert runtime.flow._written == {}
+
+
+async def test_a_thousand_workers_with_three_triggers_are_all_counted(runtime):
+    rings = runtime.flow._handled_rings
+    rings.note((flows.Handled(f"w{n}", f"k{m}", False), 1) for n in range(1_000) for m in range(3))
+    rings.note((flows.Handled(f"w{n}", f"k{m}", True), 1) for n in range(1_000) for m in range(3))
+    assert sum(rings.sums(1).values()) == 6_000
+
+
 @pytest.mark.parametrize("wrapped", ["cyclic", "deep"])
 async def test_a_handler_whose_source_cannot_be_read_is_a_fact_without_it(runtime, monkeypatch, wrapped):
     worker = Worker(name="odd")

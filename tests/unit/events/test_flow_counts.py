@@ -88,18 +88,18 @@ def test_growth_is_that_of_the_window(steps):
         for minutes in (1, 15):
             quarters = minutes * 4
             expected = sum(count for quarter, count in noted if here - quarters < quarter <= here)
-            assert rings.sums(minutes)["x"] == expected
-        assert sum(rings.series(lambda key: key == "x")) == rings.sums(15)["x"]
+            assert rings.sums(minutes).get("x", 0) == expected
+        assert sum(rings.series(lambda key: key == "x")) == rings.sums(15).get("x", 0)
         clock.now += later
 
 
 def test_the_loop_may_turn_while_many_totals_are_summed_up(monkeypatch):
     monkeypatch.setattr(flow_counts, "AT_ONCE", 10)
     rings = Rings(Clock())
-    rings.note((n, n) for n in range(95))
-    rings.note((n, 2 * n) for n in range(95))
+    rings.note((n, n) for n in range(1, 96))
+    rings.note((n, 2 * n) for n in range(1, 96))
     assert sum(1 for _ in rings.summing(15)) == 9
-    assert rings.sums(15) == {n: 2 * n for n in range(95)}
+    assert rings.sums(15) == {n: 2 * n for n in range(1, 96)}
 
 
 def test_a_total_that_begins_anew_counts_in_full():
@@ -127,3 +127,30 @@ def test_soon_after_the_start_the_time_that_has_passed_counts():
     assert rings.passed(1) == pytest.approx(0.1)
     clock.now += 3_600
     assert 0.75 <= rings.passed(1) <= 1
+
+
+def test_a_total_of_nothing_takes_no_room():
+    rings = Rings(Clock(), most=2)
+    rings.note((n, 0) for n in range(10))
+    rings.note([(8, 3), (9, 4)])
+    assert rings.sums(1) == {8: 3, 9: 4}
+
+
+def test_a_kind_that_is_silent_makes_room_for_another_and_begins_anew(counts, monkeypatch):
+    monkeypatch.setattr(flow_counts, "MOST", 1)
+    clock = Clock()
+    rings = Rings(clock, most=1)
+
+    def note(kind):
+        counts.note_event(event(kind))
+        rings.note(counts.totals.items())
+        list(rings.forget_silent(counts.totals))
+
+    note("a")
+    note("b")
+    assert rings.sums(15) == {(None, "a"): 1}
+    clock.now += QUARTER * QUARTERS
+    list(rings.forget_silent(counts.totals))
+    note("b")
+    assert counts.totals == {(None, "b"): 1}
+    assert rings.sums(15) == {(None, "b"): 1}

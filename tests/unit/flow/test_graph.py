@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
+from dnworker.flow import busiest as busiest_module
+from dnworker.flow import graph as graph_module
 from dnworker.flow.drawing import width_of
 from dnworker.flow.graph import Facts, Flow, build, in_words
 from dnworker.flow.maps import Place, graph_of, make
@@ -196,6 +198,39 @@ def test_every_flow_is_drawn_and_in_the_window_counted(facts):
     assert {e["source"] for e in drawing["edges"]} | {e["target"] for e in drawing["edges"]} <= ids
     for finding in drawing["findings"]:
         assert set(finding["nodes"]) <= ids
+
+
+def test_a_pattern_is_compared_with_the_kinds_once(monkeypatch):
+    compared = []
+    monkeypatch.setattr(
+        graph_module, "fnmatchcase", lambda kind, pattern: compared.append(kind) or kind.startswith("orders.")
+    )
+    kinds = [f"orders.{n}" for n in range(5)]
+    workers = [worker(f"a:w{n}", kinds, writes=frozenset({"orders.*"})) for n in range(20)]
+    build(Facts(workers))
+    assert sorted(compared) == kinds
+
+
+class Scans(dict):
+    """Edges that count how often all of them are gone through."""
+
+    count = 0
+
+    def values(self):
+        self.count += 1
+        return super().values()
+
+
+def test_the_busiest_flows_are_found_without_going_through_all_edges_for_each(monkeypatch):
+    facts = Facts(
+        [worker(f"a:w{n}", [f"k{n}"]) for n in range(50)], {"HTTP": {f"k{n}": n for n in range(50)}}
+    )
+    graph = build(facts)
+    graph.edges = Scans(graph.edges)
+    monkeypatch.setattr(busiest_module, "build", lambda facts: graph)
+    rows = busiest_module.busiest(facts, 5)["rows"]
+    assert [row["kind"] for row in rows] == ["k49", "k48", "k47", "k46", "k45"]
+    assert graph.edges.count < 5
 
 
 def test_a_schedule_that_a_process_calls_as_it_likes_keeps_its_label():

@@ -199,6 +199,36 @@ async def test_the_part_of_a_call_with_much_of_everything_is_bounded(runtime, sc
     assert size_of(found) < 60_000
 
 
+async def test_lists_of_events_mask_secrets_and_the_payload_that_is_opened_is_exact(runtime, screen):
+    worker = Worker("login")
+
+    @worker.on_event("login.asked")
+    async def on_login(event, client):
+        await client.publish("login.done", {"user": "ada", "auth": {"token": "t0p"}})
+
+    await runtime.add(worker)
+    trace = await runtime.fire("login.asked", {"password": "hunter2"})
+    await screen.open()
+    call = only_call(runtime, trace)
+    (published,) = (await look(screen, trace.event.event_id, call.id))["output"]["events"]
+    assert published["text"] == '{"user":"ada","auth":{"token":"***"}}'
+    found = await look(
+        screen, published["id"], wanted=lambda part: part["wanted"]["event"] == published["id"]
+    )
+    assert "t0p" in found["payload"]["text"]
+
+
+async def test_it_is_not_said_that_nobody_ran_where_calls_were_forgotten(runtime, importer, screen):
+    trace = await runtime.fire("csvdrop.rows", {"rows": rows(1)})
+    runtime.history._drop_invocation()
+    assert not runtime.history.invocations_of(trace.event.event_id)
+    await screen.open()
+    await runtime.worker("importer").stop()
+    found = await look(screen, trace.event.event_id)
+    assert not found["gone"]
+    assert "unheard" not in found
+
+
 def test_a_frame_whose_place_has_no_line_marks_none():
     error = describe(ValueError("x"))
     frames = [Frame(place, "f", "") for place in ("<frozen x>", "w.py, line 12", "w.py, line x", "w.py")]

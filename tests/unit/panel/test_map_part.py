@@ -138,6 +138,18 @@ def _crowd(number):
     return worker
 
 
+async def test_a_map_that_takes_long_is_made_again_after_ten_times_that(bridge, read, monkeypatch):
+    made, real = [], map_part.make
+    monkeypatch.setattr(map_part, "make", lambda *args: made.append(args) or real(*args))
+    monkeypatch.setattr(map_part, "SHORT", -1.0)
+    monkeypatch.setattr(map_part, "COST_FACTOR", 1e9)
+    first = await read()
+    assert await read() == first
+    assert len(made) == 1
+    await read(window="code")
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize(("form", "begin"), [("mermaid", "flowchart LR\n"), ("svg", "<svg ")])
 async def test_the_map_is_sent_as_text_without_what_is_hidden(runtime, bridge, screen, form, begin):
     await screen.open()

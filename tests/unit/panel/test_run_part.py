@@ -137,3 +137,11 @@ async def test_the_payload_of_an_event_is_sent_as_text_on_request(runtime, scree
     assert answer["payload"] == '{\n  "n": 12345678901234567890\n}'
     refused = await screen.ask("eventpayload", event="f" * 32)
     assert "kept no longer" in refused["text"]
+
+
+async def test_what_is_noted_of_a_finished_run_is_shown_at_the_next_look(runtime, bridge):
+    event_id = (await runtime.fire("demo.ping", {})).event.event_id
+    before = await run_of(runtime, event_id)
+    assert (await run_of(runtime, event_id))["rows"] is before["rows"]
+    runtime.history.note_storm(event_id, "it has begun a storm")
+    assert "it has begun a storm" in [row.get("text") for row in (await run_of(runtime, event_id))["rows"]]

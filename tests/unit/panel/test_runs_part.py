@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from dnworker import Runtime, Worker
+from dnworker.core.clock import VirtualClock
 from dnworker.panel import run_rows, runs_part
 from dnworker.panel.pace import Pace
+from dnworker.panel.run_part import run_to_json
 from dnworker.panel.runs_part import follow
 
 
@@ -290,3 +293,76 @@ async def test_a_schedule_is_the_source_of_what_it_publishes(runtime):
     await runtime.settle()
     (row,) = await rows_of(runtime)
     assert (row["kind"], row["text"]) == ("nightly.due", "schedule, every 5 min")
+
+
+async def test_a_run_whose_first_events_are_dropped_goes_on_at_the_oldest_that_is_kept(runtime, monkeypatch):
+    monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 50)
+    model, worker = runtime.feed.model, Worker("chain")
+
+    @worker.on_event("tick")
+    async def on_tick(event, client):
+        if event.payload["n"] % 20 == 0:
+            await model.runs.sync(Pace())
+        if event.payload["n"]:
+            await client.publish("tick", {"n": event.payload["n"] - 1})
+
+    await runtime.add(worker)
+    follower = follow(model, {})
+    first = (await runtime.fire("other", {})).event.event_id
+    await follower.changes(Pace())
+    await runtime.fire("tick", {"n": 200})
+    runtime.publish("later", {})
+    await runtime.settle()
+    part = await follower.changes(Pace())
+    assert first in part["gone"] or part["whole"]
+    by_kind = {row["kind"]: row for row in (await follow(model, {}).changes(Pace()))["rows"]}
+    row = by_kind["tick"]
+    kept = [event for event in runtime.history.events(100) if event.kind == "tick"]
+    assert (row["id"], row["seq"], row["events"]) == (kept[0].event_id, kept[0].seq, len(kept))
+    for event in kept:
+        assert model.runs.root_of(event.event_id) == row["id"]
+        assert not (await run_to_json(model, {"event": event.event_id}, Pace())).get("gone")
+    seqs = [run.seq for run in model.runs.runs.values()]
+    assert seqs == sorted(seqs)
+
+
+@pytest.mark.parametrize("is_watched", [True, False], ids=["watched", "looked at later"])
+async def test_runs_under_a_virtual_clock_are_filtered_by_the_machines(is_watched):
+    async with Runtime(port=None, clock=VirtualClock()) as runtime:
+        worker = Worker("shop")
+
+        @worker.on_event("order.placed")
+        async def on_placed(event, client): ...
+
+        await runtime.add(worker)
+        model, began = runtime.feed.model, time.time() * 1000
+        if is_watched:
+            await model.runs.sync(Pace())
+        event = (await runtime.fire("order.placed", {})).event
+        model.runs.note(event.event_id)
+        ended = time.time() * 1000
+        (row,) = await rows_of(runtime, last=600, since=began - 1_000, until=ended + 1_000)
+        assert began - 1_000 <= row["at"] <= ended + 1_000
+        assert await rows_of(runtime, since=ended + 60_000) == []
+        run = await run_to_json(model, {"event": event.event_id}, Pace())
+        assert (run["at"], run["virtual"]) == (row["at"], event.timestamp.timestamp() * 1000)
+
+
+async def test_a_row_that_the_view_was_not_sent_is_not_said_to_be_gone(runtime, shop, monkeypatch):
+    monkeypatch.setattr(runs_part, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("dnworker.events.history.EVENTS_KEPT", 40)
+    follower = follow(runtime.feed.model, {})
+    for n in range(20):
+        await runtime.fire("nobody.hears", {"id": f"n{n}"})
+    sent = {row["id"] for row in (await follower.changes(Pace()))["rows"]}
+    sent |= {row["id"] for row in follower.older(None, 5)}
+    assert len(sent) == 5
+    gone = set()
+    for _ in range(25):
+        for _ in range(2):
+            await runtime.fire("nobody.hears", {})
+        part = await follower.changes(Pace())
+        gone |= set(part["gone"])
+        sent |= {row["id"] for row in part["rows"]}
+    assert gone
+    assert gone <= sent

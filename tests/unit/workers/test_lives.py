@@ -149,6 +149,15 @@ def test_a_worker_that_has_another_name_keeps_its_life_and_no_bytes_are_counted_
     assert kept._bytes == 5
 
 
+def test_the_life_of_a_worker_whose_capability_is_renamed_is_found_under_its_new_name():
+    kept = Lives()
+    life, other = kept.of("a:w"), kept.of("ab:w")
+    kept.rename("a", "b")
+    assert kept.of("b:w") is life
+    assert kept.of("ab:w") is other
+    assert len(kept._lives) == 2
+
+
 def test_the_lives_of_many_names_are_bounded_and_who_started_last_is_kept(monkeypatch):
     monkeypatch.setattr(lives, "WORKERS_KEPT", 2)
     kept = Lives()

@@ -36,6 +36,8 @@ from ..capabilities import ECHO, make_capability
         ),
         ("python", ("-u", "-BS", "w.py"), True, "its Python runs with -BS, and so without what"),
         ("python", ("-u", "w.py", "-I"), True, "no Worker of dnworker or of the SDK runs in it"),
+        ("python", ("-W", "error::ImportWarning", "-Ximporttime", "-WIgnore", "w.py"), True, "no Worker of"),
+        ("python", ("-uWerror", "-W", "once", "-s", "-E", "w.py"), True, "its Python runs with -E"),
         ("uv", ("run", "w.py"), False, "it is not observed, and no Worker of dnworker"),
     ],
 )

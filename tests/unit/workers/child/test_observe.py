@@ -302,7 +302,7 @@ async def first(client):
     assert "other runs" in child.text
     assert len(child.of(Hello)) == 1
     assert [n.text for n in child.of(Notice)] == [
-        "other runs without reporting: only the first Worker of a process reports"
+        "other runs without reporting: only one Worker of a process reports at a time"
     ]
 
 

@@ -20,6 +20,10 @@ const FORMS = [
   ["sequence", "Sequence"],
 ];
 
+/** When a run began, by the runtime's clock. */
+const clockOf = (run) =>
+  run.virtual == null ? clockMillis(run.at) : `${clockMillis(run.virtual)} virtual time`;
+
 /** What became of a run, in words: `took 142 ms, 1 of 8 calls failed, session ops`. */
 function outcomeText(run, now) {
   const { row } = run;
@@ -62,7 +66,7 @@ function Head({ run, form, onForm, extra }) {
   const wide = store.width.value === "wide";
   const texts = outcomeText(run, store.now());
   const line = wide
-    ? [clockMillis(run.at), ...texts, ...(run.session ? [`session ${run.session}`] : [])]
+    ? [clockOf(run), ...texts, ...(run.session ? [`session ${run.session}`] : [])]
     : texts.map((text) => text.replace(/^took /, ""));
   const copyCell = () => copyAs(store, run, "fire", "Copied; paste it into a cell");
   return html`<div class="phead">
