@@ -37,7 +37,7 @@ IN_DOCS = {
 }
 """The screens that the documentation shows, at one and a half of their size."""
 
-BLOCK, MOST_OF_BLOCK = 20, 0.7
+BLOCK, MOST_OF_BLOCK = 20, 0.65
 """Px of a square, and how much of one may differ: other letters fill none, a missing button does."""
 
 Act = Callable[[Any], None]

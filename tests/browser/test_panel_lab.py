@@ -78,7 +78,7 @@ def test_who_never_read_the_docs_finds_what_failed_where_and_on_what_and_fires_i
     panel.get_by_role("button", name="Show", exact=True).click()
     run.get_by_role("treegrid").get_by_text("demo.total").first.wait_for()
     run.get_by_text(re.compile("1 call$")).wait_for()
-    assert run.get_by_role("tab", name="Error").count() == 0
+    run.get_by_role("tab", name="Error").wait_for(state="detached")
     tab(shown, "Overview")
     panel.get_by_role("heading", name=re.compile(r"^All \d handlers succeed$")).wait_for()
     assert failure.count() == 0

@@ -184,7 +184,8 @@ def test_a_brush_in_one_chart_selects_in_all_and_leads_to_its_runs(page):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Shift+ArrowRight")
-    assert sent(page, "look")[-1]["wanted"]["until"] == THREE["series"]["end"]
+    last = "(until) => window.model.sent.filter((one) => one.type === 'look').at(-1).wanted?.until === until"
+    page.wait_for_function(last, arg=THREE["series"]["end"])
     ov.get_by_role("status").get_by_text("1,350 calls, 15 failed").wait_for()
     ov.get_by_role("button", name="Show these runs").click()
     page.get_by_role("tab", name="Runs", selected=True).wait_for()
@@ -352,9 +353,10 @@ def test_a_page_tells_live_busy_and_gone_and_comes_back(page, shop, tmp_path):
         assert re.search(r"\d\d:\d\d:\d\d", due)
         assert "kernel" not in page.locator(".dn").inner_text().lower()
         served.process.wait()
+        page.get_by_role("button", name="Connect again").click()  # nobody is there yet
+        badge(page, "gone").wait_for()
         port = int(served.url.rpartition(":")[2])
         with running_serve(shop, home=tmp_path, port=port) as second:
-            page.get_by_role("button", name="Connect again").click()
             page.get_by_text("the session is over; give the token again").wait_for()
             page.get_by_label("token").fill(second.token_file.read_text().strip())
             page.keyboard.press("Enter")

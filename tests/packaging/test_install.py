@@ -73,7 +73,10 @@ def test_the_wheel_holds_both_packages_and_the_panels_files(wheel):
         "dnworker/py.typed",
         "dnworker_jupyter/loading.py",
         "dnworker/panel/static/panel.js",
-        "dnworker/panel/static/panel.css",
+        "dnworker/panel/static/css/tokens.css",
+        "dnworker/panel/static/views/overview/index.js",
+        "dnworker/panel/static/vendor/vendor.js",
+        "dnworker/panel/static/vendor/LICENSES.txt",
         "dnworker/panel/static/page.html",
     ):
         assert name in names

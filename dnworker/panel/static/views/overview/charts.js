@@ -155,12 +155,15 @@ function useBrush(brush, setBrush) {
 
 export function Chart({ data, overview, brush, setBrush, marks, onOpen }) {
   const pointer = useBrush(brush, setBrush);
+  const newest = useRef(brush); // keys may follow each other faster than the chart is drawn
+  newest.current = brush;
   const { title, value, sub, bad, ticks, top } = data;
   const key = (event) => {
-    if (event.key === "Enter" && brush) onOpen();
+    if (event.key === "Enter" && newest.current) onOpen();
     else {
-      const moved = movedBrush(brush, event.key, event.shiftKey);
+      const moved = movedBrush(newest.current, event.key, event.shiftKey);
       if (moved === undefined) return;
+      newest.current = moved;
       setBrush(moved, false);
     }
     event.preventDefault();

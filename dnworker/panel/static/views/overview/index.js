@@ -95,7 +95,10 @@ function Filled({ overview, width, brush }) {
   const buckets = brush.inBuckets(series);
   const setBrush = brush.set(series);
   const clear = () => setBrush(null, false);
-  const open = () => store.go("runs", { filter: { since: brush.chosen.since, until: brush.chosen.until } });
+  const open = () => {
+    const { since, until } = brush.newest();
+    store.go("runs", { filter: { since, until } });
+  };
   const charts = { overview, now: store.now(), brush: buckets, setBrush, onOpen: open };
   const onKey = (event) => event.key === "Escape" && buckets && clear();
   const failing =

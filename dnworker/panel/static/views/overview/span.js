@@ -24,5 +24,5 @@ export function useSpan(owner = null) {
     if (!chosen || chosen.until <= beginOf(series, 0)) return null;
     return [bucketAt(series, chosen.since), bucketAt(series, chosen.until - 1) + 1];
   };
-  return { chosen, asked, set, inBuckets };
+  return { asked, set, inBuckets, newest: () => kept.chosen.peek() };
 }
