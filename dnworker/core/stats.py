@@ -1,8 +1,7 @@
-"""`HandlerStats`: counts, durations and last minute of a handler; kept by runners, shown by the panel."""
+"""`HandlerStats`: counts and durations of a handler; kept by runners, shown by the panel."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,9 +16,6 @@ DURATIONS_KEPT = 500
 
 RUNS_KEPT = 20
 """Runs of a schedule that are kept."""
-
-MINUTE = 60
-"""Seconds whose ended runs are counted one by one."""
 
 
 class Quantiles(NamedTuple):
@@ -53,8 +49,6 @@ class HandlerStats:
     """The latest runs by its schedule: when each began, in seconds of the monotonic clock, its duration,
     and its outcome; None before the first has ended."""
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=DURATIONS_KEPT))
-    _seconds: deque[list[int]] = field(default_factory=lambda: deque(maxlen=MINUTE))
-    """One entry a second in which runs ended: the second, the number of ended and of failed runs."""
 
     def began(self) -> None:
         """Count a run that is under way."""
@@ -80,14 +74,6 @@ class HandlerStats:
         self._durations.append(duration)
         if duration > self.longest:
             self.longest = duration
-        second = int(invocation.started_at + duration)
-        seconds = self._seconds
-        if not seconds or seconds[-1][0] < second:
-            seconds.append([second, 0, 0])
-        # Reports of a process may come out of order, by a little.
-        counted = next((one for one in reversed(seconds) if one[0] <= second), seconds[0])
-        counted[1] += 1
-        counted[2] += failed
 
     def failed(self, invocation: Invocation, error: HandlerError | None) -> None:
         """Count an error of a run, or of a task that it started."""
@@ -112,16 +98,3 @@ class HandlerStats:
         ordered = sorted(self._durations)
         last = len(ordered) - 1
         return Quantiles(ordered[last // 2], ordered[round(last * 0.95)], self.longest)
-
-    def last_minute(self, now: float | None = None) -> list[tuple[int, int]]:
-        """Return, for each of the 60 seconds up to `now`, oldest first, how many runs ended and failed.
-
-        `now` is in seconds of the machine's monotonic clock.
-        """
-        first = int(time.monotonic() if now is None else now) - MINUTE + 1
-        found = [(0, 0)] * MINUTE
-        for second, ended, failed in self._seconds:
-            if first <= second < first + MINUTE:
-                before = found[second - first]
-                found[second - first] = before[0] + ended, before[1] + failed
-        return found

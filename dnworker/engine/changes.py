@@ -6,34 +6,14 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from dnworker.core.lifecycle import WorkerState
 from dnworker.core.text import shorten
+from dnworker.workers.services import Changed
 
 KEPT = 200
 WORKERS_REMEMBERED = 10_000
 LONGEST_TEXT = 200
-
-
-class Watched(Protocol):
-    """What is looked at of a worker."""
-
-    @property
-    def qualified_name(self) -> str:
-        """`capability:worker`."""
-
-    @property
-    def state(self) -> WorkerState:
-        """The state that it is in."""
-
-    @property
-    def error(self) -> str | None:
-        """Why it is in `error`."""
-
-    @property
-    def generation(self) -> int:
-        """The version of its handlers."""
 
 
 @dataclass(slots=True)
@@ -59,7 +39,7 @@ class Changes:
         """Returns what made the present generation of a worker, such as `cell [9] ran again`."""
         self._known: OrderedDict[str, tuple[WorkerState, int]] = OrderedDict()
 
-    def note(self, worker: Watched, *, gate: str = "") -> None:
+    def note(self, worker: Changed, *, gate: str = "") -> None:
         """Note a worker as it is now, if that is news; `gate` names the flags that keep it from running."""
         name, state, generation = worker.qualified_name, worker.state, worker.generation
         before = self._known.get(name)
@@ -99,7 +79,7 @@ _LEADS_TO = {
 }
 
 
-def _why(worker: Watched, gate: str) -> str:
+def _why(worker: Changed, gate: str) -> str:
     if worker.state is WorkerState.GATED_OFF:
         return gate
     return (worker.error or "").partition("\n")[0]

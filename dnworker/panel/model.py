@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,10 @@ from dnworker.panel.run_index import RunIndex
 from dnworker.panel.worker_rows import row_to_json
 
 if TYPE_CHECKING:
-    from dnworker.core.envelope import EventEnvelope
     from dnworker.engine.engine import Engine
     from dnworker.events.failing import Failure
     from dnworker.panel.actions import Actions
     from dnworker.workers.managed import ManagedWorker
-
-EVENTS_REMEMBERED = 1_000
-"""Events whose change is remembered; a view that missed more gets the newest anew."""
 
 FIRED_KEPT = 30
 
@@ -50,12 +45,9 @@ class PanelModel:
         self.fired: deque[dict[str, Any]] = deque(maxlen=FIRED_KEPT)
         """What was fired from the panel, newest first."""
         self.comparisons = Comparisons(engine.side_threads)
-        # The events that changed, the latest change last, each with the revision of its change.
-        self.revision = 0
-        self._changed_events: OrderedDict[str, int] = OrderedDict()
         self.runs = RunIndex(engine)
         """The runs, while some view looks at them."""
-        # The same for workers: their states and handlers, and when each has done something, in seconds.
+        # What changed of workers, their states and handlers, and when each has done something, in seconds.
         self.workers_revision = 0
         self._busy: OrderedDict[str, float] = OrderedDict()
         self._kinds: tuple[int, float, list[str]] = (-1, 0.0, [])
@@ -68,21 +60,7 @@ class PanelModel:
 
     def note_change(self, event_id: str) -> None:
         """Remember that an event is new, or that what it caused has changed."""
-        self.revision += 1
         self.runs.note(event_id)
-        changed = self._changed_events
-        changed[event_id] = self.revision
-        changed.move_to_end(event_id)
-        if len(changed) > EVENTS_REMEMBERED:
-            changed.popitem(last=False)
-
-    def changed_since(self, revision: int) -> Iterator[EventEnvelope]:
-        """Go through the events that are new or changed, the latest change first."""
-        for event_id, at in reversed(self._changed_events.items()):
-            if at <= revision:
-                break
-            if (event := self.engine.history.event(event_id)) is not None:
-                yield event
 
     def note_workers(self) -> None:
         """Remember that the state or the handlers of some worker have changed."""
@@ -111,7 +89,6 @@ class PanelModel:
 
     def forget_changes(self) -> None:
         """Remember no change: nobody looks, and whoever looks next gets everything."""
-        self._changed_events.clear()
         self.runs.forget()
         self._busy.clear()
         self.note_workers()

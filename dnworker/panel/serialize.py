@@ -99,17 +99,10 @@ def handler_to_json(
     stats: HandlerStats,
     next_run: datetime | None,
     origin: str | None,
-    now: Now,
     stale: str | None = None,
 ) -> dict[str, Any]:
-    """Return a handler: times in milliseconds, the last minute by second since 1970."""
+    """Return a handler: times in milliseconds, the next run since 1970."""
     quantiles = stats.quantiles()
-    to_epoch = round(now.since_epoch - now.monotonic)
-    minute = [
-        [int(now.monotonic) - 59 + n + to_epoch, ended, failed]
-        for n, (ended, failed) in enumerate(stats.last_minute(now.monotonic))
-        if ended
-    ]
     return {
         "key": list(key),
         "calls": stats.calls,
@@ -119,7 +112,6 @@ def handler_to_json(
         "inFlight": stats.in_flight,
         "missed": stats.missed,
         "quantiles": None if quantiles is None else [round(seconds * 1000, 3) for seconds in quantiles],
-        "minute": minute,
         "nextRun": None if next_run is None else millis(next_run),
         "origin": origin,
         "stale": stale,

@@ -63,7 +63,6 @@ class Sent:
     # the log and the timeline
     line: int = 0
     changes: int = 0
-    revision: int | None = None
     # when each part was looked at last, in seconds
     looked_at: dict[str, float] = field(default_factory=dict)
     followers: dict[str, Follower] = field(default_factory=dict)

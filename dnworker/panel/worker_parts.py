@@ -79,8 +79,7 @@ async def _handlers(model: PanelModel, worker: ManagedWorker, pace: Pace) -> lis
     origins, stale = model.actions.origins(worker), model.actions.stale(worker)
     next_runs, now, found = worker.next_runs, Now.read(), []
     for key, stats in list(worker.stats.items())[:HANDLERS_SHOWN]:
-        one = serialize.handler_to_json(key, stats, next_runs.get(key), origins.get(key), now, stale.get(key))
-        del one["minute"]
+        one = serialize.handler_to_json(key, stats, next_runs.get(key), origins.get(key), stale.get(key))
         found.append(one | {"runs": _runs(stats, now)})
         await pace.rest()
     return found

@@ -20,7 +20,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-WORKER_MODULE = "dreadnode.capabilities.worker"
 CLIENT_MODULE = "dreadnode.app.client.runtime_client"
 WORD, LOCALS, OBSERVE = "DNWORKER_REPORTS", "DNWORKER_LOCALS", "DNWORKER_OBSERVE"
 OUTPUT = "DNWORKER_OUTPUT"

@@ -25,8 +25,6 @@ class Generation:
     """When it took effect, in seconds since 1970."""
     why: str = ""
     """What it came of, such as `Cell [9] ran again`."""
-    back_to: int | None = None
-    """The generation that it brings back, if it does."""
 
     def handlers(self) -> Iterator[tuple[Handler, Cell]]:
         """Go through the handlers, in the order of their cells."""
@@ -85,20 +83,6 @@ class Generation:
             for key, r in registrations.items()
         }
         return Generation(self.number + 1, kept, options or self.options)
-
-
-def what_made(before: Generation | None, after: Generation) -> str | None:
-    """Return what made a generation, such as `cell [9] ran again`; None where that is not known."""
-    if after.back_to is not None:
-        return f"back to generation {after.back_to}"
-    known = {} if before is None else before.registrations
-    for key, registration in after.registrations.items():
-        if key not in known:
-            return f"{registration.cell.label} ran"
-        if registration.cell.number != known[key].cell.number:
-            return f"{registration.cell.label} ran again"
-    gone = [registration.cell.label for key, registration in known.items() if key not in after.registrations]
-    return f"without {gone[0]}" if gone else None
 
 
 def change_between(before: list[Handler], after: list[Handler], *, restart: bool) -> Change:

@@ -159,7 +159,7 @@ class LiveWorker:
             WorkerFailed: it did not start; the text says what runs now.
         """
         wanted = self._kept.find(self._generations, number)
-        again = replace(self.current.followed_by(wanted.registrations, None), back_to=wanted.number)
+        again = self.current.followed_by(wanted.registrations, None)
         numbers = [one.number for one in self._generations]
         generations = self._with(again)
         if wanted.number in numbers:

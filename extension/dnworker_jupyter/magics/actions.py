@@ -11,7 +11,6 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.topology import Topology
 from dnworker.panel.actions import Actions, CellNow, HandlerSource, source_of
 from dnworker.panel.code_diff import Code, Section
-from dnworker_jupyter.live.generations import what_made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +37,7 @@ class NotebookActions(Actions):
             live = self._context.live.running(self.engine.worker(worker))
         except NotFound:
             return None
-        return None if live is None else what_made(live.earlier, live.current)
+        return None if live is None else live.current.why
 
     @property
     def paused_by(self) -> str | None:

@@ -44,15 +44,3 @@ def test_an_error_is_kept_with_the_event_it_came_from():
     assert stats.is_failing
     run(stats, 0.1)
     assert (stats.is_failing, stats.last_error) == (False, error)
-
-
-def test_the_last_minute_has_a_place_for_each_second_and_forgets_older_ones():
-    stats = HandlerStats()
-    run(stats, 0.5, started_at=10.0)
-    run(stats, 0.5, started_at=100.0)
-    run(stats, 0.5, started_at=100.2, error=HandlerError("E", "", ()))
-    run(stats, 1.0, started_at=100.0)
-    minute = stats.last_minute(now=101.0)
-    assert len(minute) == 60
-    assert minute[-2:] == [(2, 1), (1, 0)]
-    assert sum(ended for ended, _ in minute) == 3

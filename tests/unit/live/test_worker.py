@@ -12,7 +12,7 @@ from dnworker.core.lifecycle import WorkerState
 from dnworker.engine.capability import LIVE_CAPABILITY
 from dnworker.runtime import Runtime
 from dnworker.workers.worker import Worker
-from dnworker_jupyter.live.generations import Generation, change_between, what_made
+from dnworker_jupyter.live.generations import Generation, change_between
 from dnworker_jupyter.live.records import Handler, Registration, handler_records
 from dnworker_jupyter.live.worker import LiveWorker
 from dnworker_jupyter.syntax.cell import Cell
@@ -177,25 +177,15 @@ async def test_a_worker_tells_which_cell_changed_it():
         assert reasons[-1] == "Cell [1] ran again: generation 2"
 
 
-def test_a_generation_is_told_by_the_cell_that_made_it():
-    first = generation(cell(1, handler("a")))
-    again = Registration(Cell(3, "new", "c1"), (handler("a"),))
-    assert what_made(None, first) == "cell [1] ran"
-    assert what_made(first, first.followed_by({"c1": again}, None)) == "cell [3] ran again"
-    both = {**first.registrations, "c2": cell(2, handler("b"))}
-    assert what_made(first, first.followed_by(both, None)) == "cell [2] ran"
-    assert what_made(generation(*both.values()), first) == "without cell [2]"
-
-
 async def test_the_runtime_is_told_which_generation_a_rollback_brings_back():
     async with Runtime(port=None) as runtime:
         live = LiveWorker("bridge", runtime, cast(Any, None))
-        runtime.changes.describe = lambda name: what_made(live.earlier, live.current)
+        runtime.changes.describe = lambda name: live.current.why
         await live.commit(cell(1, handler("a")), Options())
         await live.commit(cell(2, handler("b")), Options())
         await live.rollback()
         told = [(one.generation, one.text) for one in runtime.changes.all if one.is_generation]
-        assert told == [(2, "cell [2] ran"), (3, "back to generation 1")]
+        assert told == [(2, "Cell [2] ran"), (3, "Rolled back to generation 1")]
 
 
 async def test_what_cannot_be_exported_changes_nothing():

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from dnworker.panel import model as models
 from dnworker.panel.actions import Actions
 from dnworker.panel.model import PanelModel
 from dnworker.sessions.prompts import HumanPrompt, PendingPrompt
@@ -27,29 +26,6 @@ def publish(runtime, model):
         return event_id
 
     return publish
-
-
-async def test_events_that_changed_since_a_revision_come_once_the_latest_change_first(model, publish):
-    first = publish("demo.a")
-    revision = model.revision
-    publish("demo.b")
-    publish("demo.c")
-    model.note_change(first)
-    assert [event.kind for event in model.changed_since(revision)] == ["demo.a", "demo.c", "demo.b"]
-    assert list(model.changed_since(model.revision)) == []
-
-
-async def test_changes_of_so_many_events_are_remembered_and_the_oldest_go(model, publish, monkeypatch):
-    monkeypatch.setattr(models, "EVENTS_REMEMBERED", 2)
-    for kind in ("demo.a", "demo.b", "demo.c"):
-        publish(kind)
-    assert [event.kind for event in model.changed_since(0)] == ["demo.c", "demo.b"]
-
-
-async def test_changes_are_forgotten_when_nobody_looks(model, publish):
-    publish("demo.a")
-    model.forget_changes()
-    assert list(model.changed_since(0)) == []
 
 
 async def test_what_was_fired_again_moves_to_the_top(model):

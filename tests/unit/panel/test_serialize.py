@@ -42,19 +42,15 @@ async def test_a_switch_that_would_have_no_effect_says_why(tmp_path, monkeypatch
     assert told["capabilities"]["all"][0]["flags"][0]["fixed"] == "set on the command line, which wins"
 
 
-def test_a_handler_is_shown_with_its_last_minute_by_second_since_1970():
+def test_a_handler_is_shown_with_its_counts_and_where_it_is_from():
     stats = HandlerStats()
     stats.began()
-    now = time.monotonic()
-    run = Invocation("w", "h", "event", outcome="ok", started_at=now, duration=0.002)
-    stats.ended(run)
-    shown = serialize.handler_to_json(
-        HandlerKey("on_event", "demo.ping", "h"), stats, None, "cell [3]", serialize.Now(1_000_000.0, now)
-    )
+    stats.ended(Invocation("w", "h", "event", outcome="ok", started_at=time.monotonic(), duration=0.002))
+    key = HandlerKey("on_event", "demo.ping", "h")
+    shown = serialize.handler_to_json(key, stats, None, "cell [3]")
     assert shown["key"] == ["on_event", "demo.ping", "h"]
     assert (shown["calls"], shown["errors"], shown["inFlight"], shown["origin"]) == (1, 0, 0, "cell [3]")
-    assert [(ended, failed) for _, ended, failed in shown["minute"]] == [(1, 0)]
-    assert shown["minute"][0][0] == pytest.approx(1_000_000, abs=2)
+    assert shown["quantiles"] == [2.0, 2.0, 2.0]
     assert shown["error"] is None
 
 

@@ -14,9 +14,6 @@ const VIEWS = [
 ];
 const IS_MAC = /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? "");
 
-/** The views by name, in the order of their tabs. */
-export const VIEW_NAMES = VIEWS.map(([name]) => name);
-
 function Failing() {
   const store = useStore();
   const failing = store.value("attention").value?.failing ?? 0;
