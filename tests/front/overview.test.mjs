@@ -178,8 +178,8 @@ test("rhythms and changes are worded", () => {
   assert.equal(words.rhythm({ every: null, cron: "0 * * * *" }), "0 * * * *");
   assert.equal(words.rhythm({ every: null, cron: null }), "after error");
   const change = (state, text, generation = null) => words.changeText({ state, text, generation });
-  assert.equal(change("running", "cell [9] ran again", 7), "Generation 7, cell [9] ran again");
-  assert.equal(change("running", "back to generation 3", 5), "Rolled back to generation 3");
+  assert.equal(change("running", "Cell [9] ran again", 7), "Generation 7, cell [9] ran again");
+  assert.equal(change("running", "Rolled back to generation 3", 5), "Rolled back to generation 3");
   assert.equal(change("error", "exited with code 1"), "Error, exited with code 1");
   assert.equal(change("gated_off", "Requires flag: mail"), "Gated off, flag mail is off");
   assert.equal(change("running", ""), "Running");

@@ -60,3 +60,9 @@ export function PlaceLink({ place, children = place.label, cls = "" }) {
   const title = place.cell === null ? `Copy ${place.text}` : `Go to ${place.text}`;
   return html`<${Link} onClick=${press} title=${title} aria-label=${title} cls=${cls}>${children}<//>`;
 }
+
+/** The number and line of the cell that a location names, such as `cell [3], line 7`; null for a file. */
+export function cellOf(location) {
+  const found = /^cell \[(\d+)\](?:, line (\d+))?/.exec(location ?? "");
+  return found ? { number: Number(found[1]), line: found[2] ? Number(found[2]) : null } : null;
+}

@@ -131,10 +131,11 @@ const STEPS = {
 
 /** What has changed: `Generation 7, cell [9] ran again`, `Error, exited with code 1`. */
 export function changeText(change) {
-  const back = /^back to (generation \d+)$/.exec(change.text);
-  if (back) return `Rolled back to ${back[1]}`;
+  if (change.text.startsWith("Rolled back")) return change.text;
   const head = change.generation === null ? STEPS[change.state] : `Generation ${change.generation}`;
   const gate = /^Requires flag: (.+)$/.exec(change.text);
-  const text = gate ? `flag ${gate[1]} is off` : change.text;
+  const text = gate
+    ? `flag ${gate[1]} is off`
+    : change.text.replace(/^(?=Cell|What)./, (first) => first.toLowerCase());
   return text ? `${head}, ${text}` : head;
 }

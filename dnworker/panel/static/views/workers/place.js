@@ -1,8 +1,7 @@
 // A location in code: one in a cell of the notebook is a way to it.
 import { html } from "../../vendor/vendor.js";
-import { goToCell } from "../../base/place.js";
+import { cellOf, goToCell } from "../../base/place.js";
 import { useStore } from "../../base/store.js";
-import { cellOf } from "../../base/text.js";
 import { Link } from "../../base/ui.js";
 
 export function Place({ text, children = text }) {
