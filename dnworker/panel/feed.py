@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from dnworker.core.errors import DnworkerError, UsageError
 from dnworker.panel import (
-    fire_operations,  # noqa: F401  it says what is done for its requests
-    log_operations,  # noqa: F401  it says what is done for its requests
     messages,
+    operations_fire,  # noqa: F401  it says what is done for its requests
     operations_inspect,  # noqa: F401  it says what is done for its requests
+    operations_log,  # noqa: F401  it says what is done for its requests
     operations_map,  # noqa: F401  it says what is done for its requests
     operations_runs,  # noqa: F401  it says what is done for its requests
 )

@@ -1,4 +1,4 @@
-"""Entries of the log as messages have them; used by `view` and `log_operations`."""
+"""Entries of the log as messages have them; used by `view` and `operations_log`."""
 
 from __future__ import annotations
 
