@@ -132,7 +132,7 @@ class FlowMeter:
         Args:
             minutes: of the window that is counted, at most 15; 0 for what is read from source alone.
         """
-        await self._read_sources()
+        await self.read_sources()
         steps = self._collect(minutes)
         while True:
             try:
@@ -141,7 +141,7 @@ class FlowMeter:
                 return cast(Facts, end.value)
             await asyncio.sleep(0)
 
-    async def _read_sources(self) -> None:
+    async def read_sources(self) -> None:
         """Read the sources that are new, those of some workers each time a thread is asked."""
         unread: list[tuple[ManagedWorker, object]] = []
         workers = self._workers()
@@ -157,6 +157,11 @@ class FlowMeter:
             found = await self._side_threads.run(_read_all, [_to_read(worker) for worker, _ in some])
             for (worker, key), read in zip(some, found, strict=True):
                 self._keep(worker, key, read)
+
+    def heard_by_source(self, worker: str) -> frozenset[str]:
+        """Return the kinds that a worker's source listens to, as `read_sources` has found it last."""
+        _, read = self._written.get(worker, (None, None))
+        return frozenset() if read is None else frozenset(read.hears)
 
     def facts_now(self, minutes: float) -> Facts:
         """Return the same at once, for who holds the loop anyhow."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnworker.core.lifecycle import WorkerState
@@ -25,9 +23,6 @@ STATES = {
     WorkerState.STARTING: "was starting",
     WorkerState.LOADING: "was starting",
 }
-LARGEST_SCRIPT = 500_000
-KINDS_REMEMBERED = 1_000
-_LISTENS = re.compile(r"""on_event\(\s*(?:kind\s*=\s*)?["']([^"'\n]{1,512})["']""")
 
 
 class NotRunning:
@@ -61,11 +56,11 @@ class Unheard:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._scripts: dict[tuple[str, float], frozenset[str]] = {}
 
     async def look(self, pace: Pace) -> NotRunning:
         """Look at each worker once; `NotRunning.why` then answers for any number of kinds."""
         found = NotRunning()
+        await self._engine.flow.read_sources()
         for worker in self._engine.workers():
             if (listens := self._listens(worker)) is not None:
                 text, kinds = listens
@@ -88,19 +83,5 @@ class Unheard:
         return STATES[worker.state], _kinds_of(keys) | self._written(worker)
 
     def _written(self, worker: ManagedWorker) -> frozenset[str]:
-        """Return the kinds that the script of a worker that never ran listens to, as far as text tells."""
-        path = worker.definition.path
-        return frozenset() if path is None else self._kinds_in(path)
-
-    def _kinds_in(self, path: Path) -> frozenset[str]:
-        try:
-            found = path.stat()
-            key = (str(path), found.st_mtime)
-            if key not in self._scripts:
-                if len(self._scripts) >= KINDS_REMEMBERED:
-                    self._scripts.clear()
-                text = path.read_text(errors="replace") if found.st_size <= LARGEST_SCRIPT else ""
-                self._scripts[key] = frozenset(_LISTENS.findall(text))
-            return self._scripts[key]
-        except (OSError, ValueError):
-            return frozenset()  # the script is gone: nothing is known of it
+        """Return the kinds that the source of a worker that never ran listens to."""
+        return self._engine.flow.heard_by_source(worker.qualified_name)
