@@ -35,7 +35,7 @@ MIN_LAG = 0.0001  # seconds; less is noise
 async def overview_to_json(model: PanelModel, wanted: Wanted, pace: Pace) -> dict[str, Any]:
     """Return the overview; see the fields of the dictionary."""
     engine, epoch = model.engine, model.epoch.read()
-    only = wanted.get("only")
+    only = wanted.get("only") if isinstance(wanted.get("only"), str) else None
     workers = {
         worker.qualified_name: worker
         for worker in engine.workers()
@@ -169,7 +169,7 @@ def _span(series: Series, wanted: Wanted, epoch: float) -> dict[str, Any] | None
         max(first, failure_rows.bucket_at(since, epoch)),
         min(last, failure_rows.bucket_at(until - 1, epoch)) + 1,
     )
-    only = wanted.get("only")
+    only = wanted.get("only") if isinstance(wanted.get("only"), str) else None
     counts = _counts(series, only, now)
     found: Count = add_up(counts[bucket - first] for bucket in buckets)
     spread = series.spread(buckets) if only is None else None
