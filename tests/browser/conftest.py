@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,20 +87,22 @@ def tutorial(page, lab, request):
     return page
 
 
+def run_below(page, code: str):
+    """Run code in a new last cell; returns the cell without waiting for its end."""
+    page.locator(".jp-Notebook .jp-CodeCell").last.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("b")
+    page.keyboard.press("Enter")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Shift+Enter")
+    return page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+
+
 @pytest.fixture
 def begin_cell(tutorial):
     """Puts code into a new last cell, runs it, and returns the cell without waiting for its end."""
 
-    def begin(code: str):
-        tutorial.locator(".jp-Notebook .jp-CodeCell").last.click()
-        tutorial.keyboard.press("Escape")
-        tutorial.keyboard.press("b")
-        tutorial.keyboard.press("Enter")
-        tutorial.keyboard.insert_text(code)
-        tutorial.keyboard.press("Shift+Enter")
-        return tutorial.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
-
-    return begin
+    return partial(run_below, tutorial)
 
 
 CELLS = [

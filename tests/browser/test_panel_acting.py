@@ -9,7 +9,7 @@ import pytest
 from lab import open_notebook, run_all
 from playwright.sync_api import expect
 
-from .conftest import write_notebook
+from .conftest import run_below, write_notebook
 from .scene import NOW_MS, show
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -421,17 +421,6 @@ def composed(page, lab, request):
     run_all(page)
     page.locator(".dn.widget").nth(5).wait_for()
     return page
-
-
-def run_below(page, code: str):
-    """Run code in a new last cell; returns the cell."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("b")
-    page.keyboard.press("Enter")
-    page.keyboard.insert_text(code)
-    page.keyboard.press("Shift+Enter")
-    return page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
 
 
 def test_widgets_and_the_docked_panel_live_in_jupyterlab(composed, axe):
