@@ -89,7 +89,7 @@ def tutorial(page, lab, request):
 
 def run_below(page, code: str):
     """Run code in a new last cell; returns the cell without waiting for its end."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last.click()  # and not into a panel below
     page.keyboard.press("Escape")
     page.keyboard.press("b")
     page.keyboard.press("Enter")

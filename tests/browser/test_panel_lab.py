@@ -7,6 +7,8 @@ import re
 import pytest
 from lab import has_run, open_notebook
 
+from .conftest import run_below
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 CODE = 'total = sum(p or 0 for p in event.payload["prices"])'
@@ -21,13 +23,7 @@ def tab(page, name: str) -> None:
 
 def run_cell(page, code: str):
     """Put code into a new last cell, run it to its end, and come back to the panel."""
-    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last.click()  # and not into a panel below
-    page.keyboard.press("Escape")
-    page.keyboard.press("b")
-    page.keyboard.press("Enter")
-    page.keyboard.insert_text(code)
-    page.keyboard.press("Shift+Enter")
-    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+    cell = run_below(page, code)
     has_run(cell).wait_for()
     page.panel.first.scroll_into_view_if_needed()
     return cell

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lab import open_notebook, run_all, running_serve
 
-from .conftest import write_notebook
+from .conftest import run_below, write_notebook
 from .scene import NOW_MS, show
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -393,15 +393,9 @@ def notebook(page, lab, request):
     return page
 
 
-def run_below(page, code: str) -> None:
-    """Put code into a new last cell, run it, and show the panel again."""
-    page.locator(".jp-Notebook .jp-CodeCell").last.click()
-    page.keyboard.press("Escape")
-    page.keyboard.press("b")
-    page.keyboard.press("Enter")
-    page.keyboard.insert_text(code)
-    page.keyboard.press("Control+Enter")
-    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code).last
+def begin_below(page, code: str) -> None:
+    """Begin code in a new last cell, and show the panel again."""
+    cell = run_below(page, code)
     cell.locator(".jp-InputPrompt", has_text="[*]").wait_for()
     page.panel.scroll_into_view_if_needed()
 
@@ -412,7 +406,7 @@ def test_a_panel_tells_a_busy_kernel_interrupts_it_and_tells_a_killed_one(notebo
     panel.get_by_role("button", name="Debug this event").click()
     notebook.locator(".jp-CodeCell").filter(has_text=re.compile(r"%debug #\d+")).first.wait_for()
     panel.scroll_into_view_if_needed()
-    run_below(notebook, "time.sleep(60)")
+    begin_below(notebook, "time.sleep(60)")
     badge(notebook, "busy").wait_for()
     panel.get_by_text(re.compile("Kernel busy since")).wait_for()
     panel.get_by_role("button", name="Interrupt").click()
