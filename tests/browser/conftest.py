@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from functools import partial
@@ -88,14 +89,19 @@ def tutorial(page, lab, request):
 
 
 def run_below(page, code: str):
-    """Run code in a new last cell; returns the cell without waiting for its end."""
-    page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").last.click()  # and not into a panel below
-    page.keyboard.press("Escape")
+    """Run code in a new last cell; returns the cell once it has begun, without waiting for its end."""
+    last = page.locator(".jp-Notebook .jp-CodeCell").last.element_handle()
+    last.query_selector(".jp-InputPrompt").click()  # and not into a panel below
+    page.wait_for_function("cell => cell.matches('.jp-mod-commandMode .jp-mod-active')", arg=last)
     page.keyboard.press("b")
-    page.keyboard.press("Enter")
+    page.wait_for_function("cell => !cell.matches('.jp-mod-active')", arg=last)
+    page.locator(".jp-Notebook .jp-CodeCell.jp-mod-active .cm-content").click()
     page.keyboard.insert_text(code)
+    cell = page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+    cell.locator(".cm-focused").wait_for()
     page.keyboard.press("Shift+Enter")
-    return page.locator(".jp-Notebook .jp-CodeCell").filter(has_text=code.splitlines()[0]).last
+    cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]")).wait_for()
+    return cell
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -257,7 +258,8 @@ def test_after_a_stop_everything_goes_on(lab, debugger):
     assert in_journal(journal, "held.go")  # written although the loop stands still
     time.sleep(SECONDS)
     debugger.go_on()
-    assert lab.collect(fired).status == "ok"
+    ended = lab.collect(fired)
+    assert ended.status == "ok"
     assert "child.on_go  ok" in lab.run("%fire child.go").text
     # The real schedule goes on without a burst: of the ticks that were due meanwhile, hardly any came.
     held = lab.run("print(trace.invocations[0].logs[0].text.split()[1], after)").text.split()
@@ -268,9 +270,10 @@ def test_after_a_stop_everything_goes_on(lab, debugger):
     )
     assert more.status == "ok", more.text
     assert float(lab.run("print(trace.invocations[0].duration)").text) < SECONDS / 2
+    # Nobody is said to have held the loop meanwhile; a slow machine may say so of a later cell.
     log = lab.run("%worker logs held --last 200").text
-    assert "paused" not in log
-    assert "holds the loop" not in log
+    said = [line for line in log.splitlines() if re.search(r"paused [\d.]+ s by|holds the loop", line)]
+    assert not [line for line in said if f"[{ended.count}]" in line or "on_go" in line]
     # So does a virtual one.
     assert lab.run("%clock virtual").status == "ok"
     count = "print(len(dn.worker('held').state['ticks']))"
