@@ -2,7 +2,7 @@
 
     DnworkerError
     ├── ApiError            an operation of the runtime was refused; carries the HTTP status (contract 6.1)
-    │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong
+    │   ├── NotFound  Conflict  Gone  TooLarge  Invalid  ReservedKind  KindTooLong  NotStored
     ├── HandlerNotAsync  WrongUse  BadSchedule  BadName   wrong use of Worker; two TypeErrors, two ValueErrors
     ├── UnknownAttribute    a Worker or client has no such attribute; an AttributeError
     ├── ManifestError       a capability.yaml breaks rules (contract 4); a ValueError
@@ -10,6 +10,7 @@
     ├── HandlerFailed       handlers raised; raised by `settle()`
     ├── AddressInUse        the server cannot listen there; an OSError
     ├── JournalError        the file of the journal cannot be used; an OSError
+    ├── BrokerError         what keeps the events cannot be used; an OSError
     ├── InvalidTransition   a step the lifecycle table does not have
     ├── SubscriberTooSlow   a bounded subscription was cut off
     ├── CommandError        the interactive socket refused a command; a RuntimeError
@@ -120,6 +121,12 @@ class KindTooLong(Invalid):
     status = 400
 
 
+class NotStored(ApiError, OSError):
+    """An event that cannot be kept now, such as for a full disk; nobody has got it (RFC 4918, 11.5)."""
+
+    status = 507
+
+
 class ManifestError(_Plain, ValueError):
     """A manifest breaks rules; `problems` holds one message for each, with line, column and code."""
 
@@ -147,6 +154,10 @@ class AddressInUse(_Plain, OSError):
 
 class JournalError(_Plain, OSError):
     """The journal's file cannot be opened, or is no journal."""
+
+
+class BrokerError(_Plain, OSError):
+    """What keeps the events cannot be used, such as a file that another process has."""
 
 
 class InvalidTransition(DnworkerError, RuntimeError):

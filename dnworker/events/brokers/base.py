@@ -1,0 +1,312 @@
+"""`Broker`: keeps accepted events, and gives each worker those that it has not handled; one interface for all.
+
+The bus (`events/bus.py`) is the part above: it numbers events, tells those who look on, and is the same for
+every broker. `memory` keeps nothing over the end of the process; `sqlite` keeps everything in one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from dnworker.core.clock import Clock
+from dnworker.core.envelope import EventEnvelope
+
+NOW = -1
+"""Where a worker begins that the broker does not know: with what is published from now on."""
+
+BEGINNING = 0
+"""With the oldest event that is kept; any other number is the `seq` after which it begins."""
+
+
+class BrokerCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker can do beside what all can."""
+
+    survives_kill: bool = False
+    """Whether what it has accepted outlives a runtime that is killed."""
+    redelivers: bool = False
+    """Whether what a worker has not handled comes again to its next consumer."""
+    survives_power_loss: bool = False
+    """Whether it outlives the machine's."""
+    is_shared: bool = False
+    """Whether several runtimes may work on the same events."""
+
+
+class Accepted(NamedTuple):
+    """What became of an event: the one that is kept, and whether it is the first of its id."""
+
+    envelope: EventEnvelope
+    is_new: bool
+
+
+class DeliveryWatcher(Protocol):
+    """Counts the events that workers still have to handle; the history is one."""
+
+    def expect(self, envelope: EventEnvelope) -> None:
+        """Note that the event is queued for a worker."""
+
+    def delivered(self, envelope: EventEnvelope) -> None:
+        """Note that the worker took the event, or will never take it."""
+
+
+class Subscriber(Protocol):
+    """What the bus delivers to."""
+
+    kinds: frozenset[str] | None
+    """The kinds that it wants; None for all. They change only while the bus has forgotten it."""
+    session_id: str | None
+    """The only session that it wants; None for all."""
+    owner: str | None
+    """The qualified name of the worker that it is for."""
+
+    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
+        """Take one event of so many bytes; False if it does not."""
+
+
+class Outlet(Protocol):
+    """Where accepted events go: the bus."""
+
+    def deliver(
+        self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
+    ) -> None:
+        """Take an event that was accepted; called on the loop, in order of `seq`.
+
+        Args:
+            size: bytes that it counts as.
+            only: the one worker that it is for; None for all that listen.
+            is_held: whether it is held back from workers for now (`storms.py`).
+        """
+
+    def remember(self, subscriber: Subscriber) -> None:
+        """Deliver to a subscriber from now on."""
+
+    def forget(self, subscriber: Subscriber) -> None:
+        """Deliver nothing more to it."""
+
+
+class Outcome(NamedTuple):
+    """How one handler has ended with one event."""
+
+    handler: str
+    error: str | None = None
+    """What it raised; None where it ended well."""
+
+
+class Consumer(Subscriber, Protocol):
+    """The events of one worker, in order; the broker keeps each until the worker has handled it.
+
+    Iterate over it, and say of each event when it was handed to the last of its handlers (`handed_out`), and
+    when each of these has begun and ended. It is handled once it was handed out and no handler of it runs.
+    What is not handled when the consumer is closed, or when the runtime is killed, comes again, marked
+    `replay`, to the next consumer of the same worker.
+    """
+
+    def __len__(self) -> int:
+        """Return how many events are queued in memory."""
+
+    def __aiter__(self) -> AsyncIterator[EventEnvelope]:
+        """Yield the events."""
+
+    async def __anext__(self) -> EventEnvelope:
+        """Return the next event as soon as there is one."""
+
+    def take(self) -> EventEnvelope | None:
+        """Return the next event if one is queued."""
+
+    def queued(self) -> list[EventEnvelope]:
+        """Return what is queued in memory."""
+
+    def retarget(self, kinds: Collection[str]) -> None:
+        """Receive other kinds from now on; what is queued of those that stay, stays."""
+
+    async def drained(self) -> None:
+        """Return when the reader has taken all that was queued by now, or the consumer is closed."""
+
+    def close(self) -> None:
+        """Receive nothing more; what was not handled is kept for the worker's next consumer."""
+
+    async def aclose(self) -> None:
+        """Do the same as `close`."""
+
+    # -- what becomes of them --------------------------------------------------------------------------
+
+    def number(self, envelope: EventEnvelope) -> int:
+        """Return how often the worker was given the event by now, this time included: 1 for the first."""
+
+    def note_begin(self, event_id: str, handler: str) -> None:
+        """Note that a handler has begun with an event."""
+
+    def note_end(self, event_id: str, outcome: Outcome) -> None:
+        """Note that it has ended: an error is an end, too."""
+
+    def handed_out(self, event_id: str) -> None:
+        """Note that no further handler will begin with the event."""
+
+    def release(self, event_id: str, delay: float = 0.0) -> None:
+        """Give an event back, for instance where its handler is to run again: it comes after `delay` s."""
+
+    def note_progress(self, event_id: str) -> None:
+        """Note that the worker still works on an event; a broker on other machines waits longer then."""
+
+
+class CursorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a worker is, as a broker knows it."""
+
+    worker: str
+    kinds: list[str] | None
+    handled_to: int
+    """The `seq` up to which it has handled all but `outstanding`."""
+    outstanding: list[int] = []
+    """The `seq` of events before that, which it has not handled."""
+    pending: int = 0
+    """How many events wait for it in all."""
+    seen_at: str = ""
+    """When it was there last, as ISO 8601 in UTC."""
+    is_here: bool = False
+    """Whether a consumer of it is open."""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """The right of one holder to something for a time."""
+
+    name: str
+    holder: str
+    fence: int
+    """Rises with every holder: who comes with a lower number is late."""
+    until: float
+    """When it ends, in seconds of the broker's clock, unless it is renewed."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One value of the key-value store."""
+
+    key: str
+    value: bytes
+    revision: int
+    """Rises with every write of the key; what `put` compares."""
+
+
+class Broker(Protocol):
+    """Keeps events in one order, and what workers have handled of them.
+
+    All methods are called on one loop. What raises `BrokerError` has changed nothing.
+    """
+
+    name: str
+    """Its name, such as `memory`."""
+    capabilities: BrokerCapabilities
+
+    @property
+    def latest_seq(self) -> int:
+        """The `seq` of the newest event that it knows; the bus numbers on from there."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why it can accept nothing at the moment, such as a full disk; None where it can."""
+
+    def attach(self, outlet: Outlet, clock: Clock) -> None:
+        """Deliver to `outlet`; called once, before all else."""
+
+    async def open(self, run: str) -> None:
+        """Begin; `run` is the id of the runtime.
+
+        Raises:
+            BrokerError: it cannot be opened; names the thing and the way out.
+        """
+
+    def publish(
+        self,
+        envelope: EventEnvelope,
+        size: int,
+        only: str | None = None,
+        is_held: bool = False,
+        *,
+        cause: str | None = None,
+        is_idempotent: bool = False,
+    ) -> asyncio.Future[Accepted] | None:
+        """Accept an event: the outlet gets it, then the future has its result; None where both is done already.
+
+        The future raises `NotStored` where it is not accepted; nobody gets it then. An idempotent one whose
+        id is known is not delivered, and `Accepted` has the first.
+
+        Args:
+            size, only, is_held: as of `Outlet.deliver`.
+            cause: the id of the invocation that published it.
+            is_idempotent: whether an event of this id may be there already.
+        """
+
+    def subscribe(
+        self,
+        worker: str,
+        kinds: Collection[str] | None,
+        *,
+        start: int = NOW,
+        watcher: DeliveryWatcher | None = None,
+    ) -> Consumer:
+        """Return the events of a worker that it has not handled, and those that are published from now on.
+
+        Args:
+            worker: its qualified name; an earlier consumer of it must be closed.
+            kinds: what it listens to; a kind that is new to it begins at `start`.
+            start: `NOW`, `BEGINNING`, or a `seq` after which a worker begins that the broker does not know.
+            watcher: notified of every event that is queued for it, and of those that a close drops.
+        """
+
+    async def cursors(self) -> list[CursorInfo]:
+        """Return how far each worker is, also of those that are gone."""
+
+    async def reset(self, worker: str, start: int) -> None:
+        """Let a worker that is not here begin at `start`.
+
+        Raises:
+            NotFound, Conflict: the broker does not know it; a consumer of it is open.
+        """
+
+    async def drop(self, worker: str) -> None:
+        """Forget a worker that is not here.
+
+        Raises:
+            NotFound, Conflict: as of `reset`.
+        """
+
+    async def replay(
+        self, session_id: str | None, after_seq: int, *, limit: int = 1_000
+    ) -> list[EventEnvelope]:
+        """Return accepted events of a session, or of the runtime's scope, after a `seq`, marked `replay`."""
+
+    # -- leases ----------------------------------------------------------------------------------------
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease; None while another has it."""
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Hold it longer; None where it has ended and another has it."""
+
+    async def give_back(self, lease: Lease) -> None:
+        """End it now; one that another has is left alone."""
+
+    # -- keys and values -------------------------------------------------------------------------------
+
+    async def get(self, key: str) -> Entry | None:
+        """Return a value."""
+
+    async def put(
+        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
+    ) -> Entry | None:
+        """Write a value; with a `revision` only where that is the present one, 0 for none. None if it is not.
+
+        Args:
+            seconds: after which it is gone.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Remove a value."""
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, in order."""
+
+    async def close(self) -> None:
+        """Write what waits, and end; may be called again."""
