@@ -18,6 +18,7 @@ from dnworker.engine.tokens import WorkerScope
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from dnworker.events.brokers.base import Broker
     from dnworker.flow.flow_map import FlowMap
     from dnworker.panel.actions import Actions
     from dnworker.panel.feed import Feed
@@ -47,6 +48,8 @@ class Runtime(Engine):
         observe: whether worker processes that run the reference's SDK are made to report what handlers do.
         worker_scope: what the tokens of worker processes may do: `operator`, all that `token` may; `worker`,
             what docs/reference.md lists.
+        broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
+            journal, too.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Runtime(Engine):
         process_locals: bool = False,
         observe: bool = True,
         worker_scope: WorkerScope = "operator",
+        broker: Broker | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -78,6 +82,7 @@ class Runtime(Engine):
             limits=limits,
             restart=restart,
             process_locals=process_locals,
+            broker=broker,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
@@ -92,7 +97,7 @@ class Runtime(Engine):
 
         Raises:
             AddressInUse: an OSError: the port is in use; the message says so and what to do.
-            JournalError: the journal cannot be written.
+            JournalError, BrokerError: the journal, or what keeps the events, cannot be written.
         """
         if self.is_started:
             return

@@ -85,6 +85,8 @@ class Invocation(msgspec.Struct, eq=False, gc=False):
     """Mistakes that were noticed in it: what was not done, and for an error how it is put right."""
     key: HandlerKey | None = None
     """The identity of its handler."""
+    delivery: int = 1
+    """How often its worker was given the event by then; more than once only by a durable broker."""
     muted: bool = False
     """Whether its output is kept in `logs` only, and not in the worker's log."""
     remote_id: str | None = None

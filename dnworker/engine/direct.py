@@ -11,7 +11,7 @@ import httpx
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import ApiError, CommandError
-from dnworker.events.bus import Subscription
+from dnworker.events.subscription import Subscription
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -76,12 +76,13 @@ class DirectConnection:
         return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
 
     async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
-        """Publish at once, or as soon as a worker process that listens and is slow has room for it."""
+        """Publish as soon as slow worker processes have room; returns when the event is accepted."""
         with _as_http():
             if self._callee.bus.pressure:
                 check_publishable(kind)
                 await self._callee.bus.pressure.room(kind, session_id)
             envelope = self._callee.publish(kind, payload, session_id=session_id)
+            envelope = await self._callee.bus.accepted(envelope)
         return {"event_id": envelope.event_id, "seq": envelope.seq}
 
     def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:

@@ -49,6 +49,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
@@ -61,6 +62,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
+from dnworker.events.brokers.base import Broker
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
@@ -100,6 +102,8 @@ class Engine:
         limits: how much of the machine it may use.
         restart: whether worker processes that fail are started again: `"no"`, `"on-failure"`, or a policy.
         process_locals: whether errors of worker processes have the values of variables.
+        broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
+            wanted beside it.
     """
 
     def __init__(
@@ -115,16 +119,17 @@ class Engine:
         limits: Limits | None = None,
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
+        broker: Broker | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
         self.tokens = Tokens(token, file=token_file)
         self.limits, self.progress = limits or Limits(), Progress()
         # what happens, and what is kept of it
-        self.bus = EventBus(self.clock, replay_bytes=self.limits.replay)
+        self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
-        self.journal = None if journal is None else self._make_journal(Path(journal))
+        self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
         self.log_line = self._worker_log.add
@@ -152,8 +157,12 @@ class Engine:
         limit = self.limits.log
         return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
 
-    def _make_journal(self, path: Path) -> Journal:
-        return Journal(path, self.runtime_id, pending_bytes=self.limits.journal)
+    def _make_journal(self, path: str | os.PathLike[str] | None) -> Journal | None:
+        if (kept := self.bus.broker.journal) is not None:
+            return kept
+        return (
+            None if path is None else Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
+        )
 
     def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
@@ -175,9 +184,11 @@ class Engine:
 
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
+        self.bus.watcher = self.history
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms
+        self.bus.refused.add(self._note_refused)
         self.storms.began.add(self._note_storm)
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.capabilities.own.renamed.add(self.services.lives.rename)
@@ -216,7 +227,7 @@ class Engine:
         """Take the loop that runs, listen to the framework's logging, and open the journal.
 
         Raises:
-            JournalError: the journal cannot be written.
+            JournalError, BrokerError: the journal, or what keeps the events, cannot be written.
         """
         if self.is_started:
             return
@@ -232,6 +243,10 @@ class Engine:
             taken.enter_context(noticed())
             taken.callback(self.flow.start(self._loop))
             taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
+            await self.bus.open(self.runtime_id)
+            self.resources.push_async_callback(self.bus.broker.close)
+            if self.bus.broker.capabilities.redelivers:
+                taken.callback(self.history.listen(Deliveries(self.bus.broker, self._is_running).note))
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
@@ -540,6 +555,7 @@ class Engine:
         Raises:
             Invalid: the payload is not a JSON object, or another argument makes no sense.
             TooLarge: the payload is over the limit.
+            NotStored: the broker cannot keep it now.
             NotFound: there is no worker of the name `only`.
             UsageError: a handler would wait for itself.
         """
@@ -547,12 +563,12 @@ class Engine:
         owner = None if only is None else self.worker(only).qualified_name
         publish = partial(self._publish_fired, kind, payload, session_id, turn_id, owner)
         if not wait:
-            return Trace(publish(), self.history)
+            return Trace(await self.bus.accepted(publish()), self.history)
         depth = self._waits.depth_here(kind)
         starting.check_wait(self.workers(), self.history, kind, owner)
         late = await starting.until_listening(self, kind, owner, timeout, on_wait)
         await self.bus.pressure.room_within(timeout, kind, session_id, owner)
-        trace = Trace(publish(), self.history)
+        trace = Trace(await self.bus.accepted(publish()), self.history)
         trace.not_listening, trace.notes = late, starting.silent_notes(self.workers(), kind, owner)
         with self._waits.waiting(trace.event.event_id, depth):
             await waiting.until_quiet(trace, self.history, timeout)
@@ -672,6 +688,14 @@ class Engine:
         if moved and worker.state is WorkerState.ERROR:
             self.failing.note_exit(name, worker.error or "", worker.generation)
         self.changes.note(worker, gate=worker.component().detail or "")
+
+    def _is_running(self, worker: str) -> bool:
+        return any(one.qualified_name == worker for one in self.workers() if one.state is WorkerState.RUNNING)
+
+    def _note_refused(self, envelope: EventEnvelope, exc: BaseException) -> None:
+        """Note an event that the broker did not accept: whoever does not wait for that must hear of it."""
+        self.history.note_loss(envelope.event_id, f"lost for all: {exc}")
+        log.error("event %s (%s) was not published: %s", envelope.event_id, envelope.kind, exc)
 
     def _note_storm(self, storm: Storm, invocation: Invocation) -> None:
         text = self.storms.message(storm)

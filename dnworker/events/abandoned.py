@@ -42,6 +42,7 @@ class Abandoned:
         self.kinds: frozenset[str] | None = frozenset()
         self.session_id: str | None = None
         self.owner: str | None = owner
+        self.goes_by_seq = True
         # Whose events they were, and which of these no stream has taken since.
         self._streams: dict[tuple[str, frozenset[str] | None], _Forgotten] = {}
         self._lost_kinds: dict[str, None] = {}

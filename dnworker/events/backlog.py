@@ -75,6 +75,7 @@ class Backlog:
         # What the bus asks of a subscriber.
         self.kinds: frozenset[str] | None = None
         self.session_id: str | None = None
+        self.goes_by_seq = True
         self.owner = owner
         # What is kept, by kind, and what was not.
         self._held: dict[str | None, deque[Held]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -16,12 +16,18 @@ from dnworker.core.envelope import (
     pack,
     pack_read,
 )
-from dnworker.core.errors import SubscriberTooSlow
+from dnworker.core.errors import Gone
 from dnworker.core.invocation import current_invocation
 from dnworker.core.limits import Limits
+from dnworker.core.listeners import Listeners
+from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
+from dnworker.events.brokers.memory import MemoryBroker
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
+from dnworker.events.subscription import Subscription
+
+log = logging.getLogger("dnworker.bus")
 
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
@@ -29,178 +35,11 @@ SUBSCRIBER_LIMIT = 256
 _ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
-class DeliveryWatcher(Protocol):
-    """Counts the events that workers still have to handle; the history is one."""
-
-    def expect(self, envelope: EventEnvelope) -> None:
-        """Note that the event is queued for a worker."""
-
-    def delivered(self, envelope: EventEnvelope) -> None:
-        """Note that the worker took the event, or will never take it."""
-
-
 class Gate(Protocol):
     """Decides about events that handlers publish whether workers get them; `storms.py` has one."""
 
     def holds(self, envelope: EventEnvelope, size: int, only: str | None = None) -> bool:
         """Return whether the event is kept there instead, to be given to `EventBus.release` later."""
-
-
-class Subscriber(Protocol):
-    """What the bus delivers to: a `Subscription`, or what keeps events for a worker process."""
-
-    kinds: frozenset[str] | None
-    """The kinds that it wants; None for all. They change only while the bus has forgotten it."""
-    session_id: str | None
-    """The only session that it wants; None for all."""
-    owner: str | None
-    """The qualified name of the worker that it is for."""
-
-    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
-        """Take one event of so many bytes; False if it does not."""
-
-
-class Subscription:
-    """The events of one subscriber, in order of `seq`; iterate over it, then close it.
-
-    Without a limit no event is lost. With one, of events or of bytes, a subscriber that falls behind gets
-    what was queued, and then `SubscriberTooSlow`.
-    """
-
-    def __init__(
-        self,
-        bus: EventBus,
-        kinds: frozenset[str] | None,
-        session_id: str | None,
-        limit: int | None,
-        replayed: Iterable[EventEnvelope] = (),
-        watcher: DeliveryWatcher | None = None,
-        owner: str | None = None,
-        max_bytes: int | None = None,
-    ) -> None:
-        # What it wants, and for whom.
-        self.kinds = kinds
-        self.session_id = session_id
-        self.owner = owner
-        self.watcher = watcher
-        self._bus = bus
-        # What is queued, and what was lost.
-        self._queue = deque(replayed)
-        self._limit = None if limit is None else limit + len(self._queue)
-        self._max_bytes = max_bytes
-        self._sizes: deque[int] | None = None if max_bytes is None else deque(0 for _ in self._queue)
-        self._bytes = 0
-        self._lost = 0
-        self.on_overflow: Callable[[], None] | None = None
-        """Called once, when the first event is lost."""
-        # The reader.
-        self._waiter: asyncio.Future[None] | None = None
-        self._empty: asyncio.Future[None] | None = None
-        self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    @property
-    def lost(self) -> int:
-        """How many events came after the limit was reached."""
-        return self._lost
-
-    def retarget(self, kinds: Collection[str]) -> None:
-        """Receive other kinds from now on; what is queued stays, and no event is missed or doubled."""
-        self._bus.forget(self)
-        self.kinds = frozenset(kinds)
-        self._bus.remember(self)
-
-    def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
-        """Queue one event of so many bytes; False when a limit was reached and it was not kept."""
-        if self._lost or (self._limit is not None and self._is_full()):
-            self._lost += 1
-            if self._lost == 1 and self.on_overflow is not None:
-                self.on_overflow()
-            return False
-        self._queue.append(envelope)
-        if self._sizes is not None:
-            self._sizes.append(size)
-            self._bytes += size
-        if self.watcher is not None:
-            self.watcher.expect(envelope)
-        self._wake()
-        return True
-
-    def __aiter__(self) -> Subscription:
-        return self
-
-    async def __anext__(self) -> EventEnvelope:
-        while not self._queue:
-            self._check_open()
-            await self._wait_filled()
-        return self._pop()
-
-    def take(self) -> EventEnvelope | None:
-        """Return the next event if one is queued; for readers that take many at once."""
-        return self._pop() if self._queue else None
-
-    def queued(self) -> list[EventEnvelope]:
-        """Return what is queued."""
-        return [*self._queue]
-
-    def _pop(self) -> EventEnvelope:
-        if self._sizes is not None:
-            self._bytes -= self._sizes.popleft()
-        return self._queue.popleft()
-
-    def _is_full(self) -> bool:
-        full = self._limit is not None and len(self._queue) >= self._limit
-        return full or (self._max_bytes is not None and self._bytes >= self._max_bytes)
-
-    def _check_open(self) -> None:
-        """Raise what ends the iteration, once nothing is queued any more."""
-        if self._closed:
-            raise StopAsyncIteration
-        if self._lost:
-            raise SubscriberTooSlow(self._lost, self._limit or 0, self._max_bytes)
-
-    async def _wait_filled(self) -> None:
-        """Return when an event was queued, or the subscription was closed."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._notify_empty()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    async def drained(self) -> None:
-        """Return when the reader has handled everything queued so far, or the subscription is closed."""
-        if not self._closed and (self._queue or self._waiter is None):
-            self._empty = self._empty or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._empty)
-
-    def _notify_empty(self) -> None:
-        waiting, self._empty = self._empty, None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
-
-    def close(self) -> None:
-        """Stop receiving; a waiting reader ends. May be called again."""
-        self._closed = True
-        if self.watcher is not None:
-            for envelope in self._queue:
-                self.watcher.delivered(envelope)
-        self._queue.clear()
-        if self._sizes is not None:
-            self._sizes.clear()
-        self._bus.forget(self)
-        self._notify_empty()
-        self._wake()
-
-    async def aclose(self) -> None:
-        """Do the same as `close`, for callers that hold an async iterator."""
-        self.close()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class _Subscribers:
@@ -243,9 +82,23 @@ class _Subscribers:
 class EventBus:
     """One counter and one order for all events of a runtime; used from one event loop only."""
 
-    def __init__(self, clock: Clock | None = None, *, replay_bytes: int = Limits().replay) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        replay_bytes: int = Limits().replay,
+        broker: Broker | None = None,
+    ) -> None:
         self._clock = clock or RealClock()
         self._seq = 0
+        self.broker: Broker = MemoryBroker() if broker is None else broker
+        """What keeps the events."""
+        self.broker.attach(self, self._clock)
+        self._accepting: dict[str, asyncio.Future[Accepted]] = {}
+        self.watcher: DeliveryWatcher | None = None
+        """Is told of events that are not accepted yet; the history."""
+        self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
+        """Called with events that the broker did not accept, and why."""
         self.scopes = Scopes(replay_bytes)
         """What is kept for replay."""
         # Who receives events.
@@ -257,6 +110,15 @@ class EventBus:
         """What waits for worker processes."""
         self.gate: Gate | None = None
         """What holds back events from workers."""
+
+    async def open(self, run: str) -> None:
+        """Open the broker, and number on from its newest event; `run` is the id of the runtime.
+
+        Raises:
+            BrokerError: it cannot be opened.
+        """
+        await self.broker.open(run)
+        self._seq = max(self._seq, self.broker.latest_seq)
 
     @property
     def latest_seq(self) -> int:
@@ -274,7 +136,9 @@ class EventBus:
         size: int | None = None,
         only: str | None = None,
     ) -> EventEnvelope:
-        """Give the event its `seq` and deliver it to every subscriber that wants it.
+        """Give the event its `seq` and deliver it to every subscriber that wants it, once it is accepted.
+
+        The broker in memory has accepted it when this returns; `accepted` waits for any.
 
         Args:
             kind, payload: the event's name, and a JSON object; a copy of it is delivered.
@@ -286,7 +150,7 @@ class EventBus:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
         """
         packed, size = pack(payload) if size is None else pack_read(payload, size)
-        buffer = self.scopes.buffer(session_id)
+        self.scopes.buffer(session_id)
         self._seq += 1
         envelope = EventEnvelope(
             seq=self._seq,
@@ -297,34 +161,68 @@ class EventBus:
             terminal=terminal,
             timestamp=self._clock.now(),
         )
-        self.scopes.append(buffer, envelope, size := size + len(kind) + _ENVELOPE_OVERHEAD)
-        if only is not None:
-            return self._deliver_only(only, envelope, size)
-        for tap, _ in self._taps:
-            tap(envelope)
-        if current_invocation.get() is not None and self.gate is not None and self.gate.holds(envelope, size):
-            return self._deliver_to_others(envelope, size)
-        for subscription in self._subscribers.of_kind(kind):
-            if subscription.session_id is None or subscription.session_id == session_id:
-                subscription.put(envelope, size)
-        return envelope
-
-    def _deliver_only(self, only: str, envelope: EventEnvelope, size: int) -> EventEnvelope:
-        """Deliver an event to the taps and subscriptions of one owner, and to the taps of nobody."""
+        size += len(kind) + _ENVELOPE_OVERHEAD
         for tap, owner in self._taps:
-            if owner is None or owner == only:
+            if only is None or owner is None or owner == only:
                 tap(envelope)
-        if current_invocation.get() is None or self.gate is None or not self.gate.holds(envelope, size, only):
-            for subscription in self._workers_wanting(envelope, only):
-                subscription.put(envelope, size)
+        invocation = current_invocation.get()
+        is_held = invocation is not None and self.gate is not None and self.gate.holds(envelope, size, only)
+        cause = None if invocation is None else invocation.id
+        accepted = self.broker.publish(envelope, size, only, is_held, cause=cause)
+        if accepted is not None:
+            self._await(envelope, accepted)
         return envelope
 
-    def _deliver_to_others(self, envelope: EventEnvelope, size: int) -> EventEnvelope:
-        """Deliver an event that is held back from workers to clients, who may wait for it."""
-        for subscription in self._subscribers.of_kind(envelope.kind):
-            if subscription.owner is None and subscription.session_id in (None, envelope.session_id):
+    def deliver(
+        self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
+    ) -> None:
+        """Keep an accepted event for replay, and deliver it; called by the broker."""
+        session_id = envelope.session_id
+        try:
+            self.scopes.append(self.scopes.buffer(session_id), envelope, size)
+        except Gone:  # since it was published; its workers get it still
+            log.debug("event %s: its session was deleted", envelope.event_id)
+        if only is not None:
+            for subscription in () if is_held else self._workers_wanting(envelope, only):
                 subscription.put(envelope, size)
-        return envelope
+            return
+        for subscription in self._subscribers.of_kind(envelope.kind):
+            is_meant = subscription.session_id is None or subscription.session_id == session_id
+            if is_meant and not (is_held and subscription.owner is not None):
+                subscription.put(envelope, size)
+
+    def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
+        """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
+        return [*self.scopes.buffer(session_id).after(after_seq)]
+
+    # -- what the broker has not accepted yet ----------------------------------------------------------
+
+    def _await(self, envelope: EventEnvelope, accepted: asyncio.Future[Accepted]) -> None:
+        """Let a publisher wait until the broker has accepted an event, and `fire` for its delivery."""
+        event_id = envelope.event_id
+        self._accepting[event_id] = accepted
+        if self.watcher is not None:
+            self.watcher.expect(envelope)
+
+        def end(_: object) -> None:
+            self._accepting.pop(event_id, None)
+            if not accepted.cancelled() and (exc := accepted.exception()) is not None:
+                self.refused.notify(envelope, exc)
+            if self.watcher is not None:
+                self.watcher.delivered(envelope)
+
+        accepted.add_done_callback(end)
+
+    async def accepted(self, envelope: EventEnvelope) -> EventEnvelope:
+        """Return a published event as soon as it is accepted: by a durable broker, as soon as it is on disk.
+
+        Raises:
+            NotStored: the broker could not keep it; nobody has got it.
+        """
+        accepting = self._accepting.get(envelope.event_id)
+        if accepting is None:
+            return envelope
+        return (await asyncio.shield(accepting)).envelope
 
     def release(self, envelope: EventEnvelope, size: int, only: str | None = None) -> None:
         """Deliver an event that was held back to the workers that want it, or only to one.
@@ -334,7 +232,7 @@ class EventBus:
         """
         anew: EventEnvelope | None = None
         for subscription in self._workers_wanting(envelope, only):
-            if isinstance(subscription, Subscription):  # of this process
+            if not subscription.goes_by_seq:
                 subscription.put(envelope, size)
                 continue
             if anew is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from dnworker.core.envelope import EVENTS_CUT, RESUMED, EventEnvelope
 from dnworker.events.backlog import Timers
-from dnworker.events.bus import DeliveryWatcher
+from dnworker.events.brokers.base import DeliveryWatcher
 
 
 class Watcher(DeliveryWatcher, Protocol):
@@ -165,6 +165,7 @@ class WorkerStream:
         # What it wants, and for whom.
         self.kinds = kinds
         self.session_id: str | None = None
+        self.goes_by_seq = True
         self.owner: str | None = queue.owner
         self.name = name
         self.watcher = watcher

@@ -18,9 +18,10 @@ from dnworker.client.http import AFTER_SEQ, FOR, HANDLERS, STREAM
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
-from dnworker.events.bus import SUBSCRIBER_LIMIT, Subscription
+from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import published_by
 from dnworker.events.streams import StreamReader
+from dnworker.events.subscription import Subscription
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.rights import Right
@@ -50,13 +51,14 @@ class Published(msgspec.Struct):
     seq: int
 
 
-@endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400,))
+@endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400, 507))
 async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
     check_publishable(call.body.kind)
     await _room(call, call.body.kind, None)
     with published_by(_publisher(call)):
         envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
+    envelope = await call.engine.bus.accepted(envelope)
     return Published(envelope.event_id, envelope.seq)
 
 
@@ -66,7 +68,7 @@ async def publish(call: ApiCall) -> object:
     right=Right.PUBLISH,
     body=NewEvent,
     answer=Published,
-    errors=(400, 404, 410),
+    errors=(400, 404, 410, 507),
 )
 async def publish_to_session(call: ApiCall) -> object:
     """Publish an event to one session; waits while the queue of a worker that listens is full."""
@@ -76,6 +78,7 @@ async def publish_to_session(call: ApiCall) -> object:
     await _room(call, body.kind, session_id)
     with published_by(_publisher(call)):
         envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
+    envelope = await call.engine.bus.accepted(envelope)
     return Published(envelope.event_id, envelope.seq)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dnworker.core.envelope import own
 from dnworker.core.handler_error import message_of, type_name
@@ -16,6 +16,7 @@ from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+    from dnworker.events.brokers.base import Consumer
 
 DISPATCH_BATCH = 64
 """Events of a burst that are handed to handlers before the loop turns."""
@@ -57,6 +58,7 @@ class Dispatch:
         self._on_end = on_end
         self._bound: dict[str, tuple[_Bound, ...]] = {}
         self._events: AsyncIterator[EventEnvelope] | None = None
+        self._consumer: Consumer | None = None  # the same, where it counts how handlers end
         self._is_diverted: Callable[[EventEnvelope], bool] | None = None
         self._diverted: list[EventEnvelope] = []  # kept for another dispatch, or until the diversion ends
         self._taken: EventEnvelope | None = None  # waits for the startup to end
@@ -87,8 +89,9 @@ class Dispatch:
     def _listen_to(self, kinds: frozenset[str]) -> None:
         if self._events is None:
             if kinds:
-                self._events = self._source(kinds)
-                self.task = self._invoker.spawn(self._dispatch(self._events), "events")
+                events = self._source(kinds)
+                self._read(events)
+                self.task = self._invoker.spawn(self._dispatch(events), "events")
             return
         retarget = getattr(self._events, "retarget", None)
         if retarget is None:
@@ -126,8 +129,12 @@ class Dispatch:
             self._invoker.cancel(before.task)
         self._diverted, before._diverted = before._diverted, []
         if events is not None:
-            self._events = events
+            self._read(events)
             self.task = self._invoker.spawn(self._dispatch(events), "events")
+
+    def _read(self, events: AsyncIterator[EventEnvelope]) -> None:
+        self._events = events
+        self._consumer = cast("Consumer", events) if getattr(events, "counts_ends", False) else None
 
     @property
     def waiting(self) -> int:
@@ -195,14 +202,19 @@ class Dispatch:
         if self._is_diverted is not None and self._is_diverted(envelope):
             self._diverted.append(envelope)
             return
-        invoker = self._invoker
-        handlers = self._bound.get(envelope.kind)
-        if handlers is None:
-            return
+        invoker, consumer = self._invoker, self._consumer
+        handlers = self._bound.get(envelope.kind, ())
+        if consumer is not None:
+            done = consumer.handled_by(envelope.event_id)
+            handlers = tuple(bound for bound in handlers if bound.name not in done)
         args = (own(envelope), invoker.client)
         for bound in handlers:
             invocation = Invocation(
                 invoker.label, bound.name, "event", envelope, invoker.generation, key=bound.key
             )
+            if consumer is not None:
+                invocation.delivery = consumer.number(envelope)
             invoker.recorder.begin(invocation)
             invoker.launch(invocation, bound.handler, args, bound.key, bound.title, bound.task_name)
+        if consumer is not None:
+            consumer.handed_out(envelope.event_id)

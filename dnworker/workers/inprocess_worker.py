@@ -346,8 +346,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         return WorkerRunner(
             self._imported(make),
             services.client(worker=self.name, capability=self.capability),
-            event_source=lambda kinds: services.bus.subscribe(
-                kinds, watcher=services.history, owner=self.qualified_name
+            event_source=lambda kinds: services.bus.broker.subscribe(
+                self.qualified_name, kinds, watcher=services.history
             ),
             lifecycle=self._lifecycle,
             qualified_name=self.qualified_name,

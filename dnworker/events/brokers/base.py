@@ -1,4 +1,4 @@
-"""`Broker`: keeps accepted events, and gives each worker those that it has not handled; one interface for all.
+"""`Broker`: keeps accepted events, and gives each worker what it has not handled; one interface for all.
 
 The bus (`events/bus.py`) is the part above: it numbers events, tells those who look on, and is the same for
 every broker. `memory` keeps nothing over the end of the process; `sqlite` keeps everything in one file.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.envelope import EventEnvelope
+
+if TYPE_CHECKING:
+    from dnworker.events.journal_writer import Journal
 
 NOW = -1
 """Where a worker begins that the broker does not know: with what is published from now on."""
@@ -61,6 +64,8 @@ class Subscriber(Protocol):
     """The only session that it wants; None for all."""
     owner: str | None
     """The qualified name of the worker that it is for."""
+    goes_by_seq: bool
+    """Whether it wants events in the order of `seq` alone: one that was held back gets a new one for it."""
 
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Take one event of so many bytes; False if it does not."""
@@ -79,6 +84,9 @@ class Outlet(Protocol):
             only: the one worker that it is for; None for all that listen.
             is_held: whether it is held back from workers for now (`storms.py`).
         """
+
+    def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
+        """Return what is kept in memory of a session, or of the runtime's scope, after a `seq`."""
 
     def remember(self, subscriber: Subscriber) -> None:
         """Deliver to a subscriber from now on."""
@@ -103,6 +111,9 @@ class Consumer(Subscriber, Protocol):
     What is not handled when the consumer is closed, or when the runtime is killed, comes again, marked
     `replay`, to the next consumer of the same worker.
     """
+
+    counts_ends: bool
+    """Whether it wants to be told when handlers begin and end."""
 
     def __len__(self) -> int:
         """Return how many events are queued in memory."""
@@ -135,6 +146,9 @@ class Consumer(Subscriber, Protocol):
 
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given the event by now, this time included: 1 for the first."""
+
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return the handlers that have ended well with the event at an earlier delivery."""
 
     def note_begin(self, event_id: str, handler: str) -> None:
         """Note that a handler has begun with an event."""
@@ -195,9 +209,17 @@ class Broker(Protocol):
     All methods are called on one loop. What raises `BrokerError` has changed nothing.
     """
 
-    name: str
-    """Its name, such as `memory`."""
-    capabilities: BrokerCapabilities
+    @property
+    def name(self) -> str:
+        """Its name, such as `memory`."""
+
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """What it can do."""
+
+    @property
+    def journal(self) -> Journal | None:
+        """What keeps invocations and states beside the events; None where it keeps none."""
 
     @property
     def latest_seq(self) -> int:
@@ -227,7 +249,7 @@ class Broker(Protocol):
         cause: str | None = None,
         is_idempotent: bool = False,
     ) -> asyncio.Future[Accepted] | None:
-        """Accept an event: the outlet gets it, then the future has its result; None where both is done already.
+        """Accept an event: the outlet gets it, then the future has its result; None where that is done.
 
         The future raises `NotStored` where it is not accepted; nobody gets it then. An idempotent one whose
         id is known is not delivered, and `Accepted` has the first.
@@ -254,6 +276,9 @@ class Broker(Protocol):
             start: `NOW`, `BEGINNING`, or a `seq` after which a worker begins that the broker does not know.
             watcher: notified of every event that is queued for it, and of those that a close drops.
         """
+
+    def consumer(self, worker: str) -> Consumer | None:
+        """Return the open consumer of a worker, if it counts how handlers end."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""

@@ -1,0 +1,207 @@
+"""`MemoryBroker`: keeps nothing over the end of the process; the default."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Collection
+from typing import ClassVar
+
+from msgspec.structs import replace
+
+from dnworker.core.clock import Clock, RealClock
+from dnworker.core.envelope import EventEnvelope
+from dnworker.core.errors import NotFound
+from dnworker.events.brokers.base import (
+    NOW,
+    Accepted,
+    BrokerCapabilities,
+    Consumer,
+    CursorInfo,
+    DeliveryWatcher,
+    Entry,
+    Lease,
+    Outcome,
+    Outlet,
+)
+from dnworker.events.subscription import Subscription
+
+IDS_KEPT = 100_000
+"""Ids of idempotent events that are remembered."""
+
+
+class MemoryBroker:
+    """Delivers an event at once; what a worker has not handled when it ends is gone.
+
+    Its keys, values and leases last as long as the process.
+    """
+
+    name: ClassVar[str] = "memory"
+    capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
+    journal = None
+    latest_seq = 0
+    failure: str | None = None
+
+    def __init__(self) -> None:
+        self._outlet: Outlet
+        self._clock: Clock = RealClock()
+        self._idempotent: dict[str, EventEnvelope] = {}
+        self._values: dict[str, tuple[Entry, float | None]] = {}
+        self._leases: dict[str, Lease] = {}
+
+    def attach(self, outlet: Outlet, clock: Clock) -> None:
+        """Deliver to `outlet`."""
+        self._outlet, self._clock = outlet, clock
+
+    async def open(self, run: str) -> None:
+        """Begin; there is nothing to open."""
+
+    async def close(self) -> None:
+        """End; there is nothing to write."""
+
+    def publish(
+        self,
+        envelope: EventEnvelope,
+        size: int,
+        only: str | None = None,
+        is_held: bool = False,
+        *,
+        cause: str | None = None,
+        is_idempotent: bool = False,
+    ) -> asyncio.Future[Accepted] | None:
+        """Deliver an event at once."""
+        if is_idempotent:
+            if (first := self._idempotent.get(envelope.event_id)) is not None:
+                accepted = asyncio.get_running_loop().create_future()
+                accepted.set_result(Accepted(first, is_new=False))
+                return accepted
+            self._idempotent[envelope.event_id] = envelope
+            if len(self._idempotent) > IDS_KEPT:
+                del self._idempotent[next(iter(self._idempotent))]
+        self._outlet.deliver(envelope, size, only, is_held)
+        return None
+
+    def subscribe(
+        self,
+        worker: str,
+        kinds: Collection[str] | None,
+        *,
+        start: int = NOW,
+        watcher: DeliveryWatcher | None = None,
+    ) -> Consumer:
+        """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""
+        wanted = None if kinds is None else frozenset(kinds)
+        consumer = MemoryConsumer(self._outlet, wanted, None, None, watcher=watcher, owner=worker)
+        self._outlet.remember(consumer)
+        return consumer
+
+    def consumer(self, worker: str) -> Consumer | None:
+        """Return None: nobody counts how handlers end."""
+        return None
+
+    async def cursors(self) -> list[CursorInfo]:
+        """Return nothing: no worker has a cursor."""
+        return []
+
+    async def reset(self, worker: str, start: int) -> None:
+        """Refuse it: no worker has a cursor."""
+        raise NotFound(f"{worker!r} has no cursor: this runtime keeps none; start it with --durable")
+
+    async def drop(self, worker: str) -> None:
+        """Refuse it: no worker has a cursor."""
+        await self.reset(worker, NOW)
+
+    async def replay(
+        self, session_id: str | None, after_seq: int, *, limit: int = 1_000
+    ) -> list[EventEnvelope]:
+        """Return what the outlet keeps of a scope."""
+        return self._outlet.kept(session_id, after_seq)[:limit]
+
+    # -- leases ----------------------------------------------------------------------------------------
+
+    async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease; None while another has it."""
+        now, before = self._clock.monotonic(), self._leases.get(name)
+        if before is not None and before.until > now and before.holder != holder:
+            return None
+        fence = 1 if before is None else before.fence + 1
+        lease = self._leases[name] = Lease(name=name, holder=holder, fence=fence, until=now + seconds)
+        return lease
+
+    async def renew(self, lease: Lease, seconds: float) -> Lease | None:
+        """Hold it longer; None where it has ended."""
+        held, now = self._leases.get(lease.name), self._clock.monotonic()
+        if held is None or held.fence != lease.fence or held.until <= now:
+            return None
+        renewed = self._leases[lease.name] = replace(held, until=now + seconds)
+        return renewed
+
+    async def give_back(self, lease: Lease) -> None:
+        """End it now; one that another has is left alone."""
+        held = self._leases.get(lease.name)
+        if held is not None and held.fence == lease.fence:
+            self._leases[lease.name] = replace(held, until=self._clock.monotonic())
+
+    # -- keys and values -------------------------------------------------------------------------------
+
+    async def get(self, key: str) -> Entry | None:
+        """Return a value."""
+        found = self._values.get(key)
+        if found is None:
+            return None
+        entry, until = found
+        if until is not None and until <= self._clock.monotonic():
+            del self._values[key]
+            return None
+        return entry
+
+    async def put(
+        self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
+    ) -> Entry | None:
+        """Write a value; with a `revision` only where that is the present one, 0 for none."""
+        before = await self.get(key)
+        present = 0 if before is None else before.revision
+        if revision is not None and revision != present:
+            return None
+        entry = Entry(key=key, value=value, revision=present + 1)
+        self._values[key] = entry, None if seconds is None else self._clock.monotonic() + seconds
+        return entry
+
+    async def delete(self, key: str) -> None:
+        """Remove a value."""
+        self._values.pop(key, None)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, in order."""
+        every = sorted(self._values)
+        found = every[bisect_left(every, prefix) :]
+        return [key for key in found if key.startswith(prefix) and await self.get(key) is not None]
+
+
+class MemoryConsumer(Subscription):
+    """What a worker has not read yet; what it has read is its own to handle."""
+
+    counts_ends = False
+
+    def number(self, envelope: EventEnvelope) -> int:
+        """Return 1: nothing comes again by itself."""
+        return 1
+
+    def handled_by(self, event_id: str) -> Collection[str]:
+        """Return none: nothing comes again by itself."""
+        return ()
+
+    def note_begin(self, event_id: str, handler: str) -> None:
+        """Note nothing."""
+
+    def note_end(self, event_id: str, outcome: Outcome) -> None:
+        """Note nothing."""
+
+    def handed_out(self, event_id: str) -> None:
+        """Note nothing."""
+
+    def release(self, event_id: str, delay: float = 0.0) -> None:
+        """Note nothing: what is taken does not come again."""
+
+    def note_progress(self, event_id: str) -> None:
+        """Note nothing."""
