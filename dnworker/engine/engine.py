@@ -62,7 +62,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
-from dnworker.events.brokers.base import Broker
+from dnworker.events.brokers.base import NOW, Broker
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
@@ -104,6 +104,7 @@ class Engine:
         process_locals: whether errors of worker processes have the values of variables.
         broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
             wanted beside it.
+        start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Engine:
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
         broker: Broker | None = None,
+        start: int = NOW,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -135,7 +137,7 @@ class Engine:
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
-        self.services = self._make_services(restart_policy(restart), process_locals)
+        self.services = self._make_services(restart_policy(restart), process_locals, start)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -164,7 +166,7 @@ class Engine:
             None if path is None else Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
         )
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool, start: int) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -179,6 +181,7 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
+            starts_from=start,
             log_files=LogFiles(self.limits.log_file),
         )
 
