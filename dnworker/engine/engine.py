@@ -24,7 +24,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
-from dnworker.core.errors import Invalid, NotFound
+from dnworker.core.errors import Conflict, Invalid, NotFound
 from dnworker.core.files import working_directory
 from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation
@@ -266,6 +266,21 @@ class Engine:
 
     def _note_end(self) -> None:
         self._is_started = False
+
+    def use_broker(self, broker: Broker, journal: Path | None = None) -> None:
+        """Have another broker keep the events from the next start on.
+
+        Args:
+            broker: one that was not opened yet.
+            journal: where a broker that has no journal of its own lets it be written; None for nowhere.
+
+        Raises:
+            Conflict: the runtime runs.
+        """
+        if self.is_started:
+            raise Conflict("the runtime runs; stop it before something else keeps its events")
+        self.bus.use(broker)
+        self.journal = self._make_journal(journal)
 
     @property
     def is_started(self) -> bool:

@@ -91,9 +91,9 @@ class EventBus:
     ) -> None:
         self._clock = clock or RealClock()
         self._seq = 0
-        self.broker: Broker = MemoryBroker() if broker is None else broker
+        self.broker: Broker
         """What keeps the events."""
-        self.broker.attach(self, self._clock)
+        self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
@@ -110,6 +110,11 @@ class EventBus:
         """What waits for worker processes."""
         self.gate: Gate | None = None
         """What holds back events from workers."""
+
+    def use(self, broker: Broker) -> None:
+        """Have another broker keep the events, before `open`."""
+        self.broker = broker
+        broker.attach(self, self._clock)
 
     async def open(self, run: str) -> None:
         """Open the broker, and number on from its newest event; `run` is the id of the runtime.
