@@ -142,6 +142,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
             if not await _finishes_before(stop, loading):
                 return 0
             loading.result()
+        runtime.turns.release(without_agent=True)
         check_debugged(runtime)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again

@@ -95,11 +95,12 @@ class DirectConnection:
 
         with _as_command():
             request = TurnRequest(**fields)
-            self._callee.turns.check(request)  # first: a turn that is refused creates no session
+            request.check()  # first: a turn that is refused creates no session
             session = self._callee.sessions.create(session_id)
             subscription = self._callee.bus.subscribe(session_id=session_id)
             try:
                 turn = self._callee.turns.start(session, request)
+                await turn.accepted()
             except BaseException:
                 subscription.close()
                 raise
@@ -109,7 +110,9 @@ class DirectConnection:
         """Cancel a turn; returns `cancelled`, or `idle` when there was none."""
 
         with _as_command():
-            return await self._callee.turns.cancel(session_id, **fields)
+            status = await self._callee.turns.cancel(session_id, **fields)
+            await self._callee.sessions.kept_by_id(session_id)
+            return status
 
     async def respond(self, session_id: str, fields: dict[str, Any]) -> None:
         """Answer the prompt that the fields name."""
@@ -121,11 +124,12 @@ class DirectConnection:
             except ValueError as exc:
                 raise CommandError(str(exc), 400) from exc
             self._callee.turns.respond(session_id, response)
+            await self._callee.sessions.kept_by_id(session_id)
 
     async def watch(self, session_id: str) -> None:
         """Create the session; its events are on the bus."""
         with _as_command():
-            self._callee.sessions.create(session_id)
+            await self._callee.sessions.kept(self._callee.sessions.create(session_id))
 
     async def unwatch(self, session_id: str) -> None:
         """Do nothing: `watch` subscribes to nothing."""

@@ -184,6 +184,8 @@ class Engine:
     def _connect_parts(self) -> None:
         """Let the parts hear of what others do."""
         self.bus.watcher = self.history
+        self.agents.changed.add(self._release_turns)
+        self._listeners.add(self._release_turns)
         self.bus.tap(self.history.note_event)
         self.bus.tap(self.flow.published.note_event)
         self.bus.gate = self.storms
@@ -250,6 +252,7 @@ class Engine:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
         try:
+            await self.turns.restore()
             await self._open()
         except BaseException:
             await self.resources.aclose()
@@ -668,6 +671,11 @@ class Engine:
     def look_again(self) -> None:
         """Let those who listen look again, after a change that they do not hear of, such as the clock's."""
         self._listeners.notify()
+
+    def _release_turns(self) -> None:
+        """Let turns run that outlived the end of a runtime, unless their agents are about to come."""
+        if self.progress.stage == "ready":
+            self.turns.release()
 
     def _worker_changed(self, worker: Changed, *, announce: bool = True, moved: bool = True) -> None:
         """Note a worker's new state; publishes `component.state_changed` where contract 2.7 says so."""

@@ -32,6 +32,9 @@ log = logging.getLogger("dnworker.bus")
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
 
+MOST_REPLAYED = 10_000
+"""Events of a session that are replayed from the broker; who has missed more must look at it anew."""
+
 _ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
@@ -306,9 +309,14 @@ class EventBus:
         self._taps.append(entry)
         return lambda: self._taps.remove(entry) if entry in self._taps else None
 
-    def open_session(self, session_id: str) -> None:
-        """Make the session's scope live, again if it was deleted (contract 13.11)."""
-        self.scopes.open(session_id)
+    def open_session(self, session_id: str, newest: int = 0) -> None:
+        """Make the session's scope live, again if it was deleted (contract 13.11).
+
+        Args:
+            session_id: its id.
+            newest: the newest event that it may have had by now, in an earlier run of the runtime.
+        """
+        self.scopes.open(session_id, newest)
 
     def delete_session(self, session_id: str) -> None:
         """Drop the session's buffer and refuse what is published there until it is opened again."""
@@ -317,6 +325,32 @@ class EventBus:
     def bounds(self, session_id: str) -> tuple[int, int | None]:
         """Return the newest `seq` of a session, 0 when it had none, and the oldest that is kept."""
         return self.scopes.buffer(session_id).bounds()
+
+    async def before_buffer(
+        self, session_id: str, after_seq: int, since_seq: int
+    ) -> list[EventEnvelope] | None:
+        """Return the events of a session after `after_seq` that are older than those kept in memory.
+
+        None where some are nowhere any more, or too many: who asks must look at the session anew. Nothing is
+        delivered between the return and what the caller does next without waiting.
+
+        Args:
+            session_id: whose events.
+            after_seq: the newest that is known.
+            since_seq: where the session begins: what is older belongs to a deleted one of its id.
+        """
+        found: list[EventEnvelope] = []
+        after, asked = after_seq, None
+        while (oldest := self.bounds(session_id)[1]) is not None and after < oldest - 1:
+            if asked == (after, oldest):
+                break  # there are none between
+            can = self.broker.capabilities.survives_kill and since_seq <= after_seq
+            if not can or len(found) > MOST_REPLAYED:
+                return None
+            asked = after, oldest
+            found += await self.broker.replay(session_id, after)
+            after = found[-1].seq if found else after
+        return found
 
     def is_deleted(self, session_id: str) -> bool:
         """Return whether the session was deleted and not opened since."""

@@ -40,6 +40,10 @@ class ReplayBuffer:
         while len(self._events) > self._max_events or self.used > self._max_bytes:
             self.drop_oldest()
 
+    def note_newest(self, seq: int) -> None:
+        """Note that the scope has had events up to this one, none of which is kept."""
+        self._newest = max(self._newest, seq)
+
     def drop_oldest(self) -> None:
         """Forget the oldest event."""
         _, gone = self._events.popleft()
@@ -125,10 +129,15 @@ class Scopes:
         if not len(buffer):
             del self._filled[session_id]
 
-    def open(self, session_id: str) -> None:
-        """Make the session's scope live, again if it was deleted (contract 13.11)."""
+    def open(self, session_id: str, newest: int = 0) -> None:
+        """Make the session's scope live, again if it was deleted (contract 13.11).
+
+        Args:
+            session_id: its id.
+            newest: the newest event that it may have had; none up to there is kept here.
+        """
         self._deleted.discard(session_id)
-        self.buffer(session_id)
+        self.buffer(session_id).note_newest(newest)
 
     def delete(self, session_id: str) -> None:
         """Drop the session's buffer and refuse what is published there until it is opened again."""

@@ -186,17 +186,22 @@ class _Socket:
         """Send the session's state, what was missed, and everything from now on."""
         fields = msgspec.convert(command.payload, _Subscribe)
         session = self._session(command)
+        await self._engine.sessions.kept(session)
         self._unsubscribe(session.session_id)
         bus = self._engine.bus
+        earlier: list[EventEnvelope] | None = []
+        if fields.after_seq is not None:
+            earlier = await bus.before_buffer(session.session_id, fields.after_seq, session.since_seq)
         latest, oldest = bus.bounds(session.session_id)
-        missed = fields.after_seq is not None and oldest is not None and fields.after_seq < oldest - 1
-        after = latest if missed or fields.after_seq is None else fields.after_seq
+        missed = earlier is None
+        after = latest if earlier is None or fields.after_seq is None else fields.after_seq
         subscription = bus.subscribe(
             session_id=session.session_id,
-            after_seq=after,
+            after_seq=earlier[-1].seq if earlier else after,
             replay=True,
             limit=SUBSCRIBER_LIMIT,
             max_bytes=self._engine.limits.subscriber,
+            queued=earlier or (),
         )
         over = asyncio.Event()
         subscription.on_overflow = partial(self._fell_behind, over)
@@ -231,14 +236,17 @@ class _Socket:
             generate_params_extra=fields.generate_params_extra or {},
             metadata=fields.metadata or {},
         )
-        self._engine.turns.check(request)
-        return {"turn_id": self._engine.turns.start(self._session(command), request).id}
+        request.check()
+        turn = self._engine.turns.start(self._session(command), request)
+        await turn.accepted()
+        return {"turn_id": turn.id}
 
     async def cancel(self, command: Command) -> dict[str, Any]:
         """Cancel a turn; its last event goes out before the ack."""
         fields = msgspec.convert(command.payload, _Cancel)
         session_id = _session_id(command)
         status = await self._engine.turns.cancel(session_id, fields.turn_id, drop_queued=fields.drop_queued)
+        await self._engine.sessions.kept_by_id(session_id)
         if (pumped := self._pumps.get(session_id)) is not None:
             await pumped[0].drained()
         return {"status": status}
@@ -250,6 +258,7 @@ class _Socket:
         except ValueError as exc:
             raise _Problem(str(exc)) from exc
         self._engine.turns.respond(_session_id(command), response)
+        await self._engine.sessions.kept_by_id(_session_id(command))
         return {"request_id": response.request_id, "status": "resolved"}
 
     # -- what goes out ---------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from dnworker.core.errors import ApiError, Conflict, NotFound
 from dnworker.core.models import SessionWire, iso
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.rights import Right
+from dnworker.sessions.checks import check_names
 from dnworker.sessions.policies import resolve_policy
 from dnworker.sessions.queue import TurnQueue
 from dnworker.sessions.session import Message, Session
-from dnworker.sessions.store import check_names
 
 NO_PLATFORM = "this runtime has no platform"
 
@@ -191,12 +191,12 @@ def listing(call: ApiCall) -> object:
 
 
 @endpoint(
-    "POST", "/api/sessions", right=Right.SESSIONS, body=CreateSession, answer=SessionWire, errors=(409,)
+    "POST", "/api/sessions", right=Right.SESSIONS, body=CreateSession, answer=SessionWire, errors=(409, 507)
 )
-def create(call: ApiCall) -> object:
+async def create(call: ApiCall) -> object:
     """Create a session, or return the live one of that id."""
     body: CreateSession = call.body
-    return call.engine.sessions.create(
+    session = call.engine.sessions.create(
         body.session_id,
         capability=body.capability,
         agent=body.agent,
@@ -207,7 +207,9 @@ def create(call: ApiCall) -> object:
         origin=body.origin,
         policy=body.policy,
         messages=_messages(call, body.messages),
-    ).info()
+    )
+    await call.engine.sessions.kept(session)
+    return session.info()
 
 
 @endpoint("GET", "/api/sessions/status", right=Right.SESSIONS, answer=Statuses)
@@ -258,14 +260,20 @@ def messages(call: ApiCall) -> object:
 
 
 @endpoint(
-    "POST", "/api/sessions/{session_id}/title", right=Right.SESSIONS, body=Title, answer=Titled, errors=(404,)
+    "POST",
+    "/api/sessions/{session_id}/title",
+    right=Right.SESSIONS,
+    body=Title,
+    answer=Titled,
+    errors=(404, 507),
 )
-def title(call: ApiCall) -> object:
+async def title(call: ApiCall) -> object:
     """Give the session a title."""
     session = _session(call)
     check_names(title=call.body.title)
     session.title = call.body.title
     call.engine.sessions.touch(session)
+    await call.engine.sessions.kept(session)
     return Titled("ok", session.session_id, title=session.title)
 
 
@@ -275,15 +283,17 @@ def title(call: ApiCall) -> object:
     right=Right.SESSIONS,
     body=PolicyChange,
     answer=PolicyState,
-    errors=(400, 404),
+    errors=(400, 404, 507),
 )
-def policy(call: ApiCall) -> object:
+async def policy(call: ApiCall) -> object:
     """Change how much the session's agent may do without asking."""
     session = _session(call)
     try:
         session.policy = chosen = resolve_policy(call.body.policy)
     except ValueError as exc:
         raise ApiError(str(exc)) from exc
+    call.engine.sessions.note(session)
+    await call.engine.sessions.kept(session)
     return PolicyState(
         "ok",
         session.session_id,
@@ -296,18 +306,23 @@ def policy(call: ApiCall) -> object:
 @endpoint("POST", "/api/sessions/{session_id}/cancel", right=Right.TURNS, answer=Deleted, errors=(404,))
 async def cancel(call: ApiCall) -> object:
     """Cancel the session's active turn."""
-    session_id = call.path["session_id"]
-    return Deleted(await call.engine.turns.cancel(session_id), session_id)
+    session = _session(call)
+    status = await call.engine.turns.cancel(session.session_id)
+    await call.engine.sessions.kept(session)
+    return Deleted(status, session.session_id)
 
 
 @endpoint("POST", "/api/sessions/{session_id}/compact", right=Right.TURNS, body=Guidance, errors=(404,))
 async def compact(call: ApiCall) -> object:
     """Replace the session's messages by a summary."""
-    return await call.engine.turns.compact(_session(call), call.body.guidance)
+    session = _session(call)
+    answer = await call.engine.turns.compact(session, call.body.guidance)
+    await call.engine.sessions.kept(session)
+    return answer
 
 
 @endpoint("POST", "/api/sessions/{session_id}/restore", right=Right.SESSIONS, body=Restore, errors=(400, 409))
-def restore(call: ApiCall) -> object:
+async def restore(call: ApiCall) -> object:
     """Make the session what it was when it was saved; it is created if need be."""
     body: Restore = call.body
     if call.path["session_id"] in call.engine.sessions and _queue(call).active is not None:
@@ -321,6 +336,7 @@ def restore(call: ApiCall) -> object:
     )
     session.messages = _messages(call, body.messages) or []
     call.engine.sessions.touch(session)
+    await call.engine.sessions.kept(session)
     steps = body.trajectory.get("steps") if isinstance(body.trajectory, dict) else body.trajectory
     return {
         "status": "restored",
@@ -345,7 +361,7 @@ def rewind_candidates(call: ApiCall) -> object:
 
 
 @endpoint("POST", "/api/sessions/{session_id}/rewind", right=Right.SESSIONS, body=Rewind, errors=(404,))
-def rewind(call: ApiCall) -> object:
+async def rewind(call: ApiCall) -> object:
     """Drop a message and all after it."""
     session = _session(call)
     if _queue(call).active is not None:
@@ -354,6 +370,7 @@ def rewind(call: ApiCall) -> object:
         return {"status": "failed", "reason": f"there is no message {call.body.from_seq}"}
     del session.messages[call.body.from_seq :]
     call.engine.sessions.touch(session)
+    await call.engine.sessions.kept(session)
     return {"status": "ok"}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dnworker.capability.agents import INHERIT, AgentDefinition
 from dnworker.core.errors import Conflict
+from dnworker.core.listeners import Listeners
 from dnworker.core.masking import mask
 from dnworker.sessions.model_agent import BadKey, ModelAgent, ModelEndpoint
 from dnworker.sessions.tools import Tool, Tools
@@ -62,6 +64,8 @@ class Agents:
         self._scripts: dict[str, Reply] = {}
         self._models: dict[str, _Model] = {}
         self._default: Reply | None = None
+        self.changed: Listeners[[]] = Listeners()
+        """Called when somebody else answers from now on."""
 
     def register(self, name: str, reply: Reply) -> None:
         """Let `reply` answer the turns of the agent `name`, in place of any other.
@@ -71,6 +75,7 @@ class Agents:
         """
         self._scripts[name] = _check(reply)
         self._models.pop(name, None)
+        self.changed.notify()
 
     def register_model(
         self,
@@ -96,6 +101,7 @@ class Agents:
         endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
         self._models[name] = _Model(endpoint, model, prompt)
         self._scripts.pop(name, None)
+        self.changed.notify()
 
     def default(self, reply: Reply | None) -> None:
         """Let `reply` answer for every agent without a script of its own; None takes it back.
@@ -104,6 +110,7 @@ class Agents:
             TypeError: it cannot be called.
         """
         self._default = None if reply is None else _check(reply)
+        self.changed.notify()
 
     def remove(self, name: str) -> None:
         """Forget a script or model; harmless when there is none."""
@@ -126,10 +133,20 @@ class Agents:
             api_key: by default `OPENAI_API_KEY`; an endpoint of one's own may need none.
         """
         self.endpoint = ModelEndpoint.from_environment(model=model, base_url=base_url, api_key=api_key)
+        self.changed.notify()
 
     def has_own(self, name: str) -> bool:
         """Return whether a script or a model answers for an agent, whatever a capability declares of it."""
         return name in self._scripts or name in self._models
+
+    def is_there(self, session: Session, name: str) -> bool:
+        """Return whether who answers for an agent is known: its own script, model or definition.
+
+        One that no capability declares is there as soon as any script or model answers.
+        """
+        if self.has_own(name) or self._definition(session, name) is not None:
+            return True
+        return session.capability is None and (self._default is not None or self.endpoint.is_configured)
 
     def names(self) -> list[str]:
         """Return the names of all agents: scripts, models and those that capabilities declare."""
@@ -183,6 +200,17 @@ class Agents:
         definition = self._definition(session, name)
         own = None if definition is None or definition.model == INHERIT else definition.model
         return requested or own or self.endpoint.model
+
+    def answering(self, session: Session, turn: Turn) -> Callable[[], Awaitable[None]]:
+        """Return what answers a turn: its agent's script, or else a model.
+
+        Raises:
+            TurnFailure: there is neither; the turn never starts (contract 5.2).
+        """
+        script = self.script_for(turn)
+        if script is not None:
+            return partial(turn.run_script, script)
+        return partial(self.model_agent(session, turn).answer, turn, session.policy.max_steps)
 
     def script_for(self, turn: Turn) -> Reply | None:
         """Return the script that answers, if one does."""

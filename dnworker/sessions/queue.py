@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dnworker.sessions.prompts import PendingPrompt
+from dnworker.core.errors import Conflict, Invalid
+from dnworker.sessions.prompts import PendingPrompt, Response
 
 if TYPE_CHECKING:
     from dnworker.sessions.turn import Turn
@@ -41,6 +42,34 @@ class TurnQueue:
             return "running"
         newest = next(reversed(self.prompts.values()))
         return "awaiting_permission" if newest.is_permission else "awaiting_input"
+
+    def take_prompt(self, session_id: str, response: Response) -> PendingPrompt | None:
+        """Return the open prompt that a response answers, which is open no longer.
+
+        None where a decision on a permission that is not open changes nothing.
+
+        Raises:
+            Invalid: an answer is missing, or says nothing.
+            Conflict: the question was answered, or there is none.
+        """
+        pending = self.prompts.get(response.request_id)
+        if pending is not None and pending.answer.done():  # its turn has ended
+            pending = None
+        if pending is None or pending.is_permission != (response.decision is not None):
+            if response.decision is not None:
+                return None
+            if response.request_id in self.answered:
+                raise Conflict(f"question {response.request_id!r} was answered already")
+            raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
+        questions, answers = pending.prompt.questions, response.answers
+        if answers is not None and (len(answers) != len(questions) or not all(a.content for a in answers)):
+            raise Invalid(
+                f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
+                'as in {"answers": [{"selected_labels": ["red"]}]}'
+            )
+        del self.prompts[response.request_id]
+        self.answered.append(response.request_id)
+        return pending
 
     def find_waiting(self, turn_id: str) -> Turn | None:
         """Return the waiting turn of this id."""

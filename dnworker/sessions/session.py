@@ -74,6 +74,15 @@ class Session:
     """The tools that a person has allowed for the whole session."""
     messages_dropped: int = 0
     """Its oldest messages that are not kept any more."""
+    since_seq: int = 0
+    """The newest event when it was made: an earlier one belongs to a session of its id that was deleted."""
+    is_deleted: bool = False
+    turns: list[str] = field(default_factory=list)
+    """The turns that were accepted and have not ended."""
+    running: str | None = None
+    """The turn whose agent has begun and not ended."""
+    outcome: dict[str, Any] | None = None
+    """What `turn.completed` says of the turn whose messages were added last, until it has ended."""
     kept_bytes: int = 0
     """Bytes that the store counts it with."""
     _counted: tuple[list[Message] | None, int, int] = (None, 0, 0)

@@ -1,4 +1,4 @@
-"""`SessionStore`: the live sessions of a runtime by id, in memory; used by turns and API (contract 6.6)."""
+"""`SessionStore`: the live sessions of a runtime by id; used by turns and API (contract 6.6)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import heapq
 import logging
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dnworker.core.clock import Clock
-from dnworker.core.errors import Conflict, Invalid, NotFound
+from dnworker.core.errors import Conflict, NotFound
 from dnworker.core.limits import Limits
 from dnworker.core.models import iso
-from dnworker.core.text import shorten
 from dnworker.events.bus import EventBus
+from dnworker.sessions.checks import check_labels, check_names
+from dnworker.sessions.keeper import SessionKeeper
 from dnworker.sessions.policies import Policy, resolve_policy
 from dnworker.sessions.session import Message, Session
 
 log = logging.getLogger("dnworker.sessions")
-
-LONGEST_NAME = 512
-LONGEST_LABELS = 16_384
-MOST_LABELS = 1_000
-"""Characters of an id, a title or a name, and of all labels of a session, which may be so many."""
 
 Bind = Callable[[str | None, str | None], tuple[str | None, str | None]]
 """Finds the capability and the agent of a new session from those requested; raises Conflict."""
@@ -41,6 +37,8 @@ class SessionStore:
         limit: int = Limits().sessions,
     ) -> None:
         self._bus = bus
+        self.keeper = SessionKeeper(bus)
+        """Keeps the sessions over a kill, where the broker can."""
         self._clock = clock
         self._bind = bind
         self._limit = limit
@@ -143,14 +141,45 @@ class SessionStore:
         for session in self._sessions.values():
             if session.capability == capability:
                 session.capability = renamed
+                self.keeper.note(session)
+
+    def note(self, session: Session) -> None:
+        """Note that facts of a session changed, other than by what happened in it."""
+        self.keeper.note(session)
+
+    async def kept(self, session: Session) -> None:
+        """Return when the session as it is now outlives what the broker does.
+
+        Raises:
+            NotStored: it cannot be kept now, such as for a full disk.
+        """
+        await self.keeper.kept(session)
+
+    async def kept_by_id(self, session_id: str) -> None:
+        """Return when the live session of this id outlives what the broker does; at once without one.
+
+        Raises:
+            NotStored: it cannot be kept now, such as for a full disk.
+        """
+        if session_id in self._sessions:
+            await self.keeper.kept(self._sessions[session_id])
+
+    def adopt(self, sessions: Iterable[Session]) -> None:
+        """Take sessions that outlived a kill of the runtime."""
+        for session in sorted(sessions, key=lambda session: session.updated_at):
+            self._sessions[session.session_id] = session
+            self._bus.open_session(session.session_id, self._bus.latest_seq)
+            self._weigh(session)
+        self._shrink()
 
     def touch(self, session: Session) -> None:
         """Note that the session changed now; messages of others go if all take more than the limit."""
         session.updated_at = iso(self._clock.now())
-        if session.session_id in self._sessions:
+        if self._sessions.get(session.session_id) is session:
             self._sessions.move_to_end(session.session_id)
             self._weigh(session)
             self._shrink()
+            self.keeper.note(session)
 
     def check_room(self, size: int) -> None:
         """Check that a turn may wait.
@@ -182,6 +211,7 @@ class SessionStore:
                 self._weigh(session)
                 self.dropped += gone
                 session.messages_dropped += gone
+                self.keeper.note(session)
                 self._warn_of_loss(session, gone)
             if self.used <= self._limit:
                 return
@@ -204,16 +234,25 @@ class SessionStore:
         payload = {"code": "messages_dropped", "message": message, "sync_status": None}
         self._bus.publish("session.warning", payload, session_id=session.session_id)
 
-    def delete(self, session_id: str) -> None:
-        """Publish `session.deleted` and forget the session.
+    def delete(self, session_id: str) -> Session:
+        """Publish `session.deleted` and forget the session; returns it.
 
         Raises:
             NotFound: there is none.
         """
         self.get(session_id)
         self._bus.publish("session.deleted", {"session_id": session_id}, session_id=session_id)
-        self._kept -= self._sessions.pop(session_id).kept_bytes
+        session = self._sessions.pop(session_id)
+        self._kept -= session.kept_bytes
+        session.is_deleted = True
         self._bus.delete_session(session_id)
+        self.keeper.note_deleted(session)
+        return session
+
+    def forget_all(self) -> None:
+        """Let go of all sessions and turns: they are kept elsewhere."""
+        self._sessions.clear()
+        self._kept = self._waiting = 0
 
     def _join(self, session_id: str, agent: str | None, model: str | None) -> Session:
         """Return the live session, bound to `agent`, and let it use `model` from now on."""
@@ -221,44 +260,21 @@ class SessionStore:
         agent = _given(agent)
         if agent is not None and live.agent is not None and agent != live.agent:
             raise Conflict(f"session {session_id!r} is bound to agent {live.agent!r}, not {agent!r}")
-        live.model = model or live.model
+        if model and model != live.model:
+            live.model = model
+            self.keeper.note(live)
         return live
 
     def _add(self, session_id: str, **facts: Any) -> Session:
         now = iso(self._clock.now())
-        session = Session(session_id=session_id, created_at=now, updated_at=now, **facts)
+        seq = self._bus.latest_seq
+        session = Session(session_id=session_id, created_at=now, updated_at=now, since_seq=seq, **facts)
         self._sessions[session_id] = session
         self._bus.open_session(session_id)
         self._weigh(session)
         self._shrink()
+        self.keeper.note(session)
         return session
-
-
-def check_names(**names: str | None) -> None:
-    """Check ids, titles and names that a client gives.
-
-    Raises:
-        Invalid: one is too long; says which (in the shape of contract 6.1).
-    """
-    for field, name in names.items():
-        if name is not None and len(name) > LONGEST_NAME:
-            found = {"type": "string_too_long", "loc": ["body", field], "input": shorten(name, 40)}
-            raise Invalid(
-                [{**found, "msg": f"has {len(name):,} characters; at most {LONGEST_NAME} are taken"}]
-            )
-
-
-def check_labels(labels: Mapping[str, list[str]]) -> None:
-    """Check the labels that a client gives to a session.
-
-    Raises:
-        Invalid: they are too long altogether (in the shape of contract 6.1).
-    """
-    size = sum(len(name) + sum(map(len, values)) for name, values in labels.items())
-    count = len(labels) + sum(map(len, labels.values()))
-    if size > LONGEST_LABELS or count > MOST_LABELS:
-        text = f"take {size:,} characters in {count:,} texts; at most {LONGEST_LABELS:,} in {MOST_LABELS:,}"
-        raise Invalid([{"type": "value_error", "loc": ["body", "labels"], "msg": text, "input": None}])
 
 
 def _policy(named: object) -> Policy:

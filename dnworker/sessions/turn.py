@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Never
 import msgspec
 
 from dnworker.core.envelope import snapshot
+from dnworker.core.errors import Invalid
 from dnworker.core.handler_error import message_of, type_name
 from dnworker.core.text import valid_text
+from dnworker.sessions.checks import check_names
 from dnworker.sessions.prompts import (
     Decision,
     HumanPrompt,
@@ -57,6 +59,17 @@ class TurnRequest:
     generate_params_extra: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def check(self) -> None:
+        """Check it before anything is made for it.
+
+        Raises:
+            Invalid: the message is no text, the metadata no JSON, or a name too long.
+        """
+        if not isinstance(self.message, str):
+            raise Invalid(f"message must be text, not {self.message!r:.60}")
+        check_names(agent=self.agent, model=self.model)
+        snapshot(self.metadata)
+
     @cached_property
     def size(self) -> int:
         """The bytes of memory that it takes until its turn has ended."""
@@ -78,20 +91,27 @@ class Turn:
         prompts: dict[str, PendingPrompt],
         agent: str,
         model: str | None,
-        publish: Callable[[str, RawEvent], None],
+        publish: Callable[[str, RawEvent], object],
         judge: Callable[[str, ToolCall], Awaitable[bool]],
         tools: Tools,
         clock: Clock,
+        depth: int = 1,
     ) -> None:
         # What was requested, and of whom.
         self.id = turn_id
         self.request = request
+        self.depth = depth
+        """Its place in the queue when it was requested, from 1."""
         self.agent = agent
         self.model = model
         self.invocation = invocation
 
         # The run: its task, and how it ended.
+        self.keeping: asyncio.Task[None] | None = None
+        """Makes it outlive a kill; it runs no sooner than that has succeeded."""
         self.task: asyncio.Task[None] | None = None
+        self.has_answer = False
+        """Whether its agent is done: it ends as completed, whoever cancels it."""
         self.started_at: float | None = None
         self.finished = False
         self.error: BaseException | None = None
@@ -114,6 +134,21 @@ class Turn:
     def message(self) -> str:
         """The user's message."""
         return self.request.message
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was accepted: where it is to outlive a kill, whether it is kept."""
+        return self.keeping is None or self.keeping.done()
+
+    async def accepted(self) -> None:
+        """Return when it was accepted.
+
+        Raises:
+            NotStored: it cannot be kept, such as for a full disk, and was dropped.
+            Invalid: what it says cannot be kept.
+        """
+        if self.keeping is not None:
+            await asyncio.shield(self.keeping)
 
     @property
     def session(self) -> SessionWire:
@@ -244,8 +279,6 @@ class Turn:
         decision: Decision = await self._prompt(prompt, "permissionrequired")
         if decision == "deny":
             raise PermissionError(f"the call of {call.name} was not allowed")
-        if decision == "allow_session":
-            self._session.allowed_tools.add(call.name)
 
     async def _prompt(self, prompt: HumanPrompt, type_: str) -> Any:
         if self.finished:

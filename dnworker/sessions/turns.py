@@ -8,23 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from dnworker.core.envelope import EventEnvelope, new_id, snapshot, truncate
-from dnworker.core.errors import Conflict, Gone, Invalid, TooLarge
-from dnworker.core.handler_error import describe
+from dnworker.core.envelope import EventEnvelope, new_id, truncate
+from dnworker.core.errors import Conflict, Gone, TooLarge
 from dnworker.core.invocation import Invocation, current_invocation
-from dnworker.core.masking import mask
 from dnworker.core.models import iso
-from dnworker.core.text import valid_text
+from dnworker.sessions import restoring
+from dnworker.sessions.compacting import compact
+from dnworker.sessions.endings import add_to, cancelled, completed, failed, type_and_message
+from dnworker.sessions.kept import KeptTurn
 from dnworker.sessions.prompts import PromptCancelled, Response
 from dnworker.sessions.queue import TurnQueue
-from dnworker.sessions.session import Message, Session
-from dnworker.sessions.store import SessionStore, check_names
+from dnworker.sessions.session import Session
+from dnworker.sessions.store import SessionStore
 from dnworker.sessions.turn import Turn, TurnFailure, TurnRequest
 
 if TYPE_CHECKING:
@@ -57,8 +57,12 @@ class Turns:
         self._tools = tools
         self._history = history
         self._clock = clock
+        self._keeper = store.keeper
 
-        # What runs.
+        # What runs, and what may not yet.
+        self._is_stopping = False
+        self._held: set[Session] = set()
+        """Sessions whose turns outlived the end of a runtime, and wait for an agent that is not there yet."""
         self._running: set[asyncio.Task[None]] = set()
         self._queues: WeakKeyDictionary[Session, TurnQueue] = WeakKeyDictionary()
 
@@ -76,25 +80,51 @@ class Turns:
     def start(self, session: Session, request: TurnRequest) -> Turn:
         """Accept a turn; it runs when those before it in its session have ended.
 
+        Where the broker survives a kill it is accepted as soon as it is kept: `Turn.accepted` waits for that.
+
         Raises:
             Invalid: the message is no text, or the metadata no JSON.
             TooLarge: the names of agent and model are longer than an event may be.
             Conflict: the session is being deleted, or too much waits already.
         """
-        self.check(request)
+        request.check()
         queue = self.queue(session)
         if queue.is_ending:
             raise Conflict(f"session {session.session_id!r} is being deleted")
         self._store.check_room(request.size)
         agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
-        turn_id = f"turn_{new_id()}"
-        accepted = self._publish_accepted(session, turn_id, request)
+        turn = self._make(
+            session, request, f"turn_{new_id()}", agent=agent, model=model, depth=len(queue.turns) + 1
+        )
+        if self._keeper.is_on:
+            turn.keeping = asyncio.create_task(self._keep(session, turn), name=f"keep {turn.id}")
+            self._running.add(turn.keeping)
+            turn.keeping.add_done_callback(self._running.discard)
+        else:
+            self._begin(session, turn, self._publish_accepted(session, turn))
+        self._store.note_waiting(request.size)
+        queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
+        self._held.discard(session)
+        self._store.touch(session)
+        self._advance(session)
+        return turn
+
+    def _make(
+        self,
+        session: Session,
+        request: TurnRequest,
+        turn_id: str,
+        *,
+        agent: str,
+        model: str | None,
+        depth: int,
+    ) -> Turn:
         turn = Turn(
             session,
             request,
             turn_id=turn_id,
-            invocation=Invocation(f"agent {agent}", "turn", "turn", event=accepted),
-            prompts=queue.prompts,
+            invocation=Invocation(f"agent {agent}", "turn", "turn"),
+            prompts=self.queue(session).prompts,
             agent=agent,
             model=model,
             publish=lambda kind, raw: self._publish(
@@ -103,34 +133,43 @@ class Turns:
             judge=lambda model, call: self._agents.judge(model, turn, call),
             tools=self._tools,
             clock=self._clock,
+            depth=depth,
         )
-        self._history.begin(turn.invocation)
-        self._store.note_waiting(request.size)
-        queue.waiting.append(turn)  # last: a turn that could not be accepted must not be waited for
-        self._store.touch(session)
-        self._advance(session)
         return turn
 
-    def _publish_accepted(self, session: Session, turn_id: str, request: TurnRequest) -> EventEnvelope:
+    def _begin(self, session: Session, turn: Turn, accepted: EventEnvelope | None) -> None:
+        session.turns.append(turn.id)
+        turn.invocation.event = accepted
+        self._history.begin(turn.invocation)
+
+    def _publish_accepted(self, session: Session, turn: Turn) -> EventEnvelope:
         payload = {
-            "agent": request.agent,
-            "model": request.model,
-            "reset": request.reset,
-            "message_length": len(request.message),
-            "queue_depth": len(self.queue(session).turns) + 1,
+            "agent": turn.request.agent,
+            "model": turn.request.model,
+            "reset": turn.request.reset,
+            "message_length": len(turn.request.message),
+            "queue_depth": turn.depth,
         }
-        return self._bus.publish("turn.accepted", payload, session_id=session.session_id, turn_id=turn_id)
+        return self._bus.publish("turn.accepted", payload, session_id=session.session_id, turn_id=turn.id)
 
-    def check(self, request: TurnRequest) -> None:
-        """Check a request before anything is made for it.
-
-        Raises:
-            Invalid: the message is no text, the metadata no JSON, or a name too long.
-        """
-        if not isinstance(request.message, str):
-            raise Invalid(f"message must be text, not {request.message!r:.60}")
-        check_names(agent=request.agent, model=request.model)
-        snapshot(request.metadata)
+    async def _keep(self, session: Session, turn: Turn) -> None:
+        """Accept a turn as soon as it outlives a kill; one that cannot be kept is dropped."""
+        try:
+            await self._keeper.keep_turn(session, turn)
+            await self._store.kept(session)
+            accepted = self._publish_accepted(session, turn)
+            await self._bus.accepted(accepted)
+        except BaseException as exc:
+            if turn in (waiting := self.queue(session).waiting):
+                waiting.remove(turn)
+            self._store.note_waiting(-turn.request.size)
+            turn.finished = True
+            self._keeper.note_turn_ended(session, turn.id, None)
+            log.info("%s of session %s is not accepted: %s", turn.id, session.session_id, exc)
+            raise
+        self._begin(session, turn, accepted)
+        # In a step of its own: this task is done then, by which the turn may run.
+        asyncio.get_running_loop().call_soon(self._advance, session)
 
     async def cancel(
         self,
@@ -154,6 +193,8 @@ class Turns:
         """
         session = self._store.get(session_id)
         queue = self.queue(session)
+        if keeping := [turn.keeping for turn in queue.waiting if turn.keeping and not turn.keeping.done()]:
+            await asyncio.wait(keeping)
         active = queue.active
         if turn_id is not None and (active is None or active.id != turn_id):
             waiting = queue.find_waiting(turn_id)
@@ -168,7 +209,8 @@ class Turns:
             return "cancelled" if dropped else "idle"
         active.dropped = len(dropped)
         active.cancel_reason = reason
-        active.task.cancel()
+        if not active.has_answer:
+            active.task.cancel()
         # In a task of its own: the caller may be cancelled, and the turn must end all the same.
         ending = asyncio.create_task(self._end(session, active, active.task), name=f"cancel {active.id}")
         self._running.add(ending)
@@ -185,31 +227,22 @@ class Turns:
             Conflict: the question was answered, or there is none; a decision on a permission that is not open
                 changes nothing.
         """
-        queue = self.queue(self._store.get(session_id))
-        pending = queue.prompts.get(response.request_id)
-        if pending is not None and pending.answer.done():  # its turn has ended
-            pending = None
-        if pending is None or pending.is_permission != (response.decision is not None):
-            if response.decision is not None:
-                return
-            if response.request_id in queue.answered:
-                raise Conflict(f"question {response.request_id!r} was answered already")
-            raise Conflict(f"no question {response.request_id!r} is open in session {session_id!r}")
-        questions, answers = pending.prompt.questions, response.answers
-        if answers is not None and (len(answers) != len(questions) or not all(a.content for a in answers)):
-            raise Invalid(
-                f"{len(questions)} answer(s) are wanted, each with text, custom_text or selected_labels, "
-                'as in {"answers": [{"selected_labels": ["red"]}]}'
-            )
-        del queue.prompts[response.request_id]
-        queue.answered.append(response.request_id)
+        session = self._store.get(session_id)
+        queue = self.queue(session)
+        pending = queue.take_prompt(session_id, response)
+        if pending is None:
+            return
+        if response.decision == "allow_session" and pending.prompt.tool_approval is not None:
+            session.allowed_tools.add(pending.prompt.tool_approval.tool_name)
+            self._store.note(session)
         pending.answer.set_result(response.decision or response.answers)
 
     async def end_session(self, session_id: str) -> None:
-        """Cancel what the session does, then delete it.
+        """Cancel what the session does, then delete it, so that it stays deleted.
 
         Raises:
             NotFound: there is no such session.
+            NotStored: it is deleted, and that cannot be kept now; it is tried again.
         """
         queue = self.queue(self._store.get(session_id))
         queue.is_ending = True  # no turn may begin while those under way end
@@ -217,45 +250,85 @@ class Turns:
             await self.cancel(session_id, drop_queued=True, reason="session_deleted")
         finally:
             queue.is_ending = False
-        self._store.delete(session_id)
+        await self._store.kept(self._store.delete(session_id))
+
+    # -- the start and the end of a runtime ------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Take up the sessions and turns that outlived the end of a runtime, before anybody is answered."""
+        self._is_stopping = False
+        self._keeper.open()
+        if self._keeper.is_on:
+            for session, turns in (await restoring.read(self._bus, self._store)).items():
+                await self._take_up(session, turns)
+            self.release()
+
+    async def _take_up(self, session: Session, turns: list[KeptTurn]) -> None:
+        """End the turn that ran when the runtime ended, and let those wait that had not begun."""
+        trails = await restoring.trails(self._bus, session, turns)
+        queue = self.queue(session)
+        session.turns = []
+        for kept in turns:
+            trail = trails[kept.turn_id]
+            turn = self._make(
+                session, kept.request, kept.turn_id, agent=kept.agent, model=kept.model, depth=kept.depth
+            )
+            if trail.is_waiting:
+                self._begin(session, turn, trail.accepted)
+                self._store.note_waiting(turn.request.size)
+                queue.waiting.append(turn)
+                self._held.add(session)
+            elif trail.end is not None:
+                self._finish(session, turn, *trail.end)
+            else:
+                self._keeper.note_turn_ended(session, turn.id, None)
+        session.running = session.outcome = None
+        self._store.note(session)
+
+    def release(self, *, without_agent: bool = False) -> None:
+        """Let turns run that outlived the end of a runtime, and whose agent is there.
+
+        Args:
+            without_agent: let all of them run: no further agents will come.
+        """
+        for session in [*self._held]:
+            waiting = self.queue(session).waiting
+            if without_agent or not waiting or self._agents.is_there(session, waiting[0].agent):
+                self._held.discard(session)
+                self._advance(session)
 
     async def stop(self) -> None:
-        """Cancel every turn, waiting or under way."""
+        """Cancel every turn, waiting or under way; those that wait and are kept run after the next start."""
+        self._is_stopping = self._keeper.is_on
+        sessions = self._store.list()
         await asyncio.gather(
             *(
-                self.cancel(session.session_id, drop_queued=True, reason="runtime_stopped")
-                for session in self._store.list()
+                self.cancel(s.session_id, drop_queued=not self._keeper.is_on, reason="runtime_stopped")
+                for s in sessions
             )
         )
+        self._held.clear()
+        if self._keeper.is_on:
+            await self._keeper.close()
+            for turn in (turn for session in sessions for turn in self.queue(session).waiting):
+                self._history.end(turn.invocation, cancelled=True)
+            self._store.forget_all()
 
     async def compact(self, session: Session, guidance: str) -> dict[str, Any]:
         """Replace the session's messages by a summary that its model writes (contract 6.6)."""
-        before = len(session.messages)
         if self.queue(session).active is not None:
             return {"status": "skipped", "reason": "a turn is under way"}
-        if before < 3:
-            return {"status": "skipped", "reason": "insufficient_messages"}
-        kept = [*session.messages]
-        ask = "Summarise the conversation so far for whoever goes on with it; keep names and decisions."
-        conversation = [{"role": "user", "content": f"{m.role}: {m.content}"} for m in session.messages]
-        try:
-            name = self._agents.name_for(session)
-            model = self._agents.plain_model(name, self._agents.model_for(session))
-            request = {"role": "user", "content": f"{ask} {guidance}".strip()}
-            summary = await model.complete([*conversation, request])
-        except TurnFailure as exc:
-            return {"status": "failed", "reason": str(exc), "messages_before": before}
-        if session.messages[:before] != kept:
-            return {"status": "failed", "reason": "the messages changed meanwhile", "messages_before": before}
-        session.messages[:before] = [self._message("system", summary, {"compacted": before})]
-        after = len(session.messages)
-        return {"status": "completed", "messages_before": before, "messages_after": after}
+        answer = await compact(session, guidance, self._agents, iso(self._clock.now()))
+        self._store.note(session)
+        return answer
 
     # -- one turn --------------------------------------------------------------------------------------
 
     def _advance(self, session: Session) -> None:
         queue = self.queue(session)
-        if queue.active is not None or not queue.waiting:
+        if queue.active is not None or not queue.waiting or not queue.waiting[0].is_kept:
+            return
+        if session in self._held or self._is_stopping:
             return
         turn = queue.active = queue.waiting.popleft()
         # An empty context: what started the turn must not leak into it.
@@ -273,91 +346,57 @@ class Turns:
             self._finish_cancelled(session, turn)
         except BaseException as exc:  # whatever a script raises ends its turn, and nothing else
             turn.error = exc
-            self._finish_failed(session, turn, *_type_and_message(exc))
+            self._finish_failed(session, turn, *type_and_message(exc))
         finally:
             self._leave(session, turn)
 
     async def _answer(self, session: Session, turn: Turn) -> None:
-        answer = self._answering(session, turn)
-        if turn.request.reset:
-            session.messages.clear()
-        session.model = turn.model or session.model
-        self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
         try:
-            await answer()
-        except Exception as exc:
-            turn.transcript.fail(*_type_and_message(exc))
-            raise
-        if not turn.finished:  # cancelled meanwhile, and its agent ignored that
-            self._keep_messages(session, turn)
-            self._finish_completed(session, turn)
-
-    def _answering(self, session: Session, turn: Turn) -> Callable[[], Awaitable[None]]:
-        """Return what answers the turn: its agent's script, or else a model.
-
-        Raises:
-            TurnFailure: there is neither; the turn never starts (contract 5.2).
-        """
-        script = self._agents.script_for(turn)
-        if script is not None:
-            return partial(turn.run_script, script)
-        try:
-            model = self._agents.model_agent(session, turn)
+            answer = self._agents.answering(session, turn)
         except TurnFailure as exc:
             raw = {"type": "error", "error": str(exc)}
             self._publish(session, turn, "turn.event", {"event_type": "error", "raw_event": raw})
             raise
-        return partial(model.answer, turn, session.policy.max_steps)
+        if turn.request.reset:
+            session.messages.clear()
+        session.model = turn.model or session.model
+        started = self._publish(session, turn, "turn.started", {"agent": turn.agent, "model": turn.model})
+        if self._keeper.is_on and started is not None:  # first: a turn that has begun is not begun again
+            await self._bus.accepted(started)
+            session.running = turn.id
+            self._store.note(session)
+        try:
+            await answer()
+        except Exception as exc:
+            turn.transcript.fail(*type_and_message(exc))
+            raise
+        if not turn.finished:  # cancelled meanwhile, and its agent ignored that
+            await self._complete(session, turn)
 
-    def _finish_completed(self, session: Session, turn: Turn) -> None:
-        transcript = turn.transcript
-        session.completed_turns += 1
-        used = transcript.usage
-        session.tokens += used.input_tokens + used.output_tokens
-        session.tool_calls += len(transcript.tool_calls)
-        session.last_input_tokens = transcript.last_input_tokens or session.last_input_tokens
-        if used.output_tokens:
-            session.cost = None  # a price list is not ours to keep
-        payload = {
-            "turn_id": turn.id,
-            "response_text": transcript.text,
-            "generation_stop_reason": transcript.stop_reason,
-            "tool_calls": [call.masked() | {"result": call.result_text} for call in transcript.tool_calls],
-            "usage": {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens},
-            "duration_ms": self._duration(turn),
-            "agent": turn.agent,
-            "message_count": session.completed_turns,
-        }
-        self._finish(session, turn, "turn.completed", payload)
+    async def _complete(self, session: Session, turn: Turn) -> None:
+        """Add the messages of a turn that was answered, and publish that it is done."""
+        turn.has_answer = True
+        add_to(session, turn, iso(self._clock.now()))
+        session.outcome = completed(session, turn, self._duration(turn))
+        if self._keeper.is_on:  # first the messages: a turn that is said to be done has them
+            self._store.note(session)
+            await self._keeper.kept_or_said(session, f"the messages of {turn.id}")
+        self._finish(session, turn, "turn.completed", session.outcome)
 
     def _finish_failed(self, session: Session, turn: Turn, type_: str, message: str) -> None:
-        transcript = turn.transcript
-        payload = {
-            "turn_id": turn.id,
-            "error": {"type": type_, "message": message},
-            "partial_response": transcript.text or None,
-            "tool_calls_attempted": [call.masked() for call in transcript.tool_calls],
-            "duration_ms": self._duration(turn),
-        }
-        self._finish(session, turn, "turn.failed", payload)
+        self._finish(session, turn, "turn.failed", failed(turn, type_, message, self._duration(turn)))
 
     def _finish_cancelled(self, session: Session, turn: Turn) -> None:
-        reason = turn.cancel_reason
         turn.cancelled = True
-        payload = {
-            "turn_id": turn.id,
-            "reason": reason,
-            "partial_response": turn.transcript.text or None,
-            "dropped_queued": turn.dropped,
-            "duration_ms": self._duration(turn),
-            "raw_event": {"type": "cancelled", "data": {"reason": reason}},
-        }
-        self._finish(session, turn, "turn.cancelled", payload)
+        self._finish(session, turn, "turn.cancelled", cancelled(turn, self._duration(turn)))
 
     def _finish(self, session: Session, turn: Turn, kind: str, payload: dict[str, Any]) -> None:
         if not turn.finished:
-            self._publish(session, turn, kind, payload, terminal=True)
+            last = self._publish(session, turn, kind, payload, terminal=True)
             turn.finished = True
+            if turn.id in session.turns:
+                session.turns.remove(turn.id)
+            self._keeper.note_turn_ended(session, turn.id, last)
 
     def _drop(self, session: Session, turn: Turn) -> None:
         """End a turn that was still waiting."""
@@ -383,52 +422,31 @@ class Turns:
             return
         queue.active = None
         queue.prompts.clear()
+        session.running = session.outcome = None
         self._store.note_waiting(-turn.request.size)
         self._store.touch(session)
         expected = issubclass(type(turn.error), TurnFailure | PromptCancelled)
         self._history.end(turn.invocation, turn.error, cancelled=turn.cancelled, expected=expected)
         self._advance(session)
 
-    def _keep_messages(self, session: Session, turn: Turn) -> None:
-        who = {"agent": turn.agent, "model": turn.model}
-        session.messages.append(self._message("user", turn.message, {**turn.request.metadata, **who}))
-        for done in turn.transcript.generations:
-            why = {"generation_stop_reason": done.stop_reason}
-            session.messages.append(self._message("assistant", done.text, why | who))
-            for call in done.calls:
-                message = self._message("tool", call.result_text)
-                message.tool_call_id, message.tool_name = call.id, call.name
-                message.tool_args = mask(call.arguments)
-                session.messages.append(message)
-
-    def _message(self, role: str, content: str, metadata: dict[str, Any] | None = None) -> Message:
-        return Message(role=role, content=content, metadata=metadata, created_at=iso(self._clock.now()))
-
     def _duration(self, turn: Turn) -> int:
         return 0 if turn.started_at is None else round((self._clock.monotonic() - turn.started_at) * 1000)
 
     def _publish(
         self, session: Session, turn: Turn, kind: str, payload: dict[str, Any], *, terminal: bool = False
-    ) -> None:
+    ) -> EventEnvelope | None:
         if turn.finished:
-            return  # cancelled, and the agent ignored that
+            return None  # cancelled, and the agent ignored that
         publish = partial(
             self._bus.publish, kind, session_id=session.session_id, turn_id=turn.id, terminal=terminal
         )
         try:
-            publish(payload)
+            return publish(payload)
         except TooLarge as exc:
-            publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
+            return publish(truncate(payload, str(exc)))  # never too large: it keeps a tenth of the bound
         except Gone:
             log.info("%s of the deleted session %s is dropped", kind, session.session_id)
-
-
-def _type_and_message(exc: BaseException) -> tuple[str, str]:
-    """Return the type and the message of an error, as `turn.failed` has them."""
-    if issubclass(type(exc), TurnFailure):
-        return exc.type, valid_text(str(exc))  # type: ignore[attr-defined]  # not by isinstance(), which asks the object
-    error = describe(exc)
-    return error.type, error.message or error.type
+            return None
 
 
 def turn_run_by(frame: FrameType) -> Turn | None:

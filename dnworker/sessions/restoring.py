@@ -1,0 +1,224 @@
+"""Reads the sessions and turns that outlived the end of a runtime; used by `turns.py` at its start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from dnworker.core.envelope import EventEnvelope
+from dnworker.sessions.kept import DELETED, MESSAGES, SESSIONS, TURNS, KeptSession, KeptTurn, MessageList
+from dnworker.sessions.session import Message, Session
+
+if TYPE_CHECKING:
+    from dnworker.events.brokers.base import Broker
+    from dnworker.events.bus import EventBus
+    from dnworker.sessions.store import SessionStore
+
+log = logging.getLogger("dnworker.sessions")
+
+T = TypeVar("T")
+
+AT_ONCE = 200
+"""Values that are read at the same time."""
+
+PAGE = 1_000
+"""Events that are read at once."""
+
+
+async def read(bus: EventBus, store: SessionStore) -> dict[Session, list[KeptTurn]]:
+    """Give the store the sessions that are kept; return the turns of each that had not ended, in their order.
+
+    What belongs to no session, such as of one that was being deleted, is removed.
+    """
+    broker = bus.broker
+    records = [one for _, one in await _values(broker, await broker.keys(SESSIONS), KeptSession)]
+    deleted = await _deleted(broker, records)
+    for session_id in deleted:
+        bus.delete_session(session_id)
+    pages = await _pages(broker)
+    adopted: dict[str, Session] = {}
+    for record in records:
+        starts = pages.pop(record.messages_list, [])
+        if record.session_id not in deleted and record.session_id not in store:
+            session = await _session(store, broker, record, starts)
+            adopted[record.session_id] = session
+    for session in store.list():  # they were in memory alone
+        store.note(session)
+    store.adopt(adopted.values())
+    for list_id, starts in pages.items():
+        await _drop(broker, map(MessageList(list_id).key, starts))
+    return await _turns(store, broker, adopted)
+
+
+async def _deleted(broker: Broker, records: Iterable[KeptSession]) -> set[str]:
+    """Return the ids of deleted sessions, without those of which a later one was made."""
+    live = {record.session_id: record.since_seq for record in records}
+    deleted = {key.removeprefix(DELETED) for key in await broker.keys(DELETED)}
+    both = deleted & live.keys()
+    for key, since in await _values(broker, [DELETED + session_id for session_id in sorted(both)], int):
+        session_id = key.removeprefix(DELETED)
+        if live[session_id] > since:
+            deleted.discard(session_id)
+            await broker.delete(key)
+        else:
+            await broker.delete(SESSIONS + session_id)
+    return deleted
+
+
+async def _pages(broker: Broker) -> dict[str, list[int]]:
+    """Return the numbers with which the pages of messages begin, by list."""
+    found: dict[str, list[int]] = {}
+    for key in await broker.keys(MESSAGES):
+        list_id, _, start = key.removeprefix(MESSAGES).partition("/")
+        found.setdefault(list_id, []).append(int(start))
+    return found
+
+
+async def _session(store: SessionStore, broker: Broker, record: KeptSession, starts: list[int]) -> Session:
+    """Return a session with its messages; a page that its record does not count was never told to anybody."""
+    messages = MessageList(record.messages_list)
+    await _drop(broker, [messages.key(start) for start in starts if start >= record.messages_end])
+    starts = [start for start in starts if start < record.messages_end]
+    found = await _values(broker, map(messages.key, starts), list[Message])
+    first = record.messages_dropped - (starts[0] if starts else 0)
+    read = [message for _, page in found for message in page][max(0, first) :]
+    session = record.session(read)
+    if len(read) != record.messages_end - record.messages_dropped:
+        log.warning(
+            "session %s has %d messages of %d: some could not be read",
+            record.session_id,
+            len(read),
+            record.messages_end - record.messages_dropped,
+        )
+        messages = MessageList()  # it is written anew
+        starts = []
+    last = read[-1] if read else None
+    end = record.messages_end if messages.id == record.messages_list else 0
+    store.keeper.adopt(session, MessageList(messages.id, starts, end, last))
+    return session
+
+
+async def _turns(
+    store: SessionStore, broker: Broker, sessions: dict[str, Session]
+) -> dict[Session, list[KeptTurn]]:
+    found = [turn for _, turn in await _values(broker, await broker.keys(TURNS), KeptTurn)]
+    waiting: dict[Session, list[KeptTurn]] = {}
+    for turn in sorted(found, key=lambda turn: turn.number):
+        store.keeper.number_from(turn.number)
+        session = sessions.get(turn.session_id)
+        if session is not None:
+            waiting.setdefault(session, []).append(turn)
+        elif turn.session_id not in store:
+            await broker.delete(TURNS + turn.turn_id)
+    return waiting
+
+
+async def _values(broker: Broker, keys: Iterable[str], type_: type[T]) -> list[tuple[str, T]]:
+    """Return values by their keys, in the order of the keys; one that cannot be read is left, and said."""
+    keys, found = [*keys], []
+    for at in range(0, len(keys), AT_ONCE):
+        entries = await asyncio.gather(*(broker.get(key) for key in keys[at : at + AT_ONCE]))
+        for entry in entries:
+            if entry is None:
+                continue
+            try:
+                found.append((entry.key, msgspec.json.decode(entry.value, type=type_)))
+            except msgspec.MsgspecError as exc:
+                log.warning("%s of %s cannot be read, and is left as it is: %s", entry.key, broker.name, exc)
+    return found
+
+
+async def _drop(broker: Broker, keys: Iterable[str]) -> None:
+    for key in [*keys]:
+        await broker.delete(key)
+
+
+class Trail:
+    """What its session and its events say of a turn that had not ended when the runtime did."""
+
+    def __init__(self, turn_id: str, session: Session) -> None:
+        self.accepted: EventEnvelope | None = None
+        self._turn_id = turn_id
+        self._was_accepted = turn_id in session.turns
+        self._outcome = session.outcome if (session.outcome or {}).get("turn_id") == turn_id else None
+        self._has_started = session.running == turn_id
+        self._has_ended = False
+        self._texts: list[str] = []
+        self._calls: list[dict[str, Any]] = []
+        self._times: list[datetime] = []
+
+    def note(self, event: EventEnvelope) -> None:
+        """Take the next event of the turn."""
+        if event.kind == "turn.accepted":
+            self.accepted, self._was_accepted = event, True
+        elif event.kind == "turn.started":
+            self._has_started = True
+        elif event.kind == "turn.event":
+            self._note_raw(event.payload.get("raw_event") or {})
+        self._has_ended = self._has_ended or event.terminal
+        if self._has_started:
+            self._times = [*self._times[:1], event.timestamp]
+
+    def _note_raw(self, raw: dict[str, Any]) -> None:
+        match raw:
+            case {"type": "generationstart"}:
+                self._texts.append("")
+            case {"type": "generationcontent", "data": {"content": str(text)}} if self._texts:
+                self._texts[-1] += text
+            case {"type": "toolstart", "data": {"tool_call": {"name": name, "arguments": str(arguments)}}}:
+                self._calls.append({"name": name, "arguments": _parsed(arguments)})
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was accepted, and its agent had not begun."""
+        return self._was_accepted and not (self._has_started or self._has_ended or self._outcome)
+
+    @property
+    def end(self) -> tuple[str, dict[str, Any]] | None:
+        """Kind and payload of its last event, where that is missing."""
+        if self._has_ended or not (self._has_started or self._outcome):
+            return None
+        if self._outcome is not None:
+            return "turn.completed", self._outcome
+        return "turn.failed", self._interrupted()
+
+    def _interrupted(self) -> dict[str, Any]:
+        spent = self._times[-1] - self._times[0] if self._times else None
+        message = "the runtime ended while this turn ran; it can be started again"
+        return {
+            "turn_id": self._turn_id,
+            "error": {"type": "TurnInterrupted", "message": message},
+            "partial_response": next((text for text in reversed(self._texts) if text), None),
+            "tool_calls_attempted": self._calls,
+            "duration_ms": 0 if spent is None else round(spent.total_seconds() * 1000),
+            "retryable": True,
+        }
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except ValueError:  # too long for an event, and cut
+        return arguments
+
+
+async def trails(bus: EventBus, session: Session, turns: Sequence[KeptTurn]) -> dict[str, Trail]:
+    """Return what is known of these turns of a session."""
+    found = {turn.turn_id: Trail(turn.turn_id, session) for turn in turns}
+    async for event in _events(bus.broker, session.session_id, min(turn.after_seq for turn in turns)):
+        if (trail := found.get(event.turn_id or "")) is not None:
+            trail.note(event)
+    return found
+
+
+async def _events(broker: Broker, session_id: str, after_seq: int) -> AsyncIterator[EventEnvelope]:
+    while page := await broker.replay(session_id, after_seq, limit=PAGE):
+        for event in page:
+            yield event
+        after_seq = page[-1].seq
