@@ -13,6 +13,7 @@ from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
     KINDS_REMEMBERED,
     EventEnvelope,
+    encode,
     pack,
     pack_read,
 )
@@ -31,6 +32,9 @@ log = logging.getLogger("dnworker.bus")
 
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
+
+LOOKED_BACK = 1_000
+"""Events of all scopes among which those of the runtime's are that are replayed after its end."""
 
 MOST_REPLAYED = 10_000
 """Events of a session that are replayed from the broker; who has missed more must look at it anew."""
@@ -127,6 +131,11 @@ class EventBus:
         """
         await self.broker.open(run)
         self._seq = max(self._seq, self.broker.latest_seq)
+        if self.broker.capabilities.survives_kill:
+            for envelope in await self.broker.replay(
+                None, max(0, self._seq - LOOKED_BACK), limit=LOOKED_BACK
+            ):
+                self.scopes.append(self.scopes.buffer(None), envelope, len(encode(envelope)))
 
     @property
     def latest_seq(self) -> int:
@@ -350,6 +359,8 @@ class EventBus:
             asked = after, oldest
             found += await self.broker.replay(session_id, after)
             after = found[-1].seq if found else after
+        if asked is not None and after_seq < await self.broker.dropped_to():
+            return None
         return found
 
     def is_deleted(self, session_id: str) -> bool:

@@ -327,6 +327,9 @@ class Broker(Protocol):
     ) -> list[EventEnvelope]:
         """Return accepted events of a session, or of the runtime's scope, after a `seq`, marked `replay`."""
 
+    async def dropped_to(self) -> int:
+        """Return the `seq` up to which events may be gone, as too old or too many; 0 where none is."""
+
     # -- leases ----------------------------------------------------------------------------------------
 
     async def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:

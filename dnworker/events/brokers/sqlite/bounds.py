@@ -22,6 +22,14 @@ MAX_BYTES = 1024 * 1024 * 1024
 STEP = 1_000
 """Events that are looked at in one step."""
 
+DROPPED_TO = "broker/dropped-to"
+"""The key of the `seq` up to which events may be gone."""
+
+_NOTE_DROPPED = """
+INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+WHERE CAST(value AS INTEGER) < CAST(excluded.value AS INTEGER)
+"""
+
 PAGES = 256
 """Pages of the file that are given back to the disk in one step."""
 
@@ -127,6 +135,8 @@ class Bounds:
                 gone.append((number,))
                 self._excess -= 1
         connection.executemany("DELETE FROM events WHERE id = ?", gone)
+        if gone:
+            connection.execute(_NOTE_DROPPED, (DROPPED_TO, b"%d" % gone[-1][0]))
         self._dropped += len(gone)
         return is_young or len(rows) < STEP
 

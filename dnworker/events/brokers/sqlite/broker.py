@@ -32,7 +32,7 @@ from dnworker.events.brokers.base import (
     Outlet,
 )
 from dnworker.events.brokers.sqlite import reading, store
-from dnworker.events.brokers.sqlite.bounds import MAX_AGE, MAX_BYTES, Bounds
+from dnworker.events.brokers.sqlite.bounds import DROPPED_TO, MAX_AGE, MAX_BYTES, Bounds
 from dnworker.events.brokers.sqlite.consumer import SqliteConsumer
 from dnworker.events.brokers.sqlite.cursors import Cursor, read_cursors
 from dnworker.events.brokers.sqlite.file import open_file
@@ -236,6 +236,11 @@ class SqliteBroker:
         return await self.reader.run(
             partial(reading.replay, session_id=session_id, after=after_seq, limit=limit)
         )
+
+    async def dropped_to(self) -> int:
+        """Return the `seq` up to which events may be gone, as too old or too many."""
+        entry = await self.get(DROPPED_TO)
+        return 0 if entry is None else int(entry.value)
 
     # -- workers ---------------------------------------------------------------------------------------
 
