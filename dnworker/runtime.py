@@ -14,6 +14,7 @@ from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
+from dnworker.workers.last_runs import Catchup
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -50,6 +51,8 @@ class Runtime(Engine):
             what docs/reference.md lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
+        catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
+            runs `once` at the start of its worker; by default they are counted, `skip`.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Runtime(Engine):
         observe: bool = True,
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
+        catchup: Catchup = "skip",
     ) -> None:
         super().__init__(
             token=token,
@@ -83,6 +87,7 @@ class Runtime(Engine):
             restart=restart,
             process_locals=process_locals,
             broker=broker,
+            catchup=catchup,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

@@ -11,6 +11,7 @@ from dnworker.events.brokers.base import BEGINNING, NOW
 
 if TYPE_CHECKING:
     from dnworker.events.brokers.sqlite.broker import SqliteBroker
+    from dnworker.workers.last_runs import Catchup
 
 DEFAULT_FILE = Path(".dreadnode/events.db")
 """Where a durable runtime keeps its events, below the working directory."""
@@ -34,6 +35,25 @@ def add_durable_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="now|beginning|SEQ",
         help="with --durable: where a worker begins that the file does not know (default: now)",
     )
+    parser.add_argument(
+        "--catchup",
+        choices=("once", "skip"),
+        default="skip",
+        help="with --durable: whether a schedule that was due while nothing ran, runs once at the start "
+        "(default: %(default)s)",
+    )
+
+
+def catchup_of(options: argparse.Namespace) -> Catchup:
+    """Return what becomes of runs of schedules that were missed while nothing ran.
+
+    Raises:
+        UsageError: they are to be made up for, and nothing remembers them.
+    """
+    catchup: Catchup = options.catchup
+    if catchup == "once" and options.durable is None:
+        raise UsageError("--catchup once: when a schedule ran last is kept with --durable only")
+    return catchup
 
 
 def broker_of(options: argparse.Namespace) -> SqliteBroker | None:

@@ -42,6 +42,15 @@ class ScheduleSpec:
         """Count the runs of cron text after `start` and not after `end`, up to `limit`."""
         return sum(1 for _ in takewhile(lambda tick: tick <= end, islice(self._ticks(start), limit)))
 
+    def last_run(self, now: datetime) -> datetime:
+        """Return the time of the last run of cron text that is not after `now`."""
+        from croniter import croniter
+
+        last: datetime = croniter(self.cron_expr, now.astimezone(UTC) + timedelta(seconds=1)).get_prev(
+            datetime
+        )
+        return last
+
     def _ticks(self, start: datetime) -> Iterator[datetime]:
         from croniter import croniter  # only schedules with cron text pay for it
 

@@ -41,7 +41,8 @@ class HandlerStats:
     is_failing: bool = False
     """Whether the run that ended last failed, or a task that it started."""
     missed: int = 0
-    """Runs of a schedule that were skipped: the loop was held, or the run before took too long."""
+    """Runs of a schedule that were skipped: the loop was held, the run before took too long, or
+    a durable runtime was not there."""
     longest: float = 0.0
     before: tuple[int, int] = (0, 0)
     """Calls and errors at the time at which the present generation took over."""

@@ -76,6 +76,7 @@ from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.forgotten import noticed
 from dnworker.workers.guard import Guard
+from dnworker.workers.last_runs import Catchup, LastRuns
 from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
@@ -104,6 +105,8 @@ class Engine:
         process_locals: whether errors of worker processes have the values of variables.
         broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
             wanted beside it.
+        catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
+            runs `once` at the start of its worker; by default they are counted, `skip`.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Engine:
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
         broker: Broker | None = None,
+        catchup: Catchup = "skip",
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -135,7 +139,7 @@ class Engine:
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
-        self.services = self._make_services(restart_policy(restart), process_locals)
+        self.services = self._make_services(restart_policy(restart), process_locals, catchup)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -163,7 +167,9 @@ class Engine:
             return None
         return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
+    def _make_services(
+        self, restart: RestartPolicy | None, process_locals: bool, catchup: Catchup
+    ) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -179,6 +185,7 @@ class Engine:
             restart=restart,
             process_locals=process_locals,
             log_files=LogFiles(self.limits.log_file),
+            last_runs=LastRuns(lambda: self.bus.broker, self.clock, catchup),
         )
 
     def _connect_parts(self) -> None:
@@ -252,6 +259,7 @@ class Engine:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
         try:
+            self.services.last_runs.begin()
             await self.turns.restore()
             await self._open()
         except BaseException:

@@ -357,6 +357,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             on_unhandled=services.on_unhandled,
             around=services.around,
             on_lost=self._lose,
+            last_runs=services.last_runs,
+            tell=lambda text: services.log_line(self.qualified_name, text, source="runtime"),
         )
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:

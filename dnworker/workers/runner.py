@@ -7,6 +7,7 @@ and `invoker` runs it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ from dnworker.workers.around import Around
 from dnworker.workers.dispatch import Dispatch, EventSource
 from dnworker.workers.escapes import Escapes
 from dnworker.workers.invoker import HandlerClient, Invoker, said_by
+from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.recorders import LoggingRecorder, OnUnhandled, Recorder, log_unhandled
 from dnworker.workers.registry import HandlerRegistry, Registered, handlers_of, keys_of, schedules_of
 from dnworker.workers.schedules import Schedules
@@ -34,6 +36,8 @@ from dnworker.workers.supervision import Supervision
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
+
+log = logging.getLogger("dnworker.workers")
 
 T = TypeVar("T")
 
@@ -80,6 +84,8 @@ class WorkerRunner:
             of them started, which the third argument names; by default it is logged.
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
+        last_runs: remembers when schedules ran; None where nothing does.
+        tell: writes a line to the worker's log.
     """
 
     def __init__(
@@ -97,6 +103,8 @@ class WorkerRunner:
         on_unhandled: OnUnhandled = log_unhandled,
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
+        last_runs: LastRuns | None = None,
+        tell: Callable[[str], object] = log.info,
     ) -> None:
         self.worker, self.client = worker, client
         self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
@@ -115,7 +123,7 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
-        self._schedules = Schedules(self._invoker, self._clock)
+        self._schedules = Schedules(self._invoker, self._clock, last_runs, tell)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""

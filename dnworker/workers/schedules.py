@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.schedule import ScheduleSpec
 from dnworker.workers.invoker import Invoker
+from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.registry import HandlerRegistry, Registered, schedules_of
 
 CLOCK_ROUNDING = timedelta(milliseconds=10)
@@ -19,9 +21,13 @@ CLOCK_ROUNDING = timedelta(milliseconds=10)
 class Schedules:
     """Runs each schedule's handler when it is due, one run after the other."""
 
-    def __init__(self, invoker: Invoker, clock: Clock) -> None:
+    def __init__(
+        self, invoker: Invoker, clock: Clock, last_runs: LastRuns | None, tell: Callable[[str], object]
+    ) -> None:
         self._invoker = invoker
         self._clock = clock
+        self._last_runs = last_runs
+        self._tell = tell
         self._handlers: dict[HandlerKey, Registered] = {}
         self._timers: dict[HandlerKey, asyncio.Task[None]] = {}
         self.due: dict[HandlerKey, datetime | float] = {}
@@ -64,11 +70,36 @@ class Schedules:
         return invoker.launch(invocation, found.function, (invoker.client,), key, title, task_name)
 
     async def _keep(self, key: HandlerKey) -> None:
+        await self._make_up(key)
         while (found := self._handlers.get(key)) is not None and found.schedule is not None:
             if not await self._wait_for_tick(key, found.schedule):
                 continue
+            if self._last_runs is not None:
+                due = self.due.get(key)
+                when = due if isinstance(due, datetime) else self._clock.now()
+                self._last_runs.note(self._invoker.label, key, when)
             if (running := self.begin(key)) is not None:
                 await asyncio.wait({running})
+
+    async def _make_up(self, key: HandlerKey) -> None:
+        """Count the runs that were missed while no runtime was there; make up for one where it is wanted."""
+        found = self._handlers.get(key)
+        if self._last_runs is None or found is None or found.schedule is None:
+            return
+        missed = await self._last_runs.missed(self._invoker.label, key, found.schedule)
+        if missed is None:
+            return
+        count = missed.times
+        if self._last_runs.makes_up and (running := self.begin(key)) is not None:
+            count -= 1
+            due = missed.due
+            day = "" if due.date() == self._clock.now().date() else f"{due:%Y-%m-%d} "
+            more = f"; {count:,} before it were skipped" if count else ""
+            self._tell(f"a run of {key.name} that was due at {day}{due:%H:%M} is made up for{more}")
+            self._note_missed(key, count)
+            await asyncio.wait({running})
+        else:
+            self._note_missed(key, count)
 
     async def _wait_for_tick(self, key: HandlerKey, spec: ScheduleSpec) -> bool:
         """Wait for the next run and count those that were missed; False when the clock was set anew."""

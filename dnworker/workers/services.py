@@ -23,6 +23,7 @@ from dnworker.workers.around import Around
 from dnworker.workers.cgroups import Cgroups
 from dnworker.workers.debugging import Debugged
 from dnworker.workers.guard import Guard
+from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.lives import Lives
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.recorders import OnUnhandled
@@ -158,6 +159,8 @@ class Services:
     """Notes what something that a handler started has raised, and nobody caught."""
     log_files: LogFiles
     """The files of what worker processes print."""
+    last_runs: LastRuns
+    """Remembers when schedules ran."""
     lives: Lives = field(default_factory=Lives)
     """What is kept of each worker over restarts and reloads."""
     around: Around = field(default_factory=Around)

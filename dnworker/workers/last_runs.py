@@ -1,0 +1,121 @@
+"""`LastRuns`: remembers over restarts when each schedule ran last, where the broker survives a kill.
+
+Schedules ask it at the first start of their worker in a runtime what they have missed while none was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from dnworker.core.clock import Clock
+from dnworker.core.handlers import HandlerKey
+from dnworker.core.schedule import ScheduleSpec
+from dnworker.events.brokers.base import Broker
+
+log = logging.getLogger("dnworker.schedules")
+
+Catchup = Literal["once", "skip"]
+"""What becomes of runs that were missed while no runtime was there: one is made up for, or none."""
+
+KEPT_FOR = 400 * 24 * 3600.0
+"""Seconds after which a schedule that has not run is forgotten: one of a year is not."""
+
+COUNTED = 1_000
+"""Missed runs that are counted at most."""
+
+
+class Missed(NamedTuple):
+    """How many runs of a schedule were missed, and when the last of them was due."""
+
+    times: int
+    due: datetime
+
+
+class LastRuns:
+    """The last runs of all schedules of a runtime, in the keys and values of its broker.
+
+    Args:
+        broker: gives the present one.
+        clock: what schedules go by.
+        catchup: whether one of the missed runs is made up for.
+    """
+
+    def __init__(self, broker: Callable[[], Broker], clock: Clock, catchup: Catchup = "skip") -> None:
+        if catchup not in ("once", "skip"):
+            raise ValueError(f"catchup is {catchup!r}; once or skip is wanted")
+        self.makes_up = catchup == "once"
+        """Whether one of the missed runs is made up for."""
+        self._broker = broker
+        self._clock = clock
+        self._known: set[str] = set()
+        self._newest: dict[str, datetime] = {}
+        self._writing: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Whether they are remembered."""
+        return self._broker().capabilities.survives_kill
+
+    def begin(self) -> None:
+        """Begin anew: called at the start of the runtime, before any worker is."""
+        self._known.clear()
+        if self.makes_up and not self.is_on:
+            log.warning(
+                "catchup is 'once', and the broker in memory remembers no run of a schedule: nothing will be "
+                "made up for; give the runtime a durable one"
+            )
+
+    async def missed(self, worker: str, key: HandlerKey, spec: ScheduleSpec) -> Missed | None:
+        """Return what a schedule has missed since its last run; None where it has missed nothing.
+
+        One that is new, that has another rhythm than before, or whose last run lies ahead because the clock
+        was set back, has missed nothing; nor has one of a worker that was started before in this runtime.
+        """
+        name = _name(worker, key)
+        if not self.is_on or name in self._known:
+            return None
+        self._known.add(name)
+        entry, now = await self._broker().get(name), self._clock.now()
+        last = None if entry is None else msgspec.json.decode(entry.value, type=datetime)
+        missed = None if last is None or last > now else _missed(spec, last, now)
+        if last is None or last > now or missed is not None:
+            self.note(worker, key, now)
+        return missed
+
+    def note(self, worker: str, key: HandlerKey, when: datetime) -> None:
+        """Note that a schedule runs; written as soon as what was noted before is."""
+        if not self.is_on:
+            return
+        name = _name(worker, key)
+        self._newest[name] = when
+        if name not in self._writing:
+            self._writing[name] = asyncio.create_task(self._write(name), name=f"note a run of {key.name}")
+
+    async def _write(self, name: str) -> None:
+        try:
+            while (when := self._newest.pop(name, None)) is not None:
+                await self._broker().put(name, msgspec.json.encode(when), seconds=KEPT_FOR)
+        except OSError as exc:  # NotStored: of a full disk, or at the end of the runtime
+            log.warning("%s cannot be noted: %s", name, exc)
+        finally:
+            del self._writing[name]
+
+
+def _missed(spec: ScheduleSpec, last: datetime, now: datetime) -> Missed | None:
+    """Return what a schedule has missed after its last run; None for nothing."""
+    if spec.interval_seconds is None:
+        times = spec.ticks_between(last, now, COUNTED)
+        return Missed(times, spec.last_run(now)) if times else None
+    times = int((now - last).total_seconds() / spec.interval_seconds + 1e-9)
+    return Missed(times, last + timedelta(seconds=times * spec.interval_seconds)) if times else None
+
+
+def _name(worker: str, key: HandlerKey) -> str:
+    """Return the key of a schedule: with another rhythm it is another."""
+    return f"schedules/{worker}/{key.name}/{key.trigger}"
