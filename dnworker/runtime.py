@@ -12,9 +12,9 @@ from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
+from dnworker.core.schedule import Catchup
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
-from dnworker.workers.last_runs import Catchup
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

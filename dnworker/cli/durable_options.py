@@ -10,8 +10,8 @@ from dnworker.core.errors import UsageError
 from dnworker.events.brokers.base import BEGINNING, NOW
 
 if TYPE_CHECKING:
+    from dnworker.core.schedule import Catchup
     from dnworker.events.brokers.sqlite.broker import SqliteBroker
-    from dnworker.workers.last_runs import Catchup
 
 DEFAULT_FILE = Path(".dreadnode/events.db")
 """Where a durable runtime keeps its events, below the working directory."""

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 from dnworker.core.errors import BadSchedule
+
+Catchup = Literal["once", "skip"]
+"""What becomes of runs that were missed while no runtime was there: one is made up for, or none."""
 
 LONGEST_INTERVAL = 1e10
 """Seconds of an interval that its label is read as: three hundred years."""

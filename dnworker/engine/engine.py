@@ -42,6 +42,7 @@ from dnworker.core.samples import (
     belongs_to_turn,
     sample,
 )
+from dnworker.core.schedule import Catchup
 from dnworker.core.side_threads import SideThreads
 from dnworker.core.text import is_valid_text
 from dnworker.engine import starting, waiting
@@ -76,7 +77,7 @@ from dnworker.sessions.tools import Tools
 from dnworker.sessions.turns import Turns
 from dnworker.workers.forgotten import noticed
 from dnworker.workers.guard import Guard
-from dnworker.workers.last_runs import Catchup, LastRuns
+from dnworker.workers.last_runs import LastRuns
 from dnworker.workers.lasting_loop import lasting
 from dnworker.workers.log_file import LogFiles
 from dnworker.workers.managed import ManagedWorker
@@ -136,8 +137,7 @@ class Engine:
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
         self._worker_log = WorkerLog(self.logs)
-        self.log_line = self._worker_log.add
-        self.failing, self.changes = Failing(), Changes()
+        self.log_line, self.failing, self.changes = self._worker_log.add, Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
         self.services = self._make_services(restart_policy(restart), process_locals, catchup)
         """What workers of this engine are made with."""
@@ -185,7 +185,7 @@ class Engine:
             restart=restart,
             process_locals=process_locals,
             log_files=LogFiles(self.limits.log_file),
-            last_runs=LastRuns(lambda: self.bus.broker, self.clock, catchup),
+            last_runs=LastRuns(lambda: self.bus.broker, self.clock, self.log_line, catchup),
         )
 
     def _connect_parts(self) -> None:

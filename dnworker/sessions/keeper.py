@@ -241,6 +241,7 @@ class _Desk:
 
     async def _write(self) -> None:
         """Write the messages that are new, then the record that counts them, then drop what is not needed."""
+        await self._last_events()
         session, broker, before = self.session, self._broker, self._messages
         messages, pages = before.next(session)
         record = msgspec.json.encode(record_of(session, messages))
@@ -252,22 +253,26 @@ class _Desk:
         await self._drop([key for key in map(before.key, before.starts) if key not in kept])
         await self._drop_ended()
 
+    async def _last_events(self) -> None:
+        """Wait until turns that have ended have their last event for good, or can never have it."""
+        for _, last in [*self.ended]:
+            if last is not None:
+                await _end_of(self._bus.accepted(last))
+
     async def _delete(self) -> None:
         session_id = self.session.session_id
         # With its beginning: one of the same id that is made later has a later one, and lives.
         mark = msgspec.json.encode(self.session.since_seq)
         await self._broker.put(DELETED + session_id, mark, seconds=DELETED_FOR)
+        await self._last_events()
         await self._drop_ended()
         await self._drop([SESSIONS + session_id, *map(self._messages.key, self._messages.starts)])
         self._messages = MessageList()
 
     async def _drop_ended(self) -> None:
-        """Drop turns whose last event is kept, or can never be."""
+        """Drop turns that have ended."""
         while self.ended:
-            turn_id, last = self.ended[0]
-            if last is not None:
-                await _end_of(self._bus.accepted(last))
-            await self._broker.delete(TURNS + turn_id)
+            await self._broker.delete(TURNS + self.ended[0][0])
             del self.ended[0]
 
     async def _drop(self, keys: list[str]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from sys import getsizeof
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from dnworker.core.files import home_directory
 from dnworker.core.models import SessionWire
 from dnworker.sessions.policies import INTERACTIVE, Policy
 
@@ -98,6 +101,20 @@ class Session:
         self._counted = self.messages, len(self.messages), size
         return _SESSION_BYTES + 4 * labels + size
 
+    @property
+    def directory(self) -> Path:
+        """Its directory, as the reference names it (contract 6.6); nothing of the runtime's is in it.
+
+        An id that is no name of a file is written with `%`, as in a URL.
+        """
+        name = quote(self.session_id, safe="@:+=, ", errors="surrogatepass")
+        return (
+            home_directory()
+            / ".dreadnode"
+            / "sessions"
+            / (name if name.strip(".") else name.replace(".", "%2E"))
+        )
+
     def info(self) -> SessionWire:
         """Return the session as the API shows it."""
         first = next((m.content for m in self.messages if m.role == "user"), None)
@@ -108,6 +125,7 @@ class Session:
             created_at=self.created_at,
             updated_at=self.updated_at,
             message_count=self.completed_turns,
+            session_dir=str(self.directory),
             capability=self.capability,
             agent=self.agent,
             model=self.model,

@@ -100,8 +100,7 @@ class Turn:
         # What was requested, and of whom.
         self.id = turn_id
         self.request = request
-        self.depth = depth
-        """Its place in the queue when it was requested, from 1."""
+        self.depth = depth  # its place in the queue then, from 1
         self.agent = agent
         self.model = model
         self.invocation = invocation

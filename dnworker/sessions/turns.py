@@ -93,9 +93,7 @@ class Turns:
             raise Conflict(f"session {session.session_id!r} is being deleted")
         self._store.check_room(request.size)
         agent, model = self._agents.name_for(session, request), self._agents.model_for(session, request)
-        turn = self._make(
-            session, request, f"turn_{new_id()}", agent=agent, model=model, depth=len(queue.turns) + 1
-        )
+        turn = self._make(session, request, f"turn_{new_id()}", agent, model, len(queue.turns) + 1)
         if self._keeper.is_on:
             turn.keeping = asyncio.create_task(self._keep(session, turn), name=f"keep {turn.id}")
             self._running.add(turn.keeping)
@@ -110,14 +108,7 @@ class Turns:
         return turn
 
     def _make(
-        self,
-        session: Session,
-        request: TurnRequest,
-        turn_id: str,
-        *,
-        agent: str,
-        model: str | None,
-        depth: int,
+        self, session: Session, request: TurnRequest, turn_id: str, agent: str, model: str | None, depth: int
     ) -> Turn:
         turn = Turn(
             session,
@@ -270,9 +261,7 @@ class Turns:
         session.turns = []
         for kept in turns:
             trail = trails[kept.turn_id]
-            turn = self._make(
-                session, kept.request, kept.turn_id, agent=kept.agent, model=kept.model, depth=kept.depth
-            )
+            turn = self._make(session, kept.request, kept.turn_id, kept.agent, kept.model, kept.depth)
             if trail.is_waiting:
                 self._begin(session, turn, trail.accepted)
                 self._store.note_waiting(turn.request.size)

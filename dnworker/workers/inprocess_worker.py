@@ -358,7 +358,6 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             around=services.around,
             on_lost=self._lose,
             last_runs=services.last_runs,
-            tell=lambda text: services.log_line(self.qualified_name, text, source="runtime"),
         )
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:

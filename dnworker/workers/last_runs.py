@@ -9,19 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from dnworker.core.clock import Clock
 from dnworker.core.handlers import HandlerKey
-from dnworker.core.schedule import ScheduleSpec
+from dnworker.core.schedule import Catchup, ScheduleSpec
 from dnworker.events.brokers.base import Broker
 
 log = logging.getLogger("dnworker.schedules")
-
-Catchup = Literal["once", "skip"]
-"""What becomes of runs that were missed while no runtime was there: one is made up for, or none."""
 
 KEPT_FOR = 400 * 24 * 3600.0
 """Seconds after which a schedule that has not run is forgotten: one of a year is not."""
@@ -43,16 +40,27 @@ class LastRuns:
     Args:
         broker: gives the present one.
         clock: what schedules go by.
+        log_line: writes to a worker's log.
         catchup: whether one of the missed runs is made up for.
+
+    Raises:
+        ValueError: `catchup` is another word.
     """
 
-    def __init__(self, broker: Callable[[], Broker], clock: Clock, catchup: Catchup = "skip") -> None:
+    def __init__(
+        self,
+        broker: Callable[[], Broker],
+        clock: Clock,
+        log_line: Callable[..., object],
+        catchup: Catchup = "skip",
+    ) -> None:
         if catchup not in ("once", "skip"):
             raise ValueError(f"catchup is {catchup!r}; once or skip is wanted")
         self.makes_up = catchup == "once"
         """Whether one of the missed runs is made up for."""
         self._broker = broker
         self._clock = clock
+        self._log_line = log_line
         self._known: set[str] = set()
         self._newest: dict[str, datetime] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
@@ -87,6 +95,10 @@ class LastRuns:
         if last is None or last > now or missed is not None:
             self.note(worker, key, now)
         return missed
+
+    def tell(self, worker: str, text: str) -> None:
+        """Write a line to a worker's log."""
+        self._log_line(worker, text, source="runtime")
 
     def note(self, worker: str, key: HandlerKey, when: datetime) -> None:
         """Note that a schedule runs; written as soon as what was noted before is."""

@@ -7,7 +7,6 @@ and `invoker` runs it.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -36,8 +35,6 @@ from dnworker.workers.supervision import Supervision
 
 if TYPE_CHECKING:
     from dnworker.core.envelope import EventEnvelope
-
-log = logging.getLogger("dnworker.workers")
 
 T = TypeVar("T")
 
@@ -85,7 +82,6 @@ class WorkerRunner:
         around: what is put around every run of a handler.
         on_lost: told of each event that was queued when the worker failed.
         last_runs: remembers when schedules ran; None where nothing does.
-        tell: writes a line to the worker's log.
     """
 
     def __init__(
@@ -104,7 +100,6 @@ class WorkerRunner:
         around: Around | None = None,
         on_lost: Callable[[EventEnvelope], object] | None = None,
         last_runs: LastRuns | None = None,
-        tell: Callable[[str], object] = log.info,
     ) -> None:
         self.worker, self.client = worker, client
         self.lifecycle, self._on_lost = lifecycle or Lifecycle(), on_lost
@@ -123,7 +118,7 @@ class WorkerRunner:
         )
         self._released = asyncio.Event()  # set once startup is over: events may be handled
         self._dispatch = Dispatch(self._invoker, event_source, self._released, self._events_ended)
-        self._schedules = Schedules(self._invoker, self._clock, last_runs, tell)
+        self._schedules = Schedules(self._invoker, self._clock, last_runs)
         self._supervision = Supervision(self._invoker, self._clock, self.lifecycle, self._fail)
         self.starting: Starting | None = None
         """The startup handler that runs; may be read on any thread."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,13 +20,10 @@ CLOCK_ROUNDING = timedelta(milliseconds=10)
 class Schedules:
     """Runs each schedule's handler when it is due, one run after the other."""
 
-    def __init__(
-        self, invoker: Invoker, clock: Clock, last_runs: LastRuns | None, tell: Callable[[str], object]
-    ) -> None:
+    def __init__(self, invoker: Invoker, clock: Clock, last_runs: LastRuns | None) -> None:
         self._invoker = invoker
         self._clock = clock
         self._last_runs = last_runs
-        self._tell = tell
         self._handlers: dict[HandlerKey, Registered] = {}
         self._timers: dict[HandlerKey, asyncio.Task[None]] = {}
         self.due: dict[HandlerKey, datetime | float] = {}
@@ -86,7 +82,8 @@ class Schedules:
         found = self._handlers.get(key)
         if self._last_runs is None or found is None or found.schedule is None:
             return
-        missed = await self._last_runs.missed(self._invoker.label, key, found.schedule)
+        label = self._invoker.label
+        missed = await self._last_runs.missed(label, key, found.schedule)
         if missed is None:
             return
         count = missed.times
@@ -95,7 +92,9 @@ class Schedules:
             due = missed.due
             day = "" if due.date() == self._clock.now().date() else f"{due:%Y-%m-%d} "
             more = f"; {count:,} before it were skipped" if count else ""
-            self._tell(f"a run of {key.name} that was due at {day}{due:%H:%M} is made up for{more}")
+            self._last_runs.tell(
+                label, f"a run of {key.name} that was due at {day}{due:%H:%M} is made up for{more}"
+            )
             self._note_missed(key, count)
             await asyncio.wait({running})
         else:

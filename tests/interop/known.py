@@ -6,11 +6,6 @@ CLIENTS = ("dnworker", "dreadnode")
 RUNTIMES = ("ours", "reference")
 
 DIFFERENCES: dict[tuple[tuple[str, ...], tuple[str, ...], str], str] = {
-    (
-        CLIENTS,
-        ("ours",),
-        r"\.\w*session\w*\.session_dir",
-    ): "sessions live in memory here; no directory is kept",
     (CLIENTS, ("ours",), r"\.fetch_session_messages\[\d\]\.metadata\.(response_id|refusal)"): (
         "what the provider says of its own answer is not kept"
     ),

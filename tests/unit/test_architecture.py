@@ -33,7 +33,7 @@ FRAMEWORK = {
     "capability": "core",
     "flow": "core capability",
     "client": "core",
-    "sessions": "core events capability",
+    "sessions": "core events events/brokers capability",
     "workers/child": "compat.py",
     "workers": "core events events/brokers capability client",
     "engine": "core events events/brokers capability flow client sessions workers _version.py",
