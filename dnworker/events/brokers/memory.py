@@ -124,7 +124,8 @@ class MemoryBroker:
         now, before = self._clock.monotonic(), self._leases.get(name)
         if before is not None and before.until > now and before.holder != holder:
             return None
-        fence = 1 if before is None else before.fence + 1
+        is_held = before is not None and before.holder == holder and before.until > now
+        fence = 1 if before is None else before.fence + (not is_held)
         lease = self._leases[name] = Lease(name=name, holder=holder, fence=fence, until=now + seconds)
         return lease
 
