@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ class TurnQueue:
             return "running"
         newest = next(reversed(self.prompts.values()))
         return "awaiting_permission" if newest.is_permission else "awaiting_input"
+
+    async def settled(self) -> None:
+        """Return when each turn that waits was accepted, or dropped for it could not be kept."""
+        if keeping := [turn.keeping for turn in self.waiting if turn.keeping and not turn.keeping.done()]:
+            await asyncio.wait(keeping)
 
     def take_prompt(self, session_id: str, response: Response) -> PendingPrompt | None:
         """Return the open prompt that a response answers, which is open no longer.

@@ -184,8 +184,7 @@ class Turns:
         """
         session = self._store.get(session_id)
         queue = self.queue(session)
-        if keeping := [turn.keeping for turn in queue.waiting if turn.keeping and not turn.keeping.done()]:
-            await asyncio.wait(keeping)
+        await queue.settled()
         active = queue.active
         if turn_id is not None and (active is None or active.id != turn_id):
             waiting = queue.find_waiting(turn_id)

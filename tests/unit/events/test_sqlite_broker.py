@@ -321,6 +321,14 @@ async def test_what_is_over_the_count_goes_the_oldest_first(tmp_path):
         assert await kept(stage.broker) == [15, 16, 17, 18, 19]
 
 
+async def test_it_says_up_to_where_events_may_be_gone(tmp_path):
+    async with staged(making(max_events=5), tmp_path / "kept") as stage:
+        assert await stage.broker.dropped_to() == 0
+        sent = await stage.publish_all(20)
+        assert await kept(stage.broker) == [15, 16, 17, 18, 19]
+        assert await stage.broker.dropped_to() == sent[14].seq
+
+
 async def test_what_is_handled_goes_before_what_is_not(tmp_path, caplog):
     async with staged(making(max_events=4), tmp_path / "kept") as stage:
         consumer = stage.broker.subscribe("demo:w", ["demo.go"])

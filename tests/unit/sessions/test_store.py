@@ -143,3 +143,19 @@ def test_too_much_that_waits_is_refused_with_the_way_out(bus):
         store.check_room(2_000)
     store.note_waiting(-4_000)
     store.check_room(2_000)
+
+
+@pytest.mark.clause("6.6 keys")
+@pytest.mark.parametrize(
+    ("session_id", "name"),
+    [
+        ("callback-7", "callback-7"),
+        ("a/b", "a%2Fb"),
+        ("..", "%2E%2E"),
+        ("a.b:c@d", "a.b:c@d"),
+        ("é", "%C3%A9"),
+    ],
+)
+def test_the_directory_of_a_session_is_the_references(store, monkeypatch, session_id, name):
+    monkeypatch.setenv("HOME", "/home/op")
+    assert store.create(session_id).info().session_dir == f"/home/op/.dreadnode/sessions/{name}"
