@@ -1,4 +1,4 @@
-"""`Broker`: keeps accepted events, and gives each worker those that it has not handled; one interface for all.
+"""`Broker`: keeps accepted events, gives each worker those that it has not handled; one interface for all.
 
 The bus (`events/bus.py`) is the part above: it numbers events, tells those who look on, and is the same for
 every broker. `memory` keeps nothing over the end of the process; `sqlite` keeps everything in one file.
@@ -227,7 +227,7 @@ class Broker(Protocol):
         cause: str | None = None,
         is_idempotent: bool = False,
     ) -> asyncio.Future[Accepted] | None:
-        """Accept an event: the outlet gets it, then the future has its result; None where both is done already.
+        """Accept an event: the outlet gets it, then the future has its result; None where both is done.
 
         The future raises `NotStored` where it is not accepted; nobody gets it then. An idempotent one whose
         id is known is not delivered, and `Accepted` has the first.
