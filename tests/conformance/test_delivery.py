@@ -156,6 +156,7 @@ async def test_events_that_are_held_reach_a_worker_when_they_are_let_go(stage):
     assert (event.payload, consumer.number(event)) == ({"n": 1}, 1)
 
 
+@pytest.mark.slow
 async def test_100_000_events_reach_a_worker_that_is_slower_than_the_publisher(stage):
     watcher = Watcher()
     watcher.expect = watcher.delivered = lambda envelope: None

@@ -202,6 +202,23 @@ async def test_it_comes_once_no_handler_of_it_runs_any_more(stage):
 
 
 @survives_kill
+async def test_what_was_handled_while_an_event_was_given_back_does_not_come_again(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.go"])
+    await stage.publish_all(4)
+    first, *others = await next_of(consumer, 4)
+    consumer.release(first.event_id)
+    for event in others:
+        handle(consumer, event)
+    while not len(consumer):
+        await asyncio.sleep(0)
+    await acknowledged(stage)
+    await stage.kill()
+    again = stage.broker.subscribe("demo:w", ["demo.go"])
+    assert numbers(await handle_next(again)) == [0]
+    await consumer_is_idle(again)
+
+
+@survives_kill
 async def test_a_delay_survives_a_kill(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish("demo.go", {"n": 1})

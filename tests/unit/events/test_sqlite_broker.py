@@ -307,6 +307,7 @@ async def kept(broker):
 
 async def test_what_is_too_old_goes_once_all_workers_have_handled_it(tmp_path):
     async with staged(making(max_age=timedelta(days=7)), tmp_path / "kept") as stage:
+        await kept(stage.broker)  # what the opening has begun
         consumer = stage.broker.subscribe("demo:w", ["demo.go"])
         await stage.publish_all(3)
         await handle_next(consumer, 3)
@@ -317,6 +318,7 @@ async def test_what_is_too_old_goes_once_all_workers_have_handled_it(tmp_path):
 
 async def test_what_is_over_the_count_goes_the_oldest_first(tmp_path):
     async with staged(making(max_events=5), tmp_path / "kept") as stage:
+        await kept(stage.broker)  # what the opening has begun
         await stage.publish_all(20)
         assert await kept(stage.broker) == [15, 16, 17, 18, 19]
 
@@ -331,6 +333,7 @@ async def test_it_says_up_to_where_events_may_be_gone(tmp_path):
 
 async def test_what_is_handled_goes_before_what_is_not(tmp_path, caplog):
     async with staged(making(max_events=4), tmp_path / "kept") as stage:
+        await kept(stage.broker)  # what the opening has begun
         consumer = stage.broker.subscribe("demo:w", ["demo.go"])
         begun = await stage.publish_all(10)
         events = await next_of(consumer, 10)
@@ -344,6 +347,7 @@ async def test_what_is_handled_goes_before_what_is_not(tmp_path, caplog):
 
 async def test_what_nobody_has_handled_goes_with_a_warning(tmp_path, caplog):
     async with staged(making(max_events=4), tmp_path / "kept") as stage:
+        await kept(stage.broker)  # what the opening has begun
         stage.broker.subscribe("demo:w", ["demo.go"]).close()
         await stage.publish_all(10)
         assert await kept(stage.broker) == [6, 7, 8, 9]
@@ -366,6 +370,7 @@ async def test_the_file_is_kept_to_its_size(tmp_path, monkeypatch):
 
 async def test_the_seq_goes_on_though_all_events_are_gone(tmp_path):
     async with staged(making(max_age=timedelta(days=7)), tmp_path / "kept") as stage:
+        await kept(stage.broker)  # what the opening has begun
         await stage.publish_all(10)
         await stage.clock.advance(30 * 86_400)
         assert await kept(stage.broker) == [9]
