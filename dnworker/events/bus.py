@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
     KINDS_REMEMBERED,
     EventEnvelope,
+    new_id,
     pack,
     pack_read,
 )
@@ -95,6 +97,7 @@ class EventBus:
         """What keeps the events."""
         self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
+        self._untold: dict[str, contextvars.Context] = {}  # what may exist: taps hear of it where it is new
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
@@ -140,6 +143,8 @@ class EventBus:
         terminal: bool = False,
         size: int | None = None,
         only: str | None = None,
+        event_id: str | None = None,
+        may_exist: bool = False,
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it, once it is accepted.
 
@@ -150,6 +155,8 @@ class EventBus:
             session_id, turn_id, terminal: its session and turn, and whether it is the turn's last event.
             size: bytes of JSON that the payload was just read from; it is then neither checked nor copied.
             only: deliver it to the subscriptions of this owner alone.
+            event_id: its id; a new one by default.
+            may_exist: whether the broker may have this id: nobody hears of it again then, nor do storms hold it.
 
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
@@ -165,24 +172,35 @@ class EventBus:
             turn_id=turn_id,
             terminal=terminal,
             timestamp=self._clock.now(),
+            event_id=event_id or new_id(),
         )
         size += len(kind) + _ENVELOPE_OVERHEAD
+        is_held, is_named = False, event_id is not None
+        invocation = current_invocation.get()
+        if may_exist:
+            self._untold[envelope.event_id] = contextvars.copy_context()
+        else:
+            self._tell(envelope, only)
+            if invocation is not None and self.gate is not None:
+                is_held = self.gate.holds(envelope, size, only)
+        cause = None if invocation is None else invocation.id
+        publish = self.broker.publish
+        if (accepted := publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)) is not None:
+            self._await(envelope, accepted)
+        return envelope
+
+    def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
                 tap(envelope)
-        invocation = current_invocation.get()
-        is_held = invocation is not None and self.gate is not None and self.gate.holds(envelope, size, only)
-        cause = None if invocation is None else invocation.id
-        accepted = self.broker.publish(envelope, size, only, is_held, cause=cause)
-        if accepted is not None:
-            self._await(envelope, accepted)
-        return envelope
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
     ) -> None:
         """Keep an accepted event for replay, and deliver it; called by the broker."""
         session_id = envelope.session_id
+        if self._untold and (context := self._untold.pop(envelope.event_id, None)) is not None:
+            context.run(self._tell, envelope, only)  # as its publisher
         try:
             self.scopes.append(self.scopes.buffer(session_id), envelope, size)
         except Gone:  # since it was published; its workers get it still
@@ -211,6 +229,7 @@ class EventBus:
 
         def end(_: object) -> None:
             self._accepting.pop(event_id, None)
+            self._untold.pop(event_id, None)
             if not accepted.cancelled() and (exc := accepted.exception()) is not None:
                 self.refused.notify(envelope, exc)
             if self.watcher is not None:
