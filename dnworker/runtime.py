@@ -14,7 +14,6 @@ from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
-from dnworker.events.brokers.base import NOW
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -51,7 +50,6 @@ class Runtime(Engine):
             what docs/reference.md lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
-        start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
     """
 
     def __init__(
@@ -72,7 +70,6 @@ class Runtime(Engine):
         observe: bool = True,
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
-        start: int = NOW,
     ) -> None:
         super().__init__(
             token=token,
@@ -86,7 +83,6 @@ class Runtime(Engine):
             restart=restart,
             process_locals=process_locals,
             broker=broker,
-            start=start,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

@@ -207,7 +207,7 @@ class RuntimeClient:
             UsageError: on entering, this is in the body of the same key already.
             httpx.HTTPStatusError: on leaving, it could not be kept that the body is done.
         """
-        return Once(self, key)
+        return Once(self._connection, self.start, key)
 
     async def notify(
         self,

@@ -6,8 +6,10 @@ It hears of them from the history, which knows the handlers of all topologies; a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Broker, Outcome
 
 if TYPE_CHECKING:
@@ -36,8 +38,11 @@ class Deliveries:
             return
         if invocation.outcome == "running":
             consumer.note_begin(event.event_id, invocation.handler)
-        elif invocation.outcome == "cancelled" and not self._is_running(invocation.worker):
-            consumer.release(event.event_id)
-        else:
-            error = None if invocation.error is None else invocation.error.summary
-            consumer.note_end(event.event_id, Outcome(invocation.handler, error))
+            return
+        error = None if invocation.error is None else invocation.error.summary
+        if invocation.outcome == "cancelled":
+            error = "cancelled"
+            if not self._is_running(invocation.worker):
+                with suppress(NotFound):  # the event of an earlier consumer, which has it still
+                    consumer.release(event.event_id)
+        consumer.note_end(event.event_id, Outcome(invocation.handler, error))

@@ -12,7 +12,7 @@ import httpx
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.core.envelope import EventEnvelope, check_publishable, own
 from dnworker.core.errors import ApiError, CommandError
-from dnworker.events.subscription import Subscription
+from dnworker.events.brokers.subscription import Subscription
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -30,8 +30,14 @@ class Callee(Protocol):
     bus: EventBus
     sessions: SessionStore
     turns: Turns
-    once: OnceKeys
-    deduped: Deduped
+
+    @property
+    def once(self) -> OnceKeys:
+        """The keys of `once`."""
+
+    @property
+    def deduped(self) -> Deduped:
+        """The keys of `publish(dedupe=...)`."""
 
     @property
     def app(self) -> ASGIApp:

@@ -64,7 +64,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
-from dnworker.events.brokers.base import NOW, Broker
+from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
@@ -106,7 +106,6 @@ class Engine:
         process_locals: whether errors of worker processes have the values of variables.
         broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
             wanted beside it.
-        start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
     """
 
     def __init__(
@@ -123,7 +122,6 @@ class Engine:
         restart: RestartPolicy | str | None = None,
         process_locals: bool = False,
         broker: Broker | None = None,
-        start: int = NOW,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -132,7 +130,6 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
-        self.once, self.deduped = OnceKeys(self.bus, self.clock), Deduped(self.bus, self.clock)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
@@ -140,7 +137,7 @@ class Engine:
         self.log_line = self._worker_log.add
         self.failing, self.changes = Failing(), Changes()
         self.guard, self.tools, self.side_threads = Guard(), Tools(), SideThreads()
-        self.services = self._make_services(restart_policy(restart), process_locals, start)
+        self.services = self._make_services(restart_policy(restart), process_locals)
         """What workers of this engine are made with."""
         self.capabilities = CapabilityCollection(self.services, flags or {}, capability_dirs)
         self.reloads = Reloads(self.capabilities, self.progress, self.bus, self.look_again)
@@ -150,26 +147,25 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits, self.fired = Waits(), Listeners[[EventEnvelope]]()  # fired: with what `fire` published
+        self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
         return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
 
-    def _make_journal(self, path: str | os.PathLike[str] | None) -> Journal | None:
+    def _make_journal(self, path: str | os.PathLike[str] | None) -> EventJournal | None:
         if (kept := self.bus.broker.journal) is not None:
             return kept
-        return (
-            None if path is None else Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
-        )
+        if path is None:
+            return None
+        return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
 
-    def _make_services(self, restart: RestartPolicy | None, process_locals: bool, start: int) -> Services:
+    def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
             bus=self.bus,
             history=self.history,
@@ -184,7 +180,6 @@ class Engine:
             on_unhandled=self.note_unhandled,
             restart=restart,
             process_locals=process_locals,
-            starts_from=start,
             log_files=LogFiles(self.limits.log_file),
         )
 
@@ -196,7 +191,7 @@ class Engine:
         self.bus.gate = self.storms
         self.bus.refused.add(self._note_refused)
         self.storms.began.add(self._note_storm)
-        self.tokens.on_retired(self.once.let_go)
+        self.tokens.on_retired(lambda token: self.once.let_go(token))
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.capabilities.own.renamed.add(self.services.lives.rename)
         self.history.listen(self._worker_log.add_failure)
@@ -206,6 +201,16 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    @cached_property
+    def once(self) -> OnceKeys:
+        """The keys of `client.once`."""
+        return OnceKeys(self.bus, self.clock)
+
+    @cached_property
+    def deduped(self) -> Deduped:
+        """The keys of `client.publish(dedupe=...)`."""
+        return Deduped(self.bus, self.clock)
 
     @cached_property
     def flow(self) -> FlowMeter:

@@ -1,4 +1,4 @@
-"""`OnceKeys`: lets one handler at a time into the body of `client.once(key)`, and none after one ended well."""
+"""`OnceKeys`: lets one handler at a time into the body of `client.once(key)`, until one has ended well."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class _Claim:
 class OnceKeys:
     """The keys of `client.once`: each is free, or one handler is in its body, or it is done for a day.
 
-    Only what is done is kept in the broker: who was in a body when the runtime was killed is gone with it, and
-    the next delivery runs the body again.
+    Only what is done is kept in the broker: who was in a body when the runtime was killed is gone with it,
+    and the next delivery runs the body again.
     """
 
     def __init__(self, bus: EventBus, clock: Clock) -> None:
@@ -47,7 +47,7 @@ class OnceKeys:
     async def begin(
         self, worker: str, key: str, claim_id: str, *, holder: str | None = None, may_vanish: bool = False
     ) -> bool:
-        """Return whether the caller is to run the body, as soon as nobody else is in it; `end` must follow then.
+        """Return whether the caller is to run the body, once nobody else is in it; `end` must follow then.
 
         Args:
             worker: whose key it is.
@@ -87,7 +87,7 @@ class OnceKeys:
         """
         claim = self._claims.get(claim_id)
         if claim is None or claim.worker != worker:
-            raise NotFound("this body of once(...) is not under way any more; another handler may have run it")
+            raise NotFound("this body of once(...) is not under way any more; another may have run it")
         try:
             if done:
                 await self._done.put(worker, claim.key, b"")

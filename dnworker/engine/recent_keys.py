@@ -1,4 +1,4 @@
-"""`RecentKeys`: what workers did by a key within a day, in the broker's store; used by `once` and `dedupe`."""
+"""`RecentKeys`: what workers did by a key within a day, in the broker's store; for `once` and `dedupe`."""
 
 from __future__ import annotations
 

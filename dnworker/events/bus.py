@@ -24,10 +24,10 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
-from dnworker.events.subscription import Subscription
 
 log = logging.getLogger("dnworker.bus")
 
@@ -97,7 +97,7 @@ class EventBus:
         """What keeps the events."""
         self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
-        self._untold: dict[str, contextvars.Context] = {}  # what may exist: taps hear of it where it is new
+        self._untold: dict[int, contextvars.Context] = {}  # what may exist: taps hear of it where it is new
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
@@ -156,7 +156,7 @@ class EventBus:
             size: bytes of JSON that the payload was just read from; it is then neither checked nor copied.
             only: deliver it to the subscriptions of this owner alone.
             event_id: its id; a new one by default.
-            may_exist: whether the broker may have this id: nobody hears of it again then, nor do storms hold it.
+            may_exist: whether the broker may have this id: nobody hears of it again then.
 
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
@@ -175,18 +175,7 @@ class EventBus:
             event_id=event_id or new_id(),
         )
         size += len(kind) + _ENVELOPE_OVERHEAD
-        is_held, is_named = False, event_id is not None
-        invocation = current_invocation.get()
-        if may_exist:
-            self._untold[envelope.event_id] = contextvars.copy_context()
-        else:
-            self._tell(envelope, only)
-            if invocation is not None and self.gate is not None:
-                is_held = self.gate.holds(envelope, size, only)
-        cause = None if invocation is None else invocation.id
-        publish = self.broker.publish
-        if (accepted := publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)) is not None:
-            self._await(envelope, accepted)
+        self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
         return envelope
 
     def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
@@ -194,12 +183,28 @@ class EventBus:
             if only is None or owner is None or owner == only:
                 tap(envelope)
 
+    def _submit(
+        self, envelope: EventEnvelope, size: int, only: str | None, *, is_named: bool, may_exist: bool
+    ) -> None:
+        """Hand an event to the broker, which delivers it; `is_named` if its id was given."""
+        invocation, is_held = current_invocation.get(), False
+        if may_exist:
+            self._untold[envelope.seq] = contextvars.copy_context()
+        else:
+            self._tell(envelope, only)
+            if invocation is not None and self.gate is not None:
+                is_held = self.gate.holds(envelope, size, only)
+        cause = None if invocation is None else invocation.id
+        accepted = self.broker.publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)
+        if accepted is not None:
+            self._await(envelope, accepted)
+
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False
     ) -> None:
         """Keep an accepted event for replay, and deliver it; called by the broker."""
         session_id = envelope.session_id
-        if self._untold and (context := self._untold.pop(envelope.event_id, None)) is not None:
+        if self._untold and (context := self._untold.pop(envelope.seq, None)) is not None:
             context.run(self._tell, envelope, only)  # as its publisher
         try:
             self.scopes.append(self.scopes.buffer(session_id), envelope, size)
@@ -228,8 +233,9 @@ class EventBus:
             self.watcher.expect(envelope)
 
         def end(_: object) -> None:
-            self._accepting.pop(event_id, None)
-            self._untold.pop(event_id, None)
+            if self._accepting.get(event_id) is accepted:
+                del self._accepting[event_id]
+            self._untold.pop(envelope.seq, None)
             if not accepted.cancelled() and (exc := accepted.exception()) is not None:
                 self.refused.notify(envelope, exc)
             if self.watcher is not None:

@@ -1,4 +1,4 @@
-"""Waits on behalf of an HTTP client, but not for one that has hung up; used by endpoints that may wait long."""
+"""Waits on behalf of an HTTP client, until it hangs up; used by endpoints that may wait long."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from dnworker.events.brokers.base import (
     Outcome,
     Outlet,
 )
-from dnworker.events.subscription import Subscription
+from dnworker.events.brokers.subscription import Subscription
 
 IDS_KEPT = 100_000
 """Ids of idempotent events that are remembered."""
@@ -86,7 +86,7 @@ class MemoryBroker:
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> Consumer:
         """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""
