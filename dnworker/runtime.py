@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,8 @@ class Runtime(Engine):
             what docs/reference.md lists.
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
+        keep_state: workers (`capability:worker`) whose `worker.state` is written after each invocation, and
+            restored before their next startup.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Runtime(Engine):
         observe: bool = True,
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
+        keep_state: Iterable[str] = (),
     ) -> None:
         super().__init__(
             token=token,
@@ -86,6 +89,7 @@ class Runtime(Engine):
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
+        self.services.keep_state.update(keep_state)
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

@@ -17,6 +17,7 @@ from dnworker.server import (
     events,
     files,
     interactive,
+    kept_state,
     once,
     page,
     runtime,
@@ -41,7 +42,7 @@ def openapi(call: ApiCall) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (runtime, events, once, cursors, workers, sessions, files, runtime_log, catalog)
+_RESOURCES = (runtime, events, once, kept_state, cursors, workers, sessions, files, runtime_log, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from textwrap import dedent
 
 from dnworker_jupyter.export.slicing.problems import ExportProblem
 from dnworker_jupyter.export.slicing.statements import Statement
+from dnworker_jupyter.syntax.cell import Cell
+from dnworker_jupyter.syntax.options import Options
 
 COMPLETION = dedent(
     '''
@@ -69,6 +71,20 @@ def lacking_in(statements: Iterable[Statement]) -> Iterator[ExportProblem]:
                     statement.cell.cell,
                     getattr(node, "lineno", None),
                 )
+
+
+def kept_states(
+    options: Mapping[str, Options], cell_of: Callable[[str], Cell | None]
+) -> Iterator[ExportProblem]:
+    """Warn of workers whose state is kept here, which no manifest can say."""
+    for worker, given in options.items():
+        if given.keep_state:
+            yield ExportProblem(
+                f"--keep-state of worker {worker!r}",
+                "no manifest says so, and the reference keeps no state: it begins empty there at every start",
+                f"with dnworker, start it by: dnworker serve --keep-state CAPABILITY:{worker}",
+                cell_of(worker),
+            )
 
 
 def _use(node: ast.AST) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
-from dnworker_jupyter.export.planning.lacking import lacking_in
+from dnworker_jupyter.export.planning.lacking import kept_states, lacking_in
 from dnworker_jupyter.export.planning.leaks import (
     files_beside,
     secrets_in,
@@ -366,6 +366,7 @@ def _warnings(
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
     if target == "dreadnode":
         found += lacking_in(contents.statements)
+    found += kept_states(defined.options, lambda worker: cell_of(worker, ""))
     found += secrets_in_manifest(entries, raw, cell_of, head_cell)
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 

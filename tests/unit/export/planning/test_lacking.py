@@ -101,3 +101,18 @@ def test_with_our_client_the_script_changes_nothing():
     exec(COMPLETION, {"Worker": Worker, "__name__": "bridge"})
     assert (RuntimeClient.once, RuntimeClient.publish) == (once, publish)
     assert "dreadnode.app.client.runtime_client" not in set(sys.modules) - before
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["%%worker bridge --keep-state\n@worker.task\nasync def t(client): ..."],
+        ['bridge = dn.worker("bridge", keep_state=True)\n\n@bridge.task\nasync def t(client): ...'],
+    ],
+)
+def test_the_export_warns_of_a_state_that_is_kept_here(cells):
+    (warning,) = plan(*cells).warnings
+    assert str(warning) == (
+        "cell [1]: --keep-state of worker 'bridge': no manifest says so, and the reference keeps no state: it begins "
+        "empty there at every start; with dnworker, start it by: dnworker serve --keep-state CAPABILITY:bridge"
+    )
