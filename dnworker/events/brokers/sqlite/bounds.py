@@ -78,7 +78,7 @@ class Bounds:
                     (oldest, self._excess > 0, STEP),
                 )
             is_at_end = self._drop(connection, oldest)
-        connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+        connection.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # `execute` gives back a single page
         if not is_at_end:
             return True
         if not self._takes_all and (self._excess > 0 or self._has_older(connection, oldest)):

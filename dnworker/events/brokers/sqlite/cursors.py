@@ -51,7 +51,7 @@ class Cursor:
         self.seen_at = seen_at
         self.consumer: Reader | None = None
         """The consumer that is open."""
-        self.last: Reader | None = None
+        self.last: object | None = None
         """The newest one: what it has not handled may still end when it is closed."""
 
     def row(self) -> tuple[Any, ...]:
