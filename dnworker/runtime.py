@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +53,8 @@ class Runtime(Engine):
             journal, too.
         catchup: with a durable broker, whether a schedule whose runs were missed while no runtime was there
             runs `once` at the start of its worker; by default they are counted, `skip`.
+        keep_state: workers (`capability:worker`) whose `worker.state` is written after each invocation, and
+            restored before their next startup.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Runtime(Engine):
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
         catchup: Catchup = "skip",
+        keep_state: Iterable[str] = (),
     ) -> None:
         super().__init__(
             token=token,
@@ -91,6 +94,7 @@ class Runtime(Engine):
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe
+        self.services.keep_state.update(keep_state)
         self.server: EmbeddedServer | None = None
         self.actions: Actions | None = None
         """What the panel can do beside; set it before the panel is first shown."""

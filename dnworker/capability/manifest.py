@@ -57,6 +57,7 @@ class WorkerDefinition:
     env: dict[str, str] = field(default_factory=dict)
     when: tuple[str, ...] = ()
     problem: str | None = None
+    keep_state: bool = False  # what a cell says, never a manifest
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,8 @@ def load_manifest(root: Path) -> CapabilityManifest:
     Raises:
         ManifestError: the file is missing or breaks rules; it lists all of them.
     """
-    file = root / MANIFEST_NAME
     try:
-        text = read_text(file)
+        text = read_text(root / MANIFEST_NAME)
     except UnreadableFile as exc:
         raise ManifestError([str(exc)]) from exc
     return parse_manifest(text, root)

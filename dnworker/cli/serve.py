@@ -25,6 +25,7 @@ from dnworker.cli.durable_options import add_durable_arguments, broker_of, catch
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
+from dnworker.cli.state_options import add_state_arguments, check_kept
 from dnworker.cli.storm_options import add_storm_arguments, apply_storm_options
 from dnworker.cli.streams import streams
 from dnworker.cli.text import print_json, printable
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_restart_arguments(parser)
     add_storm_arguments(parser)
     add_debug_arguments(parser)
+    add_state_arguments(parser)
     parser.add_argument(
         "--no-observe",
         action="store_true",
@@ -144,6 +146,7 @@ async def _serve(options: argparse.Namespace, ending: Ending) -> int:
             loading.result()
         runtime.turns.release(without_agent=True)
         check_debugged(runtime)
+        check_kept(runtime)
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not visit it again
         _announce(runtime, file, as_json=options.json)
@@ -213,6 +216,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         journal=options.journal,
         limits=parse_limits(options.limit),
         restart=policy_of(options),
+        keep_state=options.keep_state,
         process_locals=options.locals,
         observe=not options.no_observe,
         broker=broker_of(options),

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from dnworker.client.once import Once
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable, own, snapshot
 from dnworker.core.errors import RuntimeUnavailable, TurnCancelledError, TurnFailedError, UnknownAttribute
+from dnworker.core.keys import check_key
 from dnworker.core.models import (
     LogPage,
     RuntimeInfo,
@@ -166,19 +168,46 @@ class RuntimeClient:
     # -- events ----------------------------------------------------------------------------------------
 
     async def publish(
-        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        dedupe: str | None = None,
     ) -> dict[str, Any]:
         """Publish an event and return its `event_id` and `seq`.
 
+        Args:
+            kind, payload: the event's name, and a JSON object.
+            session_id: of the session that it is published to.
+            dedupe: a key. For a day the worker publishes no second event of it: the first one's `event_id`
+                and `seq` come back then, and `duplicate` says so.
+
         Raises:
             ReservedKind: the kind starts with a prefix that belongs to the runtime.
-            Invalid: the payload is not a JSON object; names the field.
+            Invalid: the payload is not a JSON object; names the field. The key is empty or too long.
             httpx.HTTPStatusError: the runtime refused it, as with a session that is not live.
         """
         check_publishable(kind)
+        if dedupe is not None:
+            check_key(dedupe)
         copy, _ = snapshot(payload)
         await self.start()
-        return await self._connection.publish(kind, copy, session_id)
+        return await self._connection.publish(kind, copy, session_id, dedupe)
+
+    def once(self, key: str) -> Once:
+        """Enter a body that is to end well once: `async with client.once(key) as first: if first: ...`.
+
+        `first` is False where a body of the worker's same key has ended without an exception within a day.
+        While another handler is in one, this waits for it: only if that one raises or is killed, `first` is
+        True here.
+
+        Raises:
+            Invalid: the key is empty or too long.
+            UsageError: on entering, this is in the body of the same key already.
+            httpx.HTTPStatusError: on leaving, it could not be kept that the body is done.
+        """
+        return Once(self._connection, self.start, key)
 
     async def notify(
         self,

@@ -53,9 +53,21 @@ class Connection(Protocol):
         """Call an endpoint of the API and return its JSON."""
         ...
 
-    async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
-        """Publish and return `{event_id, seq}`."""
+    async def publish(
+        self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
+    ) -> dict[str, Any]:
+        """Publish and return `{event_id, seq}`; with `dedupe`, whether it is a `duplicate`, too."""
         ...
+
+    async def begin_once(self, key: str, claim: str) -> bool:
+        """Return whether the body of a key is to run here, as soon as nobody else runs it.
+
+        `claim` is an id of the caller's for this attempt; where it is to run, `end_once` must follow.
+        """
+        ...
+
+    async def end_once(self, claim: str, *, done: bool) -> None:
+        """Leave the body: with `done` it runs no more for a day, else the next may run it."""
 
     def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Iterate over live events of these kinds; over all when there are none."""

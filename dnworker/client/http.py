@@ -88,6 +88,7 @@ class HttpConnection:
         self._http: httpx.AsyncClient | None = None
         self._socket: InteractiveSocket | None = None
         self.has_groups = True
+        self._lacks: set[str] = set()  # what the runtime does not have, and was told of
 
     async def start(self) -> None:
         """Poll `/api/ready` until the runtime is ready (contract 8.2).
@@ -142,11 +143,38 @@ class HttpConnection:
         if http is not None:
             await http.aclose()
 
-    async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
+    async def publish(
+        self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
+    ) -> dict[str, Any]:
         """POST the event to the runtime or to one session."""
         path = "/api/events" if session_id is None else f"/api/sessions/{quote(session_id, safe='')}/events"
-        result: dict[str, Any] = await self.request("POST", path, body={"kind": kind, "payload": payload})
+        body: dict[str, Any] = {"kind": kind, "payload": payload}
+        body |= {"dedupe": dedupe} if dedupe is not None else {}
+        result: dict[str, Any] = await self.request("POST", path, body=body)
+        if dedupe is not None and "duplicate" not in result:
+            self._note_lack("publish(dedupe=...)", "an event of the same key is published again")
         return result
+
+    async def begin_once(self, key: str, claim: str) -> bool:
+        """Ask the runtime; one that has no such endpoint, as the reference, lets every body run."""
+        try:
+            answer = await self.request("POST", "/api/once", body={"key": key, "claim": claim})
+        except httpx.HTTPStatusError as exc:
+            if exc.response.status_code not in (404, 405):
+                raise
+            self._note_lack("once(...)", "the body of the same key runs again")
+            return True
+        return bool(answer["first"])
+
+    async def end_once(self, claim: str, *, done: bool) -> None:
+        """Tell the runtime."""
+        if "once(...)" not in self._lacks:
+            await self.request("POST", f"/api/once/{claim}/end", body={"done": done})
+
+    def _note_lack(self, what: str, so: str) -> None:
+        if what not in self._lacks:
+            self._lacks.add(what)
+            log.warning("the runtime at %s does not know client.%s: %s", self.server_url, what, so)
 
     async def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Stream events, reconnecting with backoff; the first connection must succeed (contract 8.6).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -16,6 +17,8 @@ from dnworker.events.brokers.subscription import Subscription
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from dnworker.engine.dedupe import Deduped
+    from dnworker.engine.once import OnceKeys
     from dnworker.events.bus import EventBus
     from dnworker.sessions.store import SessionStore
     from dnworker.sessions.turns import Turns
@@ -29,11 +32,25 @@ class Callee(Protocol):
     turns: Turns
 
     @property
+    def once(self) -> OnceKeys:
+        """The keys of `once`."""
+
+    @property
+    def deduped(self) -> Deduped:
+        """The keys of `publish(dedupe=...)`."""
+
+    @property
     def app(self) -> ASGIApp:
         """The API as an ASGI application."""
 
     def publish(
-        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        event_id: str | None = None,
+        may_exist: bool = False,
     ) -> EventEnvelope:
         """Publish as a worker may."""
 
@@ -43,12 +60,17 @@ class DirectConnection:
 
     What is called all the time (events, turns) goes straight to the runtime; everything else goes through
     the API's own application, in memory, so that there is one implementation of it.
+
+    Args:
+        callee: the runtime.
+        worker: the qualified name of the worker that calls; empty for the operator.
     """
 
     has_groups = False  # they are kept by a platform, and there is none here
 
-    def __init__(self, callee: Callee) -> None:
+    def __init__(self, callee: Callee, worker: str = "") -> None:
         self._callee = callee
+        self._worker = worker
         self._http: httpx.AsyncClient | None = None
 
     async def start(self) -> None:
@@ -75,15 +97,31 @@ class DirectConnection:
             self._http = httpx.AsyncClient(transport=transport, base_url="http://in-process")
         return read_answer(await self._http.request(method, path, params=query, json=body, timeout=timeout))
 
-    async def publish(self, kind: str, payload: dict[str, Any], session_id: str | None) -> dict[str, Any]:
+    async def publish(
+        self, kind: str, payload: dict[str, Any], session_id: str | None, dedupe: str | None = None
+    ) -> dict[str, Any]:
         """Publish as soon as slow worker processes have room; returns when the event is accepted."""
         with _as_http():
             if self._callee.bus.pressure:
                 check_publishable(kind)
                 await self._callee.bus.pressure.room(kind, session_id)
-            envelope = self._callee.publish(kind, payload, session_id=session_id)
+            publish = partial(self._callee.publish, kind, payload, session_id=session_id)
+            if dedupe is not None:
+                first = await self._callee.deduped.publish(self._worker, dedupe, publish)
+                return {"event_id": first.event_id, "seq": first.seq, "duplicate": first.is_duplicate}
+            envelope = publish()
             envelope = await self._callee.bus.accepted(envelope)
         return {"event_id": envelope.event_id, "seq": envelope.seq}
+
+    async def begin_once(self, key: str, claim: str) -> bool:
+        """Return whether the body of a key is to run here, as soon as nobody else runs it."""
+        with _as_http():
+            return await self._callee.once.begin(self._worker, key, claim)
+
+    async def end_once(self, claim: str, *, done: bool) -> None:
+        """Leave the body."""
+        with _as_http():
+            await self._callee.once.end(self._worker, claim, done=done)
 
     def events(self, kinds: Collection[str]) -> AsyncIterator[EventEnvelope]:
         """Subscribe without a bound: within the process nothing is ever lost."""

@@ -50,10 +50,12 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.dedupe import Deduped
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
 from dnworker.engine.lag import LagSampler
+from dnworker.engine.once import OnceKeys
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
@@ -198,6 +200,7 @@ class Engine:
         self.bus.gate = self.storms
         self.bus.refused.add(self._note_refused)
         self.storms.began.add(self._note_storm)
+        self.tokens.on_retired(lambda token: self.once.let_go(token))
         self.capabilities.own.renamed.add(self.sessions.rebind)
         self.capabilities.own.renamed.add(self.services.lives.rename)
         self.history.listen(self._worker_log.add_failure)
@@ -207,6 +210,16 @@ class Engine:
         if isinstance(self.clock, VirtualClock):
             self.clock.on_sleep = self.history.look_again
         self.logs.listen(lambda line: self.log.add(line.worker, line.text, line.level))
+
+    @cached_property
+    def once(self) -> OnceKeys:
+        """The keys of `client.once`."""
+        return OnceKeys(self.bus, self.clock)
+
+    @cached_property
+    def deduped(self) -> Deduped:
+        """The keys of `client.publish(dedupe=...)`."""
+        return Deduped(self.bus, self.clock)
 
     @cached_property
     def flow(self) -> FlowMeter:
@@ -538,8 +551,10 @@ class Engine:
         *,
         session_id: str | None = None,
         size: int | None = None,
+        event_id: str | None = None,
+        may_exist: bool = False,
     ) -> EventEnvelope:
-        """Publish as a worker may; `size` as in `EventBus.publish`.
+        """Publish as a worker may; arguments as of `EventBus.publish`.
 
         Raises:
             ReservedKind: the kind belongs to the runtime.
@@ -551,7 +566,14 @@ class Engine:
         check_publishable(kind)
         if session_id is not None and not self.bus.is_deleted(session_id):
             self.sessions.get(session_id)
-        return self.bus.publish(kind, payload, session_id=session_id, size=size)
+        return self.bus.publish(
+            kind,
+            payload,
+            session_id=session_id,
+            size=size,
+            event_id=event_id,
+            may_exist=may_exist,
+        )
 
     async def fire(
         self,
@@ -662,7 +684,7 @@ class Engine:
     def client(self, *, worker: str | None = None, capability: str | None = None) -> RuntimeClient:
         """Return an in-process client, of a worker or of the operator."""
         return RuntimeClient.over(
-            DirectConnection(self),
+            DirectConnection(self, f"{capability}:{worker}" if worker is not None else ""),
             server_url=self.url or "",
             notify_source=f"capability.{capability}" if capability else None,
             labels={"worker": [worker]} if worker else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from dnworker.core.envelope import (
     KINDS_REMEMBERED,
     EventEnvelope,
     encode,
+    new_id,
     pack,
     pack_read,
 )
@@ -102,6 +104,7 @@ class EventBus:
         """What keeps the events."""
         self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
+        self._untold: dict[int, contextvars.Context] = {}  # what may exist: taps hear of it where it is new
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
         self.refused: Listeners[[EventEnvelope, BaseException]] = Listeners()
@@ -152,6 +155,8 @@ class EventBus:
         terminal: bool = False,
         size: int | None = None,
         only: str | None = None,
+        event_id: str | None = None,
+        may_exist: bool = False,
     ) -> EventEnvelope:
         """Give the event its `seq` and deliver it to every subscriber that wants it, once it is accepted.
 
@@ -162,6 +167,8 @@ class EventBus:
             session_id, turn_id, terminal: its session and turn, and whether it is the turn's last event.
             size: bytes of JSON that the payload was just read from; it is then neither checked nor copied.
             only: deliver it to the subscriptions of this owner alone.
+            event_id: its id; a new one by default.
+            may_exist: whether the broker may have this id: nobody hears of it again then.
 
         Raises:
             Invalid, TooLarge, Gone: the payload is no JSON object, or too long; the session was deleted.
@@ -177,20 +184,30 @@ class EventBus:
             turn_id=turn_id,
             terminal=terminal,
             timestamp=self._clock.now(),
+            event_id=event_id or new_id(),
         )
         size += len(kind) + _ENVELOPE_OVERHEAD
+        self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
+        return envelope
+
+    def _tell(self, envelope: EventEnvelope, only: str | None) -> None:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
                 tap(envelope)
-        self._submit(envelope, size, only)
-        return envelope
 
-    def _submit(self, envelope: EventEnvelope, size: int, only: str | None) -> None:
-        """Hand an event to the broker, which delivers it."""
-        invocation = current_invocation.get()
-        is_held = invocation is not None and self.gate is not None and self.gate.holds(envelope, size, only)
+    def _submit(
+        self, envelope: EventEnvelope, size: int, only: str | None, *, is_named: bool, may_exist: bool
+    ) -> None:
+        """Hand an event to the broker, which delivers it; `is_named` if its id was given."""
+        invocation, is_held = current_invocation.get(), False
+        if may_exist:
+            self._untold[envelope.seq] = contextvars.copy_context()
+        else:
+            self._tell(envelope, only)
+            if invocation is not None and self.gate is not None:
+                is_held = self.gate.holds(envelope, size, only)
         cause = None if invocation is None else invocation.id
-        accepted = self.broker.publish(envelope, size, only, is_held, cause=cause)
+        accepted = self.broker.publish(envelope, size, only, is_held, cause=cause, is_idempotent=is_named)
         if accepted is not None:
             self._await(envelope, accepted)
 
@@ -199,6 +216,8 @@ class EventBus:
     ) -> None:
         """Keep an accepted event for replay, and deliver it; called by the broker."""
         session_id = envelope.session_id
+        if self._untold and (context := self._untold.pop(envelope.seq, None)) is not None:
+            context.run(self._tell, envelope, only)  # as its publisher
         try:
             self.scopes.append(self.scopes.buffer(session_id), envelope, size)
         except Gone:  # since it was published; its workers get it still
@@ -226,7 +245,9 @@ class EventBus:
             self.watcher.expect(envelope)
 
         def end(_: object) -> None:
-            self._accepting.pop(event_id, None)
+            if self._accepting.get(event_id) is accepted:
+                del self._accepting[event_id]
+            self._untold.pop(envelope.seq, None)
             if not accepted.cancelled() and (exc := accepted.exception()) is not None:
                 self.refused.notify(envelope, exc)
             if self.watcher is not None:

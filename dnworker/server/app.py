@@ -17,6 +17,8 @@ from dnworker.server import (
     events,
     files,
     interactive,
+    kept_state,
+    once,
     page,
     runtime,
     runtime_log,
@@ -40,7 +42,7 @@ def openapi(call: ApiCall) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (runtime, events, cursors, workers, sessions, files, runtime_log, catalog)
+_RESOURCES = (runtime, events, once, kept_state, cursors, workers, sessions, files, runtime_log, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

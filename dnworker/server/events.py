@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -24,6 +23,7 @@ from dnworker.events.causes import published_by
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
+from dnworker.server.hanging_up import while_there
 from dnworker.server.rights import Right
 from dnworker.server.worker_stream import ACCEPT_HEADERS, serve_worker, until_gone
 from dnworker.workers.subprocess_worker import SubprocessWorker
@@ -38,28 +38,25 @@ LONGEST_NAME = 128
 
 
 class NewEvent(Fields):
-    """One event to publish."""
+    """One event to publish; with `dedupe`, a key, unless the caller has published one of it within a day."""
 
     kind: str
     payload: dict[str, Any] = {}
+    dedupe: str | None = None
 
 
-class Published(msgspec.Struct):
-    """How the event is known from now on."""
+class Published(msgspec.Struct, omit_defaults=True):
+    """How the event is known from now on; `duplicate` answers `dedupe`."""
 
     event_id: str
     seq: int
+    duplicate: bool | None = None
 
 
 @endpoint("POST", "/api/events", right=Right.PUBLISH, body=NewEvent, answer=Published, errors=(400, 507))
 async def publish(call: ApiCall) -> object:
     """Publish an event to the runtime's scope; waits while the queue of a worker that listens is full."""
-    check_publishable(call.body.kind)
-    await _room(call, call.body.kind, None)
-    with published_by(_publisher(call)):
-        envelope = call.engine.publish(call.body.kind, call.body.payload, size=call.size)
-    envelope = await call.engine.bus.accepted(envelope)
-    return Published(envelope.event_id, envelope.seq)
+    return await _publish(call, None)
 
 
 @endpoint(
@@ -72,50 +69,27 @@ async def publish(call: ApiCall) -> object:
 )
 async def publish_to_session(call: ApiCall) -> object:
     """Publish an event to one session; waits while the queue of a worker that listens is full."""
-    session_id = call.path["session_id"]
-    body = call.body
+    return await _publish(call, call.path["session_id"])
+
+
+async def _publish(call: ApiCall, session_id: str | None) -> Published:
+    body, engine = call.body, call.engine
     check_publishable(body.kind)
-    await _room(call, body.kind, session_id)
+    if engine.bus.pressure:
+        await while_there(call.receive, engine.bus.pressure.room(body.kind, session_id))
+    publish = partial(engine.publish, body.kind, body.payload, session_id=session_id, size=call.size)
     with published_by(_publisher(call)):
-        envelope = call.engine.publish(body.kind, body.payload, session_id=session_id, size=call.size)
-    envelope = await call.engine.bus.accepted(envelope)
+        if body.dedupe is not None:
+            first = await engine.deduped.publish(call.scope.get("worker") or "", body.dedupe, publish)
+            return Published(first.event_id, first.seq, first.is_duplicate)
+        envelope = publish()
+    envelope = await engine.bus.accepted(envelope)
     return Published(envelope.event_id, envelope.seq)
 
 
 def _publisher(call: ApiCall) -> str:
     """Return who publishes where no handler is known to: a worker that reports no runs, or `HTTP`."""
     return call.scope.get("worker") or "HTTP"
-
-
-async def _room(call: ApiCall, kind: str, session_id: str | None) -> None:
-    """Wait for slow workers, but not for a client that has hung up.
-
-    Raises:
-        ClientDisconnect: it has; nothing is published.
-    """
-    pressure = call.engine.bus.pressure
-    if not pressure:
-        return
-    gone = asyncio.create_task(_until_hung_up(call.receive), name="publisher")
-    try:
-        async with asyncio.timeout(None) as waiting:
-            end_wait = partial(_end, waiting)
-            gone.add_done_callback(end_wait)
-            await pressure.room(kind, session_id)
-    except TimeoutError:
-        raise ClientDisconnect from None
-    finally:
-        gone.remove_done_callback(end_wait)
-        gone.cancel()
-
-
-def _end(waiting: asyncio.Timeout, _: object) -> None:
-    waiting.reschedule(asyncio.get_running_loop().time())
-
-
-async def _until_hung_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class EventStream:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnworker.core.clock import VirtualClock, turn_loop
 from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
+from dnworker.core.keys import check_key
 
 if TYPE_CHECKING:
     from dnworker.testing.model_server import Breaks, Calls, ModelServer, Refuses, Says, Waits
@@ -78,6 +79,8 @@ class FakeClient:
     answers: dict[str, Any] = field(default_factory=dict)
     groups_sessions: bool = True
     calls: list[Call] = field(default_factory=list)
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Keys of `once` whose body has ended well, and those of `publish(dedupe=...)` with its first answer."""
 
     @property
     def published(self) -> list[tuple[str, dict[str, Any]]]:
@@ -85,11 +88,31 @@ class FakeClient:
         return [(c.arguments["kind"], c.arguments["payload"]) for c in self.calls if c.method == "publish"]
 
     async def publish(
-        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        dedupe: str | None = None,
     ) -> Any:
-        """Record it, with the checks that the real client makes."""
+        """Record it, with the checks that the real client makes; the second of a key is not published."""
         copy, _ = snapshot(payload)
-        return self._answer("publish", kind=check_publishable(kind), payload=copy, session_id=session_id)
+        given: dict[str, Any] = {"kind": check_publishable(kind), "payload": copy, "session_id": session_id}
+        if dedupe is None:
+            return self._answer("publish", **given)
+        name = f"dedupe/{check_key(dedupe)}"
+        if name not in self.keys:
+            self.keys[name] = self._answer("publish", **given, dedupe=dedupe)
+            return {**self.keys[name], "duplicate": False}
+        return {**self.keys[name], "duplicate": True}
+
+    @asynccontextmanager
+    async def once(self, key: str) -> AsyncIterator[bool]:
+        """Record it; False where a body of the key has ended well."""
+        name = f"once/{check_key(key)}"
+        self._answer("once", key=key)
+        yield name not in self.keys
+        self.keys[name] = True
 
     async def notify(
         self,

@@ -16,11 +16,12 @@ from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import Conflict
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Invocation
-from dnworker.core.lifecycle import WorkerState
+from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.owners import Owner, current_owner
 from dnworker.core.stats import HandlerStats
 from dnworker.workers.escapes import import_of
 from dnworker.workers.invoker import HandlerClient
+from dnworker.workers.kept_state import KeepingRecorder, KeptRuns
 from dnworker.workers.loading import LoadError, load_worker
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
@@ -69,7 +70,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         self._next: WorkerRunner | None = None
         """Runs a generation that is to come, until it has taken over."""
         self._is_warming = False
-        self._keeps_state = False
+        self._goes_on = False  # whether the next start has the state of now
+        self._kept = KeptRuns(lambda: services.bus.broker, self.qualified_name, self._warn_of_state)
 
     @property
     def losses(self) -> str | None:
@@ -83,6 +85,9 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         """Log that events were lost; the change of state that follows announces it."""
         self._services.log_line(self.qualified_name, text, source="runtime", level="error")
         self._services.on_change(self, announce=False, moved=False)
+
+    def _warn_of_state(self, text: str) -> None:
+        self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
 
     def _let_go(self) -> None:
         self._losses.flush()
@@ -173,7 +178,13 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 return
             self.begin_with(new)
             self._lifecycle.note(cause())
-            await self._runner.swap(new.make_now(), generation=new.number)
+            kept, recorder = self._kept.of(self._runner), None
+            if self._is_kept(new) and kept is None:
+                self._kept.add(self._runner, kept := self._kept.make())
+                recorder = KeepingRecorder(self._services.history, kept.note)
+            await self._runner.swap(new.make_now(), generation=new.number, recorder=recorder)
+            if kept is not None:
+                kept.note() if self._is_kept(new) else kept.drop()
             self._services.on_change(self, announce=False, moved=False)
 
     async def follow(self, new: Generation) -> None:
@@ -196,7 +207,12 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
                 await to_its_end(self._stop_for(new))
                 await self._start_unless_stopped()
                 return
+            if (now := self._kept.of(beside)) is not None:
+                await now.flush()
+            await self._load_state()
             runner = self._next = self._runner_of(new, new.make)
+            if (kept := self._kept.of(runner)) is not None:
+                kept.hold()
             try:
                 await self._warm_up(runner, beside)
                 await to_its_end(self._switch(runner, new))
@@ -234,12 +250,12 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             Retired: it was replaced or removed.
         """
         async with self._access.turn():
-            self._keeps_state = True
+            self._goes_on = True
             self._generation.begun()
             try:
                 await self._start_unless_stopped()
             finally:
-                self._keeps_state = False
+                self._goes_on = False
 
     async def withdraw(self, before: Generation, state: WorkerState, error: str | None) -> None:
         """Take back a generation that did not start: have the one before again, in the state that it was in.
@@ -279,6 +295,24 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             self._services.on_change(self, announce=False)
             return True
 
+    async def _load_state(self) -> None:
+        await self._kept.load(anew=self.begins_anew)
+        self.begins_anew = False
+
+    def _is_kept(self, generation: Generation) -> bool:
+        return generation.definition.keep_state or self.qualified_name in self._services.keep_state
+
+    async def _start(self) -> None:
+        if self.state not in ALIVE:
+            await self._load_state()
+        await super()._start()
+
+    async def _stop(self) -> None:
+        kept = self._kept.of(self._runner)
+        await super()._stop()
+        if kept is not None:
+            await kept.close()
+
     async def _stop_for(self, new: Generation) -> None:
         await self._stop()
         self.begin_with(new)
@@ -301,6 +335,8 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         self._lifecycle.to(WorkerState.LOADING)
         self.begin_with(new)
         self._runner = runner
+        if (kept := self._kept.of(runner)) is not None:
+            kept.go_on()
         await runner.start()
 
     async def _go_back_to(self, before: Generation) -> str | None:
@@ -308,11 +344,11 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         why = self.error
         await self._stop()
         self.begin_with(before)
-        self._keeps_state = True
+        self._goes_on = True
         try:
             await self._start_unless_stopped()
         finally:
-            self._keeps_state = False
+            self._goes_on = False
         return why
 
     def detail(self) -> dict[str, Any]:
@@ -339,12 +375,15 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
         generation = self._generation
         if (path := self.definition.path) is not None:
             self._services.lives.note_code(self.life, path, cause())
-        return self._runner_of(generation, generation.make_now if self._keeps_state else generation.make)
+        return self._runner_of(generation, generation.make_now if self._goes_on else generation.make)
 
     def _runner_of(self, generation: Generation, make: Callable[[], HandlerRegistry]) -> WorkerRunner:
-        services = self._services
-        return WorkerRunner(
-            self._imported(make),
+        services, registry = self._services, self._imported(make)
+        kept = self._kept.make() if self._is_kept(generation) else None
+        if kept is not None and make is generation.make:
+            self._kept.restore(registry.state)
+        runner = WorkerRunner(
+            registry,
             services.client(worker=self.name, capability=self.capability),
             event_source=lambda kinds: services.bus.broker.subscribe(
                 self.qualified_name, kinds, watcher=services.history
@@ -352,13 +391,16 @@ class InProcessWorker(ManagedWorker[WorkerRunner]):
             lifecycle=self._lifecycle,
             qualified_name=self.qualified_name,
             clock=services.clock,
-            recorder=services.history,
+            recorder=services.history if kept is None else KeepingRecorder(services.history, kept.note),
             generation=generation.number,
             on_unhandled=services.on_unhandled,
             around=services.around,
             on_lost=self._lose,
             last_runs=services.last_runs,
         )
+        if kept is not None:
+            self._kept.add(runner, kept)
+        return runner
 
     def _imported(self, make: Callable[[], HandlerRegistry]) -> HandlerRegistry:
         """Return the handlers; what their module starts when it is executed has this worker as its owner."""

@@ -73,6 +73,7 @@ class ManagedWorker(Generic[R]):
         self._access: Access[ManagedWorker] = Access(self)
         self._own_restarts: set[asyncio.Task[bool]] = set()
         """Those that its own handlers asked for."""
+        self.begins_anew = False  # whether its next start forgets a state that is kept
         self._is_stopped = False
         """Whether somebody has stopped it since it was made, started or retired."""
 
@@ -119,7 +120,7 @@ class ManagedWorker(Generic[R]):
     @property
     def topology_label(self) -> str:
         """What people call how it runs."""
-        return self.topology
+        return f"{self.topology}{', state is kept' if self._services.keeps_state_of(self) else ''}"
 
     @property
     def generation(self) -> int:
@@ -324,7 +325,7 @@ class ManagedWorker(Generic[R]):
             "when": list(self.definition.when),
             "kind": "inprocess",
             "handlers": None,
-        }
+        } | ({"keeps_state": True} if self._services.keeps_state_of(self) else {})
 
     # -- for the topologies ----------------------------------------------------------------------------
 

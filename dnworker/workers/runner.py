@@ -273,7 +273,9 @@ class WorkerRunner:
             self._stopping = self._invoker.spawn(self._stop(), "stop")
         await asyncio.shield(self._stopping)
 
-    async def swap(self, worker: HandlerRegistry, *, generation: int | None = None) -> None:
+    async def swap(
+        self, worker: HandlerRegistry, *, generation: int | None = None, recorder: Recorder | None = None
+    ) -> None:
         """Replace the handlers of a running worker by those of `worker`, as its next generation.
 
         Invocations under way finish on the code they started with. A schedule of the same name and rhythm
@@ -283,7 +285,7 @@ class WorkerRunner:
         Raises:
             TypeError: the event source cannot change its kinds.
         """
-        self.worker = worker
+        self.worker, self._invoker.recorder = worker, recorder or self._invoker.recorder
         self._invoker.generation = self.generation + 1 if generation is None else generation
         self._bind_events()
         self._schedules.bind(worker)

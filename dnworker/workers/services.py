@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from dnworker.capability.environment import RuntimeAddress
 from dnworker.capability.flags import Flag
-from dnworker.capability.manifest import CapabilityManifest
+from dnworker.capability.manifest import CapabilityManifest, WorkerDefinition
 from dnworker.client.client import RuntimeClient
 from dnworker.core.clock import Clock
 from dnworker.core.invocation import Invocation
@@ -86,6 +86,18 @@ class Changed(Protocol):
 
     def component(self) -> ComponentInfo:
         """Return its health entry."""
+
+
+class Declared(Protocol):
+    """A worker, and what is said of it."""
+
+    @property
+    def qualified_name(self) -> str:
+        """`capability:worker`."""
+
+    @property
+    def definition(self) -> WorkerDefinition:
+        """What its manifest or its cells say."""
 
 
 class OnChange(Protocol):
@@ -173,5 +185,11 @@ class Services:
     """Which worker processes start with debugpy."""
     restart: RestartPolicy | None = None
     """Whether worker processes that fail are started again; None if not."""
+    keep_state: set[str] = field(default_factory=set)
+    """The qualified names of workers whose state outlives them; cells say it of others."""
     cgroups: Cgroups = field(default_factory=Cgroups)
     """Make a cgroup for each run of a worker process, where that is possible."""
+
+    def keeps_state_of(self, worker: Declared) -> bool:
+        """Return whether a state is written after each invocation, and restored at the next start."""
+        return worker.definition.keep_state or worker.qualified_name in self.keep_state

@@ -19,6 +19,7 @@ from dnworker.core.envelope import EventEnvelope, check_publishable, snapshot
 from dnworker.core.handler_error import describe
 from dnworker.core.handlers import HandlerKey
 from dnworker.core.invocation import Cause, Invocation, current_invocation
+from dnworker.core.keys import check_key
 from dnworker.core.samples import sample
 from dnworker.workers.registry import handlers_of
 
@@ -52,13 +53,25 @@ class ShadowClient:
         self._real = real
 
     async def publish(
-        self, kind: str, payload: dict[str, Any] | None = None, *, session_id: str | None = None
+        self,
+        kind: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        session_id: str | None = None,
+        dedupe: str | None = None,
     ) -> dict[str, Any]:
         """Record an event, after the checks of the real client."""
         check_publishable(kind)
         copy, _ = snapshot(payload)
-        self._note("publishes" if kind != "notify" else "notifies", kind, copy, session_id=session_id)
+        what = "publishes" if kind != "notify" else "notifies"
+        self._note(what, kind, copy, session_id=session_id, dedupe=dedupe)
         return {"event_id": "0" * 32, "seq": 0}
+
+    @asynccontextmanager
+    async def once(self, key: str) -> AsyncIterator[bool]:
+        """Run the body, and remember nothing: what the worker itself has done is not asked."""
+        self._note("once", check_key(key))
+        yield True
 
     async def notify(self, title: str, *, session_id: str | None = None, **fields: Any) -> dict[str, Any]:
         """Record a notification."""

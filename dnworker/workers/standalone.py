@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnworker.core.lifecycle import WorkerState
 
 if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
     from dnworker.workers.recorders import Recorder
     from dnworker.workers.registry import HandlerRegistry
 
@@ -63,15 +64,13 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
     """
     if worker.name is None:
         raise ValueError("a worker that runs by itself needs a name: Worker(name='bridge')")
-    from dnworker.client import client as client_module
     from dnworker.workers.forgotten import noticed
+    from dnworker.workers.kept_state import kept_by_runtime
     from dnworker.workers.lasting_loop import lasting
     from dnworker.workers.recorders import log_unhandled
     from dnworker.workers.runner import WorkerRunner
 
-    client = client_module.RuntimeClient(
-        default_session_origin="worker", default_session_labels={"worker": [worker.name]}
-    )
+    client = _client_of(worker.name)
     failure: list[str] = []
 
     def on_state_change(state: WorkerState, error: str | None) -> None:
@@ -79,18 +78,20 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
             failure.append(error or "worker entered error state")
             stop.set()
 
-    runner = WorkerRunner(
-        worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
-    )
-    runner.lifecycle.listen(on_state_change)
     try:
         await client.start()
+        kept, recorder = await kept_by_runtime(client.connection, lambda: worker.state, recorder)
+        runner = WorkerRunner(
+            worker, client, event_source=lambda kinds: client.subscribe(*kinds), recorder=recorder
+        )
+        runner.lifecycle.listen(on_state_change)
         with lasting(asyncio.get_running_loop(), log_unhandled), noticed():
             await runner.start()
             if os.environ.pop(RUN_SCHEDULES, None):
                 runner.run_schedules()
             await stop.wait()
             await runner.stop()
+            await kept.close()
         if runner.state is WorkerState.STOPPED and runner.error is not None:
             # The last line of output: by it the runtime that spawned us learns of it.
             print(runner.error, file=sys.stderr, flush=True)  # noqa: T201
@@ -98,3 +99,9 @@ async def run_until(worker: HandlerRegistry, stop: asyncio.Event, recorder: Reco
         await client.close()
     if failure:
         raise RuntimeError(failure[0])
+
+
+def _client_of(worker: str) -> RuntimeClient:
+    from dnworker.client import client
+
+    return client.RuntimeClient(default_session_origin="worker", default_session_labels={"worker": [worker]})

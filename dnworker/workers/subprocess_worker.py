@@ -22,7 +22,7 @@ from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
-from dnworker.workers import debugging, reports, silence
+from dnworker.workers import debugging, kept_state, reports, silence
 from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.debugging import ProcessDebug
 from dnworker.workers.losses import Losses
@@ -170,7 +170,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def topology_label(self) -> str:
         """The program's name, as in `subprocess (uv)`, and where a debugger can attach."""
         where = "" if self.debug is None else f", {self.debug.where}"
-        return f"subprocess ({Path(self.definition.command or '').name}){where}"
+        kept = ", state is kept" if self._services.keeps_state_of(self) else ""
+        return f"subprocess ({Path(self.definition.command or '').name}){where}{kept}"
 
     @property
     def debug(self) -> ProcessDebug | None:
@@ -271,6 +272,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._note_code(args)
         env = self._reporting(self._environment(environ, self._token, where), word)
         env.pop(debugging.VARIABLE, None)
+        env |= {kept_state.VARIABLE: "1"} if self._services.keeps_state_of(self) else {}
         self._debug = services.debugged.of(self.qualified_name)
         if self._debug is not None:
             args = debugging.with_debugpy(command, args, who=where)
@@ -347,6 +349,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
 
     def _take_report(self, report: reports.Report) -> None:
         self.remote.take(report)
+        if isinstance(report, reports.Hello) and report.observed and self._services.keeps_state_of(self):
+            text = "worker.state is not kept: the process runs the reference's SDK, which cannot"
+            self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
         if isinstance(report, reports.Notice):
             self._notices += 1
             if self._notices > silence.NOTICES_TOLD:
@@ -376,6 +381,9 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     async def _start(self) -> None:
         """Start it because somebody asks for it: restarts are counted anew."""
         self._restarts.reset()
+        if self.begins_anew:
+            await kept_state.forget(self._services.bus.broker, self.qualified_name)
+        self.begins_anew = False
         await to_its_end(super()._start())  # a spawn that is interrupted would leave a process and its pipe
 
     async def _stop(self) -> None:

@@ -46,6 +46,7 @@ def worker(
     env: Mapping[str, str] | None = None,
     restart: bool = False,
     quiet: bool = False,
+    keep_state: bool = False,
 ) -> LiveHandle:
     """Return a live worker, whose decorators register for the cell that runs: `%%worker` in plain Python.
 
@@ -62,6 +63,7 @@ def worker(
         env: variables of the exported worker.
         restart: start anew, with empty state.
         quiet: print nothing when all is well.
+        keep_state: keep `worker.state` over restarts of worker and runtime.
 
     Raises:
         BadName: a ValueError: the name breaks the rule.
@@ -69,7 +71,8 @@ def worker(
     """
     from dnworker_jupyter.syntax.options import Options
 
-    options = Options(tuple(when), dict(env or {})) if when or env else None
+    is_given = bool(when or env or keep_state)
+    options = Options(tuple(when), dict(env or {}), keep_state=keep_state) if is_given else None
     return _active().transactions.handle(name, options, restart=restart, quiet=quiet)
 
 

@@ -18,6 +18,7 @@ from dnworker import Runtime, RuntimeClient
 from dnworker_jupyter.export.disk.write import write
 from dnworker_jupyter.export.planning.plan import plan_export
 from dnworker_jupyter.export.slicing.cells import read_notebook
+from dnworker_jupyter.syntax.cell import Cell
 
 from .environment import LIMIT, PROJECT, reference_python
 
@@ -197,3 +198,32 @@ async def test_our_export_and_our_scripts_answer_in_the_real_runtime(sdk, tmp_pa
         with pytest.raises(httpx.HTTPStatusError) as refused:
             await client.publish("interop.a", session_id="nobody")
         assert refused.value.response.status_code == 404
+
+
+async def test_what_only_our_client_has_runs_with_the_sdk_which_says_once_what_it_lacks(
+    sdk, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cell = """%%worker bridge
+@worker.on_event("interop.ping")
+async def ping(event, client):
+    async with client.once("a") as first:
+        await client.publish("interop.pong", {"first": first}, dedupe="a")
+"""
+    write(plan_export([Cell(1, cell)], default_name="once", topology="python"), tmp_path / "once")
+    manifest = tmp_path / "once" / "capability.yaml"
+    head = manifest.read_text().partition("workers:")[0]
+    manifest.write_text(f"{head}workers:\n  bridge: {{command: '{sdk}', args: [workers/bridge.py]}}\n")
+    async with Runtime(port=0) as runtime:
+        answers = runtime.bus.subscribe(["interop.pong"])
+        await runtime.load(tmp_path / "once")
+        for _ in range(2):
+            await runtime.fire("interop.ping", wait=False)
+        async with asyncio.timeout(LIMIT):
+            got = [await anext(answers) for _ in range(2)]
+        assert [one.payload for one in got] == [{"first": True}] * 2
+        worker = runtime.worker("bridge")
+        await worker.stop()
+        output = "\n".join(worker.detail()["process"]["recent_output"])
+        assert output.count("this client has no once(...): the body of the same key runs again") == 1
+        assert output.count("this client has no publish(dedupe=...)") == 1

@@ -101,7 +101,12 @@ class Processes:
     ) -> ProcessWorker:
         """Return a worker that runs a command, whose files are in `root`."""
         definition = WorkerDefinition(
-            name, command=command, args=args, env=dict(options.env), when=options.when
+            name,
+            command=command,
+            args=args,
+            env=dict(options.env),
+            when=options.when,
+            keep_state=options.keep_state,
         )
         home = self._engine.capability()
         return ProcessWorker(self._engine, home, definition, root, generation)

@@ -244,12 +244,13 @@ class LiveWorker:
         before, after, managed = self.current, generations[-1], self.managed
         starts = starts or self.state_now is not WorkerState.STOPPED
         if self.topology != "in-process":
-            await self._become_process(generations, written, starts=starts)
+            await self._become_process(generations, written, starts=starts, anew=stop_first)
         elif not isinstance(managed, InProcessWorker):
             await self._exchange(self._in_process(generations))
         elif not starts and await managed.prepare(self._runnable(generations, {})):
             return
         elif restart or self.state_now is not WorkerState.RUNNING:
+            managed.begins_anew = stop_first
             await self._start_anew(managed, generations, stop_first=stop_first or clashes(before, after))
         else:
             await self._swap(managed, generations, written)
@@ -260,8 +261,7 @@ class LiveWorker:
         """Be as before a generation that did not take effect; where it has, leave it so.
 
         Args:
-            generations: those that there were.
-            values: the state of the worker's handlers.
+            generations, values: those that there were, and the state of the worker's handlers.
             state: what the worker was in, and `why` it was in `error`.
         """
         managed, number = self.managed, generations[-1].number
@@ -284,9 +284,8 @@ class LiveWorker:
         if not is_unchanged(present, registration, self.state):
             return False
         again = replace(registration, seeds=present.seeds)
-        number = self.generation
         same = self.current.followed_by({**self.registrations, registration.cell.key: again}, None)
-        generations = (*self._generations[:-1], replace(same, number=number))
+        generations = (*self._generations[:-1], replace(same, number=self.generation))
         managed = self.managed
         if isinstance(managed, InProcessWorker):
             await self._swap(managed, generations, None)
@@ -368,11 +367,13 @@ class LiveWorker:
             raise WorkerFailed(f"{why}; {rest}") from None
 
     async def _become_process(
-        self, generations: tuple[Generation, ...], written: Registration | None, *, starts: bool
+        self, generations: tuple[Generation, ...], written: Registration | None, *, starts: bool, anew: bool
     ) -> None:
         """Run the last of `generations` as a process, which is made of what is exported of it."""
         self._generations = generations
-        await self._exchange(self._as_process(), starts=starts)
+        managed = self._as_process()
+        managed.begins_anew = anew
+        await self._exchange(managed, starts=starts)
         self._write_state(written)
 
     async def _exchange(self, managed: InProcessWorker | ProcessWorker, *, starts: bool = True) -> None:
@@ -414,7 +415,7 @@ class LiveWorker:
         self, generations: tuple[Generation, ...], state: dict[str, Any]
     ) -> inprocess_worker.Generation:
         """Return the last of `generations` as what a managed worker runs, with `state` as its state."""
-        generation = generations[-1]
+        generation, options = generations[-1], generations[-1].options
 
         def make_now() -> Worker:
             return make_worker(self.name, generation.plain_handlers(), state)
@@ -429,7 +430,7 @@ class LiveWorker:
         def begun() -> None:
             self._generations, self.state = generations, state
 
-        definition = WorkerDefinition(self.name, when=generation.options.when)
+        definition = WorkerDefinition(self.name, when=options.when, keep_state=options.keep_state)
         return inprocess_worker.Generation(generation.number, definition, make, make_now, begun)
 
     # -- shadows ---------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Options:
     """How the export runs it; None for the topology of the export."""
     file: str | None = None
     """The path of its file in the export; None for one by its name."""
+    keep_state: bool = False
+    """Whether its state outlives it."""
 
 
 def merged(given: Iterable[Options]) -> Options:
@@ -46,6 +48,7 @@ def merged(given: Iterable[Options]) -> Options:
             found.env | options.env,
             options.topology or found.topology,
             options.file or found.file,
+            options.keep_state or found.keep_state,
         )
     return found
 
@@ -73,6 +76,9 @@ def worker_parser() -> Parser:
     parser.add_argument("--env", action="append", default=[], metavar="K=V", help="a variable, here too")
     parser.add_argument("--shared", action="store_true", help="the whole cell is exported")
     parser.add_argument("--restart", action="store_true", help="start the worker anew, with empty state")
+    parser.add_argument(
+        "--keep-state", action="store_true", help="keep worker.state over restarts of worker and runtime"
+    )
     parser.add_argument(
         "--test", action="store_true", help="the body is an event, and what the worker should do with it"
     )
@@ -115,14 +121,17 @@ def read_worker_line(line: str) -> WorkerLine:
             "%%worker: --topology is for Python workers; --command says already how this one runs"
         )
     _check_debug(name, options.debug, options.wait, is_program=options.command is not None)
+    if options.keep_state and options.command is not None:
+        raise UsageError("%%worker: --keep-state keeps worker.state, and a program has none that is ours")
     others = [options.command, options.file, options.topology, options.when, env, options.shared]
+    others.append(options.keep_state)
     if options.test and any(others):
         raise UsageError("%%worker: --test stands alone: its body is an event, which runs nothing of its own")
     if options.file is not None:
         _check_file(options.file, is_python=options.command is None)
     return WorkerLine(
         name,
-        Options(tuple(options.when), env, options.topology, options.file),
+        Options(tuple(options.when), env, options.topology, options.file, options.keep_state),
         options.shared,
         options.restart,
         options.quiet,

@@ -13,6 +13,7 @@ from dnworker.events.cases import Case, as_module
 from dnworker_jupyter.export.planning.companions import find_companions
 from dnworker_jupyter.export.planning.dependencies import find_dependencies
 from dnworker_jupyter.export.planning.files import VENDOR, Files
+from dnworker_jupyter.export.planning.lacking import kept_states, lacking_in
 from dnworker_jupyter.export.planning.leaks import (
     files_beside,
     secrets_in,
@@ -280,7 +281,7 @@ def _as_plan(defined: _Definitions, contents: _Contents, head: Head, request: _R
         scripts,
         tuple(entries),
         executable=executable,
-        warnings=_warnings(defined, contents, head, entries),
+        warnings=_warnings(defined, contents, head, entries, request.target),
         keeps_head=head.rest is not None,
         notes=(*_notes(defined, request.topology), *contents.notes, *_left_out(request.ran)),
         slices=tuple(contents.slices),
@@ -349,7 +350,11 @@ def _add_wheel(files: Files, defined: _Definitions, target: TargetName) -> None:
 
 
 def _warnings(
-    defined: _Definitions, contents: _Contents, head: Head, entries: Mapping[str, Entry]
+    defined: _Definitions,
+    contents: _Contents,
+    head: Head,
+    entries: Mapping[str, Entry],
+    target: TargetName,
 ) -> tuple[ExportProblem, ...]:
     def cell_of(worker: str, variable: str) -> Cell | None:
         lines = [(c.cell, c.line) for c in defined.cells if c.line is not None and c.line.name == worker]
@@ -359,6 +364,9 @@ def _warnings(
     raw = head.declared.raw if head.declared is not None else {}
     head_cell = head.cell.cell if head.cell is not None else None
     found = [w for s in contents.statements for w in (*secrets_in(s), *imported_by_value(s))]
+    if target == "dreadnode":
+        found += lacking_in(contents.statements)
+    found += kept_states(defined.options, lambda worker: cell_of(worker, ""))
     found += secrets_in_manifest(entries, raw, cell_of, head_cell)
     return tuple(unique([*found, *(w for piece in contents.slices for w in piece.warnings)]))
 

@@ -40,6 +40,7 @@ def script(
     requires_python: str,
     shared: str | None = None,
     local: Collection[str] = (),
+    completion: str = "",
 ) -> str:
     """Return the text of one worker's script.
 
@@ -50,6 +51,7 @@ def script(
         requires_python: the bounds of its Python version.
         shared: the name of the module that it shares with other scripts.
         local: the local modules that are exported beside it.
+        completion: code that stands before its handlers, by which they run on another client.
     """
     piece = source.piece
     own, *others = piece.names
@@ -68,6 +70,7 @@ def script(
         *_imports(piece.imports, piece.import_names, target, local),
         f"from {target.module} import {names}\n",
         *([_from_shared(shared, source.from_shared)] if shared and source.from_shared else []),
+        *([f"\n{completion}"] if completion else []),
         "\n".join([f'{own} = Worker(name="{piece.worker}")', *(f"{other} = {own}" for other in others), ""]),
     ]
     parts += _blocks(piece.body, lambda s: "".join(_imports([s], s.defines, target, local)))

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from dnworker._version import __version__
 from dnworker_jupyter.export.planning import render
 from dnworker_jupyter.export.planning.files import VENDOR, Files
+from dnworker_jupyter.export.planning.lacking import COMPLETION, lacking_in
 from dnworker_jupyter.export.planning.local_files import read_local_files
 from dnworker_jupyter.export.planning.types import TargetName
 from dnworker_jupyter.export.planning.wheel import wheel_name
@@ -38,8 +39,13 @@ def add_scripts(
     if shared is not None:
         name = _shared_name(capability, modules, [PurePosixPath(path).stem for path in paths.values()])
         _add_shared_module(files, shared, homes.pop() / f"{name}.py", target, needs)
-    for script, found in zip(scripts, needs, strict=True):
-        _add_script(files, script, paths[script.piece.worker], name, target, found)
+    for whole, script, found in zip(slices, scripts, needs, strict=True):
+        completion = (
+            COMPLETION
+            if target == "dreadnode" and any(lacking_in((*whole.definitions, *whole.handlers)))
+            else ""
+        )
+        _add_script(files, script, paths[script.piece.worker], name, target, found, completion)
     return paths, name
 
 
@@ -52,11 +58,23 @@ def _add_shared_module(
 
 
 def _add_script(
-    files: Files, script: Script, path: str, shared: str | None, target: TargetName, needs: Needs
+    files: Files,
+    script: Script,
+    path: str,
+    shared: str | None,
+    target: TargetName,
+    needs: Needs,
+    completion: str,
 ) -> None:
     requires_python = f">={sys.version_info.major}.{sys.version_info.minor}"
     text = render.script(
-        script, _target(target), needs.requirements.values(), requires_python, shared, needs.local.keys()
+        script,
+        _target(target),
+        needs.requirements.values(),
+        requires_python,
+        shared,
+        needs.local.keys(),
+        completion,
     )
     files.put_python(path, text, f"the script of worker {script.piece.worker}")
     for name, data in read_local_files(needs, PurePosixPath(path).parent).items():

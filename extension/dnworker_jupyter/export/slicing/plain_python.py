@@ -96,7 +96,8 @@ def _made(node: ast.stmt) -> tuple[str, WorkerLine] | None:
         return None
     when = tuple(str(flag) for flag in _literal(fields.get("when"), ()))
     env = {str(key): str(value) for key, value in dict(_literal(fields.get("env"), {})).items()}
-    return variable, WorkerLine(name.value, Options(when, env), shared=False, restart=False, quiet=False)
+    options = Options(when, env, keep_state=_literal(fields.get("keep_state"), False) is True)
+    return variable, WorkerLine(name.value, options, shared=False, restart=False, quiet=False)
 
 
 def _literal(node: ast.expr | None, default: Any) -> Any:

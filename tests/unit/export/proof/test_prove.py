@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dnworker_jupyter.export.planning.lacking import COMPLETION
 from dnworker_jupyter.export.proof.prove import Difference, Proof
 
 from .notebooks import HEAD, TAIL, proved
@@ -355,3 +356,7 @@ async def test_the_loop_goes_on_while_a_script_is_executed(tmp_path):
         turns += 1
     assert task.result() == Proof()
     assert turns > 100
+
+
+async def test_code_that_completes_the_references_client_changes_no_value(tmp_path):
+    assert await prove_one(HEAD + COMPLETION + CELLS + TAIL, tmp_path) == Proof()

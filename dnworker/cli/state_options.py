@@ -1,0 +1,37 @@
+"""The option of `dnworker serve` by which the state of workers outlives them: `--keep-state`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from dnworker.core.errors import UsageError
+from dnworker.core.text import closest
+
+if TYPE_CHECKING:
+    from dnworker.runtime import Runtime
+
+
+def add_state_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare it."""
+    parser.add_argument(
+        "--keep-state",
+        action="append",
+        default=[],
+        metavar="CAP:WORKER",
+        help="keep this worker's state after each invocation for its next start; may be repeated",
+    )
+
+
+def check_kept(runtime: Runtime) -> None:
+    """Refuse names that are no worker, once all is loaded.
+
+    Raises:
+        UsageError: there is no such worker.
+    """
+    workers = sorted(worker.qualified_name for worker in runtime.workers())
+    for name in sorted(runtime.services.keep_state):
+        if name not in workers:
+            near = closest(name, workers, cutoff=0.5)
+            hint = f"; did you mean {near}?" if near else ""
+            raise UsageError(f"--keep-state {name}: there is no such worker{hint}")

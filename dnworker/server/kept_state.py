@@ -1,0 +1,58 @@
+"""The endpoints by which a worker process keeps its state over its end; its token names the worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dnworker.core.errors import Conflict, TooLarge
+from dnworker.core.plain_state import LARGEST_STATE, read_state
+from dnworker.server.api import ApiCall, Fields, endpoint
+from dnworker.server.rights import Right
+from dnworker.workers.kept_state import load, name_of
+
+
+class KeptState(msgspec.Struct):
+    """The state that the worker had last."""
+
+    state: dict[str, Any]
+
+
+class NewState(Fields):
+    """What is kept from now on."""
+
+    state: dict[str, msgspec.Raw]
+
+
+class Done(msgspec.Struct):
+    """How much is kept."""
+
+    bytes: int
+
+
+@endpoint("GET", "/api/state", right=Right.PUBLISH, answer=KeptState, errors=(409,))
+async def state(call: ApiCall) -> object:
+    """Return what is kept of the state of the worker that asks."""
+    return KeptState(read_state(await load(call.engine.bus.broker, _worker(call))))
+
+
+@endpoint("PUT", "/api/state", right=Right.PUBLISH, body=NewState, answer=Done, errors=(409, 413, 507))
+async def put_state(call: ApiCall) -> object:
+    """Keep the state of the worker that asks."""
+    data = msgspec.json.encode(call.body.state)
+    if len(data) > LARGEST_STATE:
+        raise TooLarge(f"the state is {len(data):,} bytes; at most {LARGEST_STATE:,} are kept")
+    await call.engine.bus.broker.put(name_of(_worker(call)), data)
+    return Done(len(data))
+
+
+def _worker(call: ApiCall) -> str:
+    worker = call.scope.get("worker")
+    if worker is None or not call.engine.services.keeps_state_of(call.engine.worker(worker)):
+        who = f"worker {worker!r} is none whose state is kept" if worker else "the operator has no state"
+        raise Conflict(f"{who}; start it with --keep-state")
+    return str(worker)
+
+
+endpoints = [state, put_state]
