@@ -5,29 +5,41 @@ It hears of them from the history, which knows the handlers of all topologies; a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from dnworker.events.brokers.base import Broker, Outcome
+from dnworker.events.brokers.base import Broker, Consumer, Outcome
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
+
+LEAVING_SECONDS = 15.0
+"""Seconds after which a process that has cancelled a handler would have ended, if that was why."""
+
+CallLater = Callable[[float, Callable[[], object]], object]
 
 
 class Deliveries:
     """Says of each event what its handlers do.
 
     A handler that was cancelled because its worker stops has not handled the event: it comes again. One that
-    somebody ended alone has: it would hang again.
+    somebody ended alone has: it would hang again. A process whose handlers are cancelled may be about to end
+    though nobody here has asked for that: which of the two it is shows a little later.
 
     Args:
         broker: has the consumers.
         is_running: returns whether a worker runs, by its qualified name.
+        call_later: calls back after so many seconds; that of the loop that runs by default.
     """
 
-    def __init__(self, broker: Broker, is_running: Callable[[str], bool]) -> None:
+    def __init__(
+        self, broker: Broker, is_running: Callable[[str], bool], call_later: CallLater | None = None
+    ) -> None:
         self._broker = broker
         self._is_running = is_running
+        self._call_later = call_later or asyncio.get_running_loop().call_later
 
     def note(self, invocation: Invocation) -> None:
         """Note that a handler has begun or ended."""
@@ -38,6 +50,18 @@ class Deliveries:
             consumer.note_begin(event.event_id, invocation.handler)
         elif invocation.outcome == "cancelled" and not self._is_running(invocation.worker):
             consumer.release(event.event_id)
+        elif invocation.outcome == "cancelled" and invocation.remote_id is not None:
+            self._call_later(LEAVING_SECONDS, partial(self._end_alone, consumer, invocation))
         else:
-            error = None if invocation.error is None else invocation.error.summary
-            consumer.note_end(event.event_id, Outcome(invocation.handler, error))
+            _note_end(consumer, invocation)
+
+    def _end_alone(self, consumer: Consumer, invocation: Invocation) -> None:
+        """Note the end of a handler that was cancelled in a process which runs on."""
+        if self._broker.consumer(invocation.worker) is consumer and self._is_running(invocation.worker):
+            _note_end(consumer, invocation)
+
+
+def _note_end(consumer: Consumer, invocation: Invocation) -> None:
+    if invocation.event is not None:
+        error = None if invocation.error is None else invocation.error.summary
+        consumer.note_end(invocation.event.event_id, Outcome(invocation.handler, error))

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
+    ENVELOPE_BYTES,
     KINDS_REMEMBERED,
     EventEnvelope,
     pack,
@@ -31,8 +32,6 @@ log = logging.getLogger("dnworker.bus")
 
 SUBSCRIBER_LIMIT = 256
 """Live events that wait for a network subscriber before it is cut off."""
-
-_ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
 class Gate(Protocol):
@@ -161,7 +160,7 @@ class EventBus:
             terminal=terminal,
             timestamp=self._clock.now(),
         )
-        size += len(kind) + _ENVELOPE_OVERHEAD
+        size += len(kind) + ENVELOPE_BYTES
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
                 tap(envelope)

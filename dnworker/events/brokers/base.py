@@ -130,8 +130,13 @@ class Consumer(Subscriber, Protocol):
     def queued(self) -> list[EventEnvelope]:
         """Return what is queued in memory."""
 
-    def retarget(self, kinds: Collection[str]) -> None:
-        """Receive other kinds from now on; what is queued of those that stay, stays."""
+    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+        """Receive other kinds from now on; what is queued of those that stay, stays.
+
+        Args:
+            kinds: all that it listens to; None for every kind.
+            start: where those begin that are new to it, as of `Broker.subscribe`.
+        """
 
     async def drained(self) -> None:
         """Return when the reader has taken all that was queued by now, or the consumer is closed."""
@@ -279,6 +284,9 @@ class Broker(Protocol):
 
     def consumer(self, worker: str) -> Consumer | None:
         """Return the open consumer of a worker, if it counts how handlers end."""
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return the kinds that a worker has named and still listens to, also while it is not here."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""

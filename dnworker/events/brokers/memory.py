@@ -99,6 +99,10 @@ class MemoryBroker:
         """Return None: nobody counts how handlers end."""
         return None
 
+    def listened(self, worker: str) -> Collection[str]:
+        """Return none: who is not here listens to nothing."""
+        return ()
+
     async def cursors(self) -> list[CursorInfo]:
         """Return nothing: no worker has a cursor."""
         return []
