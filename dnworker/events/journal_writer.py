@@ -25,7 +25,8 @@ from dnworker.core.limits import Limits
 from dnworker.core.threads import untraced
 from dnworker.events.damage import JournalDamaged, is_damage, set_aside
 from dnworker.events.journal import open_journal
-from dnworker.events.journal_rows import INSERT
+from dnworker.events.journal_lock import owner_of
+from dnworker.events.journal_rows import ROW, insert
 
 if TYPE_CHECKING:
     from dnworker.events.bus import EventBus
@@ -171,6 +172,11 @@ class Journal:
         return set_aside(self.path)
 
     def _begin_run(self) -> sqlite3.Connection:
+        if (owner := owner_of(self.path)) is not None:
+            raise JournalError(
+                f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events in it; "
+                "stop that one, or name another file"
+            )
         connection = open_journal(self.path)
         try:
             values = (self._runtime_id, _now())
@@ -351,7 +357,7 @@ class Journal:
 
     def _insert(self, connection: sqlite3.Connection, table: str, entry: tuple[Any, ...]) -> None:
         try:
-            INSERT[table](connection, self._run, entry)
+            insert(connection, table, [ROW[table](self._run, *entry)])
         except (sqlite3.OperationalError, sqlite3.InternalError):
             raise  # the disk, not the entry
         except sqlite3.DatabaseError as exc:
@@ -378,7 +384,7 @@ class Journal:
         while _size(connection) > self._max_bytes:
             with connection:
                 gone = sum(_drop_oldest(connection, table) for table in _TABLES)
-            connection.execute("PRAGMA incremental_vacuum").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum")  # `execute` gives back a single page
             if not gone:
                 break
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
