@@ -15,13 +15,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from dnworker.cli.running import redirect_file, running
+from dnworker.cli.running import running
 from dnworker.cli.text import print_json, printable
 from dnworker.client.client import RuntimeClient
 from dnworker.client.http import resolve_url
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import UsageError
 from dnworker.core.models import LogRecord
+from dnworker.core.redirects import redirect_file
 from dnworker.core.text import clip
 from dnworker.core.topology import SILENT
 
@@ -37,36 +38,41 @@ Action = Callable[[RuntimeClient, argparse.Namespace], Coroutine[Any, Any, int]]
 def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     """Declare the commands."""
     there = argparse.ArgumentParser(add_help=False)
-    there.add_argument(
-        "--url", help="of the runtime (default: DREADNODE_RUNTIME_URL, or the one that runs here)"
-    )
-    there.add_argument("--token-file", type=Path, help="of its bearer token")
+    add_address(there)
 
     ps = commands.add_parser("ps", parents=[common, there], help="show the workers of a runtime")
-    ps.set_defaults(command=_with_client(_ps))
+    ps.set_defaults(command=with_client(_ps))
 
     restart = commands.add_parser("restart", parents=[common, there], help="start workers again that stopped")
     restart.add_argument("worker", nargs="+", metavar="CAPABILITY:WORKER")
     restart.add_argument("--force", action="store_true", help="also those that are running")
-    restart.set_defaults(command=_with_client(_restart))
+    restart.set_defaults(command=with_client(_restart))
 
     fire = commands.add_parser("fire", parents=[common, there], help="publish an event")
     fire.add_argument("kind")
     fire.add_argument("field", nargs="*", metavar="KEY=VALUE", help="of the payload; values are JSON or text")
     fire.add_argument("--payload", metavar="JSON", help="the whole payload; - reads it from stdin")
     fire.add_argument("--session", metavar="ID", help="publish to this session")
-    fire.set_defaults(command=_with_client(_fire))
+    fire.set_defaults(command=with_client(_fire))
 
     panel = commands.add_parser("panel", parents=[common, there], help="open the panel in a browser")
     panel.add_argument("--no-browser", action="store_true", help="print the address, good for 30 s")
-    panel.set_defaults(command=_with_client(_panel))
+    panel.set_defaults(command=with_client(_panel))
 
     tail = commands.add_parser("tail", parents=[common, there], help="show events, or the log, as they come")
     tail.add_argument("kind", nargs="*", help="only these kinds")
     tail.add_argument("--session", metavar="ID", help="only this session's")
     tail.add_argument("--logs", action="store_true", help="show the log instead of the events")
     tail.add_argument("--count", type=_positive, metavar="N", help="end after this many")
-    tail.set_defaults(command=_with_client(_tail))
+    tail.set_defaults(command=with_client(_tail))
+
+
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say which runtime is meant."""
+    parser.add_argument(
+        "--url", help="of the runtime (default: DREADNODE_RUNTIME_URL, or the one that runs here)"
+    )
+    parser.add_argument("--token-file", type=Path, help="of its bearer token")
 
 
 def _positive(text: str) -> int:
@@ -76,7 +82,9 @@ def _positive(text: str) -> int:
     return number
 
 
-def _with_client(action: Action) -> Callable[[argparse.Namespace], int]:
+def with_client(action: Action) -> Callable[[argparse.Namespace], int]:
+    """Return a command that does something with the client of the runtime that is meant."""
+
     def command(options: argparse.Namespace) -> int:
         try:
             return asyncio.run(_run(action, options))

@@ -21,6 +21,7 @@ from dnworker.cli.debug_options import (
     debugged_to_json,
     shown,
 )
+from dnworker.cli.durable_options import add_durable_arguments, broker_of
 from dnworker.cli.ending import STOP_WITHIN, Ending
 from dnworker.cli.restart_options import add_restart_arguments, policy_of
 from dnworker.cli.running import forget, forget_own, own_token_file, register
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_kept(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments for what is kept, and how much of it."""
     parser.add_argument("--journal", type=Path, metavar="FILE", help="keep what happens in this file")
+    add_durable_arguments(parser)
     parser.add_argument(
         "--limit",
         action="append",
@@ -212,6 +214,7 @@ def make_runtime(options: argparse.Namespace) -> Runtime:
         restart=policy_of(options),
         process_locals=options.locals,
         observe=not options.no_observe,
+        broker=broker_of(options),
     )
     apply_storm_options(options, runtime)
     return runtime

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dnworker.core.errors import NotFound
 from dnworker.events.brokers.base import Broker, Consumer, Outcome
 
 if TYPE_CHECKING:
@@ -48,20 +50,20 @@ class Deliveries:
             return
         if invocation.outcome == "running":
             consumer.note_begin(event.event_id, invocation.handler)
-        elif invocation.outcome == "cancelled" and not self._is_running(invocation.worker):
-            consumer.release(event.event_id)
-        elif invocation.outcome == "cancelled" and invocation.remote_id is not None:
-            self._call_later(LEAVING_SECONDS, partial(self._end_alone, consumer, invocation))
+            return
+        if invocation.outcome != "cancelled":
+            error = None if invocation.error is None else invocation.error.summary
+            consumer.note_end(event.event_id, Outcome(invocation.handler, error))
+        elif self._is_running(invocation.worker) and invocation.remote_id is not None:
+            self._call_later(LEAVING_SECONDS, partial(self._note_cancelled, consumer, invocation))
         else:
-            _note_end(consumer, invocation)
+            self._note_cancelled(consumer, invocation)
 
-    def _end_alone(self, consumer: Consumer, invocation: Invocation) -> None:
-        """Note the end of a handler that was cancelled in a process which runs on."""
-        if self._broker.consumer(invocation.worker) is consumer and self._is_running(invocation.worker):
-            _note_end(consumer, invocation)
-
-
-def _note_end(consumer: Consumer, invocation: Invocation) -> None:
-    if invocation.event is not None:
-        error = None if invocation.error is None else invocation.error.summary
-        consumer.note_end(invocation.event.event_id, Outcome(invocation.handler, error))
+    def _note_cancelled(self, consumer: Consumer, invocation: Invocation) -> None:
+        """Note that a handler was cancelled; alone, if its worker runs on."""
+        if (event := invocation.event) is None or self._broker.consumer(invocation.worker) is not consumer:
+            return  # it was closed with what is not handled
+        if not self._is_running(invocation.worker):
+            with suppress(NotFound):  # the event of an earlier consumer, which has it still
+                consumer.release(event.event_id)
+        consumer.note_end(event.event_id, Outcome(invocation.handler, "cancelled"))

@@ -24,7 +24,7 @@ from dnworker.client.client import RuntimeClient
 from dnworker.core.causes import because
 from dnworker.core.clock import Clock, RealClock, SwitchClock, VirtualClock
 from dnworker.core.envelope import EventEnvelope, check_kind, check_publishable
-from dnworker.core.errors import Invalid, NotFound
+from dnworker.core.errors import Conflict, Invalid, NotFound
 from dnworker.core.files import working_directory
 from dnworker.core.handler_error import describe
 from dnworker.core.invocation import Invocation
@@ -62,7 +62,7 @@ from dnworker.engine.tokens import Tokens
 from dnworker.engine.unheard import note_unheard
 from dnworker.engine.usage import Usage
 from dnworker.engine.worker_log import WorkerLog
-from dnworker.events.brokers.base import Broker
+from dnworker.events.brokers.base import Broker, EventJournal
 from dnworker.events.bus import EventBus
 from dnworker.events.causes import published_by
 from dnworker.events.failing import Failing
@@ -145,24 +145,23 @@ class Engine:
         self.turns = Turns(self.bus, self.sessions, self.agents, self.tools, self.history, self.clock)
         self.catalog = Catalog(self.capabilities, self.tools)
         # while it runs
-        self._waits, self.fired = Waits(), Listeners[[EventEnvelope]]()  # fired: with what `fire` published
+        self._waits, self._listeners, self.fired = Waits(), Listeners[[]](), Listeners[[EventEnvelope]]()
         self.resources = AsyncExitStack()
         """What a start took; given back at the end of `stop`, the last first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread_id, self._is_started, self.started_at = 0, False, 0.0  # seconds, monotonic
-        self._listeners: Listeners[[]] = Listeners()
         self._connect_parts()
 
     def _make_logs(self) -> tuple[LogBook, RuntimeLog]:
         limit = self.limits.log
         return LogBook(limit=limit * 3 // 4, clock=self.clock), RuntimeLog(limit // 4)
 
-    def _make_journal(self, path: str | os.PathLike[str] | None) -> Journal | None:
+    def _make_journal(self, path: str | os.PathLike[str] | None) -> EventJournal | None:
         if (kept := self.bus.broker.journal) is not None:
             return kept
-        return (
-            None if path is None else Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
-        )
+        if path is None:
+            return None
+        return Journal(Path(path), self.runtime_id, pending_bytes=self.limits.journal)
 
     def _make_services(self, restart: RestartPolicy | None, process_locals: bool) -> Services:
         return Services(
@@ -263,6 +262,21 @@ class Engine:
 
     def _note_end(self) -> None:
         self._is_started = False
+
+    def use_broker(self, broker: Broker, journal: Path | None = None) -> None:
+        """Have another broker keep the events from the next start on.
+
+        Args:
+            broker: one that was not opened yet.
+            journal: where a broker that has no journal of its own lets it be written; None for nowhere.
+
+        Raises:
+            Conflict: the runtime runs.
+        """
+        if self.is_started:
+            raise Conflict("the runtime runs; stop it before something else keeps its events")
+        self.bus.use(broker)
+        self.journal = self._make_journal(journal)
 
     @property
     def is_started(self) -> bool:

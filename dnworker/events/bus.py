@@ -23,10 +23,10 @@ from dnworker.core.limits import Limits
 from dnworker.core.listeners import Listeners
 from dnworker.events.brokers.base import Accepted, Broker, DeliveryWatcher, Subscriber
 from dnworker.events.brokers.memory import MemoryBroker
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.pressure import Pressure
 from dnworker.events.queue_use import QueueUse
 from dnworker.events.scopes import Scopes
-from dnworker.events.subscription import Subscription
 
 log = logging.getLogger("dnworker.bus")
 
@@ -90,9 +90,9 @@ class EventBus:
     ) -> None:
         self._clock = clock or RealClock()
         self._seq = 0
-        self.broker: Broker = MemoryBroker() if broker is None else broker
+        self.broker: Broker
         """What keeps the events."""
-        self.broker.attach(self, self._clock)
+        self.use(MemoryBroker() if broker is None else broker)
         self._accepting: dict[str, asyncio.Future[Accepted]] = {}
         self.watcher: DeliveryWatcher | None = None
         """Is told of events that are not accepted yet; the history."""
@@ -109,6 +109,11 @@ class EventBus:
         """What waits for worker processes."""
         self.gate: Gate | None = None
         """What holds back events from workers."""
+
+    def use(self, broker: Broker) -> None:
+        """Have another broker keep the events, before `open`."""
+        self.broker = broker
+        broker.attach(self, self._clock)
 
     async def open(self, run: str) -> None:
         """Open the broker, and number on from its newest event; `run` is the id of the runtime.
@@ -164,13 +169,17 @@ class EventBus:
         for tap, owner in self._taps:
             if only is None or owner is None or owner == only:
                 tap(envelope)
+        self._submit(envelope, size, only)
+        return envelope
+
+    def _submit(self, envelope: EventEnvelope, size: int, only: str | None) -> None:
+        """Hand an event to the broker, which delivers it."""
         invocation = current_invocation.get()
         is_held = invocation is not None and self.gate is not None and self.gate.holds(envelope, size, only)
         cause = None if invocation is None else invocation.id
         accepted = self.broker.publish(envelope, size, only, is_held, cause=cause)
         if accepted is not None:
             self._await(envelope, accepted)
-        return envelope
 
     def deliver(
         self, envelope: EventEnvelope, size: int, only: str | None = None, is_held: bool = False

@@ -11,7 +11,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dnworker.server import catalog, events, files, interactive, page, runtime, runtime_log, sessions, workers
+from dnworker.server import (
+    catalog,
+    cursors,
+    events,
+    files,
+    interactive,
+    page,
+    runtime,
+    runtime_log,
+    sessions,
+    workers,
+)
 from dnworker.server.api import ApiCall, Endpoint, endpoint, keep_escaped_slashes
 from dnworker.server.auth import Gatekeeper
 from dnworker.server.openapi import document
@@ -29,7 +40,7 @@ def openapi(call: ApiCall) -> object:
     return document(ENDPOINTS)
 
 
-_RESOURCES = (runtime, events, workers, sessions, files, runtime_log, catalog)
+_RESOURCES = (runtime, events, cursors, workers, sessions, files, runtime_log, catalog)
 ENDPOINTS: list[Endpoint] = [one for resource in _RESOURCES for one in resource.endpoints]
 
 

@@ -18,11 +18,11 @@ from dnworker.client.http import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLE
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
+from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import published_by
 from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader
-from dnworker.events.subscription import Subscription
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
 from dnworker.server.rights import Right

@@ -24,7 +24,7 @@ from dnworker.events.brokers.base import (
     Outcome,
     Outlet,
 )
-from dnworker.events.subscription import Subscription
+from dnworker.events.brokers.subscription import Subscription
 
 IDS_KEPT = 100_000
 """Ids of idempotent events that are remembered."""
@@ -40,6 +40,7 @@ class MemoryBroker:
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
     journal = None
     latest_seq = 0
+    start = NOW
     failure: str | None = None
 
     def __init__(self) -> None:
@@ -86,7 +87,7 @@ class MemoryBroker:
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> Consumer:
         """Return what is published for a worker from now on, whatever `start` says: nothing is kept."""

@@ -67,6 +67,7 @@ class SqliteBroker(Store):
     Args:
         path: the file; it is made if it is not there. A journal is brought to the present format.
         max_age, max_bytes, max_events: bounds of what is kept; what all have handled goes first.
+        start: where a worker begins that is not known: `NOW`, `BEGINNING`, or after a `seq`.
     """
 
     name = "sqlite"
@@ -79,8 +80,11 @@ class SqliteBroker(Store):
         max_age: timedelta = MAX_AGE,
         max_bytes: int = MAX_BYTES,
         max_events: int | None = None,
+        start: int = NOW,
     ) -> None:
         self.path = Path(path)
+        self.start = start
+        """Where a worker begins that is not known."""
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet
@@ -241,7 +245,7 @@ class SqliteBroker(Store):
         worker: str,
         kinds: Collection[str] | None,
         *,
-        start: int = NOW,
+        start: int | None = None,
         watcher: DeliveryWatcher | None = None,
     ) -> SqliteConsumer:
         """Return the events of a worker that it has not handled, and those that are published from now on.
@@ -252,7 +256,7 @@ class SqliteBroker(Store):
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
             raise Conflict(f"{worker} has its events already; close its consumer first")
-        since = self._start(start)
+        since = self.seq_of(self.start if start is None else start)
         wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
         is_new = cursor is None and since == self.latest_seq
         if cursor is None:
@@ -265,11 +269,26 @@ class SqliteBroker(Store):
         self.write(cursor)
         return consumer
 
-    def _start(self, start: int) -> int:
-        """Return the `seq` after which a worker begins."""
+    def seq_of(self, start: int) -> int:
+        """Return the `seq` after which a worker begins.
+
+        Raises:
+            Invalid: there is no such event yet.
+        """
         if start > self.latest_seq or start < NOW:
             raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
         return self.latest_seq if start == NOW else max(BEGINNING, start)
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return the kinds that a worker has named and still listens to."""
+        cursor = self._cursors.get(worker)
+        return () if cursor is None else [kind for kind in cursor.kinds if kind is not None]
+
+    def consumer(self, worker: str) -> SqliteConsumer | None:
+        """Return the open consumer of a worker."""
+        cursor = self._cursors.get(worker)
+        opened = None if cursor is None else cursor.consumer
+        return opened if isinstance(opened, SqliteConsumer) else None
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""
@@ -301,7 +320,7 @@ class SqliteBroker(Store):
             Invalid: there is no such event yet.
         """
         cursor = self._gone(worker)
-        cursor.reset(self._start(start))
+        cursor.reset(self.seq_of(start))
         cursor.last = None
         await self.write(cursor)
 

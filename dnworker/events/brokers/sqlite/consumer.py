@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError
-from dnworker.events.brokers.base import DeliveryWatcher
+from dnworker.events.brokers.base import NOW, DeliveryWatcher
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
 from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
 from dnworker.events.brokers.sqlite.reading import Page, Stored, by_seq, page
@@ -46,6 +46,8 @@ class SqliteConsumer(GivenEvents):
     it is on disk that it was.
     """
 
+    counts_ends = True
+
     def __init__(
         self, desk: Desk, cursor: Cursor, watcher: DeliveryWatcher | None, *, is_new: bool = False
     ) -> None:
@@ -53,6 +55,7 @@ class SqliteConsumer(GivenEvents):
         # What it wants, and for whom.
         self.kinds = _names(cursor)
         self.session_id: str | None = None
+        self.goes_by_seq = False
         self._watcher = watcher
         # Where it is: all events up to `_seen` were queued, or are not for it.
         self._seen = cursor.handled_to
@@ -64,6 +67,8 @@ class SqliteConsumer(GivenEvents):
         """The newest event that was left in the file."""
         self._promised: EventEnvelope | None = None
         """One of these that the watcher expects, so that it sees that more is to come."""
+        self._turn = 0
+        """How often it has gone back to an earlier event."""
         # What is queued, what comes again, and what does once it is let go.
         self._queue: deque[Given] = deque()
         self._bytes = 0
@@ -93,13 +98,15 @@ class SqliteConsumer(GivenEvents):
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Take one event from the bus; False where it is not for the worker, or the worker has had it."""
         seq = envelope.seq
-        if self._closed or not self._cursor.wants(envelope.kind, seq):
+        if self._closed:
             return False
         if seq in self._held:  # let go by the storm
             self._held.discard(seq)
             self._due.append(seq)
             self._fill()
             return True
+        if not self._cursor.wants(envelope.kind, seq):
+            return False
         if seq <= self._seen:
             return False
         if self._mode is _Mode.LIVE and self._has_room():
@@ -180,9 +187,7 @@ class SqliteConsumer(GivenEvents):
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
-        await self._give_out(
-            [stored for stored in rows if self._cursor.wants(stored.envelope.kind, stored.envelope.seq)]
-        )
+        await self._give_out([stored for stored in rows if self._cursor.hears(stored.envelope.kind)])
         for seq in (
             set(seqs) - self._open.keys()
         ):  # not kept any more, or of a kind that it listens to no more
@@ -202,10 +207,17 @@ class SqliteConsumer(GivenEvents):
             most=room,
             max_bytes=MOST_BYTES // 2,
         )
+        turn = self._turn
         found: Page = await self._desk.reader.run(query)
+        if turn != self._turn:
+            return  # it begins earlier since
         self._seen = found.reached
         waiting = self._held.union(self._delayed, self._due)
-        await self._give_out([stored for stored in found.events if stored.envelope.seq not in waiting])
+        wants = self._cursor.wants
+        rows = [one for one in found.events if wants(one.envelope.kind, one.envelope.seq)]
+        await self._give_out([one for one in rows if one.envelope.seq not in waiting])
+        if turn != self._turn:
+            return
         if found.reached >= self._upto and not self._closed:
             for envelope, size in self._tail:
                 self._seen = envelope.seq
@@ -297,13 +309,39 @@ class SqliteConsumer(GivenEvents):
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    def retarget(self, kinds: Collection[str]) -> None:
+    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
         """Receive other kinds from now on; what is queued of those that stay, stays."""
         self._desk.outlet.forget(self)
-        self._cursor.listen(dict.fromkeys(kinds, self._desk.latest_seq))
+        self.note_position()
+        before = self._cursor.handled_to
+        self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
         self.kinds = _names(self._cursor)
+        if self._cursor.handled_to < before:
+            self._go_back()
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
+        self._fill()
+
+    def _go_back(self) -> None:
+        """Read on from where the cursor is: events of a new kind come before those that are queued."""
+        self._turn += 1
+        self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
+        untaken = [given for given in self._open.values() if not given.is_taken]
+        if self._watcher is not None:
+            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
+                self._watcher.delivered(envelope)
+        self._break_promise()
+        self._queue.clear()
+        self._tail.clear()
+        self._bytes = 0
+        for given in untaken:
+            self._open.pop(given.seq)
+            self._by_id.pop(given.envelope.event_id, None)
+            is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
+            if is_passed or given.number > 1 or given.ended:
+                self._aside[given.seq] = Outstanding(given.number - 1, None, given.ended)
+            if is_passed:
+                self._due.append(given.seq)
 
     def close(self) -> None:
         """Receive nothing more; what was not handled is kept for the worker's next consumer."""

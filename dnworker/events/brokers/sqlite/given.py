@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +30,9 @@ class Desk(Protocol):
     """The `seq` of the newest event that the outlet has got."""
     latest_seq: int
     """The `seq` of the newest event that was published."""
+
+    def seq_of(self, start: int) -> int:
+        """Return the `seq` after which a worker begins."""
 
     def mark(self, cursor: Cursor) -> None:
         """Write a cursor soon."""
@@ -91,10 +95,10 @@ class GivenEvents:
         given = self._by_id.get(envelope.event_id) or self._handled.get(envelope.event_id)
         return 1 if given is None else given.number
 
-    def ended(self, envelope: EventEnvelope) -> frozenset[str]:
+    def handled_by(self, event_id: str) -> Collection[str]:
         """Return the handlers that have ended well with an event, also when it was given the last time."""
-        given = self._by_id.get(envelope.event_id)
-        return frozenset(() if given is None else given.ended)
+        given = self._by_id.get(event_id)
+        return () if given is None else given.ended
 
     def note_begin(self, event_id: str, handler: str) -> None:
         """Note that a handler has begun with an event."""
@@ -180,6 +184,7 @@ class GivenEvents:
         """Return what is not handled though all up to a `seq` is, and what was given more than once."""
         found = dict(self._aside)
         for seq, given in self._open.items():
-            if seq <= handled_to or given.number > 1 or given.ended:
+            is_passed = seq <= handled_to or not self._cursor.wants(given.envelope.kind, seq)
+            if is_passed or given.number > 1 or given.ended:
                 found[seq] = Outstanding(given.number, None, given.ended)
         return found

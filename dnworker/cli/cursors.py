@@ -1,0 +1,122 @@
+"""`dnworker cursors`: how far workers are with the events of a durable runtime, also of one that is down."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from dnworker.cli.durable_options import parse_start
+from dnworker.cli.remote import add_address, with_client
+from dnworker.cli.text import print_json, printable
+from dnworker.core.errors import UsageError
+from dnworker.events.brokers.base import CursorInfo
+
+if TYPE_CHECKING:
+    from dnworker.client.client import RuntimeClient
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `cursors`."""
+    parser.add_argument("action", choices=("list", "reset", "drop"), help="what to do")
+    parser.add_argument("worker", nargs="?", metavar="CAPABILITY:WORKER", help="which; for list: all")
+    parser.add_argument(
+        "--to", default=None, metavar="now|beginning|SEQ", help="with reset: where it begins (default: now)"
+    )
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="of a durable runtime that is down",
+    )
+    add_address(parser)
+    parser.set_defaults(command=cursors)
+
+
+def cursors(options: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
+    if options.action != "list" and options.worker is None:
+        raise UsageError(f"cursors {options.action}: name the worker, such as demo:bridge; list shows all")
+    if options.to is not None and options.action != "reset":
+        raise UsageError(f"--to {options.to} is for reset")
+    if options.file is not None:
+        return asyncio.run(_in_file(options))
+    return with_client(_in_runtime)(options)
+
+
+async def _in_runtime(client: RuntimeClient, options: argparse.Namespace) -> int:
+    """Do it by a running runtime."""
+    request = client.connection.request
+    if options.action == "list":
+        answer = await request("GET", "/api/cursors")
+        found = msgspec.convert(answer["cursors"], list[CursorInfo])
+        return _show(found, answer["broker"], options)
+    path = f"/api/cursors/{quote(options.worker, safe='')}"
+    if options.action == "reset":
+        await request("POST", f"{path}/reset", body={"start": _start(options)})
+    else:
+        await request("DELETE", path)
+    return _tell(options)
+
+
+async def _in_file(options: argparse.Namespace) -> int:
+    """Do it in the file of a runtime that is down."""
+    if not options.file.is_file():
+        raise UsageError(f"--file {options.file}: there is no such file")
+    broker = _broker(options.file)
+    await broker.open("cursors")
+    try:
+        if options.action == "list":
+            return _show(await broker.cursors(), broker.name, options)
+        if options.action == "reset":
+            await broker.reset(options.worker, _start(options))
+        else:
+            await broker.drop(options.worker)
+    finally:
+        await broker.close()
+    return _tell(options)
+
+
+def _broker(file: Path) -> SqliteBroker:
+    from dnworker.events.brokers.sqlite.broker import SqliteBroker
+    from dnworker.events.bus import EventBus
+
+    broker = SqliteBroker(file)
+    EventBus(broker=broker)
+    return broker
+
+
+def _start(options: argparse.Namespace) -> int:
+    return parse_start(options.to or "now", "--to")
+
+
+def _tell(options: argparse.Namespace) -> int:
+    done = f"begins at {options.to or 'now'}" if options.action == "reset" else "is forgotten"
+    if options.json:
+        print_json({"ok": True, "worker": options.worker})
+    else:
+        print(printable(f"{options.worker} {done}"))
+    return 0
+
+
+def _show(found: list[CursorInfo], broker: str, options: argparse.Namespace) -> int:
+    shown = [one for one in found if options.worker in (None, one.worker)]
+    if options.json:
+        print_json({"ok": True, "broker": broker, "cursors": msgspec.to_builtins(shown)})
+        return 0
+    if not shown:
+        print("no worker has a cursor" if options.worker is None else f"{options.worker} has no cursor")
+    for one in shown:
+        print(printable(_line(one)))
+    return 0
+
+
+def _line(one: CursorInfo) -> str:
+    waiting = f"{one.pending:,} wait" if one.pending else "nothing waits"
+    where = "here" if one.is_here else f"last here {one.seen_at}"
+    return f"{one.worker}  handled up to {one.handled_to}, {waiting}; {where}"
