@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from dnworker.core.clock import VirtualClock
 from dnworker.core.envelope import EventEnvelope, pack
 from dnworker.events.brokers.base import Accepted, Broker, Consumer, Outcome, Subscriber
@@ -36,7 +38,9 @@ class FakeOutlet:
                 subscriber.put(envelope, size)
 
     def kept(self, session_id: str | None, after_seq: int) -> list[EventEnvelope]:
-        return [one for one in self.delivered if one.session_id == session_id and one.seq > after_seq]
+        """Return what the bus keeps in memory, marked as it does."""
+        kept = [one for one in self.delivered if one.session_id == session_id and one.seq > after_seq]
+        return [replace(one, replay=True) for one in kept]
 
     def remember(self, subscriber: Subscriber) -> None:
         self.subscribers.append(subscriber)

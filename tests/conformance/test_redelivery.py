@@ -150,6 +150,7 @@ async def test_the_seq_goes_on_rising_and_ids_stay_known(stage):
 # -- given back ------------------------------------------------------------------------------------------
 
 
+@redelivers
 async def test_an_event_that_is_given_back_comes_again_with_the_next_number(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish("demo.go", {"n": 1})
@@ -159,6 +160,7 @@ async def test_an_event_that_is_given_back_comes_again_with_the_next_number(stag
     assert (again.event_id, consumer.number(again)) == (event.event_id, 2)
 
 
+@redelivers
 async def test_an_event_that_is_given_back_with_a_delay_comes_after_it(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish_all(2)
@@ -173,6 +175,7 @@ async def test_an_event_that_is_given_back_with_a_delay_comes_after_it(stage):
     assert numbers(await next_of(consumer)) == [0]
 
 
+@redelivers
 async def test_events_come_again_in_the_order_of_their_time(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish_all(3)
@@ -182,6 +185,7 @@ async def test_events_come_again_in_the_order_of_their_time(stage):
     assert numbers(await next_of(consumer, 3)) == [1, 2, 0]
 
 
+@redelivers
 async def test_it_comes_once_no_handler_of_it_runs_any_more(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     await stage.publish("demo.go", {"n": 1})
@@ -212,6 +216,7 @@ async def test_a_delay_survives_a_kill(stage):
     assert again.number(event) == 2
 
 
+@redelivers
 async def test_an_event_that_the_worker_never_had_cannot_be_given_back(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     with pytest.raises(NotFound, match="demo:w does not have the event 00"):
@@ -230,6 +235,7 @@ async def test_work_that_takes_long_changes_nothing(stage):
 # -- workers ---------------------------------------------------------------------------------------------
 
 
+@redelivers
 async def test_a_worker_has_one_consumer(stage):
     consumer = stage.broker.subscribe("demo:w", ["demo.go"])
     with pytest.raises(Conflict, match="demo:w has its events already"):
