@@ -1,4 +1,4 @@
-"""`Lock`: the one process that may work on the file of a broker; the kernel frees it when the process dies."""
+"""`Lock`: the one process that may work on a broker's file; the kernel frees it when that dies."""
 
 from __future__ import annotations
 

@@ -174,8 +174,8 @@ class Journal:
     def _begin_run(self) -> sqlite3.Connection:
         if (owner := owner_of(self.path)) is not None:
             raise JournalError(
-                f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events in it; "
-                "stop that one, or name another file"
+                f"journal {self.path} is the file of the runtime in process {owner}, which keeps all events "
+                "in it; stop that one, or name another file"
             )
         connection = open_journal(self.path)
         try:

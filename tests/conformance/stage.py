@@ -95,7 +95,8 @@ class Stage:
         """Go on with what is on disk at this moment, as after a SIGKILL."""
         self._abandoned.append(self.broker)
         image = self._directory.with_name(f"{self._directory.name}-{len(self._abandoned)}")
-        shutil.copytree(self._directory, image)
+        # While the writer is in a transaction: files that are copied one after the other are of one moment then.
+        await self.broker.do(lambda connection: shutil.copytree(self._directory, image))
         self._directory = image
         self.outlet, self.broker = FakeOutlet(), self._make(image)
         await self.open()

@@ -152,7 +152,7 @@ class SqliteBroker(Store):
         self._flush()
         writer, self._writer = self._writer, None
         await writer.stop()
-        while self._arrived:
+        while self._arrived:  # noqa: ASYNC110  slices of the last groups: the next thing that the loop does
             await asyncio.sleep(0)
         await asyncio.gather(*self._farewells)
         await self.reader.close()
@@ -170,7 +170,7 @@ class SqliteBroker(Store):
         cause: str | None = None,
         is_idempotent: bool = False,
     ) -> asyncio.Future[Accepted] | None:
-        """Write an event, and deliver it once it is on disk; the future raises `NotStored` where it is not."""
+        """Write an event, deliver it once it is on disk; the future raises `NotStored` where it is not."""
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         writer = self._writer
         if writer is None or writer.is_lost or self._waiting_bytes > WAITING_BYTES:

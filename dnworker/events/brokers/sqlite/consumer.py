@@ -22,7 +22,8 @@ log = logging.getLogger("dnworker.broker")
 
 MOST_EVENTS = 1_000
 MOST_BYTES = 16_000_000
-"""Events and bytes that a consumer keeps of those that its reader has not taken; twice that for a moment, while those of the file are joined to those that came meanwhile."""
+"""Events and bytes that a consumer keeps of those that its reader has not taken; twice that for a moment,
+while those of the file are joined to those that came meanwhile."""
 
 RETRY_SECONDS = 1.0
 """Seconds after which a file that could not be read is tried again."""
@@ -42,8 +43,8 @@ class _Mode(enum.Enum):
 class SqliteConsumer(GivenEvents):
     """The events of one worker that it has not handled, then those that are published.
 
-    What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given out,
-    it is on disk that it was.
+    What its reader is too slow for stays in the file, and is read from there in pages. Before a page is given
+    out, it is on disk that it was.
     """
 
     counts_ends = True
@@ -187,11 +188,10 @@ class SqliteConsumer(GivenEvents):
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
-        await self._give_out([stored for stored in rows if self._cursor.hears(stored.envelope.kind)])
-        for seq in (
-            set(seqs) - self._open.keys()
-        ):  # not kept any more, or of a kind that it listens to no more
+        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind)]
+        for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # not kept any more, or not listened to
             self._aside.pop(seq, None)
+        await self._give_out(wanted, out_of_order=True)
 
     async def _read_page(self) -> None:
         """Give the worker the next events of the file; behind the last of them those that came meanwhile."""
@@ -230,7 +230,7 @@ class SqliteConsumer(GivenEvents):
             self._expect(self._left)
             self._promised = self._left
 
-    async def _give_out(self, rows: list[Stored]) -> None:
+    async def _give_out(self, rows: list[Stored], *, out_of_order: bool = False) -> None:
         """Give events to the worker once it is on disk that they were."""
         if self._closed:
             return
@@ -246,6 +246,7 @@ class SqliteConsumer(GivenEvents):
             else:
                 self._expect(envelope)
             given.append(self._give(envelope, stored.size))
+            given[-1].is_out_of_order = out_of_order
         await asyncio.shield(self._desk.write(self._cursor))
         for one in given:
             if self._open.get(one.seq) is one and not self._closed:
@@ -384,7 +385,7 @@ class SqliteConsumer(GivenEvents):
         cursor = self._cursor
         if self._mode is _Mode.LIVE:
             self._seen = max(self._seen, self._desk.delivered_seq)
-        waiting = [one.seq for one in self._open.values() if not one.is_taken and one.seq > cursor.handled_to]
+        waiting = [one.seq for one in self._open.values() if not one.is_taken and not one.is_out_of_order]
         cursor.handled_to = max(cursor.handled_to, min(waiting) - 1 if waiting else self._seen)
         cursor.taken_to = max(cursor.taken_to, self._seen)
         cursor.is_live = self._mode is not _Mode.BEHIND and self._seen >= self._upto

@@ -36,8 +36,8 @@ _kinds = msgspec.json.Decoder(list[tuple[str | None, int]])
 class Cursor:
     """What is known of a worker; changed on the loop only.
 
-    All events up to `handled_to` are handled, but for `outstanding`; none after it is. Those up to `taken_to` were
-    given to it once, where `outstanding` does not say how often; with `is_live` those after that, too.
+    All events up to `handled_to` are handled, but for `outstanding`; none after it is. Those up to `taken_to`
+    were given to it once, where `outstanding` does not say how often; with `is_live` those after that, too.
     """
 
     def __init__(self, worker: str, kinds: dict[str | None, int], start: int, seen_at: str) -> None:

@@ -41,7 +41,7 @@ def open_file(path: Path, runtime_id: str, started_at: str) -> Opened:
     try:
         connection = open_journal(path)
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-            raise BrokerError(f"{path} is on a disk that SQLite cannot keep a log on; name a file on another")
+            raise BrokerError(f"{path} is on a disk where SQLite can keep no log; name a file on another")
         connection.execute("PRAGMA synchronous = FULL")
         with connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -75,7 +75,7 @@ def _check_place(path: Path) -> None:
         raise BrokerError(f"{path} may not be written; make it writable, or name another file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise BrokerError(
-            f"the directory {path.parent} may not be written, and the log of {path.name} has its place there; "
+            f"the directory {path.parent} may not be written, and {path.name} has its log there; "
             "make it writable, or name a file in another"
         )
 

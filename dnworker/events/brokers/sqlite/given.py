@@ -49,6 +49,8 @@ class Given:
     size: int
     number: int
     ended: list[str]
+    is_out_of_order: bool = False
+    """Whether it comes again after later ones, and says nothing of how far the worker is."""
     is_taken: bool = False
     was_handed_out: bool = False
     running: dict[str, int] = field(default_factory=dict)

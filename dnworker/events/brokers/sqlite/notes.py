@@ -1,4 +1,4 @@
-"""`BrokerJournal`: the invocations and states of a runtime, which ride along with the events of its broker."""
+"""`BrokerJournal`: the invocations and states of a runtime, which ride along with its events."""
 
 from __future__ import annotations
 

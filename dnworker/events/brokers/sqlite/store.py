@@ -43,7 +43,7 @@ class Store:
     async def put(
         self, key: str, value: bytes, *, revision: int | None = None, seconds: float | None = None
     ) -> Entry | None:
-        """Write a value; with a `revision` only where that is the present one, 0 for none. None if it is not."""
+        """Write a value; with a `revision` only over that one, 0 for none. None where it is another."""
         now = self._now()
         until = None if seconds is None else now + seconds
         return await self.do(partial(_put, key=key, value=value, now=now, revision=revision, until=until))
@@ -66,7 +66,8 @@ _LIVE = "(until IS NULL OR until > ?)"
 def _get(connection: sqlite3.Connection, key: str, now: float) -> Entry | None:
     """Return a value that has not expired."""
     row = connection.execute(
-        f"SELECT value, revision FROM kv WHERE key = ? AND {_LIVE}", (key, now)
+        f"SELECT value, revision FROM kv WHERE key = ? AND {_LIVE}",  # noqa: S608  our own
+        (key, now),
     ).fetchone()
     return None if row is None else Entry(key=key, value=row[0], revision=row[1])
 
@@ -97,7 +98,7 @@ def _delete(connection: sqlite3.Connection, key: str) -> None:
 
 def _keys(connection: sqlite3.Connection, prefix: str, now: float) -> list[str]:
     """Return the keys of values that have not expired, in order."""
-    query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"
+    query = f"SELECT key FROM kv WHERE substr(key, 1, ?) = ? AND {_LIVE} ORDER BY key"  # noqa: S608  our own
     return [key for (key,) in connection.execute(query, (len(prefix), prefix, now))]
 
 
