@@ -91,7 +91,7 @@ class SqliteConsumer(GivenEvents):
             if when is not None and when > now:
                 self._delayed.add(seq)
                 self._delays.add(when, seq)
-            elif seq <= self._seen:
+            elif seq <= self._seen or self._aside[seq].is_passed:
                 self._due.append(seq)
 
     # -- what comes ------------------------------------------------------------------------------------
@@ -318,14 +318,17 @@ class SqliteConsumer(GivenEvents):
         self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
         self.kinds = _names(self._cursor)
         if self._cursor.handled_to < before:
-            self._go_back()
+            self._go_back(before)
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
         self._fill()
 
-    def _go_back(self) -> None:
+    def _go_back(self, before: int) -> None:
         """Read on from where the cursor is: events of a new kind come before those that are queued."""
         self._turn += 1
+        for seq in [seq for seq in self._aside if seq <= before]:
+            old = self._aside[seq]
+            self._aside[seq] = Outstanding(old.deliveries, old.not_before, old.ended, is_passed=True)
         self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
         untaken = [given for given in self._open.values() if not given.is_taken]
         if self._watcher is not None:
@@ -340,7 +343,7 @@ class SqliteConsumer(GivenEvents):
             self._by_id.pop(given.envelope.event_id, None)
             is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
             if is_passed or given.number > 1 or given.ended:
-                self._aside[given.seq] = Outstanding(given.number - 1, None, given.ended)
+                self._aside[given.seq] = self._entry(given, given.number - 1)
             if is_passed:
                 self._due.append(given.seq)
 
@@ -364,8 +367,9 @@ class SqliteConsumer(GivenEvents):
         self.note_position()
         for given in untaken:  # was not given after all
             self._by_id.pop(given.envelope.event_id, None)
-            if (before := given.number - 1) or given.seq <= self._cursor.handled_to:
-                self._cursor.outstanding[given.seq] = Outstanding(before, None, given.ended)
+            entry = self._entry(given, given.number - 1)
+            if entry.deliveries or entry.is_passed or given.seq <= self._cursor.handled_to:
+                self._cursor.outstanding[given.seq] = entry
         self._queue.clear()
         self._tail.clear()
         self._cursor.taken_to = max(self._taken_before, self._cursor.handled_to)

@@ -27,6 +27,8 @@ class Outstanding(msgspec.Struct, array_like=True):
     """The time of the clock before which it does not come again."""
     ended: list[str] = []
     """The handlers that have ended well with it."""
+    is_passed: bool = False
+    """Whether it is not among those that are read after `handled_to`: its kind begins later since."""
 
 
 _outstanding = msgspec.json.Decoder(dict[int, Outstanding])

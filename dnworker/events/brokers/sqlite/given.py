@@ -166,7 +166,7 @@ class GivenEvents:
         """Have an event come again after a delay."""
         self._forget(given)
         when = self._desk.clock.now().timestamp() + delay if delay > 0 else None
-        entry, seq = Outstanding(given.number, when, given.ended), given.seq
+        entry, seq = self._entry(given, given.number, when), given.seq
         if self._closed:
             if self._cursor.last is self:
                 self._cursor.outstanding[seq] = entry
@@ -188,5 +188,10 @@ class GivenEvents:
         for seq, given in self._open.items():
             is_passed = seq <= handled_to or not self._cursor.wants(given.envelope.kind, seq)
             if is_passed or given.number > 1 or given.ended:
-                found[seq] = Outstanding(given.number, None, given.ended)
+                found[seq] = self._entry(given, given.number)
         return found
+
+    def _entry(self, given: Given, number: int, when: float | None = None) -> Outstanding:
+        """Return what is noted of an event that the worker was given so often."""
+        is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
+        return Outstanding(number, when, given.ended, is_passed)
