@@ -28,6 +28,7 @@ from dnworker.events.worker_queue import WorkerQueue
 from dnworker.workers import debugging, reports, silence
 from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.debugging import ProcessDebug
+from dnworker.workers.lives import SOURCES
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
@@ -41,11 +42,6 @@ log = logging.getLogger("dnworker.workers")
 
 CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
-
-SOURCES = frozenset(
-    {".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".bash", ".rb", ".pl", ".lua", ".php", ".r"}
-)
-"""Ends of the names of files that are kept and shown as the code of a process."""
 
 UV_LIMIT = 60.0
 """Seconds in which `uv run` is expected to connect: it may have to make an environment first."""

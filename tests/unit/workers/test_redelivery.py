@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from subprocess import run
