@@ -15,7 +15,7 @@ import msgspec
 
 from dnworker.client.connection import TurnEvents, read_answer
 from dnworker.client.socket import InteractiveSocket
-from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, new_id
+from dnworker.core.envelope import RECONNECTED, RESUMED, EventEnvelope, decode, decode_redelivered, new_id
 from dnworker.core.errors import RuntimeUnavailable
 from dnworker.core.invocation import current_invocation, feeds_handlers
 
@@ -40,6 +40,12 @@ FOR, HANDLERS = "for", "handlers"
 
 STREAM, AFTER_SEQ = "stream", "after_seq"
 """Those by which it names itself, and the last event that it gave: a worker gets what came after that."""
+
+ACK, EXPLICIT = "ack", "explicit"
+"""The one by which a client says that it acknowledges each event by itself, over the socket."""
+
+DELIVERY = "delivery"
+"""The one by which a client asks how often it was given an event, if more than once."""
 
 NO_GROUPS = "dnworker-no-groups"
 """A header of our handshake: this runtime keeps no session groups, so that no handler asks for one first."""
@@ -200,7 +206,7 @@ class HttpConnection:
                     connected_before = True
                     stream.begin()
                     async for frame in socket:
-                        envelope = decode(frame)
+                        envelope = stream.read(frame)
                         if stream.is_new(envelope):
                             yield envelope
             except InvalidStatus as exc:
@@ -310,8 +316,9 @@ class _Stream:
 
     def __init__(self, kinds: Collection[str]) -> None:
         self._parameters = [("kinds", kind) for kind in kinds]
-        if feeds_handlers.get():  # for our runtime, as those below; any other ignores them
-            self._parameters.append((FOR, HANDLERS))
+        self._feeds_handlers = feeds_handlers.get()
+        if self._feeds_handlers:  # for our runtime, as those below; any other ignores them
+            self._parameters += [(FOR, HANDLERS), (DELIVERY, "1")]
         self._parameters.append((STREAM, new_id()))
         self._newest = 0
         self._is_first = False
@@ -320,6 +327,11 @@ class _Stream:
     def query(self) -> str:
         """The query of the next socket."""
         return urlencode([*self._parameters, (AFTER_SEQ, self._newest)])
+
+    def read(self, frame: str | bytes) -> EventEnvelope:
+        """Return the event of a frame."""
+        envelope = decode(frame)
+        return decode_redelivered(frame) if envelope.replay and self._feeds_handlers else envelope
 
     def begin(self) -> None:
         """Note that there is a new socket."""

@@ -69,6 +69,19 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
     terminal: bool = False
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
 
+    @property
+    def delivery(self) -> int:
+        """How often the worker whose handler runs here was given this event by now; 1 everywhere else.
+
+        Only a broker that keeps events (`serve --durable`) gives a worker an event again.
+        """
+        from dnworker.core.invocation import current_invocation
+
+        invocation = current_invocation.get()
+        if invocation is None or invocation.event is None or invocation.event.event_id != self.event_id:
+            return 1
+        return invocation.delivery
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EventEnvelope):
             return NotImplemented
@@ -81,6 +94,12 @@ class EventEnvelope(msgspec.Struct, kw_only=True, frozen=True, gc=False):
 
     def __reduce__(self) -> Any:
         return msgspec.Struct.__reduce__(own(self))
+
+
+class RedeliveredEvent(EventEnvelope, kw_only=True, frozen=True, gc=False):
+    """An event that a worker process gets again; it knows how often, which only our own frames say."""
+
+    delivery: int = 1
 
 
 _payload_slot: Any = EventEnvelope.__dict__["payload"]
@@ -149,7 +168,17 @@ class _WithPayload(msgspec.Struct):
 
 _payload_decoder = msgspec.json.Decoder(_WithPayload)
 _decoder = msgspec.json.Decoder(EventEnvelope)
+_redelivered = msgspec.json.Decoder(RedeliveredEvent)
 _encoder = msgspec.json.Encoder()
+
+
+ENVELOPE_BYTES = 340
+"""Bytes of an envelope's JSON beside kind and payload."""
+
+
+def size_of(envelope: EventEnvelope) -> int:
+    """Return the bytes that an event counts as where it is queued."""
+    return len(payload_json(envelope)) + len(envelope.kind) + ENVELOPE_BYTES
 
 
 def encode(envelope: EventEnvelope) -> bytes:
@@ -166,8 +195,17 @@ def decode(frame: str | bytes) -> EventEnvelope:
     Raises:
         Invalid: the frame is no envelope.
     """
+    return _decode(_decoder, frame)
+
+
+def decode_redelivered(frame: str | bytes) -> EventEnvelope:
+    """Do the same with a frame that says how often the event was given to the worker, if more than once."""
+    return _decode(_redelivered, frame)
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], frame: str | bytes) -> EventEnvelope:
     try:
-        envelope = _decoder.decode(frame)
+        envelope: EventEnvelope = decoder.decode(frame)
     except msgspec.MsgspecError as exc:
         raise Invalid(f"not an event envelope: {exc}") from exc
     if envelope.session_id is None and envelope.kind in ("session.created", "session.deleted"):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from dnworker.core.clock import Clock, RealClock
 from dnworker.core.envelope import (
+    ENVELOPE_BYTES,
     KINDS_REMEMBERED,
     EventEnvelope,
     encode,
@@ -40,8 +41,6 @@ LOOKED_BACK = 1_000
 
 MOST_REPLAYED = 10_000
 """Events of a session that are replayed from the broker; who has missed more must look at it anew."""
-
-_ENVELOPE_OVERHEAD = 340  # bytes of an envelope's JSON beside kind and payload
 
 
 class Gate(Protocol):
@@ -186,7 +185,7 @@ class EventBus:
             timestamp=self._clock.now(),
             event_id=event_id or new_id(),
         )
-        size += len(kind) + _ENVELOPE_OVERHEAD
+        size += len(kind) + ENVELOPE_BYTES
         self._submit(envelope, size, only, is_named=event_id is not None, may_exist=may_exist)
         return envelope
 

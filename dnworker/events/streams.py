@@ -21,6 +21,10 @@ from dnworker.events.brokers.base import DeliveryWatcher
 class Watcher(DeliveryWatcher, Protocol):
     """Knows which events the handlers of a process have not begun yet."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it hears of them no more."""
+
     def outstanding(self) -> Mapping[str, EventEnvelope]:
         """Return the events, by id, that were queued and whose handlers have not begun yet."""
 

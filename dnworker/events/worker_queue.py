@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.limits import Limits
 from dnworker.events.abandoned import Abandoned
 from dnworker.events.backlog import Backlog, Timers
 from dnworker.events.bus import EventBus
+from dnworker.events.fed_stream import Acknowledges
 from dnworker.events.streams import OnLost, Resumed, StreamReader, Watcher, WorkerStream
+
+if TYPE_CHECKING:
+    from dnworker.events.feed import Feed
 
 RESERVE = 1.25
 """How far a queue may be overfilled by what cannot be slowed down, such as the runtime's own events."""
@@ -72,6 +77,16 @@ class WorkerQueue:
         self._losing_patience: asyncio.TimerHandle | None = None
         self._is_stuck = False
         bus.queues.add(self)
+
+    @property
+    def feed(self) -> Feed | None:
+        """What brings the events that a broker keeps; None where it keeps none."""
+        return None
+
+    @property
+    def acknowledges(self) -> Acknowledges | None:
+        """When events of the worker count as handled; None where nothing keeps them until then."""
+        return None
 
     @property
     def held(self) -> int:
@@ -142,6 +157,23 @@ class WorkerQueue:
             self.drop(one)
         return stream.attach_new(None if lost is None else Resumed(after_seq, 0, lost))
 
+    def open_kept(
+        self,
+        kinds: Collection[str] | None,
+        name: str | None = None,
+        after_seq: int | None = None,
+        watcher: Callable[[], Watcher | None] = lambda: None,
+        *,
+        is_explicit: bool = False,
+    ) -> StreamReader:
+        """Return a reader of a stream that loses nothing where the broker redelivers, as `open` otherwise.
+
+        Args:
+            kinds, name, after_seq, watcher: as of `open`.
+            is_explicit: whether the client says of each event that it is handled.
+        """
+        return self.open(kinds, name, after_seq, watcher)
+
     def _replaced_by(self, new: WorkerStream) -> list[WorkerStream]:
         """Return the broken streams whose handlers a new one feeds: the process listens anew."""
         return [
@@ -202,11 +234,14 @@ class WorkerQueue:
 
     def limit_awaited(self) -> None:
         """Give up the streams that broke first, where too many are waited for."""
-        gone = [stream for stream in self._streams if stream.reader is None]
+        gone = [*self._broken()]
         for stream in gone[: max(0, len(gone) - AWAITED)]:
             stream.give_up()
             self.drop(stream)
             self._abandoned.add(stream.name, stream.kinds, stream.lost_since)
+
+    def _broken(self) -> Iterator[WorkerStream]:
+        return (stream for stream in self._streams if stream.reader is None)
 
     def is_left_to_another(self, stream: WorkerStream, envelope: EventEnvelope, *, is_new: bool) -> bool:
         """Return whether the handlers that a stream feeds get an event over another one, or lose it there.

@@ -13,13 +13,14 @@ from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from dnworker.client.http import AFTER_SEQ, FOR, HANDLERS, STREAM
+from dnworker.client.http import ACK, AFTER_SEQ, DELIVERY, EXPLICIT, FOR, HANDLERS, STREAM
 from dnworker.core.envelope import SUBSCRIBER_DROPPED, EventEnvelope, check_publishable, encode
 from dnworker.core.errors import NotFound, SubscriberTooSlow
 from dnworker.engine.tokens import TICKET_SECONDS
 from dnworker.events.brokers.subscription import Subscription
 from dnworker.events.bus import SUBSCRIBER_LIMIT
 from dnworker.events.causes import published_by
+from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader
 from dnworker.server.api import ApiCall, Fields, endpoint
 from dnworker.server.cutting import within
@@ -107,7 +108,10 @@ class EventStream:
         # Before the handshake completes, so that nothing published after it is missed.
         reader = await _worker_stream(scope["engine"], scope.get("worker"), kinds, socket.query_params)
         if reader is not None:
-            await serve_worker(socket, receive, reader, partial(_send, send))
+            sending, stream = partial(_send, send), reader.stream
+            if socket.query_params.get(DELIVERY) == "1" and isinstance(stream, FedStream):
+                sending = partial(_send_counted, send, stream)
+            await serve_worker(socket, receive, reader, sending)
         else:
             await _serve_other(socket, receive, send, kinds)
 
@@ -130,6 +134,7 @@ async def _worker_stream(
         name=params.get(STREAM, "")[:LONGEST_NAME] or None,
         after_seq=int(after_seq) if after_seq.isdecimal() and len(after_seq) < 20 else None,
         feeds_handlers=params.get(FOR) == HANDLERS,
+        is_explicit=params.get(ACK) == EXPLICIT,
     )
 
 
@@ -188,6 +193,16 @@ def _text(envelope: EventEnvelope) -> str:
 async def _send(send: Send, envelope: EventEnvelope) -> int:
     """Send an envelope and return its length."""
     text = _text(envelope)
+    await send({"type": "websocket.send", "text": text})
+    return len(text)
+
+
+async def _send_counted(send: Send, stream: FedStream, envelope: EventEnvelope) -> int:
+    """Send an envelope to a client of ours, and how often the worker was given it, if more than once."""
+    number = stream.number(envelope)
+    if number == 1:
+        return await _send(send, envelope)
+    text = f'{_text(envelope)[:-1]},"delivery":{number}}}'
     await send({"type": "websocket.send", "text": text})
     return len(text)
 

@@ -7,21 +7,32 @@ by themselves, whatever language the worker is written in.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import msgspec
 from starlette.types import Message, Receive
 from starlette.websockets import WebSocket
 
 from dnworker.client.http import NO_GROUPS
 from dnworker.core.envelope import EventEnvelope
+from dnworker.events.fed_stream import FedStream
 from dnworker.events.streams import StreamReader
 from dnworker.server.websocket_protocol import WENT, Wire, wire_of
 from dnworker.workers.tasks import keep
 
+log = logging.getLogger("dnworker.server")
+
 EVENTS_A_MARK = 64
 BYTES_A_MARK = 256_000
 """Events and characters that are sent before the client is asked whether they have arrived."""
+
+LONGEST_ACKNOWLEDGEMENT = 256
+"""Characters of a frame by which a client acknowledges an event."""
+
+LONGEST_DELAY = 86_400.0
+"""Seconds after which an event that a client gave back comes again at the latest."""
 
 ACCEPT_HEADERS = [(NO_GROUPS.encode(), b"1")]
 
@@ -48,7 +59,7 @@ async def serve_worker(socket: WebSocket, receive: Receive, reader: StreamReader
         if reader.resumed is not None:
             await send(reader.resumed.envelope)
         sending = keep(_send_all(reader, wire, send), name="worker stream")
-        leaving = keep(until_gone(receive), name="worker stream reader")
+        leaving = keep(until_gone(receive, _acknowledging(reader)), name="worker stream reader")
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if reader.is_over:  # the token is revoked next: `auth.py` closes the socket with 4402
@@ -68,11 +79,45 @@ async def serve_worker(socket: WebSocket, receive: Receive, reader: StreamReader
         reader.leave(clean=clean)
 
 
-async def until_gone(receive: Receive) -> Message:
-    """Read and ignore what the client says, until it leaves; returns the message that says so."""
+async def until_gone(receive: Receive, hear: Callable[[str], object] = lambda text: None) -> Message:
+    """Let `hear` have what the client says, until it leaves; returns the message that says that."""
     while (message := await receive())["type"] != "websocket.disconnect":
-        pass
+        if (text := message.get("text")) is not None:
+            hear(text)
     return message
+
+
+class _Acknowledgement(msgspec.Struct):
+    """What a client says of one event: that it is handled, or that it is to come again after so long."""
+
+    ack: int | None = None
+    nak: int | None = None
+    delay: float = 0.0
+
+
+_acknowledgements = msgspec.json.Decoder(_Acknowledgement)
+
+
+def _acknowledging(reader: StreamReader) -> Callable[[str], object]:
+    """Return what takes the acknowledgements of a client that sends them; all else is ignored."""
+    stream = reader.stream
+    if not isinstance(stream, FedStream) or not stream.is_explicit:
+        return lambda text: None
+
+    def hear(text: str) -> None:
+        if len(text) > LONGEST_ACKNOWLEDGEMENT or not reader.is_reading:
+            return
+        try:
+            said = _acknowledgements.decode(text)
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            log.debug("%s: %.100r acknowledges nothing", stream.owner, text)
+            return
+        if said.ack is not None:
+            stream.ack(said.ack)
+        elif said.nak is not None:
+            stream.nak(said.nak, min(max(0.0, said.delay), LONGEST_DELAY))
+
+    return hear
 
 
 async def _send_all(reader: StreamReader, wire: Wire | None, send: SendEnvelope) -> None:

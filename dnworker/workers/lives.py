@@ -18,6 +18,11 @@ from dnworker.core.lifecycle import RECORD_KEPT, Transition
 WORKERS_KEPT = 5_000
 """Names of workers whose lives are kept; of more, those go first that have not started for longest."""
 
+SOURCES = frozenset(
+    {".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".bash", ".rb", ".pl", ".lua", ".php", ".r"}
+)
+"""Ends of the names of files that are kept and shown as the code of a process."""
+
 VERSIONS_KEPT = 20
 LONGEST_CODE = 200_000
 """Bytes of a file that are kept as a version; of a larger one it is kept that it changed."""

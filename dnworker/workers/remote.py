@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dnworker.core.frames import LONGEST_NAME, LONGEST_SOURCE
 from dnworker.core.handler_error import HandlerError, within_bounds
@@ -44,6 +44,22 @@ LEFT_KEPT = 10_000
 """Events of closed streams that are known by their id and that a process may still begin to handle."""
 
 
+class InFlight(Protocol):
+    """The events that a process was given and has not handled, where a broker keeps them: a `Feed`."""
+
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return such an event."""
+
+    def number(self, event_id: str) -> int:
+        """Return how often the worker was given it."""
+
+    def delivered(self, event_id: str) -> None:
+        """Note that the last of its handlers has begun."""
+
+    def forgive_arrived(self) -> None:
+        """Wait for no report on what has arrived."""
+
+
 class HandlerStream:
     """Counts the events that are under way to a process's handlers over one stream, for `fire` to wait for.
 
@@ -55,11 +71,16 @@ class HandlerStream:
         self._history = history
         self._on_close = on_close
         self._outstanding: dict[str, EventEnvelope] = {}
-        self._closed = False
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it waits for nothing more."""
+        return self._is_closed
 
     def expect(self, envelope: EventEnvelope) -> None:
         """Note that the event is on its way."""
-        if not self._closed and envelope.event_id not in self._outstanding:
+        if not self._is_closed and envelope.event_id not in self._outstanding:
             self._outstanding[envelope.event_id] = envelope
             self._history.expect(envelope)
 
@@ -78,22 +99,32 @@ class HandlerStream:
 
     def close(self) -> None:
         """Wait for nothing more: what was sent and not answered never will be."""
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
+        self._is_closed = True
         self._on_close(self)
         for event_id in [*self._outstanding]:
             self.done(event_id)
 
 
 class RemoteInvocations:
-    """Turns the reports of one process into invocations in the history."""
+    """Turns the reports of one process into invocations in the history.
 
-    def __init__(self, history: History, worker: str, generation: int = 1) -> None:
+    Args:
+        history: has the invocations.
+        worker: its qualified name.
+        generation: of its code.
+        in_flight: is told what the process has begun to handle, where a broker keeps its events.
+    """
+
+    def __init__(
+        self, history: History, worker: str, generation: int = 1, in_flight: InFlight | None = None
+    ) -> None:
         self.stats: dict[HandlerKey, HandlerStats] = {}
         self.reports = False
         self.why_silent: str | None = None
         """Why the process, which reported or was to, does so no more."""
+        self._in_flight = in_flight
         self._observed = False
         self._hellos = 0
         self._history = history
@@ -135,6 +166,7 @@ class RemoteInvocations:
                 self._silence(text)
             case reports.Notice(lost=lost) if lost:
                 self._end_running()  # the ends of some may be among those that were lost
+                self._forgive()
 
     def stream(self) -> HandlerStream | None:
         """Return the watcher of a new stream that feeds the handlers; None if the process does not report."""
@@ -198,6 +230,11 @@ class RemoteInvocations:
         self._end_running()
         for stream in [*self._streams]:
             stream.close()
+        self._forgive()
+
+    def _forgive(self) -> None:
+        if self._in_flight is not None:
+            self._in_flight.forgive_arrived()
 
     def _end_running(self) -> None:
         for invocation in self._invocations.values():
@@ -216,6 +253,8 @@ class RemoteInvocations:
         self._left.pop(event_id, None)
         for stream in self._streams:
             stream.done(event_id)
+        if self._in_flight is not None:
+            self._in_flight.delivered(event_id)
 
     def _begin(self, report: reports.Begin | reports.Ran) -> Invocation | None:
         """Note that a handler begins; returns its invocation, None where the report makes no sense."""
@@ -236,13 +275,20 @@ class RemoteInvocations:
         else:
             event = self._event(report.event_id)
             made = Invocation(self._worker, key[2], report.cause, event, self._generation, key=key)
+            if self._in_flight is not None and event is not None:
+                made.delivery = self._in_flight.number(event.event_id)
             self._history.begin(self._keep(made, report.id))
         if report.delivered and report.event_id is not None:
             self._delivered(report.event_id)
         return made
 
     def _event(self, event_id: str | None) -> EventEnvelope | None:
-        return None if event_id is None else self._history.event(event_id)
+        if event_id is None:
+            return None
+        known = self._history.event(event_id)
+        if known is None and self._in_flight is not None:  # of an earlier run of the runtime
+            known = self._in_flight.event(event_id)
+        return known
 
     def _end(self, report: reports.End) -> None:
         invocation = self._invocations.get(report.id)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,13 @@ from dnworker.core.handlers import HandlerKey
 from dnworker.core.lifecycle import ALIVE, WorkerState
 from dnworker.core.models import ComponentInfo
 from dnworker.core.stats import HandlerStats
+from dnworker.events.fed_queue import queue_of
 from dnworker.events.streams import StreamReader
 from dnworker.events.worker_queue import WorkerQueue
 from dnworker.workers import debugging, kept_state, reports, silence
 from dnworker.workers.access import GaveWay, Retired
 from dnworker.workers.debugging import ProcessDebug
+from dnworker.workers.lives import SOURCES
 from dnworker.workers.losses import Losses
 from dnworker.workers.managed import ManagedWorker
 from dnworker.workers.process_restarts import ProcessRestarts
@@ -32,16 +36,12 @@ from dnworker.workers.remote import RemoteInvocations
 from dnworker.workers.runner import to_its_end
 from dnworker.workers.services import Home, Services
 from dnworker.workers.subprocess_runner import SubprocessWorkerRunner
+from dnworker.workers.tasks import keep
 
 log = logging.getLogger("dnworker.workers")
 
 CHILD_HOOK = Path(__file__).parent / "child"
 """Holds the `sitecustomize` of worker processes; see there."""
-
-SOURCES = frozenset(
-    {".py", ".js", ".mjs", ".cjs", ".ts", ".mts", ".sh", ".bash", ".rb", ".pl", ".lua", ".php", ".r"}
-)
-"""Ends of the names of files that are kept and shown as the code of a process."""
 
 UV_LIMIT = 60.0
 """Seconds in which `uv run` is expected to connect: it may have to make an environment first."""
@@ -213,20 +213,23 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         name: str | None = None,
         after_seq: int | None = None,
         feeds_handlers: bool = False,
+        is_explicit: bool = False,
     ) -> StreamReader | None:
         """Return a reader of a stream of the process, as `WorkerQueue.open`; None when it does not run.
 
         The first of its kinds begins with what was published since the spawn. `fire` waits for what goes to
-        handlers.
+        handlers. A broker that redelivers keeps that; of a process that reports nothing, all that it gets.
         """
         if self._queue is not None and name is None:
             await self._queue.forget_dead(kinds or None)
         if self._queue is None:
             return None
         feeds_handlers = feeds_handlers or self.remote.is_fed_by(kinds)
-        reader = self._queue.open(
-            kinds or None, name, after_seq, self.remote.stream if feeds_handlers else lambda: None
-        )
+        watcher = self.remote.stream if feeds_handlers else lambda: None
+        if feeds_handlers or is_explicit or not self.remote.reports:
+            reader = self._queue.open_kept(kinds or None, name, after_seq, watcher, is_explicit=is_explicit)
+        else:
+            reader = self._queue.open(kinds or None, name, after_seq, watcher)
         if not self.connected.is_set():
             self.connected.set()
             self._connected_at = time.monotonic()
@@ -249,6 +252,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         if self.debug is not None:
             process["debug"] = {"host": debugging.HOST, "port": self.debug.port, "wait": self.debug.wait}
         detail = super().detail() | {"kind": "subprocess", "process": process}
+        if self._queue is not None and (how := self._queue.acknowledges) is not None:
+            detail |= {"acknowledges": how}
         if (why := self.why_silent) is not None:
             detail |= {"reporting": "none", "why_not_reporting": why}
         return detail | ({"events_lost": self._losses.to_json()} if self._losses.count else {})
@@ -259,13 +264,20 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
         self._token = services.tokens.mint(self.qualified_name)
         self._spawned_at = time.monotonic()
         self.connected.clear()
-        self.remote = RemoteInvocations(services.history, self.qualified_name, self.generation)
+        bus, name = services.bus, self.qualified_name
+        self._queue = queue_of(
+            bus,
+            name,
+            services.limits,
+            self._losses.note,
+            spawn=partial(keep, context=contextvars.Context()),
+            heard=self._heard,
+            watcher=lambda: services.history if self.remote.reports else None,
+        )
+        self.remote = RemoteInvocations(services.history, name, self.generation, self._queue.feed)
         self._is_asked_to_end = False
         self._notices = 0
         self._look_again(self._patience_left)
-        self._queue = WorkerQueue(
-            services.bus, self.qualified_name, services.limits, self._losses.note, heard=self._heard
-        )
         word = reports.new_word()
         command = interpolate(definition.command or "", environ, f"{where}, command")
         args = [interpolate(a, environ, f"{where}, args[{n}]") for n, a in enumerate(definition.args)]
@@ -358,9 +370,7 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
                 return
             text = silence.told(report)
             self._services.log_line(self.qualified_name, text, source="runtime", level="warning")
-        if isinstance(
-            report, reports.Hello | reports.Notice
-        ):  # it has said what it runs, or that it does not
+        if isinstance(report, reports.Hello | reports.Notice):  # it says what it runs, or that it does not
             self._services.on_change(self, announce=False, moved=False)
 
     def _take_line(self, text: str, says: reports.Says) -> None:
@@ -395,6 +405,8 @@ class SubprocessWorker(ManagedWorker[SubprocessWorkerRunner]):
     def _moved(self, state: WorkerState, error: str | None) -> None:
         if state is WorkerState.STOPPING:
             self._is_asked_to_end = True
+            if self._queue is not None and self._queue.feed is not None:
+                self._queue.feed.hold()
         elif state is WorkerState.RUNNING:
             self._restarts.began()
         elif state is WorkerState.ERROR and (self.starts_again or self._did_run):

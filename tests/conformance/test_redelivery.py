@@ -397,3 +397,58 @@ async def consumer_is_idle(consumer):
 async def acknowledged(stage):
     """Return when it is on disk how far the workers are, which is written soon, not at once."""
     await stage.broker.write(*stage.broker._cursors.values())
+
+
+# -- kinds that begin earlier --------------------------------------------------------------------------
+
+
+@redelivers
+async def test_a_kind_that_is_added_may_begin_with_an_event_that_has_passed(stage):
+    await stage.publish("demo.b", {"n": 0})
+    consumer = stage.broker.subscribe("demo:w", ["demo.a"])
+    start = stage.broker.latest_seq
+    await stage.publish("demo.a", {"n": 1})
+    await stage.publish("demo.b", {"n": 2})
+    await stage.publish("demo.a", {"n": 3})
+    await stage.publish("demo.a", {"n": 4})
+    handled, taken = await next_of(consumer, 2)
+    handle(consumer, handled)
+    consumer.retarget(["demo.a", "demo.b"], start)
+    await stage.publish("demo.b", {"n": 5})
+    assert numbers(await handle_next(consumer, 3)) == [2, 4, 5]
+    consumer.close()
+    again = stage.broker.subscribe("demo:w", ["demo.a", "demo.b"])
+    assert numbers(await handle_next(again)) == numbers([taken])
+    await consumer_is_idle(again)
+
+
+@survives_kill
+async def test_what_a_worker_has_outlives_a_kill_though_a_kind_began_earlier(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.a"])
+    start = stage.broker.latest_seq
+    await stage.publish("demo.b", {"n": 0})
+    await stage.publish("demo.a", {"n": 1})
+    await stage.publish("demo.a", {"n": 2})
+    await next_of(consumer, 1)
+    consumer.retarget(["demo.a", "demo.b"], start)
+    await acknowledged(stage)
+    await stage.kill()
+    again = stage.broker.subscribe("demo:w", ["demo.a", "demo.b"])
+    assert sorted(numbers(await handle_next(again, 3))) == [0, 1, 2]
+    await consumer_is_idle(again)
+
+
+@redelivers
+async def test_a_worker_that_turns_to_all_kinds_and_back_misses_and_doubles_nothing(stage):
+    consumer = stage.broker.subscribe("demo:w", ["demo.a"])
+    start = stage.broker.latest_seq
+    await stage.publish("demo.b", {"n": 0})
+    await stage.publish("demo.a", {"n": 1})
+    assert numbers(await handle_next(consumer)) == [1]
+    consumer.retarget(None, start)
+    await stage.publish("demo.c", {"n": 2})
+    assert numbers(await handle_next(consumer, 2)) == [0, 2]
+    await stage.publish("demo.c", {"n": 3})
+    consumer.retarget(["demo.c"])
+    assert numbers(await handle_next(consumer)) == [3]
+    await consumer_is_idle(consumer)

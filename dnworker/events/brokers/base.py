@@ -129,8 +129,13 @@ class Consumer(Subscriber, Protocol):
     def queued(self) -> list[EventEnvelope]:
         """Return what is queued in memory."""
 
-    def retarget(self, kinds: Collection[str]) -> None:
-        """Receive other kinds from now on; what is queued of those that stay, stays."""
+    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+        """Receive other kinds from now on; what is queued of those that stay, stays.
+
+        Args:
+            kinds: all that it listens to; None for every kind.
+            start: where those begin that are new to it, as of `Broker.subscribe`.
+        """
 
     async def drained(self) -> None:
         """Return when the reader has taken all that was queued by now, or the consumer is closed."""
@@ -250,6 +255,10 @@ class Broker(Protocol):
         """The `seq` of the newest event that it knows; the bus numbers on from there."""
 
     @property
+    def start(self) -> int:
+        """Where a worker begins that it does not know, if `subscribe` is not told."""
+
+    @property
     def failure(self) -> str | None:
         """Why it can accept nothing at the moment, such as a full disk; None where it can."""
 
@@ -304,6 +313,9 @@ class Broker(Protocol):
 
     def consumer(self, worker: str) -> Consumer | None:
         """Return the open consumer of a worker, if it counts how handlers end."""
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return the kinds that a worker has named and still listens to, also while it is not here."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""

@@ -40,6 +40,7 @@ class MemoryBroker:
     capabilities: ClassVar[BrokerCapabilities] = BrokerCapabilities()
     journal = None
     latest_seq = 0
+    start = NOW
     failure: str | None = None
 
     def __init__(self) -> None:
@@ -99,6 +100,10 @@ class MemoryBroker:
     def consumer(self, worker: str) -> Consumer | None:
         """Return None: nobody counts how handlers end."""
         return None
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return none: who is not here listens to nothing."""
+        return ()
 
     async def cursors(self) -> list[CursorInfo]:
         """Return nothing: no worker has a cursor."""

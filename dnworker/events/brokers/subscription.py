@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import SubscriberTooSlow
-from dnworker.events.brokers.base import DeliveryWatcher, Outlet
+from dnworker.events.brokers.base import NOW, DeliveryWatcher, Outlet
 
 
 class Subscription:
@@ -58,10 +58,13 @@ class Subscription:
         """How many events came after the limit was reached."""
         return self._lost
 
-    def retarget(self, kinds: Collection[str]) -> None:
-        """Receive other kinds from now on; what is queued stays, and no event is missed or doubled."""
+    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
+        """Receive other kinds from now on, whatever `start` says: nothing is kept.
+
+        What is queued stays, and no event is missed or doubled.
+        """
         self._outlet.forget(self)
-        self.kinds = frozenset(kinds)
+        self.kinds = None if kinds is None else frozenset(kinds)
         self._outlet.remember(self)
 
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:

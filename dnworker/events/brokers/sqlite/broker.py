@@ -83,7 +83,8 @@ class SqliteBroker(Store):
         start: int = NOW,
     ) -> None:
         self.path = Path(path)
-        self._default_start = start
+        self.start = start
+        """Where a worker begins that is not known."""
         self.journal = BrokerJournal(self.path)
         """What the runtime notes beside its events."""
         self.outlet: Outlet
@@ -260,7 +261,7 @@ class SqliteBroker(Store):
         cursor = self._cursors.get(worker)
         if cursor is not None and cursor.consumer is not None:
             raise Conflict(f"{worker} has its events already; close its consumer first")
-        since = self._start(self._default_start if start is None else start)
+        since = self.seq_of(self.start if start is None else start)
         wanted: dict[str | None, int] = {None: since} if kinds is None else dict.fromkeys(kinds, since)
         is_new = cursor is None and since == self.latest_seq
         if cursor is None:
@@ -273,11 +274,20 @@ class SqliteBroker(Store):
         self.write(cursor)
         return consumer
 
-    def _start(self, start: int) -> int:
-        """Return the `seq` after which a worker begins."""
+    def seq_of(self, start: int) -> int:
+        """Return the `seq` after which a worker begins.
+
+        Raises:
+            Invalid: there is no such event yet.
+        """
         if start > self.latest_seq or start < NOW:
             raise Invalid(f"there is no event {start} yet; the newest is {self.latest_seq}")
         return self.latest_seq if start == NOW else max(BEGINNING, start)
+
+    def listened(self, worker: str) -> Collection[str]:
+        """Return the kinds that a worker has named and still listens to."""
+        cursor = self._cursors.get(worker)
+        return () if cursor is None else [kind for kind in cursor.kinds if kind is not None]
 
     def consumer(self, worker: str) -> SqliteConsumer | None:
         """Return the open consumer of a worker."""
@@ -315,7 +325,7 @@ class SqliteBroker(Store):
             Invalid: there is no such event yet.
         """
         cursor = self._gone(worker)
-        cursor.reset(self._start(start))
+        cursor.reset(self.seq_of(start))
         cursor.last = None
         await self.write(cursor)
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from dnworker.core.envelope import EventEnvelope
 from dnworker.core.errors import BrokerError
-from dnworker.events.brokers.base import DeliveryWatcher
+from dnworker.events.brokers.base import NOW, DeliveryWatcher
 from dnworker.events.brokers.sqlite.cursors import Cursor, Outstanding
 from dnworker.events.brokers.sqlite.given import Desk, Given, GivenEvents
 from dnworker.events.brokers.sqlite.reading import Page, Stored, by_seq, page
@@ -68,6 +68,8 @@ class SqliteConsumer(GivenEvents):
         """The newest event that was left in the file."""
         self._promised: EventEnvelope | None = None
         """One of these that the watcher expects, so that it sees that more is to come."""
+        self._turn = 0
+        """How often it has gone back to an earlier event."""
         # What is queued, what comes again, and what does once it is let go.
         self._queue: deque[Given] = deque()
         self._bytes = 0
@@ -89,7 +91,7 @@ class SqliteConsumer(GivenEvents):
             if when is not None and when > now:
                 self._delayed.add(seq)
                 self._delays.add(when, seq)
-            elif seq <= self._seen:
+            elif seq <= self._seen or self._aside[seq].is_passed:
                 self._due.append(seq)
 
     # -- what comes ------------------------------------------------------------------------------------
@@ -97,13 +99,15 @@ class SqliteConsumer(GivenEvents):
     def put(self, envelope: EventEnvelope, size: int = 0) -> bool:
         """Take one event from the bus; False where it is not for the worker, or the worker has had it."""
         seq = envelope.seq
-        if self._closed or not self._cursor.wants(envelope.kind, seq):
+        if self._closed:
             return False
         if seq in self._held:  # let go by the storm
             self._held.discard(seq)
             self._due.append(seq)
             self._fill()
             return True
+        if not self._cursor.wants(envelope.kind, seq):
+            return False
         if seq <= self._seen:
             return False
         if self._mode is _Mode.LIVE and self._has_room():
@@ -184,7 +188,7 @@ class SqliteConsumer(GivenEvents):
         except BrokerError:
             self._due.extendleft(reversed(seqs))
             raise
-        wanted = [one for one in rows if self._cursor.wants(one.envelope.kind, one.envelope.seq)]
+        wanted = [one for one in rows if self._cursor.hears(one.envelope.kind)]
         for seq in set(seqs) - {one.envelope.seq for one in wanted}:  # not kept any more, or not listened to
             self._aside.pop(seq, None)
         await self._give_out(wanted, out_of_order=True)
@@ -203,10 +207,17 @@ class SqliteConsumer(GivenEvents):
             most=room,
             max_bytes=MOST_BYTES // 2,
         )
+        turn = self._turn
         found: Page = await self._desk.reader.run(query)
+        if turn != self._turn:
+            return  # it begins earlier since
         self._seen = found.reached
         waiting = self._held.union(self._delayed, self._due)
-        await self._give_out([stored for stored in found.events if stored.envelope.seq not in waiting])
+        wants = self._cursor.wants
+        rows = [one for one in found.events if wants(one.envelope.kind, one.envelope.seq)]
+        await self._give_out([one for one in rows if one.envelope.seq not in waiting])
+        if turn != self._turn:
+            return
         if found.reached >= self._upto and not self._closed:
             for envelope, size in self._tail:
                 self._seen = envelope.seq
@@ -299,13 +310,42 @@ class SqliteConsumer(GivenEvents):
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    def retarget(self, kinds: Collection[str]) -> None:
+    def retarget(self, kinds: Collection[str] | None, start: int = NOW) -> None:
         """Receive other kinds from now on; what is queued of those that stay, stays."""
         self._desk.outlet.forget(self)
-        self._cursor.listen(dict.fromkeys(kinds, self._desk.latest_seq))
+        self.note_position()
+        before = self._cursor.handled_to
+        self._cursor.listen(dict.fromkeys([None] if kinds is None else kinds, self._desk.seq_of(start)))
         self.kinds = _names(self._cursor)
+        if self._cursor.handled_to < before:
+            self._go_back(before)
         self._desk.outlet.remember(self)
         self._desk.write(self._cursor)
+        self._fill()
+
+    def _go_back(self, before: int) -> None:
+        """Read on from where the cursor is: events of a new kind come before those that are queued."""
+        self._turn += 1
+        for seq in [seq for seq in self._aside if seq <= before]:
+            old = self._aside[seq]
+            self._aside[seq] = Outstanding(old.deliveries, old.not_before, old.ended, is_passed=True)
+        self._seen, self._mode = self._cursor.handled_to, _Mode.BEHIND
+        untaken = [given for given in self._open.values() if not given.is_taken]
+        if self._watcher is not None:
+            for envelope in [*(one.envelope for one in untaken), *(envelope for envelope, _ in self._tail)]:
+                self._watcher.delivered(envelope)
+        self._break_promise()
+        self._queue.clear()
+        self._tail.clear()
+        self._bytes = 0
+        for given in untaken:
+            self._open.pop(given.seq)
+            self._by_id.pop(given.envelope.event_id, None)
+            is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
+            if is_passed or given.number > 1 or given.ended:
+                self._aside[given.seq] = self._entry(given, given.number - 1)
+            if is_passed:
+                self._due.append(given.seq)
 
     def close(self) -> None:
         """Receive nothing more; what was not handled is kept for the worker's next consumer."""
@@ -327,8 +367,9 @@ class SqliteConsumer(GivenEvents):
         self.note_position()
         for given in untaken:  # was not given after all
             self._by_id.pop(given.envelope.event_id, None)
-            if (before := given.number - 1) or given.seq <= self._cursor.handled_to:
-                self._cursor.outstanding[given.seq] = Outstanding(before, None, given.ended)
+            entry = self._entry(given, given.number - 1)
+            if entry.deliveries or entry.is_passed or given.seq <= self._cursor.handled_to:
+                self._cursor.outstanding[given.seq] = entry
         self._queue.clear()
         self._tail.clear()
         self._cursor.taken_to = max(self._taken_before, self._cursor.handled_to)

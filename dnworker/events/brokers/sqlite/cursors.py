@@ -27,6 +27,8 @@ class Outstanding(msgspec.Struct, array_like=True):
     """The time of the clock before which it does not come again."""
     ended: list[str] = []
     """The handlers that have ended well with it."""
+    is_passed: bool = False
+    """Whether it is not among those that are read after `handled_to`: its kind begins later since."""
 
 
 _outstanding = msgspec.json.Decoder(dict[int, Outstanding])
@@ -77,12 +79,22 @@ class Cursor:
         What begins before what is handled moves that back, and the other kinds begin there anew instead.
         """
         back = min(
-            (since for kind, since in kinds.items() if kind not in self.kinds), default=self.handled_to
+            (since for kind, since in kinds.items() if kind not in self.kinds and None not in self.kinds),
+            default=self.handled_to,
         )
         if back < self.handled_to:
             self.kinds = {kind: max(since, self.handled_to) for kind, since in self.kinds.items()}
             self.handled_to = back
-        self.kinds = {kind: self.kinds.get(kind, since) for kind, since in kinds.items()}
+        before, every = self.kinds, self.kinds.get(None)
+        self.kinds = {
+            kind: before.get(kind, since if every is None else every) for kind, since in kinds.items()
+        }
+        if None in kinds:  # which some kinds that it has named are before
+            self.kinds = before | self.kinds
+
+    def hears(self, kind: str) -> bool:
+        """Return whether it listens to a kind, since whatever time."""
+        return kind in self.kinds or None in self.kinds
 
     def reset(self, start: int) -> None:
         """Begin at a `seq` as if it had never been given an event."""

@@ -31,6 +31,9 @@ class Desk(Protocol):
     latest_seq: int
     """The `seq` of the newest event that was published."""
 
+    def seq_of(self, start: int) -> int:
+        """Return the `seq` after which a worker begins."""
+
     def mark(self, cursor: Cursor) -> None:
         """Write a cursor soon."""
 
@@ -163,7 +166,7 @@ class GivenEvents:
         """Have an event come again after a delay."""
         self._forget(given)
         when = self._desk.clock.now().timestamp() + delay if delay > 0 else None
-        entry, seq = Outstanding(given.number, when, given.ended), given.seq
+        entry, seq = self._entry(given, given.number, when), given.seq
         if self._closed:
             if self._cursor.last is self:
                 self._cursor.outstanding[seq] = entry
@@ -183,6 +186,12 @@ class GivenEvents:
         """Return what is not handled though all up to a `seq` is, and what was given more than once."""
         found = dict(self._aside)
         for seq, given in self._open.items():
-            if seq <= handled_to or given.number > 1 or given.ended:
-                found[seq] = Outstanding(given.number, None, given.ended)
+            is_passed = seq <= handled_to or not self._cursor.wants(given.envelope.kind, seq)
+            if is_passed or given.number > 1 or given.ended:
+                found[seq] = self._entry(given, given.number)
         return found
+
+    def _entry(self, given: Given, number: int, when: float | None = None) -> Outstanding:
+        """Return what is noted of an event that the worker was given so often."""
+        is_passed = not self._cursor.wants(given.envelope.kind, given.seq)
+        return Outstanding(number, when, given.ended, is_passed)

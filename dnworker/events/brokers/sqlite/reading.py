@@ -94,7 +94,7 @@ def page(
 ) -> Page:
     """Return the next events of some kinds after a `seq` up to another one, of each since its own."""
     if None in kinds:
-        rows = connection.execute(_OF_ALL, (max(after, kinds[None]), upto, most))
+        rows = connection.execute(_OF_ALL, (max(after, min(kinds.values())), upto, most))
     else:
         each = (
             connection.execute(_OF_KIND, (kind, max(after, since), upto, most))

@@ -1,0 +1,162 @@
+"""Over a broker that redelivers, worker processes that are killed in the middle handle every event."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from dnworker import RestartPolicy, Runtime
+from dnworker.events.brokers.sqlite.broker import SqliteBroker
+
+from ..capabilities import make_capability
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+COUNT = 1_000
+
+OURS = """
+import asyncio
+from dnworker import Worker
+worker = Worker(name="sink")
+
+@worker.on_event("demo.item")
+async def item(event, client):
+    await asyncio.sleep(0)
+    with open("handled", "a") as file:
+        file.write(f"{event.payload['n']} {event.replay} {event.delivery}\\n")
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+PLAIN = """
+import asyncio, json, os
+from urllib.parse import urlsplit
+from websockets.asyncio.client import connect
+
+async def main():
+    parts = urlsplit(os.environ["DREADNODE_RUNTIME_URL"])
+    headers = {"Authorization": "Bearer " + os.environ["DREADNODE_RUNTIME_TOKEN"]}
+    url = f"ws://{parts.netloc}/api/ws/events?kinds=demo.item&ack=explicit"
+    async with connect(url, additional_headers=headers, proxy=None) as socket:
+        await socket.send("not an acknowledgement")
+        async for frame in socket:
+            event = json.loads(frame)
+            if not event["seq"]:
+                continue
+            assert "delivery" not in event
+            n = event["payload"]["n"]
+            if n == 7 and not event["replay"]:
+                await socket.send(json.dumps({"nak": event["seq"], "delay": 0.05}))
+                continue
+            with open("handled", "a") as file:
+                file.write(f"{n} {event['replay']} 0\\n")
+            await socket.send(json.dumps({"ack": event["seq"]}))
+
+asyncio.run(main())
+"""
+
+NODE = """
+const { appendFileSync } = require("node:fs");
+const url = new URL(process.env.DREADNODE_RUNTIME_URL);
+const socket = new WebSocket(`ws://${url.host}/api/ws/events?kinds=demo.item&ack=explicit`, {
+  headers: { Authorization: `Bearer ${process.env.DREADNODE_RUNTIME_TOKEN}` },
+});
+socket.addEventListener("message", ({ data }) => {
+  const event = JSON.parse(data);
+  if (!event.seq) return;
+  appendFileSync("handled", `${event.payload.n} ${event.replay ? "True" : "False"} 0\\n`);
+  socket.send(JSON.stringify({ ack: event.seq }));
+});
+socket.addEventListener("close", () => process.exit(1));
+"""
+
+
+def with_node() -> bool:
+    """Return whether there is a Node that has WebSockets."""
+    node = shutil.which("node")
+    if node is None:
+        return False
+    script = "process.exit(typeof WebSocket === 'function' ? 0 : 1)"
+    return run([node, "--experimental-websocket", "-e", script], check=False).returncode == 0
+
+
+class Handled:
+    """What a process writes of each event that it has handled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def lines(self) -> list[tuple[int, bool, int]]:
+        """Return the number of each event, whether it was marked, and how often it was given."""
+        if not self.path.exists():
+            return []
+        whole = [line.split() for line in self.path.read_text().splitlines()]
+        return [(int(line[0]), line[1] == "True", int(line[2])) for line in whole if len(line) == 3]
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many different events are handled."""
+        async with asyncio.timeout(60):
+            while len({n for n, *_ in self.lines()}) < count:
+                await asyncio.sleep(0.01)
+
+
+async def survive(tmp_path: Path, entry: str, files: dict[str, str]) -> list[tuple[int, bool, int]]:
+    """Publish 1,000 events to a process that is killed twice meanwhile; return what it has handled."""
+    handled = Handled(tmp_path / "demo" / "handled")
+    policy = RestartPolicy(max_restarts=5, window=60)
+    broker = SqliteBroker(tmp_path / "events.sqlite")
+    async with Runtime(port=0, broker=broker, restart=policy) as runtime:
+        await runtime.load(make_capability(tmp_path / "demo", entry, files))
+        worker = runtime.worker("sink")
+        async with asyncio.timeout(60):
+            await worker.connected.wait()
+        for n in range(COUNT):
+            runtime.publish("demo.item", {"n": n})
+        for least in (COUNT // 5, COUNT // 2):
+            await handled.reach(least)
+            os.kill(worker._runner.pid, signal.SIGKILL)
+            await asyncio.sleep(0)
+        await handled.reach(COUNT)
+        assert worker.losses is None
+        async with asyncio.timeout(60):
+            while worker.restarts < 2 or not worker.connected.is_set():  # it may be done before the last one
+                await asyncio.sleep(0.01)
+            while (cursors := await broker.cursors())[0].pending or cursors[0].outstanding:
+                await asyncio.sleep(0.01)
+    return handled.lines()
+
+
+def check(lines: list[tuple[int, bool, int]]) -> None:
+    """Check that each event was handled, and more than once only where it was marked."""
+    assert {n for n, *_ in lines} == set(range(COUNT))
+    unmarked = [n for n, is_copy, _ in lines if not is_copy]
+    assert max(Counter(unmarked).values()) == 1
+
+
+async def test_a_child_of_ours_that_is_killed_twice_handles_all(tmp_path):
+    entry = "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}"
+    lines = await survive(tmp_path, entry, {"sink.py": OURS})
+    check(lines)
+    assert max(delivery for *_, delivery in lines) > 1
+    assert all(delivery == 1 or is_copy for _, is_copy, delivery in lines)
+
+
+async def test_a_client_that_acknowledges_each_event_and_is_killed_twice_handles_all(tmp_path):
+    entry = "sink: {command: PYTHON, args: ['${CAPABILITY_ROOT}/sink.py']}"
+    lines = await survive(tmp_path, entry, {"sink.py": PLAIN})
+    check(lines)
+    assert [is_copy for n, is_copy, _ in lines if n == 7] == [True]  # the first time it gave it back
+
+
+@pytest.mark.skipif(not with_node(), reason="needs Node with WebSockets")
+async def test_a_worker_in_node_that_is_killed_twice_handles_all(tmp_path):
+    entry = "sink: {command: node, args: [--experimental-websocket, '${CAPABILITY_ROOT}/sink.js']}"
+    check(await survive(tmp_path, entry, {"sink.js": NODE}))
