@@ -12,6 +12,7 @@ from dnworker.compat import install as install_compat
 from dnworker.core.clock import Clock
 from dnworker.core.limits import Limits
 from dnworker.core.restarts import RestartPolicy
+from dnworker.core.retry_policies import Retry
 from dnworker.engine.engine import Engine
 from dnworker.engine.tokens import WorkerScope
 from dnworker.events.brokers.base import NOW
@@ -52,6 +53,8 @@ class Runtime(Engine):
         broker: what keeps events; in memory by default, in a file with `SqliteBroker(FILE)`, which has the
             journal, too.
         start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
+        retry: which workers are given events again whose handlers have failed, such as
+            `{"demo:bridge": "5,backoff=1s..5m,on=OSError"}`, or words as of `serve --retry`.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Runtime(Engine):
         worker_scope: WorkerScope = "operator",
         broker: Broker | None = None,
         start: int = NOW,
+        retry: Retry | None = None,
     ) -> None:
         super().__init__(
             token=token,
@@ -87,6 +91,7 @@ class Runtime(Engine):
             process_locals=process_locals,
             broker=broker,
             start=start,
+            retry=retry,
         )
         self.tokens.worker_scope = worker_scope
         self.services.observation.is_on = observe

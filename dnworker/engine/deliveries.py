@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnworker.events.brokers.base import Broker, Outcome
+from dnworker.events.brokers.base import Outcome
 
 if TYPE_CHECKING:
     from dnworker.core.invocation import Invocation
+    from dnworker.engine.retries import Retries
+    from dnworker.events.bus import EventBus
+    from dnworker.events.history import History
 
 
 class Deliveries:
@@ -21,23 +24,53 @@ class Deliveries:
     somebody ended alone has: it would hang again.
 
     Args:
-        broker: has the consumers.
+        bus: whose broker has the consumers.
+        history: knows the handlers.
         is_running: returns whether a worker runs, by its qualified name.
+        retries: decides about what has failed.
     """
 
-    def __init__(self, broker: Broker, is_running: Callable[[str], bool]) -> None:
-        self._broker = broker
+    def __init__(
+        self, bus: EventBus, history: History, is_running: Callable[[str], bool], retries: Retries
+    ) -> None:
+        self._bus = bus
+        self._history = history
         self._is_running = is_running
+        self._retries = retries
+        self._end: Callable[[], None] | None = None
+        self._is_open = False
+        retries.changed.add(self._listen)
+
+    def open(self) -> None:
+        """Listen to the history, where anybody wants that; called at each start of the runtime."""
+        self._is_open = True
+        self._retries.open()
+        self._listen()
+
+    def _listen(self) -> None:
+        is_wanted = self._bus.broker.capabilities.redelivers or len(self._retries) > 0
+        if self._is_open and is_wanted and self._end is None:
+            self._end = self._history.listen(self.note)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._is_open = False
+        end, self._end = self._end, None
+        if end is not None:
+            end()
 
     def note(self, invocation: Invocation) -> None:
         """Note that a handler has begun or ended."""
         event = invocation.event
-        if event is None or (consumer := self._broker.consumer(invocation.worker)) is None:
+        if event is None or (consumer := self._bus.broker.consumer(invocation.worker)) is None:
             return
         if invocation.outcome == "running":
             consumer.note_begin(event.event_id, invocation.handler)
+            self._retries.note_begin(invocation, event.event_id)
         elif invocation.outcome == "cancelled" and not self._is_running(invocation.worker):
             consumer.release(event.event_id)
-        else:
-            error = None if invocation.error is None else invocation.error.summary
-            consumer.note_end(event.event_id, Outcome(invocation.handler, error))
+            consumer.note_end(event.event_id, Outcome(invocation.handler, "it was cancelled"))
+        elif (error := invocation.error) is None:
+            consumer.note_end(event.event_id, Outcome(invocation.handler))
+        elif not self._retries.note_failure(consumer, invocation, event, error):
+            consumer.note_end(event.event_id, Outcome(invocation.handler, error.summary))

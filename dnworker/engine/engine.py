@@ -34,6 +34,7 @@ from dnworker.core.listeners import Listeners
 from dnworker.core.logs import LogBook
 from dnworker.core.models import RuntimeInfo
 from dnworker.core.restarts import RestartPolicy, restart_policy
+from dnworker.core.retry_policies import Retry, retry_policies
 from dnworker.core.samples import (
     DEFAULT_SESSION,
     DEFAULT_TURN,
@@ -49,6 +50,7 @@ from dnworker.engine.capabilities import CapabilityCollection
 from dnworker.engine.capability import Capability
 from dnworker.engine.catalog import Catalog
 from dnworker.engine.changes import Changes
+from dnworker.engine.dead_letters import DeadLetters, Summary
 from dnworker.engine.deliveries import Deliveries
 from dnworker.engine.direct import DirectConnection
 from dnworker.engine.flow import FlowMeter
@@ -56,6 +58,7 @@ from dnworker.engine.lag import LagSampler
 from dnworker.engine.own import Declared
 from dnworker.engine.progress import Progress
 from dnworker.engine.reloads import Reloads
+from dnworker.engine.retries import Retries
 from dnworker.engine.runtime_log import RuntimeLog
 from dnworker.engine.starting import OnWait, Waits
 from dnworker.engine.tokens import Tokens
@@ -105,6 +108,7 @@ class Engine:
         broker: what keeps events; in memory by default. A durable one has a journal, and `journal` is not
             wanted beside it.
         start: where a worker begins that the broker does not know: `NOW`, `BEGINNING` or after a `seq`.
+        retry: which workers are given events again whose handlers have failed, by their qualified names.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class Engine:
         process_locals: bool = False,
         broker: Broker | None = None,
         start: int = NOW,
+        retry: Retry | None = None,
     ) -> None:
         self.clock: Clock = clock or RealClock()
         self.runtime_id = runtime_id or f"rt-{uuid.uuid4().hex[:12]}"
@@ -130,6 +135,9 @@ class Engine:
         # what happens, and what is kept of it
         self.bus = EventBus(self.clock, replay_bytes=self.limits.replay, broker=broker)
         self.history = History(self.limits.history)
+        self.dead_letters = DeadLetters()
+        self.retries = Retries(self.bus, self.history, self.clock, self.dead_letters, retry_policies(retry))
+        self._deliveries = Deliveries(self.bus, self.history, self._is_running, self.retries)
         self.storms = Storms(self.clock, self.limits, self.history, self.bus.release)
         self.journal = self._make_journal(journal)
         self.logs, self.log = self._make_logs()
@@ -248,8 +256,10 @@ class Engine:
             taken.enter_context(LagSampler(self.history.series.note_lag).running(self._loop))
             await self.bus.open(self.runtime_id)
             self.resources.push_async_callback(self.bus.broker.close)
-            if self.bus.broker.capabilities.redelivers:
-                taken.callback(self.history.listen(Deliveries(self.bus.broker, self._is_running).note))
+            self.dead_letters.open(self.bus.broker)
+            self.resources.push_async_callback(self.dead_letters.close)
+            self._deliveries.open()
+            taken.callback(self._deliveries.close)
             if self.journal is not None:
                 taken.enter_context(self.journal.recording(self.bus, self.history))
             self.resources.callback(taken.pop_all().close)
@@ -592,6 +602,37 @@ class Engine:
             await waiting.until_quiet(trace, self.history, timeout)
         note_unheard(trace, late, self.workers(), owner)
         return trace
+
+    async def retry_dead(self, letter: Summary) -> EventEnvelope:
+        """Deliver the event of a dead letter again, to its worker alone; returns the new event.
+
+        Its attempts count anew, and all handlers of its kind run: those that had ended well, too.
+
+        Raises:
+            NotFound: the letter is gone.
+            Conflict: the worker does not run, or listens to the kind no more; the letter stays.
+            Gone: its session was deleted.
+            NotStored: the broker cannot keep it now.
+        """
+        worker, event = self.worker(letter.worker), (await self.dead_letters.read(letter)).event
+        if worker.state is not WorkerState.RUNNING:
+            raise Conflict(f"{letter.worker} is {worker.state}; start it, then retry its dead letters")
+        if not worker.may_hear(event.kind):
+            raise Conflict(
+                f"{letter.worker} listens to {event.kind} no more; add a handler, or drop the letter"
+            )
+        with published_by("Retried"):
+            again = self.bus.publish(
+                event.kind,
+                event.payload,
+                session_id=event.session_id,
+                turn_id=event.turn_id,
+                terminal=event.terminal,
+                only=letter.worker,
+            )
+        again = await self.bus.accepted(again)
+        await self.dead_letters.drop(letter)
+        return again
 
     def _publish_fired(
         self,

@@ -113,7 +113,7 @@ class Consumer(Subscriber, Protocol):
     """
 
     counts_ends: bool
-    """Whether it wants to be told when handlers begin and end."""
+    """Whether it wants to be told when handlers begin and end; it may want that later."""
 
     def __len__(self) -> int:
         """Return how many events are queued in memory."""
@@ -144,6 +144,9 @@ class Consumer(Subscriber, Protocol):
 
     # -- what becomes of them --------------------------------------------------------------------------
 
+    def event(self, event_id: str) -> EventEnvelope | None:
+        """Return an event that the worker has, whole; None where it has not got it, or has handled it."""
+
     def number(self, envelope: EventEnvelope) -> int:
         """Return how often the worker was given the event by now, this time included: 1 for the first."""
 
@@ -160,7 +163,7 @@ class Consumer(Subscriber, Protocol):
         """Note that no further handler will begin with the event."""
 
     def release(self, event_id: str, delay: float = 0.0) -> None:
-        """Give an event back, for instance where its handler is to run again: it comes after `delay` s."""
+        """Give an event back, as where its handler is to run again: it comes `delay` s after its last end."""
 
     def note_progress(self, event_id: str) -> None:
         """Note that the worker still works on an event; a broker on other machines waits longer then."""
@@ -278,7 +281,10 @@ class Broker(Protocol):
         """
 
     def consumer(self, worker: str) -> Consumer | None:
-        """Return the open consumer of a worker, if it counts how handlers end."""
+        """Return the newest consumer of a worker, if it counts how handlers end."""
+
+    def count_ends(self, worker: str, *, is_wanted: bool = True) -> None:
+        """Count how handlers of a worker end, also where the broker would not by itself; or no longer."""
 
     async def cursors(self) -> list[CursorInfo]:
         """Return how far each worker is, also of those that are gone."""
